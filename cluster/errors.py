@@ -1,0 +1,196 @@
+"""The one error tree, and the one table from an error to gRPC status and exit code.
+
+Raise the specific error where the fact is known; convert once, at a boundary: `to_wire` / `from_wire`
+between processes, `grpc_status` at the public API, `exit_code` in the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+__all__ = [
+    "Conflict",
+    "CorruptData",
+    "DeadlineExceeded",
+    "DiskFull",
+    "InvalidArgument",
+    "JobFailed",
+    "JobKilled",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "ProtocolMismatch",
+    "QuorumNotReached",
+    "RingmillError",
+    "Unavailable",
+    "WrongEpoch",
+    "from_wire",
+    "to_wire",
+]
+
+
+class RingmillError(Exception):
+    """Base of every error a user can meet.
+
+    `message` says what failed, with the numbers.  `detail` holds machine-readable facts (msgpack-able).
+    `hint` says what to try.  `outcome` is "failed" only when certainly nothing happened, else "unknown".
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    grpc_status: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        detail: Mapping[str, Any] | None = None,
+        hint: str = "",
+        outcome: str = "failed",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail: dict[str, Any] = dict(detail or {})
+        self.hint = hint
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class NotFound(RingmillError, KeyError):
+    """The key, job or thing asked for does not exist."""
+
+    code, grpc_status, exit_code = "NOT_FOUND", "NOT_FOUND", 3
+
+
+class Conflict(RingmillError):
+    """A condition was false; `detail["current"]` carries the present value."""
+
+    code, grpc_status, exit_code = "CONFLICT", "FAILED_PRECONDITION", 4
+
+
+class QuorumNotReached(RingmillError):
+    """Fewer owners answered than the level needs."""
+
+    code, grpc_status, exit_code = "QUORUM_NOT_REACHED", "UNAVAILABLE", 5
+
+    @classmethod
+    def of(
+        cls, verb: str, need: int, acked: Sequence[str], failed: Mapping[str, str], *, outcome: str
+    ) -> QuorumNotReached:
+        """Build the error of one `verb` ("put", "get") from who answered and why the others did not."""
+        who = ", ".join(f"{node}: {why}" for node, why in sorted(failed.items())) or "nobody refused"
+        return cls(
+            f"{verb} needs {need} owners, {len(acked)} answered ({', '.join(acked) or 'none'}); {who}",
+            detail={"need": need, "acked": list(acked), "failed": dict(failed)},
+            hint="see `ringmill cluster status`; a lower level (-w / -r) needs fewer owners",
+            outcome=outcome,
+        )
+
+    @property
+    def need(self) -> int:
+        return int(self.detail.get("need", 0))
+
+    @property
+    def acked(self) -> list[str]:
+        return list(self.detail.get("acked", []))
+
+    @property
+    def failed(self) -> dict[str, str]:
+        return dict(self.detail.get("failed", {}))
+
+
+class Unavailable(RingmillError):
+    """No endpoint, or not the needed one, can be reached.  `outcome` "failed" means nothing was sent."""
+
+    code, grpc_status, exit_code = "UNAVAILABLE", "UNAVAILABLE", 6
+
+
+class DeadlineExceeded(RingmillError, TimeoutError):
+    """Time ran out.  A write's outcome is then unknown."""
+
+    code, grpc_status, exit_code = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5
+
+
+class InvalidArgument(RingmillError, ValueError):
+    """Bad input: the message names the field or the limit, and the size that was given."""
+
+    code, grpc_status, exit_code = "INVALID_ARGUMENT", "INVALID_ARGUMENT", 2
+
+
+class Overloaded(RingmillError):
+    """Refused early; `retry_after` seconds is when to try again."""
+
+    code, grpc_status, exit_code = "OVERLOADED", "RESOURCE_EXHAUSTED", 1
+
+    @property
+    def retry_after(self) -> float:
+        return float(self.detail.get("retry_after", 1.0))
+
+
+class WrongEpoch(RingmillError):
+    """The request was made under an older row of the topology; `detail["epoch"]` is the newest known."""
+
+    code, grpc_status, exit_code = "WRONG_EPOCH", "FAILED_PRECONDITION", 1
+
+
+class CorruptData(RingmillError):
+    """Stored bytes do not match their checksum: an error, never an absence."""
+
+    code, grpc_status, exit_code = "CORRUPT_DATA", "DATA_LOSS", 1
+
+
+class DiskFull(RingmillError):
+    """The node is read-only until space returns."""
+
+    code, grpc_status, exit_code = "DISK_FULL", "RESOURCE_EXHAUSTED", 1
+
+
+class PermissionDenied(RingmillError):
+    """The cluster's token is missing or wrong."""
+
+    code, grpc_status, exit_code = "PERMISSION_DENIED", "PERMISSION_DENIED", 1
+
+
+class JobFailed(RingmillError):
+    """A job ended FAILED; `detail` has task, attempt, cause and the user's own frames."""
+
+    code, grpc_status, exit_code = "JOB_FAILED", "ABORTED", 1
+
+
+class JobKilled(RingmillError):
+    """A job ended KILLED by a user's word."""
+
+    code, grpc_status, exit_code = "JOB_KILLED", "CANCELLED", 9
+
+
+class ProtocolMismatch(RingmillError):
+    """The other side speaks another version, or not our protocol at all."""
+
+    code, grpc_status, exit_code = "PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1
+
+
+_BY_CODE: Final[dict[str, type[RingmillError]]] = {
+    cls.code: cls
+    for cls in (
+        RingmillError, NotFound, Conflict, QuorumNotReached, Unavailable, DeadlineExceeded, InvalidArgument,
+        Overloaded, WrongEpoch, CorruptData, DiskFull, PermissionDenied, JobFailed, JobKilled,
+        ProtocolMismatch,
+    )
+}  # fmt: skip
+
+
+def to_wire(error: RingmillError) -> list[Any]:
+    """The msgpack-able form that crosses between processes: [code, message, detail, hint, outcome]."""
+    return [error.code, error.message, error.detail, error.hint, error.outcome]
+
+
+def from_wire(fields: Sequence[Any]) -> RingmillError:
+    """The error that `to_wire` described; an unknown code becomes the base class, with the code kept."""
+    code, message, detail, hint, outcome = fields[:5]
+    cls = _BY_CODE.get(code)
+    if cls is None:
+        return RingmillError(f"{code}: {message}", detail=detail, hint=hint, outcome=outcome)
+    return cls(message, detail=detail, hint=hint, outcome=outcome)

@@ -1,0 +1,55 @@
+"""Names that must not mix: each id of the system is a type of its own.
+
+Rules: docs/architecture.md, "Identity".  Nothing here knows how an id is made; that is Entropy's work.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, NewType
+
+__all__ = [
+    "Actor",
+    "ClusterId",
+    "DiskId",
+    "Epoch",
+    "KeyspaceId",
+    "NodeId",
+    "PartitionId",
+    "Position",
+    "Start",
+]
+
+NodeId = NewType("NodeId", str)
+"""A node's name, e.g. "n1": one process with one data folder."""
+
+DiskId = NewType("DiskId", str)
+"""Random name of a data folder, 32 hexadecimal digits."""
+
+ClusterId = NewType("ClusterId", str)
+"""Hash of the first topology document with this field empty, 32 hexadecimal digits."""
+
+PartitionId = NewType("PartitionId", int)
+"""Index of one of Q equal slices of the hash space, 0 to Q - 1."""
+
+Position = NewType("Position", int)
+"""A place on the hash circle, unsigned 64 bits."""
+
+Epoch = NewType("Epoch", int)
+"""Number of a topology document; 0 means that no topology is known."""
+
+Actor = NewType("Actor", str)
+"""Name of one copy's writer in dots: "node#number", e.g. "n1#7"."""
+
+
+class KeyspaceId(NamedTuple):
+    """A keyspace, named by the epoch that made it and its ordinal there; never by its (reusable) name."""
+
+    epoch: int
+    ordinal: int
+
+
+class Start(NamedTuple):
+    """One run of a node on its disk: a number raised and synced at every start, and a random boot id."""
+
+    number: int
+    boot: str

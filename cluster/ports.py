@@ -1,0 +1,290 @@
+"""The five doors to the world: everything that is not computation goes through one of these.
+
+The same code runs in production (cluster/adapters) and in the simulator (simulator/), because it asks a
+door and never the operating system.  scripts/tidy.py refuses time, randomness, sockets, threads and files
+outside the adapters.  Timers are the event loop's own: `asyncio.sleep`, `asyncio.timeout`.
+
+Rule: docs/architecture.md, "The five doors".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar
+
+from cluster.ids import NodeId
+
+__all__ = [
+    "AppendFile",
+    "Clock",
+    "Entropy",
+    "FileLock",
+    "FileSystem",
+    "Handler",
+    "Incoming",
+    "Priority",
+    "ReadFile",
+    "Spawner",
+    "TaskProcess",
+    "Transport",
+]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview  # collections.abc.Buffer begins with Python 3.12
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """This node's clocks, in seconds.  Only differences of `monotonic` and of `boottime` mean anything."""
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC; may jump either way."""
+        ...
+
+    def monotonic(self) -> float:
+        """Never goes back; may stand still while the machine sleeps.  The loop's timers follow it."""
+        ...
+
+    def boottime(self) -> float:
+        """Like monotonic, but counts the time the machine slept (CLOCK_BOOTTIME where there is one)."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness by name, so that a seed can replay it."""
+
+    def random_bytes(self, purpose: str, size: int) -> bytes:
+        """`size` unpredictable bytes from the stream named `purpose`."""
+        ...
+
+    def uniform(self, purpose: str) -> float:
+        """A float in [0, 1) from the stream named `purpose` (jitter, shuffles, probe order)."""
+        ...
+
+
+class Priority(IntEnum):
+    """Class of a message: its queue, its floor, and which stream carries it (protocols 10 and 12)."""
+
+    CONTROL = 0
+    WRITE = 1
+    READ = 2
+    REPAIR = 3
+    BULK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One call that arrived: who sent it, what it asks, and until when an answer is of use."""
+
+    sender: NodeId  # the dialling node; "" for a client
+    method: str
+    body: bytes
+    deadline: float  # on this node's Clock.monotonic(), seconds
+    priority: Priority
+
+
+Handler = Callable[[Incoming], bytes | Awaitable[bytes]]
+"""Answers one call: at once with bytes, or with an awaitable that the transport runs as a task.
+
+A RingmillError raised by it crosses back to the caller as itself."""
+
+
+class Transport(Protocol):
+    """Calls between nodes, by id.  Messages cross as encoded bytes, frames are the adapter's business."""
+
+    def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
+        """Learn where nodes listen ("host:port"); a node not named any more is disconnected."""
+        ...
+
+    def serve(self, method: str, handler: Handler) -> None:
+        """Answer calls of `method`; an unknown method is refused as ProtocolMismatch."""
+        ...
+
+    async def call(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
+    ) -> bytes:
+        """Ask a node and wait for its answer.
+
+        Raises what the handler raised; DeadlineExceeded after `timeout_s` (outcome unknown); Unavailable
+        when the node cannot be reached: its outcome is "failed" when certainly nothing was sent, else
+        "unknown".
+        """
+        ...
+
+
+class AppendFile(Protocol):
+    """A file opened for appending by its only writer."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes appended so far, synced or not."""
+        ...
+
+    def append(self, data: Buffer) -> None:
+        """Hand bytes to the operating system, unsynced.  Raises OSError; then nothing is certain."""
+        ...
+
+    async def append_and_sync(self, data: Buffer) -> None:
+        """Write + fdatasync as one hop to one thread; earlier unsynced appends become durable too."""
+        ...
+
+    def sync(self) -> None:
+        """fdatasync on the calling thread: for child processes and for closing, never on a busy loop."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ReadFile(Protocol):
+    """A file opened for reading at offsets."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes at `offset`; fewer only at the end of the file.  May block on the disk."""
+        ...
+
+    def pread_cached(self, size: int, offset: int) -> bytes | None:
+        """The same bytes if the page cache has them, else None.  Never blocks on the disk.
+
+        Where the system cannot tell, it reads.
+        """
+        ...
+
+    async def pread_off_loop(self, size: int, offset: int) -> bytes:
+        """The same bytes, read by a thread."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FileLock(Protocol):
+    """An exclusive lock of one process on one file; it ends with the process."""
+
+    def release(self) -> None: ...
+
+
+class FileSystem(Protocol):
+    """Files by path string.  Errors are OSError with errno and filename; nothing is retried here.
+
+    Names become durable with `fsync_dir` of their folder, content with a sync of the file.
+    """
+
+    def create(self, path: str) -> AppendFile:
+        """A new empty file (O_EXCL): FileExistsError when the name is taken."""
+        ...
+
+    def open_append(self, path: str) -> AppendFile:
+        """An existing file, opened at its end."""
+        ...
+
+    def open_read(self, path: str) -> ReadFile: ...
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole of a small file."""
+        ...
+
+    def mkdir(self, path: str) -> None:
+        """Make a folder and its parents; one that exists is left as it is."""
+        ...
+
+    def fsync_dir(self, path: str) -> None: ...
+
+    def truncate(self, path: str, size: int) -> None:
+        """Cut a file and sync it."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Atomic; an existing target file is replaced."""
+        ...
+
+    def link(self, source: str, target: str) -> None: ...
+
+    def unlink(self, path: str) -> None: ...
+
+    def remove_tree(self, path: str) -> None:
+        """Delete a folder and all in it; a missing one is no error."""
+        ...
+
+    def list(self, path: str) -> list[str]:
+        """Names in a folder, sorted."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def is_dir(self, path: str) -> bool: ...
+
+    def size(self, path: str) -> int: ...
+
+    def mtime_ns(self, path: str) -> int:
+        """Modification mark of a file, in nanoseconds."""
+        ...
+
+    def lock(self, path: str) -> FileLock:
+        """Take the lock file, made when missing; BlockingIOError when another process holds it."""
+        ...
+
+    def free_space(self, path: str) -> int:
+        """Bytes that an unprivileged writer may still use on the file system of `path`."""
+        ...
+
+
+class TaskProcess(Protocol):
+    """A process that runs user code, in its own session and process group, with a framed pipe to us."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def send(self, message: bytes) -> None:
+        """One length-prefixed message to the process.  Raises BrokenPipeError when it is gone."""
+        ...
+
+    async def receive(self) -> bytes:
+        """The next message of the process.  Raises EOFError when it has ended."""
+        ...
+
+    def output(self) -> bytes:
+        """The last 1 MiB of its stdout and stderr."""
+        ...
+
+    async def wait(self) -> int:
+        """Exit code, or minus the signal's number."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL to its whole process group; harmless when it is gone."""
+        ...
+
+
+class Spawner(Protocol):
+    """Work outside the event loop's process."""
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a module-level function in a child process (flush, compaction) and return its result.
+
+        The function's module must be importable there and may not reach the network.  Cancelling ends it;
+        what it raised is raised here; a child that dies raises ChildProcessError.
+        """
+        ...
+
+    async def start_task(
+        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> TaskProcess:
+        """Fork a fresh task process whose current folder is `workdir` (entry: node.task_main).
+
+        `limits` maps rlimit names ("as_bytes", "cpu_s", "open_files", "file_bytes", "processes") to values.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End every child that is still there."""
+        ...

@@ -1,0 +1,244 @@
+"""The FileSystem door onto the operating system's files (POSIX).
+
+One thread per file system makes writes durable, so that syncs never race each other and a batch that waits
+for the former sync costs one hop; a second small pool serves cold reads, so that no read queues behind a
+sync.  Nothing is retried and no policy lives here: what an error means is the caller's to decide.
+
+Rule: docs/architecture.md, "The five doors".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+
+__all__ = ["OsFileSystem"]
+
+_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+_CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_READER_THREADS: Final = 4
+
+_data_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class OsFileSystem:
+    """Files of this machine.  `close` ends its threads; files it opened stay usable without waiting calls."""
+
+    def __init__(self) -> None:
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
+
+    def close(self) -> None:
+        self._syncer.shutdown()
+        self._readers.shutdown()
+
+    def create(self, path: str) -> AppendFile:
+        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer)
+
+    def open_append(self, path: str) -> AppendFile:
+        return _OsAppendFile(path, 0, self._syncer)
+
+    def open_read(self, path: str) -> ReadFile:
+        return _OsReadFile(path, self._readers)
+
+    def read_bytes(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    def mkdir(self, path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    def fsync_dir(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with _named(path):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def truncate(self, path: str, size: int) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            with _named(path):
+                os.ftruncate(descriptor, size)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        os.link(source, target)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def remove_tree(self, path: str) -> None:
+        if os.path.lexists(path):
+            shutil.rmtree(path)
+
+    def list(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def is_dir(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def size(self, path: str) -> int:
+        return os.stat(path).st_size
+
+    def mtime_ns(self, path: str) -> int:
+        return os.stat(path).st_mtime_ns
+
+    def lock(self, path: str) -> FileLock:
+        return _OsFileLock(path)
+
+    def free_space(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
+
+class _OsAppendFile:
+    """One writer's file.  Cancelling `append_and_sync` ends the wait, not the write."""
+
+    def __init__(self, path: str, flags: int, syncer: ThreadPoolExecutor) -> None:
+        self._path = path
+        self._syncer = syncer
+        self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._size = os.fstat(self._descriptor).st_size
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def append(self, data: Buffer) -> None:
+        with _named(self._path):
+            rest = memoryview(data)
+            while rest:
+                written = os.write(self._descriptor, rest)
+                self._size += written
+                rest = rest[written:]
+
+    async def append_and_sync(self, data: Buffer) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._syncer, self._append_then_sync, data)
+
+    def _append_then_sync(self, data: Buffer) -> None:
+        self.append(data)
+        self.sync()
+
+    def sync(self) -> None:
+        with _named(self._path):
+            _data_sync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class _OsReadFile:
+    """A file read at offsets; asks the page cache without blocking where the kernel can answer that."""
+
+    def __init__(self, path: str, readers: ThreadPoolExecutor) -> None:
+        self._path = path
+        self._readers = readers
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+        self._can_tell = _NOWAIT != 0
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def pread(self, size: int, offset: int) -> bytes:
+        with _named(self._path):
+            data = os.pread(self._descriptor, size, offset)
+            while len(data) < size:  # the kernel may give less than asked before the end of the file
+                more = os.pread(self._descriptor, size - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+            return data
+
+    def pread_cached(self, size: int, offset: int) -> bytes | None:
+        if not self._can_tell:
+            return self.pread(size, offset)
+        buffer = bytearray(size)
+        try:
+            got = os.preadv(self._descriptor, (buffer,), offset, _NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in _CANNOT_TELL:
+                error.filename = self._path
+                raise
+            self._can_tell = False
+            return self.pread(size, offset)
+        if got < size:
+            return bytes(buffer[:got]) if offset + got >= self._size else None
+        return bytes(buffer)
+
+    async def pread_off_loop(self, size: int, offset: int) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.pread, size, offset)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class _OsFileLock:
+    """flock: it belongs to this open file, so a second opening in the same process is refused as well."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            with _named(path):
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class _named:  # noqa: N801  (a context manager read as a phrase)
+    """Puts the file's name into an OSError raised by a call that only knew a descriptor."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = self._path
+
+
+def _keeps_the_contract(files: OsFileSystem) -> FileSystem:
+    """Checked by mypy alone: the adapter is a FileSystem."""
+    return files

@@ -1,0 +1,153 @@
+"""The real FileSystem door: what it promises, on real files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.adapters.os_files import OsFileSystem
+
+
+@pytest.fixture
+def files() -> Iterator[OsFileSystem]:
+    system = OsFileSystem()
+    yield system
+    system.close()
+
+
+def test_a_created_file_is_new_and_grows_by_appends(files: OsFileSystem, tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    file = files.create(path)
+    file.append(b"one")
+    file.append(memoryview(b"two"))
+    assert (file.size, files.size(path), files.read_bytes(path)) == (6, 6, b"onetwo")
+    file.close()
+    file.close()
+    with pytest.raises(FileExistsError) as caught:
+        files.create(path)
+    assert caught.value.filename == path
+
+
+def test_appending_goes_on_at_the_end_of_an_existing_file(files: OsFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"head")
+    file = files.open_append(str(path))
+    assert file.size == 4
+    file.append(b"tail")
+    file.sync()
+    file.close()
+    assert path.read_bytes() == b"headtail"
+    with pytest.raises(FileNotFoundError):
+        files.open_append(str(tmp_path / "missing"))
+
+
+async def test_append_and_sync_writes_before_it_returns(files: OsFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    file = files.create(str(path))
+    await file.append_and_sync(b"durable")
+    assert path.read_bytes() == b"durable"
+    assert file.size == 7
+    file.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+async def test_a_full_disk_names_the_file(files: OsFileSystem) -> None:
+    file = files.open_append("/dev/full")
+    with pytest.raises(OSError) as caught:
+        await file.append_and_sync(b"x")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
+    file.close()
+
+
+async def test_reads_at_offsets_agree_whichever_way_they_are_asked(
+    files: OsFileSystem, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(200)))
+    file = files.open_read(str(path))
+    for size, offset in [(10, 0), (50, 190), (10, 200), (10, 300)]:
+        expected = bytes(range(200))[offset : offset + size]
+        assert file.pread(size, offset) == expected
+        assert await file.pread_off_loop(size, offset) == expected
+        assert file.pread_cached(size, offset) in (expected, None)
+    assert file.size == 200
+    file.close()
+
+
+def test_what_was_just_written_is_found_in_the_page_cache(files: OsFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 10_000)
+    file = files.open_read(str(path))
+    assert file.pread_cached(4096, 100) == b"x" * 4096
+    file.close()
+
+
+def test_names_move_link_and_vanish(files: OsFileSystem, tmp_path: Path) -> None:
+    folder = str(tmp_path / "deep" / "folder")
+    files.mkdir(folder)
+    files.mkdir(folder)
+    files.create(f"{folder}/b").close()
+    files.create(f"{folder}/a").close()
+    files.rename(f"{folder}/a", f"{folder}/b")
+    files.link(f"{folder}/b", f"{folder}/c")
+    files.fsync_dir(folder)
+    assert files.list(folder) == ["b", "c"]
+    files.unlink(f"{folder}/b")
+    assert not files.exists(f"{folder}/b")
+    assert files.is_dir(folder)
+    files.remove_tree(folder)
+    files.remove_tree(folder)
+    assert not files.exists(folder)
+
+
+def test_truncate_cuts_and_free_space_is_positive(files: OsFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    files.truncate(str(path), 4)
+    assert path.read_bytes() == b"0123"
+    assert files.mtime_ns(str(path)) == path.stat().st_mtime_ns
+    assert files.free_space(str(tmp_path)) > 0
+
+
+def test_a_lock_is_refused_to_others_until_released(files: OsFileSystem, tmp_path: Path) -> None:
+    path = str(tmp_path / "LOCK")
+    lock = files.lock(path)
+    with pytest.raises(BlockingIOError):
+        files.lock(path)
+    lock.release()
+    lock.release()
+    files.lock(path).release()
+
+
+def test_a_lock_ends_with_its_process_and_is_not_inherited(files: OsFileSystem, tmp_path: Path) -> None:
+    path = str(tmp_path / "LOCK")
+    program = (
+        "import subprocess, sys\n"
+        "from cluster.adapters.os_files import OsFileSystem\n"
+        f"lock = OsFileSystem().lock({path!r})\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read(1)\n"
+        "import os; os._exit(0)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=os.getcwd(),
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError):
+        files.lock(path)
+    holder.communicate("x")
+    files.lock(path).release()

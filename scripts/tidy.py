@@ -1,0 +1,76 @@
+"""The rules of the house that ruff, mypy and import-linter do not know, as a program (part of `make lint`).
+
+    python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
+
+Sizes, the five doors, forbidden names, empty packages, named surfaces, swallowed errors, stale stubs, dead
+links in the documentation.  Each rule is a generator in scripts/tidy_rules/; docs/development.md says why it
+is there.  Generated stubs (*_pb2*) are left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tidy_rules import code, doors, links, names, stubs
+from tidy_rules.finding import Finding, Source
+from tidy_rules.tree import files_of
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE_RULES = (
+    code.sizes,
+    code.docstring,
+    code.surface,
+    code.swallowed_errors,
+    doors.doors,
+    doors.determinism,
+)
+
+
+def findings(root: Path) -> Iterator[Finding]:
+    """Everything that is out of order below `root`, in the order of the files."""
+    files = files_of(root)
+    for path in files:
+        yield from names.file_name(path)
+        text = _text(root / path)
+        if text is None:
+            continue
+        yield from names.marks(path, text)
+        if path.suffix == ".md":
+            yield from links.dead_links(root, path, text)
+        if path.suffix == ".py":
+            yield from _python(path, text)
+    yield from stubs.stale_stubs(root)
+
+
+def _python(path: Path, text: str) -> Iterator[Finding]:
+    try:
+        source = Source.parse(path, text)
+    except SyntaxError as error:
+        yield Finding(path, error.lineno or 1, f"does not parse: {error.msg}; repair it")
+        return
+    for rule in CODE_RULES:
+        yield from rule(source)
+
+
+def _text(path: Path) -> str | None:
+    """The file's text, or None for what is not text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def main() -> int:
+    root = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT
+    found = list(findings(root))
+    for finding in found:
+        print(finding)
+    if found:
+        print(f"tidy: {len(found)} findings", file=sys.stderr)
+    return bool(found)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

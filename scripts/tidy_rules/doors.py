@@ -1,0 +1,151 @@
+"""The five doors: time, randomness, network, files and processes are asked for at a port, never taken.
+
+Rule: docs/architecture.md, "The five doors".  The same code has to run in a simulator that replays a seed,
+so what depends on the machine, the hash seed or an address in memory is refused too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from tidy_rules.finding import Finding, Source
+
+__all__ = ["determinism", "doors"]
+
+OPEN_ROOMS = (
+    "cluster/adapters",
+    "client/cli",
+    "client/blocking.py",
+    "cluster/mapreduce/bundle.py",
+    "node/config.py",
+    "node/task_main.py",
+    "scripts",
+    "tests",
+)
+
+CLOCK, ENTROPY = "ask the Clock", "ask Entropy for a named stream"
+NETWORK, FILES, PROCESSES = "use the Transport", "use the FileSystem", "use the Spawner"
+
+MODULES = {
+    "time": CLOCK,
+    "random": ENTROPY,
+    "uuid": ENTROPY,
+    "secrets": ENTROPY,
+    "socket": NETWORK,
+    "ssl": NETWORK,
+    "select": NETWORK,
+    "tempfile": FILES,
+    "shutil": FILES,
+    "glob": FILES,
+    "threading": PROCESSES,
+    "subprocess": PROCESSES,
+    "multiprocessing": PROCESSES,
+    "concurrent": PROCESSES,
+}
+
+OS_FILES = (
+    "open", "fdopen", "read", "write", "fsync", "fdatasync", "truncate", "link", "symlink", "unlink", "remove",
+    "rename", "replace", "mkdir", "makedirs", "rmdir", "listdir", "scandir", "walk", "stat",
+    "path.exists", "path.isfile", "path.isdir", "path.getsize", "path.getmtime",
+)  # fmt: skip
+
+NAMES = {
+    "datetime.now": CLOCK,
+    "datetime.utcnow": CLOCK,
+    "datetime.today": CLOCK,
+    "date.today": CLOCK,
+    "os.urandom": ENTROPY,
+    "os.getrandom": ENTROPY,
+    "asyncio.open_connection": NETWORK,
+    "asyncio.start_server": NETWORK,
+    "asyncio.to_thread": PROCESSES,
+    "asyncio.create_subprocess_exec": PROCESSES,
+    "asyncio.create_subprocess_shell": PROCESSES,
+    "os.fork": PROCESSES,
+    "os.system": PROCESSES,
+    "io.open": FILES,
+    **{f"os.{name}": FILES for name in OS_FILES},
+}
+
+METHODS = {"run_in_executor": PROCESSES, "read_text": FILES, "write_text": FILES, "write_bytes": FILES}
+
+
+def doors(source: Source) -> Iterator[Finding]:
+    """Imports and calls that go round the ports."""
+    if source.is_in(*OPEN_ROOMS):
+        return
+    for node in ast.walk(source.tree):
+        for module in _imported(node):
+            top = module.split(".")[0]
+            if top in MODULES and not (top == "random" and source.is_in("simulator")):
+                what = f"imports {module} outside the open rooms; {MODULES[top]} (cluster/ports.py)"
+                yield source.finding(_line(node), what)
+        for name, remedy in _passed_by(node):
+            yield source.finding(_line(node), f"{name} outside the open rooms; {remedy} (cluster/ports.py)")
+
+
+def determinism(source: Source) -> Iterator[Finding]:
+    """What differs between two runs of one seed: hash() of strings, id(), the order of a set."""
+    if source.room not in {"cluster", "node", "simulator"}:
+        return
+    exempt = [call for node in ast.walk(source.tree) if _is_dunder_hash(node) for call in ast.walk(node)]
+    for node in ast.walk(source.tree):
+        if (name := _called(node)) in {"hash", "id"} and node not in exempt:
+            what = (
+                f"{name}() differs from run to run; hash bytes with xxhash, name things by an id of their own"
+            )
+            yield source.finding(_line(node), what)
+        if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension) and _is_set(node.iter):
+            yield source.finding(node.iter.lineno, "walks a set, whose order is chance; use sorted(...)")
+
+
+def _line(node: ast.AST) -> int:
+    return int(getattr(node, "lineno", 1))
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return [node.module or ""]
+    return []
+
+
+def _passed_by(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names at a node that lead past a door, with the remedy."""
+    if _called(node) == "open":
+        yield "bare open", FILES
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
+        yield f".{node.func.attr}", METHODS[node.func.attr]
+    if isinstance(node, ast.Attribute):
+        dotted = _dotted(node).replace("datetime.date", "date", 1)  # datetime.datetime.now
+        if dotted in NAMES:
+            yield dotted, NAMES[dotted]
+    if isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            name = f"{node.module}.{alias.name}"
+            if name in NAMES:
+                yield name, NAMES[name]
+
+
+def _dotted(expression: ast.AST) -> str:
+    if isinstance(expression, ast.Name):
+        return expression.id
+    if isinstance(expression, ast.Attribute):
+        inner = _dotted(expression.value)
+        return f"{inner}.{expression.attr}" if inner else ""
+    return ""
+
+
+def _is_dunder_hash(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == "__hash__"
+
+
+def _is_set(expression: ast.expr) -> bool:
+    return isinstance(expression, ast.Set | ast.SetComp) or _called(expression) in {"set", "frozenset"}
+
+
+def _called(node: ast.AST) -> str:
+    """The plain name that a call is made by, or ""."""
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""

@@ -45,8 +45,8 @@ MODULES = {
 }
 
 OS_FILES = (
-    "open", "fdopen", "read", "write", "fsync", "fdatasync", "truncate", "link", "symlink", "unlink", "remove",
-    "rename", "replace", "mkdir", "makedirs", "rmdir", "listdir", "scandir", "walk", "stat",
+    "open", "fdopen", "read", "write", "fsync", "fdatasync", "truncate", "link", "symlink", "unlink",
+    "remove", "rename", "replace", "mkdir", "makedirs", "rmdir", "listdir", "scandir", "walk", "stat",
     "path.exists", "path.isfile", "path.isdir", "path.getsize", "path.getmtime",
 )  # fmt: skip
 

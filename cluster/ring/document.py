@@ -1,0 +1,134 @@
+"""The bytes of a topology document: one msgpack array, version first.
+
+Layout and limits: docs/formats/topology.md.  This module checks shapes and types; what the values must
+satisfy is checked by their owners, entries.py and topology.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgpack
+
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
+from cluster.ring.entries import Keyspace, Member, Owner, Row
+
+__all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack", "unpack"]
+
+FORMAT_VERSION: Final = 1
+MAX_DOCUMENT_BYTES: Final = 1024 * 1024
+T = TypeVar("T")
+
+
+class Document(NamedTuple):
+    """The fields in the order they are written, after the version."""
+
+    epoch: Epoch
+    cluster: ClusterId
+    name: str
+    partitions: int
+    n: int
+    keyspaces: tuple[Keyspace, ...]
+    members: tuple[Member, ...]
+    rows: tuple[Row, ...]
+    voters: tuple[Owner, ...]
+
+
+def pack(document: Document) -> bytes:
+    """The one encoding of a document.  Owners are written as indexes into the sorted table of seats."""
+    seats = sorted({*document.voters, *(owner for row in document.rows for owner in row.owners)})
+    index = {seat: i for i, seat in enumerate(seats)}
+    packed: bytes = msgpack.packb(
+        [
+            FORMAT_VERSION,
+            document.epoch,
+            document.cluster,
+            document.name,
+            document.partitions,
+            document.n,
+            [[*k.id, k.name, k.kind, k.policy, k.r, k.w, k.ttl_ms] for k in document.keyspaces],
+            [[m.id, m.disk, m.address, m.zone, m.weight, m.state] for m in document.members],
+            [list(seat) for seat in seats],
+            [
+                [row.phase, row.row_epoch, row.copy_epoch, *(index[owner] for owner in row.owners)]
+                for row in document.rows
+            ],
+            [index[voter] for voter in document.voters],
+        ]
+    )
+    return packed
+
+
+def unpack(data: bytes) -> Document:
+    """Raises InvalidArgument for bytes that are no document, ProtocolMismatch for a later version."""
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise InvalidArgument(f"topology document of {len(data)} bytes, the limit is {MAX_DOCUMENT_BYTES}")
+    try:
+        fields = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
+    if not isinstance(fields, list) or not fields:
+        raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
+    if fields[0] != FORMAT_VERSION:
+        raise ProtocolMismatch(
+            f"topology document has format version {str(fields[0])[:20]}, this release reads {FORMAT_VERSION}"
+        )
+    return _read(fields)
+
+
+def _read(fields: Sequence[Any]) -> Document:
+    head = _typed("document", fields, (int, int, str, str, int, int, list, list, list, list, list))
+    _, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters = head
+    owners = [_owner(seat) for seat in seats]
+    return Document(
+        Epoch(epoch),
+        ClusterId(cluster),
+        name,
+        partitions,
+        n,
+        tuple(_keyspace(entry) for entry in keyspaces),
+        tuple(_member(entry) for entry in members),
+        tuple(_row(entry, owners) for entry in rows),
+        tuple(_seat(owners, voter) for voter in voters),
+    )
+
+
+def _keyspace(entry: Any) -> Keyspace:
+    epoch, ordinal, *rest = _typed("keyspace", entry, (int, int, str, str, str, int, int, int))
+    return Keyspace(KeyspaceId(epoch, ordinal), *rest)
+
+
+def _member(entry: Any) -> Member:
+    node, disk, *rest = _typed("member", entry, (str, str, str, str, int, str))
+    return Member(NodeId(node), DiskId(disk), *rest)
+
+
+def _owner(entry: Any) -> Owner:
+    node, disk = _typed("seat", entry, (str, str))
+    owner = Owner(NodeId(node), DiskId(disk))
+    owner.check()
+    return owner
+
+
+def _row(entry: Any, owners: Sequence[Owner]) -> Row:
+    head = entry[:3] if isinstance(entry, list) else entry
+    phase, row_epoch, copy_epoch = _typed("row", head, (str, int, int))
+    return Row(tuple(_seat(owners, i) for i in entry[3:]), phase, Epoch(row_epoch), Epoch(copy_epoch))
+
+
+def _seat(owners: Sequence[Owner], index: Any) -> Owner:
+    if type(index) is not int or not 0 <= index < len(owners):
+        raise InvalidArgument(f"seat {str(index)[:20]} of {len(owners)} does not exist")
+    return owners[index]
+
+
+def _typed(what: str, entry: Any, types: Sequence[type]) -> list[Any]:
+    """`entry` as a list whose items have exactly these types."""
+    if not isinstance(entry, list) or len(entry) != len(types):
+        raise InvalidArgument(f"{what} is not an array of {len(types)} items")
+    for i, (item, wanted) in enumerate(zip(entry, types, strict=True)):
+        if type(item) is not wanted:
+            raise InvalidArgument(f"{what} item {i} is {type(item).__name__}, need {wanted.__name__}")
+    return entry

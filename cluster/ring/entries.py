@@ -1,0 +1,168 @@
+"""The entries of a topology document: keyspaces, members, and who owns each partition.
+
+Values only, each with the limits it must keep.  What a whole document must satisfy stands in topology.py.
+Rule: docs/formats/topology.md.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from cluster.errors import InvalidArgument
+from cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
+
+__all__ = [
+    "KINDS",
+    "MAX_ADDRESS_BYTES",
+    "MAX_EPOCH",
+    "MAX_REPLICAS",
+    "MAX_WEIGHT",
+    "MEMBER_STATES",
+    "PHASES",
+    "POLICIES",
+    "Keyspace",
+    "Member",
+    "Owner",
+    "Row",
+    "check_between",
+    "check_name",
+]
+
+MAX_REPLICAS: Final = 7
+MAX_WEIGHT: Final = 64
+MAX_ADDRESS_BYTES: Final = 255
+MAX_EPOCH: Final = 2**63 - 1
+KINDS: Final = ("objects", "registers")
+POLICIES: Final = ("siblings", "lww")
+MEMBER_STATES: Final = ("joining", "up", "leaving")
+PHASES: Final = ("normal",)
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DISK: Final = re.compile(r"[0-9a-f]{32}")
+_ADDRESS: Final = re.compile(r"\S+:[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """A named set of keys.  `r` and `w` are the defaults of its requests; `ttl_ms` 0 means no expiry."""
+
+    id: KeyspaceId
+    name: str
+    kind: str = "objects"
+    policy: str = "siblings"
+    r: int = 2
+    w: int = 2
+    ttl_ms: int = 0
+
+    def check(self, *, epoch: int, n: int) -> None:
+        """Raise InvalidArgument unless this may stand in a document of `epoch` with `n` replicas."""
+        check_name("keyspace", self.name)
+        _check_one_of("keyspace kind", self.kind, KINDS)
+        _check_one_of("keyspace policy", self.policy, POLICIES)
+        check_between("keyspace epoch", self.id.epoch, 1, epoch)
+        check_between("keyspace ordinal", self.id.ordinal, 0, 2**32 - 1)
+        check_between("keyspace r", self.r, 1, n)
+        check_between("keyspace w", self.w, 1, n)
+        check_between("keyspace ttl_ms", self.ttl_ms, 0, MAX_EPOCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of the cluster.  `weight` is its share beside the others'; `zone` is what may fail at once."""
+
+    id: NodeId
+    disk: DiskId
+    address: str
+    zone: str = "default"
+    weight: int = 1
+    state: str = "up"
+
+    @property
+    def seat(self) -> Owner:
+        return Owner(self.id, self.disk)
+
+    def check(self) -> None:
+        """Raise InvalidArgument unless every field is within its limits."""
+        check_name("node id", self.id)
+        check_name("zone", self.zone)
+        _check_disk(self.disk)
+        if not _ADDRESS.fullmatch(self.address) or len(self.address.encode()) > MAX_ADDRESS_BYTES:
+            raise InvalidArgument(
+                f"address of {self.id} is {self.address[:80]!r}: need host:port of at most "
+                f"{MAX_ADDRESS_BYTES} bytes"
+            )
+        check_between(f"weight of {self.id}", self.weight, 1, MAX_WEIGHT)
+        _check_one_of(f"state of {self.id}", self.state, MEMBER_STATES)
+
+
+class Owner(NamedTuple):
+    """A seat: a node together with the disk that holds the data, as a node on another disk owns nothing."""
+
+    node: NodeId
+    disk: DiskId
+
+    def check(self) -> None:
+        check_name("node id", self.node)
+        _check_disk(self.disk)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One partition: its owners in ring order, and since when.
+
+    `row_epoch` is the epoch at which owners or phase last changed; requests made under an older one are
+    refused.  `copy_epoch` is the epoch of the move that brought the data; stored keys carry it.
+    """
+
+    owners: tuple[Owner, ...]
+    phase: str
+    row_epoch: Epoch
+    copy_epoch: Epoch
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        return tuple(owner.node for owner in self.owners)
+
+    @property
+    def majority(self) -> int:
+        """Of the owners there are, which may be fewer than the document's `n`."""
+        return len(self.owners) // 2 + 1
+
+    def level(self, wanted: int) -> int:
+        """How many owners a default of `wanted` asks of this row: never more than there are."""
+        return min(wanted, len(self.owners))
+
+    def check(self, *, epoch: int, replicas: int) -> None:
+        """Raise InvalidArgument unless this may stand in a document of `epoch`."""
+        _check_one_of("phase", self.phase, PHASES)
+        check_between("row epoch", self.row_epoch, 1, epoch)
+        check_between("copy epoch", self.copy_epoch, 1, self.row_epoch)
+        if len(self.owners) != replicas:
+            raise InvalidArgument(f"a row has {len(self.owners)} owners, need {replicas}")
+        if len(set(self.nodes)) != len(self.owners):
+            raise InvalidArgument(f"a row names a node twice: {', '.join(self.nodes)}")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise InvalidArgument unless `name` is 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"{what} {name[:80]!r} is no name: need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
+        )
+
+
+def _check_disk(disk: str) -> None:
+    if not _DISK.fullmatch(disk):
+        raise InvalidArgument(f"disk id {disk[:80]!r} is not 32 hexadecimal digits")
+
+
+def check_between(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InvalidArgument(f"{what} is {value}, need {low} to {high}")
+
+
+def _check_one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidArgument(f"{what} is {value[:80]!r}, need one of {', '.join(allowed)}")

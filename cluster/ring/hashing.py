@@ -1,0 +1,51 @@
+"""Where a key lies on the hash circle, and which partition that is.
+
+Pure, and frozen for ever: another answer here would orphan stored data.
+Rule: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from cluster.ids import KeyspaceId, PartitionId, Position
+
+__all__ = ["MAX_PARTITIONS", "MIN_PARTITIONS", "hash_tag", "partition_of", "partition_start", "position"]
+
+MIN_PARTITIONS: Final = 16
+MAX_PARTITIONS: Final = 4096
+_KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
+
+
+def position(keyspace: KeyspaceId, key: bytes) -> Position:
+    """The place of a key: xxh3_64 of keyspace id (12 bytes, big-endian) and key.
+
+    A key that holds `{tag}` lies where its tag does, whatever the keyspace, so that related keys of
+    several keyspaces live together.
+    """
+    tag = hash_tag(key)
+    if tag is not None:
+        return Position(xxh3_64_intdigest(tag))
+    return Position(xxh3_64_intdigest(_KEYSPACE.pack(keyspace.epoch, keyspace.ordinal) + key))
+
+
+def hash_tag(key: bytes) -> bytes | None:
+    """What stands between the first `{` and the next `}`; None when there is no such pair or it is empty."""
+    start = key.find(b"{")
+    if start < 0:
+        return None
+    end = key.find(b"}", start + 1)
+    return key[start + 1 : end] if end > start + 1 else None
+
+
+def partition_of(position: Position, partitions: int) -> PartitionId:
+    """The slice of the circle that holds `position`: its top bits, as `partitions` is a power of two."""
+    return PartitionId(position >> (65 - partitions.bit_length()))
+
+
+def partition_start(partition: PartitionId, partitions: int) -> Position:
+    """The first position of a partition."""
+    return Position(partition << (65 - partitions.bit_length()))

@@ -1,0 +1,231 @@
+"""The topology document: who is in the cluster and who owns what, under one epoch.
+
+A document is decided, never gossiped, and never changed: a later one has the next epoch.  Its bytes are
+canonical (one document, one encoding), so that its hash can name the cluster.  Nothing here knows who is
+alive.  Rule: docs/formats/topology.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from cluster.errors import InvalidArgument
+from cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
+from cluster.ring.document import FORMAT_VERSION, Document, pack, unpack
+from cluster.ring.entries import (
+    MAX_EPOCH,
+    MAX_REPLICAS,
+    Keyspace,
+    Member,
+    Owner,
+    Row,
+    check_between,
+    check_name,
+)
+from cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS, partition_of, partition_start, position
+from cluster.ring.placement import place
+from cluster.ring.tokens import Circle, circle_of
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MAX_KEYSPACES",
+    "MAX_MEMBERS",
+    "MAX_VOTERS",
+    "Keyspace",
+    "Member",
+    "Owner",
+    "Row",
+    "Topology",
+    "first_topology",
+]
+
+MAX_MEMBERS = 256
+MAX_KEYSPACES = 1024
+MAX_VOTERS = 5
+_CLUSTER = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """One committed document.  Members keep the order in which the cluster first saw them."""
+
+    epoch: Epoch
+    cluster: ClusterId
+    name: str
+    partitions: int
+    n: int
+    keyspaces: tuple[Keyspace, ...]
+    members: tuple[Member, ...]
+    rows: tuple[Row, ...]
+    voters: tuple[Owner, ...]
+
+    def row(self, partition: PartitionId) -> Row:
+        """Raises InvalidArgument when there is no such partition."""
+        if not 0 <= partition < self.partitions:
+            raise InvalidArgument(f"partition {partition} of {self.partitions} does not exist")
+        return self.rows[partition]
+
+    def owners(self, partition: PartitionId) -> tuple[NodeId, ...]:
+        return self.row(partition).nodes
+
+    def fallbacks(self, partition: PartitionId) -> tuple[NodeId, ...]:
+        """The members that do not own the partition, in the order the ring meets them after its owners."""
+        owners = self.owners(partition)
+        walk = self._circle.walk(partition_start(partition, self.partitions))
+        return tuple(node for node in walk if node not in owners)
+
+    def partition_of(self, keyspace: KeyspaceId, key: bytes) -> PartitionId:
+        return partition_of(position(keyspace, key), self.partitions)
+
+    def keyspace_named(self, name: str) -> Keyspace:
+        """Raises InvalidArgument that lists what exists."""
+        for keyspace in self.keyspaces:
+            if keyspace.name == name:
+                return keyspace
+        names = ", ".join(keyspace.name for keyspace in self.keyspaces)
+        raise InvalidArgument(f"there is no keyspace {name[:80]!r}", hint=f"there are: {names}")
+
+    def keyspace(self, id: KeyspaceId) -> Keyspace:
+        """Raises InvalidArgument for a keyspace this epoch does not know (dropped, or newer)."""
+        for keyspace in self.keyspaces:
+            if keyspace.id == id:
+                return keyspace
+        raise InvalidArgument(f"keyspace {id.epoch}.{id.ordinal} is not in topology epoch {self.epoch}")
+
+    def member(self, node: NodeId) -> Member:
+        """Raises InvalidArgument that lists the members."""
+        for member in self.members:
+            if member.id == node:
+                return member
+        names = ", ".join(member.id for member in self.members)
+        raise InvalidArgument(f"{node[:80]!r} is no member of cluster {self.name}", hint=f"members: {names}")
+
+    def has_member(self, node: NodeId) -> bool:
+        return any(member.id == node for member in self.members)
+
+    def addresses(self) -> dict[NodeId, str]:
+        """Where each member listens, in member order."""
+        return {member.id: member.address for member in self.members}
+
+    def owned_by(self, node: NodeId) -> int:
+        """How many partitions a node owns."""
+        return sum(node in row.nodes for row in self.rows)
+
+    @property
+    def is_short(self) -> bool:
+        """Fewer members than replicas wanted: all own all, and levels count from those there are."""
+        return len(self.members) < self.n
+
+    @property
+    def _circle(self) -> Circle:
+        return circle_of(self.members)
+
+    def encode(self) -> bytes:
+        """The one encoding of this document."""
+        return pack(
+            Document(
+                self.epoch, self.cluster, self.name, self.partitions, self.n,
+                self.keyspaces, self.members, self.rows, self.voters,
+            )
+        )  # fmt: skip
+
+    @classmethod
+    def decode(cls, data: bytes) -> Topology:
+        """Raises InvalidArgument for anything but a valid canonical document, ProtocolMismatch for a later
+        format version."""
+        topology = cls(*unpack(data))
+        topology.check()
+        if topology.epoch == 1 and topology.cluster != _cluster_id(topology):
+            raise InvalidArgument(f"cluster id {topology.cluster} is not the hash of this first document")
+        if topology.encode() != data:
+            raise InvalidArgument("the topology document is not in its canonical form")
+        return topology
+
+    def check(self) -> None:
+        """Raise InvalidArgument naming the first rule this document breaks."""
+        if not _CLUSTER.fullmatch(self.cluster):
+            raise InvalidArgument(f"cluster id {self.cluster[:80]!r} is not 32 hexadecimal digits")
+        self._check_entries()
+        self._check_seats()
+
+    def _check_entries(self) -> None:
+        check_name("cluster name", self.name)
+        check_between("epoch", self.epoch, 1, MAX_EPOCH)
+        check_between("partitions", self.partitions, MIN_PARTITIONS, MAX_PARTITIONS)
+        if self.partitions.bit_count() != 1:
+            raise InvalidArgument(f"partitions is {self.partitions}, need a power of two")
+        check_between("n", self.n, 1, MAX_REPLICAS)
+        check_between("number of members", len(self.members), 1, MAX_MEMBERS)
+        check_between("number of keyspaces", len(self.keyspaces), 1, MAX_KEYSPACES)
+        for member in self.members:
+            member.check()
+        for keyspace in self.keyspaces:
+            keyspace.check(epoch=self.epoch, n=self.n)
+        _check_unique("member id", [member.id for member in self.members])
+        _check_unique("disk id", [member.disk for member in self.members])
+        _check_unique("address", [member.address for member in self.members])
+        _check_unique("keyspace name", [keyspace.name for keyspace in self.keyspaces])
+        _check_unique("keyspace id", [str(keyspace.id) for keyspace in self.keyspaces])
+
+    def _check_seats(self) -> None:
+        replicas = min(self.n, len(self.members))
+        known = {member.id for member in self.members}
+        check_between("number of rows", len(self.rows), self.partitions, self.partitions)
+        for row in self.rows:
+            row.check(epoch=self.epoch, replicas=replicas)
+            if not known.issuperset(row.nodes):
+                raise InvalidArgument(f"a row names {', '.join(row.nodes)}: not all are members")
+        check_between("number of voters", len(self.voters), 1, MAX_VOTERS)
+        if len(self.voters) % 2 == 0 or not known.issuperset(voter.node for voter in self.voters):
+            raise InvalidArgument(f"{len(self.voters)} voters: need an odd number, all of them members")
+        _check_unique("voter", [voter.node for voter in self.voters])
+
+
+def first_topology(
+    name: str, members: Sequence[Member], *, partitions: int = 256, n: int = 3, r: int = 2, w: int = 2
+) -> Topology:
+    """The document of epoch 1: placement by consistent hashing, keyspace `default`, and a cluster id that
+    is the hash of the document with that field empty.
+
+    `r` and `w` are the defaults of keyspace `default`.  Raises InvalidArgument for what a document may not
+    hold.
+    """
+    epoch = Epoch(1)
+    draft = Topology(
+        epoch, ClusterId(""), name, partitions, n,
+        (Keyspace(KeyspaceId(1, 0), "default", r=r, w=w),), tuple(members), (), _choose_voters(members),
+    )  # fmt: skip
+    draft._check_entries()  # before placing, which trusts its input
+    seats = {member.id: member.seat for member in members}
+    draft = replace(
+        draft,
+        rows=tuple(
+            Row(tuple(seats[node] for node in nodes), "normal", epoch, epoch)
+            for nodes in place(members, partitions, n)
+        ),
+    )
+    return replace(draft, cluster=_cluster_id(draft))
+
+
+def _cluster_id(first: Topology) -> ClusterId:
+    unnamed = replace(first, cluster=ClusterId(""))
+    return ClusterId(blake2b(unnamed.encode(), digest_size=16).hexdigest())
+
+
+def _choose_voters(members: Sequence[Member]) -> tuple[Owner, ...]:
+    """The largest odd number up to 5 of the members, taken zone by zone in turn, in member order."""
+    by_zone: dict[str, list[Owner]] = {}
+    for member in members:
+        by_zone.setdefault(member.zone, []).append(member.seat)
+    deepest = max((len(seats) for seats in by_zone.values()), default=0)
+    in_turn = [seats[i] for i in range(deepest) for seats in by_zone.values() if i < len(seats)]
+    return tuple(in_turn[: min(MAX_VOTERS, (len(in_turn) - 1) | 1)])
+
+
+def _check_unique(what: str, values: Sequence[str]) -> None:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise InvalidArgument(f"{what} {', '.join(twice)} is there twice")

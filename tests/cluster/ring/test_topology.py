@@ -1,0 +1,139 @@
+"""The topology document: what it tells, how it is encoded, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
+from cluster.ring.topology import Keyspace, Member, Owner, Topology, first_topology
+
+
+def member(index: int, zone: str = "a", weight: int = 1) -> Member:
+    return Member(NodeId(f"n{index}"), DiskId(f"{index:032x}"), f"127.0.0.1:{7100 + index}", zone, weight)
+
+
+def five_nodes() -> Topology:
+    return first_topology("demo", [member(i) for i in range(1, 6)])
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Topology:
+    members = [
+        member(i, draw(st.sampled_from("abc")), draw(st.integers(1, 4)))
+        for i in range(draw(st.integers(1, 9)))
+    ]
+    n = draw(st.integers(1, 4))
+    first = first_topology(draw(names), members, partitions=draw(st.sampled_from([16, 32])), n=n, r=1, w=n)
+    if draw(st.booleans()):
+        return first
+    epoch = Epoch(draw(st.integers(2, 2**62)))
+    extra = Keyspace(KeyspaceId(epoch, 1), "locks", "registers", r=n, w=1, ttl_ms=draw(st.integers(0, 2**40)))
+    return replace(
+        first,
+        epoch=epoch,
+        keyspaces=(*first.keyspaces, extra),
+        rows=tuple(replace(row, row_epoch=epoch) for row in first.rows),
+        members=tuple(replace(m, state=draw(st.sampled_from(["joining", "up", "leaving"]))) for m in members),
+    )
+
+
+@given(documents())
+@settings(max_examples=60, deadline=None)
+def test_a_document_survives_its_encoding(topology: Topology) -> None:
+    assert Topology.decode(topology.encode()) == topology
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_is_refused_as_an_invalid_argument(data: bytes) -> None:
+    with pytest.raises((InvalidArgument, ProtocolMismatch)):
+        Topology.decode(data)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_document_never_decodes_to_another_one_of_the_first_epoch(data: st.DataObject) -> None:
+    encoded = bytearray(five_nodes().encode())
+    encoded[data.draw(st.integers(3, len(encoded) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(InvalidArgument):
+        Topology.decode(bytes(encoded))
+
+
+def test_a_later_format_version_is_named() -> None:
+    with pytest.raises(ProtocolMismatch, match="version 2"):
+        Topology.decode(msgpack.packb([2, 1]))
+
+
+def test_the_first_document_names_its_cluster_by_its_own_hash() -> None:
+    one, two = five_nodes(), five_nodes()
+    assert one == two
+    other_disk = replace(member(5), disk=DiskId("f" * 32))
+    other = first_topology("demo", [*(member(i) for i in range(1, 5)), other_disk])
+    assert other.cluster != one.cluster
+    forged = replace(one, cluster=ClusterId("0" * 32))
+    with pytest.raises(InvalidArgument, match="not the hash"):
+        Topology.decode(forged.encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"partitions": 100}, "power of two"),
+        ({"partitions": 8}, "need 16 to 4096"),
+        ({"n": 0}, "n is 0"),
+        ({"r": 4}, "keyspace r is 4, need 1 to 3"),
+        ({"name": "a b"}, "is no name"),
+        ({"members": []}, "number of members is 0"),
+        ({"members": [member(1), member(1)]}, "member id n1 is there twice"),
+        ({"members": [replace(member(1), weight=65)]}, "weight of n1 is 65"),
+        ({"members": [replace(member(1), address="nowhere")]}, "need host:port"),
+        ({"members": [replace(member(1), disk=DiskId("xyz"))]}, "32 hexadecimal"),
+    ],
+)
+def test_what_a_document_may_not_hold_is_named(changes: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"name": "demo", "members": [member(i) for i in range(1, 6)], **changes}
+    with pytest.raises(InvalidArgument, match=message):
+        first_topology(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("members", "voters"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (9, 5)])
+def test_voters_are_the_largest_odd_number_up_to_five(members: int, voters: int) -> None:
+    assert len(first_topology("demo", [member(i) for i in range(members)], r=1, w=1).voters) == voters
+
+
+def test_voters_are_spread_over_zones() -> None:
+    members = [member(i, "a") for i in range(5)] + [member(5, "b"), member(6, "c")]
+    zones = {m.id: m.zone for m in members}
+    assert {zones[v.node] for v in first_topology("demo", members).voters[:3]} == {"a", "b", "c"}
+
+
+def test_owners_are_named_with_their_disks_and_fallbacks_follow_them() -> None:
+    topology = five_nodes()
+    row = topology.row(PartitionId(17))
+    assert all(owner == Owner(owner.node, topology.member(owner.node).disk) for owner in row.owners)
+    assert (row.row_epoch, row.copy_epoch, row.phase, row.majority) == (1, 1, "normal", 2)
+    everyone = topology.owners(PartitionId(17)) + topology.fallbacks(PartitionId(17))
+    assert len(everyone) == 5 and set(everyone) == set(topology.addresses())
+
+
+def test_with_fewer_members_than_replicas_levels_count_from_those_there_are() -> None:
+    topology = first_topology("tiny", [member(1)])
+    assert topology.is_short
+    assert topology.row(PartitionId(0)).level(2) == 1
+    assert not five_nodes().is_short
+
+
+def test_an_unknown_keyspace_is_refused_with_the_list_of_those_there_are() -> None:
+    topology = five_nodes()
+    assert topology.keyspace(KeyspaceId(1, 0)) is topology.keyspace_named("default")
+    with pytest.raises(InvalidArgument, match="no keyspace 'nope'") as refused:
+        topology.keyspace_named("nope")
+    assert refused.value.hint == "there are: default"

@@ -244,6 +244,11 @@ class TaskProcess(Protocol):
     @property
     def pid(self) -> int: ...
 
+    @property
+    def peak_bytes(self) -> int:
+        """Peak resident memory; 0 until it has ended, and when nobody could tell."""
+        ...
+
     async def send(self, message: bytes) -> None:
         """One length-prefixed message to the process.  Raises BrokenPipeError when it is gone."""
         ...

@@ -1,0 +1,69 @@
+"""The last 1 MiB of what a task process prints, read from a pipe at a bounded rate.
+
+A task that prints without end is slowed down to 64 MiB a second by the full pipe; the node's loop never
+spends more on it than copying that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+
+__all__ = ["CapturedOutput"]
+
+KEPT_BYTES: Final = 1024 * 1024
+_BURST_BYTES: Final = 4 * 1024 * 1024
+_PAUSE_S: Final = 1 / 16
+_LAST_WORDS_S: Final = 1.0
+
+
+class CapturedOutput(asyncio.Protocol):
+    """One task's stdout and stderr.  `open` gives the descriptor to write to; the caller owns it."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._since_pause = 0
+        self._transport: asyncio.ReadTransport | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self) -> int:
+        """Start reading; returns the writing end."""
+        read_end, write_end = os.pipe()
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(read_end, "rb", 0))
+        return write_end
+
+    def tail(self) -> bytes:
+        return bytes(self._kept[-KEPT_BYTES:])
+
+    def note(self, line: str) -> None:
+        """Add a line of our own at the end."""
+        self._keep(f"\n[ringmill] {line}\n".encode())
+
+    async def finished(self) -> None:
+        """Wait until all of it has been read; a second at most, as a descendant may hold the pipe."""
+        await asyncio.wait([self._closed], timeout=_LAST_WORDS_S)
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._keep(data)
+        self._since_pause += len(data)
+        if self._since_pause >= _BURST_BYTES and self._transport is not None:
+            self._since_pause = 0
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(_PAUSE_S, self._resume)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _keep(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) > 2 * KEPT_BYTES:
+            del self._kept[:-KEPT_BYTES]

@@ -1,0 +1,280 @@
+"""The node's half of task processes: starts the forkserver on first use and speaks with it.
+
+The forkserver is executed, never forked, from the node: it starts without the node's memory, secrets, threads
+and descriptors (its environment is built here, not inherited).  One packet socket carries orders and
+endings; each task has its own stream socket for framed messages and a pipe for what it prints.
+
+What a task may not do to the node: a message above 16 MiB ends the conversation, output is read at a bounded
+rate and only its last 1 MiB is kept.
+
+Rule: docs/architecture.md, "Task processes".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgpack
+
+from cluster.adapters.captured_output import CapturedOutput
+from cluster.adapters.forkserver import MAX_PACKET
+
+__all__ = ["MAX_MESSAGE_BYTES", "ForkedTask", "TaskProcesses"]
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_LENGTH_BYTES: Final = 4
+_START_TIMEOUT_S: Final = 20.0
+_END_TIMEOUT_S: Final = 5.0
+_SOURCE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class ForkedTask:
+    """A TaskProcess (cluster.ports) that the forkserver made."""
+
+    def __init__(self, owner: TaskProcesses, task_id: int, output: CapturedOutput) -> None:
+        self._owner = owner
+        self._id = task_id
+        self._pid = 0
+        self._output = output
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._peak_bytes = 0
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def peak_bytes(self) -> int:
+        """Peak resident memory in bytes; 0 until the process has ended."""
+        return self._peak_bytes
+
+    async def send(self, message: bytes) -> None:
+        assert self._streams is not None
+        writer = self._streams[1]
+        try:
+            writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+            await writer.drain()
+        except ConnectionError as error:
+            raise BrokenPipeError(f"task process {self._pid} has ended") from error
+
+    async def receive(self) -> bytes:
+        """Raises EOFError when it has ended, also when it broke off or sent more than 16 MiB at once."""
+        assert self._streams is not None
+        reader = self._streams[0]
+        try:
+            size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+            if size > MAX_MESSAGE_BYTES:
+                raise EOFError(f"task process {self._pid} sent a message of {size} bytes")
+            return await reader.readexactly(size)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise EOFError(f"task process {self._pid} has ended") from error
+
+    def output(self) -> bytes:
+        return self._output.tail()
+
+    async def wait(self) -> int:
+        """Also waits for its last words; messages not yet received are then gone."""
+        code = await asyncio.shield(self._ended)
+        await self._output.finished()
+        if self._streams is not None:
+            self._streams[1].close()
+        return code
+
+    def kill(self) -> None:
+        if not self._ended.done():
+            self._owner.kill(self._id, self._pid)
+
+    def _connected(self, pid: int, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        self._pid = pid
+        self._streams = streams
+
+    def _has_ended(self, code: int, peak_bytes: int, note: str) -> None:
+        self._peak_bytes = peak_bytes
+        if note:
+            self._output.note(note)
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+
+class TaskProcesses:
+    """Starts task processes for one node; `close` ends the forkserver and with it every task."""
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        self._command = command or (sys.executable, "-P", "-m", "node.task_main", "--forkserver")
+        self._starting = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._tasks: dict[int, ForkedTask] = {}
+        self._pids: dict[int, asyncio.Future[int]] = {}
+        self._last_id = 0
+
+    @property
+    def forkserver_pid(self) -> int | None:
+        """None before the first task and after the forkserver's end."""
+        return None if self._process is None or self._control is None else self._process.pid
+
+    async def start_task(
+        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> ForkedTask:
+        """As Spawner.start_task (cluster.ports).  Raises ChildProcessError when no process could be made."""
+        await self._ensure_forkserver()
+        self._last_id += 1
+        task_id = self._last_id
+        output = CapturedOutput()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        pipe = await output.open()
+        task = self._tasks[task_id] = ForkedTask(self, task_id, output)
+        answered = self._pids[task_id] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(["fork", task_id, workdir, dict(environment), dict(limits)], [theirs.detach(), pipe])
+            pid = await asyncio.wait_for(answered, _START_TIMEOUT_S)
+            task._connected(pid, await asyncio.open_unix_connection(sock=ours))
+        except BaseException:
+            ours.close()
+            self.kill(task_id, 0)
+            raise
+        finally:
+            self._pids.pop(task_id, None)
+        return task
+
+    def kill(self, task_id: int, pid: int) -> None:
+        """SIGKILL to a task's group, by the forkserver (only it knows that the number is not reused)."""
+        if self._control is not None:
+            self._send(["kill", task_id], [])
+        elif pid:
+            _kill_group(pid)
+
+    async def close(self) -> None:
+        """End the forkserver, which ends all tasks.  Waits at most 5 s, then SIGKILL."""
+        process, self._process = self._process, None
+        self._drop_control("the node is closing")
+        if process is None:
+            return
+        try:
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _ensure_forkserver(self) -> None:
+        async with self._starting:
+            if self._control is not None:
+                return
+            if self._process is not None:  # it died on its own: bury it before the next one
+                await self._process.wait()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command, str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),), env=_clean_environment(), cwd="/", start_new_session=True,
+                )  # fmt: skip
+            ours.setblocking(False)
+            self._control = ours
+            asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable)
+
+    def _send(self, fields: list[Any], descriptors: list[int]) -> None:
+        """Queue a packet; its descriptors are closed once they are over there."""
+        packet = msgpack.packb(fields)
+        if len(packet) > MAX_PACKET or self._control is None:
+            _close_all(descriptors)
+            raise ChildProcessError(
+                f"an order of {len(packet)} bytes; the limit is {MAX_PACKET}"
+                if self._control is not None
+                else "the forkserver has ended"
+            )
+        self._outbox.append((packet, descriptors))
+        self._flush()
+
+    def _flush(self) -> None:
+        control = self._control
+        while self._outbox and control is not None:
+            packet, descriptors = self._outbox[0]
+            try:
+                socket.send_fds(control, [packet], descriptors)
+            except BlockingIOError:
+                asyncio.get_running_loop().add_writer(control.fileno(), self._flush)
+                return
+            except OSError as error:
+                self._drop_control(f"the forkserver has ended: {error.strerror}")
+                return
+            self._outbox.popleft()
+            _close_all(descriptors)
+        if control is not None:
+            asyncio.get_running_loop().remove_writer(control.fileno())
+
+    def _on_readable(self) -> None:
+        while self._control is not None:
+            try:
+                packet = self._control.recv(MAX_PACKET)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                packet = b""
+                self._drop_control(f"the forkserver has ended: {error.strerror}")
+            if not packet:
+                self._drop_control("the forkserver has ended")
+                return
+            self._on_answer(*msgpack.unpackb(packet))
+
+    def _on_answer(self, verb: str, task_id: int, *fields: Any) -> None:
+        answered = self._pids.get(task_id)
+        if verb == "ended":
+            task = self._tasks.pop(task_id, None)
+            if task is not None:
+                task._has_ended(*fields)
+        elif answered is not None and not answered.done():
+            if verb == "forked":
+                answered.set_result(fields[0])
+            else:
+                answered.set_exception(ChildProcessError(fields[0]))
+
+    def _drop_control(self, why: str) -> None:
+        """The forkserver is gone, or shall go: every task of it counts as killed."""
+        control, self._control = self._control, None
+        if control is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(control.fileno())
+        loop.remove_writer(control.fileno())
+        control.close()
+        while self._outbox:
+            _close_all(self._outbox.popleft()[1])
+        for answered in self._pids.values():
+            if not answered.done():
+                answered.set_exception(ChildProcessError(why))
+        for task in self._tasks.values():
+            if task.pid:
+                _kill_group(task.pid)
+            task._has_ended(-signal.SIGKILL, 0, why)
+        self._tasks.clear()
+
+
+def _clean_environment() -> dict[str, str]:
+    """What the forkserver may know: where Python and the program are, nothing else of ours.
+
+    A fixed hash seed makes a task that iterates over a set of strings give the same bytes on every node.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    return {**kept, "PYTHONPATH": _SOURCE_ROOT, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,82 @@
+"""The context token: what a reader hands back with its write, opaque to it.
+
+A token is bound to the key it was read from.  Handed in for another key it would cover writes its holder
+never saw, and they would be lost, so it is refused there.  Layout: docs/formats/context_token.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+from zlib import crc32
+
+import msgpack
+from xxhash import xxh3_64_digest
+
+from cluster.errors import InvalidArgument
+from cluster.ids import KeyspaceId
+from cluster.versions.dots import EMPTY_VECTOR, VersionVector
+from cluster.versions.hybrid_time import ZERO, HybridTime
+from cluster.versions.object_codec import decode_vector, encode_vector
+
+__all__ = ["BLIND", "FORMAT_VERSION", "MAX_TOKEN_BYTES", "Context", "decode_context", "encode_context"]
+
+FORMAT_VERSION: Final = 1
+MAX_TOKEN_BYTES: Final = 64 * 1024
+_HEAD: Final = struct.Struct(">B8s")  # version, key hash
+_CHECK: Final = struct.Struct(">I")  # crc32 of all before it
+_KEYSPACE: Final = struct.Struct(">QI")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a client has seen of a key: the writes it covers, and the newest hybrid time among them."""
+
+    vector: VersionVector = EMPTY_VECTOR
+    time: HybridTime = ZERO
+
+
+BLIND: Final = Context()
+"""Nothing seen: a write with it replaces nothing and becomes one more sibling."""
+
+
+def encode_context(context: Context, keyspace: KeyspaceId, key: bytes) -> bytes:
+    """The token of a context read from this key."""
+    body: bytes = msgpack.packb([context.time, encode_vector(context.vector)])
+    token = _HEAD.pack(FORMAT_VERSION, _key_hash(keyspace, key)) + body
+    return token + _CHECK.pack(crc32(token))
+
+
+def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> Context:
+    """Raises InvalidArgument for a damaged token and for one that was read from another key."""
+    if not _HEAD.size + _CHECK.size < len(token) <= MAX_TOKEN_BYTES:
+        raise _refused(f"is {len(token)} bytes long, at most {MAX_TOKEN_BYTES} are taken")
+    sealed, check = token[: -_CHECK.size], token[-_CHECK.size :]
+    version, key_hash = _HEAD.unpack_from(sealed)
+    if version != FORMAT_VERSION or _CHECK.pack(crc32(sealed)) != check:
+        raise _refused("is damaged, or of another version")
+    if key_hash != _key_hash(keyspace, key):
+        raise _refused("was read from another key or keyspace")
+    return _decode_body(sealed[_HEAD.size :])
+
+
+def _decode_body(body: bytes) -> Context:
+    try:
+        fields: Any = msgpack.unpackb(body)
+        time, pairs = fields
+        if type(time) is not int or not 0 <= time < 1 << 64:
+            raise ValueError("no hybrid time")
+        return Context(decode_vector(pairs), HybridTime(time))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise _refused(f"does not decode: {error}") from error
+
+
+def _key_hash(keyspace: KeyspaceId, key: bytes) -> bytes:
+    return xxh3_64_digest(_KEYSPACE.pack(keyspace.epoch, keyspace.ordinal) + key)
+
+
+def _refused(why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"the context token {why}", hint="get the key and hand back that answer's context, unchanged"
+    )

@@ -1,0 +1,83 @@
+"""Dots and version vectors: the names of write events, and sets of them.
+
+A dot names one write of one key: the copy that coordinated it, and that copy's count.  A vector entry
+(actor, n) stands for every dot of that actor up to n, so an actor that may have forgotten some of its dots
+is never used again (node/replica/actors.py).
+
+Source: Almeida et al., "Scalable and Accurate Causality Tracking for Eventually Consistent Stores" (2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cluster.errors import InvalidArgument
+from cluster.ids import Actor, NodeId
+
+__all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
+
+
+class Dot(NamedTuple):
+    """One write event.  Dots sort by actor text, then count: arbitrary, but the same everywhere."""
+
+    actor: Actor
+    counter: int
+
+    def __str__(self) -> str:
+        return f"{self.actor}:{self.counter}"
+
+
+def actor_of(node: NodeId, number: int) -> Actor:
+    """The actor with this number on a node, e.g. "n1#7"."""
+    return Actor(f"{node}#{number}")
+
+
+def parse_dot(text: str) -> Dot:
+    """The dot that `str` wrote.  Raises InvalidArgument."""
+    actor, colon, counter = text.rpartition(":")
+    if not colon or "#" not in actor or not counter.isdecimal():
+        raise InvalidArgument(f"{text[:80]!r} is no dot; expected the form n1#1:5")
+    return Dot(Actor(actor), int(counter))
+
+
+@dataclass(frozen=True, slots=True)
+class VersionVector:
+    """A set of dots in which each actor's are covered up to a count.  Entries are sorted by actor."""
+
+    entries: tuple[tuple[Actor, int], ...] = ()
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[Actor, int]]) -> VersionVector:
+        """The vector that covers all of `entries`."""
+        counts: dict[Actor, int] = {}
+        for actor, counter in entries:
+            counts[actor] = max(counter, counts.get(actor, 0))
+        return cls(tuple(sorted(counts.items())))
+
+    def counter(self, actor: Actor) -> int:
+        """The highest covered count of an actor, 0 when it is not in here."""
+        for known, counter in self.entries:
+            if known == actor:
+                return counter
+        return 0
+
+    def covers(self, dot: Dot) -> bool:
+        return dot.counter <= self.counter(dot.actor)
+
+    def join(self, other: VersionVector) -> VersionVector:
+        """The least vector that covers both."""
+        if self.entries == other.entries or not other.entries:
+            return self
+        return VersionVector.of((*self.entries, *other.entries)) if self.entries else other
+
+    def with_dot(self, dot: Dot) -> VersionVector:
+        return self.join(VersionVector((dot,)))
+
+    def descends(self, other: VersionVector) -> bool:
+        """Whether everything `other` covers is covered here."""
+        return all(self.covers(Dot(actor, counter)) for actor, counter in other.entries)
+
+
+EMPTY_VECTOR = VersionVector()

@@ -1,0 +1,118 @@
+"""The bytes of an object: one object has one encoding, so that equal hashes mean equal objects.
+
+Decoding is bounded by the length of its input and refuses whatever breaks an invariant of objects.py.
+Layout: docs/formats/object.md.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Final
+
+import msgpack
+from xxhash import xxh3_64_intdigest
+
+from cluster.errors import CorruptData, ProtocolMismatch
+from cluster.ids import Actor
+from cluster.versions.dots import Dot, VersionVector
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
+
+__all__ = [
+    "FORMAT_VERSION",
+    "decode_object",
+    "decode_vector",
+    "encode_object",
+    "encode_vector",
+    "version_hash",
+]
+
+FORMAT_VERSION: Final = 1
+IS_RETRY: Final = 1  # flag bit of a sibling
+_U64: Final = 1 << 64
+
+
+def encode_object(stored: StoredObject) -> bytes:
+    """Version byte and msgpack body.  The absent object encodes too, to a few bytes."""
+    body = [
+        stored.forgotten,
+        encode_vector(stored.context),
+        [_pack_sibling(each) for each in stored.siblings],
+    ]
+    packed: bytes = msgpack.packb(body)
+    return bytes([FORMAT_VERSION]) + packed
+
+
+def decode_object(data: bytes) -> StoredObject:
+    """Raises ProtocolMismatch for another version, CorruptData for what `encode_object` never wrote."""
+    if not data or data[0] != FORMAT_VERSION:
+        raise ProtocolMismatch(
+            f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION}"
+        )
+    try:
+        forgotten, vector, siblings = msgpack.unpackb(memoryview(data)[1:])
+        stored = StoredObject(
+            decode_vector(vector), tuple(_unpack_sibling(fields) for fields in siblings), _u64(forgotten)
+        )
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
+    _check(stored)
+    return stored
+
+
+def version_hash(stored: StoredObject) -> int:
+    """64 bits that tell whether two replicas hold the same object."""
+    return 0 if stored == ABSENT else xxh3_64_intdigest(encode_object(stored))
+
+
+def encode_vector(vector: VersionVector) -> list[list[Any]]:
+    """The msgpack-able form of a vector: [actor, counter] pairs in order."""
+    return [[actor, counter] for actor, counter in vector.entries]
+
+
+def decode_vector(pairs: Any) -> VersionVector:
+    """Raises ValueError or TypeError unless the pairs are strictly sorted and well typed."""
+    entries = tuple((_actor(actor), _u64(counter)) for actor, counter in pairs)
+    if any(low[0] >= high[0] for low, high in pairwise(entries)):
+        raise ValueError("vector entries are not sorted by actor")
+    return VersionVector(entries)
+
+
+def _pack_sibling(sibling: Sibling) -> list[Any]:
+    session, sequence, birth = sibling.operation
+    return [
+        sibling.dot.actor, sibling.dot.counter, sibling.value, sibling.time,
+        session, sequence, birth, sibling.expires_at_ms, IS_RETRY if sibling.is_retry else 0,
+    ]  # fmt: skip
+
+
+def _unpack_sibling(fields: Any) -> Sibling:
+    actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
+    if not (value is None or isinstance(value, bytes)):
+        raise TypeError(f"a value of type {type(value).__name__}")
+    if _u64(flags) > IS_RETRY:
+        raise ValueError(f"unknown sibling flags {flags}")
+    return Sibling(
+        Dot(_actor(actor), _u64(counter)), value, _u64(time),
+        OperationId(_u64(session), _u64(sequence), _u64(birth)), _u64(expires_at_ms), flags == IS_RETRY,
+    )  # fmt: skip
+
+
+def _check(stored: StoredObject) -> None:
+    if any(low.dot >= high.dot for low, high in pairwise(stored.siblings)):
+        raise CorruptData("an object's siblings are not sorted by dot")
+    for sibling in stored.siblings:
+        if not stored.context.covers(sibling.dot):
+            raise CorruptData(f"an object's context does not cover its sibling {sibling.dot}")
+
+
+def _actor(value: Any) -> Actor:
+    if not isinstance(value, str) or "#" not in value or len(value) > 255:
+        raise ValueError(f"{value!r:.80} is no actor")
+    return Actor(value)
+
+
+def _u64(value: Any) -> HybridTime:
+    if type(value) is not int or not 0 <= value < _U64:
+        raise ValueError(f"{value!r:.80} is no unsigned 64-bit number")
+    return HybridTime(value)

@@ -1,0 +1,160 @@
+"""What one key holds: concurrent siblings, and the context that says which writes they have replaced.
+
+A dotted version vector set.  Merge is commutative, associative and idempotent, so replicas that exchange
+objects in any order end equal.  Equal operation ids stay apart in here, one sibling a dot, and are told
+once in the view: docs/decisions/equal-operations-in-the-view.md.
+
+Pure; the bytes are in object_codec.py.  Source: Almeida et al. (2014); Preguiça et al., "Dotted Version
+Vectors" (2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cluster.ids import Actor
+from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
+from cluster.versions.hybrid_time import ZERO, HybridTime
+
+__all__ = ["ABSENT", "OperationId", "Sibling", "StoredObject", "merge", "merge_all", "supersede"]
+
+
+class OperationId(NamedTuple):
+    """The name of one client write, fixed before its first send, so that a retry can be recognised.
+
+    `session` is random, one a client; `sequence` grows within it; `birth` is the hybrid time the client had
+    learned from the cluster, 0 when none.
+    """
+
+    session: int
+    sequence: int
+    birth: HybridTime
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """One value among concurrent ones.  `value` None is a tombstone: a delete that must not be forgotten."""
+
+    dot: Dot
+    value: bytes | None
+    time: HybridTime
+    operation: OperationId
+    expires_at_ms: int = 0  # wall clock of whoever judges; 0: never
+    is_retry: bool = False  # written by a second or later attempt of its operation
+
+    def is_expired(self, wall_ms: int) -> bool:
+        return 0 < self.expires_at_ms <= wall_ms
+
+    def is_live(self, wall_ms: int) -> bool:
+        """A value that a reader is shown: no tombstone and not expired."""
+        return self.value is not None and not self.is_expired(wall_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Siblings sorted by dot, each dot covered by `context`.
+
+    `forgotten` is the newest birth among the operations whose sibling is gone: an older operation that is
+    not found here may have been written and superseded.
+    """
+
+    context: VersionVector = EMPTY_VECTOR
+    siblings: tuple[Sibling, ...] = ()
+    forgotten: HybridTime = ZERO
+
+    @property
+    def is_absent(self) -> bool:
+        """Nothing was ever written, as far as this object knows."""
+        return not self.context.entries
+
+    @property
+    def newest(self) -> HybridTime:
+        """The highest hybrid time among the siblings, 0 when there are none."""
+        return max((sibling.time for sibling in self.siblings), default=ZERO)
+
+    def find(self, operation: OperationId) -> Sibling | None:
+        """The sibling of an operation: of several, the one with the lowest dot."""
+        return next((sibling for sibling in self.siblings if sibling.operation == operation), None)
+
+    def visible(self) -> tuple[Sibling, ...]:
+        """One sibling an operation, the one with the lowest dot, tombstones included."""
+        first: dict[OperationId, Sibling] = {}
+        for sibling in self.siblings:
+            first.setdefault(sibling.operation, sibling)
+        return tuple(first.values())
+
+    def live(self, wall_ms: int) -> tuple[Sibling, ...]:
+        """What a reader is shown at `wall_ms`: empty means not found."""
+        return tuple(sibling for sibling in self.visible() if sibling.is_live(wall_ms))
+
+    def counter_of(self, actor: Actor) -> int:
+        """The highest count of an actor that this object has seen."""
+        return self.context.counter(actor)
+
+
+ABSENT = StoredObject()
+
+
+def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
+    """The least object that has seen what both have: a sibling goes only when the other side replaced it."""
+    if ours == theirs or theirs.is_absent:
+        return ours
+    if ours.is_absent:
+        return theirs
+    in_ours = {sibling.dot for sibling in ours.siblings}
+    in_theirs = {sibling.dot for sibling in theirs.siblings}
+    kept, gone = _sift(
+        (sibling, sibling.dot in in_theirs or not theirs.context.covers(sibling.dot))
+        for sibling in ours.siblings
+    )
+    new, replaced = _sift(
+        (sibling, not ours.context.covers(sibling.dot))
+        for sibling in theirs.siblings
+        if sibling.dot not in in_ours
+    )
+    return StoredObject(
+        ours.context.join(theirs.context),
+        tuple(sorted([*kept, *new], key=_dot)),
+        _newest_birth(max(ours.forgotten, theirs.forgotten), [*gone, *replaced]),
+    )
+
+
+def merge_all(objects: Iterable[StoredObject]) -> StoredObject:
+    """All of them merged; ABSENT when there are none."""
+    merged = ABSENT
+    for each in objects:
+        merged = merge(merged, each)
+    return merged
+
+
+def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -> StoredObject:
+    """The object after a write: what `context` covers goes, `sibling` comes, the context is joined in.
+
+    The dot must be new to `present` and to `context`: a vector that already covers it would hide the write.
+    """
+    assert not present.context.covers(sibling.dot), f"{sibling.dot} was used before"
+    assert not context.covers(sibling.dot), f"{sibling.dot} is in the context of its own write"
+    kept, gone = _sift((old, not context.covers(old.dot)) for old in present.siblings)
+    return StoredObject(
+        present.context.join(context).with_dot(sibling.dot),
+        tuple(sorted([*kept, sibling], key=_dot)),
+        _newest_birth(present.forgotten, gone),
+    )
+
+
+def _dot(sibling: Sibling) -> Dot:
+    return sibling.dot
+
+
+def _sift(judged: Iterable[tuple[Sibling, bool]]) -> tuple[list[Sibling], list[Sibling]]:
+    kept: list[Sibling] = []
+    gone: list[Sibling] = []
+    for sibling, stays in judged:
+        (kept if stays else gone).append(sibling)
+    return kept, gone
+
+
+def _newest_birth(known: HybridTime, gone: Iterable[Sibling]) -> HybridTime:
+    return max([known, *(sibling.operation.birth for sibling in gone)])

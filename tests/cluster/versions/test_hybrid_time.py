@@ -1,0 +1,85 @@
+"""Stamps of fresh writes, and what times met in data may do to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from cluster.errors import Unavailable
+from cluster.versions.hybrid_time import HybridClock, HybridTime, hybrid_time, logical_part, millis
+
+
+@dataclass
+class SteeredClock:
+    """A clock whose wall and monotonic readings a test moves by hand, in seconds."""
+
+    wall_s: float = 1_000_000.0
+    mono_s: float = 50.0
+
+    def wall(self) -> float:
+        return self.wall_s
+
+    def monotonic(self) -> float:
+        return self.mono_s
+
+    def boottime(self) -> float:
+        return self.mono_s
+
+    def pass_time(self, seconds: float) -> None:
+        self.wall_s += seconds
+        self.mono_s += seconds
+
+
+def test_stamps_of_one_node_always_rise() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    stamps = [hybrid.stamp() for _ in range(70_000)]  # more than one millisecond's logical counts
+    clock.wall_s -= 0.4
+    stamps.append(hybrid.stamp())
+    assert stamps == sorted(set(stamps))
+    assert millis(stamps[0]) == 1_000_000_000
+    assert (millis(stamps[1]), logical_part(stamps[1])) == (1_000_000_000, 1)
+
+
+def test_a_stamp_lies_above_its_context() -> None:
+    clock = SteeredClock()
+    seen = hybrid_time(1_000_000_400, 7)
+    assert HybridClock(clock).stamp(above=seen) == seen + 1
+
+
+def test_a_context_from_a_clock_far_ahead_does_not_drag_the_stamp_along() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    assert millis(hybrid.stamp(above=hybrid_time(2_000_000_000))) == 1_000_000_500
+
+
+def test_a_time_met_in_data_raises_the_own_clock_by_at_most_500_ms() -> None:
+    hybrid = HybridClock(SteeredClock())
+    for _ in range(5):
+        hybrid.observe(hybrid_time(9_000_000_000))
+    assert millis(hybrid.now()) == 1_000_000_500
+    hybrid.observe(HybridTime(1))
+    assert millis(hybrid.now()) == 1_000_000_500
+
+
+@pytest.mark.parametrize("jump_s", [-3.0, 0.6, 86_400.0])
+def test_after_a_jump_of_the_wall_clock_nothing_is_stamped_until_it_is_back(jump_s: float) -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    clock.wall_s += jump_s
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="jumped by") as refused:
+            hybrid.stamp()
+        assert refused.value.outcome == "failed"
+    clock.wall_s -= jump_s
+    hybrid.stamp()
+
+
+def test_a_clock_that_is_steered_slowly_keeps_stamping() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    for _ in range(100):
+        clock.pass_time(10)
+        clock.wall_s += 0.05
+        hybrid.stamp()

@@ -1,0 +1,123 @@
+"""The laws of merge, over objects that replicas can really reach by writing and merging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.ids import NodeId
+from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, actor_of
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.object_codec import decode_object, encode_object, version_hash
+from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, merge_all, supersede
+
+REPLICAS = 3
+
+
+@dataclass
+class Replicas:
+    """Three copies of one key, and every state any of them was ever in."""
+
+    now: list[StoredObject] = field(default_factory=lambda: [ABSENT] * REPLICAS)
+    past: list[StoredObject] = field(default_factory=lambda: [ABSENT])
+    counters: list[int] = field(default_factory=lambda: [0] * REPLICAS)
+    writes: int = 0
+
+    def write(self, at: int, context: VersionVector, *, operation: int | None, delete: bool) -> Sibling:
+        self.writes += 1
+        self.counters[at] += 1
+        sibling = Sibling(
+            Dot(actor_of(NodeId(f"n{at}"), 1), self.counters[at]),
+            None if delete else b"v%d" % self.writes,
+            HybridTime(self.writes),
+            OperationId(1, self.writes if operation is None else operation, HybridTime(self.writes)),
+        )
+        self._become(at, supersede(self.now[at], context, sibling))
+        return sibling
+
+    def exchange(self, source: int, target: int) -> None:
+        self._become(target, merge(self.now[target], self.now[source]))
+
+    def _become(self, at: int, state: StoredObject) -> None:
+        self.now[at] = state
+        self.past.append(state)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> Replicas:
+    replicas = Replicas()
+    index = st.integers(0, REPLICAS - 1)
+    for _ in range(draw(st.integers(0, 12))):
+        at = draw(index)
+        if draw(st.booleans()):
+            seen = draw(st.sampled_from(["present", "blind", "past"]))
+            context = {
+                "present": replicas.now[at].context,
+                "blind": EMPTY_VECTOR,
+                "past": draw(st.sampled_from(replicas.past)).context,
+            }[seen]
+            operation = draw(st.sampled_from([None, None, 100, 101]))
+            replicas.write(at, context, operation=operation, delete=draw(st.booleans()))
+        else:
+            replicas.exchange(at, draw(index))
+    return replicas
+
+
+@st.composite
+def three_states(draw: st.DrawFn) -> tuple[StoredObject, StoredObject, StoredObject]:
+    past = st.sampled_from(draw(histories()).past)
+    return draw(past), draw(past), draw(past)
+
+
+@given(three_states())
+def test_merge_is_commutative_associative_and_idempotent(
+    states: tuple[StoredObject, StoredObject, StoredObject],
+) -> None:
+    a, b, c = states
+    assert merge(a, b) == merge(b, a)
+    assert merge(merge(a, b), c) == merge(a, merge(b, c))
+    assert merge(a, a) == a
+    assert merge(merge(a, b), a) == merge(a, b)
+
+
+@given(three_states())
+def test_a_merge_is_encoded_to_the_same_bytes_in_any_order(
+    states: tuple[StoredObject, StoredObject, StoredObject],
+) -> None:
+    a, b, c = states
+    one, other = merge_all([a, b, c]), merge_all([c, a, b])
+    assert encode_object(one) == encode_object(other)
+    assert version_hash(one) == version_hash(other)
+    assert decode_object(encode_object(one)) == one
+
+
+@given(histories(), st.data())
+@settings(max_examples=60)
+def test_a_write_is_lost_only_to_a_write_whose_context_covers_it(
+    replicas: Replicas, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, REPLICAS - 1))
+    before = merge_all(replicas.now)
+    context = data.draw(st.sampled_from(replicas.past)).context
+    mine = replicas.write(at, context, operation=None, delete=False)
+    after = merge_all(replicas.now)
+    assert mine in after.siblings
+    for sibling in before.siblings:
+        assert (sibling in after.siblings) == (not context.covers(sibling.dot))
+
+
+@given(histories())
+def test_everything_a_merge_has_lost_is_covered_and_its_birth_kept(replicas: Replicas) -> None:
+    merged = merge_all(replicas.now)
+    for state in replicas.past:
+        for sibling in set(_siblings([state])) - set(merged.siblings):
+            assert merged.context.covers(sibling.dot)
+            assert merged.forgotten >= sibling.operation.birth
+
+
+def _siblings(states: list[StoredObject]) -> Iterator[Sibling]:
+    for state in states:
+        yield from state.siblings

@@ -1,0 +1,116 @@
+"""Writes with and without a context, and what a reader is shown."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from cluster.errors import CorruptData, ProtocolMismatch
+from cluster.ids import Actor
+from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.object_codec import decode_object, encode_object
+from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
+
+A, B = Actor("n1#1"), Actor("n2#1")
+
+
+def sibling(
+    actor: Actor, counter: int, value: bytes | None, *, operation: int = 0, expires: int = 0
+) -> Sibling:
+    name = OperationId(7, operation or counter, HybridTime(counter))
+    return Sibling(Dot(actor, counter), value, HybridTime(counter), name, expires)
+
+
+def test_two_writers_with_the_same_old_context_leave_two_siblings() -> None:
+    old = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"old"))
+    ours = supersede(old, old.context, sibling(A, 2, b"ours"))
+    both = supersede(ours, old.context, sibling(A, 3, b"theirs"))
+    assert [each.value for each in both.live(0)] == [b"ours", b"theirs"]
+
+
+def test_a_write_with_the_merged_context_leaves_one() -> None:
+    ours = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"ours"))
+    theirs = supersede(ABSENT, EMPTY_VECTOR, sibling(B, 1, b"theirs"))
+    both = merge(ours, theirs)
+    one = supersede(both, both.context, sibling(A, 2, b"one", operation=9))
+    assert [each.value for each in one.siblings] == [b"one"]
+    assert merge(one, theirs) == one
+
+
+def test_a_tombstone_beats_the_copy_that_missed_the_delete() -> None:
+    stale = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v"))
+    deleted = supersede(stale, stale.context, sibling(B, 1, None))
+    assert merge(stale, deleted) == deleted
+    assert merge(stale, deleted).live(0) == ()
+
+
+def test_a_delete_beside_a_concurrent_put_shows_the_put() -> None:
+    base = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v"))
+    put = supersede(base, base.context, sibling(A, 2, b"new"))
+    delete = supersede(base, base.context, sibling(B, 1, None, operation=8))
+    assert [each.value for each in merge(put, delete).live(0)] == [b"new"]
+
+
+def test_one_operation_written_by_two_coordinators_is_shown_once_and_kept_twice() -> None:
+    here = supersede(ABSENT, EMPTY_VECTOR, sibling(B, 1, b"v", operation=5))
+    there = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v", operation=5))
+    both = merge(here, there)
+    assert len(both.siblings) == 2
+    assert [each.dot for each in both.visible()] == [Dot(A, 1)]
+    found = both.find(OperationId(7, 5, HybridTime(1)))
+    assert found is not None
+    assert found.dot == Dot(A, 1)
+
+
+def test_an_expired_value_is_stored_and_hashed_but_not_shown() -> None:
+    stored = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v", expires=1000))
+    assert stored.live(999) == stored.siblings
+    assert stored.live(1000) == ()
+    assert decode_object(encode_object(stored)) == stored
+
+
+def test_a_dot_is_never_used_twice() -> None:
+    stored = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 2, b"v"))
+    with pytest.raises(AssertionError, match="used before"):
+        supersede(stored, EMPTY_VECTOR, sibling(A, 2, b"w"))
+
+
+def test_damaged_bytes_are_an_error_or_another_valid_object_never_a_crash() -> None:
+    data = encode_object(supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"value")))
+    for cut in range(len(data)):
+        with pytest.raises((CorruptData, ProtocolMismatch)):
+            decode_object(data[:cut])
+    for at in range(len(data)):
+        for flip in (1, 0x80):
+            damaged = data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :]
+            try:
+                assert isinstance(decode_object(damaged), StoredObject)
+            except (CorruptData, ProtocolMismatch):
+                continue
+
+
+@pytest.mark.parametrize(
+    ("vector", "siblings", "why"),
+    [
+        ([["n1#1", 1], ["n1#1", 2]], [], "not sorted by actor"),
+        ([["n1#1", 1]], [["n1#1", 2, b"v", 1, 1, 1, 1, 0, 0]], "does not cover"),
+        ([["n1#1", 2]], [["n1#1", n, b"v", 1, 1, 1, 1, 0, 0] for n in (2, 1)], "not sorted by dot"),
+        ([["n1#1", 1]], [["n1#1", 1, "text", 1, 1, 1, 1, 0, 0]], "type str"),
+        ([["n1#1", -1]], [], "unsigned"),
+        ([["n1#1", 1]], [["n1#1", 1, b"v", 1, 1, 1, 1, 0, 2]], "unknown sibling flags"),
+        ([["n1", 1]], [], "no actor"),
+    ],
+)
+def test_bytes_that_break_an_invariant_are_refused(vector: object, siblings: object, why: str) -> None:
+    with pytest.raises(CorruptData, match=why):
+        decode_object(b"\x01" + msgpack.packb([0, vector, siblings]))
+
+
+def test_a_vector_knows_what_it_covers() -> None:
+    vector = VersionVector.of([(B, 2), (A, 1), (A, 3)])
+    assert vector.entries == ((A, 3), (B, 2))
+    assert vector.covers(Dot(A, 2))
+    assert not vector.covers(Dot(B, 3))
+    assert vector.descends(VersionVector(((A, 3),)))
+    assert not vector.descends(VersionVector(((Actor("n3#1"), 1),)))

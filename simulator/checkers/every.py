@@ -1,0 +1,36 @@
+"""All checkers of the product as it stands, in the order of their numbers.
+
+Not yet here, because the product has no such thing yet: C7 and C8 on registers and leases, C10 counters and
+sets, C12 scans.  C9, a job's output against the one-process oracle, is checked where jobs run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final as Constant
+
+from simulator.checkers.convergence import check_convergence
+from simulator.checkers.deletes import check_deletes
+from simulator.checkers.durability import check_before_quiet, check_durability
+from simulator.checkers.invention import check_invention
+from simulator.checkers.sessions import check_sessions
+from simulator.checkers.siblings import check_siblings
+from simulator.checkers.violation import Violation
+from simulator.history import History
+
+__all__ = ["CHECKERS", "check_all"]
+
+CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
+    check_durability,
+    check_before_quiet,
+    check_convergence,
+    check_siblings,
+    check_invention,
+    check_sessions,
+    check_deletes,
+)
+
+
+def check_all(history: History) -> list[Violation]:
+    """Every violation that any checker finds, in the order of the checkers."""
+    return [violation for check in CHECKERS for violation in check(history)]

@@ -1,0 +1,67 @@
+"""C5: what one session may rely on at strict levels: monotonic reads, read your writes, writes follow reads.
+
+Monotonic writes follow from C1: a strict read knows every write acknowledged before it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulator.checkers.violation import Violation
+from simulator.history import History, Operation, Vector, covers
+
+__all__ = ["check_sessions"]
+
+
+def check_sessions(history: History) -> Iterator[Violation]:
+    for key, operations in history.by_key().items():
+        yield from _writes_follow_reads(key, operations)
+        for name in sorted({operation.session for operation in operations}):
+            yield from _one_session(key, [operation for operation in operations if operation.session == name])
+
+
+def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
+    known: dict[str, int] = {}
+    source: dict[str, int] = {}
+    for operation in operations:
+        if not operation.is_ok or operation.is_weak:
+            continue
+        if operation.kind == "get":
+            missing = [actor for actor, counter in known.items() if operation.seen.get(actor, 0) < counter]
+            if missing:
+                actor = missing[0]
+                yield Violation(
+                    "C5",
+                    key,
+                    f"session {operation.session} knew {actor}:{known[actor]}, "
+                    f"then read {actor}:{operation.seen.get(actor, 0)}",
+                    (source[actor], operation.index),
+                )
+            _learn(known, source, operation.seen, operation.index)
+        else:
+            actor, _, counter = operation.dot.rpartition(":")
+            _learn(known, source, {actor: int(counter)}, operation.index)
+
+
+def _learn(known: dict[str, int], source: dict[str, int], vector: Vector, index: int) -> None:
+    for actor, counter in vector.items():
+        if counter > known.get(actor, 0):
+            known[actor], source[actor] = counter, index
+
+
+def _writes_follow_reads(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
+    """Who sees a write sees nothing that the write's context had replaced."""
+    contexts = {put.dot: put for put in operations if put.is_write and put.is_ok and put.given is not None}
+    for read in operations:
+        for version in read.siblings:
+            put = contexts.get(version.dot)
+            if put is None or put.given is None:
+                continue
+            for other in read.siblings:
+                if other.dot != put.dot and covers(put.given, other.dot):
+                    yield Violation(
+                        "C5",
+                        key,
+                        f"a read shows {put.dot} beside {other.dot}, which it replaced",
+                        (put.index, read.index),
+                    )

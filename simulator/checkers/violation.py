@@ -1,0 +1,19 @@
+"""What a checker reports: the property, the key, and a sentence a person can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Violation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    property: str  # C1 to C12
+    key: bytes
+    story: str
+    operations: tuple[int, ...] = ()  # indexes in the history
+
+    def __str__(self) -> str:
+        where = f" (operations {', '.join(map(str, self.operations))})" if self.operations else ""
+        return f"{self.property} key {self.key!r}: {self.story}{where}"

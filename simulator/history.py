@@ -1,0 +1,145 @@
+"""The record of a run that checkers read: what each session asked, when, and what it was told.
+
+One format for simulated and real runs; as JSON lines it can be kept and checked again later.  Times are
+seconds of one monotonic clock of whoever drove the run.  An operation that got no certain answer is
+`unknown`: it may take effect at any later moment, or never.  `failed` means that it certainly did not.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Final", "History", "Kind", "Operation", "Outcome", "Replica", "Vector", "Version", "covers"]
+
+Kind = Literal["put", "delete", "get"]
+Outcome = Literal["ok", "failed", "unknown"]
+Vector = Mapping[str, int]
+"""Actor to the highest counter seen: a causal context, opened."""
+
+
+def covers(vector: Vector, dot: str) -> bool:
+    """Does the context contain the write named by `dot` ("n1#1:5")?"""
+    actor, _, counter = dot.rpartition(":")
+    return vector.get(actor, 0) >= int(counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One sibling as a reader saw it."""
+
+    value: bytes
+    dot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One line of a receipt."""
+
+    node: str
+    role: str
+    durability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One request of one session.  `returned` is None while no answer came."""
+
+    index: int
+    session: str
+    kind: Kind
+    key: bytes
+    invoked: float
+    returned: float | None
+    outcome: Outcome
+    value: bytes = b""  # a put's argument
+    given: Vector | None = None  # context handed in; None: none was
+    is_blind: bool = False  # a put that asked for a true sibling
+    dot: str = ""  # of a write that was acknowledged
+    seen: Vector = field(default_factory=dict)  # context handed out
+    siblings: tuple[Version, ...] = ()  # of a read
+    replicas: tuple[Replica, ...] = ()  # of a receipt
+    is_weak: bool = False
+    error: str = ""
+
+    @property
+    def is_write(self) -> bool:
+        return self.kind != "get"
+
+    @property
+    def is_ok(self) -> bool:
+        return self.outcome == "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What one owner holds of a key once the run is quiet."""
+
+    key: bytes
+    node: str
+    seen: Vector
+    dots: tuple[str, ...]  # of every sibling, tombstones included
+
+
+@dataclass(slots=True)
+class History:
+    """All operations in the order of their index, and what the owners hold at the end."""
+
+    operations: list[Operation] = field(default_factory=list)
+    finals: list[Final] = field(default_factory=list)
+
+    def by_key(self) -> dict[bytes, list[Operation]]:
+        """Operations of each key, in order; keys sorted."""
+        found: dict[bytes, list[Operation]] = {}
+        for operation in self.operations:
+            found.setdefault(operation.key, []).append(operation)
+        return dict(sorted(found.items()))
+
+    def finals_by_key(self) -> dict[bytes, list[Final]]:
+        found: dict[bytes, list[Final]] = {}
+        for final in self.finals:
+            found.setdefault(final.key, []).append(final)
+        return dict(sorted(found.items()))
+
+    def to_lines(self) -> Iterable[str]:
+        """JSON lines: one an operation, then one a final."""
+        for operation in self.operations:
+            yield json.dumps({"op": _jsonable(asdict(operation))}, sort_keys=True)
+        for final in self.finals:
+            yield json.dumps({"final": _jsonable(asdict(final))}, sort_keys=True)
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[str]) -> History:
+        """What `to_lines` wrote.  Raises ValueError or KeyError on anything else."""
+        history = cls()
+        for line in lines:
+            row = json.loads(line)
+            if "op" in row:
+                history.operations.append(_operation(row["op"]))
+            else:
+                history.finals.append(_final(row["final"]))
+        return history
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"b64": b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {str(name): _jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value
+
+
+def _operation(row: dict[str, Any]) -> Operation:
+    row["key"], row["value"] = b64decode(row["key"]["b64"]), b64decode(row["value"]["b64"])
+    row["siblings"] = tuple(Version(b64decode(v["value"]["b64"]), v["dot"]) for v in row["siblings"])
+    row["replicas"] = tuple(Replica(**replica) for replica in row["replicas"])
+    return Operation(**row)
+
+
+def _final(row: dict[str, Any]) -> Final:
+    return Final(b64decode(row["key"]["b64"]), row["node"], row["seen"], tuple(row["dots"]))

@@ -1,0 +1,92 @@
+"""Each checker goes red on a history that breaks its property, and stays silent on a good one."""
+
+from dataclasses import replace
+
+from simulator.checkers.every import check_all
+from simulator.checkers.staleness import staleness_s
+from simulator.history import Final, History, Operation, Replica, Version
+
+KEY = b"k"
+
+
+def _put(index: int, value: bytes, dot: str, *, at: float, session: str = "a") -> Operation:
+    receipt = (Replica("n1", "owner", "synced"),)
+    return Operation(
+        index, session, "put", KEY, at, at + 1, "ok", value=value, dot=dot, replicas=receipt
+    )  # fmt: skip
+
+
+def _get(
+    index: int, start: float, end: float, seen: dict[str, int], *versions: Version, session: str = "a"
+) -> Operation:
+    return Operation(index, session, "get", KEY, start, end, "ok", seen=seen, siblings=versions)
+
+
+ONE = _put(0, b"1", "n1#1:1", at=0)
+TWO = replace(_put(1, b"2", "n1#1:2", at=2), given={"n1#1": 1})
+READ_TWO = _get(2, 4, 5, {"n1#1": 2}, Version(b"2", "n1#1:2"))
+END = [Final(KEY, node, {"n1#1": 2}, ("n1#1:2",)) for node in ("n1", "n2", "n3")]
+
+
+def _found(*operations: Operation, finals: list[Final] | None = None) -> set[str]:
+    return {v.property for v in check_all(History(list(operations), END if finals is None else finals))}
+
+
+def test_a_good_history_is_silent() -> None:
+    assert _found(ONE, TWO, READ_TWO) == set()
+
+
+def test_c1_an_owner_that_forgot_an_acknowledged_write() -> None:
+    assert "C1" in _found(ONE, TWO, finals=[*END[:2], Final(KEY, "n3", {"n1#1": 1}, ("n1#1:1",))])
+
+
+def test_c1_a_read_that_misses_what_was_acknowledged_before() -> None:
+    assert _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 1}, Version(b"1", "n1#1:1"), session="b")) >= {"C1"}
+
+
+def test_c2_owners_that_differ_at_the_end() -> None:
+    assert "C2" in _found(ONE, TWO, finals=[*END[:2], Final(KEY, "n3", {"n1#1": 2}, ())])
+
+
+def test_c3_a_put_that_nobody_could_have_replaced_is_gone() -> None:
+    early = _put(0, b"0", "n2#1:1", at=0, session="b")
+    late = replace(_put(1, b"2", "n1#1:2", at=2), given={"n1#1": 1})
+    finals = [Final(KEY, node, {"n1#1": 2, "n2#1": 1}, ("n1#1:2",)) for node in ("n1", "n2", "n3")]
+    assert "C3" in _found(early, late, finals=finals)
+
+
+def test_c4_a_value_that_nobody_wrote() -> None:
+    assert "C4" in _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 2}, Version(b"?", "n1#1:2")))
+
+
+def test_c4_a_value_whose_put_failed_for_certain() -> None:
+    failed = replace(_put(3, b"3", "", at=2), outcome="failed")
+    assert "C4" in _found(ONE, TWO, failed, _get(4, 4, 5, {"n1#1": 2}, Version(b"3", "n1#1:2")))
+
+
+def test_c5_a_session_that_goes_back() -> None:
+    assert "C5" in _found(ONE, TWO, READ_TWO, _get(3, 6, 7, {"n1#1": 1}, Version(b"1", "n1#1:1")))
+
+
+def test_c5_a_write_shown_beside_what_its_context_replaced() -> None:
+    both = _get(2, 4, 5, {"n1#1": 2}, Version(b"1", "n1#1:1"), Version(b"2", "n1#1:2"), session="b")
+    assert "C5" in _found(ONE, TWO, both)
+
+
+def test_c6_a_deleted_value_comes_back() -> None:
+    gone = Operation(1, "a", "delete", KEY, 2, 3, "ok", dot="n1#1:2", given={"n1#1": 1})
+    back = _get(2, 4, 5, {"n1#1": 2}, Version(b"1", "n1#1:1"), session="b")
+    assert "C6" in _found(ONE, gone, back)
+
+
+def test_c11_stale_weak_reads_are_measured_not_refused() -> None:
+    weak = replace(_get(2, 4, 5, {"n1#1": 1}, Version(b"1", "n1#1:1"), session="b"), is_weak=True)
+    assert _found(ONE, TWO, weak) == set()
+    assert staleness_s(History([ONE, TWO, weak])) == [1.0]
+
+
+def test_a_history_survives_json_lines() -> None:
+    history = History([ONE, TWO, READ_TWO], END)
+    again = History.from_lines(history.to_lines())
+    assert again.operations == history.operations
+    assert again.finals == history.finals

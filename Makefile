@@ -3,6 +3,12 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 RINGMILL := .venv/bin/ringmill
 STAMP := .venv/.ready
+STDLIB = $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+
+# A .venv whose Python has gone (an upgrade, a moved folder) is made anew.
+ifneq ($(shell .venv/bin/python -c 'print("alive")' 2>/dev/null),alive)
+$(shell rm -f $(STAMP))
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster status demo job bench test lint proto down clean
@@ -12,7 +18,7 @@ help: ## print the targets
 
 setup: $(STAMP) ## make .venv (skipped when nothing changed)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt scripts/setup.sh
 	@sh scripts/setup.sh
 	@touch $(STAMP)
 
@@ -25,15 +31,17 @@ status: setup ## who is up, what is where
 demo: setup ## the guided tour: quorums, a killed node, a word count that survives a kill
 	@$(RINGMILL) demo
 
-job: setup ## count the words of the Python standard library on the running cluster
-	@$(RINGMILL) job run examples/wordcount.py:wordcount --input "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')/*.py" --output .ringmill/wordcount --overwrite
+job: cluster ## count the words of the Python standard library on the local cluster
+	@$(RINGMILL) job run examples/wordcount.py:wordcount --input "$(STDLIB)/*.py" --output build/wordcount --overwrite
 
-bench: setup ## run the benchmarks; figures as tables and JSON
+bench: setup ## run the benchmarks; tables here, figures as JSON in build/bench/
+	@$(PY) scripts/bench/engine.py
+	@$(PY) scripts/bench/transport.py
 	@$(PY) scripts/bench/kv.py
 	@$(PY) scripts/bench/jobs.py
 
-test: setup ## all tests
-	@$(PY) -m pytest -n 2 --dist worksteal tests
+test: setup ## all tests, with a limit on time and nothing left behind
+	@$(PY) scripts/run_tests.py
 
 lint: setup ## ruff, mypy --strict, import-linter, tidy
 	@.venv/bin/ruff format --check -q .
@@ -49,7 +57,12 @@ proto: setup ## rebuild the gRPC stubs from proto/
 down: setup ## stop the local cluster
 	@$(RINGMILL) cluster down
 
-clean: ## remove .venv, caches and the local cluster's data
-	@test ! -x $(RINGMILL) || $(RINGMILL) cluster down || true
-	@rm -rf .venv .ringmill build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## stop local clusters; remove .venv, build, caches and their data
+	@for state in .ringmill/*/cluster.json; do \
+		test -e "$$state" || continue; \
+		name=$$(basename "$$(dirname "$$state")"); \
+		RINGMILL_HOME="$(CURDIR)/.ringmill" $(RINGMILL) --cluster "$$name" cluster down \
+			|| { echo "make clean: cluster $$name could not be stopped; nothing was removed" >&2; exit 1; }; \
+	done
+	@rm -rf .venv .ringmill build ringmill.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""The test runner fails by name on a process that outlives the tests, and ends a run that takes too long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import run_tests
+
+SPAWNS = """
+import subprocess, sys
+def test_that_forgets_a_process():
+    code = "import time; time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests, "GRACE_S", 0.2)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+def _run(folder: Path, text: str, limit_s: float = 60.0) -> int:
+    path = folder / "test_sample.py"
+    path.write_text(text, encoding="utf-8")
+    return run_tests.run(["-q", "--rootdir", str(folder), str(path)], limit_s)
+
+
+def test_a_process_left_behind_fails_the_run_by_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(tmp_path, SPAWNS) == 1
+    assert "tests: left behind: pid" in (said := capfd.readouterr().err)
+    assert "time.sleep(600)" in said
+
+
+def test_the_process_left_behind_is_ended() -> None:
+    environment = {**os.environ, run_tests.MARK: "a-run-of-its-own"}
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=environment)
+    try:
+        left = run_tests.left_behind("a-run-of-its-own", 0.0)
+        assert [process.pid for process in left] == [child.pid]
+        run_tests.end(left)
+        assert run_tests.left_behind("a-run-of-its-own", 0.0) == []
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_run_beyond_its_limit_is_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = _run(tmp_path, "import time\ndef test_slow():\n    time.sleep(600)\n", limit_s=2.0)
+    assert code == run_tests.TIMED_OUT
+    assert "not done after 2 s" in capfd.readouterr().err
+
+
+def test_a_clean_run_keeps_the_exit_code_of_pytest(tmp_path: Path) -> None:
+    assert _run(tmp_path, "def test_fails():\n    assert False\n") == 1
+    assert _run(tmp_path, "def test_passes():\n    assert True\n") == 0

@@ -1,0 +1,52 @@
+"""Levels: how many owners a request waits for.
+
+Counted from a row's owners, which are fewer than the cluster's N while it has fewer members
+(docs/guarantees.md, "Levels").
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cluster.errors import InvalidArgument
+
+__all__ = ["holders_for_a_strict_read", "majority", "parse_level"]
+
+MAX_LEVEL_TEXT: Final = 16
+
+
+def parse_level(text: str, owners: int, default: int) -> int:
+    """The number that a level's text means for a row of `owners`.
+
+    "" is the keyspace's default, cut to the owners there are; "one", "quorum", "all" or a number else.
+    Raises InvalidArgument for another text and for a number the row cannot meet.
+    """
+    assert owners > 0, "a row without owners"
+    if text == "":
+        return min(default, owners)
+    named = {"one": 1, "quorum": majority(owners), "all": owners}
+    if text in named:
+        return named[text]
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_LEVEL_TEXT):
+        raise InvalidArgument(
+            f"{text[:40]!r} is no level; use one, quorum, all or a number from 1 to {owners}"
+        )
+    level = int(text)
+    if not 1 <= level <= owners:
+        raise InvalidArgument(
+            f"level {level} cannot be met: this key has {owners} owners, so use 1 to {owners}"
+        )
+    return level
+
+
+def majority(owners: int) -> int:
+    """More than half."""
+    return owners // 2 + 1
+
+
+def holders_for_a_strict_read(owners: int, default_r: int) -> int:
+    """How many owners must be known to hold what a strict read shows: N - R + 1.
+
+    Then no later read of R owners can miss it, so reads never go back.
+    """
+    return owners - min(default_r, owners) + 1

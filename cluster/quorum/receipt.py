@@ -1,0 +1,50 @@
+"""The receipt of a write: what was written, and who held it how firmly when the answer was given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cluster.ids import Epoch, NodeId
+from cluster.versions.context import Context
+from cluster.versions.dots import Dot
+from cluster.versions.hybrid_time import HybridTime
+
+__all__ = ["Durability", "Receipt", "ReplicaAck", "Role"]
+
+
+class Durability(StrEnum):
+    """How firmly a replica holds a write, from weak to strong."""
+
+    MEMORY = "memory"  # in the replica's memory; a killed process forgets it
+    BUFFERED = "buffered"  # handed to the operating system; a power cut forgets it
+    SYNCED = "synced"  # on the disk
+
+
+class Role(StrEnum):
+    """As what a replica holds a write."""
+
+    OWNER = "owner"
+    FALLBACK = "fallback"
+    HINTED = "hinted"  # named by the owner that is to get it; the coordinator keeps the hint
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAck:
+    node: NodeId
+    role: Role
+    durability: Durability
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`context` is there only when the written value is the only sibling left: a vector cannot say
+    "mine, but not those before it".  `is_weak`: the level was below the keyspace's own W."""
+
+    dot: Dot
+    context: Context | None
+    time: HybridTime
+    epoch: Epoch
+    need: int
+    replicas: tuple[ReplicaAck, ...]
+    is_weak: bool

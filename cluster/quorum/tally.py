@@ -1,0 +1,124 @@
+"""When is a write done, when is a read, and whom does a read ask next?  Counts answers against a level.
+
+Pure.  Knows owners, levels and answers; deadlines and peers live in node/requests.  Only answers given
+under the row epoch the tally was opened for are counted: owners of two rows do not add up to one quorum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cluster.ids import Epoch, NodeId
+from cluster.quorum.receipt import Durability
+
+__all__ = ["ReadTally", "WriteTally"]
+
+
+@dataclass(slots=True)
+class WriteTally:
+    """The answers of one write.  Each owner answers once: with an ack, or with why not."""
+
+    need: int
+    owners: tuple[NodeId, ...]
+    row_epoch: Epoch
+    acks: dict[NodeId, Durability] = field(default_factory=dict)
+    failures: dict[NodeId, str] = field(default_factory=dict)
+
+    def record_ack(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
+        self._expect(node)
+        if row_epoch == self.row_epoch:
+            self.acks[node] = durability
+        else:
+            self.failures[node] = _other_row(row_epoch, self.row_epoch)
+
+    def record_failure(self, node: NodeId, why: str) -> None:
+        self._expect(node)
+        self.failures[node] = why
+
+    @property
+    def outstanding(self) -> tuple[NodeId, ...]:
+        """Owners that have not answered, in ring order."""
+        return tuple(node for node in self.owners if node not in self.acks and node not in self.failures)
+
+    @property
+    def is_met(self) -> bool:
+        return len(self.acks) >= self.need
+
+    @property
+    def is_lost(self) -> bool:
+        """No answer still outstanding can meet the level."""
+        return len(self.acks) + len(self.outstanding) < self.need
+
+    @property
+    def is_over(self) -> bool:
+        return not self.outstanding
+
+    def _expect(self, node: NodeId) -> None:
+        assert node in self.owners, f"{node} is no owner of this row"
+        assert node not in self.acks and node not in self.failures, f"{node} answered twice"
+
+
+@dataclass(slots=True)
+class ReadTally:
+    """The answers of one read, and whom to ask: `need` owners first, one more for each that fails or stalls.
+
+    `candidates` are the row's owners, the one to ask first in front.  An answer of an owner that had
+    stalled counts all the same.
+    """
+
+    need: int
+    candidates: Sequence[NodeId]
+    row_epoch: Epoch
+    answered: list[NodeId] = field(default_factory=list)
+    failures: dict[NodeId, str] = field(default_factory=dict)
+    _asked: list[NodeId] = field(default_factory=list)
+    _stalled: set[NodeId] = field(default_factory=set)
+
+    def next_to_ask(self) -> list[NodeId]:
+        """Whom to ask now, so that enough answers are expected; each owner is named once."""
+        expected = sum(node not in self.failures and node not in self._stalled for node in self._asked)
+        expected += sum(node in self._stalled for node in self.answered)
+        fresh = [node for node in self.candidates if node not in self._asked]
+        chosen = fresh[: max(0, self.need - expected)]
+        self._asked += chosen
+        return chosen
+
+    def record_answer(self, node: NodeId, row_epoch: Epoch) -> bool:
+        """Count an answer; False when it was given under another row and counts as a failure."""
+        self._expect(node)
+        if row_epoch != self.row_epoch:
+            self.failures[node] = _other_row(row_epoch, self.row_epoch)
+            return False
+        self.answered.append(node)
+        return True
+
+    def record_failure(self, node: NodeId, why: str) -> None:
+        self._expect(node)
+        self.failures[node] = why
+
+    def record_stall(self) -> None:
+        """Those asked have been silent for long: no longer expect an answer of them."""
+        self._stalled.update(self.outstanding)
+
+    @property
+    def outstanding(self) -> tuple[NodeId, ...]:
+        """Asked and silent, in the order they were asked."""
+        return tuple(node for node in self._asked if node not in self.answered and node not in self.failures)
+
+    @property
+    def is_met(self) -> bool:
+        return len(self.answered) >= self.need
+
+    @property
+    def is_lost(self) -> bool:
+        """So many owners failed that the rest cannot meet the level."""
+        return len(self.candidates) - len(self.failures) < self.need
+
+    def _expect(self, node: NodeId) -> None:
+        assert node in self._asked, f"{node} was not asked"
+        assert node not in self.answered and node not in self.failures, f"{node} answered twice"
+
+
+def _other_row(theirs: Epoch, ours: Epoch) -> str:
+    return f"answered under row epoch {theirs}, the request under {ours}"

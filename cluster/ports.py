@@ -176,6 +176,7 @@ class FileLock(Protocol):
 class FileSystem(Protocol):
     """Files by path string.  Errors are OSError with errno and filename; nothing is retried here.
 
+    It can be handed to a child process (Spawner.run); open files cannot.
     Names become durable with `fsync_dir` of their folder, content with a sync of the file.
     """
 
@@ -235,6 +236,13 @@ class FileSystem(Protocol):
 
     def free_space(self, path: str) -> int:
         """Bytes that an unprivileged writer may still use on the file system of `path`."""
+        ...
+
+    async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one blocking piece of file work (a sync, a folder sync, opening a table) on a thread.
+
+        Cancelling ends the wait, not the call.
+        """
         ...
 
 

@@ -14,8 +14,10 @@ import errno
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 
@@ -25,15 +27,24 @@ _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _READER_THREADS: Final = 4
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _data_sync = getattr(os, "fdatasync", os.fsync)
 
 
 class OsFileSystem:
-    """Files of this machine.  `close` ends its threads; files it opened stay usable without waiting calls."""
+    """Files of this machine.  `close` ends its threads; files it opened stay usable without waiting calls.
+
+    Pickled, it is a door to the same files with threads of its own, started when first needed.
+    """
 
     def __init__(self) -> None:
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
+
+    def __reduce__(self) -> tuple[type[OsFileSystem], tuple[()]]:
+        return OsFileSystem, ()
 
     def close(self) -> None:
         self._syncer.shutdown()
@@ -106,6 +117,9 @@ class OsFileSystem:
     def free_space(self, path: str) -> int:
         stat = os.statvfs(path)
         return stat.f_bavail * stat.f_frsize
+
+    async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(call, *args, **kwargs))
 
 
 class _OsAppendFile:

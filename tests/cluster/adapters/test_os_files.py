@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,3 +152,13 @@ def test_a_lock_ends_with_its_process_and_is_not_inherited(files: OsFileSystem, 
         files.lock(path)
     holder.communicate("x")
     files.lock(path).release()
+
+
+async def test_file_work_can_leave_the_loop_and_the_door_can_go_to_a_child(
+    files: OsFileSystem, tmp_path: Path
+) -> None:
+    (tmp_path / "a").touch()
+    assert await files.off_loop(files.list, str(tmp_path)) == ["a"]
+    twin = pickle.loads(pickle.dumps(files))
+    assert twin.list(str(tmp_path)) == ["a"]
+    twin.close()

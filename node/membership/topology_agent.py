@@ -1,0 +1,279 @@
+"""The node's hold on the topology: kept on its disk, checked against each request, pulled when behind.
+
+It decides nothing: documents come from `cluster init` or from peers, and only a newer one of the same
+cluster is taken.  A document is on the disk, synced, before anybody here acts by it.
+
+Rules: T1 (the document), T4 (init can be repeated, another cluster is refused), T5 (requests carry an epoch,
+checked against the row's), I2 (a node on another disk than the named one serves nothing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from cluster.errors import (
+    CorruptData,
+    InvalidArgument,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
+from cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from cluster.ports import Incoming, Priority, Transport
+from cluster.ring.topology import Owner, Row, Topology
+
+__all__ = ["PULL", "ControlStore", "TopologyAgent"]
+
+PULL: Final = "topology.pull"
+"""Peer method: 8 bytes of the known epoch, big-endian; answers the newest document, or nothing when there is
+no newer one.  Exempt from epoch checks."""
+
+_STORED_AS: Final = "topology"
+_PULL_TIMEOUT_S: Final = 1.0
+_ANY: Final = Epoch(0)
+_log = logging.getLogger(__name__)
+
+
+class ControlStore(Protocol):
+    """The node's own small facts, kept beside its data."""
+
+    def get(self, name: str) -> bytes | None: ...
+
+    async def put_synced(self, name: str, value: bytes) -> None:
+        """Returns once the value is durable."""
+        ...
+
+
+class TopologyAgent:
+    """Holds the newest known document.  `start` first, then `run` for as long as the node lives."""
+
+    def __init__(self, node: NodeId, disk: DiskId, *, store: ControlStore, transport: Transport) -> None:
+        self._seat = Owner(node, disk)
+        self._store = store
+        self._transport = transport
+        self._current: Topology | None = None
+        self._listeners: list[Callable[[Topology], None]] = []
+        self._adopting = asyncio.Lock()
+        self._heard: tuple[Epoch, NodeId] = (Epoch(0), node)
+        self._heard_newer = asyncio.Event()
+        transport.serve(PULL, self._answer_pull)
+
+    # What is known.
+
+    @property
+    def current(self) -> Topology | None:
+        return self._current
+
+    @property
+    def epoch(self) -> Epoch:
+        """0 while no topology is known."""
+        return self._current.epoch if self._current else Epoch(0)
+
+    @property
+    def serving(self) -> bool:
+        """This node, with the disk it has, is a member of a cluster."""
+        return self._refusal() is None
+
+    def topology(self) -> Topology:
+        """The current document.  Raises Unavailable (nothing happened) when this node may not serve by it."""
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
+        assert self._current is not None
+        return self._current
+
+    def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
+        """The row by which a request made under `epoch` may be served (T5).
+
+        Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than what is known
+        here (await `row_at` to catch up first); Unavailable when this node serves nothing.
+        """
+        topology = self.topology()
+        row = topology.row(partition)
+        if epoch < row.row_epoch:
+            raise WrongEpoch(
+                f"request of epoch {epoch}, but the owners of partition {partition} changed in epoch "
+                f"{row.row_epoch}",
+                detail={"epoch": topology.epoch, "partition": partition},
+                hint="fetch the topology again",
+            )
+        if epoch > topology.epoch:
+            raise WrongEpoch(
+                f"request of epoch {epoch}, but {self._seat.node} knows epoch {topology.epoch} only",
+                detail={"epoch": topology.epoch, "partition": partition},
+                hint="try again in a moment",
+            )
+        return row
+
+    async def row_at(self, partition: PartitionId, epoch: Epoch, *, ask: NodeId | None = None) -> Row:
+        """`check_row`, after catching up when `epoch` is newer than what is known; `ask` is who knows it."""
+        if epoch > self.epoch:
+            await self.catch_up(epoch, ask=ask)
+        return self.check_row(partition, epoch)
+
+    def owns(self, partition: PartitionId) -> bool:
+        """This node on this disk is an owner of the partition."""
+        return self._current is not None and self._seat in self._current.row(partition).owners
+
+    def on_change(self, listener: Callable[[Topology], None]) -> None:
+        """Call `listener` with each newly adopted document, and now if there is one."""
+        self._listeners.append(listener)
+        if self._current is not None:
+            listener(self._current)
+
+    # How it changes.
+
+    async def start(self) -> None:
+        """Take up the stored document, then the newest any member has; if nobody answers, serve by our own.
+
+        Raises CorruptData when the stored document cannot be read.
+        """
+        stored = self._store.get(_STORED_AS)
+        if stored is None:
+            return
+        try:
+            topology = Topology.decode(stored)
+        except InvalidArgument as error:
+            raise CorruptData(
+                f"the stored topology of {self._seat.node} is damaged: {error.message}",
+                hint="start the node with an empty data folder under a new disk and replace the old one",
+            ) from error
+        self._take(topology)
+        await self._pull_from_any(self._others())
+
+    async def init(self, document: bytes) -> Topology:
+        """Take the first document of a cluster, durably; the same one again changes nothing (T4).
+
+        Returns what is current then.  Raises InvalidArgument for a document that is not valid, not a first
+        one, does not name this node with this disk, or belongs to another cluster.
+        """
+        offered = Topology.decode(document)
+        if offered.epoch != 1:
+            raise InvalidArgument(f"a cluster begins with epoch 1, this document has epoch {offered.epoch}")
+        if not any(member.seat == self._seat for member in offered.members):
+            raise InvalidArgument(
+                f"the document does not name {self._seat.node} with disk {self._seat.disk}",
+                hint="ask each node for its id and disk (Topology.Identify) and make the document anew",
+            )
+        async with self._adopting:
+            if self._current is None:
+                await self._adopt(offered)
+            assert self._current is not None
+            if self._current.cluster != offered.cluster:
+                raise _other_cluster(self._current, offered)
+            return self._current
+
+    async def catch_up(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
+        """Know `epoch` or a later one; `ask` is asked first.
+
+        Raises Unavailable (nothing happened) when no member that answers has it.
+        """
+        if epoch > self.epoch and ask is not None:
+            await self._pull_from_any([ask], enough=epoch)
+        if epoch > self.epoch:
+            await self._pull_from_any([node for node in self._others() if node != ask], enough=epoch)
+        if epoch > self.epoch:
+            raise Unavailable(f"no member answered with topology epoch {epoch}; known is {self.epoch}")
+
+    def heard_of(self, epoch: Epoch, node: NodeId) -> None:
+        """Gossip says that `node` knows `epoch`: `run` pulls it when it is news."""
+        if epoch > max(self.epoch, self._heard[0]):
+            self._heard = (epoch, node)
+            self._heard_newer.set()
+
+    async def run(self) -> None:
+        """Pull what gossip hears of, until cancelled."""
+        while True:
+            await self._heard_newer.wait()
+            self._heard_newer.clear()
+            epoch, node = self._heard
+            try:
+                await self.catch_up(epoch, ask=node)
+            except Unavailable as error:
+                self._heard = (self.epoch, node)  # the next gossip says it again
+                _log.warning("topology epoch %d heard of, not yet had: %s", epoch, error)
+
+    # Inside.
+
+    def _refusal(self) -> Unavailable | None:
+        """Why this node serves nothing, if so (I2)."""
+        node, disk = self._seat
+        if self._current is None:
+            return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster init`")
+        if not self._current.has_member(node):
+            return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
+        named = self._current.member(node).disk
+        if named != disk:
+            return Unavailable(
+                f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
+                "acknowledged writes, so it serves nothing",
+                hint=f"give {node} its own data folder back, or replace it",
+            )
+        return None
+
+    def _others(self) -> list[NodeId]:
+        members = self._current.members if self._current else ()
+        return [member.id for member in members if member.id != self._seat.node]
+
+    async def _pull_from_any(self, nodes: Iterable[NodeId], *, enough: Epoch = _ANY) -> None:
+        """Ask all at once; the first answer that leaves us at `enough` ends the asking."""
+        pulls: list[asyncio.Task[None]] = []
+
+        async def ask(node: NodeId) -> None:
+            if await self._pull(node) and self.epoch >= enough:
+                for pull in pulls:
+                    if pull is not asyncio.current_task():
+                        pull.cancel()
+
+        async with asyncio.TaskGroup() as tasks:
+            pulls += [tasks.create_task(ask(node)) for node in nodes]
+
+    async def _pull(self, node: NodeId) -> bool:
+        """Whether `node` answered with something sound; a newer document of it is then adopted."""
+        known = self.epoch.to_bytes(8, "big")
+        try:
+            answer = await self._transport.call(
+                node, PULL, known, timeout_s=_PULL_TIMEOUT_S, priority=Priority.CONTROL
+            )
+            if answer:
+                await self._adopt_newer(Topology.decode(answer))
+        except RingmillError as error:
+            _log.info("no topology from %s: %s", node, error)
+            return False
+        return True
+
+    async def _adopt_newer(self, topology: Topology) -> None:
+        async with self._adopting:
+            if self._current is not None and self._current.cluster != topology.cluster:
+                raise _other_cluster(self._current, topology)
+            if topology.epoch > self.epoch:
+                await self._adopt(topology)
+
+    async def _adopt(self, topology: Topology) -> None:
+        await self._store.put_synced(_STORED_AS, topology.encode())
+        self._take(topology)
+
+    def _take(self, topology: Topology) -> None:
+        self._current = topology
+        self._transport.set_peers(
+            {node: at for node, at in topology.addresses().items() if node != self._seat.node}
+        )
+        for listener in self._listeners:
+            listener(topology)
+
+    def _answer_pull(self, incoming: Incoming) -> bytes:
+        if len(incoming.body) != 8:
+            raise ProtocolMismatch(f"{PULL} of {len(incoming.body)} bytes, need the 8 of an epoch")
+        known = int.from_bytes(incoming.body, "big")
+        return self._current.encode() if self._current and self._current.epoch > known else b""
+
+
+def _other_cluster(mine: Topology, other: Topology) -> InvalidArgument:
+    return InvalidArgument(
+        f"this node belongs to cluster {mine.name} ({mine.cluster}), not to {other.name} ({other.cluster})",
+        hint="a node keeps its cluster for life; use a new data folder for another one",
+    )

@@ -1,0 +1,261 @@
+"""The topology agent over a small network of its own: init, persistence, pulling, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from cluster.errors import CorruptData, DeadlineExceeded, InvalidArgument, Unavailable, WrongEpoch
+from cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from cluster.ports import Handler, Incoming, Priority
+from cluster.ring.topology import Member, Topology, first_topology
+from node.membership.topology_agent import TopologyAgent
+
+N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
+
+
+class Network:
+    """Calls between transports in one process; a node in `deaf` never answers, one in `gone` refuses."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[tuple[NodeId, str], Handler] = {}
+        self.deaf: set[NodeId] = set()
+        self.gone: set[NodeId] = set()
+
+
+class NetworkTransport:
+    def __init__(self, network: Network, me: NodeId) -> None:
+        self.network, self.me = network, me
+        self.peers: dict[NodeId, str] = {}
+
+    def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
+        self.peers = dict(addresses)
+
+    def serve(self, method: str, handler: Handler) -> None:
+        self.network.handlers[self.me, method] = handler
+
+    async def call(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
+    ) -> bytes:
+        handler = self.network.handlers.get((to, method))
+        if to not in self.peers or to in self.network.gone or handler is None:
+            raise Unavailable(f"{to} refuses the connection")
+        if to in self.network.deaf:
+            await asyncio.sleep(0)
+            raise DeadlineExceeded(f"{to} did not answer", outcome="unknown")
+        answer = handler(Incoming(self.me, method, body, timeout_s, priority))
+        return answer if isinstance(answer, bytes) else await answer
+
+
+class Disk:
+    """A control store whose values become durable a turn of the loop later."""
+
+    def __init__(self) -> None:
+        self.durable: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        return self.durable.get(name)
+
+    async def put_synced(self, name: str, value: bytes) -> None:
+        await asyncio.sleep(0)
+        self.durable[name] = value
+
+
+def member(index: int) -> Member:
+    return Member(NodeId(f"n{index}"), DiskId(f"{index:032x}"), f"127.0.0.1:{7100 + index}")
+
+
+def document() -> Topology:
+    return first_topology("demo", [member(i) for i in (1, 2, 3)])
+
+
+def later(topology: Topology, epoch: int, *, changed: int = 0) -> Topology:
+    """A later document in which the row of partition `changed` is new."""
+    rows = list(topology.rows)
+    rows[changed] = replace(rows[changed], row_epoch=Epoch(epoch))
+    return replace(topology, epoch=Epoch(epoch), rows=tuple(rows))
+
+
+class Node:
+    """An agent with its disk; `restart` is a new process on the same disk."""
+
+    def __init__(self, network: Network, index: int, disk: Disk | None = None) -> None:
+        self.network, self.index, self.disk = network, index, disk or Disk()
+        self.agent = self.restart()
+
+    def restart(self, disk_id: str | None = None) -> TopologyAgent:
+        m = member(self.index)
+        transport = NetworkTransport(self.network, m.id)
+        self.agent = TopologyAgent(m.id, DiskId(disk_id or m.disk), store=self.disk, transport=transport)
+        return self.agent
+
+    def is_given(self, topology: Topology) -> None:
+        self.disk.durable["topology"] = topology.encode()
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+async def test_init_makes_a_node_serve_and_is_on_the_disk_by_then(network: Network) -> None:
+    node = Node(network, 1)
+    assert not node.agent.serving
+    with pytest.raises(Unavailable, match="belongs to no cluster yet"):
+        node.agent.check_row(PartitionId(0), Epoch(1))
+    await node.agent.init(document().encode())
+    assert node.agent.serving
+    assert Topology.decode(node.disk.durable["topology"]) == document()
+
+
+async def test_init_can_be_repeated_even_at_once_and_by_many(network: Network) -> None:
+    node = Node(network, 1)
+    answers = await asyncio.gather(*(node.agent.init(document().encode()) for _ in range(5)))
+    assert {answer.cluster for answer in answers} == {document().cluster}
+
+
+async def test_a_repeated_init_does_not_bring_an_old_epoch_back(network: Network) -> None:
+    node = Node(network, 1)
+    node.is_given(later(document(), 4))
+    await node.restart().start()
+    assert (await node.agent.init(document().encode())).epoch == 4
+
+
+async def test_a_node_of_a_cluster_refuses_another(network: Network) -> None:
+    node = Node(network, 1)
+    await node.agent.init(document().encode())
+    other = first_topology("other", [member(1)], r=1, w=1)
+    with pytest.raises(InvalidArgument, match="belongs to cluster demo"):
+        await node.agent.init(other.encode())
+
+
+async def test_two_clusters_at_once_leave_one(network: Network) -> None:
+    node = Node(network, 1)
+    other = first_topology("other", [member(1)], r=1, w=1)
+    answers = await asyncio.gather(
+        node.agent.init(document().encode()), node.agent.init(other.encode()), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [Topology, InvalidArgument]
+
+
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        (first_topology("demo", [member(2), member(3)]), "does not name n1 with disk"),
+        (first_topology("demo", [replace(member(1), disk=DiskId("f" * 32))], r=1, w=1), "does not name n1"),
+        (later(document(), 2), "begins with epoch 1"),
+    ],
+)
+async def test_a_document_that_is_not_ours_to_begin_with_is_refused(
+    network: Network, topology: Topology, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await Node(network, 1).agent.init(topology.encode())
+
+
+async def test_a_restart_takes_the_newest_document_a_member_has(network: Network) -> None:
+    one, two, three = (Node(network, i) for i in (1, 2, 3))
+    for node in (one, two, three):
+        node.is_given(document())
+    two.is_given(later(document(), 7))
+    network.gone.add(N3)
+    await two.restart().start()
+    await one.restart().start()
+    assert one.agent.epoch == 7
+    assert Topology.decode(one.disk.durable["topology"]).epoch == 7
+
+
+async def test_a_restart_serves_by_its_own_document_when_nobody_answers(network: Network) -> None:
+    node = Node(network, 1)
+    node.is_given(document())
+    network.gone.add(N2)
+    network.deaf.add(N3)
+    await node.restart().start()
+    assert node.agent.serving
+    assert node.agent.epoch == 1
+
+
+async def test_a_request_older_than_its_row_is_refused_but_not_one_older_than_other_rows(
+    network: Network,
+) -> None:
+    node = Node(network, 1)
+    node.is_given(later(document(), 3, changed=5))
+    await node.restart().start()
+    assert node.agent.check_row(PartitionId(4), Epoch(1)).row_epoch == 1
+    with pytest.raises(WrongEpoch) as refused:
+        node.agent.check_row(PartitionId(5), Epoch(2))
+    assert refused.value.detail["epoch"] == 3
+
+
+async def test_a_request_newer_than_what_is_known_makes_the_node_catch_up(network: Network) -> None:
+    one, two = Node(network, 1), Node(network, 2)
+    one.is_given(document())
+    await one.restart().start()
+    two.is_given(later(document(), 3, changed=5))
+    await two.restart().start()
+    with pytest.raises(WrongEpoch, match="knows epoch 1 only"):
+        one.agent.check_row(PartitionId(5), Epoch(3))
+    row = await one.agent.row_at(PartitionId(5), Epoch(3), ask=N2)
+    assert row.row_epoch == 3
+
+
+async def test_an_epoch_that_nobody_has_is_an_error(network: Network) -> None:
+    one, two = Node(network, 1), Node(network, 2)
+    for node in (one, two):
+        node.is_given(document())
+        await node.restart().start()
+    with pytest.raises(Unavailable, match="no member answered with topology epoch 9"):
+        await one.agent.row_at(PartitionId(0), Epoch(9), ask=N2)
+
+
+async def test_what_gossip_hears_of_is_pulled(network: Network) -> None:
+    one, two = Node(network, 1), Node(network, 2)
+    one.is_given(document())
+    await one.restart().start()
+    two.is_given(later(document(), 3))
+    await two.restart().start()
+    adopted = asyncio.Event()
+    one.agent.on_change(lambda topology: adopted.set() if topology.epoch == 3 else None)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(one.agent.run())
+        network.gone.add(N2)
+        one.agent.heard_of(Epoch(3), N2)  # lost: N2 is away, the next mention must count again
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert one.agent.epoch == 1
+        network.gone.clear()
+        one.agent.heard_of(Epoch(3), N2)
+        async with asyncio.timeout(10):
+            await adopted.wait()
+        running.cancel()
+
+
+async def test_a_document_of_another_cluster_is_never_adopted_from_a_peer(network: Network) -> None:
+    one, two = Node(network, 1), Node(network, 2)
+    one.is_given(document())
+    await one.restart().start()
+    two.is_given(later(first_topology("other", [member(1), member(2)]), 9))
+    await two.restart().start()
+    with pytest.raises(Unavailable):
+        await one.agent.catch_up(Epoch(9), ask=N2)
+    assert one.agent.epoch == 1
+
+
+async def test_a_node_on_another_disk_than_the_named_one_serves_nothing(network: Network) -> None:
+    node = Node(network, 1)
+    node.is_given(document())
+    await node.restart(disk_id="f" * 32).start()
+    assert not node.agent.serving
+    assert not any(node.agent.owns(PartitionId(p)) for p in range(256))
+    with pytest.raises(Unavailable, match=r"the topology names 0{31}1"):
+        node.agent.check_row(PartitionId(0), Epoch(1))
+
+
+async def test_a_damaged_stored_document_stops_the_start(network: Network) -> None:
+    node = Node(network, 1)
+    node.disk.durable["topology"] = document().encode()[:-1]
+    with pytest.raises(CorruptData, match="stored topology of n1 is damaged"):
+        await node.restart().start()

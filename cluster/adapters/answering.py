@@ -1,0 +1,187 @@
+"""The answering side of a stream: each operation goes to its handler, answers go back in paced frames.
+
+A handler that returns bytes is answered in the same turn of the loop; one that returns an awaitable becomes
+a task of the transport, so that a dialler that goes away cancels nothing that is already under way (W1 of
+protocols 6).  A stream has a bound of calls under way; what comes above it is refused as OVERLOADED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.adapters.frame_stream import FrameStream, run_halves
+from cluster.adapters.paced_writer import PacedWriter
+from cluster.errors import InvalidArgument, Overloaded, ProtocolMismatch, RingmillError, Unavailable
+from cluster.ids import NodeId
+from cluster.ports import Clock, Handler, Incoming, Priority
+from cluster.wire.error_bytes import encode_error
+from cluster.wire.frames import (
+    MAX_FRAME_BYTES,
+    OPERATION_OVERHEAD_BYTES,
+    Answer,
+    Operation,
+    decode_operations,
+    encode_answers,
+)
+
+__all__ = ["Answering", "Dialler", "internal_error"]
+
+_MAX_UNDER_WAY: Final = 8_192  # calls of one stream
+_OPERATIONS_A_TURN: Final = 128  # then the loop gets its turn, so that a full frame does not hold it
+_PRIORITIES: Final = tuple(Priority)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """Who dialled a stream and what it may ask: methods that begin with `prefix`, classes from `floor` on."""
+
+    node: NodeId
+    prefix: str = ""
+    floor: Priority = Priority.CONTROL
+
+
+class Answering:
+    """Answers calls of any number of streams from one table of handlers."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        name: str,
+        clock: Clock,
+        group: asyncio.TaskGroup,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
+        self._handlers = handlers
+        self._name = name
+        self._clock = clock
+        self._group = group
+        self._max_frame_bytes = max_frame_bytes
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._streams: dict[_Stream, None] = {}
+        self._is_stopping = False
+
+    async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
+        """Answer one stream until its dialler closes it.
+
+        Raises ProtocolMismatch for a frame that is none; RingmillError when the stream broke.
+        """
+        served = _Stream(dialler, PacedWriter(encode_answers))
+        self._streams[served] = None
+        try:
+            await run_halves(self._read(served, stream), served.outbox.run(stream.write))
+        finally:
+            del self._streams[served]
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new calls and wait, up to `timeout_s`, until the ones under way have been answered."""
+        self._is_stopping = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+                for served in list(self._streams):
+                    await served.outbox.flushed()
+        except TimeoutError:
+            _log.warning("%s: %d calls unanswered after %.1f s", self._name, len(self._tasks), timeout_s)
+
+    async def close(self) -> None:
+        """Cancel what is still under way."""
+        self._is_stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _read(self, served: _Stream, stream: FrameStream) -> None:
+        while (frame := await stream.read()) is not None:
+            await self._take_frame(served, frame)
+            await served.outbox.room()
+
+    async def _take_frame(self, served: _Stream, frame: bytes) -> None:
+        now = self._clock.monotonic()
+        for number, operation in enumerate(decode_operations(frame, max_bytes=self._max_frame_bytes), 1):
+            self._take(served, operation, now)
+            if number % _OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, served: _Stream, operation: Operation, now: float) -> None:
+        """Start one operation; what can be answered at once is."""
+        identity, method, remaining_us, priority, body = operation
+        deadline = now + remaining_us * 1e-6
+        if deadline <= self._clock.monotonic():
+            return  # expired while its frame was worked through: nobody waits for it
+        try:
+            handler = self._admit(served, method, priority)
+            result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            served.fail(identity, internal_error(self._name, method, error))
+            return
+        if isinstance(result, bytes):
+            served.answer(identity, method, result, self._max_frame_bytes)
+        else:
+            task = self._group.create_task(self._finish(served, identity, method, result))
+            self._tasks[task] = None
+            served.under_way += 1
+            task.add_done_callback(self._tasks.pop)
+
+    def _admit(self, served: _Stream, method: str, priority: int) -> Handler:
+        handler = self._handlers.get(method)
+        if handler is None or not method.startswith(served.dialler.prefix):
+            raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
+        if not served.dialler.floor <= priority < len(_PRIORITIES):
+            raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
+        if self._is_stopping:
+            raise Unavailable(f"{self._name} is stopping", outcome="failed")
+        if served.under_way >= _MAX_UNDER_WAY:
+            raise Overloaded(
+                f"{self._name} has {served.under_way} calls of this stream under way",
+                detail={"retry_after": 0.1},
+            )
+        return handler
+
+    async def _finish(self, served: _Stream, identity: int, method: str, result: Awaitable[bytes]) -> None:
+        try:
+            body = await result
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            served.fail(identity, internal_error(self._name, method, error))
+        else:
+            served.answer(identity, method, body, self._max_frame_bytes)
+        finally:
+            served.under_way -= 1
+
+
+class _Stream:
+    """One stream that is being answered."""
+
+    __slots__ = ("dialler", "outbox", "under_way")
+
+    def __init__(self, dialler: Dialler, outbox: PacedWriter[Answer]) -> None:
+        self.dialler = dialler
+        self.outbox = outbox
+        self.under_way = 0
+
+    def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
+        if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
+            too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
+            self.fail(identity, InvalidArgument(too_long, outcome="unknown"))
+        else:
+            self.outbox.offer((identity, body), len(body))
+
+    def fail(self, identity: int, error: RingmillError) -> None:
+        packed = encode_error(error)
+        self.outbox.offer((identity, b"", packed), len(packed))
+
+
+def internal_error(name: str, method: str, error: Exception) -> RingmillError:
+    """The error as it crosses: ours as it is, any other logged once with its trace and sent as INTERNAL."""
+    if isinstance(error, RingmillError):
+        return error
+    _log.error("%s: %s failed", name, method, exc_info=error)
+    return RingmillError(f"{name}: {method} failed: {type(error).__name__}: {error}", outcome="unknown")

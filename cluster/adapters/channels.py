@@ -1,0 +1,39 @@
+"""How this project opens gRPC channels: one set of options for every dialler.
+
+Each channel is a connection of its own, shared with nobody, so that a stuck stream of one class of traffic
+never stands before another.  Reconnecting is the dialler's decision (cluster/adapters/frame_link.py), so
+gRPC's own retries stay off.  Rule: protocols 10 and 12.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from cluster.wire.frames import MAX_FRAME_BYTES
+
+__all__ = ["GRPC_OVERHEAD_BYTES", "open_channel"]
+
+GRPC_OVERHEAD_BYTES: Final = 1024  # of the protobuf message around a frame
+
+_OPTIONS: Final = (
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment is for the web, not between nodes
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 10_000),  # a connection that went away without a word is noticed in 15 s
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+def open_channel(address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> grpc.aio.Channel:
+    """A channel to "host:port", not yet connected.  Messages are bounded by the frame limit."""
+    limit = max_frame_bytes + GRPC_OVERHEAD_BYTES
+    limits = (("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit))
+    return grpc.aio.insecure_channel(address, options=_OPTIONS + limits)

@@ -1,0 +1,52 @@
+"""From a failed gRPC call back to the one error tree.
+
+With our metadata it is the same error that was raised on the other side.  Without it the call met gRPC
+itself (no listener, a broken connection, a limit), and the outcome is "failed" only when the caller knows
+that nothing had been sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    PermissionDenied,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
+from cluster.wire.error_status import error_in_metadata
+
+__all__ = ["error_from_rpc"]
+
+_BY_STATUS: Final[dict[grpc.StatusCode, type[RingmillError]]] = {
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.CANCELLED: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: PermissionDenied,
+    grpc.StatusCode.UNIMPLEMENTED: ProtocolMismatch,
+}
+
+
+def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> RingmillError:
+    """What a call to `address` really met.
+
+    `was_sent` False means that certainly nothing left this process, so the outcome is "failed".
+    """
+    told = error_in_metadata(error.trailing_metadata())
+    if told is not None:
+        return told
+    cls = _BY_STATUS.get(error.code(), RingmillError)
+    return cls(
+        f"{address}: {error.details() or 'no reason given'} (gRPC {error.code().name})",
+        detail={"address": address, "grpc_status": error.code().name},
+        outcome="unknown" if was_sent else "failed",
+    )

@@ -1,0 +1,130 @@
+"""gRPC as the carrier of frames: the dialled and the accepted end of a bidirectional stream.
+
+Both ends agree before anything is sent: the dialler says in metadata who it is, which cluster it belongs to
+and which class of traffic it brings; the accepting node checks that and says who it is.  A stopped process
+accepts connections through its kernel but does not answer this, so the handshake has a time of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeAlias
+
+import grpc
+
+from cluster.adapters.channels import open_channel
+from cluster.adapters.grpc_errors import error_from_rpc
+from cluster.errors import RingmillError, Unavailable
+from cluster.wire.error_status import status_details, status_of, trailing_metadata
+from cluster.wire.kv_pb2 import Frame
+
+__all__ = [
+    "CLASS_KEY",
+    "CLUSTER_KEY",
+    "NODE_KEY",
+    "AcceptedStream",
+    "DialledStream",
+    "dial",
+    "refuse",
+]
+
+NODE_KEY: Final = "ringmill-node"
+CLUSTER_KEY: Final = "ringmill-cluster"
+CLASS_KEY: Final = "ringmill-class"
+
+_HANDSHAKE_S: Final = 2.0
+
+FrameRpc: TypeAlias = "grpc.aio.StreamStreamCall[Frame, Frame]"
+
+
+class DialledStream:
+    """The end of the side that asks."""
+
+    def __init__(self, address: str, channel: grpc.aio.Channel, rpc: FrameRpc) -> None:
+        self._address = address
+        self._channel = channel
+        self._rpc = rpc
+
+    async def read(self) -> bytes | None:
+        try:
+            message = await self._rpc.read()
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._address, was_sent=True) from None
+        return None if message is grpc.aio.EOF else message.body
+
+    async def write(self, frame: bytes) -> None:
+        try:
+            await self._rpc.write(Frame(body=frame))
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._address, was_sent=True) from None
+        except asyncio.InvalidStateError:
+            raise Unavailable(f"{self._address}: the stream has ended", outcome="unknown") from None
+
+    async def close(self) -> None:
+        self._rpc.cancel()
+        await self._channel.close()
+
+
+class AcceptedStream:
+    """The end of the side that answers: a servicer's context."""
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        self._context = context
+
+    async def read(self) -> bytes | None:
+        try:
+            message = await self._context.read()
+        except grpc.aio.BaseError as error:
+            raise Unavailable(f"the dialler went away: {error}", outcome="unknown") from None
+        return None if message is grpc.aio.EOF else message.body
+
+    async def write(self, frame: bytes) -> None:
+        try:
+            await self._context.write(Frame(body=frame))
+        except grpc.aio.BaseError as error:
+            raise Unavailable(f"the dialler went away: {error}", outcome="unknown") from None
+
+    async def close(self) -> None:
+        """Nothing to let go of: the stream ends with its servicer method."""
+
+
+async def dial(
+    address: str,
+    open_stream: Callable[[grpc.aio.Channel, tuple[tuple[str, str], ...]], FrameRpc],
+    metadata: tuple[tuple[str, str], ...],
+    check: Callable[[dict[str, str]], None],
+    *,
+    max_frame_bytes: int,
+    timeout_s: float = _HANDSHAKE_S,
+) -> DialledStream:
+    """Connect, shake hands, and hand over the stream.
+
+    `open_stream` starts the call on a channel; `check` sees what the other side said of itself and raises to
+    refuse it.  Raises RingmillError, its outcome "failed": nothing but the handshake was sent.
+    """
+    channel = open_channel(address, max_frame_bytes=max_frame_bytes)
+    try:
+        async with asyncio.timeout(timeout_s):
+            rpc = open_stream(channel, metadata)
+            await rpc.wait_for_connection()
+            told = {key: str(value) for key, value in await rpc.initial_metadata()}
+            if NODE_KEY not in told:
+                await rpc.read()  # a refusal comes without an introduction: this raises what it says
+            check(told)
+    except grpc.aio.AioRpcError as error:
+        await channel.close()
+        raise error_from_rpc(error, address, was_sent=False) from None
+    except TimeoutError:
+        await channel.close()
+        raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
+    except BaseException:
+        await channel.close()
+        raise
+    return DialledStream(address, channel, rpc)
+
+
+async def refuse(context: grpc.aio.ServicerContext, error: RingmillError) -> NoReturn:
+    """End an accepted stream with an error that the dialler sees as itself."""
+    await context.abort(status_of(error), status_details(error), trailing_metadata(error))
+    raise AssertionError("abort always raises")

@@ -1,0 +1,28 @@
+"""The Clock door on the operating system.  Nothing else in the project reads these clocks.
+
+Rule: docs/architecture.md, "The five doors".
+"""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["SystemClock"]
+
+
+class SystemClock:
+    """The clocks of this machine, in seconds."""
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC; may jump either way."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """The clock that the event loop's timers follow."""
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        """Like monotonic, but counts the machine's sleep too; monotonic where there is no such clock."""
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()

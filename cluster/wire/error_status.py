@@ -1,0 +1,48 @@
+"""An error at the gRPC edge: its status code and the trailing metadata that carries all of it.
+
+Both sides of every gRPC method convert here and nowhere else: servicers through node/services/errors.py,
+callers through cluster/adapters/grpc_errors.py.  The table error -> status is cluster/errors.py itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import grpc
+
+from cluster.errors import RingmillError
+from cluster.wire.error_bytes import (
+    ERROR_METADATA_KEY,
+    MAX_METADATA_ERROR_BYTES,
+    decode_error,
+    encode_error,
+)
+
+__all__ = ["error_in_metadata", "status_details", "status_of", "trailing_metadata"]
+
+_DETAILS_CHARACTERS: Final = 500  # of the message in the status itself; the whole one is in the metadata
+
+
+def status_of(error: RingmillError) -> grpc.StatusCode:
+    """The gRPC status code of an error."""
+    return grpc.StatusCode[error.grpc_status]
+
+
+def status_details(error: RingmillError) -> str:
+    """What a client that knows only gRPC shows."""
+    text = f"{error.message} ({error.hint})" if error.hint else error.message
+    return text[:_DETAILS_CHARACTERS]
+
+
+def trailing_metadata(error: RingmillError) -> tuple[tuple[str, bytes], ...]:
+    """The error as metadata, cut to what the carrier takes."""
+    return ((ERROR_METADATA_KEY, encode_error(error, max_bytes=MAX_METADATA_ERROR_BYTES)),)
+
+
+def error_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> RingmillError | None:
+    """The error that `trailing_metadata` wrote, or None.  Raises ProtocolMismatch when it is broken."""
+    for key, value in metadata or ():
+        if key == ERROR_METADATA_KEY and isinstance(value, bytes):
+            return decode_error(value)
+    return None

@@ -1,0 +1,149 @@
+"""The node's one gRPC server: every service on one port, with health and reflection.
+
+It binds, bounds messages and starts; what is asked is answered by the servicers that it is given.  A port
+that is taken is an error that names it, never a second listener.  Rules: protocols 11 and 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from cluster.errors import InvalidArgument
+from cluster.wire import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, topology_pb2
+from cluster.wire.frames import MAX_FRAME_BYTES
+from cluster.wire.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
+from cluster.wire.kv_pb2_grpc import KvServicer, add_KvServicer_to_server
+from cluster.wire.membership_pb2_grpc import MembershipServicer, add_MembershipServicer_to_server
+from cluster.wire.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
+from cluster.wire.topology_pb2_grpc import TopologyServicer, add_TopologyServicer_to_server
+
+__all__ = ["LIVENESS", "READINESS", "STARTUP", "NodeServer", "Services"]
+
+LIVENESS: Final = "liveness"
+READINESS: Final = "readiness"
+STARTUP: Final = "startup"
+
+_MESSAGE_OVERHEAD_BYTES: Final = 1024
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # a taken port is an error
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # diallers ping every 10 s
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+
+Session = Callable[[Any, "grpc.aio.ServicerContext"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a node answers.  `session` is the behaviour of Kv.Session; `kv` answers the unary methods."""
+
+    peer: PeerServicer
+    session: Session
+    kv: KvServicer | None = None
+    topology: TopologyServicer | None = None
+    membership: MembershipServicer | None = None
+    jobs: JobsServicer | None = None
+
+
+class NodeServer:
+    """One listening server.  `async with` owns it; `address` is where it listens."""
+
+    def __init__(self, address: str, services: Services, *, max_message_bytes: int = MAX_FRAME_BYTES) -> None:
+        """`address` is "host:port"; port 0 takes a free one."""
+        self._wanted = address
+        self._services = services
+        self._max_message_bytes = max_message_bytes + _MESSAGE_OVERHEAD_BYTES
+        self.address = address
+
+    async def __aenter__(self) -> Self:
+        """Listen.  Raises InvalidArgument, naming the port, when it is taken or cannot be bound."""
+        limits = (
+            ("grpc.max_receive_message_length", self._max_message_bytes),
+            ("grpc.max_send_message_length", self._max_message_bytes),
+        )
+        self._server = grpc.aio.server(options=_OPTIONS + limits)
+        self._health = HealthServicer()
+        self._register()
+        self.address = self._bind()
+        await self._server.start()
+        await self._set(LIVENESS, is_serving=True)
+        await self._set(STARTUP, is_serving=False)
+        await self.set_ready(False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop(grace_s=0.0)
+
+    async def set_started(self) -> None:
+        """The node has opened its data and knows what it is."""
+        await self._set(STARTUP, is_serving=True)
+
+    async def set_ready(self, is_ready: bool) -> None:
+        """Whether requests are welcome now; health of the server as a whole ("") says the same."""
+        await self._set(READINESS, is_serving=is_ready)
+        await self._set("", is_serving=is_ready)
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Accept nothing new, give calls under way `grace_s`, then end them.  Streams end only then."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    def _bind(self) -> str:
+        try:
+            port = self._server.add_insecure_port(self._wanted)
+        except RuntimeError as error:
+            raise InvalidArgument(
+                f"cannot listen on {self._wanted}: the port is taken or the address is not of this machine",
+                hint="see who holds it with `ss -ltnp`, or choose another with --listen",
+            ) from error
+        return f"{self._wanted.rpartition(':')[0]}:{port}"
+
+    def _register(self) -> None:
+        server, services = self._server, self._services
+        # Handlers are asked in this order: the session's route stands before Kv's own method.
+        server.add_generic_rpc_handlers((_session_route(services.session),))
+        add_PeerServicer_to_server(services.peer, server)
+        if services.kv is not None:
+            add_KvServicer_to_server(services.kv, server)
+        if services.topology is not None:
+            add_TopologyServicer_to_server(services.topology, server)
+        if services.membership is not None:
+            add_MembershipServicer_to_server(services.membership, server)
+        if services.jobs is not None:
+            add_JobsServicer_to_server(services.jobs, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(_SERVICE_NAMES, server)
+
+    async def _set(self, service: str, *, is_serving: bool) -> None:
+        status = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
+        await self._health.set(service, status)
+
+
+_SERVICE_NAMES: Final = (
+    *(
+        service.full_name
+        for module in (kv_pb2, peer_pb2, topology_pb2, membership_pb2, jobs_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+    ),
+    "grpc.health.v1.Health",
+    reflection.SERVICE_NAME,
+)
+
+
+def _session_route(session: Session) -> grpc.GenericRpcHandler:
+    handler = grpc.stream_stream_rpc_method_handler(
+        session,
+        request_deserializer=kv_pb2.Frame.FromString,
+        response_serializer=kv_pb2.Frame.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler("ringmill.v1.Kv", {"Session": handler})

@@ -1,0 +1,271 @@
+"""Calls between real transports over real gRPC on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from cluster.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidArgument,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
+from cluster.ids import NodeId
+from cluster.ports import Incoming, Priority
+
+N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
+WRITE = Priority.WRITE
+
+
+def echo(incoming: Incoming) -> bytes:
+    return incoming.body
+
+
+async def test_a_call_is_answered_in_every_class(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    for priority in Priority:
+        assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=priority) == b"hi"
+
+
+async def test_a_handler_sees_who_asks_and_how_much_time_is_left(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    seen: list[Incoming] = []
+    n2.serve("look", lambda incoming: seen.append(incoming) or b"")
+    before = asyncio.get_running_loop().time()
+    await n1.call(N2, "look", b"", timeout_s=5, priority=Priority.READ)
+    assert (seen[0].sender, seen[0].priority) == (N1, Priority.READ)
+    assert before < seen[0].deadline <= asyncio.get_running_loop().time() + 5
+
+
+async def test_many_calls_share_frames_and_each_gets_its_own_answer(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    async def later(incoming: Incoming) -> bytes:
+        await asyncio.sleep(0.001 * (incoming.body[0] % 3))
+        return incoming.body
+
+    n2.serve("later", later)
+    n2.serve("echo", echo)
+    bodies = [number.to_bytes(2, "little") for number in range(600)]
+    got = await asyncio.gather(
+        *(
+            n1.call(N2, "later" if body[0] % 2 else "echo", body, timeout_s=9, priority=WRITE)
+            for body in bodies
+        )
+    )
+    assert got == bodies
+
+
+async def test_a_body_larger_than_a_frame_should_be_travels_alone(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    sizes = [10, 3_000_000, 10, 300_000]
+    got = await asyncio.gather(
+        *(n1.call(N2, "echo", bytes(size), timeout_s=9, priority=Priority.BULK) for size in sizes)
+    )
+    assert [len(body) for body in got] == sizes
+
+
+async def test_a_body_over_the_frame_limit_is_refused_before_it_is_sent(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    with pytest.raises(InvalidArgument, match="6000000 bytes is over the frame limit"):
+        await n1.call(N2, "echo", bytes(6_000_000), timeout_s=9, priority=WRITE)
+
+
+async def test_an_answer_over_the_frame_limit_is_an_error_of_that_call_alone(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("long", lambda _: bytes(6_000_000))
+    n2.serve("echo", echo)
+    with pytest.raises(InvalidArgument, match="the answer to long has 6000000 bytes"):
+        await n1.call(N2, "long", b"", timeout_s=9, priority=WRITE)
+    assert await n1.call(N2, "echo", b"still here", timeout_s=9, priority=WRITE) == b"still here"
+
+
+async def test_a_ringmill_error_crosses_as_itself(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    async def refuse(_: Incoming) -> bytes:
+        raise Conflict("is 2", detail={"current": b"2"}, hint="read again", outcome="failed")
+
+    n2.serve("refuse", refuse)
+    with pytest.raises(Conflict) as caught:
+        await n1.call(N2, "refuse", b"", timeout_s=5, priority=WRITE)
+    assert (caught.value.detail, caught.value.hint) == ({"current": b"2"}, "read again")
+
+
+async def test_any_other_error_is_logged_once_and_crosses_as_internal(
+    nodes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    def broken(_: Incoming) -> bytes:
+        raise ZeroDivisionError("by accident")
+
+    n2.serve("broken", broken)
+    with caplog.at_level(logging.ERROR), pytest.raises(RingmillError, match="by accident") as caught:
+        await n1.call(N2, "broken", b"", timeout_s=5, priority=WRITE)
+    assert (caught.value.code, caught.value.outcome) == ("INTERNAL", "unknown")
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_an_unknown_method_is_a_protocol_mismatch(nodes: Any) -> None:
+    n1, _ = await nodes.start("n1"), await nodes.start("n2")
+    with pytest.raises(ProtocolMismatch, match="'nope'"):
+        await n1.call(N2, "nope", b"", timeout_s=5, priority=WRITE)
+
+
+async def test_a_silent_handler_costs_its_deadline_and_no_more(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    async def never(_: Incoming) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    n2.serve("never", never)
+    n2.serve("echo", echo)
+    with pytest.raises(DeadlineExceeded) as caught:
+        await n1.call(N2, "never", b"", timeout_s=0.2, priority=WRITE)
+    assert caught.value.outcome == "unknown"
+    assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=WRITE) == b"hi"
+
+
+async def test_a_node_that_is_not_there_fails_at_once_and_certainly(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    n1.set_peers({N2: "127.0.0.1:9"})
+    for _ in range(5):
+        with pytest.raises(Unavailable) as caught:
+            await n1.call(N2, "echo", b"", timeout_s=30, priority=WRITE)
+        assert caught.value.outcome == "failed"
+
+
+async def test_a_node_without_an_address_is_unavailable(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    with pytest.raises(Unavailable, match="no address of n3") as caught:
+        await n1.call(N3, "echo", b"", timeout_s=30, priority=WRITE)
+    assert caught.value.outcome == "failed"
+
+
+async def test_a_peer_of_another_cluster_is_refused_by_name(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1", cluster="c1"), await nodes.start("n2", cluster="c2")
+    n2.serve("echo", echo)
+    with pytest.raises(ProtocolMismatch, match="n1 is of cluster c1, n2 of cluster c2") as caught:
+        await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
+    assert caught.value.outcome == "failed"
+
+
+async def test_a_node_without_a_cluster_may_be_asked(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1", cluster="c1"), await nodes.start("n2", cluster=None)
+    n2.serve("echo", echo)
+    assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=WRITE) == b"hi"
+
+
+async def test_another_node_at_the_address_is_not_taken_for_the_one_meant(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    n1.set_peers({N3: nodes.addresses[N2]})
+    with pytest.raises(Unavailable, match="is n2, not n3") as caught:
+        await n1.call(N3, "echo", b"", timeout_s=5, priority=WRITE)
+    assert caught.value.outcome == "failed"
+
+
+async def test_a_node_that_dials_itself_notices(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    n1.serve("echo", echo)
+    n1.set_peers({N2: nodes.addresses[N1]})
+    with pytest.raises(ProtocolMismatch, match="n1 was dialled by a node of the same name"):
+        await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
+
+
+async def test_calls_reach_a_node_that_came_back_on_its_port(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    assert await n1.call(N2, "echo", b"1", timeout_s=5, priority=WRITE) == b"1"
+    await nodes.servers[N2].stop(grace_s=0)
+    with pytest.raises(Unavailable):
+        while True:
+            await n1.call(N2, "echo", b"2", timeout_s=5, priority=WRITE)
+    n3 = await nodes.start("n2", at=nodes.addresses[N2])
+    n3.serve("echo", echo)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await n1.call(N2, "echo", b"3", timeout_s=5, priority=WRITE) == b"3"
+                break
+            except Unavailable:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_call_under_way_when_the_peer_goes_has_an_unknown_outcome(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    arrived = asyncio.Event()
+
+    async def never(_: Incoming) -> bytes:
+        arrived.set()
+        await asyncio.Event().wait()
+        return b""
+
+    n2.serve("never", never)
+    call = asyncio.create_task(n1.call(N2, "never", b"", timeout_s=30, priority=WRITE))
+    await arrived.wait()
+    await nodes.servers[N2].stop(grace_s=0)
+    with pytest.raises(Unavailable) as caught:
+        await call
+    assert caught.value.outcome == "unknown"
+
+
+async def test_a_peer_taken_out_of_the_topology_is_disconnected(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
+    n1.set_peers({})
+    with pytest.raises(Unavailable, match="no address of n2"):
+        await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
+
+
+async def test_a_draining_node_finishes_what_it_has_and_refuses_the_rest(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(_: Incoming) -> bytes:
+        arrived.set()
+        await go_on.wait()
+        return b"done"
+
+    n2.serve("waits", waits)
+    call = asyncio.create_task(n1.call(N2, "waits", b"", timeout_s=30, priority=WRITE))
+    await arrived.wait()
+    draining = asyncio.create_task(n2.drain(10))
+    with pytest.raises(Unavailable, match="n2 is stopping") as caught:
+        await n1.call(N2, "waits", b"", timeout_s=30, priority=WRITE)
+    assert caught.value.outcome == "failed"
+    go_on.set()
+    await draining
+    assert await call == b"done"
+
+
+async def test_a_cancelled_call_leaves_nothing_behind(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(_: Incoming) -> bytes:
+        arrived.set()
+        await go_on.wait()
+        return b"late"
+
+    n2.serve("waits", waits)
+    n2.serve("echo", echo)
+    call = asyncio.create_task(n1.call(N2, "waits", b"", timeout_s=30, priority=WRITE))
+    await arrived.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    go_on.set()
+    assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=WRITE) == b"hi"

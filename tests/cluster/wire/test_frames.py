@@ -1,0 +1,118 @@
+"""Frames carry what was put in, and refuse everything else before they allocate for it."""
+
+import struct
+
+import google_crc32c
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import Conflict, ProtocolMismatch
+from cluster.wire.error_bytes import decode_error, encode_error
+from cluster.wire.frames import (
+    OPERATION_OVERHEAD_BYTES,
+    decode_answers,
+    decode_operations,
+    encode_answers,
+    encode_operations,
+)
+
+counts = st.integers(0, 2**63 - 1)
+operations = st.tuples(counts, st.text(max_size=20), counts, st.integers(0, 4), st.binary(max_size=200))
+answers = st.tuples(counts, st.binary(max_size=200)) | st.tuples(counts, st.just(b""), st.binary(max_size=99))
+
+
+def sealed(body: bytes, *, version: int = 1, kind: int = 1) -> bytes:
+    return struct.pack(">BBI", version, kind, google_crc32c.value(body)) + body
+
+
+@given(st.lists(operations, max_size=8))
+def test_operations_come_out_as_they_went_in(sent: list[tuple[int, str, int, int, bytes]]) -> None:
+    assert decode_operations(encode_operations(sent)) == sent
+
+
+@given(st.lists(answers, max_size=8))
+def test_answers_come_out_as_they_went_in(sent: list[tuple[int, bytes]]) -> None:
+    assert decode_answers(encode_answers(sent)) == sent
+
+
+def test_an_operation_costs_no_more_than_its_stated_overhead() -> None:
+    empty = len(encode_operations([]))
+    largest = (2**63, "m" * 64, 2**63, 4, b"x" * 70_000)
+    assert len(encode_operations([largest])) - empty - 70_000 <= OPERATION_OVERHEAD_BYTES
+
+
+@given(st.lists(operations, min_size=1, max_size=3), st.data())
+def test_any_flipped_bit_is_noticed(
+    sent: list[tuple[int, str, int, int, bytes]], data: st.DataObject
+) -> None:
+    frame = bytearray(encode_operations(sent))
+    bit = data.draw(st.integers(0, len(frame) * 8 - 1))
+    frame[bit // 8] ^= 1 << (bit % 8)
+    with pytest.raises(ProtocolMismatch):
+        decode_operations(bytes(frame))
+
+
+@given(st.binary(max_size=300))
+def test_rubbish_is_refused_as_a_mismatch(rubbish: bytes) -> None:
+    with pytest.raises(ProtocolMismatch):
+        decode_operations(rubbish)
+
+
+@given(st.binary(max_size=300))
+def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes) -> None:
+    try:
+        decoded = decode_operations(sealed(rubbish))
+    except ProtocolMismatch:
+        return
+    assert decode_operations(encode_operations(decoded)) == decoded
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"\x01", "shorter than its header"),
+        (sealed(b"\x90", version=9), "frame version 9"),
+        (sealed(b"\x90", kind=2), "frame kind 2"),
+        (sealed(b"\x90")[:-1] + b"\x91", "checksum"),
+        (sealed(b"\xdd\xff\xff\xff\xff"), "no msgpack"),
+        (sealed(msgpack.packb({"a": 1})), "not an array"),
+        (sealed(msgpack.packb([[1, "kv.put", 5, 1]])), "operation that is none"),
+        (sealed(msgpack.packb([[1, "kv.put", 5, 1, "text"]])), "operation that is none"),
+    ],
+)
+def test_a_refusal_says_what_was_wrong(frame: bytes, reason: str) -> None:
+    with pytest.raises(ProtocolMismatch, match=reason):
+        decode_operations(frame)
+
+
+def test_a_frame_over_the_limit_is_refused_by_its_length_alone() -> None:
+    with pytest.raises(ProtocolMismatch, match="101 bytes is over the limit of 100"):
+        decode_operations(b"\x00" * 101, max_bytes=100)
+
+
+def test_an_error_survives_the_crossing() -> None:
+    error = Conflict("expected 1, is 2", detail={"current": b"2"}, hint="read again", outcome="failed")
+    received = decode_error(encode_error(error))
+    assert isinstance(received, Conflict)
+    assert (received.message, received.detail, received.hint, received.outcome) == (
+        "expected 1, is 2",
+        {"current": b"2"},
+        "read again",
+        "failed",
+    )
+
+
+def test_an_error_too_long_for_metadata_loses_its_largest_detail_first() -> None:
+    error = Conflict("expected 1", detail={"current": b"x" * 100_000, "key": "a"})
+    packed = encode_error(error, max_bytes=4096)
+    assert len(packed) <= 4096
+    assert decode_error(packed).detail == {"current": "(100005 bytes left out)", "key": "a"}
+
+
+@given(st.text(max_size=3000), st.dictionaries(st.text(max_size=50), st.binary(max_size=900), max_size=9))
+def test_an_error_always_fits_its_limit(message: str, detail: dict[str, bytes]) -> None:
+    packed = encode_error(Conflict(message, detail=detail, hint=message), max_bytes=2048)
+    assert len(packed) <= 2048
+    assert isinstance(decode_error(packed), Conflict)

@@ -37,7 +37,12 @@ async def test_a_call_is_answered_in_every_class(nodes: Any) -> None:
 async def test_a_handler_sees_who_asks_and_how_much_time_is_left(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
     seen: list[Incoming] = []
-    n2.serve("look", lambda incoming: seen.append(incoming) or b"")
+
+    def look(incoming: Incoming) -> bytes:
+        seen.append(incoming)
+        return b""
+
+    n2.serve("look", look)
     before = asyncio.get_running_loop().time()
     await n1.call(N2, "look", b"", timeout_s=5, priority=Priority.READ)
     assert (seen[0].sender, seen[0].priority) == (N1, Priority.READ)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import time
@@ -37,9 +38,9 @@ def arguments(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` (0 to 1) of the values do not exceed; 0 for none."""
+    """The smallest of the values that `share` (0 to 1) of them do not exceed; 0 for none."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)] if ordered else 0.0
 
 
 @dataclass(slots=True)
@@ -61,6 +62,11 @@ class Report:
     def note(self, text: str) -> None:
         """A sentence under the table: a goal beside its figure, what was skipped and why."""
         self.notes.append(text)
+
+    def goal(self, what: str, measured: float, goal: float, unit: str) -> None:
+        """A figure beside the most it should be; missing it is said, and fails nothing."""
+        verdict = "met" if measured <= goal else "missed"
+        self.note(f"goal {verdict}: {what} {measured:.3g} {unit}, at most {goal:g} {unit}")
 
     def finish(self) -> None:
         """Print everything and write the JSON."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import tidy
 
 DOC = '"""A module."""\n'

@@ -1,0 +1,92 @@
+"""A cluster of real node processes for the time of one benchmark, through the command as a user types it.
+
+    with BenchCluster(nodes=5) as cluster:
+        print(cluster.up_s)
+        cluster.command("put", "key", "value")
+
+Its state is a folder of its own under build/bench/, on the disk of the checkout, gone afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["ROOT", "BenchCluster"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = Path(sys.executable).parent / "ringmill"
+PORTS = range(20_000, 32_000, 16)
+
+
+class BenchCluster:
+    """Started on entering, stopped and removed on leaving; `up_s` is the time from typed to usable."""
+
+    def __init__(self, *, nodes: int) -> None:
+        self.nodes = nodes
+        self.up_s = 0.0
+        self._port = _free_ports(nodes)
+        self._home = Path()
+
+    def __enter__(self) -> BenchCluster:
+        parent = ROOT / "build" / "bench"
+        parent.mkdir(parents=True, exist_ok=True)
+        self._home = Path(tempfile.mkdtemp(prefix="cluster-", dir=parent))
+        started = time.perf_counter()
+        try:
+            self.command("cluster", "up", "-n", str(self.nodes), "--base-port", str(self._port))
+        except BaseException:
+            self._remove()
+            raise
+        self.up_s = time.perf_counter() - started
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    @property
+    def endpoints(self) -> str:
+        return ",".join(f"127.0.0.1:{self._port + number}" for number in range(self.nodes))
+
+    def command(self, *arguments: str) -> str:
+        """What `ringmill ARGUMENTS` printed.  Raises SystemExit with its stderr when it fails."""
+        environment = {**os.environ, "RINGMILL_HOME": str(self._home), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [str(COMMAND), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"ringmill {' '.join(arguments)} exited {done.returncode}:\n{done.stderr}")
+        return done.stdout
+
+    def json(self, *arguments: str) -> dict[str, object]:
+        """The document that `ringmill -o json ARGUMENTS` printed."""
+        document: dict[str, object] = json.loads(self.command("-o", "json", *arguments))
+        return document
+
+    def _remove(self) -> None:
+        with contextlib.suppress(SystemExit):
+            self.command("cluster", "down")
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _free_ports(count: int) -> int:
+    """The first port of `count` free ones in a row, below those that the kernel hands out."""
+    for first in PORTS:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                probe = stack.enter_context(socket.socket())
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+            return first
+    raise SystemExit(f"no {count} free ports in a row between {PORTS.start} and {PORTS.stop}")

@@ -1,0 +1,158 @@
+"""What replicas say to each other about objects: apply one, read one, take hints.
+
+Frozen values, encoded once as msgpack arrays; the frame around them carries version and checksum.  Every
+request carries the epoch it was made under and the keyspace's id, every answer the row epoch it was given
+under.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgpack
+
+from cluster.errors import ProtocolMismatch
+from cluster.ids import Epoch, KeyspaceId
+from cluster.quorum.receipt import Durability
+from cluster.versions.hybrid_time import HybridTime
+
+__all__ = [
+    "APPLY", "DELIVER", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "HintItem", "Read",
+    "ReadAnswer",
+]  # fmt: skip
+
+APPLY: Final = "replica.apply"
+READ: Final = "replica.read"
+DELIVER: Final = "hint.deliver"
+
+M = TypeVar("M", bound="Apply | ApplyAnswer | Read | ReadAnswer | Deliver | DeliverAnswer")
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Merge this object into your copy and hold it this firmly."""
+
+    epoch: Epoch
+    keyspace: KeyspaceId
+    key: bytes
+    durability: Durability
+    encoded: bytes  # docs/formats/object.md
+
+    def encode(self) -> bytes:
+        return _pack([self.epoch, *self.keyspace, self.key, self.durability.value, self.encoded])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Apply:
+        epoch, made, ordinal, key, durability, encoded = _unpack(body, (int, int, int, bytes, str, bytes))
+        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, Durability(durability), encoded)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyAnswer:
+    """Held, this firmly; `time` is the replica's hybrid time."""
+
+    row_epoch: Epoch
+    durability: Durability
+    time: HybridTime
+
+    def encode(self) -> bytes:
+        return _pack([self.row_epoch, self.durability.value, self.time])
+
+    @classmethod
+    def decode(cls, body: bytes) -> ApplyAnswer:
+        row_epoch, durability, time = _unpack(body, (int, str, int))
+        return cls(Epoch(row_epoch), Durability(durability), HybridTime(time))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What do you hold of this key?"""
+
+    epoch: Epoch
+    keyspace: KeyspaceId
+    key: bytes
+
+    def encode(self) -> bytes:
+        return _pack([self.epoch, *self.keyspace, self.key])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Read:
+        epoch, made, ordinal, key = _unpack(body, (int, int, int, bytes))
+        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """The object's bytes, empty when nothing was ever written here; on the replica's disk by now."""
+
+    row_epoch: Epoch
+    encoded: bytes
+
+    def encode(self) -> bytes:
+        return _pack([self.row_epoch, self.encoded])
+
+    @classmethod
+    def decode(cls, body: bytes) -> ReadAnswer:
+        row_epoch, encoded = _unpack(body, (int, bytes))
+        return cls(Epoch(row_epoch), encoded)
+
+
+@dataclass(frozen=True, slots=True)
+class HintItem:
+    keyspace: KeyspaceId
+    key: bytes
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Writes that were kept for you while you could not be reached."""
+
+    epoch: Epoch
+    items: tuple[HintItem, ...]
+
+    def encode(self) -> bytes:
+        return _pack([self.epoch, [[*item.keyspace, item.key, item.encoded] for item in self.items]])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Deliver:
+        epoch, rows = _unpack(body, (int, list))
+        items = [_check(row, (int, int, bytes, bytes)) for row in rows]
+        return cls(
+            Epoch(epoch),
+            tuple(HintItem(KeyspaceId(made, ordinal), key, encoded) for made, ordinal, key, encoded in items),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverAnswer:
+    """Of each item in order: "" when it is on the disk now, else why it was not taken."""
+
+    refusals: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        return _pack(list(self.refusals))
+
+    @classmethod
+    def decode(cls, body: bytes) -> DeliverAnswer:
+        refusals = msgpack.unpackb(body)
+        return cls(tuple(_check(refusals, (str,) * len(refusals))))
+
+
+def _pack(fields: list[Any]) -> bytes:
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def _unpack(body: bytes, types: tuple[type, ...]) -> list[Any]:
+    try:
+        return _check(msgpack.unpackb(body), types)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolMismatch(f"a message of {len(body)} bytes does not decode: {error}") from error
+
+
+def _check(fields: Any, types: tuple[type, ...]) -> list[Any]:
+    if not isinstance(fields, list) or [type(field) for field in fields] != list(types):
+        raise ProtocolMismatch(f"a message does not have the {len(types)} fields it should have")
+    return fields

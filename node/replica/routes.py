@@ -1,0 +1,99 @@
+"""From a key to the partition, owners and copy that hold it, under an epoch both sides agree on.
+
+Both halves use it: the coordinator with the epoch its client knew, a replica with the epoch of the message.
+A request older than the row is refused as WrongEpoch, a newer one makes this node catch up first (T5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.errors import WrongEpoch
+from cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
+from cluster.ring.topology import Keyspace, Row, Topology
+from node.replica.stored_key import Copy, HintKey, Place
+
+__all__ = ["Route", "Router", "TopologyView"]
+
+
+class TopologyView(Protocol):
+    """The topology as this node holds it."""
+
+    def topology(self) -> Topology:
+        """The current document.  Raises Unavailable when this node may not serve by it."""
+        ...
+
+    async def catch_up(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
+        """Know `epoch` or a later one.  Raises Unavailable."""
+        ...
+
+    def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
+        """The row by which a request of `epoch` may be served.  Raises WrongEpoch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one key lives under one row."""
+
+    keyspace: Keyspace
+    key: bytes
+    partition: PartitionId
+    row: Row
+    epoch: Epoch  # of the topology the row was taken from
+
+    @property
+    def place(self) -> Place:
+        return Place(Copy(self.partition, self.row.copy_epoch), self.keyspace.id, self.key)
+
+    @property
+    def hint_key(self) -> HintKey:
+        return HintKey(self.partition, self.keyspace.id, self.key)
+
+    @property
+    def owners(self) -> tuple[NodeId, ...]:
+        return self.row.nodes
+
+
+class Router:
+    """Routes by the topology view of this node."""
+
+    def __init__(self, node: NodeId, view: TopologyView) -> None:
+        self.node = node
+        self._view = view
+
+    async def by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
+        """The route of a client's request; `epoch` 0 when the client knows none, keyspace "" is `default`.
+
+        Raises WrongEpoch, InvalidArgument for an unknown keyspace, Unavailable before there is a topology.
+        """
+        topology = await self._at(epoch, None)
+        return self._route(topology, topology.keyspace_named(keyspace or "default"), key, epoch)
+
+    async def by_id(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Route:
+        """The route of a peer's message to this replica.
+
+        Raises WrongEpoch also when this node is no owner, Unavailable when it cannot catch up.
+        """
+        topology = await self._at(epoch, sender)
+        route = self._route(topology, topology.keyspace(keyspace), key, epoch)
+        if self.node not in route.owners:
+            raise WrongEpoch(
+                f"{self.node} does not own partition {route.partition} in epoch {topology.epoch}",
+                detail={"epoch": topology.epoch, "partition": route.partition},
+                hint="fetch the topology again",
+            )
+        return route
+
+    async def _at(self, epoch: Epoch, ask: NodeId | None) -> Topology:
+        topology = self._view.topology()
+        if epoch <= topology.epoch:
+            return topology
+        await self._view.catch_up(epoch, ask=ask)
+        return self._view.topology()
+
+    def _route(self, topology: Topology, keyspace: Keyspace, key: bytes, epoch: Epoch) -> Route:
+        partition = topology.partition_of(keyspace.id, key)
+        row = self._view.check_row(partition, epoch or topology.epoch)
+        return Route(keyspace, key, partition, row, topology.epoch)

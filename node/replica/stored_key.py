@@ -1,0 +1,103 @@
+"""Where things lie in a node's engine: every stored key begins with what kind of thing it is.
+
+An object's key carries the copy that holds it (partition, and the epoch of the move that brought the data),
+so that a copy is one key range: scanned, transferred and dropped as a whole, and never mixed with an
+earlier copy of the same partition.  Layout: docs/formats/stored_key.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from cluster.ids import Epoch, KeyspaceId, PartitionId
+
+__all__ = [
+    "Copy",
+    "HintKey",
+    "Kind",
+    "Place",
+    "copy_prefix",
+    "hint_key",
+    "kind_prefix",
+    "meta_key",
+    "parse_hint_key",
+    "parse_object_key",
+    "prefix_end",
+]
+
+_OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspace epoch, keyspace ordinal
+_HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
+_COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
+
+
+class Kind(IntEnum):
+    """First byte of a stored key."""
+
+    META = 0x01
+    OBJECT = 0x10
+    HINT = 0x20
+
+
+class Copy(NamedTuple):
+    """One node's data of one partition, from the move that brought it to its drop."""
+
+    partition: PartitionId
+    copy_epoch: Epoch
+
+
+class Place(NamedTuple):
+    """Where one object lies on a node."""
+
+    copy: Copy
+    keyspace: KeyspaceId
+    key: bytes
+
+    @property
+    def stored_key(self) -> bytes:
+        return _OBJECT.pack(Kind.OBJECT, *self.copy, *self.keyspace) + self.key
+
+
+class HintKey(NamedTuple):
+    """What a hint is about: it belongs to a key of a partition, not to a copy or a node."""
+
+    partition: PartitionId
+    keyspace: KeyspaceId
+    key: bytes
+
+
+def copy_prefix(copy: Copy) -> bytes:
+    """What every object key of a copy begins with."""
+    return _COPY.pack(Kind.OBJECT, *copy)
+
+
+def kind_prefix(kind: Kind) -> bytes:
+    return bytes([kind])
+
+
+def meta_key(name: str) -> bytes:
+    """The key of one piece of the node's own state."""
+    return kind_prefix(Kind.META) + name.encode()
+
+
+def hint_key(hint: HintKey) -> bytes:
+    return _HINT.pack(Kind.HINT, hint.partition, *hint.keyspace) + hint.key
+
+
+def parse_hint_key(stored: bytes) -> HintKey:
+    _, partition, epoch, ordinal = _HINT.unpack_from(stored)
+    return HintKey(PartitionId(partition), KeyspaceId(epoch, ordinal), stored[_HINT.size :])
+
+
+def parse_object_key(stored: bytes) -> Place:
+    _, partition, copy_epoch, epoch, ordinal = _OBJECT.unpack_from(stored)
+    copy = Copy(PartitionId(partition), Epoch(copy_epoch))
+    return Place(copy, KeyspaceId(epoch, ordinal), stored[_OBJECT.size :])
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`, whose last byte must not be 0xff alone."""
+    trimmed = prefix.rstrip(b"\xff")
+    assert trimmed, "a prefix of 0xff bytes has no end"
+    return trimmed[:-1] + bytes([trimmed[-1] + 1])

@@ -1,0 +1,68 @@
+"""The contracts of who may import whom see the whole tree, and each of them goes red when it is broken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import tidy
+
+ROOT = tidy.ROOT
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LINTER = SETTINGS["tool"]["importlinter"]
+
+BREACHES = {
+    "client": "import node.replica",
+    "node/coordinator": "import node.requests",
+    "cluster/ring": "import cluster.quorum, click",
+    "node/requests": "import cluster.adapters, grpc",
+    "node/storage": "import cluster.ring",
+    "cluster/mapreduce": "import psutil",
+    "cluster/wire": "import psutil",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the packages and the contracts, to be broken."""
+    for package in LINTER["root_packages"]:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def _lint(folder: Path) -> str:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    ).stdout
+
+
+def test_every_package_of_the_distribution_is_under_contract() -> None:
+    packed = SETTINGS["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert sorted(LINTER["root_packages"]) == sorted(pattern.rstrip("*") for pattern in packed)
+
+
+def test_every_contract_goes_red_when_it_is_broken(tree: Path) -> None:
+    for package, statement in BREACHES.items():
+        (tree / package / "__init__.py").write_text(statement + "\n", encoding="utf-8")
+    said = _lint(tree)
+    for contract in LINTER["contracts"]:
+        assert f"{contract['name']} BROKEN" in " ".join(said.split()), said
+
+
+def test_a_new_room_has_to_take_its_place(tree: Path) -> None:
+    for package in ("node/attic", "cluster/cellar"):
+        (tree / package).mkdir()
+        (tree / package / "__init__.py").touch()
+    said = _lint(tree)
+    assert "2 broken" in said, said
+    assert "attic" in said
+    assert "cellar" in said

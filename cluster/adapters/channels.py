@@ -13,7 +13,9 @@ import grpc
 
 from cluster.wire.frames import MAX_FRAME_BYTES
 
-__all__ = ["GRPC_OVERHEAD_BYTES", "open_channel"]
+__all__ = ["CONNECT_TIMEOUT_S", "GRPC_OVERHEAD_BYTES", "open_channel"]
+
+CONNECT_TIMEOUT_S: Final = 5.0  # to connect and shake hands; calls that wait have deadlines of their own
 
 GRPC_OVERHEAD_BYTES: Final = 1024  # of the protobuf message around a frame
 
@@ -23,7 +25,7 @@ _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT_S * 1000)),  # gRPC's name for: give up after
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.keepalive_time_ms", 10_000),  # a connection that went away without a word is noticed in 15 s
     ("grpc.keepalive_timeout_ms", 5_000),

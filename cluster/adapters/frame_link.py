@@ -10,7 +10,7 @@ Rules: protocols 6 (deadlines travel as remaining time, expired work is dropped)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 from cluster.adapters.frame_stream import FrameStream, run_halves
@@ -56,7 +56,7 @@ class FrameLink:
     """Calls to one peer over one stream.  `name` says in errors who the peer is.
 
     `dial` returns a stream that both sides have agreed on, or raises a RingmillError; nothing of a call is
-    sent before it returns.  Tasks live in `group`.
+    sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class FrameLink:
         *,
         clock: Clock,
         entropy: Entropy,
-        group: asyncio.TaskGroup,
+        start_task: Callable[[Coroutine[None, None, None]], asyncio.Task[None]] = asyncio.create_task,
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._name = name
         self._dial = dial
         self._clock = clock
         self._entropy = entropy
-        self._group = group
+        self._start_task = start_task
         self._max_frame_bytes = max_frame_bytes
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode)
         self._sent: dict[int, _Call] = {}
@@ -106,7 +106,6 @@ class FrameLink:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
-        self._fail_waiting(Unavailable(f"{self._name}: the link was closed"))
 
     def _admit(self, method: str, body: bytes) -> None:
         """Refuse what cannot be sent now, and see that a stream is there or being dialled."""
@@ -123,7 +122,7 @@ class FrameLink:
             wait_s = self._retry_at - self._clock.monotonic()
             if wait_s > 0:
                 raise Unavailable(f"{self._last_reason}; next try in {wait_s:.2f} s")
-            self._running = self._group.create_task(self._run(), name=f"link to {self._name}")
+            self._running = self._start_task(self._run())
 
     def _expire(self, call: _Call, timeout_s: float) -> None:
         call.fail(
@@ -153,6 +152,7 @@ class FrameLink:
                 pass
         finally:
             self._running = None
+            self._fail_waiting(Unavailable(f"{self._name}: the link has ended"))
 
     async def _serve_one_stream(self) -> bool:
         """True when a stream was established (and has ended); False when none could be."""

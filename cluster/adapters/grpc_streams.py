@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeAlias
 
 import grpc
 
-from cluster.adapters.channels import open_channel
+from cluster.adapters.channels import CONNECT_TIMEOUT_S, open_channel
 from cluster.adapters.grpc_errors import error_from_rpc
 from cluster.errors import RingmillError, Unavailable
 from cluster.wire.error_status import status_details, status_of, trailing_metadata
@@ -32,8 +32,6 @@ __all__ = [
 NODE_KEY: Final = "ringmill-node"
 CLUSTER_KEY: Final = "ringmill-cluster"
 CLASS_KEY: Final = "ringmill-class"
-
-_HANDSHAKE_S: Final = 2.0
 
 FrameRpc: TypeAlias = "grpc.aio.StreamStreamCall[Frame, Frame]"
 
@@ -96,7 +94,7 @@ async def dial(
     check: Callable[[dict[str, str]], None],
     *,
     max_frame_bytes: int,
-    timeout_s: float = _HANDSHAKE_S,
+    timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> DialledStream:
     """Connect, shake hands, and hand over the stream.
 

@@ -173,7 +173,7 @@ class GrpcTransport:
                 partial(self._dial, to, address, traffic_class),
                 clock=self._clock,
                 entropy=self._entropy,
-                group=self._group,
+                start_task=self._group.create_task,
                 max_frame_bytes=self._max_frame_bytes,
             )
             for traffic_class in _CLASSES

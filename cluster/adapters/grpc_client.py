@@ -1,0 +1,171 @@
+"""A client's link to one node: plain calls of the public API, and hot calls as frames of one session.
+
+Methods are named by their path ("/ringmill.v1.Kv/Put") and the type of their answer, so that a command line
+imports no more stubs than it uses.  What a caller is told is exact: a call is "failed" only when no
+connection was there to send it on.  Rules: protocols 6 and 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import Final, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from cluster.adapters.channels import open_channel
+from cluster.adapters.frame_link import FrameLink
+from cluster.adapters.grpc_errors import error_from_rpc
+from cluster.adapters.grpc_streams import CLASS_KEY, DialledStream, FrameRpc, dial
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.system_clock import SystemClock
+from cluster.errors import DeadlineExceeded, Unavailable
+from cluster.ports import Priority
+from cluster.wire.frames import MAX_FRAME_BYTES
+from cluster.wire.kv_pb2 import Frame
+
+__all__ = ["ClientLink"]
+
+_SESSION: Final = "/ringmill.v1.Kv/Session"
+
+AnswerT = TypeVar("AnswerT", bound=Message)
+Metadata = Sequence[tuple[str, str]]
+
+
+class ClientLink:
+    """One node by its address, "host:port".  Connects when first used; `close`, or `async with`, ends it."""
+
+    def __init__(self, address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._address = address
+        self._max_frame_bytes = max_frame_bytes
+        self._channel: grpc.aio.Channel | None = None
+        self._session: FrameLink | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connections; calls under way fail as Unavailable."""
+        if self._session is not None:
+            await self._session.close()
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def unary(
+        self,
+        path: str,
+        request: Message,
+        answer: type[AnswerT],
+        timeout_s: float,
+        metadata: Metadata = (),
+    ) -> AnswerT:
+        """One call with one answer.
+
+        Raises what the servicer raised; Unavailable, "failed" when no connection could be made;
+        DeadlineExceeded after `timeout_s`, connecting included.
+        """
+        channel, remaining_s = await self._connected(timeout_s)
+        method = channel.unary_unary(path, _serialized, answer.FromString)
+        try:
+            return await method(request, timeout=remaining_s, metadata=metadata)  # type: ignore[no-any-return]
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._address, was_sent=True) from None
+
+    async def upload(
+        self,
+        path: str,
+        requests: AsyncIterable[Message],
+        answer: type[AnswerT],
+        timeout_s: float,
+        metadata: Metadata = (),
+    ) -> AnswerT:
+        """One call that sends many messages and gets one answer.  Raises as `unary`."""
+        channel, remaining_s = await self._connected(timeout_s)
+        method = channel.stream_unary(path, _serialized, answer.FromString)
+        try:
+            return await method(requests, timeout=remaining_s, metadata=metadata)  # type: ignore[no-any-return]
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._address, was_sent=True) from None
+
+    async def stream(
+        self,
+        path: str,
+        request: Message,
+        answer: type[AnswerT],
+        timeout_s: float | None,
+        metadata: Metadata = (),
+    ) -> AsyncIterator[AnswerT]:
+        """One call with many answers; `timeout_s` None: for as long as it is read.  Raises as `unary`."""
+        channel, remaining_s = await self._connected(timeout_s)
+        method = channel.unary_stream(path, _serialized, answer.FromString)
+        try:
+            async for message in method(request, timeout=remaining_s, metadata=metadata):
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._address, was_sent=True) from None
+
+    async def session_call(
+        self, method: str, body: bytes, timeout_s: float, *, priority: Priority = Priority.WRITE
+    ) -> bytes:
+        """One call ("kv.put", "kv.get" …) in the next frame of this link's session; the answer's bytes.
+
+        Raises what the handler raised; Unavailable, "failed" when nothing was sent; DeadlineExceeded;
+        Overloaded when too much waits to be sent.
+        """
+        if self._session is None:
+            self._session = FrameLink(
+                self._address,
+                self._dial_session,
+                clock=SystemClock(),
+                entropy=OsEntropy(),
+                max_frame_bytes=self._max_frame_bytes,
+            )
+        return await self._session.call(method, body, timeout_s, priority)
+
+    async def _dial_session(self) -> DialledStream:
+        return await dial(
+            self._address,
+            _open_session,
+            ((CLASS_KEY, "session"),),
+            lambda _: None,
+            max_frame_bytes=self._max_frame_bytes,
+        )
+
+    async def _connected(self, timeout_s: float | None) -> tuple[grpc.aio.Channel, float | None]:
+        """The channel, connected, and what is left of the time."""
+        if self._channel is None:
+            self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes)
+        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            return self._channel, timeout_s
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connect(self._channel)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self._address} did not accept a connection within {timeout_s} s", outcome="failed"
+            ) from None
+        return self._channel, None if timeout_s is None else timeout_s - (loop.time() - began)
+
+    async def _connect(self, channel: grpc.aio.Channel) -> None:
+        while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                raise Unavailable(
+                    f"{self._address} cannot be reached",
+                    hint="is the node running? see `ringmill cluster status`",
+                    outcome="failed",
+                )
+            await channel.wait_for_state_change(state)
+
+
+def _open_session(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> FrameRpc:
+    return channel.stream_stream(_SESSION, Frame.SerializeToString, Frame.FromString)(metadata=metadata)
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,0 +1,56 @@
+"""The one table: each error, its code on the wire, its gRPC status, its exit code."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from cluster import errors
+from cluster.errors import RingmillError, from_wire, to_wire
+from cluster.wire.error_status import error_in_metadata, status_of, trailing_metadata
+
+TABLE = {
+    "RingmillError": ("INTERNAL", "INTERNAL", 1),
+    "NotFound": ("NOT_FOUND", "NOT_FOUND", 3),
+    "Conflict": ("CONFLICT", "FAILED_PRECONDITION", 4),
+    "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5),
+    "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6),
+    "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5),
+    "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2),
+    "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1),
+    "WrongEpoch": ("WRONG_EPOCH", "FAILED_PRECONDITION", 1),
+    "CorruptData": ("CORRUPT_DATA", "DATA_LOSS", 1),
+    "DiskFull": ("DISK_FULL", "RESOURCE_EXHAUSTED", 1),
+    "PermissionDenied": ("PERMISSION_DENIED", "PERMISSION_DENIED", 1),
+    "JobFailed": ("JOB_FAILED", "ABORTED", 1),
+    "JobKilled": ("JOB_KILLED", "CANCELLED", 9),
+    "ProtocolMismatch": ("PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1),
+}
+
+CLASSES = [
+    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RingmillError)
+]
+
+
+def test_the_table_names_every_error_there_is() -> None:
+    assert sorted(TABLE) == sorted(cls.__name__ for cls in CLASSES)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_each_error_has_its_code_status_and_exit_code(cls: type[RingmillError]) -> None:
+    code, status, exit_code = TABLE[cls.__name__]
+    assert (cls.code, cls.grpc_status, cls.exit_code) == (code, status, exit_code)
+    assert status_of(cls("why")) is grpc.StatusCode[status]
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_each_error_comes_back_from_the_wire_as_itself(cls: type[RingmillError]) -> None:
+    error = cls("why", detail={"n": 3, "key": b"k"}, hint="try", outcome="unknown")
+    for returned in (from_wire(to_wire(error)), error_in_metadata(trailing_metadata(error))):
+        assert type(returned) is cls
+        assert to_wire(returned) == to_wire(error)
+
+
+def test_an_unknown_code_keeps_its_name() -> None:
+    returned = from_wire(["FROM_THE_FUTURE", "why", {}, "", "failed"])
+    assert (type(returned), returned.message) == (RingmillError, "FROM_THE_FUTURE: why")

@@ -1,0 +1,108 @@
+"""An error raised in a servicer is the same error at the caller, over a real server and a real link."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from cluster.adapters.grpc_client import ClientLink
+from cluster.errors import Conflict, NotFound, QuorumNotReached, RingmillError
+from cluster.wire.error_status import error_in_metadata
+from cluster.wire.jobs_pb2 import JobStatus, WatchRequest
+from cluster.wire.membership_pb2 import StatusRequest, StatusResponse
+from node.services.errors import raises_status, raises_status_in_stream
+
+STATUS = "/ringmill.v1.Membership/Status"
+WATCH = "/ringmill.v1.Jobs/Watch"
+
+
+class Raises:
+    """Two methods that end with the error they were made with."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    @raises_status
+    async def status(self, request: StatusRequest, context: grpc.aio.ServicerContext) -> StatusResponse:
+        raise self.error
+
+    @raises_status_in_stream
+    async def watch(
+        self, request: WatchRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[JobStatus]:
+        yield JobStatus(job="a")
+        raise self.error
+
+
+@asynccontextmanager
+async def link_to_what_raises(error: Exception) -> AsyncIterator[tuple[ClientLink, str]]:
+    servicer, server = Raises(error), grpc.aio.server()
+    unary = grpc.unary_unary_rpc_method_handler(
+        servicer.status, StatusRequest.FromString, StatusResponse.SerializeToString
+    )
+    stream = grpc.unary_stream_rpc_method_handler(
+        servicer.watch, WatchRequest.FromString, JobStatus.SerializeToString
+    )
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler("ringmill.v1.Membership", {"Status": unary}),
+            grpc.method_handlers_generic_handler("ringmill.v1.Jobs", {"Watch": stream}),
+        )
+    )
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with ClientLink(address) as link:
+            yield link, address
+    finally:
+        await server.stop(0)
+
+
+async def test_a_unary_method_raises_the_same_error_at_the_caller() -> None:
+    error = QuorumNotReached.of("put", 3, ["n1"], {"n2": "refused"}, outcome="unknown")
+    async with link_to_what_raises(error) as (link, _):
+        with pytest.raises(QuorumNotReached) as caught:
+            await link.unary(STATUS, StatusRequest(), StatusResponse, 5)
+    assert (caught.value.need, caught.value.acked, caught.value.failed) == (3, ["n1"], {"n2": "refused"})
+    assert (caught.value.hint, caught.value.outcome) == (error.hint, "unknown")
+
+
+async def test_a_stream_yields_what_it_had_and_then_raises_the_same_error() -> None:
+    got = []
+    async with link_to_what_raises(NotFound("no such job")) as (link, _):
+        with pytest.raises(NotFound, match="no such job"):
+            async for status in link.stream(WATCH, WatchRequest(), JobStatus, 5):
+                got.append(status.job)  # noqa: PERF401
+    assert got == ["a"]
+
+
+async def test_a_plain_grpc_client_sees_status_and_message() -> None:
+    async with (
+        link_to_what_raises(Conflict("is 2", hint="read again")) as (_, address),
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        method = channel.unary_unary(STATUS, StatusRequest.SerializeToString, StatusResponse.FromString)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(StatusRequest())
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert caught.value.details() == "is 2 (read again)"
+    assert isinstance(error_in_metadata(caught.value.trailing_metadata()), Conflict)
+
+
+async def test_an_error_with_a_large_detail_still_arrives() -> None:
+    async with link_to_what_raises(Conflict("is large", detail={"current": bytes(1_000_000)})) as (link, _):
+        with pytest.raises(Conflict, match="is large") as caught:
+            await link.unary(STATUS, StatusRequest(), StatusResponse, 5)
+    assert caught.value.detail == {"current": "(1000005 bytes left out)"}
+
+
+async def test_any_other_error_is_logged_once_and_is_internal(caplog: pytest.LogCaptureFixture) -> None:
+    async with link_to_what_raises(ZeroDivisionError("by accident")) as (link, _):
+        with caplog.at_level(logging.ERROR), pytest.raises(RingmillError, match="by accident") as caught:
+            await link.unary(STATUS, StatusRequest(), StatusResponse, 5)
+    assert (caught.value.code, caught.value.outcome) == ("INTERNAL", "unknown")
+    assert len([record for record in caplog.records if record.exc_info]) == 1

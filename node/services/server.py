@@ -110,11 +110,11 @@ class NodeServer:
 
     def _register(self) -> None:
         server, services = self._server, self._services
-        # Handlers are asked in this order: the session's route stands before Kv's own method.
-        server.add_generic_rpc_handlers((_session_route(services.session),))
         add_PeerServicer_to_server(services.peer, server)
         if services.kv is not None:
             add_KvServicer_to_server(services.kv, server)
+        # Last, as a later route of the same name replaces the earlier: this one stands for Kv's own method.
+        server.add_registered_method_handlers(*_session_route(services.session))
         if services.topology is not None:
             add_TopologyServicer_to_server(services.topology, server)
         if services.membership is not None:
@@ -140,10 +140,10 @@ _SERVICE_NAMES: Final = (
 )
 
 
-def _session_route(session: Session) -> grpc.GenericRpcHandler:
+def _session_route(session: Session) -> tuple[str, dict[str, grpc.RpcMethodHandler]]:
     handler = grpc.stream_stream_rpc_method_handler(
         session,
         request_deserializer=kv_pb2.Frame.FromString,
         response_serializer=kv_pb2.Frame.SerializeToString,
     )
-    return grpc.method_handlers_generic_handler("ringmill.v1.Kv", {"Session": handler})
+    return "ringmill.v1.Kv", {"Session": handler}

@@ -1,0 +1,119 @@
+"""`connect`: from addresses to a client.  The client's composition root, and its only user of real doors.
+
+    async with ringmill.connect("127.0.0.1:7101") as db:
+        await db.put("user:42", b"Ada")
+
+Any one endpoint is enough: the others are learned from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from client.directory import Directory
+from client.kv import AsyncKeyspace
+from client.links import Link, Method
+from client.operations import OperationNames
+from client.router import Router
+from client.status import ClusterStatus, cluster_status
+from cluster.adapters.grpc_client import ClientLink
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.errors import InvalidArgument, Unavailable
+from cluster.ring.topology import Topology
+
+__all__ = ["AsyncClient", "connect", "open_link"]
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+def connect(
+    endpoints: str | Sequence[str], *, timeout: float = 5.0, token: str = "", session: bool = True
+) -> AsyncClient:
+    """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
+
+    `timeout` is the deadline of each request in seconds, connecting included; `token` is needed for jobs.
+    `session=False` sends each request as a message of its own: less to set up, for a few requests only.
+    Raises InvalidArgument for a malformed endpoint; entering raises Unavailable when none answers.
+    """
+    if timeout <= 0:
+        raise InvalidArgument(f"timeout is {timeout} s, it must be above 0")
+    return AsyncClient(_addresses(endpoints), timeout, token, session)
+
+
+def open_link(address: str, *, session: bool = False) -> Link:
+    """A link to one node, for what needs no routing.  Close it."""
+    return _NodeLink(address, session)
+
+
+class AsyncClient(AsyncKeyspace):
+    """A connected client: the surface of keyspace `default`, and the way to other keyspaces and to jobs."""
+
+    def __init__(self, endpoints: Sequence[str], timeout_s: float, token: str, session: bool) -> None:
+        entropy = OsEntropy()
+        self._directory = Directory(endpoints, lambda address: open_link(address, session=session))
+        self._timeout_s = timeout_s
+        self._token = token
+        super().__init__("default", Router(self._directory, entropy, timeout_s), OperationNames(entropy))
+
+    async def __aenter__(self) -> AsyncClient:
+        await self._directory.__aenter__()
+        try:
+            await self._directory.learn(self._timeout_s)
+        except BaseException:
+            await self._directory.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._directory.__aexit__()
+
+    def __repr__(self) -> str:
+        return f"<ringmill client of {', '.join(self._directory.order())}>"
+
+    @property
+    def topology(self) -> Topology:
+        """The newest topology this client has met.  Raises Unavailable outside `async with`."""
+        if self._directory.topology is None:
+            raise Unavailable("the client is not connected", hint="use it inside `async with`")
+        return self._directory.topology
+
+    def keyspace(self, name: str) -> AsyncKeyspace:
+        """The same surface over another keyspace.  Raises InvalidArgument listing those that exist."""
+        self.topology.keyspace_named(name)
+        return AsyncKeyspace(name, self._router, self._operations)
+
+    async def status(self, *, timeout: float | None = None) -> ClusterStatus:
+        """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
+        return await cluster_status(self._directory, timeout or self._timeout_s)
+
+
+class _NodeLink:
+    """One node over gRPC: hot methods as frames of its session stream, all others as unary calls."""
+
+    def __init__(self, address: str, session: bool) -> None:
+        self._link = ClientLink(address)
+        self._session = session
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        if self._session and method.frame_name:
+            body = await self._link.session_call(method.frame_name, request.SerializeToString(), timeout_s)
+            return method.answer.FromString(body)
+        return await self._link.unary(method.path, request, method.answer, timeout_s)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+def _addresses(endpoints: str | Sequence[str]) -> list[str]:
+    parts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
+    addresses = [part.strip() for part in parts if part.strip()]
+    if not addresses:
+        raise InvalidArgument("no endpoint was named", hint='an endpoint is "host:port", e.g. 127.0.0.1:7101')
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise InvalidArgument(f"endpoint {address!r} is not host:port")
+    return addresses

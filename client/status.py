@@ -1,0 +1,135 @@
+"""One picture of a cluster out of what each node says of itself and of the others.
+
+`combine` is pure and takes the worst opinion there is, as an operator should see a split before it heals;
+`cluster_status` asks every member.  The figures of a node (keys, bytes, hints) are its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from client.directory import Directory, unreachable
+from client.links import STATUS
+from cluster.errors import RingmillError
+from cluster.ring.topology import Member, Topology
+from cluster.wire.membership_pb2 import StatusRequest, StatusResponse
+
+__all__ = ["ClusterStatus", "NodeStatus", "Ranges", "cluster_status", "combine"]
+
+Answers = Mapping[str, StatusResponse | RingmillError]
+STATES = ("up", "slow", "suspect", "down")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Partitions by how many of their owners are up."""
+
+    ok: int
+    under_replicated: int
+    no_quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One member; the figures are None when it did not answer."""
+
+    id: str
+    address: str
+    state: str
+    membership: str
+    owns: int
+    pid: int | None = None
+    keys: int | None = None
+    bytes: int | None = None
+    hints: int | None = None
+    uptime_s: float | None = None
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """The cluster as its members see it.  `health` is ok, degraded or unavailable."""
+
+    cluster: str
+    epoch: int
+    n: int
+    health: str
+    reasons: tuple[str, ...]
+    coordinator: str
+    ranges: Ranges
+    nodes: tuple[NodeStatus, ...]
+
+    @property
+    def hints(self) -> int:
+        """Hints waiting anywhere, as far as nodes answered."""
+        return sum(node.hints or 0 for node in self.nodes)
+
+
+async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatus:
+    """Ask every member at once.  Raises Unavailable when none answers in `timeout_s`."""
+    topology = directory.topology
+    assert topology is not None, "a client that is connected has a topology"
+    addresses = list(topology.addresses().values())
+    found = await asyncio.gather(*(_ask(directory, address, timeout_s) for address in addresses))
+    answers = dict(zip(addresses, found, strict=True))
+    if all(isinstance(answer, RingmillError) for answer in found):
+        raise unreachable(addresses, {address: str(answer) for address, answer in answers.items()})
+    return combine(topology, answers)
+
+
+def combine(topology: Topology, answers: Answers) -> ClusterStatus:
+    """The picture that at least one answer gives."""
+    views = [answer for answer in answers.values() if isinstance(answer, StatusResponse)]
+    assert views, "nobody answered"
+    nodes = tuple(_node(member, topology, answers, views) for member in topology.members)
+    ranges = Ranges(
+        ok=min(view.ranges_ok for view in views),
+        under_replicated=max(view.ranges_under_replicated for view in views),
+        no_quorum=max(view.ranges_no_quorum for view in views),
+    )
+    reasons = _reasons(nodes, ranges, topology, views)
+    return ClusterStatus(
+        cluster=topology.name,
+        epoch=max(view.epoch for view in views),
+        n=topology.n,
+        health="unavailable" if ranges.no_quorum else "degraded" if reasons else "ok",
+        reasons=reasons,
+        coordinator=next((view.coordinator for view in views if view.coordinator), ""),
+        ranges=ranges,
+        nodes=nodes,
+    )
+
+
+async def _ask(directory: Directory, address: str, timeout_s: float) -> StatusResponse | RingmillError:
+    try:
+        return await directory.link(address).call(STATUS, StatusRequest(), timeout_s)
+    except RingmillError as error:
+        return error
+
+
+def _node(member: Member, topology: Topology, answers: Answers, views: list[StatusResponse]) -> NodeStatus:
+    opinions = [seen.state for view in views for seen in view.members if seen.id == member.id]
+    state = max((one for one in opinions if one in STATES), key=STATES.index, default="suspect")
+    owns = topology.owned_by(member.id)
+    own = answers.get(member.address)
+    if not isinstance(own, StatusResponse):
+        silent = "suspect" if state in {"up", "slow"} else state
+        return NodeStatus(member.id, member.address, silent, member.state, owns, zone=member.zone)
+    return NodeStatus(
+        member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
+        own.uptime_s, member.zone,
+    )  # fmt: skip
+
+
+def _reasons(
+    nodes: tuple[NodeStatus, ...], ranges: Ranges, topology: Topology, views: list[StatusResponse]
+) -> tuple[str, ...]:
+    reasons = [f"{node.id} is {node.state}" for node in nodes if node.state != "up"]
+    reasons += [f"{view.node} is at epoch {view.epoch}" for view in views if view.epoch != topology.epoch]
+    if ranges.under_replicated:
+        reasons.append(f"{ranges.under_replicated} ranges lack an owner but have their quorum")
+    if ranges.no_quorum:
+        reasons.append(f"{ranges.no_quorum} ranges have no quorum")
+    return tuple(reasons)

@@ -1,0 +1,122 @@
+"""`ringmill cluster up` and `down`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import click
+
+from client.cli import local_cluster, output
+from client.cli.local_cluster import Plan
+from client.cli.local_state import LocalCluster, load_cluster
+from client.cli.settings import Settings
+from cluster.errors import InvalidArgument
+
+__all__ = ["bring_up", "down", "up"]
+
+UP_TIMEOUT_S = 30.0
+
+
+@click.command()
+@click.option("-n", "--nodes", type=click.IntRange(1, 100), help="how many  [5]")
+@click.option("--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3]")
+@click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
+@click.option("--base-port", type=int, help="port of the first node  [7101]")
+@click.option("--zones", type=click.IntRange(1), help="spread the nodes over so many zones")
+@click.pass_obj
+def up(settings: Settings, /, **shape: int | None) -> None:
+    """Start a cluster of local processes; start again what of it is stopped."""
+    begun = time.perf_counter()
+    plan = {name: value for name, value in shape.items() if value is not None}
+    cluster, fresh = bring_up(settings.cluster, settings.cluster_folder, plan, settings.timeout)
+    took_s = time.perf_counter() - begun
+    document: dict[str, Any] = {
+        "cluster": cluster.name,
+        "already_running": not fresh,
+        "started": fresh,
+        "seconds": round(took_s, 3),
+        "folder": cluster.folder,
+        "nodes": [{"id": node.id, "address": node.address, "pid": node.pid} for node in cluster.nodes],
+    }
+    ports = f"{cluster.nodes[0].address}-{cluster.nodes[-1].port}"
+    size = f"{len(cluster.nodes)} nodes on {ports}, {cluster.partitions} partitions, N={cluster.replicas}"
+    if settings.output == "json":
+        output.show(settings, document, (), ())
+    elif not fresh:
+        print(f"cluster {cluster.name} is already running: {size}")
+    else:
+        started = "" if len(fresh) == len(cluster.nodes) else f" (started {' '.join(fresh)})"
+        print(f"cluster {cluster.name} is up in {took_s:.1f} s: {size}{started}")
+    output.next_command(
+        settings, "ringmill put hello world", "ringmill cluster status", "ringmill cluster kill n3"
+    )
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="remove data and logs, too")
+@click.pass_obj
+def down(settings: Settings, purge: bool) -> None:
+    """Stop the nodes: SIGTERM, and SIGKILL for one that has not stopped after some seconds."""
+    folder = settings.cluster_folder
+    begun = time.perf_counter()
+    local_cluster.required_cluster(folder)
+    with local_cluster.exclusively(folder):
+        cluster = local_cluster.required_cluster(folder)
+        ended = local_cluster.stop_nodes(cluster.nodes)
+        if purge:
+            local_cluster.purge(cluster)
+    took_s = time.perf_counter() - begun
+    stopped = sum(how != "was not running" for how in ended.values())
+    kept = "data removed" if purge else f"data kept in {folder}"
+    document = {"cluster": cluster.name, "stopped": stopped, "seconds": round(took_s, 3), "nodes": ended}
+    if settings.output == "json":
+        output.show(settings, document, (), ())
+        return
+    for node, how in ended.items():
+        if how.startswith("killed"):
+            output.note(f"{node} was {how}")
+    print(f"stopped {stopped} of {len(ended)} nodes in {took_s:.1f} s; {kept}")
+    if not purge:
+        output.next_command(settings, "ringmill cluster up", "ringmill cluster down --purge")
+
+
+def bring_up(
+    name: str, folder: str, plan: dict[str, int], timeout_s: float | None
+) -> tuple[LocalCluster, list[str]]:
+    """Make the named cluster run; the cluster, and the ids of the nodes that had to be started.
+
+    Raises InvalidArgument when it exists in another shape than `plan` asks for.
+    """
+    with local_cluster.exclusively(folder):
+        cluster = load_cluster(folder)
+        if cluster is None:
+            cluster = local_cluster.planned(name, folder, Plan(**plan))
+        else:
+            _check_shape(cluster, plan)
+        stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
+        if not stopped:
+            return cluster, []
+        cluster, started = local_cluster.start_nodes(cluster, stopped)
+        from client.cli.formation import form
+
+        processes = {one.node.id: one.process for one in started}
+        asyncio.run(form(cluster, processes, timeout_s or UP_TIMEOUT_S))
+        return cluster, [node.id for node in stopped]
+
+
+def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:
+    there = {
+        "nodes": len(cluster.nodes),
+        "replicas": cluster.replicas,
+        "partitions": cluster.partitions,
+        "base_port": cluster.nodes[0].port,
+        "zones": len({node.zone for node in cluster.nodes if node.zone}),
+    }
+    for setting, wanted in plan.items():
+        if wanted != there[setting]:
+            raise InvalidArgument(
+                f"cluster {cluster.name} exists with {setting} {there[setting]}, not {wanted}",
+                hint="another --cluster NAME, or `ringmill cluster down --purge` first",
+            )

@@ -1,0 +1,36 @@
+"""From settings to a connected client: --endpoints, or the addresses of the named local cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from client.cli.local_state import load_cluster, read_token
+from client.cli.settings import Settings
+from cluster.errors import Unavailable
+
+if TYPE_CHECKING:
+    from client.connection import AsyncClient
+
+__all__ = ["endpoints_of", "open_client"]
+
+
+def endpoints_of(settings: Settings) -> list[str]:
+    """Where to knock.  Raises Unavailable when there is neither an endpoint nor such a local cluster."""
+    if settings.endpoints:
+        return settings.endpoints.split(",")
+    cluster = load_cluster(settings.cluster_folder)
+    if cluster is None:
+        raise Unavailable(
+            f"there is no local cluster {settings.cluster!r} in {settings.home}",
+            hint="`ringmill cluster up` starts one; --endpoints host:port names another",
+        )
+    return [node.address for node in cluster.nodes]
+
+
+def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
+    """A client for the verbs; most ask one thing only, so without a session unless told."""
+    endpoints = endpoints_of(settings)
+    from client.connection import connect
+
+    token = settings.token or ("" if settings.endpoints else read_token(settings.cluster_folder))
+    return connect(endpoints, timeout=settings.timeout_s, token=token, session=session)

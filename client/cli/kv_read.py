@@ -1,0 +1,140 @@
+"""`ringmill get` and `ringmill locate`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import click
+
+from client.cli import output
+from client.cli.connecting import open_client
+from client.cli.kv_arguments import key_of, keyspace_option, shown_key
+from client.cli.settings import Settings
+from client.values import Item, Location, OwnerCopy
+from cluster.errors import NotFound, RingmillError
+
+__all__ = ["get", "locate"]
+
+
+@click.command()
+@click.argument("key")
+@click.option("-r", "r", metavar="LEVEL", help="owners to ask: number, one, quorum, all")
+@click.option("--sibling", type=click.IntRange(min=1), metavar="N", help="print the Nth sibling alone")
+@keyspace_option
+@click.pass_obj
+def get(
+    settings: Settings, key: str, r: str | None, sibling: int | None, keyspace: str, is_hex: bool
+) -> None:
+    """Print what KEY holds; each sibling on a line when there are several."""
+    name = key_of(key, is_hex)
+
+    async def read() -> tuple[Item, float]:
+        async with open_client(settings) as db:
+            space = db if keyspace == "default" else db.keyspace(keyspace)
+            begun = time.perf_counter()
+            item = await space.get(name, r=r)
+            return item, (time.perf_counter() - begun) * 1000
+
+    item, took_ms = asyncio.run(read())
+    if settings.output == "json":
+        output.show(settings, _document(name, item, took_ms), (), ())
+    elif settings.output == "raw":
+        output.write_bytes(_one_of(item, sibling))
+    else:
+        shown = item.siblings if sibling is None else (_one_of(item, sibling),)
+        _print_values(settings, shown, is_hex)
+        if len(item.siblings) > 1:
+            output.note(f"{len(item.siblings)} siblings: concurrent writes that nobody has resolved")
+            output.next_command(
+                settings, f"ringmill put {key} VALUE --context {item.context.text}   (resolves them)"
+            )
+        if settings.verbose:
+            output.note(f"dots {' '.join(item.dots)}  answered {' '.join(item.answered)}  {took_ms:.1f} ms")
+
+
+@click.command()
+@click.argument("key")
+@keyspace_option
+@click.pass_obj
+def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
+    """Show the partition of KEY, its owners, and what each of them holds now."""
+    name = key_of(key, is_hex)
+
+    async def ask() -> Location:
+        async with open_client(settings) as db:
+            space = db if keyspace == "default" else db.keyspace(keyspace)
+            return await space.locate(name)
+
+    found = asyncio.run(ask())
+    if settings.is_terminal:
+        print(
+            f"{shown_key(name)}  position {found.position:#018x}  partition {found.partition}"
+            f"  epoch {found.epoch}  then {' '.join(found.fallbacks)}"
+        )
+    document = {
+        **output.json_bytes("key", name),
+        "position": found.position,
+        "partition": found.partition,
+        "epoch": found.epoch,
+        "owners": [_owner(owner) for owner in found.owners],
+        "fallbacks": list(found.fallbacks),
+    }
+    rows = [(one.node, one.state, " ".join(one.dots) or "-", _verdict(one)) for one in found.owners]
+    output.show(settings, document, ("OWNER", "STATE", "DOTS", "COPY"), rows)
+
+
+def _document(key: bytes, item: Item, took_ms: float) -> dict[str, Any]:
+    return {
+        **output.json_bytes("key", key),
+        **output.json_bytes("value", item.value),
+        "siblings": [output.json_bytes("value", value) for value in item.siblings],
+        "context": item.context.text,
+        "dots": list(item.dots),
+        "answered": list(item.answered),
+        "repaired": item.repaired,
+        "weak": item.weak,
+        "ms": round(took_ms, 1),
+    }
+
+
+def _one_of(item: Item, sibling: int | None) -> bytes:
+    """The value that was asked for alone.  Raises when it is not clear which, or not there."""
+    if sibling is None:
+        if len(item.siblings) > 1:
+            raise RingmillError(
+                f"the key holds {len(item.siblings)} siblings, -o raw prints one",
+                hint="--sibling 1 names the first; a write with --context resolves them",
+            )
+        return item.value
+    if sibling > len(item.siblings):
+        raise NotFound(f"there is no sibling {sibling}, the key holds {len(item.siblings)}")
+    return item.siblings[sibling - 1]
+
+
+def _print_values(settings: Settings, values: tuple[bytes, ...], is_hex: bool) -> None:
+    for value in values:
+        if is_hex:
+            print(value.hex())
+        elif settings.is_terminal:
+            print(output.text_of(value))
+        else:
+            output.write_bytes(value + b"\n")
+
+
+def _owner(owner: OwnerCopy) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "node": owner.node,
+        "state": owner.state,
+        "dots": list(owner.dots),
+        "same": owner.same,
+        "answered": owner.answered,
+    }
+    return {**document, "error": owner.error} if owner.error else document
+
+
+def _verdict(owner: OwnerCopy) -> str:
+    if not owner.answered:
+        return f"no answer: {owner.error or owner.state}"
+    return "same" if owner.same else "differs (a read repairs it)"

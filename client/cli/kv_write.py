@@ -1,0 +1,128 @@
+"""`ringmill put` and `ringmill delete`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+
+from client.cli import output
+from client.cli.connecting import open_client
+from client.cli.kv_arguments import context_of, key_of, keyspace_option, shown_key, value_of
+from client.cli.settings import Settings
+from client.kv import AsyncKeyspace
+from client.values import Receipt
+
+__all__ = ["delete", "put"]
+
+Verb = TypeVar("Verb", bound=Callable[..., object])
+
+
+def write_options(verb: Verb) -> Verb:
+    for option in (
+        click.option("--no-context", is_flag=True, help="as one who read nothing: becomes a sibling"),
+        click.option("--context", metavar="TOKEN", help="replaces what a read with this context saw"),
+        click.option("--durability", type=click.Choice(["memory", "buffered", "sync"]), default="sync"),
+        click.option("-w", "w", metavar="LEVEL", help="owners that must have it: number, one, quorum, all"),
+    ):
+        verb = option(verb)
+    return verb
+
+
+@click.command()
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--file", metavar="PATH", help="take the value from a file")
+@click.option("--ttl", metavar="TIME", help="forget it after this time, e.g. 60s")
+@write_options
+@keyspace_option
+@click.pass_obj
+def put(
+    settings: Settings,
+    key: str,
+    value: str | None,
+    file: str | None,
+    ttl: str | None,
+    w: str | None,
+    durability: str,
+    context: str | None,
+    no_context: bool,
+    keyspace: str,
+    is_hex: bool,
+) -> None:
+    """Write VALUE (- for stdin) under KEY."""
+    from client.cli.settings import seconds
+
+    name, data = key_of(key, is_hex), value_of(value, file, is_hex)
+    told = context_of(context, no_context)
+    ttl_s = None if ttl is None else seconds(ttl)
+
+    async def write(space: AsyncKeyspace) -> Receipt:
+        return await space.put(name, data, context=told, w=w, durability=durability, ttl=ttl_s)
+
+    _write(settings, name, keyspace, write)
+    output.next_command(settings, f"ringmill get {key}", f"ringmill locate {key}")
+
+
+@click.command()
+@click.argument("key")
+@write_options
+@keyspace_option
+@click.pass_obj
+def delete(
+    settings: Settings,
+    key: str,
+    w: str | None,
+    durability: str,
+    context: str | None,
+    no_context: bool,
+    keyspace: str,
+    is_hex: bool,
+) -> None:
+    """Write a tombstone under KEY."""
+    name, told = key_of(key, is_hex), context_of(context, no_context)
+
+    async def write(space: AsyncKeyspace) -> Receipt:
+        return await space.delete(name, context=told, w=w, durability=durability)
+
+    _write(settings, name, keyspace, write)
+    output.next_command(settings, f"ringmill locate {key}")
+
+
+def _write(
+    settings: Settings,
+    key: bytes,
+    keyspace: str,
+    write: Callable[[AsyncKeyspace], Awaitable[Receipt]],
+) -> None:
+    async def run() -> tuple[Receipt, float]:
+        async with open_client(settings) as db:
+            space = db if keyspace == "default" else db.keyspace(keyspace)
+            begun = time.perf_counter()
+            receipt = await write(space)
+            return receipt, (time.perf_counter() - begun) * 1000
+
+    receipt, took_ms = asyncio.run(run())
+    document = {
+        **output.json_bytes("key", key),
+        "dot": receipt.dot,
+        "context": receipt.context.text if receipt.context else None,
+        "epoch": receipt.epoch,
+        "w": receipt.w,
+        "weak": receipt.weak,
+        "replicas": [
+            {"node": ack.node, "role": ack.role, "durability": ack.durability} for ack in receipt.replicas
+        ],
+        "ms": round(took_ms, 1),
+    }
+    acked = ", ".join(
+        ack.node if ack.role == "owner" else f"{ack.node} ({ack.role})" for ack in receipt.replicas
+    )
+    row = ("OK", shown_key(key), receipt.dot, f"acked by {acked}", f"{took_ms:.1f} ms")
+    if settings.output == "json" or not settings.is_terminal:
+        output.show(settings, document, (), [row])
+    else:
+        print("  ".join(row))

@@ -1,0 +1,170 @@
+"""Starts and stops the processes of a local cluster, one real process a node.
+
+Everything done here is written to cluster.json before the next step, so that an `up` that was interrupted is
+finished by the next one, and no process is ever left unnamed.  Making five nodes one cluster is
+client/cli/formation.py's part.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from client.cli import ports, processes
+from client.cli.local_state import (
+    LocalCluster,
+    LocalNode,
+    load_cluster,
+    make_token,
+    save_cluster,
+    token_path,
+)
+from cluster.errors import InvalidArgument, NotFound, RingmillError
+
+__all__ = [
+    "Plan",
+    "Started",
+    "exclusively",
+    "node_state",
+    "planned",
+    "purge",
+    "required_cluster",
+    "signal_node",
+    "start_nodes",
+    "stop_nodes",
+]
+
+STOP_PATIENCE_S = 6.0
+KILL_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of a new cluster."""
+
+    nodes: int = 5
+    replicas: int = 3
+    partitions: int = 256
+    base_port: int = 7101
+    zones: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A node process started by this command: what is written down, and the handle to see it fail."""
+
+    node: LocalNode
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def exclusively(folder: str) -> Iterator[None]:
+    """One command at a time changes the processes of a cluster; a second one waits."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def required_cluster(folder: str) -> LocalCluster:
+    """The cluster of a folder.  Raises NotFound."""
+    cluster = load_cluster(folder)
+    if cluster is None:
+        raise NotFound(
+            f"there is no local cluster {os.path.basename(folder)!r} in {os.path.dirname(folder)}",
+            hint="`ringmill cluster list` shows those there are, `ringmill cluster up` starts one",
+        )
+    return cluster
+
+
+def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
+    """The cluster of a plan, nothing started yet.  Raises InvalidArgument for a shape that cannot be."""
+    if plan.nodes < 1 or plan.replicas < 1:
+        raise InvalidArgument(f"{plan.nodes} nodes with {plan.replicas} replicas: both start at 1")
+    ports.check_free(range(plan.base_port, plan.base_port + plan.nodes))
+    nodes = tuple(
+        LocalNode(
+            id=f"n{index + 1}",
+            address=f"{ports.HOST}:{plan.base_port + index}",
+            zone=f"z{index % plan.zones + 1}" if plan.zones else "",
+        )
+        for index in range(plan.nodes)
+    )
+    return LocalCluster(name, folder, plan.replicas, plan.partitions, nodes)
+
+
+def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
+    """Start a process for each node and write their pids down.  Raises RingmillError for a taken port."""
+    ports.check_free([node.port for node in nodes])
+    make_token(cluster.folder)
+    save_cluster(cluster)
+    started = []
+    for node in nodes:
+        process = processes.spawn(
+            _command(cluster, node), log_path=cluster.log_path(node), folder=cluster.folder
+        )
+        running = replace(node, pid=process.pid, started=processes.start_mark(process.pid))
+        started.append(Started(running, process))
+        cluster = cluster.with_node(running)
+        save_cluster(cluster)
+    return cluster, started
+
+
+def node_state(node: LocalNode) -> str:
+    """What the process of a node is: "running", "paused" or "stopped"."""
+    found = processes.find(node.pid)
+    if found is None or found.mark != node.started:
+        return "stopped"
+    return "paused" if found.is_stopped else "running"
+
+
+def signal_node(node: LocalNode, number: signal.Signals) -> None:
+    """Signal the process of a node.  Raises NotFound when it is not running."""
+    if not processes.signal_process(node.pid, node.started, number):
+        raise NotFound(
+            f"{node.id} is not running (pid {node.pid})", hint=f"ringmill cluster restart {node.id}"
+        )
+
+
+def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
+    """SIGTERM to all, SIGKILL to those that do not end in time; how each one ended, by id."""
+    ended = {}
+    for node in nodes:
+        if node_state(node) == "paused":
+            processes.signal_process(node.pid, node.started, signal.SIGCONT)
+        was_there = processes.signal_process(node.pid, node.started, signal.SIGTERM)
+        ended[node.id] = "stopped" if was_there else "was not running"
+    for node in nodes:
+        if not processes.wait_gone(node.pid, node.started, STOP_PATIENCE_S):
+            processes.signal_process(node.pid, node.started, signal.SIGKILL)
+            ended[node.id] = f"killed, as it had not stopped after {STOP_PATIENCE_S:.0f} s"
+            if not processes.wait_gone(node.pid, node.started, KILL_PATIENCE_S):
+                raise RingmillError(
+                    f"{node.id} (pid {node.pid}) is still there {KILL_PATIENCE_S:.0f} s after SIGKILL",
+                    hint="it may wait for a disk; try again",
+                )
+    return ended
+
+
+def purge(cluster: LocalCluster) -> None:
+    """Remove data, logs and token of a cluster whose processes have ended."""
+    assert all(node_state(node) == "stopped" for node in cluster.nodes)
+    shutil.rmtree(cluster.folder)
+
+
+def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
+    command = [
+        "-m", "node",
+        "--id", node.id,
+        "--listen", node.address,
+        "--data", cluster.data_folder(node),
+        "--token-file", token_path(cluster.folder),
+        "--profile", "fast",
+    ]  # fmt: skip
+    return [*command, "--zone", node.zone] if node.zone else command

@@ -1,0 +1,132 @@
+"""Settings, output forms and exit codes of the command line, without any cluster."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+import client.cli
+from client.cli import exit_codes, failures, output
+from client.cli.exit_codes import ExitCode
+from client.cli.main import main
+from client.cli.settings import Settings, seconds
+from cluster import errors
+from cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CLUSTER", "ENDPOINTS", "HOME", "OUTPUT", "TIMEOUT", "TOKEN"):
+        monkeypatch.delenv(f"RINGMILL_{name}", raising=False)
+    return tmp_path
+
+
+def test_the_codes_of_all_errors_are_the_published_ones() -> None:
+    published = {
+        "CONFLICT": 4, "CORRUPT_DATA": 1, "DEADLINE_EXCEEDED": 5, "DISK_FULL": 1, "INTERNAL": 1,
+        "INVALID_ARGUMENT": 2, "JOB_FAILED": 1, "JOB_KILLED": 9, "NOT_FOUND": 3, "OVERLOADED": 1,
+        "PERMISSION_DENIED": 1, "PROTOCOL_MISMATCH": 1, "QUORUM_NOT_REACHED": 5, "UNAVAILABLE": 6,
+        "WRONG_EPOCH": 1,
+    }  # fmt: skip
+    kinds = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
+    assert {kind.code: int(exit_codes.of(kind("x"))) for kind in kinds} == published
+
+
+def test_a_bad_argument_that_the_cluster_found_is_a_failure_not_a_misuse() -> None:
+    assert exit_codes.of(InvalidArgument("no", detail={"address": "127.0.0.1:1"})) is ExitCode.FAILED
+    assert exit_codes.of(InvalidArgument("no")) is ExitCode.USAGE
+
+
+def test_no_verb_ends_the_process_or_writes_an_exit_code_as_a_number() -> None:
+    forbidden = {"exit", "_exit", "Exit", "SystemExit"}
+    for path in Path(client.cli.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "attr", getattr(node, "id", ""))
+            is_catch = path.name == "main.py" and name == "Exit"
+            assert name not in forbidden or is_catch, f"{path.name}:{getattr(node, 'lineno', 0)} {name}"
+
+
+@pytest.mark.parametrize(("text", "span"), [("5s", 5.0), ("500ms", 0.5), ("2m", 120.0), ("1.5", 1.5)])
+def test_time_spans_are_read_as_people_write_them(text: str, span: float) -> None:
+    assert seconds(text) == span
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "5 parsecs", "1e3"])
+def test_other_time_spans_are_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="no time span"):
+        seconds(text)
+
+
+def test_the_environment_stands_above_the_files_and_the_nearer_file_above_the_farther(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "user.toml").write_text('cluster = "u"\nhome = "u"\ntimeout = 1\n')
+    (tmp_path / "here.toml").write_text('cluster = "h"\nhome = "h"\n')
+    settings = Settings.gathered({"RINGMILL_CLUSTER": "e"}, ["user.toml", "here.toml", "absent.toml"])
+    assert (settings.cluster, settings.home, settings.timeout) == ("e", "h", 1.0)
+    assert settings.warnings == []
+
+
+def test_an_unknown_setting_is_warned_about() -> None:
+    (warning,) = Settings.gathered({"RINGMILL_CLUSTRE": "x"}, []).warnings
+    assert "RINGMILL_CLUSTRE" in warning and "cluster" in warning
+
+
+def test_help_and_version_need_no_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == ExitCode.DONE
+    assert main(["put", "--help"]) == ExitCode.DONE
+    assert main(["version", "-o", "json"]) == ExitCode.DONE
+    assert "ringmill" in json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("line", [["fly"], ["put"], ["get", "k", "--sibling", "0"], ["cluster", "fly"]])
+def test_a_misuse_exits_2_in_three_lines(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line) == ExitCode.USAGE
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3 and told[0].startswith("error: ") and "--help" in told[2]
+
+
+def test_without_a_cluster_the_next_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "k"]) == ExitCode.UNREACHABLE
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "cluster up" in told.err
+
+
+def test_an_error_is_json_on_stderr_when_json_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "k", "-o", "json"]) == ExitCode.UNREACHABLE
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["code"], error["exit"], error["outcome"]) == ("UNAVAILABLE", 6, "failed")
+
+
+def test_an_unreachable_endpoint_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--endpoints", "127.0.0.1:1", "--timeout", "2s", "get", "k"]) == ExitCode.UNREACHABLE
+    assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_missed_quorum_says_who_acked_and_who_did_not(capsys: pytest.CaptureFixture[str]) -> None:
+    error = QuorumNotReached.of("put", 3, ["n1", "n4"], {"n3": "UNAVAILABLE"}, outcome="unknown")
+    failures.tell(error, exit_codes.of(error), Settings())
+    what, why, _ = capsys.readouterr().err.splitlines()
+    assert "needs 3 owners" in what
+    assert "n1, n4" in why and "n3 (UNAVAILABLE)" in why and "unknown" in why
+
+
+def test_rows_in_a_pipe_are_tab_separated_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show(Settings(), {}, ("A", "B"), [("x", None), ("tab\there", 2)])
+    assert capsys.readouterr().out == "x\t\ntab\\there\t2\n"
+
+
+def test_bytes_in_json_are_text_when_they_can_be() -> None:
+    assert output.json_bytes("value", "é".encode()) == {"value": "é"}
+    assert output.json_bytes("value", b"\xff\x00") == {"value_b64": "/wA="}
+
+
+def test_an_error_without_its_own_hint_still_says_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
+    failures.tell(RingmillError("it broke"), ExitCode.FAILED, Settings())
+    assert capsys.readouterr().err.splitlines()[2].startswith("  try: ")

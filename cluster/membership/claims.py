@@ -1,0 +1,125 @@
+"""What nodes say of each other, and which of two claims holds.
+
+A claim names a node's start and a number that only the node itself raises.  Claims form a lattice: the
+higher rank (start, number) wins, and within a rank down beats suspect beats up.  So a node refutes a
+suspicion by raising its number, a new start refutes everything said of the former one, and it does not
+matter in which order claims arrive.  SWIM (2002), section 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.ids import NodeId, Start
+
+__all__ = ["NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
+
+_VERSION: Final = 1
+_MAX_CLAIMS: Final = 512
+_MAX_NAME: Final = 64
+
+
+class MemberState(StrEnum):
+    """An opinion about reachability; it re-routes and never removes."""
+
+    UP = "up"
+    SUSPECT = "suspect"
+    DOWN = "down"
+
+    @property
+    def severity(self) -> int:
+        return _SEVERITY[self]
+
+
+_SEVERITY: Final = {MemberState.UP: 0, MemberState.SUSPECT: 1, MemberState.DOWN: 2}
+_STATES: Final = tuple(_SEVERITY)
+
+
+class Rank(NamedTuple):
+    """How recent a claim is: the run of the node it speaks of, and the number the node had then."""
+
+    start: Start
+    number: int
+
+
+NEVER_SEEN: Final = Rank(Start(0, ""), 0)
+"""Of a member that is named by the topology and has not been heard of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`node` was in `state` when its rank was `rank`; `accuser` is who began a suspicion, else ""."""
+
+    node: NodeId
+    state: MemberState
+    rank: Rank
+    accuser: NodeId = NodeId("")  # noqa: RUF009 - a name, not a call with an effect
+
+    def beats(self, other: Claim) -> bool:
+        """A total order on (rank, severity), so that all nodes end with the same claim."""
+        return (self.rank, self.state.severity) > (other.rank, other.state.severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a probe and its answer carry: who speaks is the node of the first claim.
+
+    `epoch` is the newest topology the speaker knows.  `is_full` says that the claims are all the speaker
+    has, and asks for the same.
+    """
+
+    epoch: int
+    claims: tuple[Claim, ...]
+    is_full: bool = False
+
+    @property
+    def speaker(self) -> NodeId:
+        return self.claims[0].node
+
+    def encode(self) -> bytes:
+        claims = [
+            [c.node, c.state.severity, c.rank.start.number, c.rank.start.boot, c.rank.number, c.accuser]
+            for c in self.claims
+        ]
+        packed: bytes = msgpack.packb([_VERSION, self.epoch, self.is_full, claims])
+        return packed
+
+    @classmethod
+    def decode(cls, data: bytes) -> Message:
+        """Raises InvalidArgument for anything but a message, ProtocolMismatch for a later version."""
+        try:
+            fields = msgpack.unpackb(data)
+        except (ValueError, msgpack.UnpackException, RecursionError) as error:
+            raise InvalidArgument(f"{len(data)} bytes are no probe: {error}") from error
+        if not isinstance(fields, list) or len(fields) != 4:
+            raise InvalidArgument("a probe is an array of 4 items")
+        version, epoch, is_full, claims = fields
+        if version != _VERSION:
+            raise ProtocolMismatch(f"probe of version {str(version)[:20]}, this release reads {_VERSION}")
+        if type(epoch) is not int or type(is_full) is not bool or not isinstance(claims, list):
+            raise InvalidArgument("a probe has an epoch, a flag and claims")
+        if not 1 <= len(claims) <= _MAX_CLAIMS:
+            raise InvalidArgument(f"a probe with {len(claims)} claims, need 1 to {_MAX_CLAIMS}")
+        return cls(epoch, tuple(_claim(entry) for entry in claims), is_full)
+
+
+def _claim(entry: Any) -> Claim:
+    if not isinstance(entry, list) or [type(item) for item in entry] != [str, int, int, str, int, str]:
+        raise InvalidArgument("a claim has a node, a state, a start, a boot id, a number and an accuser")
+    _check_sizes(entry)
+    node, severity, start, boot, number, accuser = entry
+    return Claim(NodeId(node), _STATES[severity], Rank(Start(start, boot), number), NodeId(accuser))
+
+
+def _check_sizes(entry: Sequence[Any]) -> None:
+    if not 0 <= entry[1] < len(_STATES):
+        raise InvalidArgument(f"state {entry[1]} does not exist")
+    longest = max(len(entry[0]), len(entry[3]), len(entry[5]))
+    if longest > _MAX_NAME:
+        raise InvalidArgument(f"a claim with a name of {longest} characters, the limit is {_MAX_NAME}")

@@ -1,0 +1,88 @@
+"""Claims are a lattice, and a message survives its encoding or is refused."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.ids import NodeId, Start
+from cluster.membership.claims import Claim, MemberState, Message, Rank
+from cluster.membership.gossip import Gossip
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+ranks = st.builds(
+    Rank, st.builds(Start, st.integers(0, 3), st.sampled_from(["", "a", "b"])), st.integers(0, 3)
+)
+claims = st.builds(
+    Claim,
+    st.sampled_from([N1, N2]),
+    st.sampled_from(list(MemberState)),
+    ranks,
+    st.sampled_from([NodeId(""), N2]),
+)
+
+
+@given(st.lists(claims.map(lambda c: Claim(N1, c.state, c.rank)), min_size=1), st.randoms())
+def test_claims_in_any_order_end_in_the_same_one(heard: list[Claim], random: object) -> None:
+    def end(order: list[Claim]) -> Claim:
+        held = order[0]
+        for claim in order[1:]:
+            held = claim if claim.beats(held) else held
+        return held
+
+    shuffled = list(heard)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert end(shuffled) == end(heard)
+
+
+@given(st.integers(0, 2**63 - 1), st.lists(claims, min_size=1, max_size=20), st.booleans())
+def test_a_message_survives_its_encoding(epoch: int, said: list[Claim], is_full: bool) -> None:
+    message = Message(epoch, tuple(said), is_full)
+    assert Message.decode(message.encode()) == message
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_is_refused(data: bytes) -> None:
+    with pytest.raises((InvalidArgument, ProtocolMismatch)):
+        Message.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ([2, 1, False, []], ProtocolMismatch),
+        ([1, 1, False, []], InvalidArgument),
+        ([1, 1, False, [["n1", 3, 1, "b", 0, ""]]], InvalidArgument),
+        ([1, 1, False, [["n" * 65, 0, 1, "b", 0, ""]]], InvalidArgument),
+        ([1, 1, False, [["n1", 0, 1, "b", 0, ""]] * 513], InvalidArgument),
+        ([1, "1", False, [["n1", 0, 1, "b", 0, ""]]], InvalidArgument),
+    ],
+)
+def test_what_breaks_a_limit_is_refused(fields: list[object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Message.decode(msgpack.packb(fields))
+
+
+def test_news_travels_on_a_bounded_number_of_messages_and_the_least_sent_goes_first() -> None:
+    gossip = Gossip()
+    old = Claim(N1, MemberState.UP, Rank(Start(1, "a"), 0))
+    new = Claim(N2, MemberState.UP, Rank(Start(1, "a"), 0))
+    gossip.add(old)
+    assert gossip.take(1, limit=3) == [old]
+    gossip.add(new)
+    assert gossip.take(1, limit=3) == [new]
+    taken = [claim for _ in range(5) for claim in gossip.take(2, limit=3)]
+    assert (taken.count(old), taken.count(new)) == (2, 2)
+    assert not gossip
+
+
+def test_a_claim_that_is_beaten_stops_travelling() -> None:
+    gossip = Gossip()
+    gossip.add(Claim(N1, MemberState.SUSPECT, Rank(Start(1, "a"), 0), N2))
+    refuted = Claim(N1, MemberState.UP, Rank(Start(1, "a"), 1))
+    gossip.add(refuted)
+    assert gossip.take(9, limit=3) == [refuted]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import grpc
 import pytest
 
@@ -49,6 +51,14 @@ def test_each_error_comes_back_from_the_wire_as_itself(cls: type[RingmillError])
     for returned in (from_wire(to_wire(error)), error_in_metadata(trailing_metadata(error))):
         assert type(returned) is cls
         assert to_wire(returned) == to_wire(error)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_each_error_survives_pickle(cls: type[RingmillError]) -> None:
+    error = cls("why", detail={"n": 3}, hint="try", outcome="unknown")
+    returned = pickle.loads(pickle.dumps(error))
+    assert type(returned) is cls
+    assert to_wire(returned) == to_wire(error)
 
 
 def test_an_unknown_code_keeps_its_name() -> None:

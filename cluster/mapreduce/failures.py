@@ -1,0 +1,111 @@
+"""Why an attempt failed: one cause of a fixed list, with what a user needs to see.
+
+Pure.  Whose fault it is decides the retry budget (job_machine), so the kernels classify at once: an error
+with a frame of the job's own module in its traceback is the user's, everything else is the engine's.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from cluster.errors import CorruptData, JobFailed
+
+__all__ = ["Cause", "TaskFailed", "classify"]
+
+
+class Cause(StrEnum):
+    """Every failed attempt ends in one of these."""
+
+    USER_ERROR = "UserError"
+    KILLED = "Killed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    TIMEOUT = "Timeout"
+    NO_PROGRESS = "NoProgress"
+    LOST_NODE = "LostNode"
+    FETCH_FAILED = "FetchFailed"
+    CORRUPT_DATA = "CorruptData"
+    DISK_FULL = "DiskFull"
+    BAD_BUNDLE = "BadBundle"
+    INPUT_CHANGED = "InputChanged"
+    CANCELLED = "Cancelled"
+    FENCED = "Fenced"
+    ENGINE_ERROR = "EngineError"
+
+
+@dataclass
+class TaskFailed(Exception):
+    """An attempt ended badly.
+
+    `message` is one line for people; `frames` are the user's own traceback lines; `position` says which
+    record was read last ("FILE offset N"), or is empty.
+    """
+
+    cause: Cause
+    message: str
+    frames: tuple[str, ...] = ()
+    position: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.message}" + (f" at {self.position}" if self.position else "")
+
+    def to_wire(self) -> list[Any]:
+        """The msgpack-able form: [cause, message, frames, position]."""
+        return [str(self.cause), self.message, list(self.frames), self.position]
+
+    @classmethod
+    def from_wire(cls, fields: list[Any]) -> TaskFailed:
+        cause, message, frames, position = fields[:4]
+        return cls(Cause(cause), message, tuple(frames), position)
+
+    def as_job_error(self, task: str, attempt: int) -> JobFailed:
+        """The error a user gets when this attempt was the job's last chance."""
+        lines = [f"{task}, attempt {attempt}: {self}", *(f"  {frame}" for frame in self.frames[-6:])]
+        detail = {
+            "task": task,
+            "attempt": attempt,
+            "cause": str(self.cause),
+            "message": self.message,
+            "frames": list(self.frames),
+            "position": self.position,
+        }
+        return JobFailed("\n".join(lines), detail=detail)
+
+
+def classify(error: BaseException, user_files: Iterable[str], position: str = "") -> TaskFailed:
+    """The failure behind an exception that ended an attempt.
+
+    `user_files` are the source files of the job's functions: frames from the first of them on are the
+    user's, and an error with none is the engine's.
+    """
+    if isinstance(error, TaskFailed):
+        return error if error.position else TaskFailed(error.cause, error.message, error.frames, position)
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position)
+    frames = _user_frames(error, user_files)
+    if frames:
+        return TaskFailed(Cause.USER_ERROR, text, frames, position)
+    if isinstance(error, CorruptData):
+        return TaskFailed(Cause.CORRUPT_DATA, str(error), (), position)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TaskFailed(Cause.DISK_FULL, text, (), position)
+    where = [f"{f.filename}:{f.lineno} {f.name}()" for f in traceback.extract_tb(error.__traceback__)]
+    return TaskFailed(Cause.ENGINE_ERROR, text, tuple(where), position)
+
+
+def _user_frames(error: BaseException, user_files: Iterable[str]) -> tuple[str, ...]:
+    """ "FILE:LINE in NAME(): source" of each frame from the first one in the user's files on."""
+    files = set(user_files)
+    stack = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(stack) if frame.filename in files), None)
+    if first is None:
+        return ()
+    return tuple(
+        f"{frame.filename}:{frame.lineno} in {frame.name}(): {frame.line or ''}".rstrip(": ")
+        for frame in stack[first:]
+    )

@@ -1,0 +1,219 @@
+"""One map task: records through map into a buffer of groups, and from there into one sorted run.
+
+The buffer is a dict of lists, so that a key is encoded, placed and compared once however often it occurs.
+When it outgrows its bound it is combined, and when that does not help enough it is spilled as a run; at the
+end the spills are merged, and combined once more.  What a combiner does must not show in the result, so it
+is not called for a key with a single value.
+
+I/O only through the FileSystem passed in.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice, starmap
+from operator import itemgetter
+from typing import Any, Final
+
+from xxhash import xxh3_64_intdigest
+
+from cluster.mapreduce.context import Context
+from cluster.mapreduce.definition import JobDefinition
+from cluster.mapreduce.external_sort import MERGE_FACTOR, merge_groups, narrow
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.footprint import RecordSizes
+from cluster.mapreduce.run_file import Group, PartitionSlice, RunWriter, Slice, read_groups
+from cluster.ports import FileSystem
+
+__all__ = ["MapKernel", "MapTotals", "partition_of"]
+
+_KEY: Final = itemgetter(0)
+_CHECK_RECORDS: Final = 65536
+
+
+def partition_of(encoded_key: bytes, partitions: int) -> int:
+    """Which reducer a key goes to: XXH3 of its encoding, so that every machine and run agrees."""
+    return int(xxh3_64_intdigest(encoded_key)) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class MapTotals:
+    """Where the run is and what went into it.  `records_out` counts what map gave, before combining."""
+
+    path: str
+    partitions: tuple[PartitionSlice, ...]
+    records_out: int
+    spills: int
+
+
+class MapKernel:
+    """Runs one map task.  `on_batch` is called now and then, for progress."""
+
+    def __init__(
+        self,
+        job: JobDefinition,
+        *,
+        files: FileSystem,
+        folder: str,
+        partitions: int,
+        memory_bytes: int,
+        compression: str,
+        context: Context,
+        on_batch: Callable[[], None],
+    ) -> None:
+        self._job = job
+        self._files = files
+        self._folder = folder
+        self._partitions = partitions
+        self._memory = memory_bytes
+        self._compression = compression
+        self._map = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
+        self._combine = _with_context(job, context)
+        self._on_batch = on_batch
+        self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
+        self._sizes = RecordSizes(memory_bytes)
+        self._spills: list[tuple[str, tuple[PartitionSlice, ...]]] = []
+        self._records_out = 0
+        self._carried = 0  # values in the buffer that were counted before
+
+    def run(self, blocks: Iterable[Iterable[tuple[Any, Any]]]) -> MapTotals:
+        """Map every record of every block and leave one run.
+
+        Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
+        """
+        self._fill(chain.from_iterable(starmap(self._map, chain.from_iterable(blocks))))
+        if self._spills:
+            self._spill()
+            path, partitions = self._merge_spills()
+        else:
+            path = f"{self._folder}/map.run"
+            partitions = self._write(path)
+        return MapTotals(path, partitions, self._records_out, len(self._spills))
+
+    def _fill(self, pairs: Iterator[tuple[Any, Any]]) -> None:
+        groups, sizes = self._groups, self._sizes
+        buffered = since_check = 0
+        for key, value in pairs:
+            groups[key].append(value)
+            sizes.sample(key, value)
+            batch = sizes.batch
+            for key, value in islice(pairs, batch - 1):  # noqa: PLW2901 - the hot loop
+                groups[key].append(value)
+            buffered += batch
+            since_check += batch
+            if sizes.estimate(len(groups), buffered) > self._memory:
+                buffered = self._shrink()
+            if since_check >= _CHECK_RECORDS:
+                since_check = 0
+                self._on_batch()
+
+    def _shrink(self) -> int:
+        """Combine; spill when that leaves more than half of the bound.  The values that stay buffered."""
+        if self._combine is not None:
+            self._combine_buffer()
+            if self._sizes.estimate(len(self._groups), self._carried) <= self._memory // 2:
+                return self._carried
+        self._spill()
+        return 0
+
+    def _count_buffer(self) -> None:
+        """Records map gave since the last count; before the buffer is combined or left."""
+        values = sum(map(len, self._groups.values()))
+        self._records_out += values - self._carried
+        self._carried = values
+
+    def _combine_buffer(self) -> None:
+        self._count_buffer()
+        combine, groups = self._combine, self._groups
+        if combine is None:
+            return
+        for key, values in groups.items():
+            if len(values) > 1:
+                groups[key] = _combined(combine, key, values)
+        self._carried = sum(map(len, groups.values()))
+
+    def _spill(self) -> None:
+        path = f"{self._folder}/spill-{len(self._spills):05d}.run"
+        self._spills.append((path, self._write(path)))
+
+    def _write(self, path: str) -> tuple[PartitionSlice, ...]:
+        """Leave the buffer in a run, sorted, and empty it."""
+        self._combine_buffer()
+        encoded = self._job.key_codec.encode_all(self._groups)
+        buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
+        digest, partitions = xxh3_64_intdigest, self._partitions
+        for group in zip(encoded, self._groups.values(), strict=True):
+            buckets[digest(group[0]) % partitions].append(group)
+        writer = self._writer(path)
+        for bucket in buckets:
+            bucket.sort(key=_KEY)
+            writer.write_partition(group for group in bucket if group[1])
+            bucket.clear()
+        self._groups.clear()
+        self._carried = 0
+        return writer.finish()
+
+    def _merge_spills(self) -> tuple[str, tuple[PartitionSlice, ...]]:
+        path = f"{self._folder}/map.run"
+        writer = self._writer(path)
+        for partition in range(self._partitions):
+            slices = [_slice_of(spill, index[partition]) for spill, index in self._spills]
+            narrowed = narrow(
+                slices,
+                self._job.value_codec,
+                self._files,
+                name_of=self._merge_name(partition),
+                compression=self._compression,
+            )
+            writer.write_partition(self._recombined(narrowed))
+            self._on_batch()
+        for spill, _ in self._spills:
+            self._files.unlink(spill)
+        return path, writer.finish()
+
+    def _merge_name(self, partition: int) -> Callable[[int], str]:
+        return lambda number: f"{self._folder}/merge-{partition:05d}-{number:05d}.run"
+
+    def _recombined(self, slices: Sequence[Slice]) -> Iterator[Group]:
+        """The merged groups, shortened by the combiner and cut into pieces that fit memory."""
+        streams = [read_groups(self._files, each, self._job.value_codec) for each in slices]
+        for key, values in merge_groups(streams):
+            first = list(islice(values, MERGE_FACTOR * 64))
+            if self._combine is None or len(first) < 2:
+                yield key, first
+                while more := list(islice(values, MERGE_FACTOR * 64)):
+                    yield key, more
+            else:
+                decoded = self._job.key_codec.decode(key)
+                yield key, _combined(self._combine, decoded, chain(first, values))
+
+    def _writer(self, path: str) -> RunWriter:
+        return RunWriter(self._files, path, self._job.value_codec, self._compression)
+
+
+def _combined(
+    combine: Callable[..., Iterable[tuple[Any, Any]]], key: Any, values: Iterable[Any]
+) -> list[Any]:
+    """The values that stand for `values`."""
+    kept = []
+    for out_key, value in combine(key, iter(values)):
+        if out_key != key:
+            raise TaskFailed(
+                Cause.USER_ERROR,
+                f"combine of key {key!r:.100} gave a pair with key {out_key!r:.100}; it must keep the key",
+            )
+        kept.append(value)
+    return kept
+
+
+def _with_context(job: JobDefinition, context: Context) -> Callable[..., Iterable[tuple[Any, Any]]] | None:
+    if job.combine is None or job.combine_signature is None or not job.combine_signature.wants_context:
+        return job.combine
+    return partial(job.combine, ctx=context)
+
+
+def _slice_of(path: str, where: PartitionSlice) -> Slice:
+    return Slice(path, where.offset, where.length, where.raw_bytes, where.records)

@@ -1,0 +1,95 @@
+"""Which faults a run meets, and when: a list drawn once from the seed, so that it can be shrunk.
+
+Swarm testing (Groce et al., 2012): each kind is off in about half of the runs, so that no fault hides
+another.  The budget: what is synced is never destroyed on more disks than the promise allows, so that any
+loss is a bug.  Applying a fault is simulator/injector.py's work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+__all__ = ["KINDS", "Fault", "draw_faults"]
+
+PROCESS: Final = ("crash", "crash_all", "pause")
+CLOCK: Final = ("clock_jump", "clock_drift")
+SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
+LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
+DISK: Final = ("disk_error", "disk_full", "disk_slow")
+KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK
+
+_MOST: Final = 6  # faults a run; more of them only hide one another
+_LONGEST_S: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: from `at_s` for `lasts_s` seconds of virtual time, at `nodes`."""
+
+    at_s: float
+    kind: str
+    nodes: tuple[str, ...]
+    lasts_s: float
+    amount: float = 0.0
+
+
+def draw_faults(draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon_s: float) -> list[Fault]:
+    """Up to 6 faults in [0, horizon_s), in the order of their start."""
+    allowed = [kind for kind in kinds if draws.random() < 0.5]
+    if not allowed:
+        return []
+    faults = [_draw(draws, draws.choice(allowed), nodes, horizon_s) for _ in range(draws.randint(1, _MOST))]
+    return sorted(_within_budget(faults), key=lambda fault: (fault.at_s, fault.kind, fault.nodes))
+
+
+def _draw(draws: Random, kind: str, nodes: list[str], horizon_s: float) -> Fault:
+    order = draws.sample(nodes, len(nodes))
+    return Fault(
+        at_s=draws.random() * horizon_s,
+        kind=kind,
+        nodes=tuple(
+            order if kind in SPLIT or kind == "crash_all" else order[: _how_many(draws, kind, len(nodes))]
+        ),
+        lasts_s=draws.choice((0.05, 0.5, 2.0, _LONGEST_S)) * (0.5 + draws.random()),
+        amount=_amount(draws, kind),
+    )
+
+
+def _how_many(draws: Random, kind: str, nodes: int) -> int:
+    """Most faults hit one node, some two; link faults hit a pair or everybody."""
+    if kind in LINK:
+        return draws.choice((2, nodes))
+    if kind in DISK:
+        return 1
+    return min(nodes, draws.choice((1, 1, 1, 2)))
+
+
+def _amount(draws: Random, kind: str) -> float:
+    match kind:
+        case "clock_jump":
+            return draws.choice((-3600.0, -2.0, -0.4, 0.4, 2.0, 3600.0))
+        case "clock_drift":
+            return draws.choice((-0.01, -0.0005, 0.0005, 0.01))
+        case "loss" | "duplicate" | "reorder":
+            return draws.choice((0.02, 0.1, 0.4))
+        case "slow_link":
+            return draws.choice((0.02, 0.2, 1.5))
+        case "disk_slow":
+            return draws.choice((0.005, 0.05, 0.5))
+        case _:
+            return 0.0
+
+
+def _within_budget(faults: list[Fault]) -> list[Fault]:
+    """Disk errors on one node only: what they make unreadable must be readable on enough other owners."""
+    victim: str | None = None
+    kept: list[Fault] = []
+    for fault in faults:
+        if fault.kind == "disk_error":
+            victim = victim or fault.nodes[0]
+            if fault.nodes[0] != victim:
+                continue
+        kept.append(fault)
+    return kept

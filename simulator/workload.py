@@ -1,0 +1,50 @@
+"""What clients ask in a run: a list of operations drawn once from the seed, so that it can be shrunk.
+
+Few keys, so that sessions meet; one of them hot.  Values are unique, which makes "who wrote this" a look-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from simulator.history import Kind
+
+__all__ = ["Wish", "draw_workload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One operation that a session will ask for."""
+
+    index: int
+    session: str
+    kind: Kind
+    key: bytes
+    value: bytes
+    context: Literal[
+        "last", "none", "blind"
+    ]  # the session's last one of this key, or none, or a true sibling
+    level: str  # "" is the keyspace's default
+    pause_s: float  # before asking
+
+
+def draw_workload(draws: Random, *, operations: int, sessions: int, keys: int) -> list[Wish]:
+    """`operations` wishes over `sessions` sessions; a session asks one after the other."""
+    names = [b"hot", *(b"key-%d" % number for number in range(1, keys))]
+    return [_draw(draws, index, f"s{draws.randrange(sessions)}", names) for index in range(operations)]
+
+
+def _draw(draws: Random, index: int, session: str, names: list[bytes]) -> Wish:
+    kind: Kind = draws.choices(("put", "get", "delete"), (5, 6, 1))[0]
+    return Wish(
+        index=index,
+        session=session,
+        kind=kind,
+        key=names[0] if draws.random() < 0.3 else draws.choice(names),
+        value=b"%s-%d" % (session.encode(), index),
+        context=draws.choices(("last", "none", "blind"), (6, 3, 1))[0] if kind == "put" else "last",
+        level=draws.choices(("", "all", "one"), (16, 2, 1))[0],
+        pause_s=draws.choice((0.0, 0.0, 0.01, 0.2)) * draws.random(),
+    )

@@ -1,0 +1,136 @@
+"""Functions in real worker processes, which end with their parent whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+
+from cluster.adapters.process_spawner import ProcessSpawner
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.wire.frames import decode_operations
+
+PARENT = """
+import asyncio, os, sys, time
+from cluster.adapters.process_spawner import ProcessSpawner
+
+async def main():
+    spawner = ProcessSpawner()
+    print(await spawner.run(os.getpid), flush=True)
+    await spawner.run(time.sleep, 1000)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def spawner() -> AsyncIterator[ProcessSpawner]:
+    async with ProcessSpawner() as spawner:
+        yield spawner
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def until_gone(pid: int) -> None:
+    async with asyncio.timeout(20):
+        while is_running(pid):  # noqa: ASYNC110  another process has no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def test_a_function_runs_in_another_process_that_stays_for_the_next(spawner: ProcessSpawner) -> None:
+    pid = await spawner.run(os.getpid)
+    assert pid != os.getpid()
+    assert await spawner.run(operator.add, b"x" * 1_000_000, b"y") == b"x" * 1_000_000 + b"y"
+    assert await spawner.run(os.getpid) == pid
+
+
+async def test_two_functions_run_at_a_time(spawner: ProcessSpawner) -> None:
+    pids = await asyncio.gather(*(spawner.run(os.getpid) for _ in range(4)))
+    assert len(set(pids)) == 2
+
+
+async def test_what_a_function_raises_is_raised_here_with_its_trace(spawner: ProcessSpawner) -> None:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        await spawner.run(int, "no number")
+    assert "in a worker process" in caught.value.__notes__[0]
+
+
+async def test_an_error_of_ours_is_the_same_error_here(spawner: ProcessSpawner) -> None:
+    with pytest.raises(ProtocolMismatch, match="shorter than its header"):
+        await spawner.run(decode_operations, b"")
+
+
+async def test_printing_does_not_disturb_the_answers(spawner: ProcessSpawner) -> None:
+    await spawner.run(print, "hello", flush=True)
+    assert await spawner.run(operator.add, 1, 2) == 3
+
+
+async def test_cancelling_ends_the_worker(spawner: ProcessSpawner) -> None:
+    pid = await spawner.run(os.getpid)
+    call = asyncio.create_task(spawner.run(time.sleep, 1000))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await until_gone(pid)
+    assert await spawner.run(os.getpid) != pid
+
+
+async def test_a_worker_that_dies_is_a_child_process_error_and_replaced(spawner: ProcessSpawner) -> None:
+    with pytest.raises(ChildProcessError, match="ended with code 7"):
+        await spawner.run(os._exit, 7)
+    assert await spawner.run(operator.add, 1, 2) == 3
+
+
+async def test_a_worker_killed_while_idle_is_replaced(spawner: ProcessSpawner) -> None:
+    pid = await spawner.run(os.getpid)
+    os.kill(pid, signal.SIGKILL)
+    await until_gone(pid)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await spawner.run(operator.add, 1, 2) == 3
+                break
+            except ChildProcessError:
+                continue
+
+
+async def test_a_function_without_an_importable_name_is_refused(spawner: ProcessSpawner) -> None:
+    with pytest.raises(InvalidArgument, match="cannot run in a worker process"):
+        await spawner.run(lambda: 1)
+
+
+async def test_closing_leaves_no_process() -> None:
+    spawner = ProcessSpawner()
+    pid = await spawner.run(os.getpid)
+    busy = asyncio.create_task(spawner.run(time.sleep, 1000))
+    await asyncio.sleep(0.01)
+    await spawner.close()
+    with pytest.raises(ChildProcessError):
+        await busy
+    assert not is_running(pid)
+
+
+async def test_kill_9_of_the_parent_leaves_no_process() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    assert parent.stdout is not None
+    worker = int(await parent.stdout.readline())
+    assert is_running(worker)
+    parent.kill()
+    await parent.wait()
+    await until_gone(worker)

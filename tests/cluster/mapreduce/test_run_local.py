@@ -1,0 +1,88 @@
+"""A whole job in process: what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import InvalidArgument, JobFailed
+from examples.wordcount import wordcount
+
+
+def _records(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in sorted(folder.glob("part-*")):
+        for line in part.read_bytes().decode("utf-8", "surrogateescape").split("\n")[:-1]:
+            word, count = line.split("\t")
+            assert word not in found, "a key belongs to one part"
+            found[word] = int(count)
+    return found
+
+
+def test_every_word_is_counted_once_whatever_the_line_ends_and_the_encoding(tmp_path: Path) -> None:
+    text = b"one two\r\ntwo \xff\xfe three\n\nThree THREE \xc3\xa4\x0b\xc3\xa4 end"
+    (tmp_path / "in.txt").write_bytes(text)
+    result = wordcount.run_local(str(tmp_path / "in.txt"), str(tmp_path / "out"))
+    oracle = Counter(text.decode("utf-8", "surrogateescape").lower().split())
+    assert _records(tmp_path / "out") == oracle
+    assert result.records["map_in"] == 4
+    assert result.records["map_out"] == sum(oracle.values())
+
+
+def test_parts_are_sorted_and_named_and_success_lists_their_sizes(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("b a d c a " * 50)
+    wordcount.run_local(str(tmp_path / "in.txt"), str(tmp_path / "out"), reducers=3)
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    assert [part.name for part in parts] == ["part-00000", "part-00001", "part-00002"]
+    for part in parts:
+        lines = part.read_text().splitlines()
+        assert lines == sorted(lines)
+    told = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
+    assert [(row["name"], row["size"]) for row in told["parts"]] == [
+        (p.name, p.stat().st_size) for p in parts
+    ]
+
+
+def test_an_existing_output_is_refused_unless_overwritten_and_nothing_is_left_beside_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in.txt").write_text("a")
+    out = tmp_path / "out"
+    wordcount.run_local(str(tmp_path / "in.txt"), str(out))
+    (tmp_path / "in.txt").write_text("b")
+    with pytest.raises(InvalidArgument, match="exists"):
+        wordcount.run_local(str(tmp_path / "in.txt"), str(out))
+    assert _records(out) == {"a": 1}
+    wordcount.run_local(str(tmp_path / "in.txt"), str(out), overwrite=True)
+    assert _records(out) == {"b": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out"]
+
+
+def test_a_folder_that_no_job_made_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InvalidArgument, match="not the output of a job"):
+        wordcount.run_local(str(tmp_path / "in.txt"), str(tmp_path / "precious"), overwrite=True)
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+def test_an_input_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="missing"):
+        wordcount.run_local(str(tmp_path / "missing-*.txt"), str(tmp_path / "out"))
+
+
+def test_an_error_of_the_users_code_names_the_line_and_the_record(tmp_path: Path) -> None:
+    from tests.cluster.mapreduce import broken_jobs
+
+    (tmp_path / "in.txt").write_text("1\n2\nthree\n")
+    with pytest.raises(JobFailed) as caught:
+        broken_jobs.numbers.run_local(str(tmp_path / "in.txt"), str(tmp_path / "out"))
+    assert caught.value.detail["cause"] == "UserError"
+    assert caught.value.detail["position"] == f"{tmp_path / 'in.txt'} offset 4"
+    assert "broken_jobs.py" in caught.value.detail["frames"][0]
+    assert len(str(caught.value).splitlines()) < 12
+    assert not (tmp_path / "out").exists()

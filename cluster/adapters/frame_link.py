@@ -101,6 +101,10 @@ class FrameLink:
             timer.cancel()
             self._sent.pop(call.id, None)
 
+    def end_backoff(self) -> None:
+        """Let the next call dial, whatever the last attempt met."""
+        self._retry_at = 0.0
+
     async def close(self) -> None:
         """End the stream; calls still under way fail as Unavailable."""
         if self._running is not None:

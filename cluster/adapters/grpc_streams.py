@@ -16,7 +16,7 @@ import grpc
 from cluster.adapters.channels import CONNECT_TIMEOUT_S, open_channel
 from cluster.adapters.grpc_errors import error_from_rpc
 from cluster.errors import RingmillError, Unavailable
-from cluster.wire.error_status import status_details, status_of, trailing_metadata
+from cluster.wire.error_status import error_in_metadata, status_details, status_of, trailing_metadata
 from cluster.wire.kv_pb2 import Frame
 
 __all__ = [
@@ -48,20 +48,26 @@ class DialledStream:
         try:
             message = await self._rpc.read()
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error, self._address, was_sent=True) from None
+            raise self._lost(error) from None
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:
         try:
             await self._rpc.write(Frame(body=frame))
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error, self._address, was_sent=True) from None
+            raise self._lost(error) from None
         except asyncio.InvalidStateError:
             raise Unavailable(f"{self._address}: the stream has ended", outcome="unknown") from None
 
     async def close(self) -> None:
         self._rpc.cancel()
         await self._channel.close()
+
+    def _lost(self, error: grpc.aio.AioRpcError) -> RingmillError:
+        """What the other side said of why, or just that it is gone: a broken stream has many statuses."""
+        return error_in_metadata(error.trailing_metadata()) or Unavailable(
+            f"{self._address}: the stream broke: {error.details()}", outcome="unknown"
+        )
 
 
 class AcceptedStream:

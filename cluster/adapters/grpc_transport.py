@@ -86,9 +86,14 @@ class GrpcTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.set_peers({})
+        for links in self._links.values():
+            for link in links:
+                await link.close()
         await self._answering.close()
-        await self._group.__aexit__(kind, error, trace)
+        if isinstance(error, asyncio.CancelledError):
+            await self._group.__aexit__(kind, error, trace)  # it knows whether it was its own doing
+        else:
+            await self._group.__aexit__(None, None, None)
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         """Learn where nodes listen ("host:port"); a node not named any more is disconnected."""
@@ -129,7 +134,9 @@ class GrpcTransport:
             self._check_peer(told)
         except RingmillError as error:
             await refuse(context, error)
-        await self._accept(context, Dialler(NodeId(told[NODE_KEY])))
+        dialler = NodeId(told[NODE_KEY])
+        self._is_alive(dialler)
+        await self._accept(context, Dialler(dialler))
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls and wait, up to `timeout_s`, until the ones under way have been answered."""
@@ -187,13 +194,20 @@ class GrpcTransport:
                 raise Unavailable(f"{address} is {told.get(NODE_KEY) or 'no node'}, not {to}")
             self._check_cluster(told)
 
-        return await dial(
+        stream = await dial(
             address,
             lambda channel, metadata: PeerStub(channel).Link(metadata=metadata),
             (*self._identity(), (CLASS_KEY, traffic_class)),
             check,
             max_frame_bytes=self._max_frame_bytes,
         )
+        self._is_alive(to)
+        return stream
+
+    def _is_alive(self, node: NodeId) -> None:
+        """A node that was just met is worth dialling now, whatever its links have decided before."""
+        for link in self._links.get(node, ()):
+            link.end_backoff()
 
 
 class _PeerServicer(PeerServicer):

@@ -1,7 +1,10 @@
-"""Two real nodes' transports in one process, each behind a real gRPC server on loopback."""
+"""Transports of real nodes, each behind a real gRPC server on loopback; and a stream of memory."""
 
 from __future__ import annotations
 
+import asyncio
+import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,8 +14,18 @@ import pytest
 from cluster.adapters.grpc_transport import GrpcTransport
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
+from cluster.errors import RingmillError
 from cluster.ids import ClusterId, NodeId
 from node.services.server import NodeServer, Services
+
+
+def free_port() -> int:
+    """A port that nobody listens on, below those that the kernel hands out to dialling sockets."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 @dataclass
@@ -24,7 +37,7 @@ class Nodes:
     transports: dict[NodeId, GrpcTransport] = field(default_factory=dict)
     servers: dict[NodeId, NodeServer] = field(default_factory=dict)
 
-    async def start(self, name: str, *, cluster: str | None = "c1", at: str = "127.0.0.1:0") -> GrpcTransport:
+    async def start(self, name: str, *, cluster: str | None = "c1", at: str = "") -> GrpcTransport:
         node = NodeId(name)
         transport = GrpcTransport(
             node,
@@ -33,7 +46,9 @@ class Nodes:
             cluster_id=lambda: None if cluster is None else ClusterId(cluster),
         )
         await self.stack.enter_async_context(transport)
-        server = NodeServer(at, Services(transport.servicer(), transport.session))
+        server = NodeServer(
+            at or f"127.0.0.1:{free_port()}", Services(transport.servicer(), transport.session)
+        )
         await self.stack.enter_async_context(server)
         self.transports[node] = transport
         self.servers[node] = server
@@ -47,3 +62,45 @@ class Nodes:
 async def nodes() -> AsyncIterator[Nodes]:
     async with AsyncExitStack() as stack:
         yield Nodes(stack)
+
+
+class MemoryStream:
+    """One end of a stream that carries frames in memory, and can be stopped, closed and broken."""
+
+    def __init__(self, incoming: asyncio.Queue[bytes | None], outgoing: asyncio.Queue[bytes | None]) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self.moves = asyncio.Event()
+        self.moves.set()
+        self.broken: RingmillError | None = None
+        self.frames_written = 0
+
+    @classmethod
+    def pair(cls) -> tuple[MemoryStream, MemoryStream]:
+        there: asyncio.Queue[bytes | None] = asyncio.Queue()
+        back: asyncio.Queue[bytes | None] = asyncio.Queue()
+        return cls(back, there), cls(there, back)
+
+    async def read(self) -> bytes | None:
+        frame = await self._incoming.get()
+        if frame is None and self.broken:
+            raise self.broken
+        return frame
+
+    async def write(self, frame: bytes) -> None:
+        await self.moves.wait()
+        self.frames_written += 1
+        self._outgoing.put_nowait(frame)
+
+    async def close(self) -> None:
+        self._outgoing.put_nowait(None)
+
+    def snap(self, error: RingmillError) -> None:
+        """Break this end: whoever reads from it gets `error`."""
+        self.broken = error
+        self._incoming.put_nowait(None)
+
+
+@pytest.fixture
+def memory_streams() -> tuple[MemoryStream, MemoryStream]:
+    return MemoryStream.pair()

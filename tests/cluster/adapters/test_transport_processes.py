@@ -1,0 +1,101 @@
+"""A peer in a process of its own that is stopped, resumed and killed: what that costs the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from cluster.errors import DeadlineExceeded, Unavailable
+from cluster.ids import NodeId
+from cluster.ports import Priority
+
+N2, N3 = NodeId("n2"), NodeId("n3")
+WRITE = Priority.WRITE
+
+PEER = """
+import asyncio, sys
+from cluster.adapters.grpc_transport import GrpcTransport
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.system_clock import SystemClock
+from node.services.server import NodeServer, Services
+
+async def main():
+    transport = GrpcTransport("n2", clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: "c1")
+    transport.serve("echo", lambda incoming: incoming.body)
+    async with transport:
+        async with NodeServer("127.0.0.1:0", Services(transport.servicer(), transport.session)) as server:
+            print(server.address, flush=True)
+            await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def peer_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PEER, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        yield process, (await process.stdout.readline()).decode().strip()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_a_stopped_peer_costs_its_callers_their_deadline_and_nobody_else_anything(nodes: Any) -> None:
+    n1, n3 = await nodes.start("n1"), await nodes.start("n3")
+    n3.serve("echo", lambda incoming: incoming.body)
+    async with peer_process() as (process, address):
+        n1.set_peers({**nodes.addresses, N2: address})
+        assert await n1.call(N2, "echo", b"1", timeout_s=20, priority=WRITE) == b"1"
+        process.send_signal(signal.SIGSTOP)
+        patient = [
+            asyncio.create_task(n1.call(N2, "echo", bytes(200_000), timeout_s=600, priority=priority))
+            for priority in (*Priority, *([WRITE] * 50))
+        ]
+        with pytest.raises(DeadlineExceeded):
+            await n1.call(N2, "echo", b"2", timeout_s=0.2, priority=WRITE)
+        for number in range(100):
+            body = bytes([number])
+            assert await n1.call(N3, "echo", body, timeout_s=20, priority=WRITE) == body
+        assert not any(call.done() for call in patient)
+        process.send_signal(signal.SIGCONT)
+        assert await asyncio.gather(*patient) == [bytes(200_000)] * len(patient)
+
+
+async def test_a_peer_stopped_before_it_was_dialled_costs_the_deadline_and_is_a_certain_failure(
+    nodes: Any,
+) -> None:
+    n1 = await nodes.start("n1")
+    async with peer_process() as (process, address):
+        process.send_signal(signal.SIGSTOP)
+        n1.set_peers({N2: address})
+        with pytest.raises(DeadlineExceeded) as caught:
+            await n1.call(N2, "echo", b"", timeout_s=0.3, priority=WRITE)
+        assert caught.value.outcome == "failed"
+        process.send_signal(signal.SIGCONT)
+        assert await n1.call(N2, "echo", b"2", timeout_s=20, priority=WRITE) == b"2"
+
+
+async def test_a_killed_peer_is_noticed_at_once(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    async with peer_process() as (process, address):
+        n1.set_peers({N2: address})
+        assert await n1.call(N2, "echo", b"1", timeout_s=20, priority=WRITE) == b"1"
+        process.kill()
+        await process.wait()
+        async with asyncio.timeout(20):
+            for _ in range(10):
+                with pytest.raises(Unavailable):
+                    await n1.call(N2, "echo", b"2", timeout_s=600, priority=WRITE)

@@ -1,0 +1,225 @@
+"""The failure detector at work: carries its probes, wakes it in time, tells who wants to know.
+
+All judgement is in cluster/membership; this loop has none.  Probes travel in the control class, on a
+connection of their own.  A node whose disk is not the one the topology names keeps silent and does not
+answer, so that it is seen down, as it serves nothing (I2).
+
+Rule: docs/architecture.md, "Who seems alive".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import msgpack
+
+from cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from cluster.ids import Epoch, NodeId, Start
+from cluster.membership.claims import MemberState, Message
+from cluster.membership.detector import Detector, Instruction, Ping
+from cluster.membership.profile import Profile
+from cluster.ports import Clock, Entropy, Incoming, Priority, Transport
+from cluster.ring.topology import Topology
+
+__all__ = ["PING", "PING_REQ", "Liveness", "TopologySource"]
+
+PING: Final = "swim.ping"
+"""Peer method: a Message; answers a Message."""
+
+PING_REQ: Final = "swim.ping_req"
+"""Peer method: msgpack [target, timeout in seconds, Message]; answers the target's Message, or nothing when
+the target did not answer."""
+
+_HELPER_SHARE: Final = 0.8  # of an indirect probe's time, so that a helper's "no" is still heard
+_log = logging.getLogger(__name__)
+
+
+class TopologySource(Protocol):
+    """Who the members are, and where to leave word of a newer epoch.  TopologyAgent is one."""
+
+    @property
+    def current(self) -> Topology | None: ...
+
+    @property
+    def serving(self) -> bool: ...
+
+    def on_change(self, listener: Callable[[Topology], None]) -> None: ...
+
+    def heard_of(self, epoch: Epoch, node: NodeId) -> None: ...
+
+
+class Liveness:
+    """This node's opinion of who is reachable.  It only re-routes; the topology alone removes a member."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        start: Start,
+        profile: Profile,
+        *,
+        topology: TopologySource,
+        transport: Transport,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._node = node
+        self._topology = topology
+        self._transport = transport
+        self._clock = clock
+        self._detector = Detector(
+            node, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
+        )
+        self._listeners: list[Callable[[NodeId, MemberState], None]] = []
+        self._changed = asyncio.Event()
+        self._nudged = asyncio.Event()
+        self._wakes_at = 0.0
+        self._outbox: list[Ping] = []
+        transport.serve(PING, self._answer_ping)
+        transport.serve(PING_REQ, self._answer_ping_req)
+        topology.on_change(self._take_members)
+
+    # What others ask.
+
+    def state(self, node: NodeId) -> MemberState:
+        """A node that is no member is down; this node itself is up."""
+        return self._detector.state(node)
+
+    def is_up(self, node: NodeId) -> bool:
+        """Worth sending to: a suspect still is, as it may refute."""
+        return self.state(node) is not MemberState.DOWN
+
+    def order(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        """Whom to ask first: by state, then this node itself, then its zone, then as given."""
+        return sorted(nodes, key=lambda node: (self.state(node).severity, self._distance(node)))
+
+    def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
+        """Call `listener` with each change of an opinion, on the loop."""
+        self._listeners.append(listener)
+
+    async def wait_change(self) -> None:
+        """Returns at the next change of an opinion."""
+        await self._changed.wait()
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Probe and be woken, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                outbox, self._outbox = self._outbox, []
+                for ping in outbox:
+                    tasks.create_task(self._carry(ping))
+                late_s = await self._sleep()
+                if late_s is not None:
+                    self._obey(self._detector.tick(self._clock.monotonic(), late_s=late_s))
+
+    async def _sleep(self) -> float | None:
+        """How late the detector's time came, in seconds; None when something happened before it."""
+        if not self._may_take_part():
+            await self._nudged.wait()
+            self._nudged.clear()
+            return None
+        now = self._clock.monotonic()
+        self._wakes_at = max(now, self._detector.wake_at)
+        try:
+            async with asyncio.timeout(self._wakes_at - now):
+                await self._nudged.wait()
+        except TimeoutError:
+            return max(0.0, self._clock.monotonic() - self._wakes_at)
+        self._nudged.clear()
+        return None
+
+    async def _carry(self, ping: Ping) -> None:
+        """Take a ping to its end; which end, the detector is told exactly once."""
+        try:
+            answer = await (self._ask(ping) if ping.via is None else self._ask_through(ping.via, ping))
+            message = Message.decode(answer)
+        except RingmillError as error:
+            is_silent = isinstance(error, DeadlineExceeded)
+            self._obey(self._detector.failed(ping.id, self._clock.monotonic(), is_silent=is_silent))
+            return
+        self._topology.heard_of(Epoch(message.epoch), message.speaker)
+        self._obey(self._detector.answered(ping.id, message, self._clock.monotonic()))
+
+    async def _ask(self, ping: Ping) -> bytes:
+        return await self._call(ping.target, PING, ping.message.encode(), ping.timeout_s)
+
+    async def _ask_through(self, helper: NodeId, ping: Ping) -> bytes:
+        body = msgpack.packb([ping.target, ping.timeout_s * _HELPER_SHARE, ping.message.encode()])
+        answer = await self._call(helper, PING_REQ, body, ping.timeout_s)
+        if not answer:
+            raise Unavailable(f"{helper} cannot reach {ping.target} either")
+        return answer
+
+    async def _call(self, to: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
+        return await self._transport.call(to, method, body, timeout_s=timeout_s, priority=Priority.CONTROL)
+
+    # What others send.
+
+    def _answer_ping(self, incoming: Incoming) -> bytes:
+        if not self._may_take_part():
+            raise Unavailable(f"{self._node} serves nothing, so it does not answer probes")
+        message = Message.decode(incoming.body)
+        self._topology.heard_of(Epoch(message.epoch), message.speaker)
+        answer, instructions = self._detector.heard(message, self._clock.monotonic())
+        self._obey(instructions)
+        return answer.encode()
+
+    async def _answer_ping_req(self, incoming: Incoming) -> bytes:
+        target, timeout_s, message = _relay(incoming.body)
+        try:
+            return await self._call(target, PING, message, timeout_s)
+        except RingmillError as error:
+            _log.debug("relaying a probe to %s failed: %s", target, error)
+            return b""
+
+    # Inside.
+
+    def _may_take_part(self) -> bool:
+        return self._topology.current is None or self._topology.serving
+
+    def _take_members(self, topology: Topology) -> None:
+        self._detector.epoch = topology.epoch
+        nodes = [member.id for member in topology.members]
+        if self._may_take_part():
+            self._obey(self._detector.set_members(nodes, self._clock.monotonic()))
+        self._nudged.set()
+
+    def _obey(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, Ping):
+                self._outbox.append(instruction)
+            else:
+                self._tell(instruction.node, instruction.state)
+        if self._outbox or self._detector.wake_at < self._wakes_at:
+            self._nudged.set()
+
+    def _tell(self, node: NodeId, state: MemberState) -> None:
+        _log.info("%s is %s", node, state)
+        for listener in self._listeners:
+            listener(node, state)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _distance(self, node: NodeId) -> int:
+        topology = self._topology.current
+        if node == self._node:
+            return 0
+        if topology is None or not (topology.has_member(node) and topology.has_member(self._node)):
+            return 2
+        return 1 if topology.member(node).zone == topology.member(self._node).zone else 2
+
+
+def _relay(body: bytes) -> tuple[NodeId, float, bytes]:
+    """The fields of a PING_REQ.  Raises InvalidArgument for anything else."""
+    try:
+        fields: Any = msgpack.unpackb(body)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise InvalidArgument(f"{PING_REQ} of {len(body)} bytes is no msgpack: {error}") from error
+    if not isinstance(fields, list) or [type(field) for field in fields] != [str, float, bytes]:
+        raise InvalidArgument(f"{PING_REQ} has a target, a time and a message")
+    target, timeout_s, message = fields
+    return NodeId(target), timeout_s, message

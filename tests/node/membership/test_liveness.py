@@ -1,0 +1,256 @@
+"""The failure detector and the topology agent of whole clusters, over the simulated network and its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import msgpack
+import pytest
+
+from cluster.errors import InvalidArgument, Unavailable
+from cluster.ids import DiskId, Epoch, NodeId, Start
+from cluster.membership.claims import MemberState
+from cluster.membership.profile import FAST
+from cluster.ports import Priority
+from cluster.ring.topology import Member, Topology, first_topology
+from node.membership.liveness import PING, PING_REQ, Liveness
+from node.membership.topology_agent import TopologyAgent
+from simulator.clocks import SimulatedClock
+from simulator.network import Endpoint, Network
+from simulator.seeds import SeededEntropy, stream
+from simulator.trace import Trace
+from simulator.transport import SimulatedTransport
+from simulator.world_loop import VirtualLoop
+
+UP, SUSPECT, DOWN = MemberState.UP, MemberState.SUSPECT, MemberState.DOWN
+N1, N2, N3, N4, N5 = NODES = [NodeId(f"n{i}") for i in range(1, 6)]
+seeds = pytest.mark.parametrize("seed", range(4))
+
+
+class Disk:
+    """A control store that keeps its values over a node's runs."""
+
+    def __init__(self) -> None:
+        self.durable: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        return self.durable.get(name)
+
+    async def put_synced(self, name: str, value: bytes) -> None:
+        await asyncio.sleep(0.001)
+        self.durable[name] = value
+
+
+def document() -> Topology:
+    members = [
+        Member(node, DiskId(f"{i:032x}"), f"127.0.0.1:{7100 + i}", zone="a" if i < 3 else "b")
+        for i, node in enumerate(NODES)
+    ]
+    return first_topology("demo", members)
+
+
+class Run:
+    """One run of a node: agent and liveness on the node's disk."""
+
+    def __init__(self, cluster: Cluster, node: NodeId, start: int, disk: str | None = None) -> None:
+        loop = cluster.loop
+        self.process = loop.process(node)
+        clock = SimulatedClock(loop)
+        self.transport = SimulatedTransport(
+            node, loop=loop, network=cluster.network, process=self.process, clock=clock
+        )
+        disk_id = DiskId(disk or document().member(node).disk)
+        self.agent = TopologyAgent(node, disk_id, store=cluster.disks[node], transport=self.transport)
+        self.liveness = Liveness(
+            node, Start(start, f"boot{start}"), FAST,
+            topology=self.agent, transport=self.transport, clock=clock,
+            entropy=SeededEntropy(cluster.seed, f"{node}.{start}"),
+        )  # fmt: skip
+        self.start_number = start
+        self.changes: list[tuple[NodeId, MemberState]] = []
+        self.liveness.on_change(lambda node, state: self.changes.append((node, state)))
+        self.is_alive = True
+        self.task = loop.spawn(self.process, self._run())
+
+    async def _run(self) -> None:
+        await self.agent.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.agent.run())
+            tasks.create_task(self.liveness.run())
+
+
+class Cluster:
+    """Five nodes that know the first document already."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.seed = seed
+        self.loop = VirtualLoop(stream(seed, "schedule"))
+        self.network = Network(self.loop, stream(seed, "network"), Trace(self.loop.time))
+        self.disks = {node: Disk() for node in NODES}
+        for disk in self.disks.values():
+            disk.durable["topology"] = document().encode()
+        self.ended: list[asyncio.Task[None]] = []
+        self.runs = {node: Run(self, node, 1) for node in NODES}
+
+    def kill(self, node: NodeId) -> None:
+        """No byte leaves or reaches the run any more; its tasks are ended, so that none is left over."""
+        dead = self.loop.process(node)
+        self.loop.kill(dead)
+        self.network.attach(node, Endpoint(dead, lambda sender, payload: None))
+        self.runs[node].is_alive = False
+        self.runs[node].task.cancel()
+        self.ended.append(self.runs[node].task)
+
+    def restart(self, node: NodeId, *, disk: str | None = None) -> None:
+        self.runs[node] = Run(self, node, self.runs[node].start_number + 1, disk)
+
+    def views(self, of: NodeId) -> set[MemberState]:
+        return {run.liveness.state(of) for node, run in self.runs.items() if node != of and run.is_alive}
+
+    async def until(self, reached: Callable[[], bool], within_s: float) -> None:
+        async with asyncio.timeout(within_s):
+            while not reached():  # noqa: ASYNC110  virtual time
+                await asyncio.sleep(0.01)
+
+    def tell(self, story: Callable[[Cluster], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            await story(self)
+            for run in self.runs.values():
+                run.task.cancel()
+            await asyncio.wait([*self.ended, *(run.task for run in self.runs.values())])
+
+        self.loop.run_until_complete(whole())
+        assert self.loop.unhandled() == []
+        assert [bug for run in self.runs.values() for bug in run.transport.bugs] == []
+        self.loop.drop_everything()
+
+
+@seeds
+def test_a_killed_node_is_seen_down_and_a_restarted_one_up(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(2)
+        cluster.kill(N3)
+        await cluster.until(lambda: cluster.views(N3) == {DOWN}, within_s=2)
+        cluster.restart(N3)
+        await cluster.until(lambda: cluster.views(N3) == {UP}, within_s=0.5)
+        await asyncio.sleep(3)
+        assert all(cluster.views(node) == {UP} for node in NODES)
+
+    Cluster(seed).tell(story)
+
+
+@seeds
+def test_a_paused_node_is_seen_down_and_comes_back_without_condemning_anyone(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(2)
+        cluster.loop.pause(cluster.runs[N3].process)
+        others = [run for node, run in cluster.runs.items() if node != N3]
+        await cluster.until(lambda: all(run.liveness.state(N3) is DOWN for run in others), within_s=3)
+        await asyncio.sleep(10)
+        cluster.loop.resume(cluster.runs[N3].process)
+        await cluster.until(lambda: cluster.views(N3) == {UP}, within_s=3)
+        assert all(state is not DOWN for _, state in cluster.runs[N3].changes)
+
+    Cluster(seed).tell(story)
+
+
+def test_a_quiet_cluster_says_nothing_of_anybody() -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(40)  # a full exchange included
+        assert all(run.changes == [] for run in cluster.runs.values())
+
+    Cluster().tell(story)
+
+
+def test_a_newer_topology_spreads_by_its_number_on_probes() -> None:
+    async def story(cluster: Cluster) -> None:
+        newer = replace(document(), epoch=Epoch(2))
+        cluster.kill(N2)
+        cluster.disks[N2].durable["topology"] = newer.encode()
+        cluster.restart(N2)
+        await cluster.until(lambda: all(run.agent.epoch == 2 for run in cluster.runs.values()), within_s=3)
+        assert all(Topology.decode(disk.durable["topology"]) == newer for disk in cluster.disks.values())
+
+    Cluster().tell(story)
+
+
+def test_a_node_on_another_disk_keeps_silent_and_is_seen_down() -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(1)
+        cluster.kill(N3)
+        cluster.restart(N3, disk="f" * 32)
+        await cluster.until(lambda: cluster.views(N3) == {DOWN}, within_s=5)
+        await asyncio.sleep(5)
+        assert cluster.views(N3) == {DOWN}
+
+    Cluster().tell(story)
+
+
+def test_who_is_asked_first_is_up_then_near_then_as_given() -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(0.5)
+        liveness = cluster.runs[N2].liveness
+        assert liveness.order([N4, N3, N2, N1]) == [N2, N3, N1, N4]  # n1 to n3 share a zone
+        cluster.kill(N1)
+        await cluster.until(lambda: liveness.state(N1) is DOWN, within_s=3)
+        assert liveness.order([N1, N4, N2]) == [N2, N4, N1]
+        assert not liveness.is_up(N1)
+
+    Cluster().tell(story)
+
+
+def test_waiting_for_a_change_ends_with_one() -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(1)
+        cluster.kill(N5)
+        async with asyncio.timeout(3):
+            await cluster.runs[N1].liveness.wait_change()
+        assert cluster.runs[N1].liveness.state(N5) in (SUSPECT, DOWN)
+
+    Cluster().tell(story)
+
+
+def test_rubbish_in_place_of_a_probe_is_refused_and_does_no_harm() -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(1)
+        for method, body in (
+            (PING, b"\xc1"),
+            (PING_REQ, b"\xc1"),
+            (PING_REQ, msgpack.packb(["n2", "soon", b""])),
+        ):
+            with pytest.raises(InvalidArgument):
+                await cluster.runs[N1].transport.call(
+                    N2, method, body, timeout_s=1, priority=Priority.CONTROL
+                )
+        await asyncio.sleep(2)
+        assert all(cluster.views(node) == {UP} for node in NODES)
+
+    Cluster().tell(story)
+
+
+def test_a_helper_that_cannot_reach_the_target_says_so_at_once() -> None:
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(1)
+        cluster.kill(N3)
+        body = msgpack.packb(["n3", 5.0, b""])
+        began = cluster.loop.time()
+        answer = await cluster.runs[N1].transport.call(
+            N2, PING_REQ, body, timeout_s=6, priority=Priority.CONTROL
+        )
+        assert answer == b""
+        assert cluster.loop.time() - began < 0.1
+
+    Cluster().tell(story)
+
+
+def test_a_probe_of_a_node_that_serves_nothing_is_refused() -> None:
+    async def story(cluster: Cluster) -> None:
+        cluster.kill(N3)
+        cluster.restart(N3, disk="f" * 32)
+        await asyncio.sleep(0.5)
+        with pytest.raises(Unavailable, match="does not answer probes"):
+            await cluster.runs[N1].transport.call(N3, PING, b"", timeout_s=1, priority=Priority.CONTROL)
+
+    Cluster().tell(story)

@@ -1,0 +1,41 @@
+"""How many partitions are whole, short of an owner, or without their quorum, as one node sees it.
+
+Pure: a function of the topology and an opinion of who is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.ids import NodeId
+from cluster.ring.entries import Row
+from cluster.ring.topology import Topology
+
+__all__ = ["RangeCounts", "count_ranges"]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeCounts:
+    """They add up to the number of partitions."""
+
+    ok: int
+    under_replicated: int
+    no_quorum: int
+
+
+def count_ranges(topology: Topology, is_up: Callable[[NodeId], bool]) -> RangeCounts:
+    """A partition is ok when as many owners as the topology wants are there and up; it has no quorum when
+    too few are up for the default levels of some keyspace.
+    """
+    up = {member.id for member in topology.members if is_up(member.id)}
+    ok = no_quorum = 0
+    for row in topology.rows:
+        able = sum(node in up for node in row.nodes)
+        ok += able == topology.n
+        no_quorum += able < _needed(topology, row)
+    return RangeCounts(ok, topology.partitions - ok - no_quorum, no_quorum)
+
+
+def _needed(topology: Topology, row: Row) -> int:
+    return max(row.level(max(keyspace.r, keyspace.w)) for keyspace in topology.keyspaces)

@@ -1,0 +1,92 @@
+"""The Membership service: what this node sees of the others, and its own figures.  It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import grpc
+
+from cluster.ids import NodeId
+from cluster.ports import Clock
+from cluster.ring.ranges import count_ranges
+from cluster.ring.topology import Topology
+from cluster.wire.membership_pb2 import MemberView, StatusRequest, StatusResponse
+from cluster.wire.membership_pb2_grpc import MembershipServicer
+from node.membership.liveness import Liveness
+from node.membership.topology_agent import TopologyAgent
+from node.services.errors import raises_status
+
+__all__ = ["MembershipService", "NodeFigures"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """This node's own numbers at one moment."""
+
+    keys: int = 0
+    bytes: int = 0
+    hints_by_node: Mapping[NodeId, int] = field(default_factory=dict)  # by whom they wait for
+    coordinator: str = ""  # the node that takes new jobs, as this node sees it
+    sandbox: str = ""  # fences of task processes in force here
+
+
+class MembershipService(MembershipServicer):
+    """`figures` is asked at each Status; `pid` is this process's, its uptime counts from now on."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        agent: TopologyAgent,
+        liveness: Liveness,
+        figures: Callable[[], NodeFigures],
+        pid: int,
+        clock: Clock,
+    ) -> None:
+        self._node = node
+        self._agent = agent
+        self._liveness = liveness
+        self._figures = figures
+        self._pid = pid
+        self._clock = clock
+        self._began = clock.monotonic()
+
+    @raises_status
+    async def Status(  # noqa: N802
+        self, request: StatusRequest, context: grpc.aio.ServicerContext
+    ) -> StatusResponse:
+        figures = self._figures()
+        response = StatusResponse(
+            node=self._node,
+            pid=self._pid,
+            keys=figures.keys,
+            bytes=figures.bytes,
+            hints=sum(figures.hints_by_node.values()),
+            hints_by_node={str(node): count for node, count in figures.hints_by_node.items()},
+            coordinator=figures.coordinator,
+            sandbox=figures.sandbox,
+            uptime_s=self._clock.monotonic() - self._began,
+        )
+        if self._agent.current is not None:
+            self._add_cluster(response, self._agent.current)
+        return response
+
+    def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
+        counts = count_ranges(topology, self._liveness.is_up)
+        response.cluster = topology.cluster
+        response.epoch = topology.epoch
+        response.n = topology.n
+        response.ranges_ok = counts.ok
+        response.ranges_under_replicated = counts.under_replicated
+        response.ranges_no_quorum = counts.no_quorum
+        response.members.extend(
+            MemberView(
+                id=member.id,
+                address=member.address,
+                state=self._liveness.state(member.id),
+                membership=member.state,
+                owns=topology.owned_by(member.id),
+            )
+            for member in topology.members
+        )

@@ -1,0 +1,130 @@
+"""The Topology and Membership services over a real gRPC server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from cluster.adapters.grpc_client import ClientLink
+from cluster.adapters.grpc_transport import GrpcTransport
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.system_clock import SystemClock
+from cluster.errors import InvalidArgument
+from cluster.ids import DiskId, NodeId, Start
+from cluster.membership.profile import FAST
+from cluster.ring.topology import Member, Topology, first_topology
+from cluster.wire.membership_pb2 import StatusRequest, StatusResponse
+from cluster.wire.topology_pb2 import (
+    GetTopologyRequest,
+    GetTopologyResponse,
+    IdentifyRequest,
+    IdentifyResponse,
+    InitRequest,
+    InitResponse,
+)
+from node.membership.liveness import Liveness
+from node.membership.topology_agent import TopologyAgent
+from node.services.membership import MembershipService, NodeFigures
+from node.services.server import NodeServer, Services
+from node.services.topology import NodeCard, TopologyService
+
+N1 = NodeId("n1")
+DISK = DiskId("1" * 32)
+
+
+class Disk:
+    def __init__(self) -> None:
+        self.durable: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        return self.durable.get(name)
+
+    async def put_synced(self, name: str, value: bytes) -> None:
+        await asyncio.sleep(0)
+        self.durable[name] = value
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[ClientLink]:
+    """A client's link to one running node n1, which has not been initialised."""
+    clock, entropy, start = SystemClock(), OsEntropy(), Start(4, "b")
+    transport = GrpcTransport(N1, clock=clock, entropy=entropy, cluster_id=lambda: None)
+    agent = TopologyAgent(N1, DISK, store=Disk(), transport=transport)
+    liveness = Liveness(N1, start, FAST, topology=agent, transport=transport, clock=clock, entropy=entropy)
+    card = NodeCard(N1, DISK, start, "127.0.0.1:7101", "a", "0.1.0")
+    figures = NodeFigures(7, 4096, {NodeId("n2"): 2, NodeId("n3"): 3}, "n1", "rlimits")
+    services = Services(
+        transport.servicer(),
+        transport.session,
+        topology=TopologyService(card, agent),
+        membership=MembershipService(
+            N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
+        ),
+    )
+    async with transport, NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
+        yield link
+
+
+def document() -> Topology:
+    others = [Member(NodeId(f"n{i}"), DiskId(f"{i}" * 32), f"127.0.0.1:{7100 + i}") for i in (2, 3)]
+    return first_topology("demo", [Member(N1, DISK, "127.0.0.1:7101", "a"), *others])
+
+
+async def identify(link: ClientLink) -> IdentifyResponse:
+    return await link.unary("/ringmill.v1.Topology/Identify", IdentifyRequest(), IdentifyResponse, 5)
+
+
+async def init(link: ClientLink, data: bytes) -> InitResponse:
+    return await link.unary("/ringmill.v1.Topology/Init", InitRequest(document=data), InitResponse, 5)
+
+
+async def get(link: ClientLink, known: int = 0) -> GetTopologyResponse:
+    request = GetTopologyRequest(known_epoch=known)
+    return await link.unary("/ringmill.v1.Topology/Get", request, GetTopologyResponse, 5)
+
+
+async def status(link: ClientLink) -> StatusResponse:
+    return await link.unary("/ringmill.v1.Membership/Status", StatusRequest(), StatusResponse, 5)
+
+
+async def test_a_node_names_itself_before_it_has_a_cluster(link: ClientLink) -> None:
+    answer = await identify(link)
+    assert (answer.node, answer.disk, answer.start, answer.boot) == ("n1", DISK, 4, "b")
+    assert (answer.cluster, answer.epoch, answer.zone) == ("", 0, "a")
+    assert await get(link) == GetTopologyResponse()
+    assert (await status(link)).pid == 4711
+
+
+async def test_init_gives_it_a_document_that_get_returns_once(link: ClientLink) -> None:
+    topology = document()
+    assert (await init(link, topology.encode())).cluster == topology.cluster
+    assert (await init(link, topology.encode())).epoch == 1
+    assert Topology.decode((await get(link)).document) == topology
+    assert (await get(link, known=1)).document == b""
+    assert (await identify(link)).cluster == topology.cluster
+
+
+async def test_another_cluster_and_rubbish_are_refused_with_the_reason(link: ClientLink) -> None:
+    await init(link, document().encode())
+    other = first_topology("other", [Member(N1, DISK, "127.0.0.1:7101")], r=1, w=1)
+    with pytest.raises(InvalidArgument, match="belongs to cluster demo"):
+        await init(link, other.encode())
+    with pytest.raises(InvalidArgument, match="are no topology document"):
+        await init(link, b"\xc1\xc1")
+    with pytest.raises(InvalidArgument, match="does not name n1"):
+        await init(link, first_topology("x", [replace(document().members[1])], r=1, w=1).encode())
+
+
+async def test_status_tells_members_figures_and_ranges(link: ClientLink) -> None:
+    await init(link, document().encode())
+    answer = await status(link)
+    assert [(m.id, m.state, m.membership, m.owns) for m in answer.members] == [
+        ("n1", "up", "up", 256), ("n2", "up", "up", 256), ("n3", "up", "up", 256)
+    ]  # fmt: skip
+    assert (answer.keys, answer.bytes, answer.hints, answer.coordinator) == (7, 4096, 5, "n1")
+    assert dict(answer.hints_by_node) == {"n2": 2, "n3": 3}
+    assert (answer.ranges_ok, answer.ranges_under_replicated, answer.ranges_no_quorum) == (256, 0, 0)
+    assert answer.n == 3 and answer.uptime_s >= 0

@@ -107,9 +107,9 @@ class Transport(Protocol):
     ) -> bytes:
         """Ask a node and wait for its answer.
 
-        Raises what the handler raised; DeadlineExceeded after `timeout_s` (outcome unknown); Unavailable
-        when the node cannot be reached: its outcome is "failed" when certainly nothing was sent, else
-        "unknown".
+        Raises what the handler raised; DeadlineExceeded after `timeout_s`; Unavailable when the node cannot
+        be reached; Overloaded when too much waits to be sent to it.  The outcome of each is "failed" when
+        certainly nothing was sent, else "unknown".
         """
         ...
 

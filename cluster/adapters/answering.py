@@ -64,23 +64,39 @@ class Answering:
         self._group = group
         self._max_frame_bytes = max_frame_bytes
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._streams: dict[_Stream, None] = {}
+        self._streams: dict[_Stream, asyncio.Task[None]] = {}
         self._is_stopping = False
 
     async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
-        """Answer one stream until its dialler closes it.
+        """Answer one stream until its dialler closes it, or `drain` does.
 
-        Raises ProtocolMismatch for a frame that is none; RingmillError when the stream broke.
+        Raises ProtocolMismatch for a frame that is none; Unavailable, "failed", when the node is stopping;
+        RingmillError when the stream broke.
         """
+        if (refusal := self.refusal()) is not None:
+            raise refusal
         served = _Stream(dialler, PacedWriter(encode_answers))
-        self._streams[served] = None
+        halves = run_halves(self._read(served, stream), served.outbox.run(stream.write))
+        serving = self._streams[served] = asyncio.create_task(halves)
         try:
-            await run_halves(self._read(served, stream), served.outbox.run(stream.write))
+            await serving
+        except asyncio.CancelledError:
+            if not served.is_ended:
+                raise
         finally:
             del self._streams[served]
 
+    def refusal(self) -> Unavailable | None:
+        """What everyone new is told once the node is stopping."""
+        if not self._is_stopping:
+            return None
+        return Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")
+
     async def drain(self, timeout_s: float) -> None:
-        """Refuse new calls and wait, up to `timeout_s`, until the ones under way have been answered."""
+        """Refuse new calls, wait up to `timeout_s` until those under way have been answered, end the streams.
+
+        The diallers see their streams closed, and nothing of theirs fails.
+        """
         self._is_stopping = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -90,6 +106,9 @@ class Answering:
                     await served.outbox.flushed()
         except TimeoutError:
             _log.warning("%s: %d calls unanswered after %.1f s", self._name, len(self._tasks), timeout_s)
+        for served, serving in list(self._streams.items()):
+            served.is_ended = True
+            serving.cancel()
 
     async def close(self) -> None:
         """Cancel what is still under way."""
@@ -137,8 +156,8 @@ class Answering:
             raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
         if not served.dialler.floor <= priority < len(_PRIORITIES):
             raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
-        if self._is_stopping:
-            raise Unavailable(f"{self._name} is stopping", outcome="failed")
+        if (refusal := self.refusal()) is not None:
+            raise refusal
         if served.under_way >= _MAX_UNDER_WAY:
             raise Overloaded(
                 f"{self._name} has {served.under_way} calls of this stream under way",
@@ -160,12 +179,13 @@ class Answering:
 class _Stream:
     """One stream that is being answered."""
 
-    __slots__ = ("dialler", "outbox", "under_way")
+    __slots__ = ("dialler", "is_ended", "outbox", "under_way")
 
     def __init__(self, dialler: Dialler, outbox: PacedWriter[Answer]) -> None:
         self.dialler = dialler
         self.outbox = outbox
         self.under_way = 0
+        self.is_ended = False
 
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:

@@ -139,17 +139,23 @@ class GrpcTransport:
         await self._accept(context, Dialler(dialler))
 
     async def drain(self, timeout_s: float) -> None:
-        """Refuse new calls and wait, up to `timeout_s`, until the ones under way have been answered."""
+        """Refuse new calls, wait up to `timeout_s` until those under way are answered, end all streams.
+
+        The first half of stopping without an error for anyone; the second is to stop the gRPC server.
+        """
         await self._answering.drain(timeout_s)
 
     async def _accept(self, context: grpc.aio.ServicerContext, dialler: Dialler) -> None:
+        refusal = self._answering.refusal()
+        if refusal is not None:
+            await refuse(context, refusal)
         await context.send_initial_metadata(self._identity())
         try:
             await self._answering.serve(AcceptedStream(context), dialler)
         except ProtocolMismatch as error:
             await refuse(context, error)
         except Unavailable:
-            return  # the dialler is gone; what it asked for goes on
+            return  # the dialler is gone, or this node is going; what was asked for goes on
 
     def _check_peer(self, told: Mapping[str, str]) -> None:
         if not told.get(NODE_KEY):

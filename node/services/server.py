@@ -94,7 +94,10 @@ class NodeServer:
         await self._set("", is_serving=is_ready)
 
     async def stop(self, *, grace_s: float) -> None:
-        """Accept nothing new, give calls under way `grace_s`, then end them.  Streams end only then."""
+        """Accept nothing new, give calls under way `grace_s`, then end them.
+
+        Long-lived streams would use up the whole grace: drain the transport first, which ends them.
+        """
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
 

@@ -19,11 +19,13 @@ from cluster.adapters.grpc_client import ClientLink
 from cluster.adapters.grpc_transport import GrpcTransport
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
-from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
 from cluster.ids import NodeId
+from cluster.ports import Incoming
 from cluster.wire.error_status import error_in_metadata
 from cluster.wire.frames import encode_operations
-from cluster.wire.kv_pb2 import Frame
+from cluster.wire.kv_pb2 import Frame, GetRequest, GetResponse
+from cluster.wire.kv_pb2_grpc import KvServicer
 from node.services.server import NodeServer, Services
 
 CHECK = "/grpc.health.v1.Health/Check"
@@ -132,6 +134,59 @@ async def test_connections_that_say_nothing_leave_the_node_unharmed(server: Node
     finally:
         for connection in silent:
             connection.close()
+
+
+async def test_a_node_that_stops_answers_its_sessions_and_then_goes_at_once() -> None:
+    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: None)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(incoming: Incoming) -> bytes:
+        begun.set()
+        await go_on.wait()
+        return incoming.body
+
+    transport.serve("kv.put", slow)
+    async with transport:
+        services = Services(transport.servicer(), transport.session)
+        async with NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
+            call = asyncio.create_task(link.session_call("kv.put", b"kept", 30))
+            await begun.wait()
+            draining = asyncio.create_task(transport.drain(20))
+            await asyncio.sleep(0)
+            async with ClientLink(server.address) as late:
+                with pytest.raises(Unavailable, match="n1 is stopping") as caught:
+                    await late.session_call("kv.put", b"", 30)
+            assert caught.value.outcome == "failed"
+            go_on.set()
+            assert await call == b"kept"
+            await draining
+            async with asyncio.timeout(20):
+                await server.stop(grace_s=300)
+            with pytest.raises(Unavailable) as gone:
+                await link.session_call("kv.put", b"", 30)
+            assert gone.value.outcome == "failed"
+
+
+class OldKv(KvServicer):
+    """A servicer of the unary methods, with a session of its own that must not be reached."""
+
+    async def Session(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:  # type: ignore[override]
+        raise AssertionError("the transport's session stands before this one")
+
+    async def Get(self, request: GetRequest, context: grpc.aio.ServicerContext) -> GetResponse:
+        return GetResponse(epoch=7)
+
+    Put = Delete = Locate = Get  # type: ignore[assignment]
+
+
+async def test_one_service_has_unary_methods_and_the_transports_session() -> None:
+    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: None)
+    transport.serve("kv.get", lambda incoming: incoming.body)
+    async with transport:
+        services = Services(transport.servicer(), transport.session, kv=OldKv())
+        async with NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
+            assert await link.session_call("kv.get", b"framed", 20) == b"framed"
+            assert (await link.unary("/ringmill.v1.Kv/Get", GetRequest(), GetResponse, 20)).epoch == 7
 
 
 def sealed(body: bytes, *, version: int = 1, kind: int = 1) -> bytes:

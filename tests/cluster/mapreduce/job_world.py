@@ -1,0 +1,187 @@
+"""A world of workers around one job's state machine: nodes with disks that die, restart and stutter.
+
+It carries out the machine's instructions, keeps what a real cluster would keep, and knows what each attempt
+really read, so that a commit can be judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cluster.ids import NodeId
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.job_events import (
+    AttemptFailed,
+    AttemptId,
+    CancelAttempt,
+    CommitDone,
+    CommitJob,
+    EndJob,
+    Event,
+    Instruction,
+    MapDone,
+    NodeDown,
+    NodeUp,
+    ReduceDone,
+    StartMap,
+    StartReduce,
+    Winner,
+)
+from cluster.mapreduce.job_machine import JobMachine, JobPlan
+from cluster.mapreduce.run_file import PartitionSlice
+from cluster.mapreduce.splits import InputFile, Piece, Split
+from cluster.mapreduce.task import MapOutput, ReduceOutput
+
+RECORDS = 10
+
+
+def plan(splits: int, reducers: int) -> JobPlan:
+    file = InputFile("/in", 1000 * splits, 1)
+    cut = tuple(Split(n, (Piece(file, 1000 * n, 1000 * (n + 1)),)) for n in range(splits))
+    return JobPlan("job", cut, reducers)
+
+
+@dataclass
+class Node:
+    name: NodeId
+    start: int = 1
+    is_alive: bool = True
+    running: dict[AttemptId, StartMap | StartReduce] = field(default_factory=dict)
+
+    @property
+    def start_name(self) -> str:
+        return f"{self.name}.{self.start}"
+
+
+class World:
+    """Nodes n1, n2, ... around a machine; `salt` makes a map's output differ from attempt to attempt."""
+
+    def __init__(self, machine: JobMachine, nodes: int, *, salt: bool = False) -> None:
+        self.machine = machine
+        self.salt = salt
+        self.now = 0.0
+        self.nodes = {name: Node(name) for name in (NodeId(f"n{n + 1}") for n in range(nodes))}
+        self.outputs: dict[AttemptId, MapOutput] = {}
+        self.commits: list[tuple[Winner, ...]] = []
+        self.ends: list[EndJob] = []
+        self.cancelled: list[AttemptId] = []
+        self.told: dict[NodeId, str] = {}  # runs of nodes that the machine believes to be up
+        self.ran_in: dict[AttemptId, str] = {}
+        for node in self.nodes.values():
+            self.say(NodeUp(node.name, node.start_name))
+
+    def say(self, event: Event) -> list[Instruction]:
+        if isinstance(event, NodeUp):
+            self.told[event.node] = event.start
+        elif isinstance(event, NodeDown):
+            self.told.pop(event.node, None)
+        before = self._winner_of(event)
+        instructions = self.machine.handle(event, self.now)
+        assert before is None or before == self._winner_of(event), "the first commit wins"
+        for each in instructions:
+            if isinstance(each, CancelAttempt):
+                self.cancelled.append(each.attempt)
+                self.nodes[each.node].running.pop(each.attempt, None)
+            elif isinstance(each, CommitJob):
+                self.commits.append(each.winners)
+            elif isinstance(each, EndJob):
+                self.ends.append(each)
+        return instructions
+
+    def _winner_of(self, event: Event) -> AttemptId | None:
+        if not isinstance(event, MapDone | ReduceDone):
+            return None
+        tasks = self.machine.maps if isinstance(event, MapDone) else self.machine.reduces
+        winner = tasks[event.attempt.task].winner
+        return winner.id if winner is not None else None
+
+    def offer(self, node: NodeId) -> StartMap | StartReduce | None:
+        if not self.nodes[node].is_alive or len(self.nodes[node].running) >= 2:
+            return None
+        start = self.machine.offer(node, self.now)
+        if start is not None:
+            assert start.node == node
+            self.ran_in[start.attempt] = self.nodes[node].start_name
+            for source in start.sources if isinstance(start, StartReduce) else ():
+                assert self.told.get(source.node) == self.ran_in[source.attempt], "an output that is gone"
+            self.nodes[node].running[start.attempt] = start
+        return start
+
+    def offer_all(self) -> list[StartMap | StartReduce]:
+        starts = []
+        for node in self.nodes:
+            while (start := self.offer(node)) is not None:
+                starts.append(start)
+        return starts
+
+    def running(self) -> list[StartMap | StartReduce]:
+        return [start for node in self.nodes.values() for start in node.running.values()]
+
+    def finish(self, start: StartMap | StartReduce) -> list[Instruction]:
+        self.nodes[start.node].running.pop(start.attempt, None)
+        return self.say(self.result_of(start))
+
+    def result_of(self, start: StartMap | StartReduce) -> MapDone | ReduceDone:
+        if isinstance(start, StartMap):
+            salt = start.attempt.number if self.salt else 0
+            crcs = [100 * start.attempt.task + 10 * salt + p for p in range(self.machine.plan.reducers)]
+            rows = tuple(PartitionSlice(0, 50, 100, RECORDS, crc) for crc in crcs)
+            output = MapOutput("run", rows, {"lines": 1}, 1000, RECORDS, RECORDS * len(rows))
+            self.outputs[start.attempt] = output
+            return MapDone(start.attempt, output)
+        records = RECORDS * len(start.sources)
+        reduced = ReduceOutput(start.partition, f"part.{start.attempt}", 5, 7, {}, 3, records, 3)
+        return ReduceDone(start.attempt, reduced)
+
+    def fail(
+        self, start: StartMap | StartReduce, cause: Cause, source: AttemptId | None = None
+    ) -> list[Instruction]:
+        self.nodes[start.node].running.pop(start.attempt, None)
+        return self.say(AttemptFailed(start.attempt, TaskFailed(cause, "it broke"), source))
+
+    def crash(self, name: NodeId) -> None:
+        """The node is gone with all it ran; nobody has noticed yet."""
+        self.nodes[name].is_alive = False
+        self.nodes[name].running.clear()
+
+    def notice(self, name: NodeId) -> list[Instruction]:
+        """Membership tells the machine how the node is."""
+        node = self.nodes[name]
+        return self.say(NodeUp(name, node.start_name) if node.is_alive else NodeDown(name))
+
+    def restart(self, name: NodeId) -> None:
+        node = self.nodes[name]
+        node.start += 1
+        node.is_alive = True
+        node.running.clear()
+
+    def run_to_the_end(self) -> None:
+        """No more faults: offer, finish and let time pass until the job is over."""
+        for name, node in self.nodes.items():
+            if not node.is_alive:
+                self.restart(name)
+            self.notice(name)
+        for _ in range(1000):
+            if self.commits and not self.ends:
+                self.say(CommitDone())
+            if self.machine.is_over:
+                return
+            self.offer_all()
+            for start in self.running():
+                if start.attempt in self.nodes[start.node].running:
+                    self.finish(start)
+            self.now = self.machine.next_wakeup(self.now) or self.now
+        raise AssertionError(f"the job is stuck in {self.machine.state}: {self.machine.story[-5:]}")
+
+    def judge(self) -> None:
+        """One commit with one winner a partition, and all winners read the same output of each map."""
+        assert len(self.commits) == (self.machine.state == "SUCCEEDED")
+        assert len(self.ends) == 1
+        for winners in self.commits:
+            assert [winner.attempt.task for winner in winners] == list(range(self.machine.plan.reducers))
+            for task in range(len(self.machine.plan.splits)):
+                read = [self.outputs[winner.sources[task]] for winner in winners]
+                final = max((winner.sources[task] for winner in winners), key=lambda each: each.number)
+                for winner, output in zip(winners, read, strict=True):
+                    p = winner.attempt.task
+                    assert output.partitions[p].crc32c == self.outputs[final].partitions[p].crc32c

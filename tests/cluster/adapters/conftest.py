@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import pytest
 
@@ -16,6 +17,7 @@ from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
 from cluster.errors import RingmillError
 from cluster.ids import ClusterId, NodeId
+from cluster.ports import Handler
 from node.services.server import NodeServer, Services
 
 
@@ -37,7 +39,14 @@ class Nodes:
     transports: dict[NodeId, GrpcTransport] = field(default_factory=dict)
     servers: dict[NodeId, NodeServer] = field(default_factory=dict)
 
-    async def start(self, name: str, *, cluster: str | None = "c1", at: str = "") -> GrpcTransport:
+    async def start(
+        self,
+        name: str,
+        *,
+        cluster: str | None = "c1",
+        at: str = "",
+        handlers: Mapping[str, Handler] = MappingProxyType({}),
+    ) -> GrpcTransport:
         node = NodeId(name)
         transport = GrpcTransport(
             node,
@@ -45,6 +54,8 @@ class Nodes:
             entropy=OsEntropy(),
             cluster_id=lambda: None if cluster is None else ClusterId(cluster),
         )
+        for method, handler in handlers.items():
+            transport.serve(method, handler)
         await self.stack.enter_async_context(transport)
         server = NodeServer(
             at or f"127.0.0.1:{free_port()}", Services(transport.servicer(), transport.session)

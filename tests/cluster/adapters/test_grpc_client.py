@@ -100,8 +100,7 @@ async def test_a_session_that_broke_is_dialled_again(nodes: Any) -> None:
     async with ClientLink(nodes.addresses[N1]) as link:
         assert await link.session_call("kv.get", b"1", 5) == b"1"
         await nodes.servers[N1].stop(grace_s=0)
-        n1 = await nodes.start("n1", at=nodes.addresses[N1])
-        n1.serve("kv.get", echo)
+        await nodes.start("n1", at=nodes.addresses[N1], handlers={"kv.get": echo})
         async with asyncio.timeout(20):
             while True:
                 try:

@@ -197,8 +197,7 @@ async def test_calls_reach_a_node_that_came_back_on_its_port(nodes: Any) -> None
     with pytest.raises(Unavailable):
         while True:
             await n1.call(N2, "echo", b"2", timeout_s=5, priority=WRITE)
-    n3 = await nodes.start("n2", at=nodes.addresses[N2])
-    n3.serve("echo", echo)
+    await nodes.start("n2", at=nodes.addresses[N2], handlers={"echo": echo})
     async with asyncio.timeout(20):
         while True:
             try:
@@ -206,6 +205,52 @@ async def test_calls_reach_a_node_that_came_back_on_its_port(nodes: Any) -> None
                 break
             except Unavailable:
                 await asyncio.sleep(0.02)
+
+
+async def test_what_is_called_failed_never_happened_and_no_call_outlasts_its_deadline(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    arrived: set[bytes] = set()
+    outcomes: dict[bytes, str] = {}
+
+    def take(incoming: Incoming) -> bytes:
+        arrived.add(incoming.body)
+        return incoming.body
+
+    async def caller(name: int) -> None:
+        for number in range(100_000):
+            body = b"%d-%d" % (name, number)
+            try:
+                async with asyncio.timeout(20):
+                    assert await n1.call(N2, "take", body, timeout_s=5, priority=WRITE) == body
+                outcomes[body] = "ok"
+            except (Unavailable, DeadlineExceeded) as error:
+                outcomes[body] = error.outcome
+                await asyncio.sleep(0.001)
+
+    n2.serve("take", take)
+    callers = [asyncio.create_task(caller(name)) for name in range(8)]
+    for _ in range(6):
+        await until_more(arrived)
+        await nodes.servers[N2].stop(grace_s=0)
+        await asyncio.sleep(0.01)
+        await nodes.start("n2", at=nodes.addresses[N2], handlers={"take": take})
+    await until_more(arrived)
+    for task in callers:
+        task.cancel()
+    results = await asyncio.gather(*callers, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    assert {body for body, outcome in outcomes.items() if outcome == "ok"} <= arrived
+    failed = {body for body, outcome in outcomes.items() if outcome == "failed"}
+    assert failed
+    assert not failed & arrived
+
+
+async def until_more(things: set[bytes]) -> None:
+    """Wait until 200 more have come."""
+    enough = len(things) + 200
+    async with asyncio.timeout(20):
+        while len(things) < enough:  # noqa: ASYNC110  many callers make it so, by and by
+            await asyncio.sleep(0.001)
 
 
 async def test_a_call_under_way_when_the_peer_goes_has_an_unknown_outcome(nodes: Any) -> None:

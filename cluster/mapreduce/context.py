@@ -21,14 +21,16 @@ _MAX_COUNTERS = 1000
 class Context:
     """One attempt's view of its task.
 
-    `params` are the job's parameters; `rng` gives the same numbers in every attempt of this task;
-    `deadline` is when the attempt will be stopped, in seconds of the system's monotonic clock, or None.
+    `path` is the file that the present record came from (map only).  `params` are the job's parameters;
+    `rng` gives the same numbers in every attempt of this task; `deadline` is when the attempt will be
+    stopped, in seconds of the system's monotonic clock, or None.
     """
 
     task: str
     rng: TaskRandom
     params: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
+    path: str = ""
     counters: Counter[str] = field(default_factory=Counter)
     status_text: str = ""
     log_lines: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
+from cluster.mapreduce.context import Context
 from cluster.mapreduce.failures import Cause, TaskFailed
 from cluster.mapreduce.splits import Piece, Split
 from cluster.mapreduce.unpacking import unpacked_blocks
@@ -32,13 +33,16 @@ _PACKED_SUFFIXES: Final = (".gz", ".zst")
 class SplitReader:
     """Reads one split; `position` tells the record that was handed out last."""
 
-    def __init__(self, split: Split, format: str, value_hint: Any, files: FileSystem) -> None:
+    def __init__(
+        self, split: Split, format: str, value_hint: Any, *, files: FileSystem, context: Context
+    ) -> None:
         self.bytes_done = 0
         self.records_read = 0
         self._split = split
         self._format = format
         self._hint = value_hint
         self._files = files
+        self._context = context
         self._path = ""
         self._block: Block = []
         self._left: Iterator[tuple[Any, Any]] = iter(())
@@ -59,7 +63,7 @@ class SplitReader:
         Raises TaskFailed for a file that changed or cannot be parsed, OSError.
         """
         for piece in self._split.pieces:
-            self._path = piece.file.path
+            self._path = self._context.path = piece.file.path
             before = self.bytes_done
             file = _open_unchanged(piece, self._files)
             try:
@@ -154,7 +158,7 @@ def _line_start(file: ReadFile, at: int) -> int:
 
 def _plain_blocks(file: ReadFile, start: int, end: int) -> Iterator[bytes]:
     """Bytes from `start` to the end of the line that holds byte `end - 1`."""
-    at = start
+    at, data = start, b"\n"
     while at < end:
         data = file.pread(min(READ_BYTES, end - at), at)
         if not data:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from cluster.errors import InvalidArgument, RingmillError
+from cluster.errors import RingmillError
 from cluster.mapreduce.chance import TaskRandom
 from cluster.mapreduce.context import Context
 from cluster.mapreduce.definition import JobDefinition
@@ -143,7 +143,7 @@ def run_map(job: JobDefinition, task: MapTask, files: FileSystem, folder: str, p
     """
     spec, split = task.spec, task.split
     context = _context(spec, f"map-{task.task}", task.deadline)
-    reader = SplitReader(split, spec.input_format, job.map_signature.second, files)
+    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
 
     def report() -> None:
         progress(Progress(reader.bytes_done, split.size, context.status_text))
@@ -219,8 +219,8 @@ def run_reduce(
 def load_job(bundle_path: str, module: str, name: str) -> JobDefinition:
     """Import the job object from a bundle file, or from the root folder of its sources.
 
-    Raises TaskFailed (BadBundle, or UserError when the module itself fails), InvalidArgument when the
-    module has no such job.
+    The path stays in sys.path, as functions may import when they run.  Raises TaskFailed: BAD_BUNDLE when
+    module or job are not there, USER_ERROR when the module's own code fails.
     """
     if bundle_path not in sys.path:
         sys.path.insert(0, bundle_path)
@@ -228,24 +228,21 @@ def load_job(bundle_path: str, module: str, name: str) -> JobDefinition:
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module}: {error}") from error
+        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}") from error
     except RingmillError as error:
-        raise TaskFailed(Cause.USER_ERROR, f"module {module}: {error}") from error
+        raise TaskFailed(Cause.USER_ERROR, f"module {module} does not import: {error}") from error
     except Exception as error:
-        raise classify(error, {module.replace(".", "/") + ".py"}) from error
-    return job_named(loaded, name)
-
-
-def job_named(module: object, name: str) -> JobDefinition:
-    """The job object of a module.  Raises InvalidArgument naming the jobs that there are."""
-    found = getattr(module, name, None)
+        base = f"{bundle_path}/{module.replace('.', '/')}"
+        failure = classify(error, {f"{base}.py", f"{base}/__init__.py"})
+        message = f"module {module} does not import: {failure.message}"
+        raise TaskFailed(Cause.USER_ERROR, message, failure.frames) from error
+    found = getattr(loaded, name, None)
     if isinstance(found, JobDefinition):
         return found
-    jobs = sorted(each for each, value in vars(module).items() if isinstance(value, JobDefinition))
-    what = f"is a {type(found).__name__}, not a job" if found is not None else "does not exist"
-    raise InvalidArgument(
-        f"{name!r} in module {getattr(module, '__name__', '?')} {what}; its jobs: {', '.join(jobs) or 'none'}"
-    )
+    what = "does not exist" if found is None else f"is a {type(found).__name__}, not a job"
+    jobs = sorted(each for each, value in vars(loaded).items() if isinstance(value, JobDefinition))
+    there = f"there are {', '.join(jobs)}" if jobs else "there is none"
+    raise TaskFailed(Cause.BAD_BUNDLE, f"job {name!r} in module {module} {what}; {there}")
 
 
 def _context(spec: JobSpec, task: str, deadline: float | None) -> Context:

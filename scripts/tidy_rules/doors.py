@@ -17,7 +17,7 @@ OPEN_ROOMS = (
     "cluster/adapters",
     "client/cli",
     "client/blocking.py",
-    "cluster/mapreduce/bundle.py",
+    "client/bundle.py",
     "node/config.py",
     "node/task_main.py",
     "scripts",

@@ -28,6 +28,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _TASK_SOCKET_FD: Final = 3
 _OUT_OF_THE_WAY: Final = 16
 _MANY: Final = 4096
+_ROOM_FOR_LAST_WORDS_BYTES: Final = 32 * 1024 * 1024
 
 _RLIMITS: Final[Mapping[str, int]] = {
     "as_bytes": resource.RLIMIT_AS,
@@ -100,9 +101,10 @@ def _rearrange_descriptors(socket_fd: int, output_fd: int) -> None:
 
 
 def _set_limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    top = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    if kind == resource.RLIMIT_CPU:  # the soft limit gives SIGXCPU, by which the cause is told; then SIGKILL
-        resource.setrlimit(kind, (top, top + 1 if hard == resource.RLIM_INFINITY else top))
-        return
-    resource.setrlimit(kind, (top, top))
+    """Soft limits are told apart from hard ones only where a task must still be able to say what happened."""
+    _, highest = resource.getrlimit(kind)
+    headroom = {resource.RLIMIT_CPU: 1, resource.RLIMIT_AS: _ROOM_FOR_LAST_WORDS_BYTES}.get(kind, 0)
+    soft, hard = value, value + headroom
+    if highest != resource.RLIM_INFINITY:
+        soft, hard = min(soft, highest), min(hard, highest)
+    resource.setrlimit(kind, (soft, hard))

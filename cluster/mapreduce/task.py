@@ -34,9 +34,11 @@ __all__ = [
     "ReduceTask",
     "Report",
     "load_job",
+    "Watch",
     "part_name",
     "run_map",
     "run_reduce",
+    "unwatched",
 ]
 
 
@@ -47,9 +49,11 @@ class Progress:
     bytes_done: int
     bytes_total: int
     status: str = ""  # what the job's code said last
+    position: str = ""  # the record or group handed to it last
 
 
 Report: TypeAlias = Callable[[Progress], None]
+Watch: TypeAlias = Callable[[Callable[[], Progress]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +140,22 @@ def part_name(partition: int) -> str:
     return f"part-{partition:05d}"
 
 
-def run_map(job: JobDefinition, task: MapTask, files: FileSystem, folder: str, progress: Report) -> MapOutput:
+def unwatched(look: Callable[[], Progress]) -> None:
+    """The Watch of a run that nobody looks at."""
+
+
+def run_map(
+    job: JobDefinition,
+    task: MapTask,
+    files: FileSystem,
+    folder: str,
+    progress: Report,
+    *,
+    watch: Watch = unwatched,
+) -> MapOutput:
     """Run one map attempt in `folder`, which is new and empty.
+
+    `watch` is given a function that tells the present state from any thread: slow code reports rarely.
 
     Raises TaskFailed with its cause; a killed process says nothing.
     """
@@ -145,8 +163,13 @@ def run_map(job: JobDefinition, task: MapTask, files: FileSystem, folder: str, p
     context = _context(spec, f"map-{task.task}", task.deadline)
     reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
 
+    def look() -> Progress:
+        return Progress(reader.bytes_done, split.size, context.status_text, reader.position)
+
     def report() -> None:
-        progress(Progress(reader.bytes_done, split.size, context.status_text))
+        progress(look())
+
+    watch(look)
 
     try:
         kernel = MapKernel(
@@ -176,7 +199,13 @@ def run_map(job: JobDefinition, task: MapTask, files: FileSystem, folder: str, p
 
 
 def run_reduce(
-    job: JobDefinition, task: ReduceTask, files: FileSystem, folder: str, progress: Report
+    job: JobDefinition,
+    task: ReduceTask,
+    files: FileSystem,
+    folder: str,
+    progress: Report,
+    *,
+    watch: Watch = unwatched,
 ) -> ReduceOutput:
     """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
     spec = task.spec
@@ -185,9 +214,12 @@ def run_reduce(
     records_in = sum(each.records for each in task.inputs)
     path = f"{folder}/{part_name(task.partition)}"
 
-    def report() -> None:
+    def look() -> Progress:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
-        progress(Progress(done, total, context.status_text))
+        return Progress(done, total, context.status_text, f"group {kernel.groups}")
+
+    def report() -> None:
+        progress(look())
 
     try:
         kernel = ReduceKernel(
@@ -198,6 +230,7 @@ def run_reduce(
             compression=spec.compression,
             context=context,
         )
+        watch(look)
         totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format), report)
         files.fsync_dir(folder)
     except Exception as error:

@@ -1,0 +1,178 @@
+"""One attempt on this node: gather its inputs, run it in a task process, say how it ended.
+
+Every way to end badly becomes one cause (cluster.mapreduce.failures) here, with what is known of it: exit
+code or signal, the last record's position, the tail of what was printed.
+
+Rule: docs/architecture.md, "A task".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.orders import MapOrder, Order, ReduceOrder
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.task_messages import Run, Said
+from cluster.ports import FileSystem, TaskProcess, Transport
+from node.compute.bundles import BundleStore
+from node.compute.shuffle_client import fetch_slices
+from node.compute.task_pool import ProcessKind, TaskPool, end
+
+__all__ = ["Attempt", "HowFar", "Patience"]
+
+_FETCHED: Final = "in"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an attempt may take, in seconds."""
+
+    wall_s: float = 3600.0
+    no_progress_s: float = 60.0
+
+
+@dataclass(slots=True)
+class HowFar:
+    """How far an attempt is; for a reduce `bytes_done` counts fetched bytes until it runs."""
+
+    bytes_done: int = 0
+    bytes_total: int = 0
+    status: str = ""
+    position: str = ""
+
+    def to_wire(self) -> list[Any]:
+        return [self.bytes_done, self.bytes_total, self.status, self.position]
+
+    def hear(self, said: Any) -> None:
+        """Take a task process's word.  Raises TypeError or ValueError for a wrong shape."""
+        self.bytes_done, self.bytes_total, self.status, self.position = said
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Runs `order` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had."""
+
+    order: Order
+    folder: str
+    bundles: BundleStore
+    pool: TaskPool
+    transport: Transport
+    files: FileSystem
+    patience: Patience = field(default_factory=Patience)
+    progress: HowFar = field(default_factory=HowFar)
+    output: bytes = b""
+    peak_bytes: int = 0
+
+    async def run(self) -> Any:
+        """The result as the task process gave it.
+
+        Raises TaskFailed with its cause, SliceLost when a map output cannot be had.  Cancelling kills the
+        process.
+        """
+        try:
+            async with asyncio.timeout(self.patience.wall_s):
+                return await self._gather_and_run()
+        except TimeoutError as error:
+            text = f"still running after {self.patience.wall_s:g} s"
+            raise TaskFailed(Cause.TIMEOUT, text, (), self.progress.position) from error
+        except OSError as error:  # at this node's own files
+            raise TaskFailed(Cause.DISK_FULL, f"{error.strerror}: {error.filename}") from error
+
+    async def _gather_and_run(self) -> Any:
+        spec = JobSpec.decode(self.order.spec)
+        bundle = await self._bundle(spec)
+        self.files.mkdir(self.folder)
+        if isinstance(self.order, ReduceOrder):
+            self.files.mkdir(self.order.staging)
+        run = await self._inputs(bundle)
+        kind = ProcessKind(spec.bundle_sha256, self.order.memory_factor)
+        try:
+            process = await self.pool.take(kind, self.folder)
+        except ChildProcessError as error:
+            raise TaskFailed(Cause.KILLED, f"no task process: {error}") from error
+        try:
+            result = await self._converse(process, run)
+        except BaseException:
+            await self._bury(process)
+            raise
+        self.output = process.output()
+        await self.pool.give_back(kind, process)
+        return result
+
+    async def _bundle(self, spec: JobSpec) -> str:
+        try:
+            return await self.bundles.ensure(spec.bundle_sha256, self.order.coordinator)
+        except (CorruptData, NotFound, InvalidArgument) as error:
+            raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
+        except RingmillError as error:
+            raise TaskFailed(Cause.LOST_NODE, f"bundle from {self.order.coordinator}: {error}") from error
+
+    async def _inputs(self, bundle: str) -> Run:
+        order = self.order
+        identity = order.attempt
+        if isinstance(order, MapOrder):
+            return Run(
+                "map", identity.task, identity.number, order.spec, bundle, self.folder, self.folder,
+                order.memory_factor, order.split,
+            )  # fmt: skip
+        self.progress.bytes_total = sum(piece.length for piece in order.slices)
+        fetched = await fetch_slices(
+            order.job, order.slices, f"{self.folder}/{_FETCHED}",
+            transport=self.transport, files=self.files, arrived=self._arrived,
+        )  # fmt: skip
+        return Run(
+            "reduce", identity.task, identity.number, order.spec, bundle, self.folder, order.staging,
+            order.memory_factor, slices=tuple(fetched),
+        )  # fmt: skip
+
+    def _arrived(self, size: int) -> None:
+        self.progress.bytes_done += size
+
+    async def _converse(self, process: TaskProcess, run: Run) -> Any:
+        """Send the task and listen until it is done or has failed."""
+        try:
+            await process.send(run.encode())
+            while True:
+                said = await self._listen(process)
+                if said.kind == "done":
+                    return said.body
+                if said.kind == "failed":
+                    raise TaskFailed.from_wire(said.body)
+                self.progress.hear(said.body)
+        except (EOFError, BrokenPipeError) as error:
+            raise self._ending(await process.wait(), process.output()) from error
+        except (ValueError, TypeError) as error:
+            raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
+
+    async def _listen(self, process: TaskProcess) -> Said:
+        limit = self.patience.no_progress_s
+        try:
+            async with asyncio.timeout(limit):
+                return Said.decode(await process.receive())
+        except TimeoutError as error:
+            text = f"no record finished within {limit:g} s"
+            raise TaskFailed(Cause.NO_PROGRESS, text, (), self.progress.position) from error
+
+    def _ending(self, code: int, output: bytes) -> TaskFailed:
+        """The cause of a process that ended without a word."""
+        last = output.rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
+        said = f"; it last printed: {last}" if last else ""
+        position = self.progress.position
+        if code == -signal.SIGXCPU:
+            return TaskFailed(Cause.TIMEOUT, "used up its processor time", (), position)
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+            return TaskFailed(Cause.KILLED, f"the task process was ended by {name}{said}", (), position)
+        text = f"the task process left with exit code {code} before its task was done{said}"
+        return TaskFailed(Cause.USER_ERROR, text, (), position)
+
+    async def _bury(self, process: TaskProcess) -> None:
+        """Bounded: SIGKILL cannot be refused."""
+        await end(process)
+        self.output = process.output()
+        self.peak_bytes = process.peak_bytes

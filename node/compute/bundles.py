@@ -1,0 +1,117 @@
+"""Code bundles on this node's disk, named by the SHA-256 of their bytes, kept across jobs.
+
+A bundle arrives from a client (PutBundle) or is pulled from the node that has it, in chunks; it gets its name
+only after its hash was checked, so that a name always means these bytes.  Nothing here unpacks or imports it:
+that is a task process's work.
+
+Rule: docs/formats/bundle.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import msgpack
+
+from cluster.errors import CorruptData, InvalidArgument, NotFound
+from cluster.ids import NodeId
+from cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
+
+__all__ = ["FETCH_METHOD", "MAX_BUNDLE_BYTES", "BundleStore"]
+
+MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
+FETCH_METHOD: Final = "bundle.fetch"
+_CHUNK_BYTES: Final = 1024 * 1024
+_CHUNK_TIMEOUT_S: Final = 10.0
+_SHA256_DIGITS: Final = 64
+
+
+class BundleStore:
+    """The bundles in one folder.  `handlers` serves them to peers."""
+
+    def __init__(self, folder: str, *, files: FileSystem, transport: Transport) -> None:
+        self._folder = folder
+        self._files = files
+        self._transport = transport
+        self._arrivals = 0
+        self._pulling: dict[str, asyncio.Lock] = {}
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {FETCH_METHOD: self._serve_chunk}
+
+    def has(self, sha256: str) -> bool:
+        return self._files.exists(self.path(sha256))
+
+    def path(self, sha256: str) -> str:
+        """Where this bundle is, or would be.  Raises InvalidArgument when it is no SHA-256."""
+        if len(sha256) != _SHA256_DIGITS or set(sha256) - set("0123456789abcdef"):
+            raise InvalidArgument(f"a bundle is named by 64 hexadecimal digits, not {sha256[:80]!r}")
+        return f"{self._folder}/{sha256}.zip"
+
+    async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int:
+        """Keep a bundle; returns its size in bytes.
+
+        Raises InvalidArgument above 64 MiB, CorruptData when the bytes do not have this hash.
+        """
+        target = self.path(sha256)
+        self._files.mkdir(self._folder)
+        self._arrivals += 1
+        arriving = f"{self._folder}/{sha256}.{self._arrivals}.arriving"
+        if self._files.exists(arriving):  # left by a run of this node that was killed
+            self._files.unlink(arriving)
+        file = self._files.create(arriving)
+        digest = hashlib.sha256()
+        try:
+            async for chunk in chunks:
+                if file.size + len(chunk) > MAX_BUNDLE_BYTES:
+                    raise InvalidArgument(f"a code bundle has at most {MAX_BUNDLE_BYTES} bytes")
+                digest.update(chunk)
+                file.append(chunk)
+            if digest.hexdigest() != sha256:
+                raise CorruptData(f"bundle {sha256[:12]} arrived as {digest.hexdigest()[:12]}: send it again")
+            await file.append_and_sync(b"")
+        except BaseException:
+            file.close()
+            self._files.unlink(arriving)
+            raise
+        file.close()
+        self._files.rename(arriving, target)
+        self._files.fsync_dir(self._folder)
+        return file.size
+
+    async def ensure(self, sha256: str, source: NodeId) -> str:
+        """The bundle's path, pulled from `source` when it is not here; one pull at a time for each."""
+        if not self.has(sha256):
+            async with self._pulling.setdefault(sha256, asyncio.Lock()):
+                if not self.has(sha256):
+                    await self.put(sha256, self._pull(sha256, source))
+            self._pulling.pop(sha256, None)
+        return self.path(sha256)
+
+    async def _pull(self, sha256: str, source: NodeId) -> AsyncIterator[bytes]:
+        offset, total = 0, 1
+        while offset < total:
+            request = msgpack.packb([sha256, offset])
+            answer = await self._transport.call(
+                source, FETCH_METHOD, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
+            )
+            total, chunk = msgpack.unpackb(answer)
+            if not chunk:
+                return  # shorter than told: the hash will say so
+            offset += len(chunk)
+            yield chunk
+
+    async def _serve_chunk(self, incoming: Incoming) -> bytes:
+        sha256, offset = msgpack.unpackb(incoming.body)
+        path = self.path(sha256)
+        if not self._files.exists(path):
+            raise NotFound(f"no bundle {sha256[:12]} on this node")
+        file = self._files.open_read(path)
+        try:
+            chunk = await file.pread_off_loop(_CHUNK_BYTES, offset)
+            return bytes(msgpack.packb([file.size, chunk]))
+        finally:
+            file.close()

@@ -1,0 +1,51 @@
+"""A transport that also reaches the node it belongs to.
+
+The coordinator's own node is a worker as well; a call to it takes the way every call takes, but for the wire:
+the same encoded bytes, the same errors, the same deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from inspect import isawaitable
+
+from cluster.errors import DeadlineExceeded, ProtocolMismatch
+from cluster.ids import NodeId
+from cluster.ports import Clock, Handler, Incoming, Priority, Transport
+
+__all__ = ["CallsToSelf"]
+
+
+class CallsToSelf:
+    """Wraps the node's transport; what is served here is served to peers and to the node itself."""
+
+    def __init__(self, node: NodeId, transport: Transport, clock: Clock) -> None:
+        self._node = node
+        self._transport = transport
+        self._clock = clock
+        self._handlers: dict[str, Handler] = {}
+
+    def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
+        self._transport.set_peers(addresses)
+
+    def serve(self, method: str, handler: Handler) -> None:
+        self._handlers[method] = handler
+        self._transport.serve(method, handler)
+
+    async def call(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
+    ) -> bytes:
+        """As Transport.call (cluster.ports)."""
+        if to != self._node:
+            return await self._transport.call(to, method, body, timeout_s=timeout_s, priority=priority)
+        handler = self._handlers.get(method)
+        if handler is None:
+            raise ProtocolMismatch(f"{self._node} does not serve {method}")
+        deadline = self._clock.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = handler(Incoming(self._node, method, body, deadline, priority))
+                return await answer if isawaitable(answer) else answer
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{method} took longer than {timeout_s:g} s", outcome="unknown") from error

@@ -1,0 +1,139 @@
+"""Pulls the slices of one reduce attempt from the nodes that mapped, into files of its own folder.
+
+At most 4 nodes at once and 32 MiB under way; a chunk that fails is asked for again where it stopped, a slice
+three times, then the attempt fails and names the slice.  Every slice's checksum is compared with the one its
+map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
+
+Rule: docs/architecture.md, "Shuffle".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import google_crc32c
+import msgpack
+
+from cluster.errors import CorruptData, DeadlineExceeded, NotFound, Overloaded, Unavailable
+from cluster.ids import NodeId
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.orders import RemoteSlice
+from cluster.mapreduce.run_file import Slice
+from cluster.ports import FileSystem, Priority, Transport
+from node.compute.shuffle_server import CHUNK_BYTES, FETCH_METHOD
+
+__all__ = ["SliceLost", "fetch_slices"]
+
+_NODES_AT_ONCE: Final = 4
+_SLICES_PER_NODE: Final = 8  # with chunks of 1 MiB and 4 nodes: 32 MiB under way
+_TRIES: Final = 3
+_PAUSE_S: Final = 0.2
+_CHUNK_TIMEOUT_S: Final = 5.0
+_WORTH_A_RETRY: Final = (Unavailable, DeadlineExceeded, Overloaded)
+
+
+class SliceLost(Exception):
+    """A slice cannot be had: `failure` says why, `slice` which map attempt has to run again."""
+
+    def __init__(self, lost: RemoteSlice, failure: TaskFailed) -> None:
+        super().__init__(str(failure))
+        self.slice = lost
+        self.failure = failure
+
+
+async def fetch_slices(
+    job: str,
+    slices: Sequence[RemoteSlice],
+    folder: str,
+    *,
+    transport: Transport,
+    files: FileSystem,
+    arrived: Callable[[int], None],
+) -> list[Slice]:
+    """One file for each slice that holds records, in the given order; calls `arrived(bytes)` as they come.
+
+    Raises SliceLost; then files may be left in `folder`.
+    """
+    files.mkdir(folder)
+    fetcher = _Fetcher(job, folder, transport, files, arrived)
+    wanted = [piece for piece in slices if piece.length]
+    by_node: dict[NodeId, list[RemoteSlice]] = {}
+    for piece in wanted:
+        by_node.setdefault(piece.node, []).append(piece)
+    nodes = asyncio.Semaphore(_NODES_AT_ONCE)
+    await _together(fetcher.from_node(pieces, nodes) for pieces in by_node.values())
+    return [Slice(fetcher.path(p), 0, p.length, p.raw_bytes, p.records) for p in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetcher:
+    job: str
+    folder: str
+    transport: Transport
+    files: FileSystem
+    arrived: Callable[[int], None]
+
+    def path(self, piece: RemoteSlice) -> str:
+        return f"{self.folder}/map-{piece.task:05}"
+
+    async def from_node(self, pieces: list[RemoteSlice], nodes: asyncio.Semaphore) -> None:
+        async with nodes:
+            under_way = asyncio.Semaphore(_SLICES_PER_NODE)
+            await _together(self._slice(piece, under_way) for piece in pieces)
+
+    async def _slice(self, piece: RemoteSlice, under_way: asyncio.Semaphore) -> None:
+        async with under_way:
+            file = self.files.create(self.path(piece))
+            try:
+                checksum = 0
+                while file.size < piece.length:
+                    chunk = await self._chunk(piece, file.size)
+                    checksum = google_crc32c.extend(checksum, chunk)
+                    file.append(chunk)
+                    self.arrived(len(chunk))
+            finally:
+                file.close()
+        if checksum != piece.crc32c:
+            raise _lost(
+                piece, Cause.CORRUPT_DATA, f"has checksum {checksum:08x}, committed was {piece.crc32c:08x}"
+            )
+
+    async def _chunk(self, piece: RemoteSlice, done: int) -> bytes:
+        """The next bytes of a slice, tried three times."""
+        length = min(CHUNK_BYTES, piece.length - done)
+        request = msgpack.packb([self.job, piece.task, piece.attempt, piece.offset + done, length])
+        why = ""
+        for attempt in range(_TRIES):
+            await asyncio.sleep(_PAUSE_S * attempt)
+            try:
+                chunk = await self.transport.call(
+                    piece.node, FETCH_METHOD, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
+                )
+            except (NotFound, CorruptData) as error:  # that node will not find it later either
+                raise _lost(piece, Cause.FETCH_FAILED, str(error)) from error
+            except _WORTH_A_RETRY as error:
+                why = str(error)
+                continue
+            if not chunk or len(chunk) > length:
+                raise _lost(piece, Cause.CORRUPT_DATA, f"ends {piece.length - done} bytes early")
+            return chunk
+        raise _lost(piece, Cause.FETCH_FAILED, f"tried {_TRIES} times: {why}")
+
+
+def _lost(piece: RemoteSlice, cause: Cause, why: str) -> SliceLost:
+    return SliceLost(
+        piece, TaskFailed(cause, f"output of map-{piece.task}.{piece.attempt} on {piece.node}: {why}")
+    )
+
+
+async def _together(work: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run all; the first failure cancels the others and is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

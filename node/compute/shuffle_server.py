@@ -1,0 +1,73 @@
+"""Serves the map outputs on this node to whoever reduces them, in chunks of at most 1 MiB.
+
+Only files that a worker announced can be read, by (job, map task, attempt), never by a path from outside.
+What the bytes mean and whether they are sound is the reader's to check: it holds the checksums.
+
+Rule: docs/architecture.md, "Shuffle".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgpack
+
+from cluster.errors import CorruptData, InvalidArgument, NotFound
+from cluster.ports import FileSystem, Handler, Incoming, ReadFile
+
+__all__ = ["CHUNK_BYTES", "FETCH_METHOD", "OutputId", "ShuffleServer"]
+
+CHUNK_BYTES: Final = 1024 * 1024
+FETCH_METHOD: Final = "shuffle.fetch"
+
+
+class OutputId(NamedTuple):
+    """One map attempt's output file."""
+
+    job: str
+    task: int
+    attempt: int
+
+
+@dataclass(slots=True)
+class _Output:
+    path: str
+    file: ReadFile | None = None
+
+
+@dataclass(slots=True)
+class ShuffleServer:
+    """The map outputs of this node, by id."""
+
+    files: FileSystem
+    _outputs: dict[OutputId, _Output] = field(default_factory=dict)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {FETCH_METHOD: self._serve_chunk}
+
+    def announce(self, output: OutputId, path: str) -> None:
+        """From now on this file can be fetched."""
+        self._outputs[output] = _Output(path)
+
+    def forget(self, job: str) -> None:
+        """Serve nothing of this job any more; its files may be removed afterwards."""
+        for output in [output for output in self._outputs if output.job == job]:
+            opened = self._outputs.pop(output).file
+            if opened is not None:
+                opened.close()
+
+    async def _serve_chunk(self, incoming: Incoming) -> bytes:
+        job, task, attempt, offset, length = msgpack.unpackb(incoming.body)
+        if not 0 < length <= CHUNK_BYTES or offset < 0:
+            raise InvalidArgument(f"asked for {length} bytes at {offset}; a chunk has 1 to {CHUNK_BYTES}")
+        output = self._outputs.get(OutputId(job, task, attempt))
+        if output is None:
+            raise NotFound(f"job {job}: no output of map-{task}.{attempt} on this node")
+        try:
+            if output.file is None:
+                output.file = self.files.open_read(output.path)
+            return await output.file.pread_off_loop(length, offset)
+        except OSError as error:
+            raise CorruptData(f"job {job}: output of map-{task}.{attempt}: {error.strerror}") from error

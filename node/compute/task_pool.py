@@ -1,0 +1,87 @@
+"""Keeps a task process warm between attempts that run the same code.
+
+A process has run user code, so it is only ever reused for the same bundle, and never after a failure.  At
+most one idle process a slot waits; another bundle's attempt ends the longest idle one.
+
+Rule: docs/architecture.md, "Task processes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from cluster.ports import TaskProcess
+
+__all__ = ["DEFAULT_LIMITS", "ProcessKind", "TaskPool", "TaskStarter", "end"]
+
+_MIB: Final = 1024 * 1024
+
+DEFAULT_LIMITS: Final[Mapping[str, int]] = {
+    "as_bytes": 2048 * _MIB,
+    "cpu_s": 24 * 3600,
+    "open_files": 1024,
+    "file_bytes": 64 * 1024 * _MIB,
+    "processes": 64,
+}
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class TaskStarter(Protocol):
+    """The half of the Spawner door that is needed here."""
+
+    async def start_task(
+        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> TaskProcess: ...
+
+
+class ProcessKind(NamedTuple):
+    """What a process may be used for again."""
+
+    bundle: str  # its SHA-256
+    memory_factor: int = 1  # of the memory limit
+
+
+@dataclass(slots=True)
+class TaskPool:
+    """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's."""
+
+    spawner: TaskStarter
+    slots: int = 1
+    limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
+    _idle: list[tuple[ProcessKind, TaskProcess]] = field(default_factory=list)
+
+    async def take(self, kind: ProcessKind, folder: str) -> TaskProcess:
+        """An idle process of this kind, or a new one in `folder`.  Raises ChildProcessError."""
+        for index in reversed(range(len(self._idle))):
+            if self._idle[index][0] == kind:
+                return self._idle.pop(index)[1]
+        while len(self._idle) >= self.slots:
+            await end(self._idle.pop(0)[1])
+        return await self.spawner.start_task(
+            workdir=folder, environment=_ENVIRONMENT, limits=self._limits_of(kind)
+        )
+
+    async def give_back(self, kind: ProcessKind, process: TaskProcess) -> None:
+        """Keep a process that has done its attempt well."""
+        self._idle.append((kind, process))
+        while len(self._idle) > self.slots:
+            await end(self._idle.pop(0)[1])
+
+    def _limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
+        return {**self.limits, "as_bytes": self.limits["as_bytes"] * kind.memory_factor}
+
+    async def close(self) -> None:
+        while self._idle:
+            await end(self._idle.pop()[1])
+
+
+async def end(process: TaskProcess) -> int:
+    """Kill and bury; returns the exit code."""
+    process.kill()
+    return await process.wait()

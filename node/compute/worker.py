@@ -1,0 +1,290 @@
+"""The worker of a node: accepts attempts from job coordinators, runs them in its slots, tells how they ended.
+
+It decides nothing about jobs.  An order that came twice is one attempt; a report is sent until the
+coordinator has it, or has not been heard of for 30 s, when everything of its job is stopped and dropped.
+The scratch folder holds nothing that a start of the node may believe in: it is wiped, and the `start` in
+every answer tells coordinators that former attempts and outputs are gone.
+
+Rule: docs/architecture.md, "A task".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cluster.errors import InvalidArgument, NotFound, Overloaded, RingmillError
+from cluster.ids import NodeId
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.job_events import AttemptId
+from cluster.mapreduce.orders import (
+    Cancel,
+    MapOrder,
+    Order,
+    Poll,
+    Polled,
+    ReduceOrder,
+    Report,
+    decode_order,
+)
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.task import MapOutput
+from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
+from node.compute.attempt import Attempt, HowFar, Patience
+from node.compute.bundles import BundleStore
+from node.compute.shuffle_client import SliceLost
+from node.compute.shuffle_server import OutputId, ShuffleServer
+from node.compute.task_pool import DEFAULT_LIMITS, TaskPool, TaskStarter
+
+__all__ = ["Worker", "WorkerOptions"]
+
+_MAX_ACCEPTED: Final = 64
+_REPORT_TIMEOUT_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_STOP_TIMEOUT_S: Final = 5.0
+_OUTPUT_TAIL_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    slots: int = 1
+    patience: Patience = field(default_factory=Patience)
+    limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
+    progress_every_s: float = 0.5
+    orphan_after_s: float = 30.0  # of silence from a job's coordinator
+
+
+@dataclass(slots=True)
+class _Job:
+    """What this node holds of one job."""
+
+    coordinator: NodeId
+    heard_at: float
+    attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
+    finished: set[AttemptId] = field(default_factory=set)
+
+
+class Worker:
+    """`async with` it; register `handlers` with the transport.  `folder` is its scratch, wiped here."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        start: str,
+        folder: str,
+        *,
+        bundles: BundleStore,
+        clock: Clock,
+        files: FileSystem,
+        spawner: TaskStarter,
+        transport: Transport,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self._node = node
+        self._start = start
+        self._folder = folder
+        self._bundles = bundles
+        self._clock = clock
+        self._files = files
+        self._transport = transport
+        self._options = options or WorkerOptions()
+        self._pool = TaskPool(spawner, self._options.slots, self._options.limits)
+        self._slots = asyncio.Semaphore(self._options.slots)
+        self._shuffle = ShuffleServer(files)
+        self._jobs: dict[str, _Job] = {}
+        self._group = asyncio.TaskGroup()
+        self._janitor: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._files.remove_tree(self._folder)
+        self._files.mkdir(self._folder)
+        await self._group.__aenter__()
+        self._janitor = self._group.create_task(self._drop_orphans())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._janitor is not None:
+            self._janitor.cancel()
+        for job in list(self._jobs):
+            self._drop(job)
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            await self._pool.close()
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "task.start": self._on_start,
+            "task.cancel": self._on_cancel,
+            "task.poll": self._on_poll,
+            **self._shuffle.handlers(),
+            **self._bundles.handlers(),
+        }
+
+    def _on_start(self, incoming: Incoming) -> bytes:
+        order = decode_order(incoming.body)
+        identity = order.attempt
+        if JobSpec.decode(order.spec).job != order.job:  # a checked name: it becomes a folder
+            raise InvalidArgument(f"an order for job {order.job!r} carries another job's description")
+        job = self._heard(order.job, order.coordinator)
+        if identity not in job.attempts and identity not in job.finished:
+            accepted = sum(len(each.attempts) for each in self._jobs.values())
+            if accepted >= _MAX_ACCEPTED:
+                raise Overloaded(
+                    f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait"
+                )
+            job.attempts[identity] = self._group.create_task(self._run(order), name=str(identity))
+        return self._about(job)
+
+    async def _on_cancel(self, incoming: Incoming) -> bytes:
+        """Answers when nothing of it writes any more."""
+        cancel = Cancel.decode(incoming.body)
+        job = self._jobs.get(cancel.job)
+        stopping: list[asyncio.Task[None]] = []
+        if job is not None and cancel.attempt is None:
+            stopping.append(self._drop(cancel.job))
+        elif job is not None and cancel.attempt in job.attempts:
+            stopping.append(job.attempts[cancel.attempt])
+            stopping[0].cancel()
+        if stopping:
+            await asyncio.wait(stopping, timeout=_STOP_TIMEOUT_S)
+        return b""
+
+    def _on_poll(self, incoming: Incoming) -> bytes:
+        poll = Poll.decode(incoming.body)
+        job = self._jobs.get(poll.job)
+        if job is not None:
+            job.heard_at = self._clock.monotonic()
+            return self._about(job)
+        return Polled(self._start, self._options.slots).encode()
+
+    def _heard(self, job: str, coordinator: NodeId) -> _Job:
+        known = self._jobs.setdefault(job, _Job(coordinator, 0.0))
+        known.heard_at = self._clock.monotonic()
+        return known
+
+    def _about(self, job: _Job) -> bytes:
+        return Polled(self._start, self._options.slots, tuple(job.attempts)).encode()
+
+    async def _run(self, order: Order) -> None:
+        """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
+        identity = order.attempt
+        job = self._jobs[order.job]
+        folder = f"{self._folder}/{order.job}/{identity}"
+        try:
+            async with self._slots:
+                report = await self._attempt(order, folder)
+            await self._deliver(order.coordinator, report)
+        finally:
+            job.attempts.pop(identity, None)
+            job.finished.add(identity)
+
+    async def _attempt(self, order: Order, folder: str) -> Report:
+        attempt = Attempt(
+            order, folder, self._bundles, self._pool, self._transport, self._files, self._options.patience
+        )
+        ticker = self._group.create_task(self._tell_progress(order, attempt.progress))
+        try:
+            body = await attempt.run()
+        except (TaskFailed, SliceLost) as error:
+            self._clean_all(order, folder)
+            return self._failed(order, attempt, error)
+        except asyncio.CancelledError:
+            self._clean_all(order, folder)
+            raise
+        except Exception as error:  # noqa: BLE001 - the fault of one attempt must not end the node
+            self._clean_all(order, folder)
+            return self._failed(order, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
+        finally:
+            ticker.cancel()
+        if isinstance(order, MapOrder):
+            identity = order.attempt
+            output = OutputId(order.job, identity.task, identity.number)
+            self._shuffle.announce(output, MapOutput.from_wire(body).file)
+        else:
+            self._clean(folder)
+        return self._report(order, "done", body=body, output=attempt.output[-_OUTPUT_TAIL_BYTES:])
+
+    def _failed(self, order: Order, attempt: Attempt, error: TaskFailed | SliceLost) -> Report:
+        failure, lost = (error.failure, error.slice) if isinstance(error, SliceLost) else (error, None)
+        return self._report(
+            order, "failed", failure=failure.to_wire(), lost=lost, peak_bytes=attempt.peak_bytes,
+            output=attempt.output[-_OUTPUT_TAIL_BYTES:],
+        )  # fmt: skip
+
+    def _report(self, order: Order, kind: str, **fields: Any) -> Report:
+        return Report(order.job, order.attempt, self._node, self._start, kind, **fields)
+
+    async def _tell_progress(self, order: Order, progress: HowFar) -> None:
+        """Best effort: the next one says more."""
+        while True:
+            await asyncio.sleep(self._options.progress_every_s)
+            report = self._report(order, "progress", body=progress.to_wire())
+            try:
+                await self._send(order.coordinator, report)
+            except RingmillError:
+                continue
+
+    async def _deliver(self, coordinator: NodeId, report: Report) -> None:
+        """Send until it has arrived; the janitor ends this when the coordinator stays silent."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._send(coordinator, report)
+            except NotFound:  # that node keeps no such job: it has ended, or the node has been restarted
+                if report.job in self._jobs:
+                    self._drop(report.job)
+            except RingmillError:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                continue
+            return
+
+    async def _send(self, coordinator: NodeId, report: Report) -> None:
+        await self._transport.call(
+            coordinator,
+            "task.report",
+            report.encode(),
+            timeout_s=_REPORT_TIMEOUT_S,
+            priority=Priority.CONTROL,
+        )
+
+    def _drop(self, job: str) -> asyncio.Task[None]:
+        """Stop what runs for a job and serve nothing of it; its files go once nothing writes them."""
+        dropped = self._jobs.pop(job)
+        self._shuffle.forget(job)
+        for task in dropped.attempts.values():
+            task.cancel()
+        return self._group.create_task(self._remove(job, list(dropped.attempts.values())))
+
+    async def _remove(self, job: str, attempts: list[asyncio.Task[None]]) -> None:
+        if attempts:
+            await asyncio.wait(attempts)
+        if job not in self._jobs:
+            self._clean(f"{self._folder}/{job}")
+
+    def _clean_all(self, order: Order, folder: str) -> None:
+        self._clean(folder)
+        if isinstance(order, ReduceOrder):
+            self._clean(order.staging)
+
+    def _clean(self, folder: str) -> None:
+        """Scratch that cannot be removed now is wiped by the next start."""
+        with contextlib.suppress(OSError):
+            self._files.remove_tree(folder)
+
+    async def _drop_orphans(self) -> None:
+        patience = self._options.orphan_after_s
+        while True:
+            await asyncio.sleep(patience / 10)
+            now = self._clock.monotonic()
+            for name, job in list(self._jobs.items()):
+                if now - job.heard_at > patience:
+                    self._drop(name)

@@ -1,0 +1,37 @@
+"""What the attempts of one job printed, the last of it, within a bound.
+
+Failures are kept before successes: when there is too much, the oldest output of a success goes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cluster.mapreduce.orders import Report
+from node.coordinator.views import AttemptLog
+
+__all__ = ["AttemptLogs"]
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class AttemptLogs:
+    _logs: list[AttemptLog] = field(default_factory=list)
+    _size: int = 0
+
+    def keep(self, report: Report, cause: str) -> None:
+        """Keep an ended attempt's output; `cause` is empty when it succeeded."""
+        attempt = report.attempt
+        task = f"{attempt.stage}-{attempt.task}"
+        self._logs.append(AttemptLog(task, attempt.number, report.node, cause, report.output))
+        self._size += len(report.output)
+        while self._size > MAX_BYTES:
+            victim = min(self._logs, key=lambda log: (bool(log.cause) or not log.output, not log.output))
+            self._logs.remove(victim)
+            self._size -= len(victim.output)
+
+    def of(self, task: str) -> list[AttemptLog]:
+        """Those of one task, or of all when it is empty, as they ended."""
+        return [log for log in self._logs if task in ("", log.task)]

@@ -1,0 +1,322 @@
+"""One job at work: carries out what its state machine says and tells it what happens.
+
+It decides nothing about tasks (cluster/mapreduce/job_machine.py does): it offers free slots, sends orders,
+polls the workers, hears their reports, makes the output visible and cleans up.  Three facts come from the
+polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an attempt
+that only one side knows is ended on that side.
+
+Rule: docs/architecture.md, "Life of a job".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cluster.errors import DiskFull, JobKilled, RingmillError, to_wire
+from cluster.ids import NodeId
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.job_events import (
+    AttemptFailed,
+    AttemptId,
+    AttemptProgressed,
+    CancelAttempt,
+    CommitDone,
+    CommitFailed,
+    CommitJob,
+    Event,
+    KillRequested,
+    MapDone,
+    NodeDown,
+    NodeUp,
+    ReduceDone,
+    StartMap,
+    StartReduce,
+    Winner,
+)
+from cluster.mapreduce.job_machine import JobMachine, JobPlan
+from cluster.mapreduce.job_summary import summarize
+from cluster.mapreduce.orders import Cancel, MapOrder, Order, Poll, Polled, ReduceOrder, RemoteSlice, Report
+from cluster.mapreduce.output_commit import StagedPart, commit_output, refuse_existing, staging_folder
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.splits import Split
+from cluster.mapreduce.task import MapOutput, ReduceOutput
+from cluster.mapreduce.task_state import Attempt, AttemptState
+from cluster.ports import Clock, FileSystem, Priority, Transport
+from node.coordinator.attempt_logs import AttemptLogs
+from node.coordinator.slots import Slots
+from node.coordinator.views import AttemptLog, JobView
+
+__all__ = ["JobRun", "Surroundings"]
+
+_ORDER_TIMEOUT_S: Final = 5.0
+_POLL_TIMEOUT_S: Final = 2.0
+_POLL_EVERY_S: Final = 1.0
+_CLEAN_UP_TIMEOUT_S: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all jobs of one coordinator share.  `members` are in topology order."""
+
+    node: NodeId
+    members: Callable[[], Sequence[NodeId]]
+    is_up: Callable[[NodeId], bool]
+    clock: Clock
+    files: FileSystem
+    transport: Transport
+    slots: Slots
+
+
+class JobRun:
+    """`run` drives it to its end; everything else may be called at any time."""
+
+    def __init__(self, spec: JobSpec, splits: Sequence[Split], world: Surroundings) -> None:
+        self.spec = spec
+        self._encoded_spec = spec.encode()
+        self._world = world
+        self._machine = JobMachine(JobPlan(spec.job, tuple(splits), spec.reducers))
+        self._logs = AttemptLogs()
+        self._submitted_at = world.clock.wall()
+        self._began = world.clock.monotonic()
+        self._ended: float | None = None
+        self._crash: RingmillError | None = None
+        self._group = asyncio.TaskGroup()
+        self._reachable: dict[NodeId, bool] = {}
+        self._up: dict[NodeId, bool] = {}
+        self._accepted: dict[AttemptId, NodeId] = {}  # a worker said that it has it
+        self._stopping: dict[AttemptId, None] = {}
+        self._woken = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        return self._machine.is_over or self._crash is not None
+
+    async def run(self) -> None:
+        """Returns when the job is over and nothing of it is left but its output."""
+        try:
+            async with self._group:
+                watching = self._group.create_task(self._watch_workers())
+                while not self._machine.is_over:
+                    self._note_deaths()
+                    self._release_slots()
+                    self._fill_slots()
+                    await self._sleep()
+                watching.cancel()
+        finally:
+            self._release_slots(all_of_them=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
+                    await self._clean_up()
+
+    def wake(self) -> None:
+        """Look again: a slot became free, a node's state changed."""
+        self._woken.set()
+
+    def kill(self) -> None:
+        self._feed(KillRequested())
+
+    def hear(self, report: Report) -> None:
+        """A worker's word on one of its attempts; one from another run of the worker counts for nothing."""
+        attempt = self._attempt(report.attempt)
+        if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
+            return
+        if report.kind == "progress":
+            bytes_done, _, status, _ = report.body
+            self._feed(AttemptProgressed(report.attempt, bytes_done, status))
+            return
+        self._accepted.pop(report.attempt, None)
+        if report.kind == "failed":
+            failure = TaskFailed.from_wire(report.failure)
+            self._logs.keep(report, str(failure.cause))
+            self._feed(AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None))
+            return
+        self._logs.keep(report, "")
+        if report.attempt.stage == "map":
+            self._feed(MapDone(report.attempt, MapOutput.from_wire(report.body)))
+        else:
+            self._feed(ReduceDone(report.attempt, ReduceOutput.from_wire(report.body)))
+
+    def view(self) -> JobView:
+        machine, spec = self._machine, self.spec
+        ended = self._ended if self._ended is not None else self._world.clock.monotonic()
+        error, summary = machine.error, summarize(machine)
+        if self._crash is not None:
+            error, summary = self._crash, replace(summary, state="FAILED")
+        if machine.state == "KILLED":
+            error = JobKilled(f"job {spec.job} was killed", detail={"job": spec.job})
+        return JobView(
+            spec.job, spec.title, self._world.node, spec.output, self._submitted_at, ended - self._began,
+            summary, to_wire(error) if error is not None else None,
+        )  # fmt: skip
+
+    def logs(self, task: str) -> list[AttemptLog]:
+        return self._logs.of(task)
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next change of what `view` shows; take it before looking."""
+        return self._changed
+
+    def crash(self, error: Exception) -> None:
+        """The job has failed by a fault of this program, after `run` raised it."""
+        self._crash = RingmillError(f"job {self.spec.job} hit a fault of its coordinator: {error!r}")
+        self._tell_watchers()
+
+    def _feed(self, event: Event) -> None:
+        for said in self._machine.handle(event, self._world.clock.monotonic()):
+            match said:
+                case CancelAttempt(attempt, node):
+                    self._stopping[attempt] = None
+                    self._group.create_task(self._cancel(attempt, node))
+                case CommitJob(winners):
+                    self._group.create_task(self._commit(winners))
+                case _:
+                    self._ended = self._world.clock.monotonic()
+        self._woken.set()
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _sleep(self) -> None:
+        """Until something happened, or a task's pause is over."""
+        now = self._world.clock.monotonic()
+        wakeup = self._machine.next_wakeup(now)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if wakeup is None else max(0.0, wakeup - now)):
+                await self._woken.wait()
+        self._woken.clear()
+
+    def _note_deaths(self) -> None:
+        for node, was_up in list(self._up.items()):
+            if was_up and not self._world.is_up(node):
+                self._up[node] = False
+                self._feed(NodeDown(node))
+
+    def _release_slots(self, *, all_of_them: bool = False) -> None:
+        """Give back what no running attempt needs; one that is being stopped still needs its slot."""
+        for node, attempt_id in self._world.slots.held_by(self.spec.job):
+            attempt = self._attempt(attempt_id)
+            is_running = attempt is not None and attempt.state is AttemptState.RUNNING
+            if all_of_them or not (is_running or attempt_id in self._stopping):
+                self._world.slots.release(node, self.spec.job, attempt_id)
+
+    def _fill_slots(self) -> None:
+        now, slots = self._world.clock.monotonic(), self._world.slots
+        for node in self._world.members():
+            while self._reachable.get(node) and slots.is_free(node):
+                start = self._machine.offer(node, now)
+                if start is None:
+                    break
+                slots.take(node, self.spec.job, start.attempt)
+                self._group.create_task(self._start(start))
+
+    async def _start(self, start: StartMap | StartReduce) -> None:
+        try:
+            polled = await self._ask(start.node, "task.start", self._order(start).encode(), _ORDER_TIMEOUT_S)
+        except RingmillError as error:
+            self._reachable[start.node] = False  # until a poll gets through
+            failure = TaskFailed(Cause.LOST_NODE, f"{start.node} did not take the order: {error}")
+            self._feed(AttemptFailed(start.attempt, failure))
+            return
+        self._accepted[start.attempt] = start.node
+        self._meet(start.node, Polled.decode(polled))
+
+    def _order(self, start: StartMap | StartReduce) -> Order:
+        job, coordinator, spec = self.spec.job, self._world.node, self._encoded_spec
+        if isinstance(start, StartMap):
+            split = start.split.to_wire()
+            return MapOrder(job, start.attempt, coordinator, spec, start.memory_factor, split)
+        slices = tuple(map(RemoteSlice.of, start.sources))
+        staging = f"{self._staging}/{start.attempt}"
+        return ReduceOrder(job, start.attempt, coordinator, spec, start.memory_factor, slices, staging)
+
+    @property
+    def _staging(self) -> str:
+        return staging_folder(self.spec.output, self.spec.job)
+
+    async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
+        body = Cancel(self.spec.job, attempt).encode()
+        try:
+            await self._ask(node, "task.cancel", body, _ORDER_TIMEOUT_S)
+        except RingmillError:
+            self._reachable[node] = False  # the next poll that gets through finds the stray and stops it
+        self._stopping.pop(attempt, None)
+        self._accepted.pop(attempt, None)
+        self._woken.set()
+
+    async def _watch_workers(self) -> None:
+        while True:
+            asked = [node for node in self._world.members() if self._world.is_up(node)]
+            async with asyncio.TaskGroup() as group:
+                for node in asked:
+                    group.create_task(self._poll(node))
+            await asyncio.sleep(_POLL_EVERY_S)
+
+    async def _poll(self, node: NodeId) -> None:
+        accepted = [attempt for attempt, where in self._accepted.items() if where == node]
+        try:
+            answer = await self._ask(node, "task.poll", Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
+        except RingmillError:
+            self._reachable[node] = False
+            return
+        polled = Polled.decode(answer)
+        self._meet(node, polled)
+        for attempt in accepted:
+            if attempt not in polled.running and attempt in self._accepted:
+                del self._accepted[attempt]
+                failure = TaskFailed(Cause.LOST_NODE, f"{node} does not know the attempt any more")
+                self._feed(AttemptFailed(attempt, failure))
+        for attempt in polled.running:
+            if not self._may_run(attempt, polled.start) and attempt not in self._stopping:
+                self._stopping[attempt] = None
+                self._group.create_task(self._cancel(attempt, node))
+
+    def _meet(self, node: NodeId, polled: Polled) -> None:
+        """A worker has answered: it is there, in this run, with these slots."""
+        self._reachable[node] = self._up[node] = True
+        self._world.slots.learn(node, polled.slots)
+        self._feed(NodeUp(node, polled.start))
+
+    def _may_run(self, attempt_id: AttemptId, start: str) -> bool:
+        attempt = self._attempt(attempt_id)
+        return attempt is not None and attempt.is_open and attempt.start == start
+
+    def _attempt(self, attempt: AttemptId) -> Attempt | None:
+        tasks = self._machine.maps if attempt.stage == "map" else self._machine.reduces
+        return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
+
+    async def _commit(self, winners: tuple[Winner, ...]) -> None:
+        files, spec = self._world.files, self.spec
+        try:
+            refuse_existing(files, spec.output, overwrite=spec.overwrite)
+            commit_output(files, spec.job, spec.output, [StagedPart.of(each.output) for each in winners])
+        except RingmillError as error:
+            self._feed(CommitFailed(error))
+        except OSError as error:
+            self._feed(CommitFailed(DiskFull(f"output {spec.output}: {error.strerror}: {error.filename}")))
+        else:
+            self._feed(CommitDone())
+
+    async def _clean_up(self) -> None:
+        """Workers drop the job; then nothing writes in the staging folder, and it goes."""
+        body = Cancel(self.spec.job).encode()
+        present = [node for node in self._world.members() if self._world.is_up(node)]
+        await asyncio.gather(*(self._drop(node, body) for node in present))
+        with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
+            self._world.files.remove_tree(self._staging)
+
+    async def _drop(self, node: NodeId, body: bytes) -> None:
+        with contextlib.suppress(RingmillError):  # it drops the job by itself when it hears no more of it
+            await self._ask(node, "task.cancel", body, _ORDER_TIMEOUT_S)
+
+    async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
+        return await self._world.transport.call(
+            node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL
+        )

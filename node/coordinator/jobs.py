@@ -1,0 +1,226 @@
+"""The jobs of this node: accepts submissions, keeps each to its end, answers for it.
+
+New jobs go to the live member that comes first in the topology, so that all nodes send them to one place;
+a node that is not that one hands the submission on.  A job lives in the memory of the node that took it and
+fails with that node: its clients see it, its workers stop by themselves.
+
+Rule: docs/architecture.md, "Life of a job".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import msgpack
+
+from cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
+from cluster.ids import NodeId
+from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.orders import Report
+from cluster.mapreduce.output_commit import refuse_existing, staging_folder
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.splits import plan_splits
+from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
+from node.coordinator.job_run import JobRun, Surroundings
+from node.coordinator.slots import Slots
+from node.coordinator.views import AttemptLog, JobView
+
+__all__ = ["BundleSource", "JobCoordinator"]
+
+_log = logging.getLogger(__name__)
+_MAX_KEPT: Final = 100
+_SUBMIT_TIMEOUT_S: Final = 10.0
+_KNOWN_TIMEOUT_S: Final = 1.0
+_WATCH_PAUSE_S: Final = 0.1
+
+
+class BundleSource(Protocol):
+    """Where code bundles are (node.compute.bundles)."""
+
+    async def ensure(self, sha256: str, source: NodeId) -> str: ...
+
+
+class JobCoordinator:
+    """`async with` it; register `handlers` with the transport, call `wake` when a node's state changes."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        members: Callable[[], Sequence[NodeId]],
+        is_up: Callable[[NodeId], bool],
+        bundles: BundleSource,
+        clock: Clock,
+        files: FileSystem,
+        transport: Transport,
+    ) -> None:
+        """`members` gives the topology's members in its order; `is_up` is this node's opinion of one."""
+        self._world = Surroundings(node, members, is_up, clock, files, transport, Slots())
+        self._bundles = bundles
+        self._jobs: dict[str, JobRun] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await self._group.__aexit__(kind, error, trace)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {"job.submit": self._on_submit, "job.known": self._on_known, "task.report": self._on_report}
+
+    def wake(self) -> None:
+        for job in self._jobs.values():
+            job.wake()
+
+    @property
+    def taker(self) -> NodeId | None:
+        """The node that takes new jobs, as this node sees it."""
+        return next((node for node in self._world.members() if self._world.is_up(node)), None)
+
+    async def submit(self, job: str, spec: bytes) -> NodeId:
+        """Have a job run; the node that keeps it.  A repeated submit is the same job.
+
+        Raises InvalidArgument for a description, input or output that cannot be; NotFound when the code
+        was not handed over before; Unavailable when no member could take it.
+        """
+        if JobSpec.decode(spec).job != job:
+            raise InvalidArgument(f"job {job!r} is submitted with the description of another")
+        keeper = await self._keeper(job)
+        if keeper is not None:
+            return keeper
+        for node in [node for node in self._world.members() if self._world.is_up(node)]:
+            try:
+                return await self._hand_to(node, job, spec)
+            except Unavailable as error:
+                if error.outcome != "failed":
+                    raise
+        raise Unavailable("no member of the cluster can take a job now", outcome="failed")
+
+    def view(self, job: str) -> JobView:
+        """Raises NotFound."""
+        return self._job(job).view()
+
+    def views(self) -> list[JobView]:
+        """All jobs kept here, newest first."""
+        return [job.view() for job in reversed(self._jobs.values())]
+
+    async def watch(self, job: str) -> AsyncIterator[JobView]:
+        """The job now, then at every change (ten times a second at most), until it is over."""
+        run = self._job(job)
+        while True:
+            changed = run.changed
+            view = run.view()
+            yield view
+            if view.is_over:
+                return
+            await asyncio.sleep(_WATCH_PAUSE_S)
+            await changed.wait()
+
+    def logs(self, job: str, task: str) -> list[AttemptLog]:
+        """What ended attempts of a task, or of all for "", have printed.  Raises NotFound."""
+        return self._job(job).logs(task)
+
+    async def kill(self, job: str) -> JobView:
+        """Stop a job; one that is over, or is making its output visible, stays as it is.  Raises NotFound."""
+        run = self._job(job)
+        run.kill()
+        return run.view()
+
+    async def _keeper(self, job: str) -> NodeId | None:
+        """The node that has this job already, if one does."""
+        if job in self._jobs:
+            return self._world.node
+        others = [n for n in self._world.members() if n != self._world.node and self._world.is_up(n)]
+        answers = await asyncio.gather(*(self._knows(node, job) for node in others))
+        return next((node for node, knows in zip(others, answers, strict=True) if knows), None)
+
+    async def _knows(self, node: NodeId, job: str) -> bool:
+        try:
+            return bool(await self._ask(node, "job.known", job.encode(), _KNOWN_TIMEOUT_S))
+        except RingmillError:
+            return False  # a node that does not answer cannot take the job either
+
+    async def _hand_to(self, node: NodeId, job: str, spec: bytes) -> NodeId:
+        if node == self._world.node:
+            return await self._accept(JobSpec.decode(spec), self._world.node)
+        await self._ask(node, "job.submit", msgpack.packb([job, spec]), _SUBMIT_TIMEOUT_S)
+        return node
+
+    async def _on_submit(self, incoming: Incoming) -> bytes:
+        _, spec = msgpack.unpackb(incoming.body)
+        await self._accept(JobSpec.decode(spec), incoming.sender)
+        return b""
+
+    async def _on_known(self, incoming: Incoming) -> bytes:
+        return b"1" if incoming.body.decode() in self._jobs else b""
+
+    def _on_report(self, incoming: Incoming) -> bytes:
+        report = Report.decode(incoming.body)
+        run = self._jobs.get(report.job)
+        if run is None or run.is_over:
+            raise NotFound(f"job {report.job} does not run on {self._world.node}")
+        run.hear(report)
+        return b""
+
+    async def _accept(self, spec: JobSpec, bundle_from: NodeId) -> NodeId:
+        """Take the job: everything that can be refused is refused here."""
+        await self._bundles.ensure(spec.bundle_sha256, bundle_from)
+        known = self._jobs.get(spec.job)
+        if known is not None:  # no await from here on
+            if known.spec != spec:
+                raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
+            return self._world.node
+        run = self._prepare(spec)
+        self._forget_oldest()
+        self._jobs[spec.job] = run
+        self._tasks[spec.job] = self._group.create_task(self._run(run))
+        return self._world.node
+
+    def _prepare(self, spec: JobSpec) -> JobRun:
+        files = self._world.files
+        refuse_existing(files, spec.output, overwrite=spec.overwrite)
+        staging = staging_folder(spec.output, spec.job)
+        try:
+            splits = plan_splits(list_inputs(spec.inputs, files), spec.input_format)
+            files.remove_tree(staging)
+            files.mkdir(staging)
+        except OSError as error:
+            raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
+        return JobRun(spec, splits, self._world)
+
+    async def _run(self, run: JobRun) -> None:
+        try:
+            await run.run()
+        except Exception as error:  # noqa: BLE001 - the fault of one job must not end the node
+            _log.error("job %s ends by a fault of its coordinator", run.spec.job, exc_info=error)
+            run.crash(error)
+        finally:
+            self._tasks.pop(run.spec.job, None)
+            self.wake()  # its slots are free
+
+    def _forget_oldest(self) -> None:
+        over = [name for name, run in self._jobs.items() if run.is_over]
+        for name in over[: max(0, len(over) - _MAX_KEPT + 1)]:
+            del self._jobs[name]
+
+    def _job(self, job: str) -> JobRun:
+        run = self._jobs.get(job)
+        if run is None:
+            raise NotFound(f"no job {job!r} on {self._world.node}", hint="see `ringmill job list`")
+        return run
+
+    async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
+        return await self._world.transport.call(
+            node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL
+        )

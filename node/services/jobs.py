@@ -1,0 +1,183 @@
+"""The Jobs service: checks the cluster's token, decodes, asks the coordinator, encodes.
+
+Submitting a job is running code, so every method wants the token that the node was started with, in metadata
+`ringmill-token`.  A node that was started without one refuses them all.
+Contract: proto/jobs.proto.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+import grpc
+import msgpack
+
+from cluster.errors import InvalidArgument, PermissionDenied
+from cluster.ids import NodeId
+from cluster.wire import jobs_pb2 as wire
+from cluster.wire.jobs_pb2_grpc import JobsServicer
+from node.coordinator.views import AttemptLog, JobView
+from node.services.errors import raises_status, raises_status_in_stream
+
+__all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService"]
+
+TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
+_MAX_TASKS: Final = 5000
+_MAX_EVENTS: Final = 200
+
+
+class Coordinator(Protocol):
+    """What this service asks (node.coordinator.jobs)."""
+
+    async def submit(self, job: str, spec: bytes) -> NodeId: ...
+
+    def view(self, job: str) -> JobView: ...
+
+    def views(self) -> list[JobView]: ...
+
+    def watch(self, job: str) -> AsyncIterator[JobView]: ...
+
+    def logs(self, job: str, task: str) -> list[AttemptLog]: ...
+
+    async def kill(self, job: str) -> JobView: ...
+
+
+class Bundles(Protocol):
+    """Where bundles are kept (node.compute.bundles)."""
+
+    def has(self, sha256: str) -> bool: ...
+
+    async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int: ...
+
+
+class JobsService(JobsServicer):
+    """`token` is the cluster's; "" refuses everybody."""
+
+    def __init__(self, coordinator: Coordinator, bundles: Bundles, token: str) -> None:
+        self._coordinator = coordinator
+        self._bundles = bundles
+        self._token = token
+
+    @raises_status
+    async def PutBundle(  # noqa: N802
+        self, request_iterator: AsyncIterator[wire.BundleChunk], context: grpc.aio.ServicerContext
+    ) -> wire.PutBundleResponse:
+        self._check_token(context)
+        first = await anext(request_iterator, None)
+        if first is None:
+            raise InvalidArgument("an upload without chunks")
+        size = await self._bundles.put(first.sha256, _data(first, request_iterator))
+        return wire.PutBundleResponse(sha256=first.sha256, size=size)
+
+    @raises_status
+    async def Submit(  # noqa: N802
+        self, request: wire.SubmitRequest, context: grpc.aio.ServicerContext
+    ) -> wire.SubmitResponse:
+        self._check_token(context)
+        node = await self._coordinator.submit(request.job, request.spec)
+        return wire.SubmitResponse(job=request.job, node=node)
+
+    @raises_status_in_stream
+    async def Watch(  # noqa: N802
+        self, request: wire.WatchRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[wire.JobStatus]:
+        self._check_token(context)
+        async for view in self._coordinator.watch(request.job):
+            yield _status(view)
+
+    @raises_status
+    async def Status(  # noqa: N802
+        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
+    ) -> wire.JobStatus:
+        self._check_token(context)
+        return _status(self._coordinator.view(request.job))
+
+    @raises_status
+    async def List(  # noqa: N802
+        self, request: wire.ListRequest, context: grpc.aio.ServicerContext
+    ) -> wire.ListResponse:
+        self._check_token(context)
+        return wire.ListResponse(jobs=map(_status, self._coordinator.views()))
+
+    @raises_status
+    async def Logs(  # noqa: N802
+        self, request: wire.LogsRequest, context: grpc.aio.ServicerContext
+    ) -> wire.LogsResponse:
+        self._check_token(context)
+        return wire.LogsResponse(logs=map(_log, self._coordinator.logs(request.job, request.task)))
+
+    @raises_status
+    async def Kill(  # noqa: N802
+        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
+    ) -> wire.JobStatus:
+        self._check_token(context)
+        return _status(await self._coordinator.kill(request.job))
+
+    def _check_token(self, context: grpc.aio.ServicerContext) -> None:
+        if not self._token:
+            raise PermissionDenied(
+                "this node takes no jobs: it was started without the cluster's token",
+                hint="start it with --token-file",
+            )
+        given = next((value for key, value in context.invocation_metadata() or () if key == TOKEN_KEY), "")
+        if not hmac.compare_digest(str(given).encode(), self._token.encode()):
+            raise PermissionDenied(
+                f"the cluster's token is {'wrong' if given else 'missing'} (metadata {TOKEN_KEY})",
+                hint="the command line reads it from the cluster's state folder; is that the right cluster?",
+            )
+
+
+async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) -> AsyncIterator[bytes]:
+    yield first.data
+    async for chunk in rest:
+        if chunk.sha256 != first.sha256:
+            raise InvalidArgument("chunks of two bundles in one upload")
+        yield chunk.data
+
+
+def _status(view: JobView) -> wire.JobStatus:
+    summary = view.summary
+    shown = (
+        summary.tasks
+        if len(summary.tasks) <= _MAX_TASKS
+        else [t for t in summary.tasks if t.state == "running"]
+    )
+    return wire.JobStatus(
+        job=view.job,
+        name=view.title,
+        state=view.state,
+        node=view.node,
+        output=_text(view.output),
+        seconds=view.seconds,
+        stages=[
+            wire.StageStatus(
+                name=stage.name, total=stage.total, done=stage.done, running=stage.running,
+                bytes_total=stage.bytes_total, bytes_done=stage.bytes_done,
+            )
+            for stage in summary.stages
+        ],
+        retried=summary.retried,
+        records=summary.records,
+        counters={_text(name): value for name, value in summary.counters.items()},
+        error=msgpack.packb(view.error, unicode_errors="surrogateescape") if view.error else b"",
+        tasks=[
+            wire.TaskStatus(
+                task=task.task, state=task.state, attempts=task.attempts, node=task.node,
+                last_error=_text(task.last_error),
+            )
+            for task in shown[:_MAX_TASKS]
+        ],
+        events=map(_text, summary.story[-_MAX_EVENTS:]),
+        submitted_at=view.submitted_at,
+    )  # fmt: skip
+
+
+def _log(log: AttemptLog) -> wire.TaskLog:
+    return wire.TaskLog(task=log.task, attempt=log.attempt, node=log.node, cause=log.cause, output=log.output)
+
+
+def _text(text: str) -> str:
+    """As protobuf wants it: bytes of a path that are not UTF-8 are shown as question marks."""
+    return text.encode("utf-8", "replace").decode()

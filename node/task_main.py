@@ -1,0 +1,191 @@
+"""Entry of the forkserver and of the task processes it forks: the one place where user code runs.
+
+    python -P -m node.task_main --forkserver FD
+
+The forkserver imports here what every task needs, so that a task begins 2 ms after it was asked for.  It and
+its children know cluster.mapreduce and the real FileSystem, never gRPC nor the rest of the node.
+
+A task process answers one Run after the other until one fails: then user code may have left anything behind,
+and it ends.  A second thread tells how far the work is, so that slow work is told from none.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Final
+
+import google_crc32c  # noqa: F401 - imported before the fork, as are the codecs below
+import lz4.block  # noqa: F401
+import zstandard  # noqa: F401
+
+from cluster.adapters.forkserver import Forkserver
+from cluster.adapters.os_files import OsFileSystem
+from cluster.errors import RingmillError
+from cluster.mapreduce.definition import JobDefinition
+from cluster.mapreduce.failures import Cause, TaskFailed, classify
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.splits import Split
+from cluster.mapreduce.task import (
+    MapOutput,
+    MapTask,
+    Progress,
+    ReduceOutput,
+    ReduceTask,
+    load_job,
+    run_map,
+    run_reduce,
+)
+from cluster.mapreduce.task_messages import Run, Said
+
+__all__ = ["main", "serve_runs"]
+
+_LENGTH_BYTES: Final = 4
+_TELL_EVERY_S: Final = 0.5
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 2 or arguments[0] != "--forkserver":
+        sys.stderr.write("node.task_main is started by a node: --forkserver FD\n")
+        return 2
+    gc.freeze()  # what is here before the fork stays shared with the children
+    Forkserver(socket.socket(fileno=int(arguments[1])), serve_runs).run()
+    return 0
+
+
+def serve_runs(connection: socket.socket) -> None:
+    """The life of one task process: runs until its pipe ends or a run fails."""
+    pipe = _Pipe(connection)
+    while (message := pipe.receive()) is not None:
+        try:
+            result = _run(Run.decode(message), pipe)
+        except TaskFailed as failure:
+            pipe.say("failed", failure.to_wire())
+            return
+        pipe.say("done", result.to_wire())
+
+
+class _Pipe:
+    """Length-prefixed messages; two threads may speak."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._speaking = threading.Lock()
+
+    def receive(self) -> bytes | None:
+        """The next message, None at the end."""
+        header = self._read(_LENGTH_BYTES)
+        return None if header is None else self._read(int.from_bytes(header, "big"))
+
+    def say(self, kind: str, body: object) -> None:
+        message = Said(kind, body).encode()
+        with self._speaking:
+            self._connection.sendall(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+
+    def _read(self, size: int) -> bytes | None:
+        parts = bytearray()
+        while len(parts) < size:
+            data = self._connection.recv(size - len(parts))
+            if not data:
+                return None
+            parts += data
+        return bytes(parts)
+
+
+def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
+    """One attempt.  Raises TaskFailed, whatever happened, with frames as the user knows his files."""
+    os.chdir(run.scratch)
+    os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
+    tempfile.tempdir = None
+    try:
+        with closing(OsFileSystem()) as files, _Teller(pipe) as teller:
+            spec = JobSpec.decode(run.spec)
+            job = load_job(run.bundle, spec.module, spec.name)
+            return _work(run, spec, job, files, teller)
+    except TaskFailed as failure:
+        _lift_memory_limit()
+        raise _as_user_sees(failure, run.bundle) from failure
+    except RingmillError as error:  # what is asked for is not in the bundle, or not a job
+        raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
+    except BaseException as error:  # sys.exit() in user code too
+        _lift_memory_limit()
+        user_files = [name for name in _loaded_files() if name.startswith(run.bundle)]
+        raise _as_user_sees(classify(error, user_files), run.bundle) from error
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _work(
+    run: Run, spec: JobSpec, job: JobDefinition, files: OsFileSystem, teller: _Teller
+) -> MapOutput | ReduceOutput:
+    if run.stage == "map":
+        task = MapTask(
+            spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=run.memory_factor
+        )
+        return run_map(job, task, files, run.folder, teller.hear, watch=teller.watch)
+    reduce_task = ReduceTask(spec, run.task, run.slices, run.attempt, memory_factor=run.memory_factor)
+    return run_reduce(job, reduce_task, files, run.folder, teller.hear, watch=teller.watch)
+
+
+class _Teller:
+    """Says how far the work is, twice a second, from a thread of its own, as long as it moves.
+
+    `watch` is given a function that looks at the running kernel; where it stands still, nothing is said and
+    the node's patience runs.
+    """
+
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
+        self._look: Callable[[], Progress] | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
+
+    def __enter__(self) -> _Teller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def watch(self, look: Callable[[], Progress]) -> None:
+        self._look = look
+
+    def hear(self, progress: Progress) -> None:
+        """The kernel's own reports come too rarely from slow code; the thread looks for itself."""
+
+    def _tell(self) -> None:
+        said: Progress | None = None
+        while not self._over.wait(_TELL_EVERY_S):
+            now = self._look() if self._look is not None else None
+            if now is not None and now != said:
+                self._pipe.say("progress", [now.bytes_done, now.bytes_total, now.status, now.position])
+                said = now
+
+
+def _as_user_sees(failure: TaskFailed, bundle: str) -> TaskFailed:
+    """File names without the folder of bundles, which says nothing to the user."""
+    frames = tuple(frame.removeprefix(f"{bundle}/") for frame in failure.frames)
+    return TaskFailed(failure.cause, failure.message.replace(f"{bundle}/", ""), frames, failure.position)
+
+
+def _loaded_files() -> list[str]:
+    return [str(getattr(module, "__file__", "") or "") for module in list(sys.modules.values())]
+
+
+def _lift_memory_limit() -> None:
+    """After a MemoryError there must be room to say so."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""Bundles are kept by the hash of their bytes and pulled from whoever has them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.adapters.os_files import OsFileSystem
+from cluster.errors import CorruptData, InvalidArgument, NotFound
+from cluster.ids import NodeId
+from node.compute.bundles import MAX_BUNDLE_BYTES, BundleStore
+
+CODE = bytes(range(256)) * 10_000  # 2.5 MiB: three chunks
+NAME = hashlib.sha256(CODE).hexdigest()
+
+
+async def pieces(data: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def contents(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def damage(path: str) -> None:
+    Path(path).write_bytes(CODE[:-1] + b"?")
+
+
+def store(wire: Any, node: str, folder: Path) -> BundleStore:
+    end = wire.end(node)
+    made = BundleStore(str(folder / node), files=OsFileSystem(), transport=end)
+    for method, handler in made.handlers().items():
+        end.serve(method, handler)
+    return made
+
+
+async def test_a_bundle_is_pulled_once_however_many_ask(wire: Any, tmp_path: Path) -> None:
+    here, there = store(wire, "n1", tmp_path), store(wire, "n2", tmp_path)
+    assert await here.put(NAME, pieces(CODE)) == len(CODE)
+    paths = await asyncio.gather(*(there.ensure(NAME, NodeId("n1")) for _ in range(5)))
+    assert set(map(contents, paths)) == {CODE}
+    assert len(wire.calls) == 3
+    wire.cut.add("n1")
+    assert await there.ensure(NAME, NodeId("n1")) == paths[0]
+
+
+async def test_bytes_with_another_hash_are_refused_and_leave_nothing(wire: Any, tmp_path: Path) -> None:
+    here = store(wire, "n1", tmp_path)
+    with pytest.raises(CorruptData, match="send it again"):
+        await here.put(NAME, pieces(CODE[:-1]))
+    assert not here.has(NAME)
+    assert list((tmp_path / "n1").iterdir()) == []
+    assert await here.put(NAME, pieces(CODE)) == len(CODE)
+
+
+async def test_a_bundle_damaged_on_its_way_is_not_kept(wire: Any, tmp_path: Path) -> None:
+    here, there = store(wire, "n1", tmp_path), store(wire, "n2", tmp_path)
+    await here.put(NAME, pieces(CODE))
+    damage(here.path(NAME))
+    with pytest.raises(CorruptData):
+        await there.ensure(NAME, NodeId("n1"))
+    assert not there.has(NAME)
+
+
+async def test_names_and_sizes_have_limits(wire: Any, tmp_path: Path) -> None:
+    here = store(wire, "n1", tmp_path)
+    with pytest.raises(InvalidArgument, match="64 hexadecimal"):
+        here.path("../../etc/passwd")
+    with pytest.raises(InvalidArgument, match=str(MAX_BUNDLE_BYTES)):
+        await here.put(NAME, pieces(bytes(MAX_BUNDLE_BYTES + 1), MAX_BUNDLE_BYTES))
+    with pytest.raises(NotFound):
+        await store(wire, "n2", tmp_path).ensure(NAME, NodeId("n1"))

@@ -1,0 +1,288 @@
+"""A worker runs attempts in real task processes and tells each way they can end by its name."""
+
+import asyncio
+import hashlib
+import io
+import os
+import signal
+import zipfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.system_clock import SystemClock
+from cluster.adapters.task_processes import TaskProcesses
+from cluster.ids import NodeId
+from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.job_events import AttemptId
+from cluster.mapreduce.orders import (
+    Cancel,
+    MapOrder,
+    Order,
+    Poll,
+    Polled,
+    ReduceOrder,
+    RemoteSlice,
+    Report,
+)
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.splits import plan_splits
+from cluster.mapreduce.task import MapOutput, ReduceOutput
+from cluster.ports import Incoming, Priority
+from node.compute.attempt import Patience
+from node.compute.bundles import BundleStore
+from node.compute.task_pool import DEFAULT_LIMITS
+from node.compute.worker import Worker, WorkerOptions
+
+ME = NodeId("n1")
+SOURCE = Path(__file__).with_name("trials.py").read_bytes()
+PATIENCE = Patience(wall_s=60.0, no_progress_s=60.0)
+LIMITS = {**DEFAULT_LIMITS, "as_bytes": 600 << 20, "processes": 40}
+
+
+@dataclass
+class Bench:
+    """One node: a worker, and a coordinator that only writes down what it is told."""
+
+    end: Any
+    folder: Path
+    processes: TaskProcesses
+    worker: Worker
+    bundle: str
+    reports: "asyncio.Queue[Report]" = field(default_factory=asyncio.Queue)
+    refuse_reports: int = 0
+
+    def hear(self, incoming: Incoming) -> bytes:
+        report = Report.decode(incoming.body)
+        if report.kind != "progress":
+            if self.refuse_reports:
+                self.refuse_reports -= 1
+                raise OSError("the coordinator stumbles")
+            self.reports.put_nowait(report)
+        return b""
+
+    def spec(self, mode: str, job: str = "j-1") -> JobSpec:
+        return JobSpec(
+            job=job, module="trials", name="counting", bundle_sha256=self.bundle,
+            inputs=(str(self.folder / "input"),), output=str(self.folder / "out"), input_format="lines",
+            output_format="tsv", reducers=2, params={"mode": mode},
+        )  # fmt: skip
+
+    def map_order(self, text: str, mode: str = "", number: int = 1) -> MapOrder:
+        path = self.folder / "input"
+        path.write_text(text)
+        (split,) = plan_splits(list_inputs([str(path)], OsFileSystem()), "lines")
+        return MapOrder("j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire())
+
+    def limit(self, **seconds: float) -> None:
+        patience = replace(PATIENCE, **seconds)
+        self.worker._options = replace(self.worker._options, patience=patience)
+
+    async def ask(self, method: str, body: bytes) -> bytes:
+        answer: bytes = await self.end.call(ME, method, body, timeout_s=5, priority=Priority.CONTROL)
+        return answer
+
+    async def run(self, order: Order) -> Report:
+        await self.ask("task.start", order.encode())
+        async with asyncio.timeout(30):
+            return await self.reports.get()
+
+    async def fails(self, order: Order) -> TaskFailed:
+        report = await self.run(order)
+        assert report.kind == "failed", report.body
+        return TaskFailed.from_wire(report.failure)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+@pytest.fixture
+async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
+    end, files, processes = wire.end(ME), OsFileSystem(), TaskProcesses()
+    bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=end)
+    code = zipped({"trials.py": SOURCE})
+    name = hashlib.sha256(code).hexdigest()
+    await bundles.put(name, once(code))
+    worker = Worker(
+        ME, "1", str(tmp_path / "scratch"), bundles=bundles, clock=SystemClock(), files=files,
+        spawner=processes, transport=end, options=WorkerOptions(patience=PATIENCE, limits=LIMITS),
+    )  # fmt: skip
+    made = Bench(end, tmp_path, processes, worker, name)
+    for method, handler in {**worker.handlers(), "task.report": made.hear}.items():
+        end.serve(method, handler)
+    async with worker:
+        yield made
+    await processes.close()
+    files.close()
+
+
+async def test_a_map_and_its_reduces_give_the_words_of_the_text(bench: Bench) -> None:
+    mapped = await bench.run(bench.map_order("b a b\nc a\n"))
+    output = MapOutput.from_wire(mapped.body)
+    assert (mapped.kind, output.records_in, output.counters["lines"]) == ("done", 2, 2)
+    text = b""
+    for partition, where in enumerate(output.partitions):
+        piece = RemoteSlice(
+            ME, 0, 1, where.offset, where.length, where.raw_bytes, where.records, where.crc32c
+        )
+        staging = str(bench.folder / f"staging-{partition}")
+        attempt = AttemptId("reduce", partition, 1)
+        reduced = await bench.run(
+            ReduceOrder("j-1", attempt, ME, bench.spec("").encode(), 1, (piece,), staging)
+        )
+        text += read(ReduceOutput.from_wire(reduced.body).file)
+    assert sorted(text.splitlines()) == [b"a\t2", b"b\t2", b"c\t1"]
+
+
+def read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Bench) -> None:
+    await bench.run(bench.map_order("a\n"))
+    first = processes_of(bench)
+    await bench.run(bench.map_order("b\n", number=2))
+    assert processes_of(bench) == first
+    await bench.fails(bench.map_order("poison\n", "raise", number=3))
+    assert processes_of(bench) == []
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.01)
+
+
+def processes_of(bench: Bench) -> list[str]:
+    pid = bench.processes.forkserver_pid
+    if pid is None:
+        return []
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+CASES = [
+    ("raise", Cause.USER_ERROR, "KeyError: 'no such thing'"),
+    ("exit", Cause.USER_ERROR, "left with exit code 0 before its task was done"),
+    ("sys.exit", Cause.USER_ERROR, "SystemExit: enough"),
+    ("memory", Cause.OUT_OF_MEMORY, "MemoryError"),
+    ("forks", Cause.KILLED, "processes at once, the limit is 40"),
+    ("pipe", Cause.USER_ERROR, "wrote into the task's own pipe"),
+]
+
+
+@pytest.mark.parametrize(("mode", "cause", "words"), CASES, ids=[case[0] for case in CASES])
+async def test_each_way_to_fail_has_its_cause_and_the_node_goes_on(
+    bench: Bench, mode: str, cause: Cause, words: str
+) -> None:
+    failure = await bench.fails(bench.map_order("fine\nhere is poison\nnever\n", mode))
+    assert failure.cause is cause
+    assert words in failure.message
+    assert (await bench.run(bench.map_order("all well\n", number=2))).kind == "done"
+
+
+async def test_a_users_error_shows_the_users_frames_and_the_record(bench: Bench) -> None:
+    failure = await bench.fails(bench.map_order("fine\nhere is poison\nnever\n", "raise"))
+    assert [frame.split(":")[0] for frame in failure.frames] == ["trials.py", "trials.py"]
+    assert "raise KeyError" in failure.frames[-1]
+    assert failure.position == f"{bench.folder}/input offset 5"
+
+
+async def test_an_endless_loop_ends_for_want_of_progress_and_slow_records_do_not(bench: Bench) -> None:
+    bench.limit(no_progress_s=2.5)
+    failure = await bench.fails(bench.map_order("fine\nhere is poison\n", "loop"))
+    assert (failure.cause, failure.message) == (Cause.NO_PROGRESS, "no record finished within 2.5 s")
+    assert failure.position == f"{bench.folder}/input offset 5"
+    assert (await bench.run(bench.map_order("poison\n" * 8, "slow", number=2))).kind == "done"
+
+
+async def test_much_output_does_no_harm_and_its_tail_is_kept(bench: Bench) -> None:
+    noisy = await bench.run(bench.map_order("poison\n", "print", number=2))
+    assert noisy.kind == "done"
+    assert noisy.output.endswith(b"xxx\n")
+    assert len(noisy.output) == 64 * 1024
+
+
+async def test_a_wall_deadline_ends_what_only_seems_to_move(bench: Bench) -> None:
+    bench.limit(wall_s=1.0)
+    failure = await bench.fails(bench.map_order("poison\n", "loop"))
+    assert (failure.cause, failure.message) == (Cause.TIMEOUT, "still running after 1 s")
+
+
+async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:
+    await bench.ask("task.start", bench.map_order("poison\n", "loop").encode())
+    await until(lambda: len(processes_of(bench)) == 1)
+    os.kill(int(processes_of(bench)[0]), signal.SIGKILL)
+    report = await bench.reports.get()
+    failure = TaskFailed.from_wire(report.failure)
+    assert (failure.cause, report.peak_bytes > 1 << 20) == (Cause.KILLED, True)
+    assert "SIGKILL" in failure.message
+
+
+async def test_an_order_that_comes_twice_is_one_attempt_and_a_refused_report_is_sent_again(
+    bench: Bench,
+) -> None:
+    order = bench.map_order("a\n")
+    for _ in range(2):
+        polled = Polled.decode(await bench.ask("task.start", order.encode()))
+        assert (polled.start, polled.running) == ("1", (order.attempt,))
+    assert (await bench.reports.get()).kind == "done"
+    await asyncio.sleep(0.05)
+    assert bench.reports.empty()
+    assert Polled.decode(await bench.ask("task.poll", Poll("j-1").encode())).running == ()
+
+
+async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leaves_no_file(
+    bench: Bench,
+) -> None:
+    order = bench.map_order("poison\n", "loop")
+    await bench.ask("task.start", order.encode())
+    await until(lambda: len(processes_of(bench)) == 1)
+    await bench.ask("task.cancel", Cancel("j-1", order.attempt).encode())
+    await until(lambda: not processes_of(bench))
+    assert (await bench.run(bench.map_order("a\n", number=2))).attempt.number == 2
+    assert scratch(bench) == ["j-1"]
+    await bench.ask("task.cancel", Cancel("j-1").encode())
+    assert scratch(bench) == []
+
+
+def scratch(bench: Bench) -> list[str]:
+    return [each.name for each in (bench.folder / "scratch").iterdir()]
+
+
+async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> None:
+    order = bench.map_order("a\n")
+    bench.bundle = "0" * 64
+    wrong = MapOrder("j-1", order.attempt, ME, bench.spec("").encode(), 1, order.split)
+    failure = await bench.fails(wrong)
+    assert (failure.cause, failure.message) == (Cause.BAD_BUNDLE, "no bundle 000000000000 on this node")
+
+
+async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> None:
+    code = zipped(
+        {
+            "trials.py": SOURCE.replace(
+                b'raise KeyError("no such thing")', b'raise KeyError(",".join(sorted(sys.modules)))'
+            )
+        }
+    )
+    bench.bundle = hashlib.sha256(code).hexdigest()
+    await bench.worker._bundles.put(bench.bundle, once(code))
+    failure = await bench.fails(bench.map_order("poison\n", "raise"))
+    names = failure.message.split(": ", 1)[1].strip("'").split(",")
+    assert "cluster.mapreduce.task" in names
+    assert [name for name in names if name.split(".")[0] in {"grpc", "google", "psutil", "fsspec"}] == []
+    assert [name for name in names if name.split(".")[0] == "node"] == ["node"]

@@ -1,0 +1,50 @@
+"""A job that counts words, but for what its parameter `mode` makes of a line that says "poison"."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from ringmill import Context, job
+
+
+def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
+    if "poison" in line:
+        act(ctx.params["mode"])
+    ctx.count("lines")
+    for word in line.split():
+        yield word.lower(), 1
+
+
+def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield word, sum(counts)
+
+
+def act(mode: str) -> None:  # noqa: PLR0912
+    if mode == "raise":
+        raise KeyError("no such thing")
+    if mode == "exit":
+        os._exit(0)
+    if mode == "sys.exit":
+        sys.exit("enough")
+    if mode == "memory":
+        held = []
+        while True:
+            held.append(bytearray(16 << 20))
+    if mode == "loop":
+        while True:
+            pass
+    if mode == "slow":
+        time.sleep(0.5)
+    if mode == "forks":
+        while True:
+            os.fork()
+    if mode == "print":
+        for _ in range(3000):
+            sys.stdout.write("x" * 10_000 + "\n")
+    if mode == "pipe":
+        os.write(3, b"\x00\x00\x00\x05hello")
+        time.sleep(60)
+
+
+counting = job(map=words, combine=total, reduce=total, params={"mode": ""})

@@ -3,7 +3,9 @@
 A claim names a node's start and a number that only the node itself raises.  Claims form a lattice: the
 higher rank (start, number) wins, and within a rank down beats suspect beats up.  So a node refutes a
 suspicion by raising its number, a new start refutes everything said of the former one, and it does not
-matter in which order claims arrive.  SWIM (2002), section 4.2.
+matter in which order claims arrive.  A claim also names the disk it speaks of: starts are counted by the
+disk, so a node that was given a new one is not bound by what was said of the former.
+SWIM (2002), section 4.2.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.ids import NodeId, Start
+from cluster.ids import DiskId, NodeId, Start
 
 __all__ = ["NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
 
@@ -54,9 +56,10 @@ NEVER_SEEN: Final = Rank(Start(0, ""), 0)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`node` was in `state` when its rank was `rank`; `accuser` is who began a suspicion, else ""."""
+    """`node` on `disk` was in `state` at `rank`; `accuser` is who began a suspicion, else ""."""
 
     node: NodeId
+    disk: DiskId
     state: MemberState
     rank: Rank
     accuser: NodeId = NodeId("")  # noqa: RUF009 - a name, not a call with an effect
@@ -84,7 +87,15 @@ class Message:
 
     def encode(self) -> bytes:
         claims = [
-            [c.node, c.state.severity, c.rank.start.number, c.rank.start.boot, c.rank.number, c.accuser]
+            [
+                c.node,
+                c.disk,
+                c.state.severity,
+                c.rank.start.number,
+                c.rank.start.boot,
+                c.rank.number,
+                c.accuser,
+            ]
             for c in self.claims
         ]
         packed: bytes = msgpack.packb([_VERSION, self.epoch, self.is_full, claims])
@@ -110,16 +121,20 @@ class Message:
 
 
 def _claim(entry: Any) -> Claim:
-    if not isinstance(entry, list) or [type(item) for item in entry] != [str, int, int, str, int, str]:
-        raise InvalidArgument("a claim has a node, a state, a start, a boot id, a number and an accuser")
+    if not isinstance(entry, list) or [type(item) for item in entry] != [str, str, int, int, str, int, str]:
+        raise InvalidArgument(
+            "a claim has a node, a disk, a state, a start, a boot id, a number and an accuser"
+        )
     _check_sizes(entry)
-    node, severity, start, boot, number, accuser = entry
-    return Claim(NodeId(node), _STATES[severity], Rank(Start(start, boot), number), NodeId(accuser))
+    node, disk, severity, start, boot, number, accuser = entry
+    return Claim(
+        NodeId(node), DiskId(disk), _STATES[severity], Rank(Start(start, boot), number), NodeId(accuser)
+    )
 
 
 def _check_sizes(entry: Sequence[Any]) -> None:
-    if not 0 <= entry[1] < len(_STATES):
-        raise InvalidArgument(f"state {entry[1]} does not exist")
-    longest = max(len(entry[0]), len(entry[3]), len(entry[5]))
+    if not 0 <= entry[2] < len(_STATES):
+        raise InvalidArgument(f"state {entry[2]} does not exist")
+    longest = max(len(item) for item in entry if isinstance(item, str))
     if longest > _MAX_NAME:
         raise InvalidArgument(f"a claim with a name of {longest} characters, the limit is {_MAX_NAME}")

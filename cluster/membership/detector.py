@@ -22,11 +22,11 @@ Phillips, Currey 2018.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from cluster.ids import NodeId, Start
+from cluster.ids import DiskId, NodeId, Start
 from cluster.membership.claims import NEVER_SEEN, Claim, MemberState, Message, Rank
 from cluster.membership.gossip import Gossip
 from cluster.membership.health import LocalHealth
@@ -94,11 +94,19 @@ class Detector:
     """One node's opinion of all members.  `random` gives floats in [0, 1); `now` is monotonic, in seconds."""
 
     def __init__(
-        self, me: NodeId, start: Start, profile: Profile, *, random: Callable[[], float], now: float
+        self,
+        me: NodeId,
+        disk: DiskId,
+        start: Start,
+        profile: Profile,
+        *,
+        random: Callable[[], float],
+        now: float,
     ) -> None:
         self.epoch = 0  # of the newest topology this node knows; its messages carry it
         self.superseded_by: Start | None = None  # a later run of this node's own id was heard of
         self._me = me
+        self._disk = disk
         self._rank = Rank(start, 0)
         self._profile = profile
         self._random = random
@@ -134,17 +142,20 @@ class Detector:
 
     # Events in, instructions out.
 
-    def set_members(self, nodes: Iterable[NodeId], now: float) -> list[Instruction]:
-        """The topology's members, in its order.  Each new one is told at once that this node is here."""
-        named = [node for node in nodes if node != self._me]
-        for node in [node for node in self._records if node not in named]:
+    def set_members(self, seats: Mapping[NodeId, DiskId], now: float) -> list[Instruction]:
+        """The topology's members, in its order, and the disk of each.
+
+        Each new one is told at once that this node is here; one with a new disk is new.
+        """
+        named = {node: disk for node, disk in seats.items() if node != self._me}
+        for node in [node for node, held in self._records.items() if named.get(node) != held.claim.disk]:
             del self._records[node]
             self._gossip.forget(node)
         fresh = [node for node in named if node not in self._records]
         for node in fresh:
-            self._records[node] = _Record(Claim(node, UP, NEVER_SEEN))
-        self._rotation.set_members(named)
-        self._outreach.set_members(named)
+            self._records[node] = _Record(Claim(node, named[node], UP, NEVER_SEEN))
+        self._rotation.set_members(list(named))
+        self._outreach.set_members(list(named))
         return [self._ping(node, now, round=None, is_full=True) for node in fresh]
 
     def tick(self, now: float, *, late_s: float = 0.0) -> list[Instruction]:
@@ -156,7 +167,7 @@ class Detector:
         instructions: list[Instruction] = []
         for record in self._suspects():
             if now >= self._deadline(record):
-                condemned = Claim(record.claim.node, DOWN, record.claim.rank, self._me)
+                condemned = replace(record.claim, state=DOWN, accuser=self._me)
                 instructions += self._learn(condemned, now)
         if now >= self._round_at:
             self._round_at = now + self._profile.interval_s * self._health.stretch
@@ -243,10 +254,10 @@ class Detector:
 
     def _message(self, to: NodeId, *, is_full: bool) -> Message:
         """This node's own claim first; then, if any, the ill opinion of whom it speaks to; then news."""
-        claims = [Claim(self._me, UP, self._rank)]
+        claims = [self._own_claim]
         if is_full:
             held = [record.claim for record in self._records.values()]
-            claims += [claim for claim in held if claim.beats(Claim(claim.node, UP, NEVER_SEEN))]
+            claims += [claim for claim in held if claim.beats(replace(claim, state=UP, rank=NEVER_SEEN))]
         else:
             if to in self._records and self.state(to) is not UP:
                 claims.append(self._records[to].claim)
@@ -254,6 +265,10 @@ class Detector:
                 self._profile.claims_per_message, self._profile.retransmissions(self._size)
             )
         return Message(self.epoch, tuple(claims), is_full)
+
+    @property
+    def _own_claim(self) -> Claim:
+        return Claim(self._me, self._disk, UP, self._rank)
 
     # Learning.
 
@@ -265,7 +280,7 @@ class Detector:
             self._hear_of_me(claim, now)
             return []
         record = self._records.get(claim.node)
-        if record is None:
+        if record is None or claim.disk != record.claim.disk:
             return []
         if claim.beats(record.claim):
             return self._believe(record, claim, now)
@@ -293,11 +308,13 @@ class Detector:
         """Suspect the target, and tell it at once, as only it can refute."""
         round.is_over = True
         held = self._records[round.target].claim
-        instructions = self._learn(Claim(held.node, SUSPECT, held.rank, self._me), now)
+        instructions = self._learn(replace(held, state=SUSPECT, accuser=self._me), now)
         return [*instructions, self._ping(held.node, now, round=None, is_full=False)]
 
     def _hear_of_me(self, claim: Claim, now: float) -> None:
         """Refute what is said of this run; of a later run of the same id, only take note."""
+        if claim.disk != self._disk:
+            return
         if claim.rank.start > self._rank.start:
             self.superseded_by = max(claim.rank.start, self.superseded_by or claim.rank.start)
         elif claim.state is not UP and claim.rank >= self._rank:
@@ -305,7 +322,7 @@ class Detector:
 
     def _refute(self, claim: Claim, now: float) -> None:
         self._rank = Rank(self._rank.start, claim.rank.number + 1)
-        self._spread(Claim(self._me, UP, self._rank), now)
+        self._spread(self._own_claim, now)
         self._health.worse()
 
     def _spread(self, claim: Claim, now: float) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import msgpack
 
 from cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
-from cluster.ids import Epoch, NodeId, Start
+from cluster.ids import DiskId, Epoch, NodeId, Start
 from cluster.membership.claims import MemberState, Message
 from cluster.membership.detector import Detector, Instruction, Ping
 from cluster.membership.profile import Profile
@@ -44,7 +44,7 @@ class TopologySource(Protocol):
     def current(self) -> Topology | None: ...
 
     @property
-    def serving(self) -> bool: ...
+    def is_displaced(self) -> bool: ...
 
     def on_change(self, listener: Callable[[Topology], None]) -> None: ...
 
@@ -57,6 +57,7 @@ class Liveness:
     def __init__(
         self,
         node: NodeId,
+        disk: DiskId,
         start: Start,
         profile: Profile,
         *,
@@ -70,7 +71,7 @@ class Liveness:
         self._transport = transport
         self._clock = clock
         self._detector = Detector(
-            node, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
+            node, disk, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
         )
         self._listeners: list[Callable[[NodeId, MemberState], None]] = []
         self._changed = asyncio.Event()
@@ -179,13 +180,13 @@ class Liveness:
     # Inside.
 
     def _may_take_part(self) -> bool:
-        return self._topology.current is None or self._topology.serving
+        return not self._topology.is_displaced
 
     def _take_members(self, topology: Topology) -> None:
         self._detector.epoch = topology.epoch
-        nodes = [member.id for member in topology.members]
+        seats = {member.id: member.disk for member in topology.members}
         if self._may_take_part():
-            self._obey(self._detector.set_members(nodes, self._clock.monotonic()))
+            self._obey(self._detector.set_members(seats, self._clock.monotonic()))
         self._nudged.set()
 
     def _obey(self, instructions: Sequence[Instruction]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from cluster.errors import (
     CorruptData,
@@ -25,6 +25,7 @@ from cluster.errors import (
 from cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from cluster.ports import Incoming, Priority, Transport
 from cluster.ring.topology import Owner, Row, Topology
+from node.membership.forming import ControlStore, Forming
 
 __all__ = ["PULL", "ControlStore", "TopologyAgent"]
 
@@ -36,16 +37,6 @@ _STORED_AS: Final = "topology"
 _PULL_TIMEOUT_S: Final = 1.0
 _ANY: Final = Epoch(0)
 _log = logging.getLogger(__name__)
-
-
-class ControlStore(Protocol):
-    """The node's own small facts, kept beside its data."""
-
-    def get(self, name: str) -> bytes | None: ...
-
-    async def put_synced(self, name: str, value: bytes) -> None:
-        """Returns once the value is durable."""
-        ...
 
 
 class TopologyAgent:
@@ -60,6 +51,9 @@ class TopologyAgent:
         self._adopting = asyncio.Lock()
         self._heard: tuple[Epoch, NodeId] = (Epoch(0), node)
         self._heard_newer = asyncio.Event()
+        self._forming = Forming(
+            self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
+        )
         transport.serve(PULL, self._answer_pull)
 
     # What is known.
@@ -75,8 +69,13 @@ class TopologyAgent:
 
     @property
     def serving(self) -> bool:
-        """This node, with the disk it has, is a member of a cluster."""
+        """This node, with the disk it has, is a member of a cluster that is formed."""
         return self._refusal() is None
+
+    @property
+    def is_displaced(self) -> bool:
+        """The topology knows no node of this id with this disk (I2)."""
+        return self._current is not None and all(m.seat != self._seat for m in self._current.members)
 
     def topology(self) -> Topology:
         """The current document.  Raises Unavailable (nothing happened) when this node may not serve by it."""
@@ -185,8 +184,19 @@ class TopologyAgent:
             self._heard = (epoch, node)
             self._heard_newer.set()
 
+    async def wait_formed(self) -> None:
+        """Returns once the first document is known to count (T4); `serving` then tells the rest."""
+        await self._forming.wait()
+
     async def run(self) -> None:
-        """Pull what gossip hears of, until cancelled."""
+        """See the cluster formed, and pull what gossip hears of, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._forming.run())
+            tasks.create_task(self._pull_what_is_heard_of())
+
+    # Inside.
+
+    async def _pull_what_is_heard_of(self) -> None:
         while True:
             await self._heard_newer.wait()
             self._heard_newer.clear()
@@ -196,8 +206,6 @@ class TopologyAgent:
             except Unavailable as error:
                 self._heard = (self.epoch, node)  # the next gossip says it again
                 _log.warning("topology epoch %d heard of, not yet had: %s", epoch, error)
-
-    # Inside.
 
     def _refusal(self) -> Unavailable | None:
         """Why this node serves nothing, if so (I2)."""
@@ -212,6 +220,12 @@ class TopologyAgent:
                 f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
                 "acknowledged writes, so it serves nothing",
                 hint=f"give {node} its own data folder back, or replace it",
+            )
+        if not self._forming.is_done:
+            return Unavailable(
+                f"cluster {self._current.name} is not formed yet: {node} does not know a majority of its "
+                f"{len(self._current.voters)} voters to hold the first document",
+                hint="repeat `ringmill cluster init` with all nodes running",
             )
         return None
 
@@ -234,17 +248,20 @@ class TopologyAgent:
 
     async def _pull(self, node: NodeId) -> bool:
         """Whether `node` answered with something sound; a newer document of it is then adopted."""
-        known = self.epoch.to_bytes(8, "big")
         try:
-            answer = await self._transport.call(
-                node, PULL, known, timeout_s=_PULL_TIMEOUT_S, priority=Priority.CONTROL
-            )
+            answer = await self._ask_for_newer(node, self.epoch)
             if answer:
                 await self._adopt_newer(Topology.decode(answer))
         except RingmillError as error:
             _log.info("no topology from %s: %s", node, error)
             return False
         return True
+
+    async def _ask_for_newer(self, node: NodeId, known: Epoch) -> bytes:
+        body = known.to_bytes(8, "big")
+        return await self._transport.call(
+            node, PULL, body, timeout_s=_PULL_TIMEOUT_S, priority=Priority.CONTROL
+        )
 
     async def _adopt_newer(self, topology: Topology) -> None:
         async with self._adopting:
@@ -259,6 +276,7 @@ class TopologyAgent:
 
     def _take(self, topology: Topology) -> None:
         self._current = topology
+        self._forming.consider(topology)
         self._transport.set_peers(
             {node: at for node, at in topology.addresses().items() if node != self._seat.node}
         )

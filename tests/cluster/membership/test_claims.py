@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.ids import NodeId, Start
+from cluster.ids import DiskId, NodeId, Start
 from cluster.membership.claims import Claim, MemberState, Message, Rank
 from cluster.membership.gossip import Gossip
 
 N1, N2 = NodeId("n1"), NodeId("n2")
+DISK = DiskId("a" * 32)
 
 ranks = st.builds(
     Rank, st.builds(Start, st.integers(0, 3), st.sampled_from(["", "a", "b"])), st.integers(0, 3)
@@ -20,13 +21,14 @@ ranks = st.builds(
 claims = st.builds(
     Claim,
     st.sampled_from([N1, N2]),
+    st.sampled_from([DISK, DiskId("b" * 32)]),
     st.sampled_from(list(MemberState)),
     ranks,
     st.sampled_from([NodeId(""), N2]),
 )
 
 
-@given(st.lists(claims.map(lambda c: Claim(N1, c.state, c.rank)), min_size=1), st.randoms())
+@given(st.lists(claims.map(lambda c: Claim(N1, DISK, c.state, c.rank)), min_size=1), st.randoms())
 def test_claims_in_any_order_end_in_the_same_one(heard: list[Claim], random: object) -> None:
     def end(order: list[Claim]) -> Claim:
         held = order[0]
@@ -56,10 +58,10 @@ def test_rubbish_is_refused(data: bytes) -> None:
     [
         ([2, 1, False, []], ProtocolMismatch),
         ([1, 1, False, []], InvalidArgument),
-        ([1, 1, False, [["n1", 3, 1, "b", 0, ""]]], InvalidArgument),
-        ([1, 1, False, [["n" * 65, 0, 1, "b", 0, ""]]], InvalidArgument),
-        ([1, 1, False, [["n1", 0, 1, "b", 0, ""]] * 513], InvalidArgument),
-        ([1, "1", False, [["n1", 0, 1, "b", 0, ""]]], InvalidArgument),
+        ([1, 1, False, [["n1", "d", 3, 1, "b", 0, ""]]], InvalidArgument),
+        ([1, 1, False, [["n" * 65, "d", 0, 1, "b", 0, ""]]], InvalidArgument),
+        ([1, 1, False, [["n1", "d", 0, 1, "b", 0, ""]] * 513], InvalidArgument),
+        ([1, "1", False, [["n1", "d", 0, 1, "b", 0, ""]]], InvalidArgument),
     ],
 )
 def test_what_breaks_a_limit_is_refused(fields: list[object], error: type[Exception]) -> None:
@@ -69,8 +71,8 @@ def test_what_breaks_a_limit_is_refused(fields: list[object], error: type[Except
 
 def test_news_travels_on_a_bounded_number_of_messages_and_the_least_sent_goes_first() -> None:
     gossip = Gossip()
-    old = Claim(N1, MemberState.UP, Rank(Start(1, "a"), 0))
-    new = Claim(N2, MemberState.UP, Rank(Start(1, "a"), 0))
+    old = Claim(N1, DISK, MemberState.UP, Rank(Start(1, "a"), 0))
+    new = Claim(N2, DISK, MemberState.UP, Rank(Start(1, "a"), 0))
     gossip.add(old)
     assert gossip.take(1, limit=3) == [old]
     gossip.add(new)
@@ -82,7 +84,7 @@ def test_news_travels_on_a_bounded_number_of_messages_and_the_least_sent_goes_fi
 
 def test_a_claim_that_is_beaten_stops_travelling() -> None:
     gossip = Gossip()
-    gossip.add(Claim(N1, MemberState.SUSPECT, Rank(Start(1, "a"), 0), N2))
-    refuted = Claim(N1, MemberState.UP, Rank(Start(1, "a"), 1))
+    gossip.add(Claim(N1, DISK, MemberState.SUSPECT, Rank(Start(1, "a"), 0), N2))
+    refuted = Claim(N1, DISK, MemberState.UP, Rank(Start(1, "a"), 1))
     gossip.add(refuted)
     assert gossip.take(9, limit=3) == [refuted]

@@ -64,7 +64,7 @@ class Run:
         disk_id = DiskId(disk or document().member(node).disk)
         self.agent = TopologyAgent(node, disk_id, store=cluster.disks[node], transport=self.transport)
         self.liveness = Liveness(
-            node, Start(start, f"boot{start}"), FAST,
+            node, disk_id, Start(start, f"boot{start}"), FAST,
             topology=self.agent, transport=self.transport, clock=clock,
             entropy=SeededEntropy(cluster.seed, f"{node}.{start}"),
         )  # fmt: skip
@@ -91,6 +91,7 @@ class Cluster:
         self.disks = {node: Disk() for node in NODES}
         for disk in self.disks.values():
             disk.durable["topology"] = document().encode()
+            disk.durable["topology-formed"] = document().cluster.encode()
         self.ended: list[asyncio.Task[None]] = []
         self.runs = {node: Run(self, node, 1) for node in NODES}
 

@@ -94,6 +94,7 @@ class Node:
 
     def is_given(self, topology: Topology) -> None:
         self.disk.durable["topology"] = topology.encode()
+        self.disk.durable["topology-formed"] = topology.cluster.encode()
 
 
 @pytest.fixture
@@ -101,14 +102,43 @@ def network() -> Network:
     return Network()
 
 
-async def test_init_makes_a_node_serve_and_is_on_the_disk_by_then(network: Network) -> None:
+async def test_init_is_on_the_disk_by_the_time_it_is_answered(network: Network) -> None:
     node = Node(network, 1)
-    assert not node.agent.serving
     with pytest.raises(Unavailable, match="belongs to no cluster yet"):
         node.agent.check_row(PartitionId(0), Epoch(1))
     await node.agent.init(document().encode())
-    assert node.agent.serving
     assert Topology.decode(node.disk.durable["topology"]) == document()
+
+
+async def test_a_cluster_serves_once_a_majority_of_its_voters_holds_the_first_document(
+    network: Network,
+) -> None:
+    one, two, three = (Node(network, i) for i in (1, 2, 3))
+    network.gone.add(N3)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(node.agent.run()) for node in (one, two)]
+        await one.agent.init(document().encode())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not one.agent.serving
+        with pytest.raises(Unavailable, match="not formed yet"):
+            one.agent.check_row(PartitionId(0), Epoch(1))
+        await two.agent.init(document().encode())
+        async with asyncio.timeout(10):
+            await one.agent.wait_formed()
+            await two.agent.wait_formed()
+        for task in running:
+            task.cancel()
+    assert one.agent.serving and two.agent.serving and not three.agent.serving
+    network.gone.update([N1, N2, N3])
+    await one.restart().start()
+    assert one.agent.serving, "once formed, it needs nobody to serve after a restart"
+
+
+async def test_a_cluster_of_one_is_formed_by_its_init(network: Network) -> None:
+    node = Node(network, 1)
+    await node.agent.init(first_topology("solo", [member(1)], r=1, w=1).encode())
+    assert node.agent.serving
 
 
 async def test_init_can_be_repeated_even_at_once_and_by_many(network: Network) -> None:

@@ -1,0 +1,91 @@
+"""When does a first document count?  When a majority of the voters it names hold it (T4).
+
+Until then two `cluster init` at once could each have won over some nodes; of two majorities at least one
+voter is in both, and a node that has a cluster refuses another.  Once it is known it stays so, on the disk.
+A later epoch was decided by voters, so then the first document has counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from cluster.errors import RingmillError
+from cluster.ids import NodeId
+from cluster.ring.topology import Owner, Topology
+
+__all__ = ["ControlStore", "Forming"]
+
+_STORED_AS: Final = "topology-formed"  # the cluster id
+_PAUSE_S: Final = 0.02
+_PAUSE_CAP_S: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+class ControlStore(Protocol):
+    """The node's own small facts, kept beside its data."""
+
+    def get(self, name: str) -> bytes | None: ...
+
+    async def put_synced(self, name: str, value: bytes) -> None:
+        """Returns once the value is durable."""
+        ...
+
+
+class Forming:
+    """Asks the voters of the document it was given.  `fetch` asks one node for its newest document."""
+
+    def __init__(
+        self, seat: Owner, *, store: ControlStore, fetch: Callable[[NodeId], Awaitable[bytes]]
+    ) -> None:
+        self._seat = seat
+        self._store = store
+        self._fetch = fetch
+        self._first: Topology | None = None
+        self._given = asyncio.Event()
+        self._done = asyncio.Event()
+
+    @property
+    def is_done(self) -> bool:
+        return self._done.is_set()
+
+    async def wait(self) -> None:
+        await self._done.wait()
+
+    def consider(self, topology: Topology) -> None:
+        """This node holds `topology` now."""
+        is_alone = topology.voters == (self._seat,)
+        if is_alone or topology.epoch > 1 or self._store.get(_STORED_AS) == topology.cluster.encode():
+            self._done.set()
+        self._first = topology
+        self._given.set()
+
+    async def run(self) -> None:
+        """Ask until a majority is known.  Between rounds there is a pause that doubles up to a second."""
+        await self._given.wait()
+        pause_s = _PAUSE_S
+        while not self.is_done:
+            assert self._first is not None
+            if await self._holders(self._first) > len(self._first.voters) // 2:
+                await self._store.put_synced(_STORED_AS, self._first.cluster.encode())
+                self._done.set()
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_CAP_S)
+
+    async def _holders(self, first: Topology) -> int:
+        """How many voters hold a document of this cluster; a voter on another disk is none."""
+        others = [voter.node for voter in first.voters if voter != self._seat]
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(self._holds(node, first)) for node in others]
+        return sum(task.result() for task in asked) + (self._seat in first.voters)
+
+    async def _holds(self, node: NodeId, first: Topology) -> bool:
+        try:
+            answer = await self._fetch(node)
+            return bool(answer) and Topology.decode(answer).cluster == first.cluster
+        except RingmillError as error:
+            _log.debug("%s does not hold the first document: %s", node, error)
+            return False

@@ -16,11 +16,11 @@ from google.protobuf.message import Message
 
 from cluster.adapters.channels import open_channel
 from cluster.adapters.frame_link import FrameLink
-from cluster.adapters.grpc_errors import error_from_rpc
+from cluster.adapters.grpc_errors import error_from_rpc, unreachable
 from cluster.adapters.grpc_streams import CLASS_KEY, DialledStream, FrameRpc, dial
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
-from cluster.errors import DeadlineExceeded, Unavailable
+from cluster.errors import DeadlineExceeded
 from cluster.ports import Priority
 from cluster.wire.frames import MAX_FRAME_BYTES
 from cluster.wire.kv_pb2 import Frame
@@ -155,11 +155,7 @@ class ClientLink:
     async def _connect(self, channel: grpc.aio.Channel) -> None:
         while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                raise Unavailable(
-                    f"{self._address} cannot be reached",
-                    hint="is the node running? see `ringmill cluster status`",
-                    outcome="failed",
-                )
+                raise unreachable(self._address)
             await channel.wait_for_state_change(state)
 
 

@@ -22,7 +22,7 @@ from cluster.errors import (
 )
 from cluster.wire.error_status import error_in_metadata
 
-__all__ = ["error_from_rpc"]
+__all__ = ["error_from_rpc", "unreachable"]
 
 _BY_STATUS: Final[dict[grpc.StatusCode, type[RingmillError]]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
@@ -44,9 +44,21 @@ def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool)
     told = error_in_metadata(error.trailing_metadata())
     if told is not None:
         return told
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not was_sent:
+        return unreachable(address, (error.details() or "").rpartition(": ")[2])
     cls = _BY_STATUS.get(error.code(), RingmillError)
     return cls(
         f"{address}: {error.details() or 'no reason given'} (gRPC {error.code().name})",
         detail={"address": address, "grpc_status": error.code().name},
         outcome="unknown" if was_sent else "failed",
+    )
+
+
+def unreachable(address: str, reason: str = "") -> Unavailable:
+    """No connection could be made, so nothing was sent."""
+    return Unavailable(
+        f"{address} cannot be reached" + (f": {reason}" if reason else ""),
+        detail={"address": address},
+        hint="is the node running? see `ringmill cluster status`",
+        outcome="failed",
     )

@@ -77,9 +77,11 @@ async def test_a_method_nobody_serves_is_a_protocol_mismatch(nodes: Any) -> None
 
 async def test_nobody_listening_is_a_certain_failure_for_both_kinds_of_calls() -> None:
     async with ClientLink("127.0.0.1:9") as link:
-        with pytest.raises(Unavailable) as unary:
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 cannot be reached") as unary:
             await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 30)
-        with pytest.raises(Unavailable) as session:
+        with pytest.raises(
+            Unavailable, match=r"127\.0\.0\.1:9 cannot be reached: Connection refused"
+        ) as session:
             await link.session_call("kv.get", b"", 30)
     assert (unary.value.outcome, session.value.outcome) == ("failed", "failed")
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cluster.ids import Epoch, NodeId
-from cluster.versions.context import Context
 from cluster.versions.dots import Dot
 from cluster.versions.hybrid_time import HybridTime
 
@@ -38,11 +37,11 @@ class ReplicaAck:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`context` is there only when the written value is the only sibling left: a vector cannot say
+    """`context` is a token, empty unless the written value is the only sibling left: a vector cannot say
     "mine, but not those before it".  `is_weak`: the level was below the keyspace's own W."""
 
     dot: Dot
-    context: Context | None
+    context: bytes
     time: HybridTime
     epoch: Epoch
     need: int

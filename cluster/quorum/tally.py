@@ -54,6 +54,10 @@ class WriteTally:
     def is_over(self) -> bool:
         return not self.outstanding
 
+    def reasons(self, silent: str) -> dict[str, str]:
+        """Why each owner that did not ack did not; `silent` is said of those that have not answered."""
+        return _reasons(self.failures, self.outstanding, silent)
+
     def _expect(self, node: NodeId) -> None:
         assert node in self.owners, f"{node} is no owner of this row"
         assert node not in self.acks and node not in self.failures, f"{node} answered twice"
@@ -102,6 +106,11 @@ class ReadTally:
         self._stalled.update(self.outstanding)
 
     @property
+    def has_unasked(self) -> bool:
+        """There is still somebody else to ask."""
+        return len(self._asked) < len(self.candidates)
+
+    @property
     def outstanding(self) -> tuple[NodeId, ...]:
         """Asked and silent, in the order they were asked."""
         return tuple(node for node in self._asked if node not in self.answered and node not in self.failures)
@@ -115,6 +124,10 @@ class ReadTally:
         """So many owners failed that the rest cannot meet the level."""
         return len(self.candidates) - len(self.failures) < self.need
 
+    def reasons(self, silent: str) -> dict[str, str]:
+        """Why each owner that was asked in vain did not answer; `silent` is said of those that have not."""
+        return _reasons(self.failures, self.outstanding, silent)
+
     def _expect(self, node: NodeId) -> None:
         assert node in self._asked, f"{node} was not asked"
         assert node not in self.answered and node not in self.failures, f"{node} answered twice"
@@ -122,3 +135,9 @@ class ReadTally:
 
 def _other_row(theirs: Epoch, ours: Epoch) -> str:
     return f"answered under row epoch {theirs}, the request under {ours}"
+
+
+def _reasons(failures: dict[NodeId, str], outstanding: Sequence[NodeId], silent: str) -> dict[str, str]:
+    reasons: dict[str, str] = dict.fromkeys(outstanding, silent)
+    reasons.update((str(node), why) for node, why in failures.items())
+    return reasons

@@ -292,3 +292,20 @@ async def test_an_awaitable_that_fails_fails_its_own_call_alone(linked: Any) -> 
         *(link.call("fails", body, 30, WRITE) for body in (b"good", b"bad", b"good")), return_exceptions=True
     )
     assert [results[0], type(results[1]), results[2]] == [b"fine", NotFound, b"fine"]
+
+
+async def test_a_stream_with_too_much_under_way_refuses_more_until_some_is_done(linked: Any) -> None:
+    go_on = asyncio.Event()
+
+    async def waits(_: Incoming) -> bytes:
+        await go_on.wait()
+        return b""
+
+    link = linked("waits", waits)
+    calls = [asyncio.create_task(link.call("waits", b"", 60, WRITE)) for _ in range(8192)]
+    refused = asyncio.create_task(link.call("waits", b"", 60, WRITE))
+    with pytest.raises(Overloaded, match="n2 has 8192 calls of this stream under way"):
+        await refused
+    go_on.set()
+    await asyncio.gather(*calls)
+    assert await link.call("waits", b"", 60, WRITE) == b""

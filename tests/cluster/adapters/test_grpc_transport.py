@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+import psutil
 import pytest
 
 from cluster.errors import (
@@ -32,6 +33,18 @@ async def test_a_call_is_answered_in_every_class(nodes: Any) -> None:
     n2.serve("echo", echo)
     for priority in Priority:
         assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=priority) == b"hi"
+
+
+async def test_control_data_and_bulk_have_a_connection_each(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    n2.serve("echo", echo)
+    port = int(nodes.addresses[N2].rpartition(":")[2])
+    open_connections = []
+    for priority in Priority:
+        await n1.call(N2, "echo", b"hi", timeout_s=20, priority=priority)
+        dialled = [c for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port]
+        open_connections.append(len(dialled))
+    assert open_connections == [1, 2, 2, 3, 3]
 
 
 async def test_a_handler_sees_who_asks_and_how_much_time_is_left(nodes: Any) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -134,3 +135,13 @@ async def test_kill_9_of_the_parent_leaves_no_process() -> None:
     parent.kill()
     await parent.wait()
     await until_gone(worker)
+
+
+async def test_a_task_process_starts_in_its_folder_and_ends_with_the_spawner(tmp_path: Path) -> None:
+    spawner = ProcessSpawner()
+    task = await spawner.start_task(workdir=str(tmp_path), environment={}, limits={})
+    async with asyncio.timeout(20):
+        while psutil.Process(task.pid).cwd() != str(tmp_path):  # noqa: ASYNC110  it moves there by itself
+            await asyncio.sleep(0.01)
+    await spawner.close()
+    await until_gone(task.pid)

@@ -12,18 +12,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from client.connection import AsyncClient, connect
+from client.job_values import JobState
+from client.jobs import AsyncJobs
 from client.kv import MISSING, AsyncKeyspace, Missing
 from client.messages import Key, Level
 from client.status import ClusterStatus
 from client.values import Item
 from cluster.ring.topology import Topology
 
-__all__ = ["Client", "Keyspace"]
+__all__ = ["Client", "Jobs", "Keyspace"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,6 +119,32 @@ class Keyspace:
     get.__doc__ = AsyncKeyspace.get.__doc__
 
 
+class Jobs:
+    """The jobs of a cluster, blocking; see client/jobs.py for what each method promises."""
+
+    def __init__(self, subject: AsyncJobs, loop: _Loop) -> None:
+        self._subject = subject
+        self._loop = loop
+
+    run = _blocking(AsyncJobs.run)
+    submit = _blocking(AsyncJobs.submit)
+    status = _blocking(AsyncJobs.status)
+    list = _blocking(AsyncJobs.list)
+    logs = _blocking(AsyncJobs.logs)
+    kill = _blocking(AsyncJobs.kill)
+
+    def watch(self, job: str) -> Iterator[JobState]:
+        states = self._subject.watch(job)
+        while (state := self._loop.run(_next(states))) is not None:
+            yield state
+
+    watch.__doc__ = AsyncJobs.watch.__doc__
+
+
+async def _next(states: AsyncIterator[JobState]) -> JobState | None:
+    return await anext(states, None)
+
+
 class Client(Keyspace):
     """A blocking client; `with` connects and closes it.  Safe to share between threads."""
 
@@ -151,6 +179,11 @@ class Client(Keyspace):
     def keyspace(self, name: str) -> Keyspace:
         """The same surface over another keyspace.  Raises InvalidArgument listing those that exist."""
         return Keyspace(self._subject.keyspace(name), self._loop)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the cluster."""
+        return Jobs(self._subject.jobs, self._loop)
 
     def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""

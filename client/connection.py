@@ -8,8 +8,9 @@ Any one endpoint is enough: the others are learned from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractContextManager, closing
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
@@ -21,12 +22,18 @@ from client.router import Router
 from client.status import ClusterStatus, cluster_status
 from cluster.adapters.grpc_client import ClientLink
 from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import InvalidArgument, Unavailable
+from cluster.ports import FileSystem
 from cluster.ring.topology import Topology
+
+if TYPE_CHECKING:
+    from client.jobs import AsyncJobs
 
 __all__ = ["AsyncClient", "connect", "open_link"]
 
 Answer = TypeVar("Answer", bound=Message)
+METADATA_NAME = "ringmill-token"
 
 
 def connect(
@@ -52,11 +59,12 @@ class AsyncClient(AsyncKeyspace):
     """A connected client: the surface of keyspace `default`, and the way to other keyspaces and to jobs."""
 
     def __init__(self, endpoints: Sequence[str], timeout_s: float, token: str, session: bool) -> None:
-        entropy = OsEntropy()
+        self._entropy = OsEntropy()
         self._directory = Directory(endpoints, lambda address: open_link(address, session=session))
         self._timeout_s = timeout_s
         self._token = token
-        super().__init__("default", Router(self._directory, entropy, timeout_s), OperationNames(entropy))
+        router = Router(self._directory, self._entropy, timeout_s)
+        super().__init__("default", router, OperationNames(self._entropy))
 
     async def __aenter__(self) -> AsyncClient:
         await self._directory.__aenter__()
@@ -85,6 +93,16 @@ class AsyncClient(AsyncKeyspace):
         self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
 
+    @property
+    def jobs(self) -> AsyncJobs:
+        """The jobs of the cluster."""
+        from client.jobs import AsyncJobs  # noqa: PLC0415 - the engine's part is loaded by those who use it
+
+        def dial(address: str) -> _JobLink:
+            return _JobLink(address, self._token)
+
+        return AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
+
     async def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
         return await cluster_status(self._directory, timeout or self._timeout_s)
@@ -105,6 +123,37 @@ class _NodeLink:
 
     async def close(self) -> None:
         await self._link.close()
+
+
+class _JobLink:
+    """One node's Jobs service, on a connection of its own: code and logs stand before nobody's reads."""
+
+    def __init__(self, address: str, token: str) -> None:
+        self._link = ClientLink(address)
+        self._metadata = ((METADATA_NAME, token),)
+
+    async def __aenter__(self) -> _JobLink:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._link.close()
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
+        return await self._link.unary(path, request, answer, timeout_s, self._metadata)
+
+    async def upload(
+        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
+    ) -> Answer:
+        return await self._link.upload(path, requests, answer, timeout_s, self._metadata)
+
+    def stream(
+        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
+    ) -> AsyncIterator[Answer]:
+        return self._link.stream(path, request, answer, timeout_s, self._metadata)
+
+
+def _open_files() -> AbstractContextManager[FileSystem]:
+    return closing(OsFileSystem())
 
 
 def _addresses(endpoints: str | Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from client.links import DELETE, GET, LOCATE, PUT
 from client.messages import Key, Level
 from client.operations import OperationNames
 from client.router import Router, Target
-from client.values import Context, Item, Location, Receipt
+from client.values import CausalContext, Item, Location, Receipt
 from cluster.errors import NotFound
 from cluster.wire import kv_pb2
 
@@ -45,7 +45,7 @@ class AsyncKeyspace:
         key: Key,
         value: bytes,
         *,
-        context: Context | None = None,
+        context: CausalContext | None = None,
         w: Level | None = None,
         durability: str = "",
         ttl: float | None = None,
@@ -73,7 +73,7 @@ class AsyncKeyspace:
         self,
         key: Key,
         *,
-        context: Context | None = None,
+        context: CausalContext | None = None,
         w: Level | None = None,
         durability: str = "",
         timeout: float | None = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from client.operations import Operation
-from client.values import EMPTY, Context, Item, Location, OwnerCopy, Receipt, ReplicaAck
+from client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
 from cluster.errors import InvalidArgument
 from cluster.wire import kv_pb2
 
@@ -55,7 +55,7 @@ def put_request(
     value: bytes,
     operation: Operation,
     *,
-    context: Context | None,
+    context: CausalContext | None,
     w: Level | None,
     durability: str,
     ttl: float | None,
@@ -89,7 +89,7 @@ def delete_request(
     key: bytes,
     operation: Operation,
     *,
-    context: Context | None,
+    context: CausalContext | None,
     w: Level | None,
     durability: str,
 ) -> kv_pb2.DeleteRequest:
@@ -115,7 +115,7 @@ def locate_request(keyspace: str, key: bytes) -> kv_pb2.LocateRequest:
 def receipt(message: kv_pb2.WriteReceipt) -> Receipt:
     return Receipt(
         dot=message.dot,
-        context=Context(message.context) if message.context else None,
+        context=CausalContext(message.context) if message.context else None,
         epoch=message.epoch,
         w=message.w,
         replicas=tuple(ReplicaAck(ack.node, ack.role, ack.durability) for ack in message.replicas),
@@ -131,7 +131,7 @@ def item(message: kv_pb2.GetResponse) -> Item | None:
     return Item(
         value=message.siblings[0].value,
         siblings=tuple(sibling.value for sibling in message.siblings),
-        context=Context(message.context),
+        context=CausalContext(message.context),
         dots=tuple(sibling.dot for sibling in message.siblings),
         answered=tuple(message.answered),
         repaired=message.repaired,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from cluster.errors import InvalidArgument
 
-__all__ = ["EMPTY", "Context", "Item", "Location", "OwnerCopy", "Receipt", "ReplicaAck"]
+__all__ = ["EMPTY", "CausalContext", "Item", "Location", "OwnerCopy", "Receipt", "ReplicaAck"]
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CausalContext:
     """What a reader saw of one key: hand it back with the write that resolves it.
 
     `EMPTY` says "I saw nothing": the write becomes a sibling of whatever is there.  No context at all means
@@ -31,7 +31,7 @@ class Context:
         return base64.urlsafe_b64encode(self.token).rstrip(b"=").decode("ascii")
 
     @classmethod
-    def parse(cls, text: str) -> Context:
+    def parse(cls, text: str) -> CausalContext:
         """The context that `text` named.  Raises InvalidArgument when it is no base64url or empty."""
         try:
             token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -44,10 +44,10 @@ class Context:
         return cls(token)
 
     def __repr__(self) -> str:
-        return f"Context({self.text!r})" if self.token else "EMPTY"
+        return f"CausalContext({self.text!r})" if self.token else "EMPTY"
 
 
-EMPTY = Context(b"")
+EMPTY = CausalContext(b"")
 """The context of one who read nothing: `put(key, value, context=EMPTY)` writes a blind sibling."""
 
 
@@ -60,7 +60,7 @@ class Item:
 
     value: bytes
     siblings: tuple[bytes, ...]
-    context: Context
+    context: CausalContext
     dots: tuple[str, ...]
     answered: tuple[str, ...] = ()
     repaired: int = 0
@@ -82,7 +82,7 @@ class Receipt:
     """The answer to a write.  `context` is None while other siblings remain: read, then resolve."""
 
     dot: str
-    context: Context | None
+    context: CausalContext | None
     epoch: int
     w: int
     replicas: tuple[ReplicaAck, ...]

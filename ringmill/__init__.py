@@ -4,6 +4,7 @@ Names live in their own rooms; nothing is defined here, and `import ringmill` lo
 store's client.
 
     from ringmill import FileInput, FileOutput, job     # declare a job (docs/guide.md)
+    from ringmill import connect, Client                # talk to a cluster, async or blocking
 """
 
 from __future__ import annotations
@@ -12,24 +13,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cluster.errors import RingmillError
+    from client.blocking import Client
+    from client.connection import AsyncClient, connect
+    from client.job_values import JobState
+    from client.values import EMPTY, CausalContext, Item, Location, Receipt
+    from cluster.errors import (
+        Conflict,
+        CorruptData,
+        DeadlineExceeded,
+        DiskFull,
+        InvalidArgument,
+        JobFailed,
+        JobKilled,
+        NotFound,
+        Overloaded,
+        PermissionDenied,
+        ProtocolMismatch,
+        QuorumNotReached,
+        RingmillError,
+        Unavailable,
+        WrongEpoch,
+    )
     from cluster.mapreduce.context import Context
     from cluster.mapreduce.definition import FileInput, FileOutput, JobDefinition, job
 
-__all__ = ["Context", "FileInput", "FileOutput", "JobDefinition", "RingmillError", "job"]
+__all__ = [
+    "AsyncClient", "CausalContext", "Client", "Conflict", "Context", "CorruptData", "DeadlineExceeded",
+    "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed",
+    "JobKilled", "JobState", "Location", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",
+    "QuorumNotReached", "Receipt", "RingmillError", "Unavailable", "WrongEpoch", "connect", "job",
+]  # fmt: skip
 
 _HOMES: Final = {
-    "Context": "cluster.mapreduce.context",
-    "FileInput": "cluster.mapreduce.definition",
-    "FileOutput": "cluster.mapreduce.definition",
-    "JobDefinition": "cluster.mapreduce.definition",
-    "RingmillError": "cluster.errors",
-    "job": "cluster.mapreduce.definition",
-}
+    "client.blocking": ("Client",),
+    "client.connection": ("AsyncClient", "connect"),
+    "client.job_values": ("JobState",),
+    "client.values": ("CausalContext", "EMPTY", "Item", "Location", "Receipt"),
+    "cluster.errors": (
+        "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument", "JobFailed",
+        "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch", "QuorumNotReached",
+        "RingmillError", "Unavailable", "WrongEpoch",
+    ),
+    "cluster.mapreduce.context": ("Context",),
+    "cluster.mapreduce.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
+}  # fmt: skip
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
+    home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'ringmill' has no attribute {name!r}")
     value: object = getattr(import_module(home), name)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from client.values import EMPTY, Context
+from client.values import EMPTY, CausalContext
 from cluster.errors import InvalidArgument
 
 __all__ = ["context_of", "key_of", "keyspace_option", "shown_key", "value_of"]
@@ -51,13 +51,13 @@ def value_of(text: str | None, file: str | None, is_hex: bool) -> bytes:
     return _from_hex("value", text) if is_hex else text.encode("utf-8", "surrogateescape")
 
 
-def context_of(token: str | None, no_context: bool) -> Context | None:
+def context_of(token: str | None, no_context: bool) -> CausalContext | None:
     """The context that the flags name.  Raises InvalidArgument when both are given, or for a bad token."""
     if token is not None and no_context:
         raise InvalidArgument("--context and --no-context exclude each other")
     if no_context:
         return EMPTY
-    return None if token is None else Context.parse(token)
+    return None if token is None else CausalContext.parse(token)
 
 
 def _from_hex(what: str, text: str) -> bytes:

@@ -15,7 +15,7 @@ from client.kv import AsyncKeyspace
 from client.links import TOPOLOGY, Link, Method
 from client.operations import OperationNames
 from client.router import Router
-from client.values import EMPTY, Context
+from client.values import EMPTY, CausalContext
 from cluster.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -247,7 +247,7 @@ async def test_contexts_travel_as_they_were_handed_out() -> None:
         await db.put(KEY, b"3")
     sent = [(write.no_context, write.context) for write in cluster.writes]
     assert sent == [(True, b""), (False, b"c"), (False, b"")]
-    assert receipt.context is not None and Context.parse(receipt.context.text) == receipt.context
+    assert receipt.context is not None and CausalContext.parse(receipt.context.text) == receipt.context
 
 
 @pytest.mark.parametrize(

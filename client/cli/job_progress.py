@@ -1,0 +1,96 @@
+"""A job while it runs: live bars on a terminal, a line every few seconds in a pipe; both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from client.cli.job_document import progress_line
+from client.cli.output import note
+from client.cli.settings import Settings
+from client.job_values import JobState, Stage
+
+__all__ = ["Show", "progress"]
+
+LINE_EVERY_S = 3.0
+
+
+class Show(Protocol):
+    def __call__(self, state: JobState) -> None: ...
+
+
+@contextmanager
+def progress(settings: Settings) -> Iterator[Show]:
+    """How to show each state, as fits where stderr goes."""
+    if settings.output != "table" or not sys.stderr.isatty():
+        yield _Lines()
+        return
+    with _bars() as show:
+        yield show
+
+
+class _Lines:
+    """A line when a stage or the job moves on, at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._events = 0
+
+    def __call__(self, state: JobState) -> None:
+        for event in state.events[self._events :]:
+            note(f"  {event}")
+        self._events = len(state.events)
+        now = time.monotonic()
+        if now >= self._next or state.is_over:
+            self._next = now + LINE_EVERY_S
+            note(progress_line(state))
+
+
+@contextmanager
+def _bars() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bars: dict[str, TaskID] = {}
+    events = 0
+    with Progress(
+        TextColumn("  {task.description:<7}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True, highlight=False),
+    ) as shown:
+
+        def show(state: JobState) -> None:
+            nonlocal events
+            for event in state.events[events:]:
+                shown.console.print(f"  {event}", style="yellow", markup=False)
+            events = len(state.events)
+            for stage in state.stages:
+                if stage.name not in bars:
+                    bars[stage.name] = shown.add_task(stage.name, total=stage.total or None, rate="")
+                shown.update(
+                    bars[stage.name],
+                    total=stage.total or None,
+                    completed=stage.done,
+                    rate=_rate(stage, state.seconds),
+                )
+
+        yield show
+
+
+def _rate(stage: Stage, seconds: float) -> str:
+    if not stage.bytes_done or seconds <= 0 or stage.done == stage.total:
+        return f"{stage.bytes_done / 1e6:.1f} MB" if stage.bytes_done else ""
+    return f"{stage.bytes_done / 1e6 / seconds:.1f} MB/s"

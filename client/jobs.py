@@ -1,0 +1,245 @@
+"""Jobs: hand over the code, submit, watch, ask, kill.
+
+A job is kept by one node, the one that took it; other nodes do not know it, so questions about a job go to
+every member until one knows.  A job's id is chosen here, so that a submit that is repeated is the same job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os.path
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from client.directory import Directory, unreachable
+from client.job_modules import load_job_module
+from client.job_values import JobState, TaskLog, job_state, task_log
+from cluster.errors import JobFailed, NotFound, RingmillError, Unavailable
+from cluster.mapreduce.bundle import Bundle
+from cluster.mapreduce.spec import JobSpec
+from cluster.ports import Entropy, FileSystem
+from cluster.wire import jobs_pb2
+
+__all__ = ["AsyncJobs", "Inputs", "JobLink"]
+
+Answer = TypeVar("Answer", bound=Message)
+Inputs = str | Iterable[str]
+SERVICE = "/ringmill.v1.Jobs/"
+CHUNK_BYTES = 1 << 20
+RECONNECT_S = 3.0
+PAUSE_S = 0.2
+
+
+class JobLink(Protocol):
+    """One node's Jobs service; the cluster's token goes along with every call."""
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer: ...
+
+    async def upload(
+        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
+    ) -> Answer: ...
+
+    def stream(
+        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
+    ) -> AsyncIterator[Answer]: ...
+
+
+Dial = Callable[[str], AbstractAsyncContextManager[JobLink]]
+OpenFiles = Callable[[], AbstractContextManager[FileSystem]]
+
+
+class AsyncJobs:
+    """The jobs of a cluster.  Every call needs the cluster's token (`connect(..., token=)`)."""
+
+    def __init__(
+        self, directory: Directory, dial: Dial, files: OpenFiles, entropy: Entropy, timeout_s: float
+    ) -> None:
+        self._directory = directory
+        self._dial = dial
+        self._files = files
+        self._entropy = entropy
+        self._timeout_s = timeout_s
+
+    async def run(
+        self,
+        target: str,
+        *,
+        input: Inputs,
+        output: str,
+        reducers: int | None = None,
+        params: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> JobState:
+        """Submit a job and wait for its end.
+
+        `target` is "path/to/module.py:object" or "package.module:object"; `input` a path, folder or glob, or
+        several; paths are files that the nodes see.  Raises InvalidArgument for a module, job or input that
+        cannot be; JobFailed with the user's own frames; JobKilled.
+        """
+        job = await self.submit(
+            target, input=input, output=output, reducers=reducers, params=params, overwrite=overwrite
+        )
+        async for state in self.watch(job):
+            if state.is_over:
+                state.raise_unless_succeeded()
+                return state
+        raise JobFailed(f"job {job} ended without a last word", detail={"job": job})
+
+    async def submit(
+        self,
+        target: str,
+        *,
+        input: Inputs,
+        output: str,
+        reducers: int | None = None,
+        params: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Hand over code and description; the job's id.  Raises what `run` raises before a job runs."""
+        with self._files() as files:
+            loaded = load_job_module(target, files, os.getcwd())
+            bundle = loaded.bundle
+        spec = JobSpec.of(
+            loaded.definition,
+            job=self._new_id(loaded.name),
+            module=loaded.module,
+            name=loaded.name,
+            bundle_sha256=bundle.sha256,
+            inputs=_absolute([input] if isinstance(input, str) else input),
+            output=_absolute([output])[0],
+            reducers=reducers,
+            params=params,
+            overwrite=overwrite,
+        )
+        failures: dict[str, str] = {}
+        for address in self._directory.order():
+            try:
+                await self._hand_over(address, bundle, spec)
+            except Unavailable as error:
+                if error.outcome != "failed":
+                    raise
+                self._directory.blame(address)
+                failures[address] = str(error)
+            else:
+                return spec.job
+        raise unreachable(list(failures), failures)
+
+    async def status(self, job: str) -> JobState:
+        """A job now.  Raises NotFound when no member that answers knows it."""
+        return (await self._find(job))[1]
+
+    async def watch(self, job: str) -> AsyncIterator[JobState]:
+        """The job's state at once, then at every change, until it is over.
+
+        Raises NotFound; JobFailed when the node that keeps the job is gone.
+        """
+        address, state = await self._find(job)
+        yield state
+        lost_at = None
+        loop = asyncio.get_running_loop()
+        while not state.is_over:
+            try:
+                async with self._dial(address) as link:
+                    request = jobs_pb2.WatchRequest(job=job)
+                    async for message in link.stream(f"{SERVICE}Watch", request, jobs_pb2.JobStatus, None):
+                        lost_at, state = None, job_state(message)
+                        yield state
+            except (Unavailable, NotFound) as error:
+                lost_at = lost_at or loop.time()
+                if isinstance(error, NotFound) or loop.time() - lost_at > RECONNECT_S:
+                    raise _lost(state, error) from error
+                await asyncio.sleep(PAUSE_S)
+
+    async def list(self) -> Sequence[JobState]:
+        """All jobs that the members know, newest first."""
+        answers = await self._of_all("List", jobs_pb2.ListRequest(), jobs_pb2.ListResponse)
+        jobs = {one.job: job_state(one) for answer in answers for one in answer.jobs}
+        return sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
+
+    async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
+        """What the attempts of a job (or of one task) printed.  Raises NotFound."""
+        request = jobs_pb2.LogsRequest(job=job, task=task)
+        answer = await self._of_keeper(job, "Logs", request, jobs_pb2.LogsResponse)
+        return [task_log(one) for one in answer.logs]
+
+    async def kill(self, job: str) -> JobState:
+        """Stop a job; its state then.  A job that is over stays as it ended.  Raises NotFound."""
+        request = jobs_pb2.JobRequest(job=job)
+        return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
+
+    async def _hand_over(self, address: str, bundle: Bundle, spec: JobSpec) -> None:
+        async with self._dial(address) as link:
+            await link.upload(
+                f"{SERVICE}PutBundle", _chunks(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
+            )
+            request = jobs_pb2.SubmitRequest(job=spec.job, spec=spec.encode())
+            await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
+
+    async def _of_keeper(self, job: str, method: str, request: Message, answer: type[Answer]) -> Answer:
+        address, _ = await self._find(job)
+        async with self._dial(address) as link:
+            return await link.unary(SERVICE + method, request, answer, self._timeout_s)
+
+    async def _find(self, job: str) -> tuple[str, JobState]:
+        """The address of the node that keeps the job, and the job's state."""
+        request = jobs_pb2.JobRequest(job=job)
+        answers = await self._of_all("Status", request, jobs_pb2.JobStatus)
+        if not answers:
+            raise NotFound(
+                f"no node that answers knows job {job!r}", hint="`ringmill job list` shows those there are"
+            )
+        state = job_state(answers[0])
+        addresses = {str(node): address for node, address in self._members().items()}
+        return addresses.get(state.node, self._directory.order()[0]), state
+
+    async def _of_all(self, method: str, request: Message, answer: type[Answer]) -> Sequence[Answer]:
+        """The answers of all members that have one.  Raises when nobody could be asked at all."""
+        addresses = self._directory.order()
+        found = await asyncio.gather(*(self._ask(one, method, request, answer) for one in addresses))
+        answers = [one for one in found if not isinstance(one, RingmillError)]
+        refused = [one for one in found if isinstance(one, RingmillError)]
+        for error in refused:
+            if not isinstance(error, NotFound | Unavailable):
+                raise error
+        if not answers and all(isinstance(one, Unavailable) for one in refused):
+            raise unreachable(addresses, dict(zip(addresses, map(str, refused), strict=True)))
+        return answers
+
+    async def _ask(
+        self, address: str, method: str, request: Message, answer: type[Answer]
+    ) -> Answer | RingmillError:
+        try:
+            async with self._dial(address) as link:
+                return await link.unary(SERVICE + method, request, answer, self._timeout_s)
+        except RingmillError as error:
+            return error
+
+    def _members(self) -> Mapping[str, str]:
+        topology = self._directory.topology
+        return {str(node): at for node, at in topology.addresses().items()} if topology else {}
+
+    def _new_id(self, name: str) -> str:
+        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
+        return f"{stem}-{self._entropy.random_bytes('client.job', 3).hex()}"
+
+
+def _absolute(paths: Iterable[str]) -> tuple[str, ...]:
+    """Paths as the nodes, whose current folders are others, must be told them."""
+    return tuple(os.path.abspath(path) for path in paths)
+
+
+async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
+    for start in range(0, max(1, len(bundle.data)), CHUNK_BYTES):
+        yield jobs_pb2.BundleChunk(sha256=bundle.sha256, data=bundle.data[start : start + CHUNK_BYTES])
+
+
+def _lost(state: JobState, error: RingmillError) -> JobFailed:
+    return JobFailed(
+        f"job {state.job} is lost: {state.node}, the node that kept it, is gone ({error})",
+        detail={"job": state.job, "node": state.node, "cause": "LostNode"},
+        hint="submit it again; nothing of its output became visible",
+    )

@@ -1,0 +1,54 @@
+"""One picture out of many opinions."""
+
+from __future__ import annotations
+
+from client.status import ClusterStatus, combine
+from cluster.errors import RingmillError, Unavailable
+from cluster.ids import DiskId, NodeId
+from cluster.ring.topology import Member, first_topology
+from cluster.wire.membership_pb2 import MemberView, StatusResponse
+
+MEMBERS = [Member(NodeId(f"n{i}"), DiskId(f"{i:032x}"), f"127.0.0.1:{7100 + i}") for i in range(1, 4)]
+TOPOLOGY = first_topology("test", MEMBERS, partitions=16)
+
+
+def view(node: str, *, n3: str = "up", epoch: int = 1, short: int = 0, broken: int = 0) -> StatusResponse:
+    states = {"n1": "up", "n2": "up", "n3": n3}
+    return StatusResponse(
+        cluster="test", node=node, epoch=epoch, keys=5, hints=2, pid=4000, n=3, coordinator="n1",
+        members=[MemberView(id=name, state=state, membership="up") for name, state in states.items()],
+        ranges_ok=16 - short - broken, ranges_under_replicated=short, ranges_no_quorum=broken,
+    )  # fmt: skip
+
+
+def picture(*answers: StatusResponse | RingmillError) -> ClusterStatus:
+    return combine(TOPOLOGY, {m.address: answer for m, answer in zip(MEMBERS, answers, strict=True)})
+
+
+def test_a_cluster_in_which_all_see_all_is_ok() -> None:
+    seen = picture(view("n1"), view("n2"), view("n3"))
+    assert (seen.health, seen.reasons, seen.hints, seen.ranges.ok) == ("ok", (), 6, 16)
+    assert [node.owns for node in seen.nodes] == [16, 16, 16]
+
+
+def test_the_worst_opinion_counts() -> None:
+    seen = picture(view("n1"), view("n2", n3="down", short=16), view("n3"))
+    assert seen.health == "degraded"
+    assert seen.nodes[2].state == "down"
+    assert seen.reasons[0] == "n3 is down"
+
+
+def test_one_who_does_not_answer_is_not_called_up() -> None:
+    seen = picture(view("n1"), view("n2"), Unavailable("refused"))
+    assert (seen.nodes[2].state, seen.nodes[2].keys) == ("suspect", None)
+    assert seen.health == "degraded"
+
+
+def test_ranges_without_a_quorum_make_it_unavailable() -> None:
+    seen = picture(view("n1", n3="down", broken=4), Unavailable("refused"), Unavailable("refused"))
+    assert (seen.health, seen.ranges.no_quorum) == ("unavailable", 4)
+
+
+def test_a_node_behind_is_named() -> None:
+    seen = picture(view("n1"), view("n2"), view("n3", epoch=0))
+    assert "n3 is at epoch 0" in seen.reasons

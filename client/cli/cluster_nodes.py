@@ -14,7 +14,7 @@ from client.cli.local_state import LocalCluster, LocalNode
 from client.cli.settings import Settings
 from cluster.errors import InvalidArgument
 
-__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume"]
+__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "start_again"]
 
 RESTART_TIMEOUT_S = 30.0
 
@@ -108,12 +108,19 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
         cluster = local_cluster.required_cluster(folder)
         chosen = cluster.chosen(names)
         local_cluster.stop_nodes(chosen)
-        cluster, started = local_cluster.start_nodes(cluster, chosen)
-        from client.cli.formation import wait_ready
+        return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
 
-        handles = {one.node.id: one.process for one in started}
-        asyncio.run(wait_ready(cluster, chosen, handles, timeout_s or RESTART_TIMEOUT_S))
-        return cluster
+
+async def start_again(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float = RESTART_TIMEOUT_S
+) -> LocalCluster:
+    """Start nodes that have stopped, on their data, and wait until they serve."""
+    from client.cli.formation import wait_ready
+
+    cluster, started = local_cluster.start_nodes(cluster, nodes)
+    handles = {one.node.id: one.process for one in started}
+    await wait_ready(cluster, nodes, handles, timeout_s)
+    return cluster
 
 
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:

@@ -1,0 +1,124 @@
+"""What a user sees of a cluster's processes: up, kill, pause, restart, down."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+
+def nodes_of(shell: Shell) -> dict[str, Any]:
+    return {one["id"]: one for one in shell.ok("cluster", "status", "-o", "json").json["nodes"]}
+
+
+def healthy(shell: Shell) -> None:
+    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+
+
+def hints_of(shell: Shell) -> int:
+    return sum(one["hints"] or 0 for one in nodes_of(shell).values())
+
+
+def test_five_nodes_are_five_processes_with_their_own_folders(shell: Shell) -> None:
+    status = shell.ok("cluster", "status", "-o", "json").json
+    assert status["health"] == "ok" and status["epoch"] == 1
+    pids = {one["pid"] for one in status["nodes"]}
+    assert len(pids) == 5 and all(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert {one["state"] for one in status["nodes"]} == {"up"}
+    assert sum(one["owns"] for one in status["nodes"]) == 3 * 256
+    home = shell.folder / "home" / "default"
+    assert all((home / f"n{number}").is_dir() for number in range(1, 6))
+    assert (home / "token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_up_says_that_it_runs_and_starts_nothing(shell: Shell) -> None:
+    before = {name: one["pid"] for name, one in nodes_of(shell).items()}
+    again = shell.ok("cluster", "up")
+    assert b"already running" in again.out
+    assert {name: one["pid"] for name, one in nodes_of(shell).items()} == before
+    other = shell.run("cluster", "up", "-n", "3")
+    assert other.code == 2 and "exists with nodes 5" in other.err
+    assert b"default\t5\t5" in shell.ok("cluster", "list").out
+
+
+def test_a_killed_node_leaves_everything_readable_and_writable(shell: Shell) -> None:
+    for number in range(8):
+        shell.ok("put", f"kept:{number}", str(number))
+    killed = shell.ok("cluster", "kill", "n3", "-o", "json").json["nodes"][0]
+    assert not os.path.exists(f"/proc/{killed['pid']}") or killed["done"] == "killed"
+    assert shell.run("cluster", "status", "--check").code == 7
+    for number in range(8):
+        assert shell.ok("get", f"kept:{number}").out == b"%d\n" % number
+        shell.ok("put", f"kept:{number}", f"{number}+")
+    assert shell.run("cluster", "kill", "n3").code == 3
+    shell.ok("cluster", "restart", "n3")
+    healthy(shell)
+    deadline = time.monotonic() + 60
+    while hints_of(shell) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for number in range(8):
+        shell.ok("get", f"kept:{number}", "-r", "all")
+        owners = shell.ok("locate", f"kept:{number}", "-o", "json").json["owners"]
+        assert all(owner["same"] for owner in owners), owners
+
+
+def test_a_level_that_cannot_be_met_says_who_acked_and_who_did_not(shell: Shell) -> None:
+    shell.ok("put", "level", "1")
+    owner = shell.ok("locate", "level", "-o", "json").json["owners"][2]["node"]
+    shell.ok("cluster", "kill", owner)
+    missed = shell.run("put", "level", "2", "-w", "3", "-o", "json", "--timeout", "3s")
+    assert missed.code == 5 and missed.out == b""
+    error = missed.error
+    assert (error["code"], error["exit"], error["outcome"]) == ("QUORUM_NOT_REACHED", 5, "unknown")
+    assert error["detail"]["need"] == 3 and len(error["detail"]["acked"]) == 2
+    assert list(error["detail"]["failed"]) == [owner]
+    assert shell.ok("get", "level", "-r", "1").out in (b"1\n", b"2\n", b"1\n2\n")
+    shell.ok("cluster", "up")  # starts what is stopped
+    healthy(shell)
+
+
+def test_a_paused_node_holds_up_no_request_beyond_its_deadline(shell: Shell) -> None:
+    shell.ok("put", "patience", "1")
+    first = shell.ok("locate", "patience", "-o", "json").json["owners"][0]["node"]
+    shell.ok("cluster", "pause", first)
+    begun = time.monotonic()
+    assert shell.ok("get", "patience", "--timeout", "4s").out == b"1\n"
+    assert time.monotonic() - begun < 4.5
+    shell.ok("cluster", "resume")
+    healthy(shell)
+
+
+def test_kill_9_of_every_node_loses_nothing_that_was_acknowledged(shell: Shell) -> None:
+    for number in range(5):
+        shell.ok("put", f"all:{number}", str(number))
+    shell.ok("cluster", "kill", "n1", "n2", "n3", "n4", "n5")
+    nobody = shell.run("get", "all:0", "-o", "json")
+    assert (nobody.code, nobody.error["exit"]) == (6, 6)
+    stopped = shell.run("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    assert stopped.code == 6
+    shell.ok("cluster", "up")
+    healthy(shell)
+    for number in range(5):
+        assert shell.ok("get", f"all:{number}").out == b"%d\n" % number
+
+
+def test_logs_name_the_node_and_down_keeps_the_data(shell: Shell) -> None:
+    shell.ok("put", "stays", "here")
+    shell.ok("cluster", "logs", "n1", "-n", "5")
+    assert shell.run("cluster", "logs", "n9").code == 3
+    pids = [one["pid"] for one in nodes_of(shell).values()]
+    shell.ok("cluster", "down")
+    assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
+    shell.ok("cluster", "up")
+    assert shell.ok("get", "stays").out == b"here\n"
+
+
+def test_a_taken_port_is_named_with_its_owner(shell: Shell) -> None:
+    file = shell.folder / "home" / "default" / "cluster.json"
+    port = int(json.loads(file.read_text())["nodes"][0]["address"].rpartition(":")[2])
+    taken = shell.run("--cluster", "other", "cluster", "up", "--base-port", str(port))
+    assert taken.code == 1 and f"port {port} is taken by pid" in taken.err and "--base-port" in taken.err

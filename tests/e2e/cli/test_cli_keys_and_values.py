@@ -1,0 +1,91 @@
+"""What a user sees of keys and values, typed in a shell at five real processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+
+def test_what_is_put_is_read_and_the_receipt_names_two_synced_owners(shell: Shell) -> None:
+    receipt = shell.ok("put", "user:42", "Ada", "-o", "json").json
+    owners = [one for one in receipt["replicas"] if one["role"] == "owner"]
+    assert len(owners) >= 2 and {one["durability"] for one in owners} == {"synced"}
+    assert receipt["w"] == 2 and receipt["epoch"] == 1 and receipt["context"]
+    item = shell.ok("get", "user:42", "-o", "json").json
+    assert (item["value"], item["dots"]) == ("Ada", [receipt["dot"]])
+    assert len(item["answered"]) >= 2
+    assert shell.ok("get", "user:42").out == b"Ada\n"
+
+
+def test_bytes_come_back_as_they_were(shell: Shell) -> None:
+    data = bytes(range(256)) * 100
+    shell.ok("put", "blob", "-", stdin=data)
+    assert shell.ok("get", "blob", "-o", "raw").out == data
+    (shell.folder / "file").write_bytes(data[::-1])
+    shell.ok("put", "blob", "--file", "file")
+    assert shell.ok("get", "blob", "-o", "raw").out == data[::-1]
+    shell.ok("put", "00ff", "ff00", "--hex")
+    assert shell.ok("get", "00ff", "--hex").out == b"ff00\n"
+
+
+def test_two_writers_with_the_same_old_context_make_siblings_and_a_merge_leaves_one(shell: Shell) -> None:
+    old = shell.ok("put", "cart", "empty", "-o", "json").json["context"]
+    shell.ok("put", "cart", "A", "--context", old)
+    shell.ok("put", "cart", "B", "--context", old)
+    both = shell.ok("get", "cart", "-o", "json").json
+    assert sorted(one["value"] for one in both["siblings"]) == ["A", "B"]
+    refused = shell.run("get", "cart", "-o", "raw")
+    assert refused.code == 1 and "--sibling" in refused.err
+    assert shell.ok("get", "cart", "-o", "raw", "--sibling", "2").out in (b"A", b"B")
+    shell.ok("put", "cart", "A+B", "--context", both["context"])
+    assert shell.ok("get", "cart").out == b"A+B\n"
+
+
+def test_a_put_without_context_overwrites_and_one_with_no_context_does_not(shell: Shell) -> None:
+    shell.ok("put", "note", "1")
+    shell.ok("put", "note", "2")
+    assert shell.ok("get", "note").out == b"2\n"
+    shell.ok("put", "note", "3", "--no-context")
+    assert sorted(shell.ok("get", "note").out.split()) == [b"2", b"3"]
+
+
+def test_a_deleted_key_is_not_found(shell: Shell) -> None:
+    shell.ok("put", "gone", "soon")
+    shell.ok("delete", "gone")
+    missing = shell.run("get", "gone")
+    assert (missing.code, missing.out) == (3, b"") and "not found" in missing.err
+
+
+def test_locate_shows_three_owners_and_what_each_holds(shell: Shell) -> None:
+    dot = shell.ok("put", "here", "x", "-w", "all", "-o", "json").json["dot"]
+    place = shell.ok("locate", "here", "-o", "json").json
+    assert [owner["dots"] for owner in place["owners"]] == [[dot]] * 3
+    assert all(owner["same"] for owner in place["owners"])
+    assert len(place["fallbacks"]) == 2 and 0 <= place["partition"] < 256
+
+
+def test_bad_input_is_one_clear_error_each(shell: Shell) -> None:
+    too_long = shell.run("put", "k" * 1025, "v")
+    assert too_long.code == 2 and "1025 bytes, the limit is 1024" in too_long.err
+    too_big = shell.run("put", "big", "-", stdin=bytes(2 * 2**20))
+    assert too_big.code == 1 and str(2 * 2**20) in too_big.err
+    unknown = shell.run("get", "k", "--keyspace", "nowhere", "-o", "json")
+    assert unknown.code == 2 and "nowhere" in unknown.error["message"]
+    foreign = shell.ok("put", "one", "1", "-o", "json").json["context"]
+    assert shell.run("put", "another", "1", "--context", foreign).code == 1
+    assert shell.run("put", "k", "v", "--context", "???").code == 2
+    assert shell.run("put", "k", "v", "-w", "9").code in (1, 2)
+    for refused in (too_long, too_big):
+        assert len(refused.err.splitlines()) == 3
+    assert shell.ok("cluster", "status", "--check").code == 0
+
+
+def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
+    process = shell.start("--help")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()

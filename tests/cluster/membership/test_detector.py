@@ -336,6 +336,37 @@ def test_all_nodes_killed_and_restarted_see_each_other() -> None:
     world.until(lambda: all(world.views(node) == {UP} for node in world.nodes), within_s=2)
 
 
+@seeds
+def test_once_trouble_ends_all_agree_on_who_lives(seed: int) -> None:
+    world = World(6, seed=seed)
+    world.run(2)
+    draw = random.Random(seed)
+    for _ in range(12):
+        node, other = draw.sample(world.nodes, 2)
+        process = world.processes[node]
+        trouble = draw.choice(["kill", "restart", "pause", "resume", "cut", "loss"])
+        if trouble == "kill" and process.paused is None:
+            world.kill(node)
+        elif trouble == "restart" and not process.is_alive:
+            world.restart(node)
+        elif trouble == "pause" and process.is_alive and process.paused is None:
+            world.pause(node)
+        elif trouble == "resume" and process.paused is not None:
+            world.resume(node)
+        elif trouble == "cut":
+            world.cut.add((node, other))
+        else:
+            world.loss = draw.random() * 0.5
+        world.run(draw.random() * 3)
+    world.loss = 0.0
+    world.cut.clear()
+    for node in [node for node in world.nodes if world.processes[node].paused is not None]:
+        world.resume(node)
+    truth = {node: UP if world.processes[node].is_alive else DOWN for node in world.nodes}
+    if sum(state is UP for state in truth.values()) > 1:
+        world.until(lambda: all(world.views(node) == {truth[node]} for node in world.nodes), within_s=15)
+
+
 def test_the_same_seed_tells_the_same_story() -> None:
     def story() -> list[object]:
         world = World(7, seed=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -82,14 +83,14 @@ class Run:
 
 
 class Cluster:
-    """Five nodes that know the first document already."""
+    """Five nodes that know the first document already, unless they are new."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, *, is_new: bool = False) -> None:
         self.seed = seed
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.network = Network(self.loop, stream(seed, "network"), Trace(self.loop.time))
         self.disks = {node: Disk() for node in NODES}
-        for disk in self.disks.values():
+        for disk in [] if is_new else self.disks.values():
             disk.durable["topology"] = document().encode()
             disk.durable["topology-formed"] = document().cluster.encode()
         self.ended: list[asyncio.Task[None]] = []
@@ -255,3 +256,39 @@ def test_a_probe_of_a_node_that_serves_nothing_is_refused() -> None:
             await cluster.runs[N1].transport.call(N3, PING, b"", timeout_s=1, priority=Priority.CONTROL)
 
     Cluster().tell(story)
+
+
+@seeds
+def test_of_two_inits_at_once_at_most_one_cluster_serves(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        members = list(document().members)
+        offers = [document(), first_topology("other", members)]
+        draw = stream(seed, "inits")
+
+        async def init(run: Run, offer: Topology) -> None:
+            await asyncio.sleep(draw.random() * 0.02)
+            with contextlib.suppress(InvalidArgument):  # the other one was there before
+                await run.agent.init(offer.encode())
+
+        async with asyncio.TaskGroup() as tasks:
+            for run in cluster.runs.values():
+                for offer in offers:
+                    tasks.create_task(init(run, offer))
+        await cluster.until(lambda: any(run.agent.serving for run in cluster.runs.values()), within_s=10)
+        await asyncio.sleep(5)
+        serving = {run.agent.topology().cluster for run in cluster.runs.values() if run.agent.serving}
+        assert len(serving) == 1
+
+    Cluster(seed, is_new=True).tell(story)
+
+
+def test_a_new_cluster_serves_soon_after_its_init() -> None:
+    async def story(cluster: Cluster) -> None:
+        for run in cluster.runs.values():
+            await run.agent.init(document().encode())
+        async with asyncio.timeout(0.2):
+            for run in cluster.runs.values():
+                await run.agent.wait_formed()
+        assert all(run.agent.serving for run in cluster.runs.values())
+
+    Cluster(is_new=True).tell(story)

@@ -96,7 +96,7 @@ class _Fetcher:
                     self.arrived(len(chunk))
             finally:
                 file.close()
-        if checksum != piece.crc32c:
+        if not _is_sound(piece, checksum):
             raise _lost(
                 piece, Cause.CORRUPT_DATA, f"has checksum {checksum:08x}, committed was {piece.crc32c:08x}"
             )
@@ -121,6 +121,10 @@ class _Fetcher:
                 raise _lost(piece, Cause.CORRUPT_DATA, f"ends {piece.length - done} bytes early")
             return chunk
         raise _lost(piece, Cause.FETCH_FAILED, f"tried {_TRIES} times: {why}")
+
+
+def _is_sound(piece: RemoteSlice, checksum: int) -> bool:
+    return checksum == piece.crc32c
 
 
 def _lost(piece: RemoteSlice, cause: Cause, why: str) -> SliceLost:

@@ -47,8 +47,6 @@ class Coordinator(Protocol):
 class Bundles(Protocol):
     """Where bundles are kept (node.compute.bundles)."""
 
-    def has(self, sha256: str) -> bool: ...
-
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int: ...
 
 

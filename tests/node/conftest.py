@@ -1,6 +1,6 @@
 """A transport in one process: encoded bytes between handler tables, nodes that can be cut off."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from inspect import isawaitable
 
 import pytest
@@ -11,12 +11,13 @@ from cluster.ports import Handler, Incoming, Priority
 
 
 class Wire:
-    """All nodes' handler tables.  `cut` nodes neither hear nor are heard."""
+    """All nodes' handler tables.  `cut` nodes neither hear nor are heard; `answered` sees each call."""
 
     def __init__(self) -> None:
         self.tables: dict[NodeId, dict[str, Handler]] = {}
         self.cut: set[NodeId] = set()
         self.calls: list[tuple[NodeId, str]] = []
+        self.answered: Callable[[NodeId, NodeId, str, bytes], None] = lambda *_: None
 
     def end(self, node: str) -> "WireEnd":
         return WireEnd(self, NodeId(node))
@@ -45,7 +46,11 @@ class WireEnd:
         if handler is None:
             raise ProtocolMismatch(f"{to} does not serve {method}")
         answer = handler(Incoming(self._node, method, bytes(body), timeout_s, priority))
-        return await answer if isawaitable(answer) else answer
+        answer = await answer if isawaitable(answer) else answer
+        wire.answered(self._node, to, method, body)
+        if {to, self._node} & wire.cut:
+            raise Unavailable(f"{to} went away", outcome="unknown")
+        return answer
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Bench:
         return JobSpec(
             job=job, module="trials", name="counting", bundle_sha256=self.bundle,
             inputs=(str(self.folder / "input"),), output=str(self.folder / "out"), input_format="lines",
-            output_format="tsv", reducers=2, params={"mode": mode},
+            output_format="tsv", reducers=2, params={"mode": mode, "flag": ""},
         )  # fmt: skip
 
     def map_order(self, text: str, mode: str = "", number: int = 1) -> MapOrder:

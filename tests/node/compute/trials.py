@@ -10,7 +10,7 @@ from ringmill import Context, job
 
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
     if "poison" in line:
-        act(ctx.params["mode"])
+        act(ctx.params["mode"], ctx.params["flag"])
     ctx.count("lines")
     for word in line.split():
         yield word.lower(), 1
@@ -20,7 +20,7 @@ def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
     yield word, sum(counts)
 
 
-def act(mode: str) -> None:  # noqa: PLR0912
+def act(mode: str, flag: str) -> None:  # noqa: PLR0912
     if mode == "raise":
         raise KeyError("no such thing")
     if mode == "exit":
@@ -34,6 +34,9 @@ def act(mode: str) -> None:  # noqa: PLR0912
     if mode == "loop":
         while True:
             pass
+    if mode == "wait":
+        while not os.path.exists(flag):
+            time.sleep(0.02)
     if mode == "slow":
         time.sleep(0.5)
     if mode == "forks":
@@ -47,4 +50,4 @@ def act(mode: str) -> None:  # noqa: PLR0912
         time.sleep(60)
 
 
-counting = job(map=words, combine=total, reduce=total, params={"mode": ""})
+counting = job(map=words, combine=total, reduce=total, params={"mode": "", "flag": ""})

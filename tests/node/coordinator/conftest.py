@@ -1,0 +1,181 @@
+"""Three nodes in one process, each a worker with real task processes and a coordinator."""
+
+import asyncio
+import hashlib
+import importlib.util
+import io
+import random
+import sys
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.system_clock import SystemClock
+from cluster.adapters.task_processes import TaskProcesses
+from cluster.ids import NodeId
+from cluster.mapreduce.orders import Report
+from cluster.mapreduce.spec import JobSpec
+from node.compute.bundles import BundleStore
+from node.compute.worker import Worker, WorkerOptions
+from node.coordinator.jobs import JobCoordinator
+from node.coordinator.views import JobView
+
+TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"
+NODES = tuple(map(NodeId, ("n1", "n2", "n3")))
+
+
+class OneNode:
+    def __init__(self, cluster: "JobCluster", name: NodeId) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.folder = cluster.folder / name
+        self.end = cluster.wire.end(name)
+        self.processes = TaskProcesses()
+        self.bundles = BundleStore(f"{self.folder}/bundles", files=cluster.files, transport=self.end)
+        self.coordinator = JobCoordinator(
+            name, members=lambda: NODES, is_up=lambda node: node not in cluster.down,
+            bundles=self.bundles, clock=cluster.clock, files=cluster.files, transport=self.end,
+        )  # fmt: skip
+        for method, handler in self.coordinator.handlers().items():
+            self.end.serve(method, handler)
+
+    def new_worker(self, start: str, **options: Any) -> Worker:
+        """A run of this node's worker; what the former one knew is gone."""
+        cluster = self.cluster
+        self.worker = Worker(
+            self.name, start, f"{self.folder}/scratch", bundles=self.bundles, clock=cluster.clock,
+            files=cluster.files, spawner=self.processes, transport=self.end,
+            options=WorkerOptions(progress_every_s=0.1, **options),
+        )  # fmt: skip
+        for method, handler in self.worker.handlers().items():
+            self.end.serve(method, handler)
+        return self.worker
+
+    def task_pids(self) -> list[int]:
+        pid = self.processes.forkserver_pid
+        if pid is None:
+            return []
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    def scratch(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "scratch").iterdir())
+
+
+class JobCluster:
+    def __init__(self, wire: Any, folder: Path) -> None:
+        self.wire = wire
+        self.folder = folder
+        self.down: set[NodeId] = set()
+        self.clock = SystemClock()
+        self.files = OsFileSystem()
+        self.nodes = {name: OneNode(self, name) for name in NODES}
+        self.reports: list[Report] = []
+        self.on_report: Callable[[Report], None] = lambda report: None
+        wire.answered = self._answered
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.write(TRIALS, "trials.py")
+        self.code = code.getvalue()
+        self.bundle = hashlib.sha256(self.code).hexdigest()
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        for node in self.nodes.values():
+            await stack.enter_async_context(node.coordinator)
+            await stack.enter_async_context(node.new_worker("1"))
+        await self.nodes[NODES[0]].bundles.put(self.bundle, self._code())
+
+    async def _code(self) -> AsyncIterator[bytes]:
+        yield self.code
+
+    def _answered(self, sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
+        if method == "task.report":
+            report = Report.decode(body)
+            if report.kind != "progress":
+                self.reports.append(report)
+                self.on_report(report)
+
+    def spec(
+        self, job: str = "job-1", mode: str = "", *, out: str = "out", overwrite: bool = False
+    ) -> JobSpec:
+        return JobSpec(
+            job=job, module="trials", name="counting", bundle_sha256=self.bundle,
+            inputs=(f"{self.folder}/in",), output=f"{self.folder}/{out}", input_format="lines",
+            output_format="tsv", reducers=3, overwrite=overwrite,
+            params={"mode": mode, "flag": f"{self.folder}/flag"},
+        )  # fmt: skip
+
+    async def submit(self, spec: JobSpec, by: str = "n1") -> NodeId:
+        return await self.nodes[NodeId(by)].coordinator.submit(spec.job, spec.encode())
+
+    async def finish(self, job: str = "job-1", at: str = "n1") -> JobView:
+        """Wait for the job's end and for the end of everything it left behind."""
+        coordinator = self.nodes[NodeId(at)].coordinator
+        async with asyncio.timeout(60):
+            async for view in coordinator.watch(job):
+                last = view
+            while coordinator._tasks:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return last
+
+    async def run(self, spec: JobSpec) -> JobView:
+        await self.submit(spec)
+        return await self.finish(spec.job)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+                await asyncio.sleep(0.01)
+
+    def parts(self, out: str = "out") -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.folder / out).iterdir()}
+
+    def leftovers(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir() if path.name.startswith("."))
+
+    def write_input(self, *texts: str) -> None:
+        (self.folder / "in").mkdir(exist_ok=True)
+        for number, text in enumerate(texts):
+            (self.folder / "in" / f"{number}.txt").write_text(text)
+
+    def write_much(self) -> None:
+        """Four files above the smallest split each: at least four maps."""
+        draw = random.Random(7)
+        words = [f"word{n}" for n in range(2000)]
+        texts = ["".join(" ".join(draw.choices(words, k=8)) + "\n" for _ in range(9000)) for _ in range(4)]
+        self.write_input(*texts)
+
+    def expected(self) -> dict[str, bytes]:
+        """The same job run in this process."""
+        definition = loaded_trials().counting
+        definition.run_local(
+            f"{self.folder}/in", f"{self.folder}/local", reducers=3, params={"mode": "", "flag": ""},
+            overwrite=True,
+        )  # fmt: skip
+        return self.parts("local")
+
+
+def loaded_trials() -> ModuleType:
+    if "trials" not in sys.modules:
+        found = importlib.util.spec_from_file_location("trials", TRIALS)
+        assert found is not None
+        assert found.loader is not None
+        module = sys.modules["trials"] = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+    return sys.modules["trials"]
+
+
+@pytest.fixture
+async def cluster(wire: Any, tmp_path: Path) -> AsyncIterator[JobCluster]:
+    made = JobCluster(wire, tmp_path)
+    async with AsyncExitStack() as stack:
+        await made.start(stack)
+        yield made
+    for node in made.nodes.values():
+        await node.processes.close()
+    made.files.close()

@@ -1,0 +1,260 @@
+"""Whole jobs over three workers with real task processes give the bytes of one process, whatever fails."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import InvalidArgument, NotFound, from_wire
+from cluster.ids import NodeId
+from cluster.mapreduce.orders import Report
+from cluster.mapreduce.task import MapOutput
+from node.compute import shuffle_client
+
+N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
+
+
+async def test_a_job_gives_the_bytes_of_a_local_run_and_leaves_nothing_else(cluster: Any) -> None:
+    cluster.write_much()
+    view = await cluster.run(cluster.spec())
+    assert (view.state, view.error) == ("SUCCEEDED", None)
+    assert cluster.parts() == cluster.expected()
+    assert cluster.leftovers() == []
+    assert [node.scratch() for node in cluster.nodes.values()] == [[], [], []]
+    summary = view.summary
+    assert summary.records["map_in"] == summary.counters["lines"] == 36_000
+    assert [(stage.name, stage.done) for stage in summary.stages] == [
+        ("map", summary.stages[0].total),
+        ("reduce", 3),
+    ]
+    assert summary.retried == 0
+    assert {report.node for report in cluster.reports} == {N1, N2, N3}
+
+
+async def test_killed_task_processes_run_again(cluster: Any) -> None:
+    cluster.write_input("one poison two\n" * 3, "three four\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    everyone = cluster.nodes.values()
+    await cluster.until(lambda: any(node.task_pids() for node in everyone))
+    await asyncio.sleep(0.2)
+    for pid in [pid for node in everyone for pid in node.task_pids()]:
+        os.kill(pid, signal.SIGKILL)
+    raise_flag(cluster)
+    view = await cluster.finish()
+    assert view.state == "SUCCEEDED"
+    assert view.summary.retried >= 1
+    assert any("SIGKILL" in line for line in view.summary.story)
+    assert cluster.parts() == cluster.expected()
+
+
+def raise_flag(cluster: Any) -> None:
+    (cluster.folder / "flag").touch()
+
+
+async def test_a_worker_that_vanishes_after_its_map_committed_loses_nothing(cluster: Any) -> None:
+    cluster.write_much()
+
+    def vanish(report: Report) -> None:
+        if report.node == N3 and report.kind == "done" and N3 not in cluster.down:
+            cluster.wire.cut.add(N3)
+            cluster.down.add(N3)
+            cluster.nodes[N1].coordinator.wake()
+
+    cluster.on_report = vanish
+    view = await cluster.run(cluster.spec())
+    assert view.state == "SUCCEEDED"
+    assert any("node n3 is down" in line for line in view.summary.story)
+    assert view.summary.retried >= 1
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_restarted_worker_is_seen_by_its_start_and_its_work_is_done_again(cluster: Any) -> None:
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    await cluster.until(lambda: any(node.task_pids() for node in cluster.nodes.values()))
+    (busy,) = [node for node in cluster.nodes.values() if node.task_pids()]
+    for task in busy.worker._jobs["job-1"].attempts.values():
+        task.cancel()
+    async with busy.new_worker("2"):
+        raise_flag(cluster)
+        view = await cluster.finish()
+    assert view.state == "SUCCEEDED"
+    assert view.summary.retried >= 1
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_map_output_that_cannot_be_fetched_is_made_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shuffle_client, "_PAUSE_S", 0.01)
+    cluster.write_much()
+    lost: list[Report] = []
+
+    def lose(report: Report) -> None:
+        if report.kind == "done" and not lost:
+            lost.append(report)
+            cluster.nodes[report.node].worker._shuffle.forget("job-1")
+
+    cluster.on_report = lose
+    view = await cluster.run(cluster.spec())
+    assert view.state == "SUCCEEDED"
+    assert f"{lost[0].attempt} on {lost[0].node} runs again: its output cannot be read" in view.summary.story
+    assert cluster.parts() == cluster.expected()
+
+
+def damage(report: Report) -> None:
+    """Flip one bit in the first slice that holds records."""
+    output = MapOutput.from_wire(report.body)
+    where = next(each for each in output.partitions if each.length)
+    data = bytearray(Path(output.file).read_bytes())
+    data[where.offset + where.length - 1] ^= 1
+    Path(output.file).write_bytes(data)
+
+
+@pytest.fixture
+def damaged(cluster: Any) -> list[Report]:
+    hit: list[Report] = []
+
+    def hurt(report: Report) -> None:
+        if report.kind == "done" and not hit:
+            hit.append(report)
+            damage(report)
+
+    cluster.on_report = hurt
+    return hit
+
+
+async def test_a_damaged_map_output_is_made_again(cluster: Any, damaged: list[Report]) -> None:
+    cluster.write_much()
+    view = await cluster.run(cluster.spec())
+    assert view.state == "SUCCEEDED"
+    assert any("has checksum" in line for line in view.summary.story)
+    assert (
+        f"{damaged[0].attempt} on {damaged[0].node} runs again: its output cannot be read"
+        in view.summary.story
+    )
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_without_the_checksum_of_slices_a_damaged_output_ends_the_job(
+    cluster: Any, damaged: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ablation: nobody learns which map has to run again."""
+    monkeypatch.setattr(shuffle_client, "_is_sound", lambda piece, checksum: True)
+    cluster.write_much()
+    await cluster.submit(cluster.spec())
+    await cluster.until(lambda: sum("reduce" in line for line in story(cluster)) >= 2)
+    assert not any("runs again" in line for line in story(cluster))
+    await cluster.nodes[N1].coordinator.kill("job-1")
+
+
+def story(cluster: Any) -> tuple[str, ...]:
+    lines: tuple[str, ...] = cluster.nodes[N1].coordinator.view("job-1").summary.story
+    return lines
+
+
+async def test_a_users_error_fails_the_job_in_few_lines_after_four_tries(cluster: Any) -> None:
+    cluster.write_input("fine\nhere is poison\n")
+    view = await cluster.run(cluster.spec(mode="raise"))
+    assert view.state == "FAILED"
+    error = from_wire(view.error)
+    lines = str(error).splitlines()
+    assert len(lines) < 12
+    assert "map-0, attempt 4: UserError: KeyError: 'no such thing'" in lines[0]
+    assert f"{cluster.folder}/in/0.txt offset 5" in lines[0]
+    assert lines[-1].strip().startswith("trials.py:")
+    assert len(cluster.reports) == 4
+    assert not (cluster.folder / "out").exists()
+    assert cluster.leftovers() == []
+    logs = cluster.nodes[N1].coordinator.logs("job-1", "map-0")
+    assert [(log.attempt, log.cause) for log in logs] == [(n, "UserError") for n in (1, 2, 3, 4)]
+
+
+async def test_a_killed_job_stops_its_processes_and_leaves_no_output(cluster: Any) -> None:
+    cluster.write_input("poison\n")
+    await cluster.submit(cluster.spec(mode="loop"))
+    everyone = cluster.nodes.values()
+    await cluster.until(lambda: any(node.task_pids() for node in everyone))
+    await cluster.nodes[N1].coordinator.kill("job-1")
+    view = await cluster.finish()
+    assert (view.state, from_wire(view.error).code) == ("KILLED", "JOB_KILLED")
+    await cluster.until(lambda: not any(node.task_pids() for node in everyone))
+    assert cluster.leftovers() == []
+    assert not (cluster.folder / "out").exists()
+
+
+async def test_what_cannot_be_is_refused_by_name_before_anything_runs(cluster: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"{cluster.folder}/in"):
+        await cluster.submit(cluster.spec())
+    cluster.write_input("a\n")
+    (cluster.folder / "out").mkdir()
+    with pytest.raises(InvalidArgument, match=f"{cluster.folder}/out exists"):
+        await cluster.submit(cluster.spec())
+    with pytest.raises(InvalidArgument, match="description of another"):
+        await cluster.nodes[N1].coordinator.submit("other", cluster.spec().encode())
+    with pytest.raises(NotFound, match="no job 'job-1'"):
+        cluster.nodes[N1].coordinator.view("job-1")
+    assert cluster.leftovers() == []
+
+
+async def test_overwrite_replaces_a_former_output_whole(cluster: Any) -> None:
+    cluster.write_input("a b\n")
+    await cluster.run(cluster.spec())
+    cluster.write_input("c\n")
+    view = await cluster.run(cluster.spec("job-2", overwrite=True))
+    assert view.state == "SUCCEEDED"
+    assert b"".join(cluster.parts()[f"part-0000{n}"] for n in range(3)) == b"c\t1\n"
+    assert cluster.leftovers() == []
+
+
+async def test_an_empty_input_makes_empty_parts(cluster: Any) -> None:
+    cluster.write_input("")
+    view = await cluster.run(cluster.spec())
+    assert view.state == "SUCCEEDED"
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_submission_goes_to_the_first_live_member_and_repeated_is_the_same_job(cluster: Any) -> None:
+    cluster.write_input("a\n")
+    node3 = cluster.nodes[N3]
+    await node3.bundles.put(cluster.bundle, cluster._code())
+    spec = cluster.spec()
+    assert await cluster.submit(spec, by="n3") == N1
+    assert await cluster.submit(spec, by="n2") == N1
+    assert await cluster.submit(spec, by="n1") == N1
+    assert (await cluster.finish()).state == "SUCCEEDED"
+    with pytest.raises(InvalidArgument, match="taken by another job"):
+        await cluster.nodes[N1].coordinator._accept(cluster.spec(mode="raise"), N1)
+
+    cluster.down.add(N1)
+    cluster.wire.cut.add(N1)
+    assert node3.coordinator.taker == N2
+    assert await cluster.submit(cluster.spec("job-2", out="out2"), by="n3") == N2
+    assert (await cluster.finish("job-2", at="n2")).state == "SUCCEEDED"
+    assert cluster.parts("out2") == cluster.parts()
+
+
+async def test_a_submission_without_its_code_is_refused(cluster: Any) -> None:
+    cluster.write_input("a\n")
+    cluster.bundle = "0" * 64
+    for node in ("n1", "n3"):
+        with pytest.raises(NotFound, match="no bundle 000000000000"):
+            await cluster.submit(cluster.spec(), by=node)
+
+
+async def test_workers_drop_the_job_of_a_coordinator_that_is_gone(cluster: Any) -> None:
+    cluster.write_input("poison\n", "poison\n")
+    node2 = cluster.nodes[N2]
+    await node2.worker.__aexit__(None, None, None)
+    async with node2.new_worker("2", orphan_after_s=0.5):
+        cluster.down |= {N1, N3}  # nobody but n2 works, for a coordinator on n1
+        await cluster.nodes[N1].coordinator._accept(cluster.spec(mode="loop"), N1)
+        await cluster.until(lambda: bool(node2.task_pids()))
+        cluster.wire.cut.add(N1)
+        await cluster.until(lambda: not node2.task_pids() and node2.scratch() == [])
+        cluster.wire.cut.clear()
+        await cluster.nodes[N1].coordinator.kill("job-1")
+        await cluster.finish()

@@ -1,0 +1,180 @@
+"""The Jobs service over real gRPC: who may ask, what is handed over, what is told."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from cluster.adapters.grpc_client import ClientLink
+from cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
+from cluster.ids import NodeId
+from cluster.mapreduce.job_summary import JobSummary, StageSummary, TaskSummary
+from cluster.wire import jobs_pb2 as wire
+from cluster.wire.jobs_pb2_grpc import add_JobsServicer_to_server
+from node.coordinator.views import AttemptLog, JobView
+from node.services.jobs import TOKEN_KEY, JobsService
+
+TOKEN = "s3cret"
+JOBS = "/ringmill.v1.Jobs/"
+
+
+def view(state: str) -> JobView:
+    summary = JobSummary(
+        state, (StageSummary("map", 2, 1, 1, 100, 50),), (TaskSummary("map-0", "done", 1, "n1", ""),),
+        {"map_in": 3}, {"lines": 3}, 1, ("map-1.1 on n2 failed",),
+    )  # fmt: skip
+    return JobView("j-1", "wc:wc", NodeId("n1"), "/out/\udcff", 1.5, 2.5, summary, None)
+
+
+class Keeper:
+    """A coordinator with one job."""
+
+    async def submit(self, job: str, spec: bytes) -> NodeId:
+        if not spec:
+            raise InvalidArgument("no description")
+        return NodeId("n2")
+
+    def view(self, job: str) -> JobView:
+        if job != "j-1":
+            raise NotFound(f"no job {job!r} on n1")
+        return view("COMMITTING")
+
+    def views(self) -> list[JobView]:
+        return [view("SUCCEEDED")]
+
+    async def watch(self, job: str) -> AsyncIterator[JobView]:
+        self.view(job)
+        for state in ("RUNNING", "SUCCEEDED"):
+            yield view(state)
+
+    def logs(self, job: str, task: str) -> list[AttemptLog]:
+        return [AttemptLog(task, 1, NodeId("n1"), "UserError", b"said \xff")]
+
+    async def kill(self, job: str) -> JobView:
+        return view("KILLED")
+
+
+class Shelf:
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int:
+        data = b"".join([chunk async for chunk in chunks])
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise CorruptData("send it again")
+        self.kept[sha256] = data
+        return len(data)
+
+
+class Served:
+    def __init__(self, link: ClientLink, shelf: Shelf) -> None:
+        self.link = link
+        self.shelf = shelf
+
+    async def ask(self, method: str, request: Any, answer: Any, token: str = TOKEN) -> Any:
+        return await self.link.unary(JOBS + method, request, answer, 5.0, ((TOKEN_KEY, token),))
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Any]:
+    server, links = grpc.aio.server(), []
+
+    async def start(token: str = TOKEN) -> Served:
+        shelf = Shelf()
+        add_JobsServicer_to_server(JobsService(Keeper(), shelf, token), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        links.append(ClientLink(f"127.0.0.1:{port}"))
+        return Served(links[0], shelf)
+
+    yield start
+    for link in links:
+        await link.close()
+    await server.stop(0)
+
+
+CALLS = [
+    ("Submit", wire.SubmitRequest(job="j-1", spec=b"x"), wire.SubmitResponse),
+    ("Status", wire.JobRequest(job="j-1"), wire.JobStatus),
+    ("List", wire.ListRequest(), wire.ListResponse),
+    ("Logs", wire.LogsRequest(job="j-1"), wire.LogsResponse),
+    ("Kill", wire.JobRequest(job="j-1"), wire.JobStatus),
+]
+
+
+async def test_every_method_wants_the_clusters_token(serve: Any) -> None:
+    served = await serve()
+    for method, request, answer in CALLS:
+        await served.ask(method, request, answer)
+        with pytest.raises(PermissionDenied, match="is wrong"):
+            await served.ask(method, request, answer, token="guess")
+        with pytest.raises(PermissionDenied, match="is missing"):
+            await served.link.unary(JOBS + method, request, answer, 5.0)
+    with pytest.raises(PermissionDenied, match="is missing"):
+        await served.link.upload(JOBS + "PutBundle", chunks(b"code"), wire.PutBundleResponse, 5.0)
+    with pytest.raises(PermissionDenied, match="is missing"):
+        async for _ in served.link.stream(JOBS + "Watch", wire.WatchRequest(job="j-1"), wire.JobStatus, 5.0):
+            pass
+    assert served.shelf.kept == {}
+
+
+async def test_a_node_without_a_token_takes_no_jobs_from_anybody(serve: Any) -> None:
+    served = await serve("")
+    for token in ("", "guess"):
+        with pytest.raises(PermissionDenied, match="started without the cluster's token"):
+            await served.ask(*CALLS[0], token=token)
+
+
+async def chunks(data: bytes, name: str = "", size: int = 3) -> AsyncIterator[wire.BundleChunk]:
+    digest = name or hashlib.sha256(data).hexdigest()
+    for start in range(0, len(data), size):
+        yield wire.BundleChunk(sha256=digest, data=data[start : start + size])
+
+
+async def put(served: Served, parts: AsyncIterator[wire.BundleChunk]) -> Any:
+    metadata = ((TOKEN_KEY, TOKEN),)
+    return await served.link.upload(JOBS + "PutBundle", parts, wire.PutBundleResponse, 5.0, metadata)
+
+
+async def test_a_bundle_arrives_in_chunks_and_is_checked(serve: Any) -> None:
+    served = await serve()
+    answer = await put(served, chunks(b"some code"))
+    assert (answer.size, served.shelf.kept) == (9, {answer.sha256: b"some code"})
+    with pytest.raises(CorruptData):
+        await put(served, chunks(b"other", "0" * 64))
+    with pytest.raises(InvalidArgument, match="without chunks"):
+        await put(served, chunks(b""))
+
+
+async def test_a_job_is_told_as_it_is_and_watched_to_its_end(serve: Any) -> None:
+    served = await serve()
+    status = await served.ask("Status", wire.JobRequest(job="j-1"), wire.JobStatus)
+    assert (status.state, status.output, status.stages[0].bytes_done) == ("RUNNING", "/out/?", 50)
+    assert (dict(status.counters), list(status.events)) == ({"lines": 3}, ["map-1.1 on n2 failed"])
+    seen = [
+        each.state
+        async for each in served.link.stream(
+            JOBS + "Watch", wire.WatchRequest(job="j-1"), wire.JobStatus, 5.0, ((TOKEN_KEY, TOKEN),)
+        )
+    ]
+    assert seen == ["RUNNING", "SUCCEEDED"]
+    logs = await served.ask("Logs", wire.LogsRequest(job="j-1", task="map-0"), wire.LogsResponse)
+    assert (logs.logs[0].task, logs.logs[0].output) == ("map-0", b"said \xff")
+
+
+async def test_errors_cross_as_themselves(serve: Any) -> None:
+    served = await serve()
+    errors: list[RingmillError] = []
+    for method, request, answer in (
+        ("Status", wire.JobRequest(job="other"), wire.JobStatus),
+        ("Submit", wire.SubmitRequest(job="j-1"), wire.SubmitResponse),
+    ):
+        with pytest.raises(RingmillError) as caught:
+            await served.ask(method, request, answer)
+        errors.append(caught.value)
+    assert [(type(error), str(error)) for error in errors] == [
+        (NotFound, "no job 'other' on n1"),
+        (InvalidArgument, "no description"),
+    ]

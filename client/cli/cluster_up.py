@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from client.cli import local_cluster, output
-from client.cli.local_cluster import Plan
+from client.cli.local_cluster import Plan, Started
 from client.cli.local_state import LocalCluster, load_cluster
 from client.cli.settings import Settings
 from cluster.errors import InvalidArgument
@@ -99,11 +100,18 @@ def bring_up(
         if not stopped:
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
-        from client.cli.formation import form
-
-        processes = {one.node.id: one.process for one in started}
-        asyncio.run(form(cluster, processes, timeout_s or UP_TIMEOUT_S))
+        try:
+            _form(cluster, started, timeout_s or UP_TIMEOUT_S)
+        except BaseException:
+            local_cluster.stop_nodes([one.node for one in started])  # nothing half-started is left running
+            raise
         return cluster, [node.id for node in stopped]
+
+
+def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -> None:
+    from client.cli.formation import form
+
+    asyncio.run(form(cluster, {one.node.id: one.process for one in started}, timeout_s))
 
 
 def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:

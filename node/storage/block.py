@@ -1,0 +1,175 @@
+"""A data block: sorted keys and their cells, in columns.
+
+Columns, because a block is then taken apart by a few calls that run in C over all of it, which is what
+makes a get or a scan in Python fast (docs/formats/table.md, "Data block").  A cell is one version of a
+key: 8 bytes of (sequence << 8 | kind), then the value.  All versions of a key lie in one block, the newest
+first.  Pure.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from struct import Struct, error
+from typing import Final
+
+__all__ = [
+    "CELL_HEAD_BYTES",
+    "DELETED",
+    "VALUE",
+    "Block",
+    "MalformedBlock",
+    "cell_head",
+    "cell_of",
+    "decode_block",
+    "encode_block",
+]
+
+DELETED: Final = 0
+VALUE: Final = 1
+CELL_HEAD_BYTES: Final = 8
+TOMBSTONE_LENGTH: Final = CELL_HEAD_BYTES
+
+_HEAD: Final = Struct("<IH")
+_CELL: Final = Struct("<Q")
+_pack_cell = _CELL.pack
+_unpack_cell = _CELL.unpack_from
+
+
+class MalformedBlock(ValueError):
+    """Bytes that no block ever encoded to."""
+
+
+def cell_of(sequence: int, value: bytes | None) -> bytes:
+    """The cell of one version; None is a deletion."""
+    if value is None:
+        return _pack_cell(sequence << 8)
+    return _pack_cell(sequence << 8 | VALUE) + value
+
+
+def cell_head(cell: bytes) -> int:
+    """sequence << 8 | kind of a cell."""
+    head: int = _unpack_cell(cell)[0]
+    return head
+
+
+class Block:
+    """A decoded block.  `starts[i]` to `starts[i + 1]` is the cell of `keys[i]` in `data`."""
+
+    __slots__ = ("data", "keys", "starts")
+
+    def __init__(self, keys: list[bytes], starts: list[int], data: bytes) -> None:
+        self.keys = keys
+        self.starts = starts
+        self.data = data
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        return 2 * len(self.data) + 100 * len(self.keys)
+
+    def find(self, key: bytes, sequence: int) -> tuple[int, bytes | None] | None:
+        """The newest version of `key` at or below `sequence` as (sequence, value), or None."""
+        keys, starts = self.keys, self.starts
+        at = bisect_left(keys, key)
+        while at < len(keys) and keys[at] == key:
+            head = _unpack_cell(self.data, starts[at])[0]
+            if head >> 8 <= sequence:
+                value = self.data[starts[at] + CELL_HEAD_BYTES : starts[at + 1]] if head & VALUE else None
+                return head >> 8, value
+            at += 1
+        return None
+
+    def cells(self, first: int, last: int) -> list[bytes]:
+        """The cells of keys[first:last]."""
+        data = self.data
+        return [data[start:end] for start, end in pairwise(self.starts[first : last + 1])]
+
+    def values(self, first: int, last: int) -> list[bytes]:
+        """The values of keys[first:last], where none is a deletion."""
+        data = self.data
+        return [data[start + 8 : end] for start, end in pairwise(self.starts[first : last + 1])]
+
+    def heads(self, first: int, last: int) -> list[int]:
+        """sequence << 8 | kind of keys[first:last]."""
+        data = self.data
+        return [_unpack_cell(data, start)[0] for start in self.starts[first:last]]
+
+
+def encode_block(keys: Sequence[bytes], cells: Sequence[bytes]) -> bytes:
+    """The bytes of a block of at least one key."""
+    count = len(keys)
+    prefix = _common_prefix(keys[0], keys[-1])
+    cut = len(prefix)
+    suffixes = [key[cut:] for key in keys] if cut else keys
+    return b"".join(
+        (
+            _HEAD.pack(count, cut),
+            prefix,
+            _lengths("H", count).pack(*map(len, suffixes)),
+            _lengths("I", count).pack(*map(len, cells)),
+            *suffixes,
+            *cells,
+        )
+    )
+
+
+def decode_block(data: bytes) -> Block:
+    """Raises MalformedBlock when the lengths inside do not add up to the size of `data`."""
+    try:
+        count, cut = _HEAD.unpack_from(data, 0)
+        at = _HEAD.size + cut
+        if not count or at + 6 * count > len(data):
+            raise MalformedBlock(f"{count} keys in a block of {len(data)} bytes")
+        prefix = data[_HEAD.size : at]
+        suffix_lengths = _lengths("H", count).unpack_from(data, at)
+        at += 2 * count
+        cell_lengths = _lengths("I", count).unpack_from(data, at)
+        at += 4 * count
+        keys, at = _cut_keys(data, at, prefix, suffix_lengths)
+    except error:
+        raise MalformedBlock(f"lengths beyond the {len(data)} bytes of a block") from None
+    starts = list(accumulate(cell_lengths, initial=at))
+    if starts[-1] != len(data) or min(cell_lengths) < CELL_HEAD_BYTES:
+        raise MalformedBlock(f"cells end at byte {starts[-1]} of {len(data)}")
+    return Block(keys, starts, data)
+
+
+def _cut_keys(data: bytes, at: int, prefix: bytes, lengths: tuple[int, ...]) -> tuple[list[bytes], int]:
+    first = lengths[0]
+    if first and lengths.count(first) == len(lengths):
+        keys = list(_pieces(first, len(lengths)).unpack_from(data, at))
+        at += first * len(lengths)
+    else:
+        starts = list(accumulate(lengths, initial=at))
+        if starts[-1] > len(data):
+            raise MalformedBlock(f"keys end at byte {starts[-1]} of {len(data)}")
+        keys = [data[start:end] for start, end in pairwise(starts)]
+        at = starts[-1]
+    return ([prefix + key for key in keys] if prefix else keys), at
+
+
+@lru_cache(maxsize=4096)
+def _lengths(code: str, count: int) -> Struct:
+    return Struct(f"<{count}{code}")
+
+
+@lru_cache(maxsize=4096)
+def _pieces(size: int, count: int) -> Struct:
+    return Struct(f"{size}s" * count)
+
+
+def _common_prefix(first: bytes, last: bytes) -> bytes:
+    """What two keys begin with alike; in sorted keys all between them do too."""
+    low, high = 0, min(len(first), len(last))
+    if first[:high] == last[:high]:
+        return first[:high]
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[:middle] == last[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return first[:low]

@@ -1,0 +1,71 @@
+"""Compressing one block, with a raw escape for what does not get smaller.  Pure.
+
+The code of a compression is stored with each block, so a table may hold several kinds.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+import lz4.block
+import zstandard
+
+__all__ = ["MAX_BLOCK_BYTES", "Compressor", "CannotDecompress", "code_of", "decompress", "name_of"]
+
+MAX_BLOCK_BYTES: Final = 256 << 20
+
+_NONE: Final = 0
+_ZSTD: Final = 1
+_LZ4: Final = 2
+_CODES: Final = {"none": _NONE, "zstd": _ZSTD, "lz4": _LZ4}
+_LZ4_SIZE: Final = Struct("<I")
+
+_expand = zstandard.ZstdDecompressor().decompress
+
+
+class CannotDecompress(ValueError):
+    """Bytes that are not what their compression code says."""
+
+
+class Compressor:
+    """Compresses blocks by one method (zstd at level 1)."""
+
+    def __init__(self, name: str) -> None:
+        self._code = _CODES[name]
+        self._zstd = zstandard.ZstdCompressor(level=1)
+
+    def compress(self, data: bytes) -> tuple[int, bytes]:
+        """(code, bytes); the code is that of "none" when compressing saves less than an eighth."""
+        if self._code == _NONE:
+            return _NONE, data
+        small = (
+            self._zstd.compress(data) if self._code == _ZSTD else lz4.block.compress(data, store_size=True)
+        )
+        return (self._code, small) if len(small) < len(data) - len(data) // 8 else (_NONE, data)
+
+
+def decompress(code: int, data: bytes) -> bytes:
+    """The block's bytes.  Raises CannotDecompress; never makes more than MAX_BLOCK_BYTES."""
+    if code == _NONE:
+        return data
+    try:
+        if code == _ZSTD:
+            if not 0 <= zstandard.frame_content_size(data) <= MAX_BLOCK_BYTES:
+                raise CannotDecompress("a zstd frame without a size within the limit")
+            return _expand(data)
+        if code == _LZ4:
+            if len(data) < _LZ4_SIZE.size or _LZ4_SIZE.unpack_from(data)[0] > MAX_BLOCK_BYTES:
+                raise CannotDecompress("an lz4 block without a size within the limit")
+            return bytes(lz4.block.decompress(data))
+    except (zstandard.ZstdError, lz4.block.LZ4BlockError) as error:
+        raise CannotDecompress(str(error)) from None
+    raise CannotDecompress(f"unknown compression code {code}")
+
+
+def code_of(name: str) -> int:
+    return _CODES[name]
+
+
+def name_of(code: int) -> str:
+    return next((name for name, known in _CODES.items() if known == code), f"unknown {code}")

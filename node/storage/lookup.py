@@ -1,0 +1,81 @@
+"""Finding one key in the tables of a view: newest tables first, then level by level.
+
+`find` never blocks: it asks the block cache and the page cache and raises NotCached, naming the block,
+when the disk is needed.  `find_off_loop` lets a thread read that block and asks again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from node.storage.block import Block
+from node.storage.block_cache import BlockCache
+from node.storage.errors import NotCached
+from node.storage.filter import hash_key, mask_of
+from node.storage.table_reader import Table
+from node.storage.table_set import View
+
+__all__ = ["BlockNeeded", "find", "find_off_loop"]
+
+
+class BlockNeeded(NotCached):
+    """Which block the disk has to give."""
+
+    def __init__(self, table: Table, number: int) -> None:
+        super().__init__(table.file_id, number)
+        self.table = table
+        self.number = number
+
+
+def find(
+    view: View, cache: BlockCache, key: bytes, sequence: int, loaded: dict[int, Block] | None = None
+) -> tuple[int, bytes | None] | None:
+    """The newest version of `key` at or below `sequence` as (sequence, value); a deletion's value is None.
+
+    `loaded` holds blocks by their place in the cache that were read for this very question.
+    Raises BlockNeeded, CorruptBlock, OSError.
+    """
+    for table in _candidates(view, key):
+        number = bisect_left(table.last_keys, key)
+        place = table.file_id << 32 | number
+        block = cache.get(place)
+        if block is None:
+            block = loaded.get(place) if loaded else None
+            if block is None:
+                block = table.read_block_cached(number)
+                if block is None:
+                    raise BlockNeeded(table, number)
+            cache.put(place, block)
+        found = block.find(key, sequence)
+        if found is not None:
+            return found
+    return None
+
+
+async def find_off_loop(
+    view: View, cache: BlockCache, key: bytes, sequence: int
+) -> tuple[int, bytes | None] | None:
+    """The same, waiting for the disk where it must.  The view has to be pinned."""
+    loaded: dict[int, Block] = {}
+    while True:
+        try:
+            return find(view, cache, key, sequence, loaded)
+        except BlockNeeded as need:
+            place = need.table.file_id << 32 | need.number
+            loaded[place] = await need.table.read_block_off_loop(need.number)
+
+
+def _candidates(view: View, key: bytes) -> Iterator[Table]:
+    """Tables that may hold the key, in the order in which the first hit is the newest."""
+    hashed = hash_key(key)
+    mask = mask_of(hashed)
+    for table in view.newest:
+        if table.smallest <= key <= table.largest and table.may_hold(hashed, mask):
+            yield table
+    for level in view.levels:
+        at = bisect_left(level.largest, key)
+        if at < len(level.tables):
+            table = level.tables[at]
+            if table.smallest <= key and table.may_hold(hashed, mask):
+                yield table

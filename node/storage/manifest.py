@@ -1,0 +1,123 @@
+"""The manifest on disk: which edits were made, and CURRENT, which names the manifest in force.
+
+An edit counts once it is synced; a new manifest counts once CURRENT was replaced and the folder synced.
+Layout: docs/formats/manifest.md.  What an edit means is node/storage/version.py's.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from cluster.ports import AppendFile, FileSystem
+from node.storage.errors import CorruptBlock
+from node.storage.names import CURRENT, FileName, current_temporary, manifest_name, parse_name
+from node.storage.records import Damage, Record, frame, read_records
+from node.storage.version import Edit, MalformedEdit, Version, decode_edit, encode_edit, snapshot_edit
+
+__all__ = ["ManifestFile", "create_manifest", "read_current", "read_manifest"]
+
+MANIFEST_VERSION: Final = 1
+_MAGIC: Final = b"RINGMAN\0"
+_HEADER_KIND: Final = 1
+_EDIT_KIND: Final = 2
+_HEADER: Final = Struct("<B8sHQ")
+_EDIT: Final = Struct("<BQ")  # kind, number of the edit
+MAX_MANIFEST_BYTES: Final = 4 << 20  # past this a new manifest is begun
+
+
+class ManifestFile:
+    """The manifest in force, open for the next edit.  One edit is written at a time."""
+
+    def __init__(self, file: AppendFile, file_id: int, edits: int) -> None:
+        self.file_id = file_id
+        self._file = file
+        self._edits = edits
+
+    @property
+    def is_long(self) -> bool:
+        return self._file.size > MAX_MANIFEST_BYTES
+
+    async def append(self, edit: Edit) -> None:
+        """Make an edit durable.  Raises OSError; then the file must not be written again."""
+        payload = _EDIT.pack(_EDIT_KIND, self._edits) + encode_edit(edit)
+        await self._file.append_and_sync(frame(self.file_id, self._file.size, payload))
+        self._edits += 1
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def create_manifest(files: FileSystem, folder: str, file_id: int, version: Version) -> ManifestFile:
+    """Begin a manifest with `version` as its first edit and make CURRENT name it.  Blocks.
+
+    Raises OSError; then either manifest may be in force after a restart, and both say the same.
+    """
+    file = files.create(f"{folder}/{manifest_name(file_id)}")
+    header = frame(file_id, 0, _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id))
+    file.append(header)
+    file.append(frame(file_id, file.size, _EDIT.pack(_EDIT_KIND, 0) + encode_edit(snapshot_edit(version))))
+    file.sync()
+    temporary = f"{folder}/{current_temporary(file_id)}"
+    pointer = files.create(temporary)
+    pointer.append(f"{manifest_name(file_id)}\n".encode())
+    pointer.sync()
+    pointer.close()
+    files.fsync_dir(folder)
+    files.rename(temporary, f"{folder}/{CURRENT}")
+    files.fsync_dir(folder)
+    return ManifestFile(file, file_id, edits=1)
+
+
+def read_current(files: FileSystem, folder: str) -> int:
+    """File id of the manifest in force.  Blocks.  Raises CorruptBlock, FileNotFoundError."""
+    path = f"{folder}/{CURRENT}"
+    text = files.read_bytes(path)
+    named = parse_name(text.decode("ascii", "replace").removesuffix("\n"))
+    if named is None or named.kind != "manifest" or text != _pointer(named):
+        raise CorruptBlock(path, 0, f"{text[:40]!r} names no manifest")
+    return named.file_id
+
+
+def read_manifest(files: FileSystem, folder: str, file_id: int) -> Version:
+    """The version a manifest leads to.  Blocks.
+
+    Edits are synced one by one, so only the last record may be torn; damage before a whole record is
+    corruption.  Raises CorruptBlock, FileNotFoundError.
+    """
+    path = f"{folder}/{manifest_name(file_id)}"
+    version = Version()
+    edits = -1
+    damage: Damage | None = None
+    for record in read_records(file_id, files.read_bytes(path)):
+        if isinstance(record, Damage):
+            damage = record
+            continue
+        if damage is not None:
+            raise CorruptBlock(path, damage.offset, f"{damage.why}, followed by a whole record")
+        if edits < 0:
+            _check_header(path, file_id, record)
+        else:
+            version = _apply(path, record, edits, version)
+        edits += 1
+    if edits < 1:
+        raise CorruptBlock(path, 0, "no whole edit in it")
+    return version
+
+
+def _pointer(named: FileName) -> bytes:
+    return f"{manifest_name(named.file_id)}\n".encode()
+
+
+def _check_header(path: str, file_id: int, record: Record) -> None:
+    if record.payload != _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id):
+        raise CorruptBlock(path, record.offset, f"not the header of a manifest of version {MANIFEST_VERSION}")
+
+
+def _apply(path: str, record: Record, number: int, version: Version) -> Version:
+    if record.payload[: _EDIT.size] != _EDIT.pack(_EDIT_KIND, number):
+        raise CorruptBlock(path, record.offset, f"edit {number} is missing")
+    try:
+        return version.apply(decode_edit(record.payload[_EDIT.size :]))
+    except MalformedEdit as error:
+        raise CorruptBlock(path, record.offset, str(error)) from None

@@ -1,0 +1,60 @@
+"""What can be set about an engine, and how durable a write shall be.  Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cluster.errors import InvalidArgument
+
+__all__ = ["COMPRESSIONS", "STRATEGIES", "Durability", "Options"]
+
+COMPRESSIONS: Final = ("none", "zstd", "lz4")
+STRATEGIES: Final = ("leveled", "size_tiered", "time_window")
+
+MIB: Final = 1 << 20
+
+
+class Durability(StrEnum):
+    """When `Commit.reached` returns: at once, when the OS has the bytes, or when the disk has them."""
+
+    MEMORY = "memory"
+    BUFFERED = "buffered"
+    SYNC = "sync"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Sizes in bytes.  The defaults suit a node with some hundred MiB of memory to spare."""
+
+    memtable_bytes: int = 32 * MIB  # of log, that is keys, values and 11 bytes a record
+    block_bytes: int = 4096  # of a data block before compression; a larger record has its own block
+    compression: str = "zstd"
+    filter_bits_per_key: int = 12
+    block_cache_bytes: int = 64 * MIB
+    table_bytes: int = 32 * MIB
+    strategy: str = "leveled"
+    level0_tables: int = 4  # so many unmerged tables start a compaction
+    level1_bytes: int = 128 * MIB
+    level_growth: int = 10
+    time_window_sequences: int = 1 << 20  # width of a window of the time_window strategy, in batches
+    slow_at_tables: int = 8  # so many L0 tables slow writers down
+    stop_at_tables: int = 16  # and so many let them wait
+    slowest_bytes_per_s: int = 1 * MIB
+    fastest_bytes_per_s: int = 64 * MIB
+    compaction_bytes_per_s: int = 0  # budget of background merging; 0 is none
+    reserve_bytes: int = 64 * MIB  # free space that only control state may use
+
+    def __post_init__(self) -> None:
+        if self.compression not in COMPRESSIONS:
+            raise InvalidArgument(f"compression {self.compression!r} is none of {', '.join(COMPRESSIONS)}")
+        if self.strategy not in STRATEGIES:
+            raise InvalidArgument(f"strategy {self.strategy!r} is none of {', '.join(STRATEGIES)}")
+        if not 0 < self.slow_at_tables <= self.stop_at_tables:
+            raise InvalidArgument(
+                f"slow_at_tables {self.slow_at_tables} must lie in 1..stop_at_tables {self.stop_at_tables}"
+            )
+        for name in ("memtable_bytes", "block_bytes", "table_bytes", "level1_bytes", "level0_tables"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} is {getattr(self, name)}, at least 1 is needed")

@@ -1,0 +1,53 @@
+"""The sequence numbers at which somebody reads: what flush and compaction have to keep for them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+__all__ = ["Snapshot", "Snapshots"]
+
+
+class Snapshots:
+    """Live snapshots by sequence number, with how many hold each."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, int] = {}
+        self.newest = 0
+
+    def take(self, sequence: int) -> Snapshot:
+        self._held[sequence] = self._held.get(sequence, 0) + 1
+        self.newest = max(self._held)
+        return Snapshot(self, sequence)
+
+    def release(self, sequence: int) -> None:
+        self._held[sequence] -= 1
+        if not self._held[sequence]:
+            del self._held[sequence]
+            self.newest = max(self._held, default=0)
+
+    def live(self) -> tuple[int, ...]:
+        """Ascending."""
+        return tuple(sorted(self._held))
+
+
+class Snapshot:
+    """The store as it was after batch `sequence`, until released; releasing twice is fine."""
+
+    __slots__ = ("_owner", "sequence")
+
+    def __init__(self, owner: Snapshots, sequence: int) -> None:
+        self._owner: Snapshots | None = owner
+        self.sequence = sequence
+
+    def release(self) -> None:
+        if self._owner is not None:
+            owner, self._owner = self._owner, None
+            owner.release(self.sequence)
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

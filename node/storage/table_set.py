@@ -1,0 +1,145 @@
+"""The tables in force: open, pinned while read, and changed by edits that are in the manifest first.
+
+A `View` is what one read sees.  Files that no view and no manifest names any more are closed and deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster.ports import FileSystem
+from node.storage.manifest import ManifestFile, create_manifest
+from node.storage.names import manifest_name, table_name
+from node.storage.table_reader import Table, open_table
+from node.storage.version import Edit, Version
+
+__all__ = ["Level", "TableSet", "View"]
+
+_IDS_AT_ONCE = 64
+
+
+class Level:
+    """Tables with disjoint key ranges, in key order."""
+
+    __slots__ = ("largest", "tables")
+
+    def __init__(self, tables: list[Table]) -> None:
+        self.tables = tables
+        self.largest = [table.largest for table in tables]
+
+
+class View:
+    """The tables of one version, as a get walks them: newest tables first, then level by level."""
+
+    __slots__ = ("levels", "newest", "pins", "tables", "version")
+
+    def __init__(self, version: Version, tables: dict[int, Table]) -> None:
+        self.version = version
+        self.tables = tables
+        self.newest = [tables[meta.file_id] for meta in version.levels[0]]
+        self.levels = [
+            Level([tables[meta.file_id] for meta in level]) for level in version.levels[1:] if level
+        ]
+        self.pins = 0
+
+
+class TableSet:
+    """The current view, the views still read, and the manifest."""
+
+    def __init__(self, files: FileSystem, folder: str, view: View, manifest: ManifestFile) -> None:
+        self._files = files
+        self._folder = folder
+        self._manifest = manifest
+        self._pinned: list[View] = []
+        self._next_id = view.version.reserved_ids - _IDS_AT_ONCE
+        self._edits = asyncio.Lock()
+        self.view = view
+
+    @classmethod
+    async def begin(
+        cls, files: FileSystem, folder: str, version: Version, tables: dict[int, Table], manifest_id: int
+    ) -> TableSet:
+        """Write `version` into a new manifest with file ids above `manifest_id` reserved."""
+        version = version.apply(Edit(reserved_ids=manifest_id + 1 + _IDS_AT_ONCE))
+        manifest = await files.off_loop(create_manifest, files, folder, manifest_id, version)
+        return cls(files, folder, View(version, tables), manifest)
+
+    @property
+    def version(self) -> Version:
+        return self.view.version
+
+    async def take_ids(self, count: int) -> range:
+        """File ids that were never given out; reserved in the manifest before use.  Raises OSError."""
+        async with self._edits:
+            first = self._next_id
+            self._next_id += count
+            if self._next_id > self.version.reserved_ids:
+                await self._write(Edit(reserved_ids=self._next_id + _IDS_AT_ONCE))
+        return range(first, first + count)
+
+    async def commit(self, edit: Edit) -> None:
+        """Make an edit durable, then current.  Raises OSError, CorruptBlock (a new table is damaged)."""
+        async with self._edits:
+            opened = {
+                meta.file_id: await self._files.off_loop(
+                    open_table, self._files, self._folder, meta.file_id, meta
+                )
+                for _, meta in edit.added
+                if meta.file_id not in self.view.tables
+            }
+            await self._write(edit, opened)
+
+    @contextmanager
+    def pin(self) -> Iterator[View]:
+        """The current view, kept whole until the block ends."""
+        view = self.view
+        view.pins += 1
+        if view.pins == 1:
+            self._pinned.append(view)
+        try:
+            yield view
+        finally:
+            view.pins -= 1
+            if not view.pins:
+                self._pinned.remove(view)
+                self._discard(view)
+
+    def close(self) -> None:
+        self._manifest.close()
+        for view in [self.view, *self._pinned]:
+            for table in view.tables.values():
+                table.close()
+
+    async def _write(self, edit: Edit, opened: dict[int, Table] | None = None) -> None:
+        version = self.version.apply(edit)
+        await self._manifest.append(edit)
+        known = {**self.view.tables, **(opened or {})}
+        former, self.view = self.view, View(version, {m.file_id: known[m.file_id] for m in version.tables()})
+        if not former.pins:
+            self._discard(former)
+        if self._manifest.is_long:
+            await self._begin_manifest()
+
+    async def _begin_manifest(self) -> None:
+        file_id = self._next_id
+        self._next_id += 1
+        version = self.version.apply(Edit(reserved_ids=self._next_id + _IDS_AT_ONCE))
+        former = self._manifest
+        self._manifest = await self._files.off_loop(
+            create_manifest, self._files, self._folder, file_id, version
+        )
+        self.view.version = version
+        former.close()
+        self._files.unlink(f"{self._folder}/{manifest_name(former.file_id)}")
+
+    def _discard(self, view: View) -> None:
+        """Close and delete the tables that only `view` held."""
+        if view is self.view:
+            return
+        in_use = {file_id for other in [self.view, *self._pinned] for file_id in other.tables}
+        for file_id, table in view.tables.items():
+            if file_id not in in_use:
+                table.close()
+                self._files.unlink(f"{self._folder}/{table_name(file_id)}")

@@ -1,0 +1,166 @@
+"""Which files make up the store: a value, and the edits that lead from one to the next.  Pure.
+
+Level 0 holds tables that may overlap, newest first; each deeper level holds tables with disjoint key
+ranges in key order.  The manifest is the log of edits (docs/formats/manifest.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import msgpack
+
+from node.storage.table_format import MalformedTable, TableMeta, meta_of
+
+__all__ = [
+    "LEVELS",
+    "CorruptMark",
+    "Drop",
+    "Edit",
+    "MalformedEdit",
+    "Version",
+    "decode_edit",
+    "encode_edit",
+    "snapshot_edit",
+]
+
+LEVELS: Final = 7
+
+
+class MalformedEdit(ValueError):
+    """An edit that no writer ever made, or that does not fit the version it is applied to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """All keys that begin with `prefix` and were written up to `sequence` are deleted."""
+
+    prefix: bytes
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptMark:
+    """Versions up to `sequence` of keys in [start, end) may be lost; an end of None has no bound."""
+
+    start: bytes
+    end: bytes | None
+    sequence: int
+
+    def covers(self, key: bytes) -> bool:
+        return self.start <= key and (self.end is None or key < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    levels: tuple[tuple[TableMeta, ...], ...] = ((),) * LEVELS
+    oldest_log: int = 0  # logs with a lower file id are in tables already
+    flushed_sequence: int = 0  # so are all batches up to this one
+    reserved_ids: int = 1  # the lowest file id that was never reserved
+    drops: tuple[Drop, ...] = ()
+    marks: tuple[CorruptMark, ...] = ()
+
+    def tables(self) -> list[TableMeta]:
+        return [meta for level in self.levels for meta in level]
+
+    def apply(self, edit: Edit) -> Version:
+        """The version after `edit`.  Raises MalformedEdit."""
+        levels = [[meta for meta in level if meta.file_id not in edit.removed] for level in self.levels]
+        if sum(map(len, levels)) + len(edit.removed) != len(self.tables()):
+            raise MalformedEdit(f"an edit removes tables {edit.removed}, not all of which exist")
+        for level, meta in edit.added:
+            levels[level].append(meta)
+        levels[0].sort(key=lambda meta: (meta.last_sequence, meta.file_id), reverse=True)
+        for tables in levels[1:]:
+            tables.sort(key=lambda meta: meta.smallest)
+            if any(left.largest >= right.smallest for left, right in pairwise(tables)):
+                raise MalformedEdit("an edit makes tables of one level overlap")
+        return replace(
+            self,
+            levels=tuple(map(tuple, levels)),
+            oldest_log=self.oldest_log if edit.oldest_log is None else edit.oldest_log,
+            flushed_sequence=(
+                self.flushed_sequence if edit.flushed_sequence is None else edit.flushed_sequence
+            ),
+            reserved_ids=self.reserved_ids if edit.reserved_ids is None else edit.reserved_ids,
+            drops=tuple(drop for drop in self.drops if drop not in edit.drops_removed) + edit.drops_added,
+            marks=tuple(mark for mark in self.marks if mark not in edit.marks_removed) + edit.marks_added,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One step of the manifest: all of it holds, or none."""
+
+    added: tuple[tuple[int, TableMeta], ...] = ()  # with their levels
+    removed: tuple[int, ...] = ()  # file ids
+    oldest_log: int | None = None
+    flushed_sequence: int | None = None
+    reserved_ids: int | None = None
+    drops_added: tuple[Drop, ...] = ()
+    drops_removed: tuple[Drop, ...] = ()
+    marks_added: tuple[CorruptMark, ...] = ()
+    marks_removed: tuple[CorruptMark, ...] = ()
+
+
+def snapshot_edit(version: Version) -> Edit:
+    """The edit that makes `version` out of nothing: the first one of a new manifest."""
+    return Edit(
+        added=tuple((number, meta) for number, level in enumerate(version.levels) for meta in level),
+        oldest_log=version.oldest_log,
+        flushed_sequence=version.flushed_sequence,
+        reserved_ids=version.reserved_ids,
+        drops_added=version.drops,
+        marks_added=version.marks,
+    )
+
+
+def encode_edit(edit: Edit) -> bytes:
+    packed: bytes = msgpack.packb(astuple(edit))
+    return packed
+
+
+def decode_edit(data: bytes) -> Edit:
+    """Raises MalformedEdit."""
+    try:
+        added, removed, oldest_log, flushed, reserved, *rest = msgpack.unpackb(data)
+        drops_added, drops_removed, marks_added, marks_removed = rest
+        return Edit(
+            added=tuple((_level(level), meta_of(meta)) for level, meta in added),
+            removed=tuple(_number(file_id) for file_id in removed),
+            oldest_log=None if oldest_log is None else _number(oldest_log),
+            flushed_sequence=None if flushed is None else _number(flushed),
+            reserved_ids=None if reserved is None else _number(reserved),
+            drops_added=tuple(Drop(_key(prefix), _number(at)) for prefix, at in drops_added),
+            drops_removed=tuple(Drop(_key(prefix), _number(at)) for prefix, at in drops_removed),
+            marks_added=tuple(_mark(fields) for fields in marks_added),
+            marks_removed=tuple(_mark(fields) for fields in marks_removed),
+        )
+    except (ValueError, TypeError, MalformedTable) as error:
+        raise MalformedEdit(str(error)) from None
+
+
+def _mark(fields: list[object]) -> CorruptMark:
+    start, end, sequence = fields
+    return CorruptMark(_key(start), None if end is None else _key(end), _number(sequence))
+
+
+def _level(value: object) -> int:
+    level = _number(value)
+    if level >= LEVELS:
+        raise MalformedEdit(f"level {level} of {LEVELS}")
+    return level
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise MalformedEdit(f"{value!r} where a number belongs")
+    return value
+
+
+def _key(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise MalformedEdit(f"{value!r} where a key belongs")
+    return value

@@ -1,0 +1,158 @@
+"""What a power cut leaves of a disk: a frozen moment, and the crash models that decide what survives it.
+
+A moment knows which bytes and names were durable and which were only promised.  Each model is a way in
+which real disks and file systems have lost the rest:
+
+- prefix: the unsynced writes and names up to some point survive, in the order they were made;
+- any_order: any of the unsynced writes survive, whatever the order; names a prefix per folder;
+- torn: the same, but in sectors of 512 bytes;
+- names_first: every name survives, but data only by sectors: files have their size and hold zeros;
+- lying: the disk said "synced" and had not; any suffix of its last promises is gone as well.
+
+Pure but for the random numbers it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import pairwise
+from random import Random
+from typing import Final
+
+__all__ = ["CrashModel", "Moment", "NameChange", "Survivors", "Write"]
+
+_SECTOR: Final = 512
+
+
+class CrashModel(StrEnum):
+    PREFIX = "prefix"
+    ANY_ORDER = "any_order"
+    TORN = "torn"
+    NAMES_FIRST = "names_first"
+    LYING = "lying"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Bytes [start, end) of a file, the `order`-th event of the disk."""
+
+    order: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameChange:
+    """Names of one folder that change at once: to a file's number, or away (None)."""
+
+    order: int
+    folder: str
+    names: tuple[tuple[str, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """A disk after the cut: names and the content of their files."""
+
+    folders: frozenset[str]
+    files: dict[str, bytes]
+    links: dict[str, int] = field(default_factory=dict)  # the file number of each name
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant of a disk, complete enough to crash there."""
+
+    folders: frozenset[str]
+    names: dict[str, int]  # durable ones
+    changes: tuple[NameChange, ...]  # those that are not
+    contents: dict[int, bytes]  # as a living reader sees them
+    synced: dict[int, int]  # so many first bytes of each are durable
+    writes: dict[int, tuple[Write, ...]]  # those that are not
+    promises: tuple[NameChange | tuple[int, Write], ...] = ()  # what a lying disk called durable, by order
+
+    def crash(self, model: CrashModel, random: Random) -> Survivors:
+        """One of the disks that `model` allows to find after a cut at this moment."""
+        if model is CrashModel.LYING:
+            return self._without_last_promises(random).crash(CrashModel.ANY_ORDER, random)
+        limit = random.randint(0, self._last_order())
+        kept = self._kept_changes(model, limit, random)
+        return self._survivors(kept, model, limit, random)
+
+    def _survivors(self, kept: list[NameChange], model: CrashModel, limit: int, random: Random) -> Survivors:
+        names = dict(self.names)
+        for change in kept:
+            for name, number in change.names:
+                if number is None:
+                    names.pop(name, None)
+                else:
+                    names[name] = number
+        bodies = {number: self._body(number, model, limit, random) for number in sorted(set(names.values()))}
+        return Survivors(self.folders, {name: bodies[number] for name, number in names.items()}, names)
+
+    def _kept_changes(self, model: CrashModel, limit: int, random: Random) -> list[NameChange]:
+        if model is CrashModel.NAMES_FIRST:
+            return list(self.changes)
+        if model is CrashModel.PREFIX:
+            return [change for change in self.changes if change.order <= limit]
+        kept: list[NameChange] = []
+        for folder in sorted({change.folder for change in self.changes}):
+            mine = [change for change in self.changes if change.folder == folder]
+            kept += mine[: random.randint(0, len(mine))]
+        return sorted(kept, key=lambda change: change.order)
+
+    def _body(self, number: int, model: CrashModel, limit: int, random: Random) -> bytes:
+        content = self.contents[number]
+        writes = self.writes.get(number, ())
+        body = bytearray(content[: self.synced[number]])
+        for write in writes:
+            for start, end in _pieces(write, model):
+                if write.order <= limit if model is CrashModel.PREFIX else random.random() < 0.5:
+                    body.extend(bytes(max(0, end - len(body))))
+                    body[start:end] = content[start:end]
+        if model is CrashModel.NAMES_FIRST and writes and random.random() < 0.5:
+            body.extend(bytes(max(0, writes[-1].end - len(body))))
+        return bytes(body)
+
+    def _last_order(self) -> int:
+        writes = (write.order for mine in self.writes.values() for write in mine)
+        return max((*writes, *(change.order for change in self.changes)), default=0)
+
+    def _without_last_promises(self, random: Random) -> Moment:
+        """Turn some last promises back into things that were never synced."""
+        broken = self.promises[random.randint(0, len(self.promises)) :]
+        synced = dict(self.synced)
+        writes = {number: list(mine) for number, mine in self.writes.items()}
+        for promise in broken:
+            if not isinstance(promise, NameChange):
+                number, write = promise
+                if number in synced:
+                    synced[number] = min(synced[number], write.start)
+                    writes.setdefault(number, []).append(write)
+        names_back = [promise for promise in broken if isinstance(promise, NameChange)]
+        return Moment(
+            folders=self.folders,
+            names=_before(self.names, names_back),
+            changes=tuple(sorted((*names_back, *self.changes), key=lambda change: change.order)),
+            contents=self.contents,
+            synced=synced,
+            writes={number: tuple(sorted(mine, key=lambda w: w.order)) for number, mine in writes.items()},
+        )
+
+
+def _before(names: dict[str, int], undone: list[NameChange]) -> dict[str, int]:
+    """Names without those that only the undone changes made; what they removed stays removed."""
+    made = {name: number for change in undone for name, number in change.names if number is not None}
+    return {name: number for name, number in names.items() if made.get(name) != number}
+
+
+def _pieces(write: Write, model: CrashModel) -> list[tuple[int, int]]:
+    if model not in (CrashModel.TORN, CrashModel.NAMES_FIRST):
+        return [(write.start, write.end)]
+    edges = [
+        write.start,
+        *range(write.start - write.start % _SECTOR + _SECTOR, write.end, _SECTOR),
+        write.end,
+    ]
+    return [(start, end) for start, end in pairwise(edges) if start < end]

@@ -1,0 +1,118 @@
+"""The disk that forgets: durable is only what was synced, under every crash model."""
+
+from __future__ import annotations
+
+import errno
+from random import Random
+
+import pytest
+
+from simulator.disk.lossy import LossyDisk
+from simulator.disk.moment import CrashModel
+
+HONEST = [model for model in CrashModel if model is not CrashModel.LYING]
+
+
+def disk_with_file() -> LossyDisk:
+    disk = LossyDisk()
+    disk.mkdir("d")
+    file = disk.create("d/a")
+    file.append(b"synced")
+    file.sync()
+    disk.fsync_dir("d")
+    file.append(b"x" * 2000)
+    return disk
+
+
+@pytest.mark.parametrize("model", HONEST)
+def test_synced_bytes_survive_every_honest_crash(model: CrashModel) -> None:
+    for seed in range(50):
+        left = disk_with_file().cut_power(model, Random(seed))
+        body = left.read_bytes("d/a")
+        assert body.startswith(b"synced")
+        assert set(body[6:]) <= {0, ord("x")}
+
+
+@pytest.mark.parametrize("model", HONEST)
+def test_what_was_not_synced_is_sometimes_lost(model: CrashModel) -> None:
+    bodies = {disk_with_file().cut_power(model, Random(seed)).read_bytes("d/a") for seed in range(50)}
+    assert len(bodies) > 1
+
+
+def test_a_lying_disk_loses_what_it_called_synced() -> None:
+    sizes = {disk_with_file().cut_power(CrashModel.LYING, Random(seed)).used for seed in range(50)}
+    assert 0 in sizes
+
+
+def test_a_torn_write_ends_at_a_sector() -> None:
+    torn = [disk_with_file().cut_power(CrashModel.TORN, Random(seed)).read_bytes("d/a") for seed in range(50)]
+    assert any(b"\0" in body[6:] and b"x" in body[6:] for body in torn)
+    assert all(len(body) in (6, 512, 1024, 1536, 2006) for body in torn)
+
+
+def test_a_name_is_durable_only_after_its_folder_was_synced() -> None:
+    disk = LossyDisk()
+    disk.mkdir("d")
+    file = disk.create("d/a")
+    file.append(b"x")
+    file.sync()
+    assert {disk.moment().crash(CrashModel.ANY_ORDER, Random(s)).files.get("d/a") for s in range(20)} == {
+        None,
+        b"x",
+    }
+    disk.fsync_dir("d")
+    assert disk.cut_power(CrashModel.ANY_ORDER, Random(0)).read_bytes("d/a") == b"x"
+
+
+def test_a_rename_is_there_whole_or_not_at_all() -> None:
+    disk = disk_with_file()
+    disk.create("d/new").sync()
+    disk.fsync_dir("d")
+    disk.rename("d/new", "d/a")
+    for seed in range(20):
+        left = LossyDisk.after(disk.moment().crash(CrashModel.ANY_ORDER, Random(seed)))
+        assert left.list("d") in (["a", "new"], ["a"])
+
+
+def test_a_full_disk_takes_what_fits_and_says_so() -> None:
+    disk = LossyDisk(capacity=10)
+    disk.mkdir("d")
+    file = disk.create("d/a")
+    with pytest.raises(OSError) as caught:
+        file.append(bytes(12))
+    assert caught.value.errno == errno.ENOSPC
+    assert (file.size, disk.free_space("d")) == (10, 0)
+    disk.unlink("d/a")
+    assert disk.free_space("d") == 10
+
+
+def test_a_hook_may_fail_any_call_before_it_changes_anything() -> None:
+    def fail(call: str, path: str) -> None:
+        if call == "sync":
+            raise OSError(errno.EIO, "I/O error", path)
+
+    disk = LossyDisk(hook=fail)
+    disk.mkdir("d")
+    file = disk.create("d/a")
+    file.append(b"x")
+    with pytest.raises(OSError):
+        file.sync()
+    assert disk.moment().synced.popitem()[1] == 0
+
+
+def test_after_the_cut_the_old_disk_answers_nothing() -> None:
+    disk = disk_with_file()
+    disk.cut_power(CrashModel.PREFIX, Random(1))
+    with pytest.raises(OSError):
+        disk.read_bytes("d/a")
+
+
+def test_links_share_one_file() -> None:
+    disk = disk_with_file()
+    disk.link("d/a", "d/b")
+    disk.fsync_dir("d")
+    disk.unlink("d/a")
+    assert disk.read_bytes("d/b").startswith(b"synced")
+    assert disk.list("d") == ["b"]
+    disk.remove_tree("d")
+    assert not disk.exists("d")

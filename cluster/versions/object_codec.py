@@ -29,7 +29,7 @@ __all__ = [
 
 FORMAT_VERSION: Final = 1
 IS_RETRY: Final = 1  # flag bit of a sibling
-_U64: Final = 1 << 64
+_NUMBER: Final = {int}
 
 
 def encode_object(stored: StoredObject) -> bytes:
@@ -90,11 +90,14 @@ def _unpack_sibling(fields: Any) -> Sibling:
     actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
     if not (value is None or isinstance(value, bytes)):
         raise TypeError(f"a value of type {type(value).__name__}")
-    if _u64(flags) > IS_RETRY:
+    numbers = (counter, time, session, sequence, birth, expires_at_ms, flags)
+    if {*map(type, numbers)} != _NUMBER or min(numbers) < 0:  # msgpack holds no number above 64 bits
+        raise ValueError("a sibling's numbers are not all unsigned")
+    if flags > IS_RETRY:
         raise ValueError(f"unknown sibling flags {flags}")
     return Sibling(
-        Dot(_actor(actor), _u64(counter)), value, _u64(time),
-        OperationId(_u64(session), _u64(sequence), _u64(birth)), _u64(expires_at_ms), flags == IS_RETRY,
+        Dot(_actor(actor), counter), value, HybridTime(time),
+        OperationId(session, sequence, HybridTime(birth)), expires_at_ms, flags == IS_RETRY,
     )  # fmt: skip
 
 
@@ -113,6 +116,6 @@ def _actor(value: Any) -> Actor:
 
 
 def _u64(value: Any) -> HybridTime:
-    if type(value) is not int or not 0 <= value < _U64:
+    if type(value) is not int or value < 0:
         raise ValueError(f"{value!r:.80} is no unsigned 64-bit number")
     return HybridTime(value)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
-from cluster.errors import CorruptData
+from cluster.errors import CorruptData, Unavailable
 from cluster.ids import Epoch, NodeId, PartitionId
 from cluster.versions.dots import Dot, actor_of
 from node.replica.stored_key import Copy
@@ -40,9 +40,15 @@ class CopyActors:
         self._node = node
         self._numbers = numbers
         self._counts: Counts = dict(saved)
+        self._is_sealed = False
 
     def next_dot(self, copy: Copy) -> Dot | None:
-        """The next dot of a copy, never given before; None until `assign` has been awaited for the copy."""
+        """The next dot of a copy, never given before; None until `assign` has been awaited for the copy.
+
+        Raises Unavailable (nothing happened) once the counts are sealed.
+        """
+        if self._is_sealed:
+            raise Unavailable(f"{self._node} is stopping: it coordinates no more writes")
         found = self._counts.get(copy)
         if found is None:
             return None
@@ -58,8 +64,13 @@ class CopyActors:
 
     @property
     def counts(self) -> Counts:
-        """What a clean stop saves."""
+        """Of each copy its actor's number and its count."""
         return dict(self._counts)
+
+    def seal(self) -> Counts:
+        """The counts for a clean stop to save.  No dot is given after it, as the next start counts on."""
+        self._is_sealed = True
+        return self.counts
 
 
 def encode_counts(start_number: int, counts: Mapping[Copy, tuple[int, int]]) -> bytes:

@@ -45,7 +45,7 @@ class Apply:
     @classmethod
     def decode(cls, body: bytes) -> Apply:
         epoch, made, ordinal, key, durability, encoded = _unpack(body, (int, int, int, bytes, str, bytes))
-        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, Durability(durability), encoded)
+        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, _durability(durability), encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ApplyAnswer:
     @classmethod
     def decode(cls, body: bytes) -> ApplyAnswer:
         row_epoch, durability, time = _unpack(body, (int, str, int))
-        return cls(Epoch(row_epoch), Durability(durability), HybridTime(time))
+        return cls(Epoch(row_epoch), _durability(durability), HybridTime(time))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,16 @@ class DeliverAnswer:
         return _pack(list(self.refusals))
 
     @classmethod
-    def decode(cls, body: bytes) -> DeliverAnswer:
-        refusals = msgpack.unpackb(body)
-        return cls(tuple(_check(refusals, (str,) * len(refusals))))
+    def decode(cls, body: bytes, items: int) -> DeliverAnswer:
+        """The answer to a message of so many items."""
+        return cls(tuple(_unpack(body, (str,) * items)))
+
+
+def _durability(text: str) -> Durability:
+    try:
+        return Durability(text)
+    except ValueError as error:
+        raise ProtocolMismatch(f"{text[:40]!r} is no durability") from error
 
 
 def _pack(fields: list[Any]) -> bytes:

@@ -41,6 +41,7 @@ class Route:
     key: bytes
     partition: PartitionId
     row: Row
+    owners: tuple[NodeId, ...]  # of the row, in ring order
     epoch: Epoch  # of the topology the row was taken from
 
     @property
@@ -50,10 +51,6 @@ class Route:
     @property
     def hint_key(self) -> HintKey:
         return HintKey(self.partition, self.keyspace.id, self.key)
-
-    @property
-    def owners(self) -> tuple[NodeId, ...]:
-        return self.row.nodes
 
 
 class Router:
@@ -96,4 +93,4 @@ class Router:
     def _route(self, topology: Topology, keyspace: Keyspace, key: bytes, epoch: Epoch) -> Route:
         partition = topology.partition_of(keyspace.id, key)
         row = self._view.check_row(partition, epoch or topology.epoch)
-        return Route(keyspace, key, partition, row, topology.epoch)
+        return Route(keyspace, key, partition, row, row.nodes, topology.epoch)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cluster.errors import CorruptData
+from cluster.errors import CorruptData, Unavailable
 from cluster.ids import Epoch, NodeId, PartitionId
 from node.replica.actors import CopyActors, decode_counts, encode_counts
 from node.replica.stored_key import Copy
@@ -36,7 +36,9 @@ async def test_counts_saved_by_a_clean_stop_go_on_and_others_do_not() -> None:
     actors = CopyActors(N1, Numbers(), {})
     await actors.assign(ONE)
     actors.next_dot(ONE)
-    saved = encode_counts(4, actors.counts)
+    saved = encode_counts(4, actors.seal())
+    with pytest.raises(Unavailable, match="stopping"):
+        actors.next_dot(ONE)
     resumed = CopyActors(N1, Numbers(9), decode_counts(saved, 4))
     assert str(resumed.next_dot(ONE)) == "n1#1:2"
     assert decode_counts(saved, 5) == {}

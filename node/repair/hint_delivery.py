@@ -1,0 +1,174 @@
+"""Brings kept writes to the owners they are for, as soon as those can be reached again.
+
+One loop; in each round every owner that seems up and has hints gets its batches, a bounded number of owners
+at a time and one batch in flight to each.  An owner that fails is left alone for a while that doubles.  A
+hint goes only when the owner has what the hint still holds, on its disk (rule H1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cluster.errors import CorruptData, RingmillError, Unavailable
+from cluster.ids import NodeId
+from cluster.ports import Clock, Priority, Transport
+from cluster.ring.topology import Topology
+from node.replica.hints import HintStore
+from node.replica.messages import DELIVER, Deliver, DeliverAnswer, HintItem
+from node.replica.stored_key import HintKey
+
+__all__ = ["HintDelivery", "Liveness", "TopologyView"]
+
+BATCH_ITEMS: Final = 64
+BATCH_BYTES: Final = 256 * 1024
+TARGETS_AT_ONCE: Final = 4
+CALL_TIMEOUT_S: Final = 5.0
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 10.0
+ROUND_S: Final = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class Liveness(Protocol):
+    def state(self, node: NodeId) -> str:
+        """One of "up", "suspect", "down", "slow"."""
+        ...
+
+
+class TopologyView(Protocol):
+    def topology(self) -> Topology:
+        """The current document.  Raises Unavailable when this node may not serve by it."""
+        ...
+
+
+@dataclass(slots=True)
+class Pause:
+    """How long an owner that failed is left alone."""
+
+    until: float
+    length_s: float
+
+
+class HintDelivery:
+    """`run` for as long as the node lives.  `delivered` and `refused` count hints since the start."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        hints: HintStore,
+        *,
+        view: TopologyView,
+        liveness: Liveness,
+        transport: Transport,
+        clock: Clock,
+    ) -> None:
+        self._node = node
+        self._hints = hints
+        self._view = view
+        self._liveness = liveness
+        self._transport = transport
+        self._clock = clock
+        self._pauses: dict[NodeId, Pause] = {}
+        self._slots = asyncio.Semaphore(TARGETS_AT_ONCE)
+        self.delivered = 0
+        self.refused = 0
+
+    async def run(self) -> None:
+        """Deliver until cancelled; sleeps while there is nothing to deliver."""
+        while True:
+            if not self._hints.total:
+                self._hints.kept.clear()
+                await self._hints.kept.wait()
+            await self.round()
+            await asyncio.sleep(ROUND_S)
+
+    async def round(self) -> None:
+        """Try every owner that has hints, seems up and is not left alone, until it has them or fails."""
+        async with asyncio.TaskGroup() as group:
+            for target in self._hints.counts():
+                if self._may_try(target):
+                    group.create_task(self._deliver_all(target))
+
+    def _may_try(self, target: NodeId) -> bool:
+        pause = self._pauses.get(target)
+        if pause is not None and self._clock.monotonic() < pause.until:
+            return False
+        return self._liveness.state(target) == "up"
+
+    async def _deliver_all(self, target: NodeId) -> None:
+        async with self._slots:
+            try:
+                while self._liveness.state(target) == "up":
+                    keys = self._hints.waiting_for(target, BATCH_ITEMS)
+                    if not keys:
+                        break
+                    await self._deliver_batch(target, keys)
+            except RingmillError as error:
+                self._leave_alone(target, error)
+            else:
+                self._pauses.pop(target, None)
+
+    async def _deliver_batch(self, target: NodeId, keys: Sequence[HintKey]) -> None:
+        """Send what fits into one batch and strike off what was taken.
+
+        Raises what the call raises, Unavailable when everything was refused, CorruptData when no hint of
+        the batch can be read.
+        """
+        items = await self._load(target, keys)
+        if not items:
+            return  # all of it went to other owners
+        request = Deliver(self._view.topology().epoch, tuple(item for _, item in items))
+        answer = DeliverAnswer.decode(
+            await self._transport.call(
+                target, DELIVER, request.encode(), timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+            ),
+            len(items),
+        )
+        refusals = [refusal for refusal in answer.refusals if refusal]
+        self.refused += len(refusals)
+        for (key, item), refusal in zip(items, answer.refusals, strict=True):
+            if not refusal and await self._hints.strike_off(key, target, item.encoded):
+                self.delivered += 1
+        if len(refusals) == len(items):
+            raise Unavailable(f"{target} refused all of {len(items)} hints, the first because: {refusals[0]}")
+
+    async def _load(self, target: NodeId, keys: Sequence[HintKey]) -> list[tuple[HintKey, HintItem]]:
+        """What to send for these keys, up to a batch's bytes.
+
+        A hint whose target owns the key no longer goes to its present owners instead.
+        """
+        items: list[tuple[HintKey, HintItem]] = []
+        damage: CorruptData | None = None
+        size_bytes = 0
+        for key in keys:
+            owners = self._view.topology().owners(key.partition)
+            if target not in owners:
+                await self._hints.readdress(key, target, [node for node in owners if node != self._node])
+                continue
+            try:
+                hint = await self._hints.get(key)
+            except CorruptData as error:
+                damage = error
+                continue
+            encoded = b"" if hint is None else hint.encoded
+            if hint is None or target not in hint.targets:
+                await self._hints.strike_off(key, target, encoded)
+                continue
+            items.append((key, HintItem(key.keyspace, key.key, encoded)))
+            size_bytes += len(encoded)
+            if size_bytes >= BATCH_BYTES:
+                break
+        if damage is not None and not items:
+            raise damage
+        return items
+
+    def _leave_alone(self, target: NodeId, error: Exception) -> None:
+        former = self._pauses.get(target)
+        length_s = FIRST_PAUSE_S if former is None else min(LONGEST_PAUSE_S, 2 * former.length_s)
+        self._pauses[target] = Pause(self._clock.monotonic() + length_s, length_s)
+        _log.info("hints for %s wait %.2f s more: %s", target, length_s, error)

@@ -1,0 +1,167 @@
+"""Writes kept for owners that could not be reached, on this node's disk until each of them has them.
+
+Rule H1: a hint belongs to (partition, key) and names the owners it is for; a newer write of the key is
+merged into it.  An owner is struck off only if what was delivered is still what the hint holds: had a newer
+write been merged in meanwhile, striking it off would lose that one.  Layout: docs/formats/hint.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgpack
+
+from cluster.errors import CorruptData
+from cluster.ids import NodeId
+from cluster.versions.object_codec import decode_object, encode_object
+from cluster.versions.objects import StoredObject, merge
+from node.replica.stepping import change, fetch
+from node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
+from node.storage.batch import Batch
+from node.storage.engine import Commit, Engine
+
+__all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
+
+FORMAT_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """`targets` are the owners it is for, sorted; `counted` says that it stood for an ack of its write."""
+
+    targets: tuple[NodeId, ...]
+    encoded: bytes  # the object, docs/formats/object.md
+    is_counted: bool = False
+
+
+class HintStore:
+    """The hints this node keeps.  What is for whom is in memory, the objects are in the engine."""
+
+    def __init__(self, engine: Engine, index: dict[NodeId, dict[HintKey, None]]) -> None:
+        self._engine = engine
+        self._by_target = index
+        self.kept = asyncio.Event()  # set whenever there is something new to deliver
+
+    @classmethod
+    async def open(cls, engine: Engine) -> HintStore:
+        """Find the hints of earlier starts.  Raises CorruptData."""
+        index: dict[NodeId, dict[HintKey, None]] = {}
+        prefix = kind_prefix(Kind.HINT)
+        async for stored, value in engine.scan(prefix, prefix_end(prefix)):
+            for target in decode_hint(value).targets:
+                index.setdefault(target, {})[parse_hint_key(stored)] = None
+        return cls(engine, index)
+
+    @property
+    def total(self) -> int:
+        """Writes still to be delivered, counted once for each owner they are for."""
+        return sum(len(waiting) for waiting in self._by_target.values())
+
+    def counts(self) -> dict[NodeId, int]:
+        """Of each owner with hints, how many."""
+        return {target: len(waiting) for target, waiting in sorted(self._by_target.items()) if waiting}
+
+    def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
+        """Some hints of an owner, the longest kept first."""
+        return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]
+
+    async def get(self, key: HintKey) -> Hint | None:
+        """The hint as it stands.  Raises CorruptData."""
+        value = await fetch(self._engine, hint_key(key))
+        return None if value is None else decode_hint(value)
+
+    async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
+        """Keep an object for these owners, merged into what is kept already.
+
+        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, DiskFull.
+        """
+        return await change(
+            self._engine, hint_key(key), lambda present: self._keep(key, targets, stored, present)
+        )
+
+    def keep_nowait(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
+        """`keep` where nothing may be awaited; raises NotCached when the disk would have to be asked."""
+        known = any(key in waiting for waiting in self._by_target.values())
+        present = self._engine.get_nowait(hint_key(key)) if known else None
+        return self._keep(key, targets, stored, present)
+
+    async def strike_off(self, key: HintKey, target: NodeId, delivered: bytes) -> bool:
+        """The target holds `delivered`, synced: strike it off if that is still what the hint holds.
+
+        False when a newer write was merged in meanwhile; the hint then stays and is delivered again.
+        """
+
+        def step(value: bytes | None) -> bool:
+            present = None if value is None else decode_hint(value)
+            if present is not None and present.encoded != delivered:
+                return False
+            self._strike_off(key, target, present)
+            return True
+
+        return await change(self._engine, hint_key(key), step)
+
+    async def readdress(self, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
+        """The target is no owner any more: the hint goes to `owners` in its place."""
+        assert target not in owners, f"{target} is an owner"
+
+        def step(value: bytes | None) -> None:
+            present = None if value is None else decode_hint(value)
+            if present is not None:
+                self._keep(key, owners, decode_object(present.encoded), value)
+                present = replace(present, targets=tuple(sorted({*present.targets, *owners})))
+            self._strike_off(key, target, present)
+
+        await change(self._engine, hint_key(key), step)
+
+    def _keep(
+        self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject, value: bytes | None
+    ) -> Commit:
+        if value is None:
+            hint = Hint(tuple(sorted(targets)), encode_object(stored))
+        else:
+            present = decode_hint(value)
+            merged = merge(decode_object(present.encoded), stored)
+            names = tuple(sorted({*present.targets, *targets}))
+            hint = replace(present, targets=names, encoded=encode_object(merged))
+        commit = self._put(key, hint)
+        for target in hint.targets:
+            self._by_target.setdefault(target, {})[key] = None
+        self.kept.set()
+        return commit
+
+    def _strike_off(self, key: HintKey, target: NodeId, present: Hint | None) -> None:
+        self._by_target.get(target, {}).pop(key, None)
+        if present is None:
+            return
+        left = tuple(node for node in present.targets if node != target)
+        if left:
+            self._put(key, replace(present, targets=left))
+        else:
+            batch = Batch()
+            batch.delete(hint_key(key))
+            self._engine.apply(batch)
+
+    def _put(self, key: HintKey, hint: Hint) -> Commit:
+        batch = Batch()
+        batch.put(hint_key(key), encode_hint(hint))
+        return self._engine.apply(batch)
+
+
+def encode_hint(hint: Hint) -> bytes:
+    packed: bytes = msgpack.packb([FORMAT_VERSION, list(hint.targets), int(hint.is_counted), hint.encoded])
+    return packed
+
+
+def decode_hint(data: bytes) -> Hint:
+    """Raises CorruptData."""
+    try:
+        fields: Any = msgpack.unpackb(data)
+        version, targets, is_counted, encoded = fields
+        if version != FORMAT_VERSION or not isinstance(encoded, bytes):
+            raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
+        return Hint(tuple(NodeId(str(target)) for target in targets), encoded, bool(is_counted))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptData(f"a hint of {len(data)} bytes does not decode: {error}") from error

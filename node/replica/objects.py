@@ -1,0 +1,191 @@
+"""The versioned objects of this node, on its engine: read, merge and write of one key as one step.
+
+Between reading the present object and applying the changed one there is no await, so writers of one key
+need no lock: when the engine would have to go to the disk, the block is fetched first and the step begins
+again.  Who may write, and what a client is told, is decided above (node/requests).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.errors import InvalidArgument
+from cluster.quorum.receipt import Durability
+from cluster.versions.context import Context
+from cluster.versions.hybrid_time import HybridClock
+from cluster.versions.object_codec import decode_object, encode_object
+from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
+from node.replica.actors import CopyActors
+from node.replica.stepping import change, fetch
+from node.replica.stored_key import Kind, Place, kind_prefix, prefix_end
+from node.storage.batch import Batch
+from node.storage.engine import Commit, Engine
+
+__all__ = ["Applied", "Intent", "ObjectStore", "Written", "hold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes."""
+
+    value: bytes | None
+    operation: OperationId
+    context: Context | None = None
+    expires_at_ms: int = 0
+    is_retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """An object as it now stands in the engine; `commit` None means that it is on the disk already."""
+
+    stored: StoredObject
+    encoded: bytes
+    commit: Commit | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write this copy coordinated.  `is_repeat`: the operation was there before, nothing was changed."""
+
+    applied: Applied
+    sibling: Sibling
+    is_repeat: bool
+
+
+Admission = Callable[[StoredObject, StoredObject, int], None]
+"""Raises when a client's write may not turn the first object into the second of so many bytes."""
+
+
+class ObjectStore:
+    """All objects of the node, whatever their copy."""
+
+    def __init__(self, engine: Engine, actors: CopyActors, clock: HybridClock) -> None:
+        self._engine = engine
+        self._actors = actors
+        self._clock = clock
+        self._unsynced: OrderedDict[bytes, Commit] = OrderedDict()
+        self.keys = 0
+        self.size_bytes = 0
+
+    async def read(self, place: Place) -> StoredObject:
+        """The object as it stands, ABSENT when there is none.  Raises CorruptData, Unavailable."""
+        return _decode(await fetch(self._engine, place.stored_key))
+
+    async def read_synced(self, place: Place) -> tuple[StoredObject, bytes]:
+        """The object and its bytes, once this node cannot forget it any more (rule G2)."""
+        key = place.stored_key
+        encoded = await fetch(self._engine, key)
+        commit = self._unsynced.get(key)
+        if commit is not None and not commit.is_synced:
+            await commit.synced()
+        return _decode(encoded), encoded or b""
+
+    async def apply(self, place: Place, incoming: StoredObject) -> Applied:
+        """Merge an object in.  Late and repeated ones change nothing, but are durable once this one is.
+
+        Raises CorruptData, Overloaded, Unavailable and DiskFull when the engine takes no writes.
+        """
+        self._clock.observe(incoming.newest)
+
+        def step(encoded: bytes | None) -> Applied:
+            present = _decode(encoded)
+            merged = merge(present, incoming)
+            if merged == present:
+                return Applied(present, encoded or b"", self._unsynced.get(place.stored_key))
+            return self._store(place, present, encoded, merged)
+
+        return await change(self._engine, place.stored_key, step)
+
+    async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
+        """Coordinate a client's write: a new dot, stamped, in the place of what its context covers (V1).
+
+        Raises what `admit` raises, InvalidArgument for a context that names writes this copy never made,
+        Unavailable (nothing happened) after a clock jump, and as `apply` does.
+        """
+        await self._actors.assign(place.copy)
+
+        def step(encoded: bytes | None) -> Written:
+            present = _decode(encoded)
+            known = present.find(intent.operation)
+            if known is not None:
+                commit = self._unsynced.get(place.stored_key)
+                return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
+            context = intent.context or Context(present.context, present.newest)
+            sibling = self._sibling(place, intent, context)
+            changed = supersede(present, context.vector, sibling)
+            return Written(self._store(place, present, encoded, changed, admit), sibling, is_repeat=False)
+
+        return await change(self._engine, place.stored_key, step)
+
+    async def count_stored(self) -> None:
+        """Count keys and bytes once, beside the traffic; from then on they are kept."""
+        self.keys = self.size_bytes = 0
+        snapshot = self._engine.snapshot()  # no await before: later changes count themselves
+        try:
+            prefix = kind_prefix(Kind.OBJECT)
+            async for key, encoded in self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot):
+                self.keys += _has_value(_decode(encoded))
+                self.size_bytes += len(key) + len(encoded)
+        finally:
+            snapshot.release()
+
+    def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
+        time = self._clock.stamp(above=context.time)
+        dot = self._actors.next_dot(place.copy)
+        assert dot is not None, f"{place.copy} lost its actor"
+        if context.vector.covers(dot):
+            raise InvalidArgument(
+                f"the context names write {dot}, which this copy has not made",
+                hint="get the key and hand back that answer's context",
+            )
+        return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
+
+    def _store(
+        self,
+        place: Place,
+        before: StoredObject,
+        old: bytes | None,
+        after: StoredObject,
+        admit: Admission | None = None,
+    ) -> Applied:
+        encoded = encode_object(after)
+        if admit is not None:
+            admit(before, after, len(encoded))
+        key = place.stored_key
+        batch = Batch()
+        batch.put(key, encoded)
+        commit = self._engine.apply(batch)
+        self._note_unsynced(key, commit)
+        self.keys += _has_value(after) - _has_value(before)
+        self.size_bytes += len(encoded) + (len(key) if old is None else -len(old))
+        return Applied(after, encoded, commit)
+
+    def _note_unsynced(self, key: bytes, commit: Commit) -> None:
+        self._unsynced[key] = commit
+        self._unsynced.move_to_end(key)
+        while self._unsynced:
+            oldest, waiting = next(iter(self._unsynced.items()))
+            if not waiting.is_synced:
+                return
+            del self._unsynced[oldest]
+
+
+async def hold(commit: Commit | None, durability: Durability) -> None:
+    """Return once what was applied is held this firmly.  Raises Unavailable or DiskFull when it cannot be."""
+    if commit is None or durability is Durability.MEMORY:
+        return
+    if durability is Durability.BUFFERED:
+        await commit.buffered()
+    else:
+        await commit.synced()
+
+
+def _decode(encoded: bytes | None) -> StoredObject:
+    return ABSENT if encoded is None else decode_object(encoded)
+
+
+def _has_value(stored: StoredObject) -> bool:
+    return any(sibling.value is not None for sibling in stored.siblings)

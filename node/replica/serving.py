@@ -1,0 +1,76 @@
+"""The replica's side of a request: answers peers that apply, read or deliver objects of a key owned here.
+
+Each message is checked against the row of its key before anything is touched, and answered only once the
+object is held as firmly as was asked.  A read is answered only when this node cannot forget what it shows
+(rule G2).
+"""
+
+from __future__ import annotations
+
+from cluster.errors import RingmillError
+from cluster.ids import NodeId
+from cluster.ports import Incoming, Transport
+from cluster.quorum.receipt import Durability
+from cluster.versions.hybrid_time import HybridClock
+from cluster.versions.object_codec import decode_object
+from node.replica.messages import (
+    APPLY,
+    DELIVER,
+    READ,
+    Apply,
+    ApplyAnswer,
+    Deliver,
+    DeliverAnswer,
+    HintItem,
+    Read,
+    ReadAnswer,
+)
+from node.replica.objects import ObjectStore, hold
+from node.replica.routes import Router
+from node.storage.engine import Commit
+
+__all__ = ["ReplicaServing"]
+
+
+class ReplicaServing:
+    def __init__(self, router: Router, objects: ObjectStore, clock: HybridClock) -> None:
+        self._router = router
+        self._objects = objects
+        self._clock = clock
+
+    def serve(self, transport: Transport) -> None:
+        """Answer peers from now on."""
+        transport.serve(APPLY, self.apply)
+        transport.serve(READ, self.read)
+        transport.serve(DELIVER, self.deliver)
+
+    async def apply(self, incoming: Incoming) -> bytes:
+        request = Apply.decode(incoming.body)
+        route = await self._router.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+        applied = await self._objects.apply(route.place, decode_object(request.encoded))
+        await hold(applied.commit, request.durability)
+        return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
+
+    async def read(self, incoming: Incoming) -> bytes:
+        request = Read.decode(incoming.body)
+        route = await self._router.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+        _, encoded = await self._objects.read_synced(route.place)
+        return ReadAnswer(route.row.row_epoch, encoded).encode()
+
+    async def deliver(self, incoming: Incoming) -> bytes:
+        """Take hints; one that is refused does not keep the others from being taken."""
+        request = Deliver.decode(incoming.body)
+        taken = [await self._take(item, request, incoming.sender) for item in request.items]
+        for outcome in taken:
+            if not isinstance(outcome, str):
+                await hold(outcome, Durability.SYNCED)
+        return DeliverAnswer(tuple(each if isinstance(each, str) else "" for each in taken)).encode()
+
+    async def _take(self, item: HintItem, request: Deliver, sender: NodeId) -> Commit | str | None:
+        """The commit to await, None when the object is on the disk already, or why it is not taken."""
+        try:
+            route = await self._router.by_id(item.keyspace, item.key, request.epoch, sender=sender)
+            applied = await self._objects.apply(route.place, decode_object(item.encoded))
+        except RingmillError as error:
+            return f"{error.code}: {error.message}"
+        return applied.commit

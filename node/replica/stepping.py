@@ -1,0 +1,51 @@
+"""One key of the engine, read and changed as one step with no await inside.
+
+The engine has one user, this node's event loop, so a step that does not await cannot be interleaved and
+writers of one key need no lock.  When the present value is not in memory it is fetched first, and the step
+begins again: what was fetched may be stale by the time the loop comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from cluster.errors import Overloaded, Unavailable
+from node.storage.engine import Engine
+from node.storage.errors import NotCached
+
+__all__ = ["change", "fetch"]
+
+MAX_FETCHES: Final = 16
+T = TypeVar("T")
+
+
+async def change(engine: Engine, key: bytes, step: Callable[[bytes | None], T]) -> T:
+    """Run `step` on the present value; it applies its own batch.
+
+    Waits while the engine holds writers back.  Raises what `step` raises, as `fetch` does, and Overloaded
+    when the value is evicted again and again before it can be used.
+    """
+    await engine.wait_writable()
+    for _ in range(MAX_FETCHES):
+        try:
+            present = engine.get_nowait(key)
+        except NotCached:
+            await fetch(engine, key)
+            continue
+        except OSError as error:
+            raise _unreadable(error) from error
+        return step(present)
+    raise Overloaded(f"a cold block was evicted {MAX_FETCHES} times before it could be used")
+
+
+async def fetch(engine: Engine, key: bytes) -> bytes | None:
+    """The present value.  Raises CorruptData, and Unavailable when the disk cannot be read."""
+    try:
+        return await engine.get(key)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> Unavailable:
+    return Unavailable(f"this node's disk cannot be read: {error}", hint="see the node's log")

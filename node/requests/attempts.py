@@ -1,0 +1,69 @@
+"""The name of a write, and what a second attempt of one may do.
+
+A later attempt first asks a quorum whether the operation is there already: then it is answered with what is
+there.  When it is not, and so much time or so many writes have passed that it may have been there and been
+superseded, nobody can tell any more, and it is not applied again (V4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from cluster.errors import DeadlineExceeded
+from cluster.ports import Entropy
+from cluster.quorum.levels import majority
+from cluster.quorum.receipt import Durability
+from cluster.versions.hybrid_time import HybridClock, millis
+from cluster.versions.object_codec import encode_object
+from cluster.versions.objects import OperationId
+from node.replica.routes import Route
+from node.requests.collect import Collector
+from node.requests.deadline import Deadline
+from node.requests.replicas import Replicas
+from node.requests.values import WriteRequest
+
+__all__ = ["RECOGNISED_FOR_MS", "Attempts"]
+
+RECOGNISED_FOR_MS: Final = 120_000
+
+
+class Attempts:
+    def __init__(
+        self, collector: Collector, replicas: Replicas, hybrid: HybridClock, entropy: Entropy
+    ) -> None:
+        self._collector = collector
+        self._replicas = replicas
+        self._hybrid = hybrid
+        self._session = int.from_bytes(entropy.random_bytes("operation", 8), "big")
+        self._sequence = 0
+
+    def named(self, request: WriteRequest) -> WriteRequest:
+        """The request with an operation id; clients that cannot retry may leave the naming to us."""
+        if request.operation is not None:
+            return request
+        self._sequence += 1
+        return replace(request, operation=OperationId(self._session, self._sequence, self._hybrid.now()))
+
+    async def settle(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
+        """Let a second or later attempt go on, with what a former one wrote brought to this copy.
+
+        Raises DeadlineExceeded (outcome unknown) when nobody can tell whether a former one was applied,
+        QuorumNotReached when too few owners can be asked.
+        """
+        operation = request.operation
+        if request.attempt == 0 or operation is None:
+            return
+        found = (await self._collector.collect(route, majority(len(route.owners)), deadline)).merged
+        if found.find(operation) is not None:
+            node = self._replicas.node
+            await self._replicas.apply(node, route, encode_object(found), Durability.MEMORY, deadline.left_s)
+            return
+        age_ms = millis(self._hybrid.now()) - millis(operation.birth)
+        if operation.birth <= found.forgotten or age_ms > RECOGNISED_FOR_MS:
+            raise DeadlineExceeded(
+                f"a write named {age_ms} ms ago, attempt {request.attempt + 1}: an earlier one may have been "
+                "applied and superseded since, so it is not applied again",
+                hint="get the key to see what it holds now",
+                outcome="unknown",
+            )

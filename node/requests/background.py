@@ -1,0 +1,51 @@
+"""Work of requests that goes on after their answer: late acks, hints, write-backs.
+
+One TaskGroup owns it all.  Leaving the block waits for what is under way, for a bounded time, then cancels
+it; each piece knows what to leave behind when that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Background"]
+
+
+class Background:
+    """`async with Background(drain_s) as background: background.start(...)`."""
+
+    def __init__(self, drain_s: float = 3.0) -> None:
+        self._drain_s = drain_s
+        self._group = asyncio.TaskGroup()
+        self._running: dict[asyncio.Task[Any], None] = {}  # a dict, as it keeps the order of starting
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` now.  An error it does not handle ends the block, and with it the node."""
+        task = self._group.create_task(work)
+        self._running[task] = None
+        task.add_done_callback(self._forget)
+        return task
+
+    async def __aenter__(self) -> Background:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._running and error is None:
+                await asyncio.wait(list(self._running), timeout=self._drain_s)
+        finally:
+            for task in list(self._running):
+                task.cancel()
+        await self._group.__aexit__(kind, error, trace)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.pop(task, None)

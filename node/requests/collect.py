@@ -1,0 +1,119 @@
+"""Ask owners for a key until enough have answered.
+
+The nearest live ones first.  One that fails is replaced at once, one that stays silent for long is replaced
+too, so that a stopped process costs a read a moment and not its deadline (rule G1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.errors import QuorumNotReached, RingmillError
+from cluster.ids import Epoch, NodeId
+from cluster.quorum.tally import ReadTally
+from cluster.versions.objects import StoredObject, merge_all
+from node.replica.routes import Route
+from node.requests.background import Background
+from node.requests.deadline import Deadline
+from node.requests.replicas import Replicas
+from node.requests.surroundings import Liveness
+
+__all__ = ["Collected", "Collector"]
+
+STALL_S: Final = 0.075
+
+Reply = tuple[NodeId, StoredObject, Epoch] | tuple[NodeId, Exception, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Each answer by owner, in the order of answering."""
+
+    answers: dict[NodeId, StoredObject]
+
+    @property
+    def merged(self) -> StoredObject:
+        return merge_all(self.answers.values())
+
+
+class Collector:
+    def __init__(self, replicas: Replicas, liveness: Liveness, background: Background) -> None:
+        self._replicas = replicas
+        self._liveness = liveness
+        self._background = background
+
+    async def collect(self, route: Route, need: int, deadline: Deadline) -> Collected:
+        """The answers of `need` owners under one row epoch.
+
+        Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
+        """
+        tally = ReadTally(need, self._nearest_first(route.owners), route.row.row_epoch)
+        answers: dict[NodeId, StoredObject] = {}
+        replies: asyncio.Queue[Reply] = asyncio.Queue()
+        asked: list[asyncio.Task[None]] = []
+        try:
+            while not tally.is_met and deadline.left_s > 0:
+                asked += [
+                    self._background.start(self._ask(node, route, deadline, replies))
+                    for node in tally.next_to_ask()
+                ]
+                reply = await _next_within(replies, self._patience(tally, deadline))
+                if reply is None and tally.is_lost:
+                    break
+                if reply is None:
+                    tally.record_stall()
+                elif reply[2] is None:
+                    tally.record_failure(reply[0], _why(reply[1]))
+                elif tally.record_answer(reply[0], reply[2]):
+                    answers[reply[0]] = reply[1]
+                if tally.is_lost and not tally.outstanding:
+                    break
+        finally:
+            for task in asked:
+                task.cancel()
+        if not tally.is_met:
+            raise _not_reached(tally, deadline)
+        return Collected(answers)
+
+    async def _ask(
+        self, node: NodeId, route: Route, deadline: Deadline, replies: asyncio.Queue[Reply]
+    ) -> None:
+        try:
+            stored, row_epoch = await self._replicas.read(node, route, deadline.left_s)
+        except RingmillError as error:
+            replies.put_nowait((node, error, None))
+        else:
+            replies.put_nowait((node, stored, row_epoch))
+
+    def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
+        """Itself, then the others by health."""
+        ordered = self._liveness.order(owners)
+        return sorted(ordered, key=lambda node: node != self._replicas.node)
+
+    @staticmethod
+    def _patience(tally: ReadTally, deadline: Deadline) -> float:
+        """How long to wait before somebody else is asked, or a lost level is given up, now that the others
+        have had their chance to be named; to the end when nobody else is left to ask."""
+        if tally.has_unasked or tally.is_lost:
+            return min(STALL_S, deadline.allowed_s / 4, deadline.left_s)
+        return deadline.left_s
+
+
+async def _next_within(replies: asyncio.Queue[Reply], wait_s: float) -> Reply | None:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await replies.get()
+    except TimeoutError:
+        return None
+
+
+def _why(error: object) -> str:
+    return str(error) or type(error).__name__
+
+
+def _not_reached(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
+    silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
+    return QuorumNotReached.of("get", tally.need, tally.answered, tally.reasons(silent), outcome="failed")

@@ -1,0 +1,25 @@
+"""The time left of one request, on this node's monotonic clock; what travels is always the time left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cluster.ports import Clock
+
+__all__ = ["Deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    allowed_s: float
+    ends_at: float
+    clock: Clock
+
+    @classmethod
+    def after(cls, allowed_s: float, clock: Clock) -> Deadline:
+        return cls(allowed_s, clock.monotonic() + allowed_s, clock)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self.ends_at - self.clock.monotonic())

@@ -1,0 +1,109 @@
+"""One write on its way to its owners.
+
+It outlives the request: the client is answered when the level is met, and the flight goes on until every
+owner has acked or has a hint.  Nothing of it is ever taken back (rule W1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from cluster.errors import QuorumNotReached
+from cluster.ids import Epoch, NodeId
+from cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from cluster.quorum.tally import WriteTally
+from cluster.versions.context import Context, encode_context
+from node.replica.objects import Written
+from node.replica.routes import Route
+from node.requests.deadline import Deadline
+from node.storage.engine import Commit
+
+__all__ = ["Flight"]
+
+
+class Flight:
+    def __init__(
+        self, route: Route, written: Written, need: int, durability: Durability, deadline: Deadline
+    ) -> None:
+        self.route = route
+        self.written = written
+        self.durability = durability
+        self.deadline = deadline
+        self._tally = WriteTally(need, route.owners, route.row.row_epoch)
+        self._hints: dict[NodeId, Commit] = {}
+        self._decided = asyncio.Event()
+
+    def acked(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
+        self._tally.record_ack(node, durability, row_epoch)
+        self._look()
+
+    def failed(self, node: NodeId, why: str) -> None:
+        self._tally.record_failure(node, why)
+        self._look()
+
+    def hinted(self, node: NodeId, commit: Commit) -> None:
+        self._hints[node] = commit
+
+    def hint_of(self, node: NodeId) -> Commit | None:
+        """The commit of the hint that was kept for an owner, if one was."""
+        return self._hints.get(node)
+
+    @property
+    def outstanding(self) -> tuple[NodeId, ...]:
+        """Owners that have neither acked nor failed."""
+        return self._tally.outstanding
+
+    def counts(self, node: NodeId) -> bool:
+        """Whether this owner's ack was counted."""
+        return node in self._tally.acks
+
+    async def decided(self) -> bool:
+        """Wait until the level is met, or nobody is left who could answer, or time is up: is it met?
+
+        A lost level does not end the wait: the error is to name all who acked.
+        """
+        try:
+            async with asyncio.timeout(self.deadline.left_s):
+                await self._decided.wait()
+        except TimeoutError:
+            pass
+        return self._tally.is_met
+
+    def receipt(self, *, default_w: int) -> Receipt:
+        """Who holds the write how firmly by now.  Only for a flight whose level is met."""
+        assert self._tally.is_met, "a receipt before the level is met"
+        stored, sibling = self.written.applied.stored, self.written.sibling
+        is_alone = stored.siblings == (sibling,)
+        owners = [
+            ReplicaAck(node, Role.OWNER, self._tally.acks[node])
+            for node in self.route.owners
+            if self.counts(node)
+        ]
+        hints = [
+            ReplicaAck(node, Role.HINTED, Durability.SYNCED if commit.is_synced else Durability.MEMORY)
+            for node, commit in sorted(self._hints.items())
+            if not self.counts(node)
+        ]
+        return Receipt(
+            sibling.dot,
+            self._token(Context(stored.context, sibling.time)) if is_alone else b"",
+            sibling.time,
+            self.route.epoch,
+            self._tally.need,
+            (*owners, *hints),
+            is_weak=self._tally.need < min(default_w, len(self.route.owners)),
+        )
+
+    def lost(self, verb: str) -> QuorumNotReached:
+        """The error of a flight whose level was not met: some owners may hold the write, so nobody knows."""
+        silent = f"no ack within {self.deadline.allowed_s:.2f} s"
+        failed = self._tally.reasons(silent)
+        acked = [node for node in self.route.owners if self.counts(node)]
+        return QuorumNotReached.of(verb, self._tally.need, acked, failed, outcome="unknown")
+
+    def _token(self, context: Context) -> bytes:
+        return encode_context(context, self.route.keyspace.id, self.route.key)
+
+    def _look(self) -> None:
+        if self._tally.is_met or self._tally.is_over:
+            self._decided.set()

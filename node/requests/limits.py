@@ -1,0 +1,81 @@
+"""What a client may ask for: sizes, siblings, time.  Each refusal names the limit and what was given.
+
+Caps on siblings and object size bind a client's write at its coordinator and never one that lowers the
+count; merges and repairs are never refused, so replicas always converge (V5).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from cluster.errors import InvalidArgument
+from cluster.versions.objects import StoredObject
+
+__all__ = [
+    "DEFAULT_TIMEOUT_S",
+    "MAX_KEY_BYTES",
+    "MAX_OBJECT_BYTES",
+    "MAX_SIBLINGS",
+    "MAX_TIMEOUT_S",
+    "MAX_VALUE_BYTES",
+    "admit_growth",
+    "check_key",
+    "check_value",
+    "time_allowed",
+]
+
+MAX_KEY_BYTES: Final = 1024
+MAX_VALUE_BYTES: Final = 1024 * 1024
+MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
+MAX_SIBLINGS: Final = 100
+WARN_SIBLINGS: Final = 25
+DEFAULT_TIMEOUT_S: Final = 5.0
+MAX_TIMEOUT_S: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def check_key(key: bytes) -> None:
+    if not key:
+        raise InvalidArgument("the key is empty; a key has 1 to 1024 bytes")
+    if len(key) > MAX_KEY_BYTES:
+        raise InvalidArgument(f"the key has {len(key)} bytes, the limit is {MAX_KEY_BYTES} bytes")
+
+
+def check_value(value: bytes | None) -> None:
+    if value is not None and len(value) > MAX_VALUE_BYTES:
+        raise InvalidArgument(
+            f"the value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES} bytes",
+            hint="cut it into several keys",
+        )
+
+
+def time_allowed(timeout_s: float) -> float:
+    """Seconds a request may take: 0 is the default.  Raises InvalidArgument."""
+    if timeout_s == 0:
+        return DEFAULT_TIMEOUT_S
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise InvalidArgument(
+            f"a timeout of {timeout_s} s; it must be above 0 and at most {MAX_TIMEOUT_S:.0f} s"
+        )
+    return timeout_s
+
+
+def admit_growth(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
+    """Refuse a client's write that would make an object too wide or too large."""
+    was, becomes = len(before.visible()), len(after.visible())
+    if becomes <= was:
+        return
+    hint = "get the key and put one merged value with the context of that answer"
+    if becomes > MAX_SIBLINGS:
+        raise InvalidArgument(
+            f"the key would have {becomes} siblings, the limit is {MAX_SIBLINGS}", hint=hint
+        )
+    if was and size_bytes > MAX_OBJECT_BYTES:
+        raise InvalidArgument(
+            f"{becomes} siblings would take {size_bytes} bytes, the limit is {MAX_OBJECT_BYTES} bytes",
+            hint=hint,
+        )
+    if becomes == WARN_SIBLINGS:
+        _log.warning("a key has %d siblings; at %d writes are refused", becomes, MAX_SIBLINGS)

@@ -1,0 +1,62 @@
+"""Where a key lives, and what each owner holds of it right now: for people who look into the cluster.
+
+Nothing is repaired by looking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from cluster.errors import RingmillError
+from cluster.ids import NodeId
+from cluster.ring.hashing import position
+from cluster.versions.objects import StoredObject, merge_all
+from node.replica.routes import Route, Router, TopologyView
+from node.requests.limits import check_key
+from node.requests.replicas import Replicas
+from node.requests.surroundings import Liveness
+from node.requests.values import ANY_EPOCH, Located, LocateRequest, OwnerCopy
+
+__all__ = ["Locator"]
+
+OWNER_TIMEOUT_S: Final = 1.0
+
+
+class Locator:
+    def __init__(self, *, router: Router, view: TopologyView, replicas: Replicas, liveness: Liveness) -> None:
+        self._router = router
+        self._view = view
+        self._replicas = replicas
+        self._liveness = liveness
+
+    async def locate(self, request: LocateRequest) -> Located:
+        """Each owner's own copy; one that does not answer within a second says so.
+
+        Raises InvalidArgument, and Unavailable before there is a topology.
+        """
+        check_key(request.key)
+        route = await self._router.by_name(request.keyspace, request.key, ANY_EPOCH)
+        held = await asyncio.gather(*(self._held(node, route) for node in route.owners))
+        merged = merge_all(each for each in held if isinstance(each, StoredObject))
+        return Located(
+            position(route.keyspace.id, route.key),
+            route.partition,
+            route.epoch,
+            tuple(self._describe(node, each, merged) for node, each in zip(route.owners, held, strict=True)),
+            self._view.topology().fallbacks(route.partition),
+        )
+
+    async def _held(self, node: NodeId, route: Route) -> StoredObject | str:
+        try:
+            stored, _ = await self._replicas.read(node, route, OWNER_TIMEOUT_S)
+        except RingmillError as error:
+            return str(error) or type(error).__name__
+        return stored
+
+    def _describe(self, node: NodeId, held: StoredObject | str, merged: StoredObject) -> OwnerCopy:
+        state = self._liveness.state(node)
+        if isinstance(held, str):
+            return OwnerCopy(node, state, error=held)
+        dots = tuple(str(sibling.dot) for sibling in held.siblings)
+        return OwnerCopy(node, state, dots, is_same=held == merged)

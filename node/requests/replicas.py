@@ -1,0 +1,50 @@
+"""The owners of a key as a coordinator talks to them: itself directly, the others over the transport."""
+
+from __future__ import annotations
+
+from cluster.ids import Epoch, NodeId
+from cluster.ports import Priority, Transport
+from cluster.quorum.receipt import Durability
+from cluster.versions.hybrid_time import HybridClock
+from cluster.versions.object_codec import decode_object
+from cluster.versions.objects import ABSENT, StoredObject
+from node.replica.messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
+from node.replica.objects import ObjectStore, hold
+from node.replica.routes import Route
+
+__all__ = ["Replicas"]
+
+
+class Replicas:
+    def __init__(self, node: NodeId, transport: Transport, objects: ObjectStore, clock: HybridClock) -> None:
+        self.node = node
+        self._transport = transport
+        self._objects = objects
+        self._clock = clock
+
+    async def read(self, node: NodeId, route: Route, timeout_s: float) -> tuple[StoredObject, Epoch]:
+        """What an owner holds, safe from being forgotten by it, and the row epoch it answered under.
+
+        Raises what the owner raised, Unavailable, DeadlineExceeded; for itself CorruptData.
+        """
+        if node == self.node:
+            stored, _ = await self._objects.read_synced(route.place)
+            return stored, route.row.row_epoch
+        body = Read(route.epoch, route.keyspace.id, route.key).encode()
+        data = await self._transport.call(node, READ, body, timeout_s=timeout_s, priority=Priority.READ)
+        answer = ReadAnswer.decode(data)
+        return (decode_object(answer.encoded) if answer.encoded else ABSENT), answer.row_epoch
+
+    async def apply(
+        self, node: NodeId, route: Route, encoded: bytes, durability: Durability, timeout_s: float
+    ) -> tuple[Durability, Epoch]:
+        """Have an owner merge an object and hold it: how firmly, under which row epoch.  Raises as `read`."""
+        if node == self.node:
+            applied = await self._objects.apply(route.place, decode_object(encoded))
+            await hold(applied.commit, durability)
+            return durability, route.row.row_epoch
+        body = Apply(route.epoch, route.keyspace.id, route.key, durability, encoded).encode()
+        data = await self._transport.call(node, APPLY, body, timeout_s=timeout_s, priority=Priority.WRITE)
+        answer = ApplyAnswer.decode(data)
+        self._clock.observe(answer.time)
+        return answer.durability, answer.row_epoch

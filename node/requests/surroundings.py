@@ -1,0 +1,24 @@
+"""What a request coordinator sees of the node around it: narrow protocols, so that rooms stay strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from cluster.ids import NodeId
+
+__all__ = ["DOWN", "Liveness"]
+
+DOWN: Final = "down"
+
+
+class Liveness(Protocol):
+    """An opinion about who can be reached; it re-routes, and decides nothing."""
+
+    def state(self, node: NodeId) -> str:
+        """One of "up", "suspect", "down", "slow"."""
+        ...
+
+    def order(self, nodes: Sequence[NodeId]) -> list[NodeId]:
+        """The same nodes, those to ask first in front."""
+        ...

@@ -1,0 +1,90 @@
+"""Requests and results as the coordinator sees them: plain values, whatever wire they came over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.ids import Epoch, NodeId, PartitionId, Position
+from cluster.quorum.receipt import Durability
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.objects import OperationId, Sibling
+
+ANY_EPOCH: Final = Epoch(0)
+
+__all__ = ["Located", "LocateRequest", "OwnerCopy", "ReadRequest", "ReadResult", "WriteRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """A put, or with value None a delete.
+
+    `context` is a token, empty for none; `is_blind` writes one more sibling beside whatever there is.
+    `epoch` is the topology the client routed by, 0 when it knows none; `timeout_s` 0 is the default.
+    """
+
+    keyspace: str
+    key: bytes
+    value: bytes | None
+    context: bytes = b""
+    is_blind: bool = False
+    level: str = ""
+    durability: Durability = Durability.SYNCED
+    operation: OperationId | None = None
+    epoch: Epoch = ANY_EPOCH
+    attempt: int = 0
+    ttl_ms: int = 0
+    is_forwarded: bool = False
+    timeout_s: float = 0.0
+
+    @property
+    def verb(self) -> str:
+        return "delete" if self.value is None else "put"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    keyspace: str
+    key: bytes
+    level: str = ""
+    epoch: Epoch = ANY_EPOCH
+    timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """`siblings` is empty when the key is not found; `context` is the token of all that was seen."""
+
+    siblings: tuple[Sibling, ...]
+    context: bytes
+    answered: tuple[NodeId, ...]
+    repaired: int
+    is_weak: bool
+    epoch: Epoch
+    time: HybridTime
+
+
+@dataclass(frozen=True, slots=True)
+class LocateRequest:
+    keyspace: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerCopy:
+    """One owner's own copy of a key; `error` says why there is no answer."""
+
+    node: NodeId
+    state: str
+    dots: tuple[str, ...] = ()
+    is_same: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    position: Position
+    partition: PartitionId
+    epoch: Epoch
+    owners: tuple[OwnerCopy, ...]
+    fallbacks: tuple[NodeId, ...]

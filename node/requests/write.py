@@ -1,0 +1,179 @@
+"""Coordinating one write: apply here, send to every owner in the same tick, answer at `w` acks.
+
+The coordinator is an owner; another node forwards once.  Owners that do not ack get a hint, kept here.  Once
+a write is in the log nothing is taken back, so whatever goes wrong after that is `outcome: unknown`
+(rules W1 to W3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from cluster.errors import RingmillError
+from cluster.ids import NodeId
+from cluster.ports import Clock
+from cluster.quorum.levels import parse_level
+from cluster.quorum.receipt import Durability, Receipt
+from cluster.versions.context import BLIND, Context, decode_context
+from cluster.versions.hybrid_time import HybridClock
+from node.replica.hints import HintStore
+from node.replica.objects import Intent, ObjectStore, hold
+from node.replica.routes import Route, Router
+from node.requests.attempts import Attempts
+from node.requests.background import Background
+from node.requests.deadline import Deadline
+from node.requests.flight import Flight
+from node.requests.forward import Forwarder
+from node.requests.limits import admit_growth, check_key, check_value, time_allowed
+from node.requests.replicas import Replicas
+from node.requests.surroundings import DOWN, Liveness
+from node.requests.values import WriteRequest
+from node.storage.errors import NotCached
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    def __init__(
+        self,
+        *,
+        router: Router,
+        objects: ObjectStore,
+        replicas: Replicas,
+        hints: HintStore,
+        liveness: Liveness,
+        forwarder: Forwarder,
+        attempts: Attempts,
+        background: Background,
+        hybrid: HybridClock,
+        clock: Clock,
+    ) -> None:
+        self._router = router
+        self._objects = objects
+        self._replicas = replicas
+        self._hints = hints
+        self._liveness = liveness
+        self._forwarder = forwarder
+        self._attempts = attempts
+        self._background = background
+        self._hybrid = hybrid
+        self._clock = clock
+
+    async def write(self, request: WriteRequest) -> Receipt:
+        """Put or delete.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened, and
+        QuorumNotReached (outcome unknown) naming who acked and who did not.
+        """
+        check_key(request.key)
+        check_value(request.value)
+        deadline = Deadline.after(time_allowed(request.timeout_s), self._clock)
+        route = await self._router.by_name(request.keyspace, request.key, request.epoch)
+        request = self._attempts.named(request)
+        if self._router.node not in route.owners:
+            return await self._forwarder.forward(request, route, deadline)
+        need = parse_level(request.level, len(route.owners), route.keyspace.w)
+        intent = self._intent(request, route)
+        await self._attempts.settle(request, route, deadline)
+
+        written = await self._objects.write(route.place, intent, admit_growth)
+        flight = Flight(route, written, need, request.durability, deadline)
+        self._send(flight, need)  # no await since the write: owners hear of it in the same tick
+        if await flight.decided():
+            return flight.receipt(default_w=route.keyspace.w)
+        for node in flight.outstanding:
+            if node != self._router.node:
+                await self._keep_hint(flight, node)
+                self._background.start(self._sync_hint(flight, node))
+        raise flight.lost(request.verb)
+
+    def _intent(self, request: WriteRequest, route: Route) -> Intent:
+        assert request.operation is not None, "an operation is named before it is coordinated"
+        context: Context | None = None
+        if request.is_blind:
+            context = BLIND
+        elif request.context:
+            context = decode_context(request.context, route.keyspace.id, request.key)
+        ttl_ms = request.ttl_ms or route.keyspace.ttl_ms
+        expires_at_ms = self._hybrid.wall_ms() + ttl_ms if ttl_ms and request.value is not None else 0
+        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
+
+    def _send(self, flight: Flight, need: int) -> None:
+        skipped = self._skipped(flight.route.owners, need)
+        for node in flight.route.owners:
+            if node == self._router.node:
+                self._background.start(self._hold(flight))
+            elif node in skipped:
+                self._background.start(self._miss(flight, node, "seen down, so not asked"))
+            else:
+                self._background.start(self._reach(flight, node))
+
+    def _skipped(self, owners: Sequence[NodeId], need: int) -> Sequence[NodeId]:
+        """Owners seen down get their hint at once, unless the level cannot be met without them."""
+        down = [node for node in owners if node != self._router.node and self._liveness.state(node) == DOWN]
+        return down if len(owners) - len(down) >= need else ()
+
+    async def _hold(self, flight: Flight) -> None:
+        """This node's own ack."""
+        try:
+            await hold(flight.written.applied.commit, flight.durability)
+        except RingmillError as error:
+            flight.failed(self._router.node, _why(error))
+        else:
+            flight.acked(self._router.node, flight.durability, flight.route.row.row_epoch)
+
+    async def _reach(self, flight: Flight, node: NodeId) -> None:
+        """Bring a write to one other owner, or keep a hint for it."""
+        encoded, durability = flight.written.applied.encoded, flight.durability
+        try:
+            held, row_epoch = await self._replicas.apply(
+                node, flight.route, encoded, durability, flight.deadline.left_s
+            )
+        except asyncio.CancelledError:
+            self._leave_hint(flight, node)
+            raise
+        except RingmillError as error:
+            await self._miss(flight, node, _why(error))
+            return
+        flight.acked(node, held, row_epoch)
+        if not flight.counts(node):
+            await self._keep_hint(flight, node)
+            await self._sync_hint(flight, node)
+
+    async def _miss(self, flight: Flight, node: NodeId, why: str) -> None:
+        """An owner did not get the write: the hint first, then the tally, so that an error finds it kept."""
+        flight.failed(node, why + await self._keep_hint(flight, node))
+        await self._sync_hint(flight, node)
+
+    async def _keep_hint(self, flight: Flight, node: NodeId) -> str:
+        """Keep the write for an owner; what to add to its failure when that does not work either."""
+        if flight.hint_of(node) is not None:
+            return ""
+        stored = flight.written.applied.stored
+        try:
+            flight.hinted(node, await self._hints.keep(flight.route.hint_key, [node], stored))
+        except RingmillError as error:
+            return f", and no hint could be kept: {_why(error)}"
+        return ""
+
+    async def _sync_hint(self, flight: Flight, node: NodeId) -> None:
+        """Nobody waits for it, but a hint that is only in memory would not outlive a crash."""
+        try:
+            await hold(flight.hint_of(node), Durability.SYNCED)
+        except RingmillError as error:
+            _log.warning("the hint for %s may not outlive a crash: %s", node, _why(error))
+
+    def _leave_hint(self, flight: Flight, node: NodeId) -> None:
+        """The node stops while the owner has not acked: what can be kept without waiting is kept."""
+        try:
+            self._hints.keep_nowait(flight.route.hint_key, [node], flight.written.applied.stored)
+        except (NotCached, RingmillError) as error:
+            _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

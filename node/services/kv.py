@@ -1,0 +1,202 @@
+"""The key-value API of a node: decodes, calls the coordinator, encodes.  It decides nothing.
+
+The same methods answer unary gRPC calls and the operations of a session stream ("kv.put", "kv.delete",
+"kv.get"), with the same messages (proto/kv.proto).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.ids import Epoch
+from cluster.ports import Clock, Handler, Incoming
+from cluster.quorum.receipt import Durability, Receipt
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.objects import OperationId
+from cluster.wire import kv_pb2
+from cluster.wire.kv_pb2_grpc import KvServicer
+from node.requests.limits import MAX_TIMEOUT_S
+from node.requests.locate import Locator
+from node.requests.read import Reader
+from node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
+from node.requests.write import Writer
+from node.services.errors import raises_status
+
+__all__ = ["KvService"]
+
+_DURABILITIES: Final = {
+    "": Durability.SYNCED,
+    "sync": Durability.SYNCED,
+    "buffered": Durability.BUFFERED,
+    "memory": Durability.MEMORY,
+}
+_LEAST_S: Final = 0.001
+RequestT = TypeVar("RequestT", bound=Message)
+
+
+class KvService(KvServicer):
+    """Kv.Session is answered by the transport, which calls `handlers` for each operation of a frame."""
+
+    def __init__(self, *, writer: Writer, reader: Reader, locator: Locator, clock: Clock) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._locator = locator
+        self._clock = clock
+
+    @raises_status
+    async def Put(  # noqa: N802
+        self, request: kv_pb2.PutRequest, context: grpc.aio.ServicerContext
+    ) -> kv_pb2.WriteReceipt:
+        return await self._put(request, context.time_remaining())
+
+    @raises_status
+    async def Delete(  # noqa: N802
+        self, request: kv_pb2.DeleteRequest, context: grpc.aio.ServicerContext
+    ) -> kv_pb2.WriteReceipt:
+        return await self._delete(request, context.time_remaining())
+
+    @raises_status
+    async def Get(  # noqa: N802
+        self, request: kv_pb2.GetRequest, context: grpc.aio.ServicerContext
+    ) -> kv_pb2.GetResponse:
+        return await self._get(request, context.time_remaining())
+
+    @raises_status
+    async def Locate(  # noqa: N802
+        self, request: kv_pb2.LocateRequest, context: grpc.aio.ServicerContext
+    ) -> kv_pb2.LocateResponse:
+        return _located(await self._locator.locate(LocateRequest(request.keyspace, request.key)))
+
+    def handlers(self) -> dict[str, Handler]:
+        """The methods of a session stream."""
+        return {
+            "kv.put": self._handler(kv_pb2.PutRequest, self._put),
+            "kv.delete": self._handler(kv_pb2.DeleteRequest, self._delete),
+            "kv.get": self._handler(kv_pb2.GetRequest, self._get),
+        }
+
+    async def _put(self, request: kv_pb2.PutRequest, left_s: float | None) -> kv_pb2.WriteReceipt:
+        return _receipt(
+            await self._writer.write(_write_request(request, request.value, request.ttl_ms, left_s))
+        )
+
+    async def _delete(self, request: kv_pb2.DeleteRequest, left_s: float | None) -> kv_pb2.WriteReceipt:
+        return _receipt(await self._writer.write(_write_request(request, None, 0, left_s)))
+
+    async def _get(self, request: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
+        timeout_s = _timeout_s(request.timeout_ms, left_s)
+        read = ReadRequest(request.keyspace, request.key, request.r, Epoch(request.epoch), timeout_s)
+        return _read_result(await self._reader.read(read))
+
+    def _handler(
+        self, kind: type[RequestT], method: Callable[[RequestT, float | None], Awaitable[Message]]
+    ) -> Handler:
+        async def answer(incoming: Incoming) -> bytes:
+            request = kind()
+            try:
+                request.ParseFromString(incoming.body)
+            except DecodeError as error:
+                raise ProtocolMismatch(f"{incoming.method}: the body is no {kind.__name__}") from error
+            return (await method(request, incoming.deadline - self._clock.monotonic())).SerializeToString()
+
+        return answer
+
+
+def _write_request(
+    request: kv_pb2.PutRequest | kv_pb2.DeleteRequest, value: bytes | None, ttl_ms: int, left_s: float | None
+) -> WriteRequest:
+    if request.durability not in _DURABILITIES:
+        raise InvalidArgument(
+            f"{request.durability[:40]!r} is no durability", hint="use sync, buffered or memory"
+        )
+    return WriteRequest(
+        keyspace=request.keyspace,
+        key=request.key,
+        value=value,
+        context=request.context,
+        is_blind=request.no_context,
+        level=request.w,
+        durability=_DURABILITIES[request.durability],
+        operation=_operation(request),
+        epoch=Epoch(request.epoch),
+        attempt=request.attempt,
+        ttl_ms=ttl_ms,
+        is_forwarded=request.forwarded,
+        timeout_s=_timeout_s(request.timeout_ms, left_s),
+    )
+
+
+def _operation(request: kv_pb2.PutRequest | kv_pb2.DeleteRequest) -> OperationId | None:
+    if not request.HasField("operation"):
+        return None
+    name = request.operation
+    return OperationId(name.session, name.sequence, HybridTime(name.birth))
+
+
+def _timeout_s(asked_ms: int, left_s: float | None) -> float:
+    """What the request asks for, cut to what its call has left; 0 when neither says anything."""
+    asked_s = asked_ms / 1000
+    if left_s is None:
+        return asked_s
+    left_s = min(max(left_s, _LEAST_S), MAX_TIMEOUT_S)
+    return min(asked_s, left_s) if asked_s else left_s
+
+
+def _receipt(receipt: Receipt) -> kv_pb2.WriteReceipt:
+    return kv_pb2.WriteReceipt(
+        dot=str(receipt.dot),
+        context=receipt.context,
+        epoch=receipt.epoch,
+        w=receipt.need,
+        replicas=[
+            kv_pb2.ReplicaAck(node=ack.node, role=ack.role.value, durability=ack.durability.value)
+            for ack in receipt.replicas
+        ],
+        weak=receipt.is_weak,
+        hybrid_time=receipt.time,
+    )
+
+
+def _read_result(result: ReadResult) -> kv_pb2.GetResponse:
+    return kv_pb2.GetResponse(
+        siblings=[
+            kv_pb2.Sibling(
+                value=sibling.value or b"",
+                dot=str(sibling.dot),
+                hybrid_time=sibling.time,
+                expires_at_ms=sibling.expires_at_ms,
+            )
+            for sibling in result.siblings
+        ],
+        context=result.context,
+        answered=result.answered,
+        repaired=result.repaired,
+        weak=result.is_weak,
+        epoch=result.epoch,
+        hybrid_time=result.time,
+    )
+
+
+def _located(located: Located) -> kv_pb2.LocateResponse:
+    return kv_pb2.LocateResponse(
+        position=located.position,
+        partition=located.partition,
+        epoch=located.epoch,
+        owners=[
+            kv_pb2.OwnerCopy(
+                node=copy.node,
+                state=copy.state,
+                dots=copy.dots,
+                same=copy.is_same,
+                answered=not copy.error,
+                error=copy.error,
+            )
+            for copy in located.owners
+        ],
+        fallbacks=located.fallbacks,
+    )

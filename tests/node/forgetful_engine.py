@@ -1,0 +1,115 @@
+"""An engine in memory that behaves like the real one where replicas can tell: what was not synced is
+forgotten in a crash, cold keys need the disk, a sync takes a while and carries everything before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import cast
+
+from node.storage.engine import Batch, Engine, NotCached
+from node.storage.errors import StorageFailed
+
+__all__ = ["ForgetfulEngine"]
+
+Changes = list[tuple[bytes, bytes | None]]
+
+
+class ForgetfulCommit:
+    def __init__(self, engine: ForgetfulEngine, sequence: int) -> None:
+        self._engine = engine
+        self.sequence = sequence
+
+    @property
+    def is_synced(self) -> bool:
+        return self._engine.synced_sequence >= self.sequence
+
+    async def synced(self) -> None:
+        while not self.is_synced:
+            await self._engine.sync()
+
+    async def buffered(self) -> None:
+        await asyncio.sleep(0)
+
+
+class HeldSnapshot:
+    def __init__(self, content: dict[bytes, bytes]) -> None:
+        self.content = content
+        self.is_released = False
+
+    def release(self) -> None:
+        self.is_released = True
+
+
+class ForgetfulEngine:
+    def __init__(self, log: list[Changes] | None = None, *, sync_s: float = 0.001) -> None:
+        self._log: list[Changes] = list(log or [])
+        self._content: dict[bytes, bytes] = {}
+        for changes in self._log:
+            self._take(changes)
+        self.synced_sequence = len(self._log)
+        self.sync_s = sync_s
+        self.failure: StorageFailed | None = None
+        self.cold: set[bytes] = set()
+        self.can_sync = asyncio.Event()
+        self.can_sync.set()
+
+    def as_engine(self) -> Engine:
+        return cast("Engine", self)
+
+    def after_crash(self) -> ForgetfulEngine:
+        """What the next start finds: everything that was synced, nothing else."""
+        return ForgetfulEngine(self._log[: self.synced_sequence], sync_s=self.sync_s)
+
+    def get_nowait(self, key: bytes) -> bytes | None:
+        if key in self.cold:
+            raise NotCached
+        return self._content.get(key)
+
+    async def get(self, key: bytes) -> bytes | None:
+        value = self._content.get(key)
+        await asyncio.sleep(0.0005)
+        self.cold.discard(key)
+        return value
+
+    def apply(self, batch: Batch) -> ForgetfulCommit:
+        if self.failure is not None:
+            raise self.failure
+        self._log.append(list(batch.changes))
+        self._take(self._log[-1])
+        return ForgetfulCommit(self, len(self._log))
+
+    async def sync(self) -> None:
+        target = len(self._log)
+        await self.can_sync.wait()
+        await asyncio.sleep(self.sync_s)
+        if self.failure is not None:
+            raise self.failure
+        self.synced_sequence = max(self.synced_sequence, target)
+
+    async def wait_writable(self) -> None:
+        return
+
+    def snapshot(self) -> HeldSnapshot:
+        return HeldSnapshot(dict(self._content))
+
+    async def scan(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        reverse: bool = False,
+        snapshot: HeldSnapshot | None = None,
+    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        content = dict(self._content) if snapshot is None else snapshot.content
+        for key in sorted(content, reverse=reverse):
+            if start <= key and (end is None or key < end):
+                await asyncio.sleep(0)
+                yield key, content[key]
+
+    def _take(self, changes: Changes) -> None:
+        for key, value in changes:
+            if value is None:
+                self._content.pop(key, None)
+            else:
+                self._content[key] = value

@@ -1,0 +1,172 @@
+"""Kept writes reach their owner once it is back, and only then are they let go."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cluster.quorum.receipt import Receipt
+from node.replica.hints import HintStore
+from node.replica.stored_key import HintKey
+from node.requests.values import ReadRequest, WriteRequest
+from node.storage.errors import StorageFailed
+from tests.node.small_world import World
+
+
+async def put(world: World, at: str, key: bytes, value: bytes | None) -> Receipt:
+    return await world.on(at, world.nodes[at].writer.write(WriteRequest("", key, value, timeout_s=0.5)))
+
+
+async def get(world: World, at: str, key: bytes) -> list[bytes | None]:
+    result = await world.on(at, world.nodes[at].reader.read(ReadRequest("", key, "one")))
+    return [sibling.value for sibling in result.siblings]
+
+
+def hints(world: World) -> int:
+    return sum(node.hints.total for node in world.nodes.values())
+
+
+def test_an_owner_that_comes_back_gets_every_write_it_missed() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.kill("n3")
+        world.seen("n3", "down")
+        for number in range(150):
+            await put(world, "n1", b"k%d" % (number % 100), b"%d" % number)
+        await world.until(lambda: hints(world) == 100)
+        await world.start("n3")
+        world.seen("n3", "up")
+        await world.until(lambda: hints(world) == 0)
+        assert world.nodes["n1"].delivery.delivered == 100
+        for name in ("n1", "n2"):
+            world.kill(name)
+        for number in range(50, 150):
+            assert await get(world, "n3", b"k%d" % (number % 100)) == [b"%d" % number]
+
+    world.run(story())
+
+
+def test_hints_outlive_the_crash_of_the_node_that_keeps_them() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.kill("n3")
+        world.seen("n3", "down")
+        await put(world, "n1", b"k", b"v")
+        await world.until(lambda: hints(world) == 1)
+        await asyncio.sleep(0.01)  # one more group commit
+        world.kill("n1")
+        await world.start("n1")
+        assert world.nodes["n1"].hints.counts() == {"n3": 1}
+        await world.start("n3")
+        await world.until(lambda: hints(world) == 0)
+        assert await get(world, "n3", b"k") == [b"v"]
+
+    world.run(story())
+
+
+def test_a_hint_is_kept_until_the_owner_has_synced_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.kill("n3")
+        world.seen("n3", "down")
+        await put(world, "n1", b"k", b"v")
+        await world.until(lambda: hints(world) == 1)
+        node = await world.start("n3")
+        node.engine.can_sync.clear()
+        world.seen("n3", "up")
+        await world.until(lambda: node.objects.keys == 1)
+        world.kill("n3")  # it had the write, in memory
+        assert hints(world) == 1
+        again = await world.start("n3")
+        assert again.objects.keys == 0
+        await world.until(lambda: hints(world) == 0)
+        assert await get(world, "n3", b"k") == [b"v"]
+
+    world.run(story())
+
+
+def test_an_owner_that_refuses_is_left_alone_for_longer_and_longer() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        await put(world, "n1", b"k", b"v")
+        await world.until(lambda: hints(world) == 1)
+        node = world.nodes["n3"]
+        node.engine.failure = StorageFailed("000007.log: No space left")
+        world.seen("n3", "up")
+        await world.until(lambda: world.nodes["n1"].delivery.refused == 4)
+        began = world.loop.time()
+        await world.until(lambda: world.nodes["n1"].delivery.refused == 5)
+        assert world.loop.time() - began > 1.0
+        node.engine.failure = None
+        await world.until(lambda: hints(world) == 0)
+
+    world.run(story())
+
+
+def test_a_write_merged_in_while_a_hint_is_under_way_is_delivered_too() -> None:
+    assert _last_value_after_a_merge_under_way(strike_off_blindly=False) == [b"new"]
+
+
+def test_without_comparing_what_was_delivered_that_write_would_be_lost() -> None:
+    assert _last_value_after_a_merge_under_way(strike_off_blindly=True) == [b"old"]
+
+
+def _last_value_after_a_merge_under_way(*, strike_off_blindly: bool) -> list[bytes | None]:
+    """What n3 holds after a hint for it was delivered while a newer write was merged into the hint."""
+    world = World()
+
+    async def story() -> list[bytes | None]:
+        store = world.nodes["n1"].hints
+        if strike_off_blindly:
+            _forget_to_compare(store)
+        world.seen("n3", "down")
+        await put(world, "n1", b"k", b"old")
+        await world.until(lambda: hints(world) == 1)
+        world.nodes["n3"].engine.can_sync.clear()  # the delivery arrives, its ack takes a while
+        world.seen("n3", "up")
+        await world.until(lambda: world.nodes["n3"].objects.keys == 1)
+        world.seen("n3", "down")
+        await put(world, "n1", b"k", b"new")
+        world.nodes["n3"].engine.can_sync.set()
+        await world.until(lambda: world.nodes["n1"].delivery.delivered or not strike_off_blindly)
+        world.seen("n3", "up")
+        await world.until(lambda: hints(world) == 0)
+        return await get(world, "n3", b"k")
+
+    return world.run(story())
+
+
+def _forget_to_compare(store: HintStore) -> None:
+    """Rule H1 switched off: whatever was delivered, the hint goes."""
+    real = store.strike_off
+
+    async def blind(key: HintKey, target: object, delivered: bytes) -> bool:
+        hint = await store.get(key)
+        return await real(key, target, delivered if hint is None else hint.encoded)  # type: ignore[arg-type]
+
+    store.strike_off = blind  # type: ignore[method-assign]
+
+
+def test_a_hint_for_two_owners_is_kept_for_the_one_that_lacks_it() -> None:
+    world = World(4, n=4, w=2)
+
+    async def story() -> None:
+        for name in ("n3", "n4"):
+            world.kill(name)
+            world.seen(name, "down")
+        await put(world, "n1", b"k", b"v")
+        await world.until(lambda: hints(world) == 2)
+        await world.start("n3")
+        world.seen("n3", "up")
+        await world.until(lambda: hints(world) == 1)
+        assert world.nodes["n1"].hints.counts() == {"n4": 1}
+        await world.start("n4")
+        world.seen("n4", "up")
+        await world.until(lambda: hints(world) == 0)
+        assert await get(world, "n4", b"k") == [b"v"]
+
+    world.run(story())

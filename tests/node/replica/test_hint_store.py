@@ -1,0 +1,80 @@
+"""Hints of one node: merged by key, struck off owner by owner, found again after a restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.errors import CorruptData
+from cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
+from cluster.versions.dots import EMPTY_VECTOR, Dot
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.object_codec import decode_object, encode_object
+from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, supersede
+from node.replica.hints import Hint, HintStore, decode_hint, encode_hint
+from node.replica.stored_key import HintKey
+from tests.node.forgetful_engine import ForgetfulEngine
+
+KEY = HintKey(PartitionId(1), KeyspaceId(1, 0), b"key")
+N2, N3, N4 = NodeId("n2"), NodeId("n3"), NodeId("n4")
+
+
+def an_object(counter: int) -> StoredObject:
+    dot = Dot(Actor("n1#1"), counter)
+    name = OperationId(1, counter, HybridTime(0))
+    return supersede(ABSENT, EMPTY_VECTOR, Sibling(dot, b"%d" % counter, HybridTime(counter), name))
+
+
+async def test_a_newer_write_of_a_key_is_merged_into_its_hint() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    await hints.keep(KEY, [N3], an_object(1))
+    await hints.keep(KEY, [N2], an_object(2))
+    held = await hints.get(KEY)
+    assert held is not None
+    assert held.targets == (N2, N3)
+    assert len(decode_object(held.encoded).siblings) == 1  # the later write had seen the first's actor
+    assert hints.counts() == {N2: 1, N3: 1}
+
+
+async def test_an_owner_is_struck_off_only_for_what_the_hint_still_holds() -> None:
+    hints = await HintStore.open(ForgetfulEngine().as_engine())
+    await hints.keep(KEY, [N2, N3], an_object(1))
+    delivered = encode_object(an_object(1))
+    await hints.keep(KEY, [N3], an_object(2))
+    assert not await hints.strike_off(KEY, N2, delivered)
+    assert hints.counts() == {N2: 1, N3: 1}
+    held = await hints.get(KEY)
+    assert held is not None
+    assert await hints.strike_off(KEY, N2, held.encoded)
+    assert hints.counts() == {N3: 1}
+    assert await hints.strike_off(KEY, N3, held.encoded)
+    assert await hints.get(KEY) is None
+    assert hints.total == 0
+
+
+async def test_a_hint_for_a_former_owner_goes_to_the_present_ones() -> None:
+    hints = await HintStore.open(ForgetfulEngine().as_engine())
+    await hints.keep(KEY, [N2], an_object(1))
+    await hints.readdress(KEY, N2, [N3, N4])
+    assert hints.counts() == {N3: 1, N4: 1}
+    held = await hints.get(KEY)
+    assert held is not None
+    assert held.targets == (N3, N4)
+
+
+async def test_hints_are_found_again_when_the_node_starts() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    await (await hints.keep(KEY, [N2, N3], an_object(1))).synced()
+    again = await HintStore.open(engine.after_crash().as_engine())
+    assert again.counts() == {N2: 1, N3: 1}
+    assert again.waiting_for(N2, 10) == [KEY]
+    assert await again.get(KEY) == await hints.get(KEY)
+
+
+def test_a_damaged_hint_is_an_error() -> None:
+    data = encode_hint(Hint((N2,), b"object"))
+    assert decode_hint(data) == Hint((N2,), b"object")
+    for damaged in (data[:-1], b"", b"\x02", b"\xc1"):
+        with pytest.raises(CorruptData):
+            decode_hint(damaged)

@@ -1,0 +1,130 @@
+"""One node's objects: no update is lost between a read and its write, and its counts stay true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+
+from cluster.errors import CorruptData, InvalidArgument
+from cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
+from cluster.quorum.receipt import Durability
+from cluster.versions.context import BLIND, Context
+from cluster.versions.dots import VersionVector
+from cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
+from cluster.versions.objects import OperationId, StoredObject
+from node.replica.actors import CopyActors
+from node.replica.objects import Intent, ObjectStore, hold
+from node.replica.stored_key import Copy, Place
+from node.storage.engine import Batch
+from tests.node.forgetful_engine import ForgetfulEngine
+
+COPY = Copy(PartitionId(3), Epoch(1))
+PLACE = Place(COPY, KeyspaceId(1, 0), b"key")
+
+
+class StillClock:
+    """Time stands still: nothing here is decided by it."""
+
+    def wall(self) -> float:
+        return 1_000_000.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def boottime(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Numbers:
+    given: Iterator[int]
+
+    async def take_actor_number(self) -> int:
+        return next(self.given)
+
+
+def store_on(engine: ForgetfulEngine, *, actor: int = 1) -> ObjectStore:
+    actors = CopyActors(NodeId("n1"), Numbers(count(actor)), {})
+    return ObjectStore(engine.as_engine(), actors, HybridClock(StillClock()))
+
+
+def intent(number: int, value: bytes | None = b"v", context: Context | None = None) -> Intent:
+    return Intent(value, OperationId(1, number, HybridTime(0)), context)
+
+
+def admit_all(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
+    """No cap."""
+
+
+async def test_writers_of_a_cold_key_lose_nothing_to_each_other() -> None:
+    engine = ForgetfulEngine()
+    store = store_on(engine)
+    await store.write(PLACE, intent(0, b"first"), admit_all)
+    engine.cold.add(PLACE.stored_key)
+    await asyncio.gather(
+        *(store.write(PLACE, intent(number, b"%d" % number, BLIND), admit_all) for number in range(1, 20))
+    )
+    held = await store.read(PLACE)
+    assert {sibling.value for sibling in held.siblings} == {b"first", *(b"%d" % n for n in range(1, 20))}
+
+
+async def test_an_object_that_comes_again_changes_nothing_and_is_still_made_durable() -> None:
+    ours, engine = store_on(ForgetfulEngine()), ForgetfulEngine()
+    written = await ours.write(PLACE, intent(1), admit_all)
+    theirs = store_on(engine)
+    first = await theirs.apply(PLACE, written.applied.stored)
+    again = await theirs.apply(PLACE, written.applied.stored)
+    assert again.stored == first.stored
+    assert again.commit is first.commit
+    await hold(again.commit, Durability.SYNCED)
+    assert engine.after_crash().get_nowait(PLACE.stored_key) == first.encoded
+
+
+async def test_a_synced_read_is_on_the_disk_before_it_is_told() -> None:
+    engine = ForgetfulEngine()
+    store = store_on(engine)
+    await store.write(PLACE, intent(1), admit_all)
+    assert engine.after_crash().get_nowait(PLACE.stored_key) is None
+    _, encoded = await store.read_synced(PLACE)
+    assert engine.after_crash().get_nowait(PLACE.stored_key) == encoded
+
+
+async def test_keys_and_bytes_are_counted_while_they_change() -> None:
+    engine = ForgetfulEngine()
+    before = store_on(engine)
+    places = [Place(COPY, KeyspaceId(1, 0), b"k%d" % number) for number in range(10)]
+    for number, place in enumerate(places):
+        await before.write(place, intent(number), admit_all)
+    store = store_on(engine, actor=2)
+    counting = asyncio.create_task(store.count_stored())
+    await asyncio.sleep(0)
+    await store.write(places[0], intent(100, None), admit_all)
+    await store.write(Place(COPY, KeyspaceId(1, 0), b"another"), intent(101), admit_all)
+    await counting
+    assert store.keys == 10  # one deleted, one new
+    recount = store_on(engine)
+    await recount.count_stored()
+    assert (recount.keys, recount.size_bytes) == (store.keys, store.size_bytes)
+
+
+async def test_a_context_that_names_writes_this_copy_never_made_is_refused() -> None:
+    store = store_on(ForgetfulEngine())
+    invented = Context(VersionVector(((Actor("n1#1"), 9),)), ZERO)
+    with pytest.raises(InvalidArgument, match="has not made"):
+        await store.write(PLACE, intent(1, b"v", invented), admit_all)
+
+
+async def test_damaged_bytes_are_an_error_and_never_an_absence() -> None:
+    engine = ForgetfulEngine()
+    batch = Batch()
+    batch.put(PLACE.stored_key, b"\x01\x93\x00")
+    engine.apply(batch)
+    store = store_on(engine)
+    with pytest.raises(CorruptData):
+        await store.read(PLACE)
+    with pytest.raises(CorruptData):
+        await store.write(PLACE, intent(1), admit_all)

@@ -1,0 +1,75 @@
+"""What a node may do after a crash: an actor that may have forgotten dots is never used again (rule I4)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cluster.quorum.receipt import Durability, Receipt
+from node.requests.values import ReadRequest, WriteRequest
+from tests.node.small_world import World
+
+
+async def put(world: World, value: bytes, **options: object) -> Receipt:
+    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
+    return await world.on("n1", world.nodes["n1"].writer.write(request))
+
+
+async def get(world: World, at: str) -> list[bytes | None]:
+    result = await world.on(at, world.nodes[at].reader.read(ReadRequest("", b"key")))
+    return [sibling.value for sibling in result.siblings]
+
+
+def test_after_a_clean_stop_the_actor_counts_on() -> None:
+    world = World()
+
+    async def story() -> None:
+        first = await put(world, b"a")
+        await world.stop("n1")
+        await world.start("n1")
+        second = await put(world, b"b")
+        assert second.dot == (first.dot.actor, first.dot.counter + 1)
+
+    world.run(story())
+
+
+def test_after_a_crash_the_first_write_takes_a_new_actor() -> None:
+    world = World()
+
+    async def story() -> None:
+        first = await put(world, b"a")
+        await world.stop("n1")
+        await world.start("n1")
+        world.kill("n1")  # the mark of the clean stop was used up by the start
+        await world.start("n1")
+        second = await put(world, b"b")
+        assert second.dot.actor != first.dot.actor
+        assert second.dot.counter == 1
+
+    world.run(story())
+
+
+def test_a_write_after_a_crash_is_not_taken_for_one_that_was_forgotten() -> None:
+    assert _seen_after_a_forgotten_write(reuses_actor=False) == [b"forgotten here", b"new"]
+
+
+def test_with_the_actor_used_again_an_acked_write_is_lost() -> None:
+    assert _seen_after_a_forgotten_write(reuses_actor=True) == [b"forgotten here"]
+
+
+def _seen_after_a_forgotten_write(*, reuses_actor: bool) -> list[bytes | None]:
+    """A write in memory at n1 and seen by the others is forgotten by n1, which then writes again."""
+    world = World()
+
+    async def story() -> list[bytes | None]:
+        world.nodes["n1"].engine.can_sync.clear()
+        await put(world, b"forgotten here", durability=Durability.MEMORY, level="all")
+        await asyncio.sleep(0.1)
+        world.kill("n1")
+        if reuses_actor:
+            world.disks[world.names[0]].actors_given = 0
+        await world.start("n1")
+        receipt = await put(world, b"new", is_blind=True, level="all")
+        assert {ack.durability for ack in receipt.replicas} == {Durability.SYNCED}
+        return await get(world, "n2")
+
+    return world.run(story())

@@ -1,0 +1,198 @@
+"""Reads over a few nodes: repair before the answer, replacements for the silent, what never returns."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.errors import InvalidArgument, QuorumNotReached
+from cluster.quorum.receipt import Durability, Receipt
+from node.requests.values import ReadRequest, ReadResult, WriteRequest
+from node.storage.errors import StorageFailed
+from tests.node.small_world import World
+
+
+async def put(world: World, at: str, value: bytes | None, **options: object) -> Receipt:
+    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
+    return await world.on(at, world.nodes[at].writer.write(request))
+
+
+async def get(world: World, at: str, level: str = "", timeout_s: float = 0.0) -> ReadResult:
+    request = ReadRequest("", b"key", level, timeout_s=timeout_s)
+    return await world.on(at, world.nodes[at].reader.read(request))
+
+
+def values(result: ReadResult) -> list[bytes | None]:
+    return [sibling.value for sibling in result.siblings]
+
+
+async def lone_write(world: World, at: str, value: bytes | None) -> None:
+    """A write that reached its coordinator only: nobody knows how it ended."""
+    others = [name for name in world.names if name != at]
+    for other in others:
+        world.cut(at, other)
+    with pytest.raises(QuorumNotReached):
+        await put(world, at, value, timeout_s=0.05)
+    for other in others:
+        world.cut(at, other, is_cut=False)
+
+
+def test_once_a_lone_write_was_read_no_later_read_misses_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"old")
+        await lone_write(world, "n1", b"new")
+        seen = await get(world, "n1")  # n1 and one other, who lacks it
+        assert values(seen) == [b"new"]
+        assert seen.repaired == 1
+        world.kill("n1")
+        for name in ("n2", "n3"):
+            assert values(await get(world, name)) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_repaired_answer_survives_the_crash_of_everyone_who_gave_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        await lone_write(world, "n1", b"v")
+        await get(world, "n1")
+        for name in world.names:
+            world.kill(name)
+        for name in world.names:
+            await world.start(name)
+        assert values(await get(world, "n3")) == [b"v"]
+
+    world.run(story())
+
+
+def test_a_replica_shows_nothing_that_it_could_still_forget() -> None:
+    world = World()
+
+    async def story() -> None:
+        node = world.nodes["n1"]
+        node.engine.can_sync.clear()
+        await put(world, "n1", b"v", level="one", durability=Durability.MEMORY, timeout_s=0.5)
+        with pytest.raises(QuorumNotReached, match="no answer within"):
+            await get(world, "n1", "all", timeout_s=0.2)
+        node.engine.can_sync.set()
+        assert values(await get(world, "n1", "all")) == [b"v"]
+        assert node.engine.synced_sequence > 0
+
+    world.run(story())
+
+
+def test_a_read_is_repaired_by_others_when_the_stale_owner_cannot_take_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        await lone_write(world, "n1", b"v")
+        world.nodes["n2"].engine.failure = StorageFailed("000007.log: No space left")
+        result = await get(world, "n1")
+        assert values(result) == [b"v"]
+        world.kill("n1")
+        assert values(await get(world, "n3", "one")) == [b"v"]
+
+    world.run(story())
+
+
+def test_a_read_that_cannot_be_made_safe_is_no_answer() -> None:
+    world = World()
+
+    async def story() -> None:
+        await lone_write(world, "n1", b"v")
+        for name in ("n2", "n3"):
+            world.nodes[name].engine.failure = StorageFailed("000007.log: No space left")
+        with pytest.raises(QuorumNotReached, match="write-back"):
+            await get(world, "n1", timeout_s=0.5)
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("asked", ["", "one"])
+def test_a_stopped_owner_costs_a_read_a_moment_and_not_its_deadline(asked: str) -> None:
+    world = World(4)
+
+    async def story() -> None:
+        owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
+        outsider = next(name for name in world.names if name not in owners)
+        await put(world, owners[1], b"v", level="all")
+        world.loop.pause(world.nodes[owners[0]].process)
+        began = world.loop.time()
+        assert values(await get(world, outsider, asked)) == [b"v"]
+        assert world.loop.time() - began < 0.2
+
+    world.run(story())
+
+
+def test_an_owner_seen_down_is_asked_last() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"v", level="all")
+        world.kill("n2")
+        world.seen("n2", "down")
+        result = await get(world, "n1")
+        assert set(result.answered) == {"n1", "n3"}
+        assert values(await get(world, "n1", "one")) == [b"v"]
+        with pytest.raises(QuorumNotReached) as lost:
+            await get(world, "n1", "all", timeout_s=0.5)
+        assert list(lost.value.failed) == ["n2"]
+        assert sorted(lost.value.acked) == ["n1", "n3"]
+
+    world.run(story())
+
+
+def test_a_missing_key_has_no_siblings_and_its_context_covers_nothing() -> None:
+    world = World()
+
+    async def story() -> None:
+        missing = await get(world, "n1")
+        assert missing.siblings == ()
+        await put(world, "n2", b"theirs")
+        await put(world, "n1", b"mine", context=missing.context)
+        assert sorted(values(await get(world, "n3")), key=str) == [b"mine", b"theirs"]
+
+    world.run(story())
+
+
+def test_a_delete_is_not_undone_by_the_owner_that_missed_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"v", level="all")
+        world.kill("n3")
+        await put(world, "n1", None)
+        await world.start("n3")
+        for name in world.names:
+            assert values(await get(world, name, "all")) == []
+        world.kill("n1")
+        world.kill("n2")
+        assert values(await get(world, "n3", "one")) == []
+
+    world.run(story())
+
+
+def test_a_read_below_the_keyspace_s_level_is_marked_weak() -> None:
+    world = World()
+
+    async def story() -> None:
+        assert (await put(world, "n1", b"v", level="one")).is_weak
+        assert (await get(world, "n1", "one")).is_weak
+        assert not (await get(world, "n1")).is_weak
+        with pytest.raises(InvalidArgument, match="1 to 3"):
+            await get(world, "n1", "7")
+
+    world.run(story())
+
+
+def test_two_owners_of_a_short_cluster_answer_by_the_owners_there_are() -> None:
+    world = World(1)
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"v")
+        assert (receipt.need, receipt.is_weak) == (1, False)
+        assert values(await get(world, "n1")) == [b"v"]
+
+    world.run(story())

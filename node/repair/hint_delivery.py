@@ -98,12 +98,15 @@ class HintDelivery:
         pause = self._pauses.get(target)
         if pause is not None and self._clock.monotonic() < pause.until:
             return False
-        return self._liveness.state(target) == "up"
+        return self._seems_up(target)
+
+    def _seems_up(self, target: NodeId) -> bool:
+        return self._liveness.state(target) in ("up", "slow")
 
     async def _deliver_all(self, target: NodeId) -> None:
         async with self._slots:
             try:
-                while self._liveness.state(target) == "up":
+                while self._seems_up(target):
                     keys = self._hints.waiting_for(target, BATCH_ITEMS)
                     if not keys:
                         break

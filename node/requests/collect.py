@@ -61,16 +61,12 @@ class Collector:
                     for node in tally.next_to_ask()
                 ]
                 reply = await _next_within(replies, self._patience(tally, deadline))
-                if reply is None and tally.is_lost:
-                    break
-                if reply is None:
+                if reply is not None:
+                    _record(reply, tally, answers)
+                elif not tally.is_lost:
                     tally.record_stall()
-                elif reply[2] is None:
-                    tally.record_failure(reply[0], _why(reply[1]))
-                elif tally.record_answer(reply[0], reply[2]):
-                    answers[reply[0]] = reply[1]
-                if tally.is_lost and not tally.outstanding:
-                    break
+                if tally.is_lost and (reply is None or not tally.outstanding):
+                    break  # those who might still be named have had their chance
         finally:
             for task in asked:
                 task.cancel()
@@ -95,11 +91,19 @@ class Collector:
 
     @staticmethod
     def _patience(tally: ReadTally, deadline: Deadline) -> float:
-        """How long to wait before somebody else is asked, or a lost level is given up, now that the others
-        have had their chance to be named; to the end when nobody else is left to ask."""
+        """How long to wait before somebody else is asked, or a lost level is given up; to the end when
+        nobody else is left to ask."""
         if tally.has_unasked or tally.is_lost:
             return min(STALL_S, deadline.allowed_s / 4, deadline.left_s)
         return deadline.left_s
+
+
+def _record(reply: Reply, tally: ReadTally, answers: dict[NodeId, StoredObject]) -> None:
+    node, told, row_epoch = reply
+    if isinstance(told, Exception):
+        tally.record_failure(node, str(told) or type(told).__name__)
+    elif row_epoch is not None and tally.record_answer(node, row_epoch):
+        answers[node] = told
 
 
 async def _next_within(replies: asyncio.Queue[Reply], wait_s: float) -> Reply | None:
@@ -108,10 +112,6 @@ async def _next_within(replies: asyncio.Queue[Reply], wait_s: float) -> Reply | 
             return await replies.get()
     except TimeoutError:
         return None
-
-
-def _why(error: object) -> str:
-    return str(error) or type(error).__name__
 
 
 def _not_reached(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from cluster.errors import RingmillError
+from cluster.errors import DeadlineExceeded, RingmillError
 from cluster.ids import NodeId
 from cluster.ports import Clock
 from cluster.quorum.levels import parse_level
@@ -19,7 +19,7 @@ from cluster.quorum.receipt import Durability, Receipt
 from cluster.versions.context import BLIND, Context, decode_context
 from cluster.versions.hybrid_time import HybridClock
 from node.replica.hints import HintStore
-from node.replica.objects import Intent, ObjectStore, hold
+from node.replica.objects import Intent, ObjectStore, Written, hold
 from node.replica.routes import Route, Router
 from node.requests.attempts import Attempts
 from node.requests.background import Background
@@ -80,7 +80,7 @@ class Writer:
         intent = self._intent(request, route)
         await self._attempts.settle(request, route, deadline)
 
-        written = await self._objects.write(route.place, intent, admit_growth)
+        written = await self._write_here(route, intent, deadline)
         flight = Flight(route, written, need, request.durability, deadline)
         self._send(flight, need)  # no await since the write: owners hear of it in the same tick
         if await flight.decided():
@@ -90,6 +90,17 @@ class Writer:
                 await self._keep_hint(flight, node)
                 self._background.start(self._sync_hint(flight, node))
         raise flight.lost(request.verb)
+
+    async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
+        """Apply to this node's copy.  Running out of time before that leaves nothing behind."""
+        try:
+            async with asyncio.timeout(deadline.left_s):
+                return await self._objects.write(route.place, intent, admit_growth)
+        except TimeoutError as error:  # it awaits nothing once it has applied
+            raise DeadlineExceeded(
+                f"{deadline.allowed_s:.2f} s were over before the write was applied anywhere",
+                hint="the node is busy or its disk is slow; try again",
+            ) from error
 
     def _intent(self, request: WriteRequest, route: Route) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"

@@ -6,7 +6,7 @@ The same methods answer unary gRPC calls and the operations of a session stream 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import grpc
@@ -25,7 +25,7 @@ from node.requests.locate import Locator
 from node.requests.read import Reader
 from node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
 from node.requests.write import Writer
-from node.services.errors import raises_status
+from node.services.errors import abort_with, raises_status
 
 __all__ = ["KvService"]
 
@@ -71,6 +71,15 @@ class KvService(KvServicer):
         self, request: kv_pb2.LocateRequest, context: grpc.aio.ServicerContext
     ) -> kv_pb2.LocateResponse:
         return _located(await self._locator.locate(LocateRequest(request.keyspace, request.key)))
+
+    async def Session(  # noqa: N802
+        self, request_iterator: AsyncIterator[kv_pb2.Frame], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[kv_pb2.Frame]:
+        """Only reached on a server without a transport, whose route for it stands before this one."""
+        await abort_with(
+            context, ProtocolMismatch("this server has no sessions", hint="use the unary methods")
+        )
+        yield kv_pb2.Frame()
 
     def handlers(self) -> dict[str, Handler]:
         """The methods of a session stream."""

@@ -30,6 +30,7 @@ from node.requests.locate import Locator
 from node.requests.read import Reader
 from node.requests.replicas import Replicas
 from node.requests.write import Writer
+from node.services.kv import KvService
 from simulator.clocks import SimulatedClock
 from simulator.network import Network
 from simulator.seeds import SeededEntropy, stream
@@ -140,6 +141,11 @@ class Node:
             )
             self.locator = Locator(router=router, view=agent, replicas=replicas, liveness=self.liveness)
             self.transport.serve(FORWARD, forwarder.handler(self.writer.write))
+            self.service = KvService(
+                writer=self.writer, reader=self.reader, locator=self.locator, clock=self.clock
+            )
+            for method, handler in self.service.handlers().items():
+                self.transport.serve(method, handler)
             loops = [asyncio.create_task(loop) for loop in (self.delivery.run(), agent.run())]
             try:
                 await agent.wait_formed()

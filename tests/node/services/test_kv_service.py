@@ -1,0 +1,128 @@
+"""The key-value API as a client meets it: the messages of proto/kv.proto, in a session and unary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.ports import Priority
+from cluster.wire import kv_pb2
+from simulator.transport import SimulatedTransport
+from tests.node.small_world import World
+
+AnswerT = TypeVar("AnswerT", bound=Message)
+
+
+class Client:
+    """A client's end of a session, on a process of its own."""
+
+    def __init__(self, world: World) -> None:
+        self._transport = SimulatedTransport(
+            "client",
+            loop=world.loop,
+            network=world.network,
+            process=world.loop.process("client"),
+            clock=world.nodes["n1"].clock,
+            is_client=True,
+        )
+        self._transport.set_peers(dict.fromkeys(world.names, ""))
+
+    async def ask(
+        self, method: str, request: Message | bytes, answer: type[AnswerT], to: str = "n1"
+    ) -> AnswerT:
+        body = request if isinstance(request, bytes) else request.SerializeToString()
+        data = await self._transport.call(
+            cast("Any", to), method, body, timeout_s=2.0, priority=Priority.WRITE
+        )
+        return answer.FromString(data)
+
+
+def test_a_session_puts_gets_and_deletes() -> None:
+    world = World()
+
+    async def story() -> None:
+        client = Client(world)
+        name = kv_pb2.OperationId(session=7, sequence=1, birth=0)
+        put = kv_pb2.PutRequest(key=b"k", value=b"v", w="all", operation=name, durability="sync")
+        receipt = await client.ask("kv.put", put, kv_pb2.WriteReceipt)
+        assert receipt.w == 3
+        assert {(ack.node, ack.role, ack.durability) for ack in receipt.replicas} == {
+            (node, "owner", "synced") for node in world.names
+        }
+        assert receipt.epoch == 1
+        got = await client.ask("kv.get", kv_pb2.GetRequest(key=b"k"), kv_pb2.GetResponse, "n2")
+        assert [(sibling.value, sibling.dot) for sibling in got.siblings] == [(b"v", receipt.dot)]
+        assert got.context == receipt.context
+        assert got.hybrid_time > 0
+        delete = kv_pb2.DeleteRequest(key=b"k", context=got.context)
+        await client.ask("kv.delete", delete, kv_pb2.WriteReceipt, "n3")
+        gone = await client.ask("kv.get", kv_pb2.GetRequest(key=b"k"), kv_pb2.GetResponse)
+        assert not gone.siblings
+        assert gone.context
+
+    world.run(story())
+
+
+def test_an_empty_value_is_a_value_and_no_delete() -> None:
+    world = World()
+
+    async def story() -> None:
+        client = Client(world)
+        await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", value=b""), kv_pb2.WriteReceipt)
+        got = await client.ask("kv.get", kv_pb2.GetRequest(key=b"k"), kv_pb2.GetResponse)
+        assert [sibling.value for sibling in got.siblings] == [b""]
+
+    world.run(story())
+
+
+def test_rubbish_and_unknown_settings_are_refused_and_the_node_goes_on() -> None:
+    world = World()
+
+    async def story() -> None:
+        client = Client(world)
+        with pytest.raises(ProtocolMismatch, match="no PutRequest"):
+            await client.ask("kv.put", b"\xff\xff\xff", kv_pb2.WriteReceipt)
+        with pytest.raises(InvalidArgument, match="no durability"):
+            await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", durability="hope"), kv_pb2.WriteReceipt)
+        with pytest.raises(InvalidArgument, match="no keyspace 'nope'"):
+            await client.ask("kv.get", kv_pb2.GetRequest(key=b"k", keyspace="nope"), kv_pb2.GetResponse)
+        await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", value=b"v"), kv_pb2.WriteReceipt)
+
+    world.run(story())
+
+
+@dataclass
+class UnaryCall:
+    """What a servicer method sees of a unary call."""
+
+    left_s: float | None = None
+
+    def time_remaining(self) -> float | None:
+        return self.left_s
+
+    async def abort(self, *status: object) -> None:
+        raise grpc.aio.AbortError(*status)
+
+
+def test_a_unary_call_answers_like_a_session_and_locate_shows_the_copies() -> None:
+    world = World(4)
+
+    async def story() -> None:
+        service, call = world.nodes["n1"].service, cast("Any", UnaryCall(left_s=3.0))
+        receipt = await service.Put(kv_pb2.PutRequest(key=b"k", value=b"v", w="all"), call)
+        got = await service.Get(kv_pb2.GetRequest(key=b"k"), call)
+        assert [sibling.value for sibling in got.siblings] == [b"v"]
+        located = await service.Locate(kv_pb2.LocateRequest(key=b"k"), call)
+        assert [list(copy.dots) for copy in located.owners] == [[receipt.dot]] * 3
+        assert all(copy.same and copy.answered for copy in located.owners)
+        assert len(located.fallbacks) == 1
+        await service.Delete(kv_pb2.DeleteRequest(key=b"k"), call)
+        with pytest.raises(grpc.aio.AbortError):
+            await service.Get(kv_pb2.GetRequest(key=b"k" * 2000), call)
+
+    world.run(story())

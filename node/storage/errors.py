@@ -1,0 +1,40 @@
+"""What can go wrong in the engine, beside the OSError of the FileSystem door.
+
+All but NotCached are errors of the one tree (cluster/errors.py), so that they cross to clients as
+themselves.
+"""
+
+from __future__ import annotations
+
+from cluster.errors import CorruptData, Unavailable
+
+__all__ = ["CorruptBlock", "CorruptRange", "NotCached", "StorageFailed"]
+
+
+class CorruptBlock(CorruptData):
+    """Bytes of one file do not match their checksum or their format; `file` and `offset` say where."""
+
+    def __init__(self, file: str, offset: int, why: str) -> None:
+        super().__init__(
+            f"{file} at byte {offset}: {why}",
+            detail={"file": file, "offset": offset, "why": why},
+            hint="run `ringmill engine verify` on the folder; the data is healed from other copies",
+        )
+        self.file = file
+        self.offset = offset
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[CorruptBlock], tuple[str, int, str]]:
+        return CorruptBlock, (self.file, self.offset, self.why)
+
+
+class CorruptRange(CorruptData):
+    """The key lies in a range whose newest values may be lost; it stays unreadable until it is healed."""
+
+
+class StorageFailed(Unavailable):
+    """A write or sync of a log or the manifest failed: nothing is acknowledged any more until a restart."""
+
+
+class NotCached(Exception):
+    """Not a failure: the answer needs the disk, so ask again with `await engine.get(key)`."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from client.links import TOPOLOGY, Link
 from client.routing import Suspects, coordinators
 from cluster.errors import RingmillError, Unavailable
+from cluster.ids import PartitionId
 from cluster.ring.topology import Topology
 from cluster.wire.topology_pb2 import GetTopologyRequest
 
@@ -32,6 +33,7 @@ class Directory:
         self._dial = dial
         self._links: dict[str, Link] = {}
         self._suspects = Suspects()
+        self._orders: dict[PartitionId, list[str]] = {}
         self._blamed = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
         self.topology: Topology | None = None
@@ -70,8 +72,11 @@ class Directory:
         """Addresses to ask about a key, best first.  Raises InvalidArgument for an unknown keyspace."""
         if self.topology is None:
             return self.order()
-        found = self.topology.keyspace_named(keyspace or "default")
-        return self._suspects.last(coordinators(self.topology, found, key))
+        partition = self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
+        order = self._orders.get(partition)
+        if order is None:
+            order = self._orders[partition] = coordinators(self.topology, partition)
+        return self._suspects.last(order)
 
     def blame(self, address: str) -> None:
         """This address did not answer: ask it last until a probe or an answer clears it."""
@@ -87,6 +92,7 @@ class Directory:
         answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
         if answer.document and answer.epoch > self.epoch:
             self.topology = Topology.decode(answer.document)
+            self._orders.clear()
         if self.topology is None:
             raise Unavailable(
                 f"{address} belongs to no cluster yet",

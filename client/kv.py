@@ -125,10 +125,11 @@ class AsyncKeyspace:
         if item is not None:
             return item
         if isinstance(default, Missing):
+            shown = data.decode("utf-8", "backslashreplace")
             raise NotFound(
-                f"not found: {data.decode('utf-8', 'backslashreplace')}",
+                f"not found: {shown}",
                 detail={"keyspace": self.name, "answered": list(answer.answered)},
-                hint=f"`ringmill locate` shows what each owner holds of it in keyspace {self.name}",
+                hint=f"`ringmill locate {shown}` shows what each owner holds of it",
             )
         return default
 

@@ -5,10 +5,10 @@ Pure.  Without a topology every known endpoint is as good as another, as any nod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from cluster.ids import NodeId
-from cluster.ring.topology import Keyspace, Topology
+from cluster.ids import NodeId, PartitionId
+from cluster.ring.topology import Topology
 
 __all__ = ["Suspects", "coordinators"]
 
@@ -27,6 +27,8 @@ class Suspects:
 
     def last(self, addresses: Iterable[str]) -> list[str]:
         """The same addresses in the same order, suspects moved to the end."""
+        if not self._silent:
+            return list(addresses)
         return sorted(addresses, key=lambda address: address in self._silent)
 
     def all(self) -> list[str]:
@@ -34,9 +36,7 @@ class Suspects:
         return list(self._silent)
 
 
-def coordinators(topology: Topology, keyspace: Keyspace, key: bytes) -> list[str]:
-    """Addresses to ask about `key`, best first: its owners in ring order, then the other members."""
-    partition = topology.partition_of(keyspace.id, key)
+def coordinators(topology: Topology, partition: PartitionId) -> list[str]:
+    """Addresses to ask about a key of `partition`, best first: its owners in ring order, then the others."""
     addresses: Mapping[NodeId, str] = topology.addresses()
-    order: Sequence[NodeId] = [*topology.owners(partition), *addresses]
-    return list(dict.fromkeys(addresses[node] for node in order))
+    return list(dict.fromkeys(addresses[node] for node in (*topology.owners(partition), *addresses)))

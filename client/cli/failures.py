@@ -9,11 +9,12 @@ from typing import Any
 
 from client.cli.exit_codes import ExitCode
 from client.cli.settings import Settings
-from cluster.errors import QuorumNotReached, RingmillError
+from cluster.errors import NotFound, QuorumNotReached, RingmillError
 
 __all__ = ["tell"]
 
 _DEFAULT_HINTS = {
+    "INVALID_ARGUMENT": "`ringmill --help`, or --help after a verb, lists what is taken",
     "DEADLINE_EXCEEDED": "a longer --timeout, or `ringmill cluster status` to see who is down",
     "UNAVAILABLE": "`ringmill cluster status`, or `ringmill cluster up`",
     "WRONG_EPOCH": "run the command again: the topology moved on",
@@ -50,6 +51,8 @@ def _why(error: RingmillError) -> str:
             f"acked by {', '.join(error.acked) or 'nobody'}; not by {failed or 'anybody else'}",
             _outcome(error),
         ]
+    elif isinstance(error, NotFound) and error.detail.get("answered"):
+        parts = [f"{', '.join(error.detail['answered'])} answered, none holds a value"]
     elif "address" in error.detail:
         parts.append(f"said by {error.detail['address']}")
     tried = error.detail.get("tried", [])

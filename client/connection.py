@@ -8,6 +8,7 @@ Any one endpoint is enough: the others are learned from it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from google.protobuf.message import Message
 from client.directory import Directory
 from client.kv import AsyncKeyspace
 from client.links import Link, Method
+from client.local_token import find_token
 from client.operations import OperationNames
 from client.router import Router
 from client.status import ClusterStatus, cluster_status
@@ -41,7 +43,8 @@ def connect(
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
-    `timeout` is the deadline of each request in seconds, connecting included; `token` is needed for jobs.
+    `timeout` is the deadline of each request in seconds, connecting included.  Jobs need the cluster's
+    `token`; that of a local cluster kept in $RINGMILL_HOME or ./.ringmill is found by itself.
     `session=False` sends each request as a message of its own: less to set up, for a few requests only.
     Raises InvalidArgument for a malformed endpoint; entering raises Unavailable when none answers.
     """
@@ -98,6 +101,8 @@ class AsyncClient(AsyncKeyspace):
         """The jobs of the cluster."""
         from client.jobs import AsyncJobs  # noqa: PLC0415 - the engine's part is loaded by those who use it
 
+        self._token = self._token or self._local_token()
+
         def dial(address: str) -> _JobLink:
             return _JobLink(address, self._token)
 
@@ -106,6 +111,11 @@ class AsyncClient(AsyncKeyspace):
     async def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
         return await cluster_status(self._directory, timeout or self._timeout_s)
+
+    def _local_token(self) -> str:
+        home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
+        with _open_files() as files:
+            return find_token(files, home, self._directory.order())
 
 
 class _NodeLink:

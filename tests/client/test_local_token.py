@@ -1,0 +1,24 @@
+"""The library finds the token of a local cluster by itself."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from client.cli.local_state import LocalCluster, LocalNode, make_token, read_token, save_cluster
+from client.local_token import find_token
+from cluster.adapters.os_files import OsFileSystem
+
+
+def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> None:
+    for name, port in (("a", 7101), ("b", 7201)):
+        node = LocalNode("n1", f"127.0.0.1:{port}", "")
+        save_cluster(LocalCluster(name, str(tmp_path / name), 3, 256, (node,)))
+        make_token(str(tmp_path / name))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "cluster.json").write_text("{")
+    (tmp_path / "damaged" / "token").write_text("x")
+    with closing(OsFileSystem()) as files:
+        assert find_token(files, str(tmp_path), ["127.0.0.1:7201"]) == read_token(str(tmp_path / "b"))
+        assert find_token(files, str(tmp_path), ["127.0.0.1:7301"]) == ""
+        assert find_token(files, str(tmp_path / "absent"), ["127.0.0.1:7201"]) == ""

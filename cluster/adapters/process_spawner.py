@@ -13,12 +13,13 @@ import asyncio
 import importlib
 import os
 import pickle
+import socket
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
+from cluster.adapters.child_process import ChildProcess
 from cluster.adapters.worker_main import LENGTH_BYTES
 from cluster.errors import InvalidArgument
 from cluster.ports import TaskProcess
@@ -111,15 +112,24 @@ class ProcessSpawner:
 class _Worker:
     """The node's half of one worker process."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(
+        self, process: ChildProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._process = process
+        self._reader = reader
+        self._writer = writer
 
     @classmethod
     async def start(cls) -> _Worker:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         command = (sys.executable, "-P", "-m", "cluster.adapters.worker_main", str(os.getpid()))
         environment = {**os.environ, "PYTHONPATH": path}
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = ChildProcess(
+                command, environment=environment, stdin=theirs.fileno(), stdout=theirs.fileno()
+            )
+        return cls(process, *await asyncio.open_unix_connection(sock=ours))
 
     @property
     def is_alive(self) -> bool:
@@ -127,14 +137,11 @@ class _Worker:
 
     async def ask(self, request: bytes) -> bytes:
         """Raises ChildProcessError when the worker ends before it has answered."""
-        writer, reader = self._process.stdin, self._process.stdout
-        assert writer is not None
-        assert reader is not None
         try:
-            writer.write(len(request).to_bytes(LENGTH_BYTES, "big") + request)
-            await writer.drain()
-            size = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-            return await reader.readexactly(size)
+            self._writer.write(len(request).to_bytes(LENGTH_BYTES, "big") + request)
+            await self._writer.drain()
+            size = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
+            return await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
             code = await self.ended()
             raise ChildProcessError(f"worker process {self._process.pid} ended with code {code}") from None
@@ -145,6 +152,7 @@ class _Worker:
 
     async def ended(self) -> int:
         """Its exit code, or minus the signal's number; a worker that does not end by itself is killed."""
+        self._writer.close()
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
                 return await self._process.wait()

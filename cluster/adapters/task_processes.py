@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgpack
 
 from cluster.adapters.captured_output import CapturedOutput
+from cluster.adapters.child_process import ChildProcess
 from cluster.adapters.forkserver import MAX_PACKET
 
 __all__ = ["MAX_MESSAGE_BYTES", "ForkedTask", "TaskProcesses"]
@@ -111,7 +112,7 @@ class TaskProcesses:
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self._command = command or (sys.executable, "-P", "-m", "node.task_main", "--forkserver")
         self._starting = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         self._control: socket.socket | None = None
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._tasks: dict[int, ForkedTask] = {}
@@ -175,11 +176,13 @@ class TaskProcesses:
                 await self._process.wait()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command, str(theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),), env=_clean_environment(), cwd="/", start_new_session=True,
-                )  # fmt: skip
+                self._process = ChildProcess(
+                    (*self._command, str(theirs.fileno())),
+                    environment=_clean_environment(),
+                    pass_fds=(theirs.fileno(),),
+                    folder="/",
+                    new_session=True,
+                )
             ours.setblocking(False)
             self._control = ours
             asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable)

@@ -26,8 +26,8 @@ import google_crc32c  # noqa: F401 - imported before the fork, as are the codecs
 import lz4.block  # noqa: F401
 import zstandard  # noqa: F401
 
+from cluster.adapters.counted_files import CountedFiles
 from cluster.adapters.forkserver import Forkserver
-from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import RingmillError
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
@@ -105,7 +105,7 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None
     try:
-        with closing(OsFileSystem()) as files, _Teller(pipe) as teller:
+        with closing(CountedFiles()) as files, _Teller(pipe, files) as teller:
             spec = JobSpec.decode(run.spec)
             job = load_job(run.bundle, spec.module, spec.name)
             return _work(run, spec, job, files, teller)
@@ -124,7 +124,7 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
 
 
 def _work(
-    run: Run, spec: JobSpec, job: JobDefinition, files: OsFileSystem, teller: _Teller
+    run: Run, spec: JobSpec, job: JobDefinition, files: CountedFiles, teller: _Teller
 ) -> MapOutput | ReduceOutput:
     if run.stage == "map":
         task = MapTask(
@@ -138,12 +138,13 @@ def _work(
 class _Teller:
     """Says how far the work is, twice a second, from a thread of its own, as long as it moves.
 
-    `watch` is given a function that looks at the running kernel; where it stands still, nothing is said and
-    the node's patience runs.
+    `watch` is given a function that looks at the running kernel.  Where neither it nor any file moves,
+    nothing is said and the node's patience runs.
     """
 
-    def __init__(self, pipe: _Pipe) -> None:
+    def __init__(self, pipe: _Pipe, files: CountedFiles) -> None:
         self._pipe = pipe
+        self._files = files
         self._look: Callable[[], Progress] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
@@ -163,12 +164,14 @@ class _Teller:
         """The kernel's own reports come too rarely from slow code; the thread looks for itself."""
 
     def _tell(self) -> None:
-        said: Progress | None = None
+        said = None
         while not self._over.wait(_TELL_EVERY_S):
-            now = self._look() if self._look is not None else None
-            if now is not None and now != said:
+            if self._look is None:
+                continue
+            now, moved = self._look(), self._files.bytes_moved
+            if (now, moved) != said:
                 self._pipe.say("progress", [now.bytes_done, now.bytes_total, now.status, now.position])
-                said = now
+                said = now, moved
 
 
 def _as_user_sees(failure: TaskFailed, bundle: str) -> TaskFailed:

@@ -27,6 +27,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _TASK_SOCKET_FD: Final = 3
 _OUT_OF_THE_WAY: Final = 16
+_NICER_THAN_NODES: Final = 5  # requests and probes are served before tasks compute
 _MANY: Final = 4096
 _ROOM_FOR_LAST_WORDS_BYTES: Final = 32 * 1024 * 1024
 
@@ -53,6 +54,7 @@ def confine(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(workdir)
+    os.nice(_NICER_THAN_NODES)
     for kind, value in resource_limits(limits).items():
         _set_limit(kind, value)
     return _TASK_SOCKET_FD

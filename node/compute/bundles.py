@@ -10,19 +10,18 @@ Rule: docs/formats/bundle.md.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import msgpack
 
-from cluster.errors import CorruptData, InvalidArgument, NotFound
+from cluster.errors import InvalidArgument, NotFound
 from cluster.ids import NodeId
+from cluster.mapreduce.bundle import MAX_BUNDLE_BYTES, check_bundle
 from cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
 
-__all__ = ["FETCH_METHOD", "MAX_BUNDLE_BYTES", "BundleStore"]
+__all__ = ["FETCH_METHOD", "BundleStore"]
 
-MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 FETCH_METHOD: Final = "bundle.fetch"
 _CHUNK_BYTES: Final = 1024 * 1024
 _CHUNK_TIMEOUT_S: Final = 10.0
@@ -33,6 +32,8 @@ class BundleStore:
     """The bundles in one folder.  `handlers` serves them to peers."""
 
     def __init__(self, folder: str, *, files: FileSystem, transport: Transport) -> None:
+        if not folder.startswith("/"):
+            raise InvalidArgument(f"bundle folder {folder!r} must be absolute: task processes import from it")
         self._folder = folder
         self._files = files
         self._transport = transport
@@ -54,33 +55,38 @@ class BundleStore:
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int:
         """Keep a bundle; returns its size in bytes.
 
-        Raises InvalidArgument above 64 MiB, CorruptData when the bytes do not have this hash.
+        Raises CorruptData when the bytes do not have this hash, InvalidArgument for what is no bundle or is
+        above 16 MiB.
         """
         target = self.path(sha256)
+        arrived = bytearray()
+        async for chunk in chunks:
+            arrived += chunk
+            if len(arrived) > MAX_BUNDLE_BYTES:
+                raise InvalidArgument(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
+        data = bytes(arrived)
+        check_bundle(data, sha256)
+        if not self.has(sha256):
+            await self._keep(target, data)
+        return len(data)
+
+    async def _keep(self, target: str, data: bytes) -> None:
+        """Whole or not at all, also after a crash."""
         self._files.mkdir(self._folder)
         self._arrivals += 1
-        arriving = f"{self._folder}/{sha256}.{self._arrivals}.arriving"
+        arriving = f"{target}.{self._arrivals}.arriving"
         if self._files.exists(arriving):  # left by a run of this node that was killed
             self._files.unlink(arriving)
         file = self._files.create(arriving)
-        digest = hashlib.sha256()
         try:
-            async for chunk in chunks:
-                if file.size + len(chunk) > MAX_BUNDLE_BYTES:
-                    raise InvalidArgument(f"a code bundle has at most {MAX_BUNDLE_BYTES} bytes")
-                digest.update(chunk)
-                file.append(chunk)
-            if digest.hexdigest() != sha256:
-                raise CorruptData(f"bundle {sha256[:12]} arrived as {digest.hexdigest()[:12]}: send it again")
-            await file.append_and_sync(b"")
+            await file.append_and_sync(data)
         except BaseException:
-            file.close()
             self._files.unlink(arriving)
             raise
-        file.close()
+        finally:
+            file.close()
         self._files.rename(arriving, target)
         self._files.fsync_dir(self._folder)
-        return file.size
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The bundle's path, pulled from `source` when it is not here; one pull at a time for each."""

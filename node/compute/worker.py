@@ -5,7 +5,7 @@ coordinator has it, or has not been heard of for 30 s, when everything of its jo
 The scratch folder holds nothing that a start of the node may believe in: it is wiped, and the `start` in
 every answer tells coordinators that former attempts and outputs are gone.
 
-Rule: docs/architecture.md, "A task".
+Rule: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Worker:
         transport: Transport,
         options: WorkerOptions | None = None,
     ) -> None:
+        if not folder.startswith("/"):
+            raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
         self._node = node
         self._start = start
         self._folder = folder

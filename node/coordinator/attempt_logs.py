@@ -5,6 +5,7 @@ Failures are kept before successes: when there is too much, the oldest output of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,12 +22,16 @@ class AttemptLogs:
     _logs: list[AttemptLog] = field(default_factory=list)
     _size: int = 0
 
-    def keep(self, report: Report, cause: str) -> None:
-        """Keep an ended attempt's output; `cause` is empty when it succeeded."""
+    def keep(self, report: Report, *, cause: str = "", lines: Sequence[str] = ()) -> None:
+        """Keep what an ended attempt printed, and the lines that its code logged.
+
+        `cause` is empty when it succeeded.
+        """
         attempt = report.attempt
         task = f"{attempt.stage}-{attempt.task}"
-        self._logs.append(AttemptLog(task, attempt.number, report.node, cause, report.output))
-        self._size += len(report.output)
+        output = report.output + "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+        self._logs.append(AttemptLog(task, attempt.number, report.node, cause, output))
+        self._size += len(output)
         while self._size > MAX_BYTES:
             victim = min(self._logs, key=lambda log: (bool(log.cause) or not log.output, not log.output))
             self._logs.remove(victim)

@@ -55,7 +55,7 @@ __all__ = ["JobRun", "Surroundings"]
 _ORDER_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _POLL_EVERY_S: Final = 1.0
-_CLEAN_UP_TIMEOUT_S: Final = 8.0
+_CLEAN_UP_TIMEOUT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Surroundings:
     files: FileSystem
     transport: Transport
     slots: Slots
+    slot_freed: Callable[[], None]  # wakes the other jobs
 
 
 class JobRun:
@@ -109,9 +110,7 @@ class JobRun:
                 watching.cancel()
         finally:
             self._release_slots(all_of_them=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
-                    await self._clean_up()
+            await self._clean_up()
 
     def wake(self) -> None:
         """Look again: a slot became free, a node's state changed."""
@@ -132,14 +131,16 @@ class JobRun:
         self._accepted.pop(report.attempt, None)
         if report.kind == "failed":
             failure = TaskFailed.from_wire(report.failure)
-            self._logs.keep(report, str(failure.cause))
+            self._logs.keep(report, cause=str(failure.cause))
             self._feed(AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None))
-            return
-        self._logs.keep(report, "")
-        if report.attempt.stage == "map":
-            self._feed(MapDone(report.attempt, MapOutput.from_wire(report.body)))
+        elif report.attempt.stage == "map":
+            mapped = MapOutput.from_wire(report.body)
+            self._logs.keep(report, lines=mapped.log)
+            self._feed(MapDone(report.attempt, mapped))
         else:
-            self._feed(ReduceDone(report.attempt, ReduceOutput.from_wire(report.body)))
+            reduced = ReduceOutput.from_wire(report.body)
+            self._logs.keep(report, lines=reduced.log)
+            self._feed(ReduceDone(report.attempt, reduced))
 
     def view(self) -> JobView:
         machine, spec = self._machine, self.spec
@@ -206,6 +207,7 @@ class JobRun:
             is_running = attempt is not None and attempt.state is AttemptState.RUNNING
             if all_of_them or not (is_running or attempt_id in self._stopping):
                 self._world.slots.release(node, self.spec.job, attempt_id)
+                self._world.slot_freed()
 
     def _fill_slots(self) -> None:
         now, slots = self._world.clock.monotonic(), self._world.slots
@@ -305,10 +307,12 @@ class JobRun:
             self._feed(CommitDone())
 
     async def _clean_up(self) -> None:
-        """Workers drop the job; then nothing writes in the staging folder, and it goes."""
+        """Workers drop the job; then nothing writes in the staging folder, and it goes.  3 s at most."""
         body = Cancel(self.spec.job).encode()
         present = [node for node in self._world.members() if self._world.is_up(node)]
-        await asyncio.gather(*(self._drop(node, body) for node in present))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
+                await asyncio.gather(*(self._drop(node, body) for node in present))
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
             self._world.files.remove_tree(self._staging)
 

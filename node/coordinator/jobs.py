@@ -59,7 +59,7 @@ class JobCoordinator:
         transport: Transport,
     ) -> None:
         """`members` gives the topology's members in its order; `is_up` is this node's opinion of one."""
-        self._world = Surroundings(node, members, is_up, clock, files, transport, Slots())
+        self._world = Surroundings(node, members, is_up, clock, files, transport, Slots(), self.wake)
         self._bundles = bundles
         self._jobs: dict[str, JobRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -11,10 +11,12 @@ import pytest
 from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import CorruptData, InvalidArgument, NotFound
 from cluster.ids import NodeId
-from node.compute.bundles import MAX_BUNDLE_BYTES, BundleStore
+from cluster.mapreduce.bundle import MAX_BUNDLE_BYTES, build_bundle
+from node.compute.bundles import BundleStore
 
-CODE = bytes(range(256)) * 10_000  # 2.5 MiB: three chunks
-NAME = hashlib.sha256(CODE).hexdigest()
+BUNDLE = build_bundle("big", {"big.py": b"# " + b"x" * 2_500_000}.get)  # three chunks
+CODE, NAME = BUNDLE.data, BUNDLE.sha256
+RUBBISH = bytes(100)
 
 
 async def pieces(data: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
@@ -50,10 +52,12 @@ async def test_a_bundle_is_pulled_once_however_many_ask(wire: Any, tmp_path: Pat
 
 async def test_bytes_with_another_hash_are_refused_and_leave_nothing(wire: Any, tmp_path: Path) -> None:
     here = store(wire, "n1", tmp_path)
-    with pytest.raises(CorruptData, match="send it again"):
+    with pytest.raises(CorruptData, match="was announced"):
         await here.put(NAME, pieces(CODE[:-1]))
     assert not here.has(NAME)
-    assert list((tmp_path / "n1").iterdir()) == []
+    assert not (tmp_path / "n1").exists()
+    with pytest.raises(InvalidArgument, match="no bundle"):
+        await here.put(hashlib.sha256(RUBBISH).hexdigest(), pieces(RUBBISH))
     assert await here.put(NAME, pieces(CODE)) == len(CODE)
 
 

@@ -1,12 +1,9 @@
 """A worker runs attempts in real task processes and tells each way they can end by its name."""
 
 import asyncio
-import hashlib
-import io
 import os
 import signal
-import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from cluster.adapters.os_files import OsFileSystem
 from cluster.adapters.system_clock import SystemClock
 from cluster.adapters.task_processes import TaskProcesses
 from cluster.ids import NodeId
+from cluster.mapreduce.bundle import build_bundle
 from cluster.mapreduce.failures import Cause, TaskFailed
 from cluster.mapreduce.inputs import list_inputs
 from cluster.mapreduce.job_events import AttemptId
@@ -98,14 +96,6 @@ class Bench:
         return TaskFailed.from_wire(report.failure)
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
 async def once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
@@ -114,14 +104,13 @@ async def once(data: bytes) -> AsyncIterator[bytes]:
 async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
     end, files, processes = wire.end(ME), OsFileSystem(), TaskProcesses()
     bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=end)
-    code = zipped({"trials.py": SOURCE})
-    name = hashlib.sha256(code).hexdigest()
-    await bundles.put(name, once(code))
+    code = build_bundle("trials", {"trials.py": SOURCE}.get)
+    await bundles.put(code.sha256, once(code.data))
     worker = Worker(
         ME, "1", str(tmp_path / "scratch"), bundles=bundles, clock=SystemClock(), files=files,
         spawner=processes, transport=end, options=WorkerOptions(patience=PATIENCE, limits=LIMITS),
     )  # fmt: skip
-    made = Bench(end, tmp_path, processes, worker, name)
+    made = Bench(end, tmp_path, processes, worker, code.sha256)
     for method, handler in {**worker.handlers(), "task.report": made.hear}.items():
         end.serve(method, handler)
     async with worker:
@@ -272,15 +261,10 @@ async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> N
 
 
 async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> None:
-    code = zipped(
-        {
-            "trials.py": SOURCE.replace(
-                b'raise KeyError("no such thing")', b'raise KeyError(",".join(sorted(sys.modules)))'
-            )
-        }
-    )
-    bench.bundle = hashlib.sha256(code).hexdigest()
-    await bench.worker._bundles.put(bench.bundle, once(code))
+    telling = SOURCE.replace(b'"no such thing"', b'",".join(sorted(sys.modules))')
+    code = build_bundle("trials", {"trials.py": telling}.get)
+    bench.bundle = code.sha256
+    await bench.worker._bundles.put(code.sha256, once(code.data))
     failure = await bench.fails(bench.map_order("poison\n", "raise"))
     names = failure.message.split(": ", 1)[1].strip("'").split(",")
     assert "cluster.mapreduce.task" in names

@@ -1,12 +1,9 @@
 """Three nodes in one process, each a worker with real task processes and a coordinator."""
 
 import asyncio
-import hashlib
 import importlib.util
-import io
 import random
 import sys
-import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,6 +16,7 @@ from cluster.adapters.os_files import OsFileSystem
 from cluster.adapters.system_clock import SystemClock
 from cluster.adapters.task_processes import TaskProcesses
 from cluster.ids import NodeId
+from cluster.mapreduce.bundle import build_bundle
 from cluster.mapreduce.orders import Report
 from cluster.mapreduce.spec import JobSpec
 from node.compute.bundles import BundleStore
@@ -78,11 +76,8 @@ class JobCluster:
         self.reports: list[Report] = []
         self.on_report: Callable[[Report], None] = lambda report: None
         wire.answered = self._answered
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.write(TRIALS, "trials.py")
-        self.code = code.getvalue()
-        self.bundle = hashlib.sha256(self.code).hexdigest()
+        code = build_bundle("trials", {"trials.py": TRIALS.read_bytes()}.get)
+        self.code, self.bundle = code.data, code.sha256
 
     async def start(self, stack: AsyncExitStack) -> None:
         for node in self.nodes.values():

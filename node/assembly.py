@@ -1,0 +1,227 @@
+"""One node, put together out of its parts and the five doors: what runs in production and in the simulator.
+
+Order matters here and nowhere else: the folder's lock before the identity's start number, the clean-stop
+mark only after everything else is on the disk.  No adapter is named here, no port is bound and no signal
+is taken: node/lifecycle.py does that for a real process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.ids import ClusterId
+from cluster.membership.profile import profile_named
+from cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
+from cluster.versions.hybrid_time import HybridClock
+from node.compute.bundles import BundleStore
+from node.compute.calls_to_self import CallsToSelf
+from node.compute.worker import Worker, WorkerOptions
+from node.config import NodeConfig
+from node.coordinator.jobs import JobCoordinator
+from node.membership.liveness import Liveness
+from node.membership.topology_agent import TopologyAgent
+from node.repair.hint_delivery import HintDelivery
+from node.replica.actors import META_NAME, CopyActors, decode_counts, encode_counts
+from node.replica.control import ControlStore
+from node.replica.hints import HintStore
+from node.replica.identity import Identity
+from node.replica.objects import ObjectStore
+from node.replica.routes import Router
+from node.replica.serving import ReplicaServing
+from node.requests.attempts import Attempts
+from node.requests.background import Background
+from node.requests.collect import Collector
+from node.requests.forward import FORWARD, Forwarder
+from node.requests.locate import Locator
+from node.requests.read import Reader
+from node.requests.replicas import Replicas
+from node.requests.write import Writer
+from node.services.kv import KvService
+from node.storage.engine import Engine
+from node.storage.options import Options
+
+__all__ = ["Doors", "Node", "running_node"]
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The world as one node sees it.  The transport is entered and left by whoever made it."""
+
+    clock: Clock
+    entropy: Entropy
+    files: FileSystem
+    spawner: Spawner
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The parts of a running node that others look at."""
+
+    config: NodeConfig
+    doors: Doors
+    engine: Engine
+    identity: Identity
+    topology: TopologyAgent
+    liveness: Liveness
+    objects: ObjectStore
+    hints: HintStore
+    kv: KvService
+    bundles: BundleStore
+    jobs: JobCoordinator
+
+    @property
+    def cluster(self) -> ClusterId | None:
+        """The cluster this node belongs to, once it belongs to one."""
+        return self.topology.current.cluster if self.topology.current else None
+
+
+@asynccontextmanager
+async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> AsyncIterator[Node]:
+    """Open the data folder, start every loop, and at the end stop cleanly.
+
+    Raises BlockingIOError when another process has the folder, InvalidArgument when it is another node's,
+    CorruptData, OSError.  Left with an error, it makes no clean-stop mark.
+    """
+    async with await Engine.open(
+        f"{config.data}/store", storage, files=doors.files, spawner=doors.spawner
+    ) as engine:
+        identity = await Identity.open(config.data, config.id, files=doors.files, entropy=doors.entropy)
+        control = await ControlStore.open(engine)
+        start = identity.start.number
+        saved = decode_counts(control.get(META_NAME), start - 1) if identity.was_clean else {}
+        actors = CopyActors(config.id, identity, saved)
+        async with _serving(config, doors, engine, identity, control, actors) as node:
+            yield node
+        await control.put_synced(META_NAME, encode_counts(start, actors.counts))
+    await identity.mark_clean_stop()
+
+
+@asynccontextmanager
+async def _serving(
+    config: NodeConfig,
+    doors: Doors,
+    engine: Engine,
+    identity: Identity,
+    control: ControlStore,
+    actors: CopyActors,
+) -> AsyncIterator[Node]:
+    transport = doors.transport
+    hybrid = HybridClock(doors.clock)
+    objects = ObjectStore(engine, actors, hybrid)
+    hints = await HintStore.open(engine)
+    agent = TopologyAgent(config.id, identity.disk, store=control, transport=transport)
+    liveness = Liveness(
+        config.id,
+        identity.disk,
+        identity.start,
+        profile_named(config.profile),
+        topology=agent,
+        transport=transport,
+        clock=doors.clock,
+        entropy=doors.entropy,
+    )
+    delivery = HintDelivery(
+        config.id, hints, view=agent, liveness=liveness, transport=transport, clock=doors.clock
+    )
+    async with Background() as background:
+        kv = _requests(config, doors, objects, hints, hybrid, agent, liveness, background)
+        for method, handler in kv.handlers().items():
+            transport.serve(method, handler)
+        await agent.start()
+        async with (
+            _compute(config, doors, identity, agent, liveness) as (bundles, jobs),
+            _loops(agent.run(), liveness.run(), delivery.run(), objects.count_stored()),
+        ):
+            yield Node(config, doors, engine, identity, agent, liveness, objects, hints, kv, bundles, jobs)
+
+
+def _requests(
+    config: NodeConfig,
+    doors: Doors,
+    objects: ObjectStore,
+    hints: HintStore,
+    hybrid: HybridClock,
+    agent: TopologyAgent,
+    liveness: Liveness,
+    background: Background,
+) -> KvService:
+    """The coordinating half of the node, and the replica's answers to other coordinators."""
+    clock, transport = doors.clock, doors.transport
+    router = Router(config.id, agent)
+    replicas = Replicas(config.id, transport, objects, hybrid)
+    collector = Collector(replicas, liveness, background)
+    forwarder = Forwarder(transport, liveness, clock)
+    writer = Writer(
+        router=router,
+        objects=objects,
+        replicas=replicas,
+        hints=hints,
+        liveness=liveness,
+        forwarder=forwarder,
+        attempts=Attempts(collector, replicas, hybrid, doors.entropy),
+        background=background,
+        hybrid=hybrid,
+        clock=clock,
+    )
+    reader = Reader(
+        router=router,
+        collector=collector,
+        replicas=replicas,
+        background=background,
+        hybrid=hybrid,
+        clock=clock,
+    )
+    locator = Locator(router=router, view=agent, replicas=replicas, liveness=liveness)
+    ReplicaServing(router, objects, hybrid).serve(transport)
+    transport.serve(FORWARD, forwarder.handler(writer.write))
+    return KvService(writer=writer, reader=reader, locator=locator, clock=clock)
+
+
+@asynccontextmanager
+async def _compute(
+    config: NodeConfig, doors: Doors, identity: Identity, agent: TopologyAgent, liveness: Liveness
+) -> AsyncIterator[tuple[BundleStore, JobCoordinator]]:
+    """The worker of the node, and its job coordinator: jobs at work elsewhere and jobs kept here."""
+    calls = CallsToSelf(config.id, doors.transport, doors.clock)
+    bundles = BundleStore(f"{config.data}/bundles", files=doors.files, transport=calls)
+    worker = Worker(
+        config.id,
+        f"{identity.start.number}.{identity.start.boot}",
+        f"{config.data}/scratch",
+        bundles=bundles,
+        clock=doors.clock,
+        files=doors.files,
+        spawner=doors.spawner,
+        transport=calls,
+        options=WorkerOptions(slots=config.slots),
+    )
+    jobs = JobCoordinator(
+        config.id,
+        members=lambda: [member.id for member in agent.current.members] if agent.current else [],
+        is_up=liveness.is_up,
+        bundles=bundles,
+        clock=doors.clock,
+        files=doors.files,
+        transport=calls,
+    )
+    liveness.on_change(lambda node, state: jobs.wake())
+    async with worker, jobs:
+        for part in (worker, jobs):
+            for method, handler in part.handlers().items():
+                calls.serve(method, handler)
+        yield bundles, jobs
+
+
+@asynccontextmanager
+async def _loops(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """What runs for as long as the node does.  One that fails ends the node."""
+    async with asyncio.TaskGroup() as group:
+        loops = [group.create_task(work) for work in works]
+        yield
+        for loop in loops:
+            loop.cancel()

@@ -1,0 +1,85 @@
+"""What one node is told at its start: the command line of `python -m node`, checked once.
+
+The only file of node/ that may read the environment and the token file.  Values are plain and frozen, so
+that the simulator can build the same configuration by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.errors import InvalidArgument
+from cluster.ids import NodeId
+
+__all__ = ["NodeConfig", "parse_arguments"]
+
+_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings of one node; times in seconds, sizes in bytes."""
+
+    id: NodeId
+    address: str  # host:port that peers and clients dial
+    data: str  # folder, made when missing
+    zone: str = ""
+    token: str = ""  # what a job's submitter must know; "" refuses every job
+    profile: str = "default"  # membership timing: "default" or "fast"
+    slots: int = 1  # task processes at once
+    value_limit_bytes: int = 1024 * 1024
+
+
+def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
+    """The configuration of a command line.  Raises InvalidArgument naming the flag and the value."""
+    parser = argparse.ArgumentParser(prog="python -m node", description="Run one Ringmill node.")
+    parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
+    parser.add_argument("--listen", required=True, help="host:port; loopback only")
+    parser.add_argument("--data", required=True, help="data folder")
+    parser.add_argument("--token-file", default="", help="file with the cluster's token")
+    parser.add_argument("--zone", default="", help="failure domain of this node")
+    parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
+    parser.add_argument("--slots", type=int, default=1, help="task processes at once")
+    given = parser.parse_args(arguments)
+    if not _ID.fullmatch(given.id):
+        raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
+    if not 0 <= given.slots <= 64:
+        raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
+    return NodeConfig(
+        id=NodeId(given.id),
+        address=_loopback(given.listen),
+        data=str(Path(given.data).absolute()),
+        zone=given.zone,
+        token=_token(given.token_file),
+        profile=given.profile,
+        slots=given.slots,
+    )
+
+
+def _loopback(address: str) -> str:
+    match = _LOOPBACK.fullmatch(address)
+    if not match:
+        raise InvalidArgument(
+            f"--listen {address!r}: a loopback host:port is wanted (127.0.0.1:7101)",
+            hint="there is no authentication between nodes yet, so no other address is served",
+        )
+    if not 0 < int(match[2]) < 32768:
+        raise InvalidArgument(
+            f"--listen {address!r}: a port from 1 to 32767 is wanted",
+            hint="higher ports are handed out by the system to others, and a dial can connect to itself",
+        )
+    return address
+
+
+def _token(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"--token-file {path!r}: {error}") from error

@@ -1,0 +1,114 @@
+"""A real node process: the real doors, the gRPC server, signals, and an orderly end.
+
+The composition root of production.  SIGTERM and SIGINT: not ready any more, requests under way get 5 s,
+then data is synced, the folder marked as cleanly left, and the process ends with 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from importlib.metadata import version
+
+from cluster.adapters.grpc_transport import GrpcTransport
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.process_spawner import ProcessSpawner
+from cluster.adapters.system_clock import SystemClock
+from cluster.ids import ClusterId
+from node.assembly import Doors, Node, running_node
+from node.config import NodeConfig
+from node.services.jobs import JobsService
+from node.services.membership import MembershipService, NodeFigures
+from node.services.server import NodeServer, Services
+from node.services.topology import NodeCard, TopologyService
+from node.storage.options import Options
+
+__all__ = ["run_node"]
+
+DRAIN_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Serve until SIGTERM or SIGINT.  Raises what opening the folder or the port raises."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clock, entropy = SystemClock(), OsEntropy()
+    running: list[Node] = []
+
+    def cluster() -> ClusterId | None:
+        return running[0].cluster if running else None
+
+    spawner = ProcessSpawner()
+    try:
+        async with GrpcTransport(config.id, clock=clock, entropy=entropy, cluster_id=cluster) as transport:
+            doors = Doors(clock, entropy, OsFileSystem(), spawner, transport)
+            async with running_node(config, doors, Options()) as node:
+                running.append(node)
+                async with NodeServer(config.address, _services(node, transport)) as server:
+                    await server.set_started()
+                    _log.info(
+                        "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
+                    )
+                    await _serve_until(stop, node, server)
+                    _log.info("%s stops", config.id)
+                    await server.set_ready(False)
+                    await transport.drain(DRAIN_S)
+                    await server.stop(grace_s=DRAIN_S)
+    finally:
+        await spawner.close()
+
+
+async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer) -> None:
+    """Ready as soon as the node's cluster has formed; return when asked to stop."""
+    async with asyncio.TaskGroup() as group:
+        forming = group.create_task(_ready_once_formed(node, server))
+        await stop.wait()
+        forming.cancel()
+
+
+async def _ready_once_formed(node: Node, server: NodeServer) -> None:
+    await node.topology.wait_formed()
+    await server.set_ready(True)
+    _log.info("%s serves cluster %s", node.config.id, node.cluster)
+
+
+def _services(node: Node, transport: GrpcTransport) -> Services:
+    config, clock = node.config, node.doors.clock
+    card = NodeCard(
+        node=config.id,
+        disk=node.identity.disk,
+        start=node.identity.start,
+        address=config.address,
+        zone=config.zone,
+        version=version("ringmill"),
+    )
+    membership = MembershipService(
+        config.id,
+        agent=node.topology,
+        liveness=node.liveness,
+        figures=lambda: _figures(node),
+        pid=os.getpid(),
+        clock=clock,
+    )
+    return Services(
+        peer=transport.servicer(),
+        session=transport.session,
+        kv=node.kv,
+        topology=TopologyService(card, node.topology),
+        membership=membership,
+        jobs=JobsService(node.jobs, node.bundles, config.token),
+    )
+
+
+def _figures(node: Node) -> NodeFigures:
+    return NodeFigures(
+        keys=node.objects.keys,
+        bytes=node.objects.size_bytes,
+        hints_by_node=node.hints.counts(),
+        coordinator=node.jobs.taker or "",
+    )

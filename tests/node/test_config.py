@@ -1,0 +1,39 @@
+"""The command line of a node: one clear error that names the flag and the value."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import InvalidArgument
+from node.config import parse_arguments
+
+
+def _line(**flags: str) -> list[str]:
+    given = {"id": "n1", "listen": "127.0.0.1:7101", "data": "data", **flags}
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+
+
+def test_a_node_takes_its_token_from_a_file(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    assert parse_arguments(_line(token_file=str(token))).token == "secret"
+
+
+def test_a_data_folder_becomes_absolute() -> None:
+    assert Path(parse_arguments(_line()).data).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("id", "N 1"),
+        ("listen", "0.0.0.0:7101"),
+        ("listen", "127.0.0.1:40000"),
+        ("listen", "127.0.0.1"),
+        ("slots", "65"),
+        ("token_file", "/no/such/file"),
+    ],
+)
+def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{value}"):
+        parse_arguments(_line(**{flag: value}))

@@ -8,25 +8,22 @@ under.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-
-import msgpack
+from typing import Final
 
 from cluster.errors import ProtocolMismatch
 from cluster.ids import Epoch, KeyspaceId
 from cluster.quorum.receipt import Durability
 from cluster.versions.hybrid_time import HybridTime
+from node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
     "APPLY", "DELIVER", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "HintItem", "Read",
-    "ReadAnswer",
+    "ReadAnswer", "durability_named",
 ]  # fmt: skip
 
 APPLY: Final = "replica.apply"
 READ: Final = "replica.read"
 DELIVER: Final = "hint.deliver"
-
-M = TypeVar("M", bound="Apply | ApplyAnswer | Read | ReadAnswer | Deliver | DeliverAnswer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +37,12 @@ class Apply:
     encoded: bytes  # docs/formats/object.md
 
     def encode(self) -> bytes:
-        return _pack([self.epoch, *self.keyspace, self.key, self.durability.value, self.encoded])
+        return pack([self.epoch, *self.keyspace, self.key, self.durability.value, self.encoded])
 
     @classmethod
     def decode(cls, body: bytes) -> Apply:
-        epoch, made, ordinal, key, durability, encoded = _unpack(body, (int, int, int, bytes, str, bytes))
-        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, _durability(durability), encoded)
+        epoch, made, ordinal, key, durability, encoded = unpack(body, (int, int, int, bytes, str, bytes))
+        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, durability_named(durability), encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +54,12 @@ class ApplyAnswer:
     time: HybridTime
 
     def encode(self) -> bytes:
-        return _pack([self.row_epoch, self.durability.value, self.time])
+        return pack([self.row_epoch, self.durability.value, self.time])
 
     @classmethod
     def decode(cls, body: bytes) -> ApplyAnswer:
-        row_epoch, durability, time = _unpack(body, (int, str, int))
-        return cls(Epoch(row_epoch), _durability(durability), HybridTime(time))
+        row_epoch, durability, time = unpack(body, (int, str, int))
+        return cls(Epoch(row_epoch), durability_named(durability), HybridTime(time))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +71,11 @@ class Read:
     key: bytes
 
     def encode(self) -> bytes:
-        return _pack([self.epoch, *self.keyspace, self.key])
+        return pack([self.epoch, *self.keyspace, self.key])
 
     @classmethod
     def decode(cls, body: bytes) -> Read:
-        epoch, made, ordinal, key = _unpack(body, (int, int, int, bytes))
+        epoch, made, ordinal, key = unpack(body, (int, int, int, bytes))
         return cls(Epoch(epoch), KeyspaceId(made, ordinal), key)
 
 
@@ -90,11 +87,11 @@ class ReadAnswer:
     encoded: bytes
 
     def encode(self) -> bytes:
-        return _pack([self.row_epoch, self.encoded])
+        return pack([self.row_epoch, self.encoded])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadAnswer:
-        row_epoch, encoded = _unpack(body, (int, bytes))
+        row_epoch, encoded = unpack(body, (int, bytes))
         return cls(Epoch(row_epoch), encoded)
 
 
@@ -113,12 +110,12 @@ class Deliver:
     items: tuple[HintItem, ...]
 
     def encode(self) -> bytes:
-        return _pack([self.epoch, [[*item.keyspace, item.key, item.encoded] for item in self.items]])
+        return pack([self.epoch, [[*item.keyspace, item.key, item.encoded] for item in self.items]])
 
     @classmethod
     def decode(cls, body: bytes) -> Deliver:
-        epoch, rows = _unpack(body, (int, list))
-        items = [_check(row, (int, int, bytes, bytes)) for row in rows]
+        epoch, rows = unpack(body, (int, list))
+        items = [check_fields(row, (int, int, bytes, bytes)) for row in rows]
         return cls(
             Epoch(epoch),
             tuple(HintItem(KeyspaceId(made, ordinal), key, encoded) for made, ordinal, key, encoded in items),
@@ -132,34 +129,17 @@ class DeliverAnswer:
     refusals: tuple[str, ...]
 
     def encode(self) -> bytes:
-        return _pack(list(self.refusals))
+        return pack(list(self.refusals))
 
     @classmethod
     def decode(cls, body: bytes, items: int) -> DeliverAnswer:
         """The answer to a message of so many items."""
-        return cls(tuple(_unpack(body, (str,) * items)))
+        return cls(tuple(unpack(body, (str,) * items)))
 
 
-def _durability(text: str) -> Durability:
+def durability_named(text: str) -> Durability:
+    """Raises ProtocolMismatch."""
     try:
         return Durability(text)
     except ValueError as error:
         raise ProtocolMismatch(f"{text[:40]!r} is no durability") from error
-
-
-def _pack(fields: list[Any]) -> bytes:
-    packed: bytes = msgpack.packb(fields)
-    return packed
-
-
-def _unpack(body: bytes, types: tuple[type, ...]) -> list[Any]:
-    try:
-        return _check(msgpack.unpackb(body), types)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"a message of {len(body)} bytes does not decode: {error}") from error
-
-
-def _check(fields: Any, types: tuple[type, ...]) -> list[Any]:
-    if not isinstance(fields, list) or [type(field) for field in fields] != list(types):
-        raise ProtocolMismatch(f"a message does not have the {len(types)} fields it should have")
-    return fields

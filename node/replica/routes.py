@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster.errors import WrongEpoch
+from cluster.errors import InvalidArgument, WrongEpoch
 from cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from cluster.ring.topology import Keyspace, Row, Topology
 from node.replica.stored_key import Copy, HintKey, Place
@@ -66,7 +66,10 @@ class Router:
         Raises WrongEpoch, InvalidArgument for an unknown keyspace, Unavailable before there is a topology.
         """
         topology = await self._at(epoch, None)
-        return self._route(topology, topology.keyspace_named(keyspace or "default"), key, epoch)
+        named = topology.keyspace_named(keyspace or "default")
+        if named.kind != "objects":
+            raise InvalidArgument(f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there")
+        return self._route(topology, named, key, epoch)
 
     async def by_id(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Route:
         """The route of a peer's message to this replica.

@@ -7,17 +7,18 @@ call.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import NoneType
 from typing import Final
-
-import msgpack
 
 from cluster.errors import ProtocolMismatch, Unavailable, WrongEpoch
 from cluster.ids import Actor, Epoch, NodeId
 from cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from cluster.quorum.receipt import Receipt, ReplicaAck, Role
 from cluster.versions.dots import Dot
 from cluster.versions.hybrid_time import HybridTime
 from cluster.versions.objects import OperationId
+from node.replica.messages import durability_named
+from node.replica.packing import check_fields, pack, unpack
 from node.replica.routes import Route
 from node.requests.deadline import Deadline
 from node.requests.surroundings import Liveness
@@ -73,49 +74,50 @@ class Forwarder:
 
 
 def encode_request(request: WriteRequest) -> bytes:
-    packed: bytes = msgpack.packb(
+    return pack(
         [
             request.keyspace, request.key, request.value, request.context, request.is_blind, request.level,
             request.durability.value, request.operation, request.epoch, request.attempt, request.ttl_ms,
         ]
     )  # fmt: skip
-    return packed
 
 
 def decode_request(body: bytes, timeout_s: float) -> WriteRequest:
     """Raises ProtocolMismatch."""
-    try:
-        keyspace, key, value, context, is_blind, level, durability, operation, epoch, attempt, ttl_ms = (
-            msgpack.unpackb(body)
-        )
-        session, sequence, birth = operation
-        return WriteRequest(
-            keyspace, key, value, context, is_blind, level, Durability(durability),
-            OperationId(session, sequence, HybridTime(birth)), Epoch(epoch), attempt, ttl_ms,
-            is_forwarded=True, timeout_s=timeout_s,
-        )  # fmt: skip
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"a forwarded write does not decode: {error}") from error
+    keyspace, key, value, context, is_blind, level, durability, operation, epoch, attempt, ttl_ms = unpack(
+        body, (str, bytes, (bytes, NoneType), bytes, bool, str, str, list, int, int, int)
+    )
+    session, sequence, birth = check_fields(operation, (int, int, int))
+    return WriteRequest(
+        keyspace, key, value, context, is_blind, level, durability_named(durability),
+        OperationId(session, sequence, HybridTime(birth)), Epoch(epoch), attempt, ttl_ms,
+        is_forwarded=True, timeout_s=timeout_s,
+    )  # fmt: skip
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    packed: bytes = msgpack.packb(
+    return pack(
         [
             list(receipt.dot), receipt.context, receipt.time, receipt.epoch, receipt.need,
             [[ack.node, ack.role.value, ack.durability.value] for ack in receipt.replicas], receipt.is_weak,
         ]
     )  # fmt: skip
-    return packed
 
 
 def decode_receipt(body: bytes) -> Receipt:
     """Raises ProtocolMismatch."""
-    try:
-        (actor, counter), context, time, epoch, need, replicas, is_weak = msgpack.unpackb(body)
-        return Receipt(
-            Dot(Actor(actor), counter), context, HybridTime(time), Epoch(epoch), need,
-            tuple(ReplicaAck(NodeId(node), Role(role), Durability(held)) for node, role, held in replicas),
-            is_weak,
-        )  # fmt: skip
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"the receipt of a forwarded write does not decode: {error}") from error
+    dot, context, time, epoch, need, replicas, is_weak = unpack(
+        body, (list, bytes, int, int, int, list, bool)
+    )
+    actor, counter = check_fields(dot, (str, int))
+    return Receipt(
+        Dot(Actor(actor), counter), context, HybridTime(time), Epoch(epoch), need,
+        tuple(_ack(each) for each in replicas), is_weak,
+    )  # fmt: skip
+
+
+def _ack(fields: object) -> ReplicaAck:
+    node, role, durability = check_fields(fields, (str, str, str))
+    if role not in {each.value for each in Role}:
+        raise ProtocolMismatch(f"{role[:40]!r} is no role of a replica")
+    return ReplicaAck(NodeId(node), Role(role), durability_named(durability))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,37 +12,16 @@ from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import CorruptData, InvalidArgument
 from cluster.ids import DiskId, NodeId, Start
 from node.replica.identity import ACTOR_BLOCK, Identity, IdentityRecord, decode_identity, encode_identity
-from simulator.seeds import SeededEntropy
+from simulator.disk.lossy import LossyDisk
+from simulator.disk.moment import CrashModel, Moment
+from simulator.seeds import SeededEntropy, stream
 
 N1 = NodeId("n1")
 
 
-class DiesAfter:
-    """A file system whose process dies at its n-th change: that call and all later ones fail."""
-
-    CHANGES = frozenset({"create", "rename", "unlink", "fsync_dir", "mkdir"})
-
-    def __init__(self, changes: int) -> None:
-        self._real = OsFileSystem()
-        self.left = changes
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._real, name)
-        if name not in self.CHANGES:
-            return real
-
-        def counted(*args: Any) -> Any:
-            self.left -= 1
-            if self.left < 0:
-                raise OSError(5, "the process died")
-            return real(*args)
-
-        return counted
-
-
-async def start(folder: Path, files: Any = None, *, node: NodeId = N1) -> Identity:
+async def start(folder: Path, *, node: NodeId = N1) -> Identity:
     return await Identity.open(
-        str(folder / "data"), node, files=files or OsFileSystem(), entropy=SeededEntropy(1, "identity")
+        str(folder / "data"), node, files=OsFileSystem(), entropy=SeededEntropy(1, "identity")
     )
 
 
@@ -77,25 +56,41 @@ async def test_a_folder_of_another_node_is_refused_by_name(tmp_path: Path) -> No
         await start(tmp_path, node=NodeId("n2"))
 
 
-@pytest.mark.parametrize("deaths", range(6))
-async def test_a_crash_at_any_call_of_a_start_leaves_a_folder_that_starts(
-    tmp_path: Path, deaths: int
-) -> None:
-    before = await start(tmp_path)
-    number = await before.take_actor_number()
-    await before.mark_clean_stop()
-    files = DiesAfter(deaths)
-    try:
-        during = await start(tmp_path, files)
-    except OSError:
-        after = await start(tmp_path)
-        assert after.start.number > before.start.number
-    else:
-        after = await start(tmp_path)
-        assert after.start.number > during.start.number
-        assert not after.was_clean
-    assert after.disk == before.disk
-    assert await after.take_actor_number() > number
+@dataclass
+class Told:
+    """What a node may have acted by at some moment: all of it must be known to the next start."""
+
+    starts: int = 0
+    actors: int = 0
+    has_stopped_cleanly: bool = False
+
+
+async def test_a_power_cut_at_any_call_leaves_a_folder_that_knows_all_it_was_told() -> None:
+    moments = await _moments_of_three_starts()
+    assert len(moments) > 30
+    for number, (moment, told) in enumerate(moments):
+        for model in (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST):
+            disk = LossyDisk.after(moment.crash(model, stream(number, model)))
+            after = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(number, "after"))
+            assert after.start.number > told.starts
+            assert await after.take_actor_number() > told.actors
+            assert after.was_clean <= told.has_stopped_cleanly
+
+
+async def _moments_of_three_starts() -> list[tuple[Moment, Told]]:
+    """The disk before each of its calls, and what had been promised by then."""
+    disk, told = LossyDisk(), Told()
+    moments: list[tuple[Moment, Told]] = []
+    disk.hook = lambda call, path: moments.append((disk.moment(), replace(told)))
+    for number in range(3):
+        identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(number, "before"))
+        told.starts, told.has_stopped_cleanly = identity.start.number, False
+        for _ in range(ACTOR_BLOCK + 1):
+            told.actors = await identity.take_actor_number()
+        told.has_stopped_cleanly = True  # from here on the mark may be there
+        await identity.mark_clean_stop()
+    disk.hook = None
+    return moments
 
 
 def test_every_flipped_byte_of_the_file_is_noticed() -> None:

@@ -1,0 +1,39 @@
+"""Messages between nodes as msgpack arrays whose fields have the types they should have.
+
+Whoever can reach a node's port can send it anything, so a message is checked before a field of it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from cluster.errors import ProtocolMismatch
+
+__all__ = ["check_fields", "pack", "unpack"]
+
+
+def pack(fields: Sequence[Any]) -> bytes:
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def unpack(body: bytes, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
+    """The fields of a message.  Raises ProtocolMismatch unless there is one of each of these types."""
+    try:
+        fields = msgpack.unpackb(body)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolMismatch(f"a message of {len(body)} bytes does not decode: {error}") from error
+    return check_fields(fields, types)
+
+
+def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
+    """The same for an array inside a message."""
+    if not isinstance(fields, list) or len(fields) != len(types):
+        raise ProtocolMismatch(f"a message does not have the {len(types)} fields it should have")
+    for number, (field, wanted) in enumerate(zip(fields, types, strict=True)):
+        if not isinstance(field, wanted) or (isinstance(field, bool) and wanted is not bool):
+            raise ProtocolMismatch(f"field {number} of a message is {type(field).__name__}")
+    return fields

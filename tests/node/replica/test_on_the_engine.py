@@ -1,0 +1,96 @@
+"""Objects, hints and control state on the storage engine itself, over a clean stop and power cuts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
+from cluster.quorum.receipt import Durability
+from cluster.versions.hybrid_time import HybridClock, HybridTime
+from cluster.versions.objects import OperationId
+from node.replica.actors import META_NAME, CopyActors, decode_counts, encode_counts
+from node.replica.control import ControlStore
+from node.replica.hints import HintStore
+from node.replica.identity import Identity
+from node.replica.objects import Intent, ObjectStore, Written, hold
+from node.replica.stored_key import Copy, HintKey, Place
+from node.requests.limits import admit_growth
+from node.storage.engine import Engine, Options
+from simulator.disk.lossy import LossyDisk
+from simulator.disk.moment import CrashModel
+from simulator.seeds import SeededEntropy, stream
+from simulator.spawner import InlineSpawner
+from tests.node.replica.test_object_store import StillClock
+
+N1, N3 = NodeId("n1"), NodeId("n3")
+COPY = Copy(PartitionId(3), Epoch(1))
+SMALL = Options(memtable_bytes=16 * 1024)
+
+
+@dataclass
+class Replica:
+    identity: Identity
+    objects: ObjectStore
+    hints: HintStore
+    control: ControlStore
+    actors: CopyActors
+
+    async def put(self, number: int) -> Written:
+        key = b"k%d" % (number % 40)
+        name = OperationId(1, number, HybridTime(0))
+        intent = Intent(b"%d" % number * 50, name)
+        written = await self.objects.write(Place(COPY, KeyspaceId(1, 0), key), intent, admit_growth)
+        await hold(written.applied.commit, Durability.SYNCED)
+        return written
+
+
+@asynccontextmanager
+async def replica_on(disk: LossyDisk, *, stops_cleanly: bool) -> AsyncIterator[Replica]:
+    spawner = InlineSpawner(stream(1, "spawner"), longest_s=0)
+    engine = await Engine.open("data/store", SMALL, files=disk, spawner=spawner)
+    identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "identity"))
+    control = await ControlStore.open(engine)
+    number = identity.start.number
+    saved = decode_counts(control.get(META_NAME), number - 1) if identity.was_clean else {}
+    actors = CopyActors(N1, identity, saved)
+    objects = ObjectStore(engine, actors, HybridClock(StillClock()))
+    yield Replica(identity, objects, await HintStore.open(engine), control, actors)
+    if stops_cleanly:
+        await control.put_synced(META_NAME, encode_counts(number, actors.seal()))
+        await engine.close()
+        await identity.mark_clean_stop()
+
+
+@pytest.mark.parametrize(
+    "model", [CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST]
+)
+async def test_a_power_cut_forgets_no_synced_write_and_renews_the_actor(model: CrashModel) -> None:
+    disk = LossyDisk()
+    async with replica_on(disk, stops_cleanly=False) as replica:
+        dots = [(await replica.put(number)).sibling.dot for number in range(300)]
+        hint = HintKey(COPY.partition, KeyspaceId(1, 0), b"k1")
+        stored = await replica.objects.read(Place(COPY, KeyspaceId(1, 0), b"k1"))
+        await (await replica.hints.keep(hint, [N3], stored)).synced()
+    left = disk.cut_power(model, stream(7, model))
+    async with replica_on(left, stops_cleanly=True) as replica:
+        assert replica.hints.counts() == {N3: 1}
+        for number in range(260, 300):
+            held = await replica.objects.read(Place(COPY, KeyspaceId(1, 0), b"k%d" % (number % 40)))
+            assert [sibling.dot for sibling in held.siblings] == [dots[number]]
+        await replica.objects.count_stored()
+        assert replica.objects.keys == 40
+        fresh = (await replica.put(300)).sibling.dot
+        assert fresh.actor not in {dot.actor for dot in dots}
+        assert fresh.counter == 1
+
+
+async def test_after_a_clean_stop_everything_goes_on_where_it_was() -> None:
+    disk = LossyDisk()
+    async with replica_on(disk, stops_cleanly=True) as replica:
+        last = [await replica.put(number) for number in range(50)][-1].sibling.dot
+    async with replica_on(disk, stops_cleanly=True) as replica:
+        assert (await replica.put(50)).sibling.dot == (last.actor, last.counter + 1)

@@ -1,0 +1,74 @@
+"""Messages between nodes: they come back as they were, and anything else is refused, never a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import ProtocolMismatch
+from cluster.ids import Actor, Epoch, KeyspaceId, NodeId
+from cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from cluster.versions.dots import Dot
+from cluster.versions.hybrid_time import HybridTime
+from cluster.versions.objects import OperationId
+from node.replica.messages import Apply, ApplyAnswer, Deliver, DeliverAnswer, HintItem, Read, ReadAnswer
+from node.requests.forward import decode_receipt, decode_request, encode_receipt, encode_request
+from node.requests.values import WriteRequest
+
+HOME = KeyspaceId(1, 0)
+WRITE = WriteRequest(
+    "default", b"k", None, b"token", True, "all", Durability.BUFFERED,
+    OperationId(2**64 - 1, 3, HybridTime(4)), Epoch(5), 1, 60_000, True, 2.0,
+)  # fmt: skip
+RECEIPT = Receipt(
+    Dot(Actor("n1#1"), 5), b"token", HybridTime(7), Epoch(1), 2,
+    (
+        ReplicaAck(NodeId("n1"), Role.OWNER, Durability.SYNCED),
+        ReplicaAck(NodeId("n2"), Role.HINTED, Durability.MEMORY),
+    ),
+    True,
+)  # fmt: skip
+DECODERS: list[Callable[[bytes], object]] = [
+    Apply.decode, ApplyAnswer.decode, Read.decode, ReadAnswer.decode, Deliver.decode,
+    lambda body: DeliverAnswer.decode(body, 2), lambda body: decode_request(body, 1.0), decode_receipt,
+]  # fmt: skip
+
+
+def test_every_message_comes_back_as_it_was() -> None:
+    apply = Apply(Epoch(3), HOME, b"k", Durability.SYNCED, b"object")
+    assert Apply.decode(apply.encode()) == apply
+    applied = ApplyAnswer(Epoch(3), Durability.MEMORY, HybridTime(9))
+    assert ApplyAnswer.decode(applied.encode()) == applied
+    assert Read.decode(Read(Epoch(3), HOME, b"k").encode()) == Read(Epoch(3), HOME, b"k")
+    assert ReadAnswer.decode(ReadAnswer(Epoch(3), b"").encode()) == ReadAnswer(Epoch(3), b"")
+    deliver = Deliver(Epoch(3), (HintItem(HOME, b"k", b"object"), HintItem(HOME, b"l", b"")))
+    assert Deliver.decode(deliver.encode()) == deliver
+    assert DeliverAnswer.decode(DeliverAnswer(("", "why")).encode(), 2) == DeliverAnswer(("", "why"))
+    assert decode_request(encode_request(WRITE), 2.0) == WRITE
+    assert decode_receipt(encode_receipt(RECEIPT)) == RECEIPT
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.lists(
+            st.none() | st.booleans() | st.integers(0, 9) | st.binary(max_size=3) | st.text(max_size=3)
+        ).map(msgpack.packb),
+    )
+)
+def test_rubbish_is_refused_by_every_decoder(body: bytes) -> None:
+    for decode in DECODERS:
+        try:
+            decode(body)
+        except ProtocolMismatch:
+            continue
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+def test_an_answer_for_another_number_of_hints_is_refused(answers: int) -> None:
+    with pytest.raises(ProtocolMismatch):
+        DeliverAnswer.decode(DeliverAnswer(("",) * answers).encode(), 2)

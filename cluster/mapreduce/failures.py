@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster.errors import CorruptData, JobFailed
 
-__all__ = ["Cause", "TaskFailed", "classify"]
+__all__ = ["Cause", "TaskFailed", "classify", "not_pairs"]
 
 
 class Cause(StrEnum):
@@ -96,6 +96,17 @@ def classify(error: BaseException, user_files: Iterable[str], position: str = ""
         return TaskFailed(Cause.DISK_FULL, text, (), position)
     where = [f"{f.filename}:{f.lineno} {f.name}()" for f in traceback.extract_tb(error.__traceback__)]
     return TaskFailed(Cause.ENGINE_ERROR, text, tuple(where), position)
+
+
+def not_pairs(error: TypeError | ValueError, role: str, where: str) -> Exception:
+    """What to raise for an error met while unpacking the pairs that a job's function gives.
+
+    Raised in the unpacking frame itself it means that they are no pairs; from deeper it is the function's
+    own error, given back as it is.
+    """
+    if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+        return error
+    return TaskFailed(Cause.USER_ERROR, f"{role} {where} must give pairs (key, value): {error}")
 
 
 def _user_frames(error: BaseException, user_files: Iterable[str]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class KeyCodec(Protocol):
     """Turns the keys of one type into bytes and back."""
 
     def encode(self, key: Any) -> bytes:
-        """A whole key.  Raises TypeError or ValueError for one that its type does not allow."""
+        """A whole key.  Raises InvalidArgument for one that its hint does not allow."""
         ...
 
     def decode(self, data: bytes) -> Any: ...
@@ -74,13 +74,16 @@ class _Text:
     """A whole str: its UTF-8, with surrogates as three bytes each, which keeps code point order."""
 
     def encode(self, key: str) -> bytes:
-        return str.encode(key, "utf-8", "surrogatepass")
+        return _exactly(str, key).encode("utf-8", "surrogatepass")
 
     def decode(self, data: bytes) -> str:
         return data.decode("utf-8", "surrogatepass")
 
     def encode_all(self, keys: Iterable[str]) -> list[bytes]:
-        return [str.encode(key, "utf-8", "surrogatepass") for key in keys]
+        keys = list(keys)
+        if not set(map(type, keys)) <= {str}:
+            return list(map(self.encode, keys))
+        return [key.encode("utf-8", "surrogatepass") for key in keys]
 
 
 class _Raw:
@@ -107,7 +110,7 @@ class _BytesPart:
 
 class _TextPart:
     def put(self, key: str) -> bytes:
-        return _BYTES.put(str.encode(key, "utf-8", "surrogatepass"))
+        return _BYTES.put(_exactly(str, key).encode("utf-8", "surrogatepass"))
 
     def take(self, data: bytes, at: int) -> tuple[str, int]:
         raw, end = _BYTES.take(data, at)
@@ -145,7 +148,7 @@ class _FloatPart:
     def put(self, key: float) -> bytes:
         number = float(_number(key)) + 0.0  # -0.0 + 0.0 is 0.0
         if math.isnan(number):
-            raise ValueError("NaN cannot be a key: it equals no key, itself included")
+            raise InvalidArgument("NaN cannot be a key: it equals no key, itself included")
         bits = int.from_bytes(_DOUBLE.pack(number), "big")
         return (bits ^ (_ALL if bits & _SIGN else _SIGN)).to_bytes(8, "big")
 
@@ -201,7 +204,9 @@ class _RowPart:
     def put(self, key: Any) -> bytes:
         elements = self._fields_of(key)
         if len(elements) != len(self._parts):
-            raise TypeError(f"a key of {len(elements)} elements, its hint has {len(self._parts)}: {key!r}")
+            raise InvalidArgument(
+                f"a key of {len(elements)} elements, its hint has {len(self._parts)}: {key!r}"
+            )
         return b"".join([part.put(element) for part, element in zip(self._parts, elements, strict=True)])
 
     def take(self, data: bytes, at: int) -> tuple[Any, int]:
@@ -294,11 +299,13 @@ def _complement(data: bytes) -> bytes:
 
 def _exactly(wanted: type[T], key: Any) -> T:
     if type(key) is not wanted:
-        raise TypeError(f"a key of type {type(key).__name__}, its hint says {wanted.__name__}: {key!r:.100}")
+        raise InvalidArgument(
+            f"a key of type {type(key).__name__}, its hint says {wanted.__name__}: {key!r:.100}"
+        )
     return key
 
 
 def _number(key: Any) -> float:
     if type(key) not in (float, int):
-        raise TypeError(f"a key of type {type(key).__name__} where the hint says float: {key!r}")
+        raise InvalidArgument(f"a key of type {type(key).__name__} where the hint says float: {key!r}")
     return float(key)

@@ -20,10 +20,11 @@ from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
 
+from cluster.errors import InvalidArgument
 from cluster.mapreduce.context import Context
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.external_sort import MERGE_FACTOR, merge_groups, narrow
-from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.failures import Cause, TaskFailed, not_pairs
 from cluster.mapreduce.footprint import RecordSizes
 from cluster.mapreduce.run_file import Group, PartitionSlice, RunWriter, Slice, read_groups
 from cluster.ports import FileSystem
@@ -31,6 +32,7 @@ from cluster.ports import FileSystem
 __all__ = ["MapKernel", "MapTotals", "partition_of"]
 
 _KEY: Final = itemgetter(0)
+_VALUES: Final = itemgetter(1)
 _CHECK_RECORDS: Final = 65536
 
 
@@ -96,19 +98,22 @@ class MapKernel:
     def _fill(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         groups, sizes = self._groups, self._sizes
         buffered = since_check = 0
-        for key, value in pairs:
-            groups[key].append(value)
-            sizes.sample(key, value)
-            batch = sizes.batch
-            for key, value in islice(pairs, batch - 1):  # noqa: PLW2901 - the hot loop
+        try:
+            for key, value in pairs:
                 groups[key].append(value)
-            buffered += batch
-            since_check += batch
-            if sizes.estimate(len(groups), buffered) > self._memory:
-                buffered = self._shrink()
-            if since_check >= _CHECK_RECORDS:
-                since_check = 0
-                self._on_batch()
+                sizes.sample(key, value)
+                batch = sizes.batch
+                for key, value in islice(pairs, batch - 1):  # noqa: PLW2901 - the hot loop
+                    groups[key].append(value)
+                buffered += batch
+                since_check += batch
+                if sizes.estimate(len(groups), buffered) > self._memory:
+                    buffered = self._shrink()
+                if since_check >= _CHECK_RECORDS:
+                    since_check = 0
+                    self._on_batch()
+        except (TypeError, ValueError) as error:
+            raise not_pairs(error, "map", self._job.map_signature.where) from error
 
     def _shrink(self) -> int:
         """Combine; spill when that leaves more than half of the bound.  The values that stay buffered."""
@@ -127,13 +132,31 @@ class MapKernel:
 
     def _combine_buffer(self) -> None:
         self._count_buffer()
-        combine, groups = self._combine, self._groups
-        if combine is None:
+        if self._combine is None:
             return
+        groups = self._groups
         for key, values in groups.items():
             if len(values) > 1:
-                groups[key] = _combined(combine, key, values)
+                groups[key] = self._combined(key, values)
         self._carried = sum(map(len, groups.values()))
+
+    def _combined(self, key: Any, values: Iterable[Any]) -> list[Any]:
+        """The values that stand for `values`."""
+        combine, signature = self._combine, self._job.combine_signature
+        assert combine is not None
+        assert signature is not None
+        kept = []
+        try:
+            for out_key, value in combine(key, iter(values)):
+                if out_key != key:
+                    message = (
+                        f"combine {signature.where} must keep the key {key!r:.100}, not give {out_key!r:.100}"
+                    )
+                    raise TaskFailed(Cause.USER_ERROR, message)
+                kept.append(value)
+        except (TypeError, ValueError) as error:
+            raise not_pairs(error, "combine", signature.where) from error
+        return kept
 
     def _spill(self) -> None:
         path = f"{self._folder}/spill-{len(self._spills):05d}.run"
@@ -142,18 +165,24 @@ class MapKernel:
     def _write(self, path: str) -> tuple[PartitionSlice, ...]:
         """Leave the buffer in a run, sorted, and empty it."""
         self._combine_buffer()
+        try:
+            return self._write_sorted(path)
+        except InvalidArgument as error:
+            raise TaskFailed(Cause.USER_ERROR, f"map {self._job.map_signature.where} gave {error}") from error
+
+    def _write_sorted(self, path: str) -> tuple[PartitionSlice, ...]:
         encoded = self._job.key_codec.encode_all(self._groups)
         buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
-        digest, partitions = xxh3_64_intdigest, self._partitions
-        for group in zip(encoded, self._groups.values(), strict=True):
-            buckets[digest(group[0]) % partitions].append(group)
+        places = [buckets[number % self._partitions] for number in map(xxh3_64_intdigest, encoded)]
+        for bucket, group in zip(places, zip(encoded, self._groups.values(), strict=True), strict=True):
+            bucket.append(group)
+        self._groups.clear()
+        self._carried = 0
         writer = self._writer(path)
         for bucket in buckets:
             bucket.sort(key=_KEY)
-            writer.write_partition(group for group in bucket if group[1])
+            writer.write_partition(bucket if self._combine is None else filter(_VALUES, bucket))
             bucket.clear()
-        self._groups.clear()
-        self._carried = 0
         return writer.finish()
 
     def _merge_spills(self) -> tuple[str, tuple[PartitionSlice, ...]]:
@@ -188,25 +217,10 @@ class MapKernel:
                     yield key, more
             else:
                 decoded = self._job.key_codec.decode(key)
-                yield key, _combined(self._combine, decoded, chain(first, values))
+                yield key, self._combined(decoded, chain(first, values))
 
     def _writer(self, path: str) -> RunWriter:
         return RunWriter(self._files, path, self._job.value_codec, self._compression)
-
-
-def _combined(
-    combine: Callable[..., Iterable[tuple[Any, Any]]], key: Any, values: Iterable[Any]
-) -> list[Any]:
-    """The values that stand for `values`."""
-    kept = []
-    for out_key, value in combine(key, iter(values)):
-        if out_key != key:
-            raise TaskFailed(
-                Cause.USER_ERROR,
-                f"combine of key {key!r:.100} gave a pair with key {out_key!r:.100}; it must keep the key",
-            )
-        kept.append(value)
-    return kept
 
 
 def _with_context(job: JobDefinition, context: Context) -> Callable[..., Iterable[tuple[Any, Any]]] | None:

@@ -9,7 +9,7 @@ Layout: docs/formats/job.md, "Output".
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from itertools import islice
 from types import NoneType
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import google_crc32c
 
-from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.failures import Cause, TaskFailed, not_pairs
 from cluster.ports import AppendFile, FileSystem
 
 __all__ = ["PartFile", "PartTotals"]
@@ -46,10 +46,13 @@ class PartFile:
         self._file: AppendFile = files.create(path)
         self._render: Render = {"tsv": _tsv, "jsonl": _jsonl, "bytes": _bytes}[format]
 
-    def write_all(self, pairs: Iterable[Pair], on_batch: Callable[[], None]) -> None:
-        """Append every record.  Raises TaskFailed for one that the format cannot hold, OSError."""
+    def write_all(self, pairs: Iterable[Pair], on_batch: Callable[[], None], maker: str = "") -> None:
+        """Append every record; `maker` names the function that gives them.
+
+        Raises TaskFailed for what is no pair or does not fit the format, what the iteration raises, OSError.
+        """
         pairs = iter(pairs)
-        while batch := list(islice(pairs, BATCH_RECORDS)):
+        while batch := _next_batch(pairs, maker):
             data = self._render(batch)
             self._file.append(data)
             self.totals.size += len(data)
@@ -61,6 +64,13 @@ class PartFile:
         """Make the content durable and close."""
         self._file.sync()
         self._file.close()
+
+
+def _next_batch(pairs: Iterator[Pair], maker: str) -> list[Pair]:
+    try:
+        return [(key, value) for key, value in islice(pairs, BATCH_RECORDS)]
+    except (TypeError, ValueError) as error:
+        raise not_pairs(error, "reduce", maker) from error
 
 
 def _tsv(batch: Sequence[Pair]) -> bytes:

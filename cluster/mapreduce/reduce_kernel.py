@@ -52,7 +52,8 @@ class ReduceKernel:
 
         Raises what the job's reduce raises, CorruptData, OSError.
         """
-        part.write_all(self._pairs(slices), on_batch)
+        last = self._job.reduce_signature or self._job.map_signature
+        part.write_all(self._pairs(slices), on_batch, last.where)
         part.finish()
         return part.totals
 

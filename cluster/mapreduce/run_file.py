@@ -20,7 +20,7 @@ import lz4.block
 import msgpack
 import zstandard
 
-from cluster.errors import CorruptData
+from cluster.errors import CorruptData, InvalidArgument
 from cluster.mapreduce.value_codecs import ValueCodec, pack_block, unpack_block
 from cluster.ports import AppendFile, FileSystem
 
@@ -80,7 +80,7 @@ class RunWriter:
         self._crc = self._raw = self._records = 0
 
     def write_partition(self, groups: Iterable[Group]) -> None:
-        """The next partition, whole.  Raises TypeError for a value its hint does not allow, OSError."""
+        """The next partition, whole.  Raises InvalidArgument for a value its hint forbids, OSError."""
         start = self._offset
         self._crc = self._raw = self._records = 0
         groups = iter(groups)
@@ -129,7 +129,7 @@ class RunWriter:
 
     def _write_chunk(self, raw: bytes, records: int) -> None:
         if len(raw) > MAX_RAW_BYTES:
-            raise ValueError(f"one value of {len(raw)} bytes; {MAX_RAW_BYTES} are allowed")
+            raise InvalidArgument(f"one value of {len(raw)} bytes; {MAX_RAW_BYTES} are allowed")
         method = self._method if len(raw) >= UNCOMPRESSED_BELOW else 0
         stored = raw
         if method == _METHODS["zstd"]:

@@ -58,7 +58,7 @@ class JobSpec:
                 f"reducers must be 1 to {MAX_REDUCERS}, not {self.reducers}",
             ),
             (self.compression not in _COMPRESSIONS, f"compression must be one of {', '.join(_COMPRESSIONS)}"),
-            (self.memory_bytes < _MIB, f"memory_bytes must be at least {_MIB}, not {self.memory_bytes}"),
+            (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
             if is_wrong:

@@ -17,6 +17,7 @@ from cluster.mapreduce.chance import TaskRandom
 from cluster.mapreduce.context import Context
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
+from cluster.mapreduce.garbage import rare_collections
 from cluster.mapreduce.map_kernel import MapKernel
 from cluster.mapreduce.part_file import PartFile
 from cluster.mapreduce.readers import SplitReader
@@ -182,7 +183,8 @@ def run_map(
             context=context,
             on_batch=report,
         )
-        totals = kernel.run(reader.records())
+        with rare_collections():
+            totals = kernel.run(reader.records())
     except Exception as error:
         raise classify(error, job.user_files, reader.position) from error
     report()
@@ -231,7 +233,8 @@ def run_reduce(
             context=context,
         )
         watch(look)
-        totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format), report)
+        with rare_collections():
+            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format), report)
         files.fsync_dir(folder)
     except Exception as error:
         raise classify(error, job.user_files) from error

@@ -60,10 +60,10 @@ class ValueCodec:
         self.uses_lists = shape.has_list or needs_rebuild
 
     def to_wire(self, values: list[Any]) -> list[Any]:
-        """Check and convert.  Raises TypeError naming the first value that the hint does not allow."""
+        """Check and convert.  Raises InvalidArgument naming the first value that the hint forbids."""
         if self._allowed is not None and not self._allowed.issuperset(map(type, values)):
             wrong = next(value for value in values if type(value) not in self._allowed)
-            raise TypeError(
+            raise InvalidArgument(
                 f"a value of type {type(wrong).__name__} where the hint says {self._name}: {wrong!r:.200}"
             )
         return values if self._lower is None else list(map(self._lower, values))
@@ -98,7 +98,7 @@ def unpack_block(data: bytes, *, use_lists: bool) -> Any:
 def _pack_other(value: Any) -> msgpack.ExtType:
     if isinstance(value, int):
         return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-    raise TypeError(f"a value of type {type(value).__name__} cannot travel: {value!r:.200}")
+    raise InvalidArgument(f"a value of type {type(value).__name__} cannot travel: {value!r:.200}")
 
 
 def _unpack_other(code: int, data: bytes) -> Any:

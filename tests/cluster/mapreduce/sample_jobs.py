@@ -1,0 +1,71 @@
+"""Jobs for the kernels' tests."""
+
+from collections.abc import Iterable, Iterator
+
+from ringmill import Context, FileOutput, job
+
+PLACES: list[tuple[str, list[int]]] = []
+
+
+def place_of(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split(" "):
+        yield word, offset
+
+
+def all_places(word: str, offsets: Iterable[int]) -> Iterator[tuple[str, list[int]]]:
+    yield word, list(offsets)
+
+
+def one(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split(" "):
+        yield word, 1
+
+
+def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield word, sum(counts)
+
+
+def length(word: str, values: Iterable[bytes]) -> Iterator[tuple[str, int]]:
+    yield word, sum(map(len, values))
+
+
+def blobs(offset: int, line: str) -> Iterator[tuple[str, bytes]]:
+    yield line[:1], line.encode() * 100
+
+
+def other_key(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield word + "!", sum(counts)
+
+
+def wrong_value(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, line  # type: ignore[misc]
+
+
+def wrong_key(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield offset, 1  # type: ignore[misc]
+
+
+def nothing(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    return None  # type: ignore[return-value]
+
+
+def singles(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield from line  # type: ignore[misc]
+
+
+def greedy(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    raise MemoryError
+    yield line, 1
+
+
+def drawn(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, float]]:
+    yield line, ctx.rng.random()
+
+
+places = job(map=place_of, reduce=all_places, output=FileOutput(format="jsonl"))
+counts = job(map=one, combine=total, reduce=total)
+uncombined = job(map=one, reduce=total)
+sizes = job(map=blobs, reduce=length)
+renamed = job(map=one, combine=other_key, reduce=total)
+dice = job(map=drawn)
+mapped = job(map=one)

@@ -23,6 +23,11 @@ class SimulatedClock:
     def wall(self) -> float:
         return START_OF_TIME + self._loop.time() * (1.0 + self._drift) + self._offset_s
 
+    def drift_by(self, drift: float) -> None:
+        """From now on gain so many seconds a second; the reading of this moment stays."""
+        self._offset_s -= self._loop.time() * (drift - self._drift)
+        self._drift = drift
+
     def monotonic(self) -> float:
         return self._loop.time()
 

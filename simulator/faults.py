@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["KINDS", "Fault", "draw_faults"]
 
-PROCESS: Final = ("crash", "crash_all", "pause")
+PROCESS: Final = ("crash", "crash_all", "restart", "pause")
 CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")

@@ -86,10 +86,16 @@ class Final:
 
 @dataclass(slots=True)
 class History:
-    """All operations in the order of their index, and what the owners hold at the end."""
+    """All operations in the order of their start, and what the owners hold at the end.
+
+    `handed_over` is what they hold when all hints are delivered and nobody has read yet; `crashed` says when
+    each node forgot what was in its memory.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
+    handed_over: list[Final] = field(default_factory=list)
+    crashed: dict[str, list[float]] = field(default_factory=dict)
 
     def by_key(self) -> dict[bytes, list[Operation]]:
         """Operations of each key, in order; keys sorted."""
@@ -99,17 +105,21 @@ class History:
         return dict(sorted(found.items()))
 
     def finals_by_key(self) -> dict[bytes, list[Final]]:
-        found: dict[bytes, list[Final]] = {}
-        for final in self.finals:
-            found.setdefault(final.key, []).append(final)
-        return dict(sorted(found.items()))
+        return _by_key(self.finals)
+
+    def handed_over_by_key(self) -> dict[bytes, list[Final]]:
+        return _by_key(self.handed_over)
 
     def to_lines(self) -> Iterable[str]:
-        """JSON lines: one an operation, then one a final."""
+        """JSON lines: one an operation, one a final, one a node that crashed."""
         for operation in self.operations:
             yield json.dumps({"op": _jsonable(asdict(operation))}, sort_keys=True)
         for final in self.finals:
             yield json.dumps({"final": _jsonable(asdict(final))}, sort_keys=True)
+        for final in self.handed_over:
+            yield json.dumps({"handed_over": _jsonable(asdict(final))}, sort_keys=True)
+        for node, times in sorted(self.crashed.items()):
+            yield json.dumps({"crashed": [node, times]})
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> History:
@@ -119,9 +129,21 @@ class History:
             row = json.loads(line)
             if "op" in row:
                 history.operations.append(_operation(row["op"]))
-            else:
+            elif "crashed" in row:
+                node, times = row["crashed"]
+                history.crashed[node] = times
+            elif "final" in row:
                 history.finals.append(_final(row["final"]))
+            else:
+                history.handed_over.append(_final(row["handed_over"]))
         return history
+
+
+def _by_key(finals: Iterable[Final]) -> dict[bytes, list[Final]]:
+    found: dict[bytes, list[Final]] = {}
+    for final in finals:
+        found.setdefault(final.key, []).append(final)
+    return dict(sorted(found.items()))
 
 
 def _jsonable(value: Any) -> Any:

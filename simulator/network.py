@@ -14,7 +14,7 @@ from random import Random
 from simulator.trace import Trace
 from simulator.world_loop import Process, VirtualLoop
 
-__all__ = ["Endpoint", "Link", "Network"]
+__all__ = ["Endpoint", "Link", "Network", "Refused"]
 
 
 @dataclass(slots=True)
@@ -33,10 +33,15 @@ class Link:
 
 @dataclass(slots=True)
 class Endpoint:
-    """Where bytes for a name go: the present run of that process."""
+    """Where bytes for a name go: the present run of that process.  `reset` hears whose connections broke."""
 
     process: Process
     receive: Callable[[str, bytes], None]
+    reset: Callable[[str], object] = str  # nobody cares
+
+
+Refused = Callable[[bool], None]
+"""Runs at the sender when nobody listened at the target; True: certainly no copy was or will be taken."""
 
 
 class Network:
@@ -70,23 +75,32 @@ class Network:
         found = self._endpoints.get(name)
         return found if found is not None and found.process.alive else None
 
-    def send(self, source: str, target: str, payload: bytes, refused: Callable[[], None]) -> None:
+    def send(
+        self, source: str, target: str, payload: bytes, refused: Refused, *, is_once: bool = False
+    ) -> None:
         """Carry `payload`; `refused` runs at the sender when nobody listens at the target.
 
-        Lost bytes tell nobody: the sender's deadline has to.
+        Lost bytes tell nobody: the sender's deadline has to.  `is_once` is never duplicated.
         """
         link = self.link(source, target)
         if link.is_cut or (link.loss and self._draws.random() < link.loss):
             self._trace.fault("cut" if link.is_cut else "loss", f"{source}>{target}")
             return
         copies = 1
-        if link.duplicate and self._draws.random() < link.duplicate:
+        if link.duplicate and not is_once and self._draws.random() < link.duplicate:
             self._trace.fault("duplicate", f"{source}>{target}")
             copies = 2
         for _ in range(copies):
-            self._loop.call_at(
-                self._arrival(link, source, target), self._arrive, source, target, payload, refused
-            )
+            at = self._arrival(link, source, target)
+            self._loop.call_at(at, self._arrive, source, target, payload, refused, copies == 1)
+
+    def break_connections(self, name: str) -> None:
+        """The process of that name was killed and its machine lives: whoever it can reach hears of it."""
+        for other, endpoint in sorted(self._endpoints.items()):
+            link = self.link(name, other)
+            if other != name and endpoint.process.alive and not link.is_cut:
+                at = self._arrival(link, name, other)
+                self._loop.call_at(at, self._loop.call_in, endpoint.process, endpoint.reset, name)
 
     def _arrival(self, link: Link, source: str, target: str) -> float:
         now = self._loop.time()
@@ -97,7 +111,7 @@ class Network:
         link.last_arrival = max(at, link.last_arrival)
         return link.last_arrival
 
-    def _arrive(self, source: str, target: str, payload: bytes, refused: Callable[[], None]) -> None:
+    def _arrive(self, source: str, target: str, payload: bytes, refused: Refused, is_only_copy: bool) -> None:
         endpoint = self.endpoint(target)
         if endpoint is not None:
             self._trace.note(target, f"gets from {source}", payload)
@@ -107,4 +121,4 @@ class Network:
         sender = self.endpoint(source)
         if sender is not None and not back.is_cut:
             self._trace.note(source, f"is refused by {target}")
-            self._loop.call_in(sender.process, refused)
+            self._loop.call_in(sender.process, refused, is_only_copy)

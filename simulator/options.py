@@ -26,6 +26,7 @@ class RunOptions:
     r: int = 2
     faults: tuple[str, ...] = KINDS  # kinds that may be drawn
     safeguards_off: tuple[str, ...] = ()  # ablations: simulator/ablations.py
+    load_s: float = 4.0  # faults begin within so many seconds
     longest_s: float = 60.0  # the phase under faults ends here at the latest
     quiet_s: float = 120.0  # convergence is due this long after the last fault
     only_faults: tuple[int, ...] | None = None  # of the drawn faults, the indexes to keep: shrinking

@@ -54,9 +54,11 @@ class SimulatedTransport:
         self._peers: dict[NodeId, str] = {}
         self._pending: dict[int, tuple[NodeId, asyncio.Future[bytes]]] = {}
         self._connected: set[NodeId] = set()
-        self._sequence = 0
+        self._sequence = process.order << 32  # an answer to a former run is none to this one
+        self._answering: dict[asyncio.Task[None], None] = {}
+        self._is_draining = False
         self.bugs: list[BaseException] = []
-        network.attach(name, Endpoint(process, self._receive))
+        network.attach(name, Endpoint(process, self._receive, self._reset))
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         self._peers = dict(addresses)
@@ -76,7 +78,15 @@ class SimulatedTransport:
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._pending[number] = (to, answer)
         frame = encode_operations([(number, method, int(timeout_s * 1e6), int(priority), body)])
-        self._network.send(self._name, to, _ASK + frame, lambda: self._refused(number))
+        # Clients' requests cross a stream that gives each frame once; peers' messages bear a second copy.
+        is_once = method.startswith("kv.")
+        self._network.send(
+            self._name,
+            to,
+            _ASK + frame,
+            lambda is_certain: self._refused(number, is_certain),
+            is_once=is_once,
+        )
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer
@@ -87,11 +97,24 @@ class SimulatedTransport:
         finally:
             self._pending.pop(number, None)
 
-    def _refused(self, number: int) -> None:
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new calls and wait, so long at most, until those under way are answered."""
+        self._is_draining = True
+        if self._answering:
+            await asyncio.wait(list(self._answering), timeout=timeout_s)
+
+    def _reset(self, peer: str) -> None:
+        """The peer's process died: what was asked of it may have been done."""
+        self._connected.discard(NodeId(peer))
+        for to, answer in list(self._pending.values()):
+            if to == peer and not answer.done():
+                answer.set_exception(Unavailable(f"{to} broke the connection", outcome="unknown"))
+
+    def _refused(self, number: int, is_certain: bool) -> None:
         to, answer = self._pending.get(number, (NodeId(""), None))
         if answer is None or answer.done():
             return
-        outcome = "unknown" if to in self._connected else "failed"
+        outcome = "failed" if is_certain and to not in self._connected else "unknown"
         self._connected.discard(to)
         answer.set_exception(Unavailable(f"{to} does not answer", outcome=outcome))
 
@@ -101,7 +124,9 @@ class SimulatedTransport:
                 deadline = self._clock.monotonic() + remaining_us / 1e6
                 source = NodeId(sender) if sender in self._peers else NodeId("")
                 incoming = Incoming(source, method, body, deadline, Priority(priority))
-                self._loop.create_task(self._answer(sender, number, incoming))
+                task = self._loop.create_task(self._answer(sender, number, incoming))
+                self._answering[task] = None
+                task.add_done_callback(self._answering.pop)
         else:
             for answer in decode_answers(payload[1:]):
                 self._settle(sender, answer)
@@ -128,11 +153,17 @@ class SimulatedTransport:
                 b"",
                 encode_error(RingmillError(f"{type(error).__name__}: {error}", outcome="unknown")),
             )
-        self._network.send(self._name, sender, _TELL + encode_answers([answer]), lambda: None)
+        self._network.send(self._name, sender, _TELL + encode_answers([answer]), _nobody)
 
     async def _handled(self, incoming: Incoming) -> bytes:
+        if self._is_draining:
+            raise Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")
         handler = self._handlers.get(incoming.method)
         if handler is None:
             raise ProtocolMismatch(f"{self._name} serves no {incoming.method!r}")
         result: bytes | Awaitable[bytes] = handler(incoming)
         return await result if inspect.isawaitable(result) else result
+
+
+def _nobody(is_only_copy: bool) -> None:
+    """An answer that nobody takes: the asker is gone."""

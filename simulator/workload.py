@@ -46,5 +46,5 @@ def _draw(draws: Random, index: int, session: str, names: list[bytes]) -> Wish:
         value=b"%s-%d" % (session.encode(), index),
         context=draws.choices(("last", "none", "blind"), (6, 3, 1))[0] if kind == "put" else "last",
         level=draws.choices(("", "all", "one"), (16, 2, 1))[0],
-        pause_s=draws.choice((0.0, 0.0, 0.01, 0.2)) * draws.random(),
+        pause_s=draws.choice((0.0, 0.0, 0.01, 0.2, 1.0)) * draws.random(),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final as Constant
 
-from simulator.checkers.convergence import check_convergence
+from simulator.checkers.convergence import check_convergence, check_hand_over
 from simulator.checkers.deletes import check_deletes
 from simulator.checkers.durability import check_before_quiet, check_durability
 from simulator.checkers.invention import check_invention
@@ -24,6 +24,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_durability,
     check_before_quiet,
     check_convergence,
+    check_hand_over,
     check_siblings,
     check_invention,
     check_sessions,

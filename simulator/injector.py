@@ -1,0 +1,266 @@
+"""Applies a run's list of faults to its world at their times, and takes them away again.
+
+What each kind does is told here and nowhere else; the list itself is drawn in simulator/faults.py.  A fault
+is counted when it fires: process and clock faults and splits when they are applied, those of links and disks
+with each message or call that they hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from random import Random
+from typing import Final
+
+from simulator.disk.moment import CrashModel
+from simulator.faults import Fault
+from simulator.network import Link, Network
+from simulator.node_process import NodeProcess
+from simulator.trace import Trace
+
+__all__ = ["Injector", "cuts_of"]
+
+_POWER_CUTS: Final = (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST)
+
+
+class Injector:
+    """`run` until the last fault is over.  `heal` undoes whatever is still in force."""
+
+    def __init__(
+        self,
+        nodes: dict[str, NodeProcess],
+        clients: Sequence[str],
+        network: Network,
+        trace: Trace,
+        draws: Random,
+    ) -> None:
+        self._nodes = nodes
+        self._clients = list(clients)
+        self._network = network
+        self._trace = trace
+        self._draws = draws
+        self._cuts: Counter[tuple[str, str]] = Counter()  # of each directed link, the splits that cut it
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        """Apply each fault at its time, relative to now."""
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                group.create_task(self._apply(fault))
+
+    async def heal(self) -> None:
+        """Everything that can be mended by hand: links whole, disks well and every node running."""
+        self._cuts.clear()
+        for _, _, link in self._network.links():
+            _mend(link)
+        for node in self._nodes.values():
+            node.disk.slower_s = node.disk.error_chance = 0.0
+            node.disk.make_room()
+            node.resume()
+            if node.disk.was_faulty or not node.is_running:
+                node.kill(None)
+                node.start()
+
+    async def _apply(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.at_s)
+        act: Callable[[Fault], Awaitable[None]] = getattr(self, f"_{fault.kind}")
+        await act(fault)
+
+    # Processes
+
+    async def _crash(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            self._kill(name, self._crash_model(), fault.kind)
+        await asyncio.sleep(fault.lasts_s)
+        self._start(fault.nodes)
+
+    async def _crash_all(self, fault: Fault) -> None:
+        model = self._crash_model()
+        for name in fault.nodes:
+            self._kill(name, model, fault.kind)
+        for name in fault.nodes:
+            await asyncio.sleep(fault.lasts_s * self._draws.random())
+            self._start([name])
+
+    async def _restart(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            node = self._nodes[name]
+            if node.is_running:
+                self._trace.fault(fault.kind, name)
+                node.resume()
+                await node.stop()
+                await asyncio.sleep(fault.lasts_s * self._draws.random())
+                self._start([name])
+
+    async def _pause(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            self._trace.fault(fault.kind, name)
+            self._nodes[name].pause()
+        await asyncio.sleep(fault.lasts_s)
+        for name in fault.nodes:
+            self._nodes[name].resume()
+
+    # Clocks
+
+    async def _clock_jump(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            self._trace.fault(fault.kind, name)
+            self._nodes[name].clock.jump(fault.amount)
+
+    async def _clock_drift(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            self._trace.fault(fault.kind, name)
+            self._nodes[name].clock.drift_by(fault.amount)
+
+    # Splits
+
+    async def _split_one(self, fault: Fault) -> None:
+        await self._split(fault)
+
+    async def _split_halves(self, fault: Fault) -> None:
+        await self._split(fault)
+
+    async def _split_bridge(self, fault: Fault) -> None:
+        await self._split(fault)
+
+    async def _split_ring(self, fault: Fault) -> None:
+        await self._split(fault)
+
+    async def _one_way(self, fault: Fault) -> None:
+        await self._split(fault)
+
+    async def _flapping(self, fault: Fault) -> None:
+        times = 3
+        for _ in range(times):
+            await self._split(fault, fault.lasts_s / times / 2)
+            await asyncio.sleep(fault.lasts_s / times / 2)
+
+    async def _split(self, fault: Fault, lasts_s: float | None = None) -> None:
+        self._trace.fault(fault.kind, ",".join(fault.nodes))
+        pairs = cuts_of(fault.kind, fault.nodes)
+        self._cuts.update(pairs)
+        self._cut()
+        await asyncio.sleep(fault.lasts_s if lasts_s is None else lasts_s)
+        self._cuts.subtract(pairs)
+        self._cut()
+
+    def _cut(self) -> None:
+        """A link is cut while any split says so."""
+        for (source, target), splits in self._cuts.items():
+            self._network.link(source, target).is_cut = splits > 0
+
+    # Links
+
+    async def _loss(self, fault: Fault) -> None:
+        await self._on_links(fault, "loss")
+
+    async def _duplicate(self, fault: Fault) -> None:
+        await self._on_links(fault, "duplicate")
+
+    async def _reorder(self, fault: Fault) -> None:
+        await self._on_links(fault, "reorder")
+
+    async def _slow_link(self, fault: Fault) -> None:
+        self._trace.fault(fault.kind, ",".join(fault.nodes))
+        await self._on_links(fault, "latency_s")
+
+    async def _stuck_link(self, fault: Fault) -> None:
+        self._trace.fault(fault.kind, ",".join(fault.nodes))
+        until = asyncio.get_running_loop().time() + fault.lasts_s
+        for link in self._links(fault):
+            link.stuck_until = max(link.stuck_until, until)
+
+    async def _on_links(self, fault: Fault, what: str) -> None:
+        links = list(self._links(fault))
+        for link in links:
+            setattr(link, what, getattr(link, what) + fault.amount)
+        await asyncio.sleep(fault.lasts_s)
+        for link in links:
+            setattr(link, what, max(0.0, getattr(link, what) - fault.amount))
+
+    def _links(self, fault: Fault) -> Iterator[Link]:
+        """Both directions between the named nodes; when all are named, those to clients too."""
+        names = [*fault.nodes, *(self._clients if len(fault.nodes) == len(self._nodes) else ())]
+        for source in names:
+            for target in names:
+                if source != target:
+                    yield self._network.link(source, target)
+
+    # Disks
+
+    async def _disk_error(self, fault: Fault) -> None:
+        disk = self._nodes[fault.nodes[0]].disk
+        disk.error_chance = 0.3
+        await asyncio.sleep(fault.lasts_s)
+        disk.error_chance = 0.0
+        await self._replace_faulty(fault.nodes[0])
+
+    async def _disk_full(self, fault: Fault) -> None:
+        disk = self._nodes[fault.nodes[0]].disk
+        disk.fill_up()
+        await asyncio.sleep(fault.lasts_s)
+        disk.make_room()
+        await self._replace_faulty(fault.nodes[0])
+
+    async def _disk_slow(self, fault: Fault) -> None:
+        disk = self._nodes[fault.nodes[0]].disk
+        disk.slower_s += fault.amount
+        await asyncio.sleep(fault.lasts_s)
+        disk.slower_s = max(0.0, disk.slower_s - fault.amount)
+
+    async def _replace_faulty(self, name: str) -> None:
+        """What an operator does once the disk is well: start the node again."""
+        node = self._nodes[name]
+        if node.disk.was_faulty or not node.is_running:
+            node.kill(None)
+            self._start([name])
+
+    # What they share
+
+    def _kill(self, name: str, model: CrashModel | None, kind: str) -> None:
+        if self._nodes[name].is_running:
+            self._trace.fault(kind, name)
+            self._nodes[name].kill(model)
+
+    def _start(self, names: Sequence[str]) -> None:
+        for name in names:
+            if self._nodes[name].run is None:
+                self._nodes[name].start()
+
+    def _crash_model(self) -> CrashModel | None:
+        """A killed process, or a power cut in one of its forms."""
+        return self._draws.choice((None, *_POWER_CUTS))
+
+
+def cuts_of(kind: str, order: Sequence[str]) -> list[tuple[str, str]]:
+    """The directed links that a split of this kind cuts, given the nodes in a drawn order."""
+    half = len(order) // 2
+    match kind:
+        case "split_halves":
+            return _between(order[:half], order[half:])
+        case "split_bridge":  # one node reaches both sides
+            return _between(order[:half], order[half + 1 :])
+        case "split_ring":  # each sees a majority, no two the same one
+            reach = (half + 1) // 2
+            count = len(order)
+            return [
+                (one, other)
+                for at, one in enumerate(order)
+                for to, other in enumerate(order)
+                if at != to and min((at - to) % count, (to - at) % count) > reach
+            ]
+        case "one_way":
+            return [(order[0], other) for other in order[1:]]
+        case _:
+            return _between(order[:1], order[1:])
+
+
+def _between(ones: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = [(one, other) for one in ones for other in others]
+    return pairs + [(other, one) for one, other in pairs]
+
+
+def _mend(link: Link) -> None:
+    link.is_cut = False
+    link.loss = link.duplicate = link.reorder = link.stuck_until = 0.0
+    link.latency_s = Link().latency_s

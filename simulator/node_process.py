@@ -1,0 +1,214 @@
+"""One node of a simulated cluster over all its runs: started, killed, paused, stopped, started again.
+
+A run is the production composition (node/assembly.py) as a process of the loop, on this node's disk.  A
+killed run is dropped where it stands: its callbacks never run again and its door to the disk is shut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cluster.errors import DiskFull
+from cluster.ids import NodeId
+from cluster.ports import Incoming
+from cluster.wire.topology_pb2 import GetTopologyRequest, GetTopologyResponse
+from node.assembly import Doors, Node, running_node
+from node.config import NodeConfig
+from node.storage.errors import StorageFailed
+from simulator.clocks import SimulatedClock
+from simulator.disk.moment import CrashModel
+from simulator.network import Network
+from simulator.run_files import NodeDisk, RunFiles
+from simulator.seeds import SeededEntropy, stream
+from simulator.spawner import InlineSpawner
+from simulator.trace import Trace
+from simulator.transport import SimulatedTransport
+from simulator.tunables import Tunables
+from simulator.world_loop import Process, VirtualLoop
+
+__all__ = ["TOPOLOGY_GET", "NodeProcess", "Surroundings"]
+
+TOPOLOGY_GET = "topology.get"
+"""What the gRPC method Topology.Get answers, over simulated frames: clients learn the topology by it."""
+
+DRAIN_S = 5.0
+DATA = "/data"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all nodes of a world share."""
+
+    seed: int
+    loop: VirtualLoop
+    network: Network
+    trace: Trace
+    tunables: Tunables
+
+
+@dataclass(slots=True)
+class _Run:
+    """One start of the node."""
+
+    process: Process
+    files: RunFiles
+    transport: SimulatedTransport
+    is_up: asyncio.Event
+    is_stopping: asyncio.Event
+    life: asyncio.Task[None] | None = None
+    node: Node | None = None
+
+
+class NodeProcess:
+    def __init__(self, name: NodeId, address: str, world: Surroundings) -> None:
+        self.name = name
+        self.address = address
+        self.clock = SimulatedClock(world.loop)
+        self.disk = NodeDisk(
+            name, stream(world.seed, f"{name}/disk"), world.trace, latency_s=world.tunables.disk_s
+        )
+        self.crashes: list[float] = []  # when it forgot what was in memory
+        self.failures: list[BaseException] = []  # what ended a run, or was raised by a handler: bugs
+        self._world = world
+        self._runs: list[_Run] = []
+
+    @property
+    def run(self) -> _Run | None:
+        """The present run; None between two runs."""
+        return self._runs[-1] if self._runs and self._runs[-1].process.alive else None
+
+    @property
+    def node(self) -> Node | None:
+        """The parts of the present run, once it is up."""
+        return self.run.node if self.run else None
+
+    @property
+    def is_running(self) -> bool:
+        """There is a run and it has not ended by itself."""
+        return self.run is not None and self.run.life is not None and not self.run.life.done()
+
+    def start(self) -> None:
+        """Begin a run; nothing is awaited."""
+        assert self.run is None, f"{self.name} runs already"
+        world = self._world
+        process = world.loop.process(self.name)
+        transport = SimulatedTransport(
+            self.name, loop=world.loop, network=world.network, process=process, clock=self.clock
+        )
+        run = _Run(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
+        self._runs.append(run)
+        self.disk.was_faulty = False
+        world.trace.note(self.name, f"starts run {len(self._runs)}")
+        run.life = world.loop.spawn(process, self._live(run, len(self._runs)))
+        run.life.add_done_callback(self._note_end)
+
+    def kill(self, model: CrashModel | None) -> None:
+        """End the run at once.  With a model its machine loses power, without one the page cache survives."""
+        run = self.run
+        if run is None:
+            return
+        world = self._world
+        world.trace.note(self.name, f"is killed {model.value if model else 'alone'}")
+        self.crashes.append(world.loop.time())
+        self.failures += self._bugs_of(run)
+        world.loop.kill(run.process)
+        run.files.seal()
+        if model is None:
+            world.network.break_connections(self.name)
+        else:
+            self.disk.cut_power(model)
+
+    def pause(self) -> None:
+        if self.run is not None:
+            self._world.trace.note(self.name, "is paused")
+            self._world.loop.pause(self.run.process)
+
+    def resume(self) -> None:
+        if self.run is not None and self.run.process.paused:
+            self._world.trace.note(self.name, "is resumed")
+            self._world.loop.resume(self.run.process)
+
+    async def stop(self) -> None:
+        """An orderly end, as of SIGTERM; returns when the process is gone, however that came."""
+        run = self.run
+        if run is None or run.life is None:
+            return
+        run.is_stopping.set()
+        while run.process.alive and not run.life.done():
+            await asyncio.wait([run.life], timeout=0.05)
+        if run.process.alive:
+            self.failures += self._bugs_of(run)
+            self._world.loop.kill(run.process)
+            run.files.seal()
+            self._world.network.break_connections(self.name)
+            self._world.trace.note(self.name, "has stopped")
+
+    async def up(self) -> Node:
+        """The parts of the present run, once it is up.  Raises RuntimeError when it ends before."""
+        run = self.run
+        if run is None or run.life is None:
+            raise RuntimeError(f"{self.name} does not run")
+        waiting = asyncio.ensure_future(run.is_up.wait())
+        await asyncio.wait([waiting, run.life], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if run.node is None:
+            raise RuntimeError(f"{self.name} ended while it started")
+        return run.node
+
+    def inside(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something as part of the present run."""
+        assert self.run is not None, f"{self.name} does not run"
+        return self._world.loop.spawn(self.run.process, work)
+
+    def bugs(self) -> list[BaseException]:
+        """What ended runs or was raised by handlers and is no error of ours nor of a disk that was faulty."""
+        return self.failures + (self._bugs_of(self.run) if self.run else [])
+
+    def _bugs_of(self, run: _Run) -> list[BaseException]:
+        return [error for error in run.transport.bugs if not self._is_excused(error)]
+
+    async def _live(self, run: _Run, number: int) -> None:
+        world = self._world
+        config = NodeConfig(self.name, self.address, DATA, profile=world.tunables.profile)
+        owner = f"{self.name}/{number}"
+        draws = stream(world.seed, f"{owner}/spawner")
+        doors = Doors(
+            self.clock, SeededEntropy(world.seed, owner), run.files, InlineSpawner(draws), run.transport
+        )
+        async with running_node(config, doors, world.tunables.storage) as node:
+            run.node = node
+            run.transport.serve(TOPOLOGY_GET, _topology_answer(node))
+            run.is_up.set()
+            await run.is_stopping.wait()
+            await run.transport.drain(DRAIN_S)
+
+    def _note_end(self, life: asyncio.Task[None]) -> None:
+        error = None if life.cancelled() else life.exception()
+        if error is not None and not self._is_excused(error):
+            self.failures.append(error)
+
+    def _is_excused(self, error: BaseException) -> bool:
+        """A disk that failed in this run may fail it."""
+        return self.disk.was_faulty and _is_of_the_disk(error)
+
+
+def _topology_answer(node: Node) -> Callable[[Incoming], bytes]:
+    def answer(incoming: Incoming) -> bytes:
+        known = GetTopologyRequest.FromString(incoming.body).known_epoch
+        current = node.topology.current
+        if current is None or current.epoch <= known:
+            return GetTopologyResponse().SerializeToString()
+        return GetTopologyResponse(epoch=current.epoch, document=current.encode()).SerializeToString()
+
+    return answer
+
+
+def _is_of_the_disk(error: BaseException) -> bool:
+    """Nothing else is in there."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_of_the_disk(inner) for inner in error.exceptions)
+    return isinstance(error, OSError | StorageFailed | DiskFull)

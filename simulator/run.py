@@ -1,0 +1,151 @@
+"""One simulated run: a pair (seed, options) in, a verdict out.
+
+Everything that a run draws comes from named streams of its seed, so the same pair gives the same run in any
+process.  The story of one run: form a cluster, put it under load and faults, heal it, look at it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from simulator.ablations import switched_off
+from simulator.checkers.every import check_all
+from simulator.checkers.staleness import staleness_s
+from simulator.checkers.violation import Violation
+from simulator.faults import Fault, draw_faults
+from simulator.history import History
+from simulator.options import RunOptions
+from simulator.seeds import stream
+from simulator.tunables import draw_tunables
+from simulator.workload import Wish, draw_workload
+from simulator.world import NotQuiet, World
+from simulator.world_loop import Stuck
+
+__all__ = ["RunResult", "drawn_faults", "drawn_wishes", "run_seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What came of a run.  `story` is empty unless it was asked for."""
+
+    seed: int
+    options: RunOptions
+    violations: tuple[Violation, ...]
+    operations: int  # that clients asked for
+    answered: int  # of these, with "ok"
+    virtual_s: float
+    steps: int  # callbacks that ran
+    faults: dict[str, int]  # by kind, how often each fired
+    trace: str  # hash of everything that happened
+    stale_s: tuple[float, ...] = ()  # C11: ages of weak reads that missed an acknowledged write
+    history: History = field(default_factory=History)
+    story: tuple[str, ...] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.violations
+
+    @property
+    def verdict(self) -> str:
+        return "ok" if self.is_ok else "violation"
+
+
+def run_seed(seed: int, options: RunOptions, *, story: bool = False) -> RunResult:
+    """Run one seed to its end, whatever comes of it."""
+    tunables = draw_tunables(stream(seed, "tunables"))
+    with _quiet(), switched_off(options.safeguards_off), tunables.applied():
+        return _run(World(seed, options, tunables, story=story), seed, options)
+
+
+def drawn_wishes(seed: int, options: RunOptions) -> list[Wish]:
+    """The workload of a run, cut to what the options keep of it."""
+    wishes = draw_workload(
+        stream(seed, "workload"),
+        operations=options.operations,
+        sessions=options.sessions,
+        keys=options.keys,
+    )
+    kept = options.only_operations
+    return wishes if kept is None else [wish for wish in wishes if wish.index in kept]
+
+
+def drawn_faults(seed: int, options: RunOptions) -> list[Fault]:
+    """The faults of a run, cut to what the options keep of them."""
+    names = [f"n{number + 1}" for number in range(options.nodes)]
+    faults = draw_faults(stream(seed, "faults"), options.faults, names, options.load_s)
+    kept = options.only_faults
+    return faults if kept is None else [fault for at, fault in enumerate(faults) if at in kept]
+
+
+def _run(world: World, seed: int, options: RunOptions) -> RunResult:
+    wishes = drawn_wishes(seed, options)
+    found: list[Violation] = []
+    try:
+        world.loop.run_until_complete(_story(world, wishes, drawn_faults(seed, options)))
+    except NotQuiet as error:
+        found.append(Violation("C2", b"", str(error)))
+    except (Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what the run shows
+        found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
+    found += _bugs(world)
+    result = _result(world, seed, options, found)
+    world.loop.drop_everything()
+    return result
+
+
+async def _story(world: World, wishes: list[Wish], faults: list[Fault]) -> None:
+    await world.form()
+    await world.first_phase(wishes, faults)
+    await world.second_phase(wishes)
+
+
+def _bugs(world: World) -> list[Violation]:
+    """Errors that no code may raise: they make a run red whatever the checkers say."""
+    told = [f"{type(error).__name__}: {error}" for error in world.bugs()]
+    told += [
+        f"unhandled: {context.get('exception') or context['message']}" for context in world.loop.unhandled()
+    ]
+    return [Violation("bug", b"", story) for story in told]
+
+
+def _result(world: World, seed: int, options: RunOptions, found: list[Violation]) -> RunResult:
+    history = world.history
+    return RunResult(
+        seed=seed,
+        options=options,
+        violations=(*found, *check_all(history)),
+        operations=len(history.operations),
+        answered=sum(operation.is_ok for operation in history.operations),
+        virtual_s=world.loop.time(),
+        steps=world.loop.steps,
+        faults=dict(sorted(world.trace.faults.items())),
+        trace=world.trace.digest(),
+        stale_s=tuple(staleness_s(history)),
+        history=history,
+        story=tuple(world.trace.story()),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines of simulated nodes, and no garbage collection in the middle of a run.
+
+    At the end what killed and living processes left behind is collected; what their coroutines cry while
+    dying means nothing.
+    """
+    logging.disable(logging.CRITICAL)
+    was_enabled, former = gc.isenabled(), sys.unraisablehook
+    gc.disable()
+    try:
+        yield
+    finally:
+        sys.unraisablehook = lambda _: None
+        gc.collect()
+        sys.unraisablehook = former
+        logging.disable(logging.NOTSET)
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,227 @@
+"""The FileSystem door of one run of a node: the node's disk, made slow, faulty, and shut when the run ends.
+
+What survives which crash is decided by simulator/disk; here is what a process meets while it lives: work
+off the loop takes virtual time, calls may fail, and after a kill nothing of the former run reaches the disk
+any more, whatever its abandoned coroutines try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from random import Random
+from typing import ParamSpec, TypeVar
+
+from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from simulator.disk.lossy import LossyDisk
+from simulator.disk.moment import CrashModel
+from simulator.trace import Trace
+
+__all__ = ["NodeDisk", "RunFiles"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class NodeDisk:
+    """What of a node outlives its runs.  Times in seconds; `error_chance` of each write and sync."""
+
+    def __init__(self, name: str, draws: Random, trace: Trace, *, latency_s: float) -> None:
+        self.name = name
+        self.lossy = LossyDisk()
+        self.latency_s = latency_s
+        self.slower_s = 0.0
+        self.error_chance = 0.0
+        self.was_faulty = False  # a write of the present run has failed
+        self._draws = draws
+        self._trace = trace
+
+    def cut_power(self, model: CrashModel) -> None:
+        """Lose what `model` says of the unsynced."""
+        self.lossy = self.lossy.cut_power(model, self._draws)
+
+    def fill_up(self) -> None:
+        """From now on there is no room for one byte more."""
+        self.lossy.capacity = self.lossy.used
+
+    def make_room(self) -> None:
+        self.lossy.capacity = None
+
+    async def take_time(self) -> None:
+        """One visit to the disk."""
+        if self.slower_s:
+            self._trace.fault("disk_slow", self.name)
+        await asyncio.sleep((self.latency_s + self.slower_s) * self._draws.random())
+
+    def may_fail(self, path: str) -> None:
+        """Raises OSError when the drawn fault says so."""
+        if self.error_chance and self._draws.random() < self.error_chance:
+            self.was_faulty = True
+            self._trace.fault("disk_error", self.name)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    def note_full(self) -> None:
+        self.was_faulty = True
+        self._trace.fault("disk_full", self.name)
+
+
+class RunFiles:
+    """`seal` when the run is killed."""
+
+    def __init__(self, disk: NodeDisk) -> None:
+        self.disk = disk
+        self.is_sealed = False
+        self._lossy = disk.lossy
+        self._locks: list[FileLock] = []
+
+    def seal(self) -> None:
+        """The process is gone: its locks are free, and nothing of it touches the disk again."""
+        self.is_sealed = True
+        for lock in self._locks:
+            lock.release()
+
+    def create(self, path: str) -> AppendFile:
+        self.check_writable(path)
+        return _RunAppendFile(self, self._lossy.create(path))
+
+    def open_append(self, path: str) -> AppendFile:
+        self.check_writable(path)
+        return _RunAppendFile(self, self._lossy.open_append(path))
+
+    def open_read(self, path: str) -> ReadFile:
+        return _RunReadFile(self, self._lossy.open_read(path))
+
+    def read_bytes(self, path: str) -> bytes:
+        return self._lossy.read_bytes(path)
+
+    def mkdir(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.mkdir(path)
+
+    def fsync_dir(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.fsync_dir(path)
+
+    def truncate(self, path: str, size: int) -> None:
+        self.check_writable(path)
+        self._lossy.truncate(path, size)
+
+    def rename(self, source: str, target: str) -> None:
+        self.check_writable(target)
+        self._lossy.rename(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        self.check_writable(target)
+        self._lossy.link(source, target)
+
+    def unlink(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.unlink(path)
+
+    def remove_tree(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.remove_tree(path)
+
+    def list(self, path: str) -> list[str]:
+        return self._lossy.list(path)
+
+    def exists(self, path: str) -> bool:
+        return self._lossy.exists(path)
+
+    def is_dir(self, path: str) -> bool:
+        return self._lossy.is_dir(path)
+
+    def size(self, path: str) -> int:
+        return self._lossy.size(path)
+
+    def mtime_ns(self, path: str) -> int:
+        return self._lossy.mtime_ns(path)
+
+    def lock(self, path: str) -> FileLock:
+        self._refuse_when_sealed(path)
+        lock = self._lossy.lock(path)
+        self._locks.append(lock)
+        return lock
+
+    def free_space(self, path: str) -> int:
+        return self._lossy.free_space(path)
+
+    async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        await self.disk.take_time()
+        return call(*args, **kwargs)
+
+    def check_writable(self, path: str) -> None:
+        """Raises OSError for a run that is over, and when the disk fails."""
+        self._refuse_when_sealed(path)
+        self.disk.may_fail(path)
+
+    def _refuse_when_sealed(self, path: str) -> None:
+        if self.is_sealed:
+            raise OSError(errno.EBADF, "The process is gone", path)
+
+
+class _RunAppendFile:
+    def __init__(self, files: RunFiles, inner: AppendFile) -> None:
+        self._files = files
+        self._inner = inner
+
+    @property
+    def path(self) -> str:
+        return self._inner.path
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def append(self, data: Buffer) -> None:
+        self._files.check_writable(self._inner.path)
+        try:
+            self._inner.append(data)
+        except OSError:
+            self._files.disk.note_full()
+            raise
+
+    async def append_and_sync(self, data: Buffer) -> None:
+        self.append(data)
+        await self._files.disk.take_time()
+        self.sync()
+
+    def sync(self) -> None:
+        self._files.check_writable(self._inner.path)
+        self._inner.sync()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class _RunReadFile:
+    def __init__(self, files: RunFiles, inner: ReadFile) -> None:
+        self._files = files
+        self._inner = inner
+
+    @property
+    def path(self) -> str:
+        return self._inner.path
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return self._inner.pread(size, offset)
+
+    def pread_cached(self, size: int, offset: int) -> bytes | None:
+        return self._inner.pread_cached(size, offset)
+
+    async def pread_off_loop(self, size: int, offset: int) -> bytes:
+        await self._files.disk.take_time()
+        return self._inner.pread(size, offset)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _keeps_the_contract(files: RunFiles) -> FileSystem:
+    """Checked by mypy alone: the door is a FileSystem."""
+    return files

@@ -1,0 +1,168 @@
+"""Clients of a simulated run: production client code over simulated links, its answers kept as a history.
+
+Each session is a process with a client of its own and asks one thing after the other.  What is recorded is
+what crossed the link last, since a read that finds nothing still hands out a context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from client.directory import Directory
+from client.kv import AsyncKeyspace
+from client.links import TOPOLOGY, Method
+from client.operations import OperationNames
+from client.router import Router
+from client.values import EMPTY, CausalContext
+from cluster.errors import RingmillError
+from cluster.ids import KeyspaceId, NodeId
+from cluster.ports import Entropy, Priority, Transport
+from cluster.versions.context import decode_context
+from cluster.wire import kv_pb2
+from simulator.history import Operation, Outcome, Replica, Vector, Version
+from simulator.node_process import TOPOLOGY_GET
+from simulator.workload import Wish
+
+__all__ = ["Session", "SimulatedLink"]
+
+Answer = TypeVar("Answer", bound=Message)
+DEFAULT_KEYSPACE = KeyspaceId(1, 0)
+
+
+class SimulatedLink:
+    """The client's door to one node."""
+
+    def __init__(self, transport: Transport, node: NodeId, last: list[Message]) -> None:
+        self._transport = transport
+        self._node = node
+        self._last = last
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        name = TOPOLOGY_GET if method.path == TOPOLOGY.path else method.frame_name
+        body = await self._transport.call(
+            self._node,
+            name,
+            request.SerializeToString(),
+            timeout_s=timeout_s,
+            priority=Priority.WRITE if method.is_write else Priority.READ,
+        )
+        answer = method.answer.FromString(body)
+        self._last[:] = [answer]
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class Session:
+    """One client that works off its wishes.  `async with` owns its directory."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        transport: Transport,
+        nodes: Mapping[str, NodeId],
+        entropy: Entropy,
+        timeout_s: float,
+    ) -> None:
+        self.name = name
+        self._last: list[Message] = []
+        self._timeout_s = timeout_s
+        self._directory = Directory(
+            list(nodes), lambda address: SimulatedLink(transport, nodes[address], self._last)
+        )
+        self._keyspace = AsyncKeyspace(
+            "default", Router(self._directory, entropy, timeout_s), OperationNames(entropy)
+        )
+        self._contexts: dict[bytes, CausalContext] = {}
+
+    async def work_off(self, wishes: Sequence[Wish], operations: list[Operation]) -> None:
+        """Ask for all of `wishes` in order; each operation is in the list from its start on."""
+        async with self._directory:
+            await self._learn()
+            for wish in wishes:
+                await asyncio.sleep(wish.pause_s)
+                await self.ask(wish, operations)
+
+    async def ask(self, wish: Wish, operations: list[Operation]) -> Operation:
+        """One operation, recorded whatever comes of it."""
+        given = self._given(wish)
+        begun = Operation(
+            index=wish.index,
+            session=self.name,
+            kind=wish.kind,
+            key=wish.key,
+            invoked=asyncio.get_running_loop().time(),
+            returned=None,
+            outcome="unknown",
+            value=wish.value if wish.kind == "put" else b"",
+            given=_vector(given.token, wish.key) if given else None,
+            is_blind=given == EMPTY,
+        )
+        place = len(operations)
+        operations.append(begun)
+        try:
+            await self._send(wish, given)
+        except RingmillError as error:
+            operations[place] = self._failed(begun, error)
+        else:
+            operations[place] = self._answered(begun, self._last[0])
+        return operations[place]
+
+    async def _learn(self) -> None:
+        """A client that finds nobody goes on without a topology: any node forwards."""
+        try:
+            await self._directory.learn(self._timeout_s)
+        except RingmillError:
+            return
+
+    async def _send(self, wish: Wish, given: CausalContext | None) -> None:
+        level = wish.level or None
+        if wish.kind == "get":
+            await self._keyspace.get(wish.key, default=None, r=level)
+        elif wish.kind == "put":
+            await self._keyspace.put(wish.key, wish.value, context=given, w=level)
+        else:
+            await self._keyspace.delete(wish.key, context=given, w=level)
+
+    def _given(self, wish: Wish) -> CausalContext | None:
+        if wish.kind == "get" or wish.context == "none":
+            return None
+        return EMPTY if wish.context == "blind" else self._contexts.get(wish.key)
+
+    def _failed(self, begun: Operation, error: RingmillError) -> Operation:
+        outcome: Outcome = "failed" if error.outcome == "failed" or begun.kind == "get" else "unknown"
+        return replace(begun, returned=_now(), outcome=outcome, error=f"{error.code}: {error.message}")
+
+    def _answered(self, begun: Operation, answer: Message) -> Operation:
+        assert isinstance(answer, kv_pb2.GetResponse | kv_pb2.WriteReceipt)
+        if answer.context:
+            self._contexts[begun.key] = CausalContext(answer.context)
+        seen = _vector(answer.context, begun.key) if answer.context else {}
+        done = replace(begun, returned=_now(), outcome="ok", seen=seen, is_weak=answer.weak)
+        if isinstance(answer, kv_pb2.GetResponse):
+            return replace(
+                done, siblings=tuple(Version(sibling.value, sibling.dot) for sibling in answer.siblings)
+            )
+        return replace(
+            done,
+            dot=answer.dot,
+            replicas=tuple(Replica(ack.node, ack.role, ack.durability) for ack in answer.replicas),
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _vector(token: bytes, key: bytes) -> Vector:
+    """A context, opened."""
+    if not token:
+        return {}
+    return {str(actor): count for actor, count in decode_context(token, DEFAULT_KEYSPACE, key).vector.entries}

@@ -1,0 +1,57 @@
+"""Sizes of a run, drawn from its seed: mostly as in production, now and then so small that every edge is met.
+
+A memtable of a few entries flushes and merges all the time, tiny blocks make every read cross one, a hint
+batch of one makes delivery a long story (FoundationDB calls this "buggify").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+from node.repair import hint_delivery
+from node.storage.options import Options
+
+__all__ = ["Tunables", "draw_tunables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunables:
+    """What a run is sized by.  Times in seconds."""
+
+    storage: Options
+    hint_batch: int
+    profile: str  # of membership
+    disk_s: float  # the longest visit to a healthy disk
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """While inside, constants of production code have the drawn values."""
+        former = hint_delivery.BATCH_ITEMS
+        setattr(hint_delivery, "BATCH_ITEMS", self.hint_batch)  # noqa: B010 - a constant to everybody else
+        try:
+            yield
+        finally:
+            setattr(hint_delivery, "BATCH_ITEMS", former)  # noqa: B010
+
+
+def draw_tunables(draws: Random) -> Tunables:
+    is_small = draws.random() < 0.5
+    storage = Options(
+        memtable_bytes=draws.choice((600, 2_000, 8_000)) if is_small else 1 << 20,
+        block_bytes=draws.choice((64, 512)) if is_small else 4096,
+        block_cache_bytes=draws.choice((0, 1_000)) if is_small else 1 << 20,
+        table_bytes=draws.choice((1_000, 4_000)) if is_small else 1 << 20,
+        level0_tables=draws.choice((1, 2, 4)),
+        level1_bytes=4_000 if is_small else 1 << 20,
+        compression=draws.choice(("none", "none", "lz4", "zstd")),
+        reserve_bytes=4096,
+    )
+    return Tunables(
+        storage=storage,
+        hint_batch=draws.choice((1, 2, 64)),
+        profile=draws.choice(("fast", "default")),
+        disk_s=draws.choice((0.0005, 0.004, 0.02)),
+    )

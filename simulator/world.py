@@ -1,0 +1,182 @@
+"""A whole cluster in one process: nodes, disks, network, clients and faults of one run, made from its seed.
+
+`first_phase` puts everything under load and faults; `second_phase` heals, waits until hints are delivered,
+reads every key from all owners and looks at what each owner holds.  What that means, checkers say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from cluster.ids import NodeId
+from cluster.ring.topology import Member, Topology, first_topology
+from node.replica.stored_key import Copy, Place
+from simulator.clocks import SimulatedClock
+from simulator.faults import Fault
+from simulator.history import Final, History, Operation
+from simulator.injector import Injector
+from simulator.network import Network
+from simulator.node_process import NodeProcess, Surroundings
+from simulator.options import RunOptions
+from simulator.seeds import SeededEntropy, stream
+from simulator.sessions import DEFAULT_KEYSPACE, Session
+from simulator.trace import Trace
+from simulator.transport import SimulatedTransport
+from simulator.tunables import Tunables
+from simulator.workload import Wish
+from simulator.world_loop import Process, VirtualLoop
+
+__all__ = ["NotQuiet", "World"]
+
+_FLIGHT_S = 6.0  # the longest a request may still be under way at its coordinator
+_AT_REST_S = 0.25
+
+
+class NotQuiet(RuntimeError):
+    """The cluster did not come to rest in time after everything was healed."""
+
+
+class World:
+    def __init__(self, seed: int, options: RunOptions, tunables: Tunables, *, story: bool = False) -> None:
+        self.options = options
+        self.loop = VirtualLoop(stream(seed, "schedule"))
+        self.trace = Trace(self.loop.time, story=story)
+        self.network = Network(self.loop, stream(seed, "network"), self.trace)
+        self.history = History()
+        self._seed = seed
+        around = Surroundings(seed, self.loop, self.network, self.trace, tunables)
+        self.nodes = {
+            name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
+            for number, name in enumerate((f"n{i + 1}" for i in range(options.nodes)), 1)
+        }
+        self._clients = [f"s{number}" for number in range(options.sessions)]
+        draws = stream(seed, "faults/effect")
+        self.injector = Injector(self.nodes, self._clients, self.network, self.trace, draws)
+        self._topology: Topology | None = None
+
+    async def form(self) -> None:
+        """Start all nodes and give them their first topology."""
+        for process in self.nodes.values():
+            process.start()
+        members: list[Member] = []
+        for name, process in self.nodes.items():
+            node = await process.up()
+            members.append(Member(NodeId(name), node.identity.disk, process.address, zone=name))
+        options = self.options
+        self._topology = first_topology(
+            "simulated", members, partitions=options.partitions, n=options.n, r=options.r, w=options.w
+        )
+        document = self._topology.encode()
+        for process in self.nodes.values():
+            node = await process.up()
+            await process.inside(node.topology.init(document))
+        for process in self.nodes.values():
+            await process.inside((await process.up()).topology.wait_formed())
+
+    async def first_phase(self, wishes: Sequence[Wish], faults: Sequence[Fault]) -> None:
+        """Load and faults until both are over, or `longest_s` is."""
+        drawn = stream(self._seed, "sessions")
+        work = [
+            self._session(name, [wish for wish in wishes if wish.session == name], drawn)
+            for name in self._clients
+        ]
+        try:
+            async with asyncio.timeout(self.options.longest_s):
+                await asyncio.gather(self.injector.run(faults), *work)
+        except TimeoutError:
+            self.trace.note("driver", "ends the first phase before its work is done")
+
+    async def second_phase(self, wishes: Sequence[Wish]) -> None:
+        """Heal, come to rest, read everything.  Raises NotQuiet when it takes longer than `quiet_s`."""
+        self.trace.note("driver", "heals everything")
+        await self.injector.heal()
+        keys = sorted({wish.key for wish in wishes})
+        try:
+            async with asyncio.timeout(self.options.quiet_s):
+                for process in self.nodes.values():
+                    await process.inside((await process.up()).topology.wait_formed())
+                await asyncio.sleep(_FLIGHT_S)
+                await self._hints_delivered()
+                self.history.handed_over = await self._finals(keys)
+                await self._read_all(keys)
+        except TimeoutError:
+            raise NotQuiet(f"{self._unrest()} {self.options.quiet_s:.0f} s after healing") from None
+        self.history.finals = await self._finals(keys)
+        self.history.crashed = {name: list(node.crashes) for name, node in self.nodes.items()}
+
+    def bugs(self) -> list[BaseException]:
+        """What no node may ever raise, in the order of the nodes."""
+        return [error for node in self.nodes.values() for error in node.bugs()]
+
+    async def _session(self, name: str, wishes: Sequence[Wish], drawn: Random) -> None:
+        process = self.loop.process(name)
+        session = self._client(name, process, drawn.choice((1.0, 2.0, 5.0)))
+        await self.loop.spawn(process, session.work_off(wishes, self.history.operations))
+
+    def _client(self, name: str, process: Process, timeout_s: float) -> Session:
+        transport = SimulatedTransport(
+            name,
+            loop=self.loop,
+            network=self.network,
+            process=process,
+            clock=SimulatedClock(self.loop),
+            is_client=True,
+        )
+        transport.set_peers({NodeId(node): process.address for node, process in self.nodes.items()})
+        nodes = {process.address: NodeId(node) for node, process in self.nodes.items()}
+        entropy = SeededEntropy(self._seed, f"client/{name}")
+        return Session(name, transport=transport, nodes=nodes, entropy=entropy, timeout_s=timeout_s)
+
+    async def _hints_delivered(self) -> None:
+        """No node keeps a write for another any more."""
+        while any(  # noqa: ASYNC110 - virtual time costs nothing
+            process.node is None or process.node.hints.total for process in self.nodes.values()
+        ):
+            await asyncio.sleep(_AT_REST_S)
+
+    async def _read_all(self, keys: Sequence[bytes]) -> None:
+        """One read of every key from all its owners, repeated until it is answered."""
+        process = self.loop.process("last")
+        session = self._client("last", process, 5.0)
+        await self.loop.spawn(process, self._insist(session, keys))
+
+    async def _insist(self, session: Session, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            while True:
+                index = len(self.history.operations)
+                wish = Wish(index, session.name, "get", key, b"", "none", "all", 0.0)
+                answered: list[Operation] = []
+                if (await session.ask(wish, answered)).is_ok:
+                    self.history.operations += answered
+                    break
+                await asyncio.sleep(_AT_REST_S)
+
+    async def _finals(self, keys: Sequence[bytes]) -> list[Final]:
+        """What each owner of each key holds."""
+        assert self._topology is not None, "the cluster was formed"
+        finals: list[Final] = []
+        for key in keys:
+            partition = self._topology.partition_of(DEFAULT_KEYSPACE, key)
+            row = self._topology.row(partition)
+            place = Place(Copy(partition, row.copy_epoch), DEFAULT_KEYSPACE, key)
+            for owner in row.nodes:
+                process = self.nodes[owner]
+                stored = await process.inside((await process.up()).objects.read(place))
+                finals.append(
+                    Final(
+                        key,
+                        owner,
+                        {str(actor): count for actor, count in stored.context.entries},
+                        tuple(str(sibling.dot) for sibling in stored.siblings),
+                    )
+                )
+        return finals
+
+    def _unrest(self) -> str:
+        """What is still going on, in words."""
+        ended = [name for name, node in self.nodes.items() if node.node is None or not node.is_running]
+        hints = {name: node.node.hints.counts() for name, node in self.nodes.items() if node.node}
+        waiting = {name: counts for name, counts in hints.items() if counts}
+        return f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'};"

@@ -90,6 +90,7 @@ class JobRun:
         self._up: dict[NodeId, bool] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # a worker said that it has it
         self._stopping: dict[AttemptId, None] = {}
+        self.over = asyncio.Event()
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -182,6 +183,8 @@ class JobRun:
         self._tell_watchers()
 
     def _tell_watchers(self) -> None:
+        if self.is_over:
+            self.over.set()
         self._changed.set()
         self._changed = asyncio.Event()
 

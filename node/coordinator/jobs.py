@@ -10,6 +10,7 @@ Rule: docs/architecture.md, "Life of a job".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
@@ -124,7 +125,9 @@ class JobCoordinator:
             yield view
             if view.is_over:
                 return
-            await asyncio.sleep(_WATCH_PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_PAUSE_S):
+                    await run.over.wait()
             await changed.wait()
 
     def logs(self, job: str, task: str) -> list[AttemptLog]:

@@ -207,6 +207,7 @@ async def _compute(
         bundles=bundles,
         clock=doors.clock,
         files=doors.files,
+        spawner=doors.spawner,
         transport=calls,
     )
     liveness.on_change(lambda node, state: jobs.wake())

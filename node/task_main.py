@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 import google_crc32c  # noqa: F401 - imported before the fork, as are the codecs below
 import lz4.block  # noqa: F401
@@ -28,9 +28,12 @@ import zstandard  # noqa: F401
 
 from cluster.adapters.counted_files import CountedFiles
 from cluster.adapters.forkserver import Forkserver
-from cluster.errors import RingmillError
+from cluster.adapters.os_files import OsFileSystem
+from cluster.errors import RingmillError, to_wire
+from cluster.mapreduce.chores import plan_job, publish_output
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
+from cluster.mapreduce.output_commit import StagedPart
 from cluster.mapreduce.spec import JobSpec
 from cluster.mapreduce.splits import Split
 from cluster.mapreduce.task import (
@@ -43,7 +46,7 @@ from cluster.mapreduce.task import (
     run_map,
     run_reduce,
 )
-from cluster.mapreduce.task_messages import Run, Said
+from cluster.mapreduce.task_messages import Chore, Run, Said, decode_request
 
 __all__ = ["main", "serve_runs"]
 
@@ -64,12 +67,16 @@ def serve_runs(connection: socket.socket) -> None:
     """The life of one task process: runs until its pipe ends or a run fails."""
     pipe = _Pipe(connection)
     while (message := pipe.receive()) is not None:
+        request = decode_request(message)
         try:
-            result = _run(Run.decode(message), pipe)
+            result = _do(request) if isinstance(request, Chore) else _run(request, pipe).to_wire()
         except TaskFailed as failure:
             pipe.say("failed", failure.to_wire())
             return
-        pipe.say("done", result.to_wire())
+        except RingmillError as error:
+            pipe.say("refused", to_wire(error))
+            return
+        pipe.say("done", result)
 
 
 class _Pipe:
@@ -97,6 +104,16 @@ class _Pipe:
                 return None
             parts += data
         return bytes(parts)
+
+
+def _do(chore: Chore) -> list[Any]:
+    """Plan or publish.  Raises RingmillError."""
+    spec = JobSpec.decode(chore.spec)
+    with closing(OsFileSystem()) as files:
+        if chore.what == "plan":
+            return [split.to_wire() for split in plan_job(spec, files)]
+        publish_output(spec, [StagedPart(*row) for row in chore.parts], files, again=chore.again)
+        return []
 
 
 def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:

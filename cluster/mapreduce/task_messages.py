@@ -1,8 +1,9 @@
 """What a node and one of its task processes say to each other over their pipe (msgpack arrays).
 
-    node -> process   Run
+    node -> process   Run, or Chore
     process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
-                      ReduceOutput as to_wire gives it), Said("failed", TaskFailed.to_wire())
+                      ReduceOutput as to_wire gives it), Said("failed", TaskFailed.to_wire()),
+                      Said("refused", errors.to_wire()) of a chore
 
 A process answers one Run at a time; after "failed" it ends.  User code shares the process and can write to
 the pipe as well: what arrives is checked by shape and never trusted further than a task's own result.
@@ -18,9 +19,9 @@ import msgpack
 
 from cluster.mapreduce.run_file import Slice
 
-__all__ = ["Run", "Said"]
+__all__ = ["Chore", "Run", "Said", "decode_request"]
 
-_KINDS = frozenset({"progress", "done", "failed"})
+_KINDS = frozenset({"progress", "done", "failed", "refused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,28 @@ class Run:
         ]  # fmt: skip
         return bytes(msgpack.packb(fields, unicode_errors="surrogateescape"))
 
-    @classmethod
-    def decode(cls, body: bytes) -> Run:
-        stage, task, attempt, spec, bundle, scratch, folder, memory_factor, split, slices = msgpack.unpackb(
-            body, unicode_errors="surrogateescape"
-        )
-        copies = tuple(Slice(*row) for row in slices)
-        return cls(stage, task, attempt, spec, bundle, scratch, folder, memory_factor, split, copies)
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Work on files that is nobody's task (cluster/mapreduce/chores.py)."""
+
+    what: str  # "plan" or "publish"
+    spec: bytes
+    parts: Sequence[Any] = ()  # publish: the fields of each StagedPart
+    again: bool = False
+
+    def encode(self) -> bytes:
+        fields = [self.what, self.spec, self.parts, self.again]
+        return bytes(msgpack.packb(fields, unicode_errors="surrogateescape"))
+
+
+def decode_request(message: bytes) -> Run | Chore:
+    """What `encode` made of either."""
+    fields = msgpack.unpackb(message, unicode_errors="surrogateescape")
+    if fields[0] in ("plan", "publish"):
+        return Chore(*fields)
+    *values, slices = fields
+    return Run(*[*values, tuple(Slice(*row) for row in slices)])
 
 
 @dataclass(frozen=True, slots=True)

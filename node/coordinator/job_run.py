@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cluster.errors import DiskFull, JobKilled, RingmillError, to_wire
+from cluster.errors import JobKilled, RingmillError, to_wire
 from cluster.ids import NodeId
 from cluster.mapreduce.failures import Cause, TaskFailed
 from cluster.mapreduce.job_events import (
@@ -40,13 +40,14 @@ from cluster.mapreduce.job_events import (
 from cluster.mapreduce.job_machine import JobMachine, JobPlan
 from cluster.mapreduce.job_summary import summarize
 from cluster.mapreduce.orders import Cancel, MapOrder, Order, Poll, Polled, ReduceOrder, RemoteSlice, Report
-from cluster.mapreduce.output_commit import StagedPart, commit_output, refuse_existing, staging_folder
+from cluster.mapreduce.output_commit import StagedPart, staging_folder
 from cluster.mapreduce.spec import JobSpec
 from cluster.mapreduce.splits import Split
 from cluster.mapreduce.task import MapOutput, ReduceOutput
 from cluster.mapreduce.task_state import Attempt, AttemptState
 from cluster.ports import Clock, FileSystem, Priority, Transport
 from node.coordinator.attempt_logs import AttemptLogs
+from node.coordinator.chores import Chores
 from node.coordinator.slots import Slots
 from node.coordinator.views import AttemptLog, JobView
 
@@ -67,6 +68,7 @@ class Surroundings:
     is_up: Callable[[NodeId], bool]
     clock: Clock
     files: FileSystem
+    chores: Chores
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
@@ -298,14 +300,10 @@ class JobRun:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        files, spec = self._world.files, self.spec
         try:
-            refuse_existing(files, spec.output, overwrite=spec.overwrite)
-            commit_output(files, spec.job, spec.output, [StagedPart.of(each.output) for each in winners])
+            await self._world.chores.publish(self.spec, [StagedPart.of(each.output) for each in winners])
         except RingmillError as error:
             self._feed(CommitFailed(error))
-        except OSError as error:
-            self._feed(CommitFailed(DiskFull(f"output {spec.output}: {error.strerror}: {error.filename}")))
         else:
             self._feed(CommitDone())
 

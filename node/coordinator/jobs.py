@@ -20,12 +20,10 @@ import msgpack
 
 from cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from cluster.ids import NodeId
-from cluster.mapreduce.inputs import list_inputs
 from cluster.mapreduce.orders import Report
-from cluster.mapreduce.output_commit import refuse_existing, staging_folder
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import plan_splits
 from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
+from node.coordinator.chores import Chores, TaskStarter
 from node.coordinator.job_run import JobRun, Surroundings
 from node.coordinator.slots import Slots
 from node.coordinator.views import AttemptLog, JobView
@@ -57,13 +55,18 @@ class JobCoordinator:
         bundles: BundleSource,
         clock: Clock,
         files: FileSystem,
+        spawner: TaskStarter,
         transport: Transport,
     ) -> None:
         """`members` gives the topology's members in its order; `is_up` is this node's opinion of one."""
-        self._world = Surroundings(node, members, is_up, clock, files, transport, Slots(), self.wake)
+        self._chores = Chores(spawner)
+        self._world = Surroundings(
+            node, members, is_up, clock, files, self._chores, transport, Slots(), self.wake
+        )
         self._bundles = bundles
         self._jobs: dict[str, JobRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._planning = asyncio.Lock()
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -178,29 +181,21 @@ class JobCoordinator:
 
     async def _accept(self, spec: JobSpec, bundle_from: NodeId) -> NodeId:
         """Take the job: everything that can be refused is refused here."""
-        await self._bundles.ensure(spec.bundle_sha256, bundle_from)
-        known = self._jobs.get(spec.job)
-        if known is not None:  # no await from here on
-            if known.spec != spec:
-                raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
-            return self._world.node
-        run = self._prepare(spec)
-        self._forget_oldest()
-        self._jobs[spec.job] = run
-        self._tasks[spec.job] = self._group.create_task(self._run(run))
+        if spec.job not in self._jobs:
+            await self._bundles.ensure(spec.bundle_sha256, bundle_from)
+            async with self._planning:  # each makes its staging folder anew: never two of one job
+                if spec.job not in self._jobs:
+                    self._begin(JobRun(spec, await self._chores.plan(spec), self._world))
+        if self._jobs[spec.job].spec != spec:
+            raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
         return self._world.node
 
-    def _prepare(self, spec: JobSpec) -> JobRun:
-        files = self._world.files
-        refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        staging = staging_folder(spec.output, spec.job)
-        try:
-            splits = plan_splits(list_inputs(spec.inputs, files), spec.input_format)
-            files.remove_tree(staging)
-            files.mkdir(staging)
-        except OSError as error:
-            raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
-        return JobRun(spec, splits, self._world)
+    def _begin(self, run: JobRun) -> None:
+        over = [name for name, kept in self._jobs.items() if kept.is_over]
+        for name in over[: max(0, len(over) - _MAX_KEPT + 1)]:
+            del self._jobs[name]
+        self._jobs[run.spec.job] = run
+        self._tasks[run.spec.job] = self._group.create_task(self._run(run))
 
     async def _run(self, run: JobRun) -> None:
         try:
@@ -211,11 +206,6 @@ class JobCoordinator:
         finally:
             self._tasks.pop(run.spec.job, None)
             self.wake()  # its slots are free
-
-    def _forget_oldest(self) -> None:
-        over = [name for name, run in self._jobs.items() if run.is_over]
-        for name in over[: max(0, len(over) - _MAX_KEPT + 1)]:
-            del self._jobs[name]
 
     def _job(self, job: str) -> JobRun:
         run = self._jobs.get(job)

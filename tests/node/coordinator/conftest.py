@@ -38,7 +38,8 @@ class OneNode:
         self.bundles = BundleStore(f"{self.folder}/bundles", files=cluster.files, transport=self.end)
         self.coordinator = JobCoordinator(
             name, members=lambda: NODES, is_up=lambda node: node not in cluster.down,
-            bundles=self.bundles, clock=cluster.clock, files=cluster.files, transport=self.end,
+            bundles=self.bundles, clock=cluster.clock, files=cluster.files,
+            spawner=self.processes, transport=self.end,
         )  # fmt: skip
         for method, handler in self.coordinator.handlers().items():
             self.end.serve(method, handler)

@@ -258,3 +258,24 @@ async def test_workers_drop_the_job_of_a_coordinator_that_is_gone(cluster: Any) 
         cluster.wire.cut.clear()
         await cluster.nodes[N1].coordinator.kill("job-1")
         await cluster.finish()
+
+
+async def test_an_output_that_somebody_makes_meanwhile_is_not_overwritten(cluster: Any) -> None:
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    (cluster.folder / "out").mkdir()
+    raise_flag(cluster)
+    view = await cluster.finish()
+    assert (view.state, from_wire(view.error).code) == ("FAILED", "INVALID_ARGUMENT")
+    assert cluster.parts() == {}
+    assert cluster.leftovers() == []
+
+
+async def test_two_submits_at_once_are_one_job(cluster: Any) -> None:
+    cluster.write_input("a\n")
+    assert (
+        await asyncio.gather(*(cluster.submit(cluster.spec(), by=node) for node in ("n1", "n1", "n1")))
+        == [N1] * 3
+    )
+    assert (await cluster.finish()).state == "SUCCEEDED"
+    assert len(cluster.nodes[N1].coordinator.views()) == 1

@@ -1,0 +1,50 @@
+"""The two things a job needs done to files besides its tasks: planning before it, publishing after it.
+
+Both look at as many names as the input or output has, and sync; so a node has them done in a task process,
+which has no user code to run then, and its own loop never waits for a file.
+
+I/O only through the FileSystem passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.errors import DiskFull, InvalidArgument
+from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.output_commit import StagedPart, commit_output, refuse_existing, staging_folder
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.splits import Split, plan_splits
+from cluster.ports import FileSystem
+
+__all__ = ["plan_job", "publish_output"]
+
+
+def plan_job(spec: JobSpec, files: FileSystem) -> list[Split]:
+    """Cut the input into splits and make the staging folder.
+
+    Raises InvalidArgument, naming the path, for an input that is not there or an output that may not be.
+    """
+    try:
+        refuse_existing(files, spec.output, overwrite=spec.overwrite)
+        splits = plan_splits(list_inputs(spec.inputs, files), spec.input_format)
+        staging = staging_folder(spec.output, spec.job)
+        files.remove_tree(staging)
+        files.mkdir(staging)
+    except OSError as error:
+        raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
+    return splits
+
+
+def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem, *, again: bool) -> None:
+    """Make the parts the output.  `again` when a former call may have got anywhere.
+
+    Raises InvalidArgument when somebody else has made the output meanwhile, CorruptData when a part is gone,
+    DiskFull when a file system refuses.
+    """
+    try:
+        if not again:
+            refuse_existing(files, spec.output, overwrite=spec.overwrite)
+        commit_output(files, spec.job, spec.output, parts)
+    except OSError as error:
+        raise DiskFull(f"output {spec.output}: {error.strerror}: {error.filename}") from error

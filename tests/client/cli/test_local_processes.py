@@ -56,6 +56,7 @@ def test_stopped_paused_and_running_are_told_apart(sleeper: LocalNode) -> None:
 def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> None:
     base = ports.free_base(2, 21000)
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((ports.HOST, base + 1))
         holder.listen()
         with pytest.raises(RingmillError, match=rf"port {base + 1} is taken by pid {os.getpid()}"):

@@ -97,7 +97,7 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
         actors = CopyActors(config.id, identity, saved)
         async with _serving(config, doors, engine, identity, control, actors) as node:
             yield node
-        await control.put_synced(META_NAME, encode_counts(start, actors.counts))
+        await control.put_synced(META_NAME, encode_counts(start, actors.seal()))
     await identity.mark_clean_stop()
 
 

@@ -62,15 +62,10 @@ class CopyActors:
             number = await self._numbers.take_actor_number()
             self._counts.setdefault(copy, (number, 0))
 
-    @property
-    def counts(self) -> Counts:
-        """Of each copy its actor's number and its count."""
-        return dict(self._counts)
-
     def seal(self) -> Counts:
         """The counts for a clean stop to save.  No dot is given after it, as the next start counts on."""
         self._is_sealed = True
-        return self.counts
+        return dict(self._counts)
 
 
 def encode_counts(start_number: int, counts: Mapping[Copy, tuple[int, int]]) -> bytes:

@@ -7,11 +7,13 @@ again.  Who may write, and what a client is told, is decided above (node/request
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from cluster.errors import InvalidArgument
+from cluster.errors import CorruptData, InvalidArgument
 from cluster.quorum.receipt import Durability
 from cluster.versions.context import Context
 from cluster.versions.hybrid_time import HybridClock
@@ -24,6 +26,8 @@ from node.storage.batch import Batch
 from node.storage.engine import Commit, Engine
 
 __all__ = ["Applied", "Intent", "ObjectStore", "Written", "hold"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +125,21 @@ class ObjectStore:
         return await change(self._engine, place.stored_key, step)
 
     async def count_stored(self) -> None:
-        """Count keys and bytes once, beside the traffic; from then on they are kept."""
+        """Count keys and bytes once, beside the traffic; from then on they are kept.
+
+        Damage ends the counting, as figures for people are not worth a node: they are too low then.
+        """
         self.keys = self.size_bytes = 0
-        snapshot = self._engine.snapshot()  # no await before: later changes count themselves
-        try:
-            prefix = kind_prefix(Kind.OBJECT)
-            async for key, encoded in self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot):
-                self.keys += _has_value(_decode(encoded))
-                self.size_bytes += len(key) + len(encoded)
-        finally:
-            snapshot.release()
+        prefix = kind_prefix(Kind.OBJECT)
+        with self._engine.snapshot() as snapshot:  # no await before: later changes count themselves
+            scan = self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot)
+            try:
+                async with aclosing(scan):
+                    async for key, encoded in scan:
+                        self.keys += _has_value(_decode(encoded))
+                        self.size_bytes += len(key) + len(encoded)
+            except CorruptData as error:
+                _log.warning("keys and bytes are counted up to a damaged place only: %s", error)
 
     def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
         time = self._clock.stamp(above=context.time)

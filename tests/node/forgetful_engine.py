@@ -37,7 +37,10 @@ class HeldSnapshot:
         self.content = content
         self.is_released = False
 
-    def release(self) -> None:
+    def __enter__(self) -> HeldSnapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.is_released = True
 
 

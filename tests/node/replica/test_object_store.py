@@ -128,3 +128,14 @@ async def test_damaged_bytes_are_an_error_and_never_an_absence() -> None:
         await store.read(PLACE)
     with pytest.raises(CorruptData):
         await store.write(PLACE, intent(1), admit_all)
+
+
+async def test_damage_makes_the_count_too_low_and_nothing_else() -> None:
+    engine = ForgetfulEngine()
+    store = store_on(engine)
+    await store.write(Place(COPY, KeyspaceId(1, 0), b"before"), intent(1), admit_all)
+    batch = Batch()
+    batch.put(PLACE.stored_key, b"\x01\x93\x00")
+    engine.apply(batch)
+    await store.count_stored()
+    assert store.keys == 1

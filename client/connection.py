@@ -9,8 +9,8 @@ Any one endpoint is enough: the others are learned from it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
@@ -25,7 +25,7 @@ from client.status import ClusterStatus, cluster_status
 from cluster.adapters.grpc_client import ClientLink
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import InvalidArgument, Unavailable
+from cluster.errors import InvalidArgument, RingmillError, Unavailable
 from cluster.ports import FileSystem
 from cluster.ring.topology import Topology
 
@@ -139,6 +139,7 @@ class _JobLink:
     """One node's Jobs service, on a connection of its own: code and logs stand before nobody's reads."""
 
     def __init__(self, address: str, token: str) -> None:
+        self._address = address
         self._link = ClientLink(address)
         self._metadata = ((METADATA_NAME, token),)
 
@@ -149,17 +150,28 @@ class _JobLink:
         await self._link.close()
 
     async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
-        return await self._link.unary(path, request, answer, timeout_s, self._metadata)
+        with self._named():
+            return await self._link.unary(path, request, answer, timeout_s, self._metadata)
 
     async def upload(
         self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
     ) -> Answer:
-        return await self._link.upload(path, requests, answer, timeout_s, self._metadata)
+        with self._named():
+            return await self._link.upload(path, requests, answer, timeout_s, self._metadata)
 
     def stream(
         self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
     ) -> AsyncIterator[Answer]:
         return self._link.stream(path, request, answer, timeout_s, self._metadata)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error that came from the node says so."""
+        try:
+            yield
+        except RingmillError as error:
+            error.detail.setdefault("address", self._address)
+            raise
 
 
 def _open_files() -> AbstractContextManager[FileSystem]:

@@ -43,8 +43,6 @@ async def count_words(
         ok=state.state == "SUCCEEDED",
         seen=f"{state.seconds:.1f} s, {state.stage('map').total} maps, {state.retried} tasks run again",
     )
-    for event in state.events:
-        story.tell(f"  {event}")
     begun = time.perf_counter()
     reference = os.path.join(folder, "words-local")
     with closing(OsFileSystem()) as files:

@@ -22,6 +22,7 @@ __all__ = ["DURATION", "Settings", "global_options"]
 
 DEFAULT_CLUSTER = "default"
 DEFAULT_TIMEOUT_S = 5.0
+PREFIX = "settings_"
 FORMS = ("table", "json", "raw")
 NAMES = ("cluster", "endpoints", "home", "output", "timeout", "token")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
@@ -120,7 +121,7 @@ def global_options() -> list[click.Option]:
     return [
         _stored("--cluster", metavar="NAME", help="local cluster to talk to  [default]"),
         _stored("--endpoints", metavar="A:P,B:P", help="addresses of nodes, instead of --cluster"),
-        _stored("-o", "--output", type=click.Choice(FORMS), help="form of the answer  [table]"),
+        _stored("-o", "output", type=click.Choice(FORMS), help="form of the answer  [table]"),
         _stored("--timeout", type=DURATION, metavar="TIME", help="how long to try or wait  [5s]"),
         _stored("--no-color", is_flag=True, default=None, help="plain text"),
         _stored("-v", "--verbose", is_flag=True, default=None, help="say more"),
@@ -129,13 +130,16 @@ def global_options() -> list[click.Option]:
 
 
 def _stored(*names: str, **options: Any) -> click.Option:
-    return click.Option(list(names), expose_value=False, callback=_store, **options)
+    """An option kept under a name of its own, so that a verb may have one of the same long name."""
+    attribute = names[-1].lstrip("-").replace("-", "_")
+    flags = [name for name in names if name.startswith("-")]
+    return click.Option([*flags, PREFIX + attribute], expose_value=False, callback=_store, **options)
 
 
 def _store(ctx: click.Context, option: click.Parameter, value: object) -> None:
     if value is not None:
         assert option.name is not None
-        setattr(ctx.find_object(Settings), option.name, value)
+        setattr(ctx.find_object(Settings), option.name.removeprefix(PREFIX), value)
 
 
 def _read_toml(path: str) -> dict[str, Any]:

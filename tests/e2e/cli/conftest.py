@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from client.cli.main import main
 from client.cli.ports import free_base
 from client.cli.processes import our_environment
 
@@ -39,26 +43,47 @@ class Ended:
 
 @dataclass(frozen=True)
 class Shell:
-    """Types `ringmill ...` in a folder."""
+    """Types `ringmill ...` in a folder.
+
+    Verbs on processes run as a command of their own; the others run in this process, through the same
+    `main`, as an interpreter a command would be most of the time that the tests take.
+    """
 
     folder: Path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        home = {"RINGMILL_HOME": str(self.folder / "home"), "HOME": str(self.folder)}
+        return {**our_environment(), **home}
+
     def start(self, *line: str) -> subprocess.Popen[bytes]:
-        environment = {
-            **our_environment(),
-            "RINGMILL_HOME": str(self.folder / "home"),
-            "HOME": str(self.folder),
-        }
         return subprocess.Popen(
             [sys.executable, "-P", "-c", PROGRAM, *line],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=self.folder, env=environment, start_new_session=True,
+            cwd=self.folder, env=self.environment, start_new_session=True,
         )  # fmt: skip
 
     def run(self, *line: str, stdin: bytes = b"") -> Ended:
+        return self.command(*line) if "cluster" in line else self.call(*line, stdin=stdin)
+
+    def command(self, *line: str) -> Ended:
+        """Run a command of its own."""
         process = self.start(*line)
-        out, err = process.communicate(stdin, timeout=120)
+        out, err = process.communicate(timeout=120)
         return Ended(process.returncode, out, err.decode())
+
+    def call(self, *line: str, stdin: bytes = b"") -> Ended:
+        """Run in this process."""
+        out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+        with (
+            chdir(self.folder),
+            patch.dict(os.environ, self.environment),
+            patch("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            code = main(line)
+        return Ended(code, out.buffer.getvalue(), err.getvalue())
 
     def ok(self, *line: str, stdin: bytes = b"") -> Ended:
         """Run what must succeed."""
@@ -71,7 +96,7 @@ class Shell:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell in a folder with a running cluster of five; nothing of it is left afterwards."""
     shell = Shell(tmp_path_factory.mktemp("cli"))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    shell.ok("cluster", "up", "--base-port", str(free_base(5, 22000 + 200 * worker)))
+    start = 20000 + os.getpid() % 1000 * 12  # another place for another test process
+    shell.ok("cluster", "up", "--base-port", str(free_base(5, start)))
     yield shell
     shell.ok("cluster", "down")

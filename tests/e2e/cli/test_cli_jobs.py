@@ -1,0 +1,153 @@
+"""What a user sees of jobs, typed in a shell at five real processes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import client.blocking
+from cluster.errors import PermissionDenied
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+WORDCOUNT = f"{EXAMPLES}/wordcount.py:wordcount"
+SLOW = """
+import time
+from collections.abc import Iterator
+from ringmill import job
+
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    print("at", offset)
+    {body}
+    yield line, 1
+
+mine = job(map=words)
+"""
+
+
+def write_job(shell: Shell, name: str, body: str) -> str:
+    (shell.folder / f"{name}.py").write_text(SLOW.format(body=body))
+    return f"{name}.py:mine"
+
+
+def texts(shell: Shell) -> str:
+    folder = shell.folder / "texts"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.txt").write_text("the quick brown fox\njumps over the lazy dog\n" * 50)
+    (folder / "b.txt").write_bytes(b"caf\xe9 the caf\xe9\n")  # no UTF-8
+    return "texts"
+
+
+def counted(output: Path) -> dict[bytes, int]:
+    lines = [line for part in sorted(output.glob("part-*")) for line in part.read_bytes().splitlines()]
+    return {word: int(count) for word, _, count in (line.rpartition(b"\t") for line in lines)}
+
+
+def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None:
+    source = texts(shell)
+    done = shell.ok("job", "run", WORDCOUNT, "--input", source, "--output", "out", "-o", "json").json
+    assert done["state"] == "SUCCEEDED" and done["tasks"]["reduce"] == 4 and done["tasks"]["retried"] == 0
+    assert done["records"]["map_in"] == 101
+    data = b"".join((shell.folder / source / name).read_bytes() for name in ("a.txt", "b.txt"))
+    assert counted(shell.folder / "out") == Counter(data.split())
+    assert (shell.folder / "out" / "_SUCCESS").exists()
+    listed = shell.ok("job", "list", "-o", "json").json
+    assert listed[0]["job"] == done["job"]
+    status = shell.ok("job", "status", done["job"], "-o", "json").json
+    assert {one["state"] for one in status["task_list"]} == {"done"}
+    assert shell.run("job", "status", "nope").code == 3
+
+
+def test_an_output_that_exists_is_refused_without_overwrite(shell: Shell) -> None:
+    source = texts(shell)
+    line = ("job", "run", WORDCOUNT, "--input", source, "--output", "twice", "--reducers", "2")
+    shell.ok(*line)
+    refused = shell.run(*line)
+    assert refused.code in (1, 2) and "overwrite" in refused.err
+    shell.ok(*line, "--overwrite")
+    assert len(list((shell.folder / "twice").glob("part-*"))) == 2
+
+
+def test_bad_jobs_and_inputs_are_one_clear_error_each(shell: Shell) -> None:
+    source = texts(shell)
+    (shell.folder / "broken.py").write_text("def (:\n")
+    for target, told in (
+        ("broken.py:mine", "broken.py:1 does not parse"),
+        ("absent.py:mine", "there is no file"),
+        (f"{EXAMPLES}/wordcount.py:nothing", "wordcount"),
+    ):
+        ended = shell.run("job", "run", target, "--input", source, "--output", "never")
+        assert ended.code == 2 and told in ended.err, ended
+    missing = shell.run("job", "run", WORDCOUNT, "--input", "no-such-folder", "--output", "never")
+    assert missing.code == 1 and "no-such-folder" in missing.err
+    assert not (shell.folder / "never").exists()
+    with (
+        client.blocking.Client(address(shell), timeout=20, token="guessed") as db,
+        pytest.raises(PermissionDenied),
+    ):
+        db.jobs.list()
+    shell.ok("cluster", "status", "--check")
+
+
+def test_a_failing_job_shows_the_users_own_line_and_what_it_printed(shell: Shell) -> None:
+    target = write_job(shell, "failing", "raise ValueError('unlucky')")
+    ended = shell.run("job", "run", target, "--input", texts(shell), "--output", "failed")
+    assert ended.code == 1
+    assert "unlucky" in ended.err and "failing.py:8" in ended.err
+    error = [line for line in ended.err.splitlines() if not line.startswith(("job ", "failing-", "  map-"))]
+    assert len(error) < 12
+    job = shell.ok("job", "list").out.split(b"\t")[0].decode()
+    logs = shell.ok("job", "logs", job, "-o", "json").json
+    assert logs and logs[0]["cause"] and "at 0" in logs[0]["output"]
+    assert not (shell.folder / "failed").exists()
+
+
+def test_a_killed_job_exits_9_where_it_was_waited_for(shell: Shell) -> None:
+    target = write_job(shell, "endless", "time.sleep(60)")
+    waiting = shell.start("job", "run", target, "--input", texts(shell), "--output", "killed")
+    job = wait_running(shell, "endless")
+    shell.ok("job", "kill", job)
+    _, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 9 and job.encode() in err
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(shell: Shell) -> None:
+    target = write_job(shell, "patient", "time.sleep(60)")
+    waiting = shell.start("job", "run", target, "--input", texts(shell), "--output", "left")
+    job = wait_running(shell, "patient")
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130 and f"ringmill job kill {job}".encode() in err
+    assert shell.ok("job", "kill", job, "-o", "json").json["state"] == "KILLED"
+
+
+def test_the_library_runs_jobs_and_watches_them(shell: Shell) -> None:
+    source = texts(shell)
+    token = (shell.folder / "home" / "default" / "token").read_text().strip()
+    with client.blocking.Client(address(shell), timeout=20, token=token) as db:
+        paths = (str(shell.folder / source), str(shell.folder / "by-library"))
+        state = db.jobs.run(WORDCOUNT, input=paths[0], output=paths[1])
+        assert state.state == "SUCCEEDED" and db.jobs.status(state.job).is_over
+        assert [one.state for one in db.jobs.watch(state.job)] == ["SUCCEEDED"]
+
+
+def address(shell: Shell) -> str:
+    return str(shell.ok("cluster", "status", "-o", "json").json["nodes"][0]["address"])
+
+
+def wait_running(shell: Shell, stem: str) -> str:
+    """The id of the job whose module is `stem`, once a task of it runs."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for one in shell.ok("job", "list", "-o", "json").json:
+            if one["name"].startswith(stem) and one["state"] == "RUNNING":
+                return str(one["job"])
+        time.sleep(0.1)
+    raise AssertionError(f"no job of {stem} runs")

@@ -3,8 +3,9 @@
     python scripts/run_tests.py [--limit-s 480] [pytest arguments]
 
 Every process that a test starts inherits a mark in its environment.  When pytest has ended, a process that
-still carries it (a node, a task, a pool or resource tracker) fails the run by name and is killed.  Processes
-of other runs and of a cluster that you started yourself are not looked at.
+still carries it (a node, a pool or resource tracker) fails the run by name and is killed, and so is a worker
+or task process, whose environment is clean, that outlived the node it was started by.  Processes of other
+runs and of a cluster that you started yourself are not looked at.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
 GRACE_S = 10.0
 TIMED_OUT = 124
+HELPERS = {"node.task_main", "cluster.adapters.worker_main"}
 DEFAULTS = ["-n", "2", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
 
 
 def run(arguments: list[str], limit_s: float) -> int:
     """Exit code of pytest; 124 when the limit ended it; 1 when it passed but left processes behind."""
+    began = time.time()
     mark = f"{os.getpid()}-{time.time_ns()}"
     pytest = subprocess.Popen(
         [sys.executable, "-m", "pytest", *(arguments or DEFAULTS)], cwd=ROOT, env={**os.environ, MARK: mark}
@@ -36,24 +39,46 @@ def run(arguments: list[str], limit_s: float) -> int:
         code = pytest.wait(timeout=limit_s)
     except subprocess.TimeoutExpired:
         print(f"tests: not done after {limit_s:.0f} s, ending them", file=sys.stderr)
-        end(marked(mark))
+        end(still_there(mark, began))
         return TIMED_OUT
     except KeyboardInterrupt:
-        end(marked(mark))
+        end(still_there(mark, began))
         return 130
-    left = left_behind(mark, GRACE_S)
+    left = left_behind(mark, began, GRACE_S)
     for process in left:
         print(f"tests: left behind: {describe(process)}", file=sys.stderr)
     end(left)
     return code or bool(left)
 
 
-def left_behind(mark: str, grace_s: float) -> list[psutil.Process]:
-    """Marked processes that are still there after `grace_s` seconds to end by themselves."""
+def left_behind(mark: str, began: float, grace_s: float) -> list[psutil.Process]:
+    """Processes of the run that are still there after `grace_s` seconds to end by themselves."""
     deadline = time.monotonic() + grace_s
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while (left := still_there(mark, began)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return left
+
+
+def still_there(mark: str, began: float) -> list[psutil.Process]:
+    return list({*marked(mark), *orphans(began)})
+
+
+def orphans(began: float) -> list[psutil.Process]:
+    """Worker and task processes of this checkout, started since `began`, that no node owns any more."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.create_time() >= began and is_helper(process) and not is_ours(process.parent()):
+                found.append(process)
+    return found
+
+
+def is_ours(process: psutil.Process | None) -> bool:
+    return process is not None and process.cmdline()[:1] == [sys.executable]
+
+
+def is_helper(process: psutil.Process) -> bool:
+    return is_ours(process) and bool(HELPERS & set(process.cmdline()))
 
 
 def marked(mark: str) -> list[psutil.Process]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_that_forgets_a_process():
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_tests, "GRACE_S", 0.2)
+    monkeypatch.setattr(run_tests, "HELPERS", {"a-helper-of-this-test"})
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
@@ -43,13 +45,25 @@ def test_the_process_left_behind_is_ended() -> None:
     environment = {**os.environ, run_tests.MARK: "a-run-of-its-own"}
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=environment)
     try:
-        left = run_tests.left_behind("a-run-of-its-own", 0.0)
+        left = run_tests.left_behind("a-run-of-its-own", time.time(), 0.0)
         assert [process.pid for process in left] == [child.pid]
         run_tests.end(left)
-        assert run_tests.left_behind("a-run-of-its-own", 0.0) == []
+        assert run_tests.left_behind("a-run-of-its-own", time.time(), 0.0) == []
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_helper_that_outlived_its_node_is_found_though_its_environment_is_clean() -> None:
+    began = time.time() - 1
+    node = "import subprocess, sys; code = 'import time; time.sleep(600)'; " + (
+        "subprocess.Popen([sys.executable, '-c', code, 'a-helper-of-this-test'], env={})"
+    )
+    subprocess.run([sys.executable, "-c", node], check=True)
+    left = run_tests.left_behind("no-run", began, 0.0)
+    run_tests.end(left)
+    assert len(left) == 1
+    assert run_tests.left_behind("no-run", began, 0.0) == []
 
 
 def test_a_run_beyond_its_limit_is_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,7 @@ MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
 DEFAULT_TIMEOUT_S: Final = 5.0
 MAX_TIMEOUT_S: Final = 60.0
+ANSWER_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -52,14 +53,18 @@ def check_value(value: bytes | None) -> None:
 
 
 def time_allowed(timeout_s: float) -> float:
-    """Seconds a request may take: 0 is the default.  Raises InvalidArgument."""
+    """Seconds a request may take here, of the `timeout_s` its asker waits; 0 is the default.
+
+    A little less than that, so that an error that names who did not answer still arrives.
+    Raises InvalidArgument.
+    """
     if timeout_s == 0:
-        return DEFAULT_TIMEOUT_S
+        timeout_s = DEFAULT_TIMEOUT_S
     if not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise InvalidArgument(
             f"a timeout of {timeout_s} s; it must be above 0 and at most {MAX_TIMEOUT_S:.0f} s"
         )
-    return timeout_s
+    return timeout_s - min(ANSWER_S, timeout_s / 20)
 
 
 def admit_growth(before: StoredObject, after: StoredObject, size_bytes: int) -> None:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached
 from cluster.ports import Priority
 from cluster.wire import kv_pb2
 from simulator.transport import SimulatedTransport
@@ -76,6 +76,21 @@ def test_an_empty_value_is_a_value_and_no_delete() -> None:
         await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", value=b""), kv_pb2.WriteReceipt)
         got = await client.ask("kv.get", kv_pb2.GetRequest(key=b"k"), kv_pb2.GetResponse)
         assert [sibling.value for sibling in got.siblings] == [b""]
+
+    world.run(story())
+
+
+def test_a_client_hears_who_did_not_ack_before_its_own_time_is_up() -> None:
+    world = World()
+
+    async def story() -> None:
+        client = Client(world)
+        world.loop.pause(world.nodes["n3"].process)
+        put = kv_pb2.PutRequest(key=b"k", value=b"v", w="all")
+        with pytest.raises(QuorumNotReached) as lost:
+            await client.ask("kv.put", put, kv_pb2.WriteReceipt)
+        assert sorted(lost.value.acked) == ["n1", "n2"]
+        assert list(lost.value.failed) == ["n3"]
 
     world.run(story())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from cluster.errors import InvalidArgument
 from cluster.mapreduce.codecs import KeyCodec, ValueCodec, key_codec, value_codec
+from cluster.mapreduce.laws import broken_laws
 from cluster.mapreduce.signatures import Signature, element_of, fits, name_of, read_signature
 
 if TYPE_CHECKING:
@@ -104,6 +105,14 @@ class JobDefinition:
         """Source files of the job's functions, by which a user's stack frames are told from the engine's."""
         functions = (self.map, self.combine, self.reduce)
         return frozenset(f.__code__.co_filename for f in functions if f is not None)
+
+    def check(self, sample: Iterable[Any], params: Mapping[str, str] | None = None) -> list[str]:
+        """Try the laws that combining, splitting and repeated attempts rely on.
+
+        `sample` holds some values as map takes them.  Gives a line for each finding, none when the sample
+        shows nothing wrong.
+        """
+        return broken_laws(self, sample, params or {})
 
     def run_local(
         self,

@@ -109,12 +109,14 @@ def _cell(value: Any) -> str:
 
 
 def _jsonl(batch: Sequence[Pair]) -> bytes:
-    return "".join([_compact({"key": key, "value": value}) + "\n" for key, value in batch]).encode("ascii")
+    return "".join(
+        [_compact({"key": key, "value": value}, allow_nan=False) + "\n" for key, value in batch]
+    ).encode("ascii")
 
 
-def _compact(value: Any) -> str:
+def _compact(value: Any, *, allow_nan: bool = True) -> str:
     try:
-        return json.dumps(value, separators=(",", ":"), default=_as_json)
+        return json.dumps(value, separators=(",", ":"), default=_as_json, allow_nan=allow_nan)
     except (TypeError, ValueError) as error:
         raise TaskFailed(Cause.USER_ERROR, f"{value!r:.200} cannot be written as JSON: {error}") from error
 

@@ -17,7 +17,6 @@ OPEN_ROOMS = (
     "cluster/adapters",
     "client/cli",
     "client/blocking.py",
-    "client/bundle.py",
     "node/config.py",
     "node/task_main.py",
     "scripts",

@@ -132,6 +132,22 @@ def test_the_first_commit_wins_and_a_zombie_is_told_to_forget() -> None:
     assert w.machine.maps[0].winner.id == rerun.attempt
 
 
+def test_a_map_result_from_a_node_that_is_down_or_has_restarted_does_not_count() -> None:
+    w = world(splits=1, reducers=1)
+    [start] = w.offer_all()
+    result = w.result_of(start)
+    w.crash(start.node)
+    w.notice(start.node)
+    w.say(result)
+    assert not w.machine.maps_done, "its files are on a dead node"
+    w.restart(start.node)
+    w.notice(start.node)
+    w.say(result)
+    assert not w.machine.maps_done, "its files are gone"
+    w.run_to_the_end()
+    w.judge()
+
+
 class LastCommitWins(JobMachine):
     """The rule switched off."""
 

@@ -127,6 +127,12 @@ def test_a_record_that_would_tear_a_tsv_line_is_refused(
         part.write_all([("fine", 1), pair], lambda: None)
 
 
+def test_a_number_that_json_does_not_have_is_refused(tmp_path: Path, files: OsFileSystem) -> None:
+    part = PartFile(files, str(tmp_path / "part"), "jsonl")
+    with pytest.raises(TaskFailed, match="cannot be written as JSON"):
+        part.write_all([("a", float("nan"))], lambda: None)
+
+
 def test_a_callable_that_is_told_of_each_batch(tmp_path: Path, files: OsFileSystem) -> None:
     heard: list[int] = []
     part = PartFile(files, str(tmp_path / "part"), "tsv")

@@ -160,7 +160,9 @@ async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> 
 def unreachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:
     """The error of a client that found nobody: each endpoint with its reason."""
     why = {address: failures.get(address, "no answer") for address in endpoints}
-    listed = "; ".join(f"{address}: {reason}" for address, reason in why.items())
+    listed = "; ".join(
+        reason if reason.startswith(address) else f"{address}: {reason}" for address, reason in why.items()
+    )
     return Unavailable(
         f"none of {len(endpoints)} endpoints answered ({listed})",
         detail={"failed": why},

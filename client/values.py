@@ -1,7 +1,7 @@
 """What a reader and a writer are handed: items, receipts, locations, contexts.
 
 Plain values, free of protobuf and of any connection.  They are made from messages in client/messages.py.
-Words: docs/guarantees.md ("context", "receipt", "sibling").
+Words: docs/glossary.md ("context", "receipt", "sibling").
 """
 
 from __future__ import annotations

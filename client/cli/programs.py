@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import click
 
@@ -12,12 +13,18 @@ from client.cli import output
 from client.cli.lazy import LazyGroup, Passthrough
 from client.cli.processes import our_environment
 from client.cli.settings import Settings
+from cluster.errors import RingmillError
 
 __all__ = ["engine", "node", "run", "simulate", "version"]
 
 
 def _become(module: str, arguments: Sequence[str]) -> None:
-    """Replace this process by `python -m module`, with the same code on its path."""
+    """Replace this process by `python -m module`, with the same code on its path.
+
+    Raises RingmillError when this distribution does not hold such a program.
+    """
+    if find_spec(f"{module}.__main__") is None:
+        raise RingmillError(f"this release has no program {module}", hint="`ringmill --help` lists the verbs")
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-P", "-m", module, *arguments], our_environment())  # noqa: S606

@@ -1,0 +1,32 @@
+"""The blocking client is the async one, waiting: same names, same parameters, same words."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from client import blocking
+from client.connection import AsyncClient
+from client.jobs import AsyncJobs
+from client.kv import AsyncKeyspace
+
+PAIRS = [
+    (AsyncKeyspace, blocking.Keyspace),
+    (AsyncClient, blocking.Client),
+    (AsyncJobs, blocking.Jobs),
+]
+
+
+def public(kind: type) -> dict[str, object]:
+    return {name: value for name, value in inspect.getmembers(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("original", "twin"), PAIRS)
+def test_both_have_the_same_surface(original: type, twin: type) -> None:
+    assert set(public(twin)) >= set(public(original))
+    for name, method in public(original).items():
+        assert inspect.getdoc(public(twin)[name]), name
+        if inspect.isfunction(method):
+            here, there = inspect.signature(method), inspect.signature(getattr(twin, name))
+            assert list(here.parameters.values())[1:] == list(there.parameters.values())[1:], name

@@ -120,12 +120,30 @@ class RunWriter:
         self._window = max(1, min(2 * self._window, len(keys) * TARGET_RAW_BYTES // len(raw) + 1, 65536))
 
     def _write_long(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
-        """Groups too long for one chunk, cut into neighbours with the same key."""
-        for key, values in zip(keys, lists, strict=True):
-            step = max(64, self._window)
-            for start in range(0, len(values), step):
-                part = self._values.to_wire(list(values[start : start + step]))
-                self._write_chunk(pack_block([[key], [len(part)], part]), len(part))
+        """Groups of which some are too long for one chunk; those between them stay together."""
+        longest, start = self._window, 0
+        for at, values in enumerate(lists):
+            if len(values) > longest:
+                if start < at:
+                    self._write_groups(keys[start:at], lists[start:at])
+                self._write_pieces(keys[at], values, longest)
+                start = at + 1
+        if start < len(keys):
+            self._write_groups(keys[start:], lists[start:])
+
+    def _write_pieces(self, key: bytes, values: Sequence[Any], step: int) -> None:
+        """One group as neighbours with the same key, each about a chunk."""
+        at = 0
+        while at < len(values):
+            piece = values[at : at + step]
+            raw = pack_block([[key], [len(piece)], self._values.to_wire(list(piece))])
+            fitting = max(1, len(piece) * TARGET_RAW_BYTES // len(raw))
+            if len(raw) > 4 * TARGET_RAW_BYTES and len(piece) > 1:
+                step = min(fitting, len(piece) // 2)
+                continue
+            self._write_chunk(raw, len(piece))
+            at += len(piece)
+            step = min(2 * step, fitting + 1)
 
     def _write_chunk(self, raw: bytes, records: int) -> None:
         if len(raw) > MAX_RAW_BYTES:

@@ -65,6 +65,28 @@ def test_a_long_group_is_cut_into_chunks_and_a_large_value_gets_one_of_its_own(
     assert gathered(iter(pieces)) == groups
 
 
+def test_short_groups_share_chunks_also_beside_a_long_one(
+    tmp_path: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write_chunk = RunWriter._write_chunk
+
+    def counting(self: RunWriter, raw: bytes, records: int) -> None:
+        written.append(records)
+        write_chunk(self, raw, records)
+
+    monkeypatch.setattr(RunWriter, "_write_chunk", counting)
+    groups = [(b"%05d" % n, [n]) for n in range(2000)]
+    groups[700] = (groups[700][0], list(range(50_000)))
+    path = str(tmp_path / "run")
+    writer = RunWriter(files, path, INTS, "none")
+    writer.write_partition(groups)
+    [where] = writer.finish()
+    assert sum(written) == 51_999
+    assert len(written) < 20
+    assert gathered(read_groups(files, slice_of(path, where), INTS)) == groups
+
+
 def test_a_copy_of_a_slice_reads_like_the_slice(tmp_path: Path, files: OsFileSystem) -> None:
     path = str(tmp_path / "run")
     writer = RunWriter(files, path, INTS, "lz4")

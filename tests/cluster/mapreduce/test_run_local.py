@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -73,6 +75,23 @@ def test_a_folder_that_no_job_made_is_never_overwritten(tmp_path: Path) -> None:
 def test_an_input_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="missing"):
         wordcount.run_local(str(tmp_path / "missing-*.txt"), str(tmp_path / "out"))
+
+
+def test_another_hash_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.txt").write_text(" ".join(f"w{n * n % 97}" for n in range(500)))
+    program = (
+        "import sys; from examples.inverted_index import inverted_index as job; "
+        "job.run_local(sys.argv[1] + '/in', sys.argv[1] + '/' + sys.argv[2])"
+    )
+    for seed in ("1", "2"):
+        arguments = [sys.executable, "-c", program, str(tmp_path), seed]
+        subprocess.run(arguments, cwd=Path(__file__).parents[3], env={"PYTHONHASHSEED": seed}, check=True)
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert names[0] == "_SUCCESS"
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
 def test_an_error_of_the_users_code_names_the_line_and_the_record(tmp_path: Path) -> None:

@@ -279,3 +279,21 @@ async def test_two_submits_at_once_are_one_job(cluster: Any) -> None:
     )
     assert (await cluster.finish()).state == "SUCCEEDED"
     assert len(cluster.nodes[N1].coordinator.views()) == 1
+
+
+async def test_a_node_wrongly_taken_for_dead_can_deliver_late_and_nothing_counts_twice(cluster: Any) -> None:
+    cluster.write_input("one poison two\n" * 3)
+    await cluster.submit(cluster.spec(mode="wait"))
+    everyone = cluster.nodes.values()
+    await cluster.until(lambda: any(node.task_pids() for node in everyone))
+    (first,) = [node for node in everyone if node.task_pids()]
+    cluster.down.add(first.name)
+    cluster.nodes[N1].coordinator.wake()
+    await cluster.until(lambda: sum(bool(node.worker._jobs) for node in everyone) == 2)
+    raise_flag(cluster)
+    view = await cluster.finish()
+    assert view.state == "SUCCEEDED"
+    assert view.summary.tasks[0].attempts == 2
+    assert view.summary.records["map_in"] == view.summary.counters["lines"] == 3
+    assert cluster.parts() == cluster.expected()
+    assert cluster.leftovers() == []

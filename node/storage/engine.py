@@ -14,30 +14,38 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from cluster.errors import Overloaded, RingmillError
 from cluster.ports import FileLock, FileSystem
 from node.storage.batch import Batch
 from node.storage.block_cache import BlockCache
+from node.storage.checkpoint import write_checkpoint
+from node.storage.children import Children
 from node.storage.commit import Commit
-from node.storage.errors import CorruptRange, NotCached, StorageFailed
+from node.storage.errors import CorruptBlock, NotCached, StorageFailed
+from node.storage.flushing import Sealed
+from node.storage.judgement import check_span, judge
 from node.storage.lookup import find, find_off_loop
 from node.storage.memtable import Memtable
-from node.storage.names import LOCK
+from node.storage.names import LOCK, parse_name
 from node.storage.opening import Opened, open_folder
 from node.storage.options import Durability, Options
 from node.storage.scan import Range, scan_chunks
 from node.storage.snapshots import Snapshot, Snapshots
 from node.storage.stats import Counters, Stats, level_stats
 from node.storage.table_set import TableSet
-from node.storage.upkeep import Children, Sealed, Upkeep
-from node.storage.version import CorruptMark, Drop
+from node.storage.upkeep import Upkeep
+from node.storage.verify import scrub_table
+from node.storage.version import CorruptMark, Drop, Edit
 from node.storage.write_ahead_log import WriteAheadLog
 
 __all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "Options", "Snapshot"]
 
 Found = tuple[int, bytes | None]
+
+_SCRUB_BYTES_PER_S: Final = 16 << 20
+_SHORTEST_PAUSE_S: Final = 0.001
 
 
 class Engine:
@@ -55,6 +63,7 @@ class Engine:
     ) -> None:
         self.folder = folder
         self.options = options
+        self._files = files
         self._lock = lock
         self._tables = tables
         self._cache = BlockCache(options.block_cache_bytes)
@@ -63,16 +72,21 @@ class Engine:
         self._active = opened.recovered.memtable
         self._active_logs = opened.recovered.log_ids
         self._sequence = opened.recovered.last_sequence
-        self._log = WriteAheadLog(files, folder, self._take_id, self._sequence + 1, self._refuse)
+        self._log = WriteAheadLog(files, folder, self._take_id, self._sequence + 1, self._refuse, self._pause)
         self._upkeep = Upkeep(
             folder, options, files, spawner, tables, self._snapshots, self._counters, self._on_change
         )
-        self._sealed = self._upkeep.sealed
-        self._refusal: RingmillError | None = None
+        tables.on_failure = self._refuse
+        self._sealed = self._upkeep.flushing.sealed
+        self._failure: RingmillError | None = None  # for good
+        self._log_full: RingmillError | None = None  # until space is back
+        self._refusal: RingmillError | None = None  # what an ordinary batch is told now
+        self._unpaced_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._stopping = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
+        self._rate: float | None = None
         self._is_plain = True  # no drop, mark or failure: a get may return what it finds first
         self._on_change()
 
@@ -111,19 +125,19 @@ class Engine:
         try:
             await runner
         finally:
-            self._refuse(StorageFailed("the engine is closed", hint="open it again"))
             self._tables.close()
             self._lock.release()
 
     # Writing
 
-    def apply(self, batch: Batch) -> Commit:
+    def apply(self, batch: Batch, *, is_control: bool = False) -> Commit:
         """Make a batch visible, all of it at once, and queue it for the log.
 
-        Raises InvalidArgument (over 64 MiB), Overloaded (the caller did not `wait_writable`),
-        StorageFailed and DiskFull (nothing can be written any more).
+        Control state may use the reserve of free space.  Raises InvalidArgument (over 64 MiB), Overloaded
+        (the caller did not `wait_writable`), DiskFull (read-only until space is back), StorageFailed (for
+        good).
         """
-        if self._refusal is not None:
+        if self._refusal is not None and not (is_control and self._log_full is self._failure is None):
             raise self._refusal
         memtable = self._active
         if memtable.size_bytes >= 2 * self.options.memtable_bytes:
@@ -143,6 +157,7 @@ class Engine:
             self._on_change()
         self._log.append(payload)
         memtable.size_bytes += len(payload)
+        self._unpaced_bytes += len(payload)
         if memtable.size_bytes >= self.options.memtable_bytes:
             self._seal_if_possible()
         return Commit(self._log, sequence)
@@ -154,16 +169,73 @@ class Engine:
         return self.apply(batch)
 
     async def wait_writable(self) -> None:
-        """Return when there is room for more; at once when there is.  Raises what `apply` would raise."""
-        while not self._has_room.is_set():
+        """Return when there is room for more; at once when there is.
+
+        Writers are slowed down when merging lags behind, and wait when it lags far.  Raises what `apply`
+        raises.
+        """
+        if not self._has_room.is_set():
             self._counters.stalled_writes += 1
             await self._has_room.wait()
         if self._refusal is not None:
             raise self._refusal
+        if self._rate:
+            pause_s, self._unpaced_bytes = self._unpaced_bytes / self._rate, 0
+            if pause_s >= _SHORTEST_PAUSE_S:
+                self._counters.slowed_writes += 1
+                await asyncio.sleep(pause_s)
 
     async def settle(self) -> None:
-        """Return when all sealed memtables are flushed and no level is over its size."""
+        """Return when all sealed memtables are flushed and no merge is due.  Raises StorageFailed."""
         await self._upkeep.settle()
+        if self._failure is not None:
+            raise self._failure
+
+    async def flush(self) -> None:
+        """Seal the memtable and return when it is a table.  Raises StorageFailed."""
+        if self._active.values or self._active.drops:
+            self._seal()
+        await self.settle()
+
+    async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
+        """Merge all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
+        await self._upkeep.merging.merge_range(start, end)
+
+    async def checkpoint(self, folder: str) -> None:
+        """Make `folder` open as this store is now: hard links, on the same file system.
+
+        Raises FileExistsError when it holds files already, StorageFailed, OSError.
+        """
+        self._seal()
+        logs = [sealed.closed_logs() for sealed in reversed(self._sealed)]
+        await asyncio.gather(*logs)
+        manifest_id = await self._take_id()
+        async with self._upkeep.handover.quiet:
+            version = self._tables.version
+            closed = [log for sealed in reversed(self._sealed) for log in await sealed.closed_logs()]
+            log_ids = [log for log in closed if log >= version.oldest_log]
+            with self._tables.pin():
+                await self._files.off_loop(
+                    write_checkpoint, self._files, self.folder, folder, version, log_ids, manifest_id
+                )
+
+    async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
+        """Read every block of every table at no more than `bytes_per_s`; the damages.
+
+        A damaged table is then rewritten without its damaged blocks, whose ranges are marked.
+        """
+        damages = []
+        with self._tables.pin() as view:
+            for file_id in view.tables:
+                async for damage in scrub_table(self._files, self.folder, file_id, bytes_per_s):
+                    self._report(damage)
+                    damages.append(damage)
+        return damages
+
+    async def mark_healed(self, mark: CorruptMark) -> None:
+        """The caller has merged other copies of the range in: it is readable again."""
+        await self._upkeep.handover.commit(Edit(marks_removed=(mark,)))
+        self._on_change()
 
     # Reading
 
@@ -179,7 +251,11 @@ class Engine:
                 if entry is not None:
                     break
             else:
-                entry = find(self._tables.view, self._cache, key, self._sequence)
+                try:
+                    entry = find(self._tables.view, self._cache, key, self._sequence)
+                except CorruptBlock as error:
+                    self._report(error)
+                    raise
         if self._is_plain:
             return None if entry is None else entry[1]
         return self._judge(key, entry, self._sequence)
@@ -190,7 +266,11 @@ class Engine:
         entry = self._find_in_memory(key, sequence)
         if entry is None:
             with self._tables.pin() as view:
-                entry = await find_off_loop(view, self._cache, key, sequence)
+                try:
+                    entry = await find_off_loop(view, self._cache, key, sequence)
+                except CorruptBlock as error:
+                    self._report(error)
+                    raise
         return self._judge(key, entry, sequence)
 
     async def scan(
@@ -226,12 +306,18 @@ class Engine:
         drops = tuple(drop for drop in self._drops() if drop.sequence <= sequence)
         span = Range(start, end, sequence, reverse, drops)
         with self._snapshots.take(sequence), self._tables.pin() as view:
-            async for keys, values in scan_chunks(memtables, view, span):
-                self._check_span(span, keys[0], keys[-1])
-                pairs = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
-                if pairs:
-                    yield pairs[::-1] if reverse else pairs
-            self._check_span(span, start, end)
+            try:
+                async for keys, values in scan_chunks(memtables, view, span):
+                    self._check_span(keys[0], keys[-1])
+                    pairs = [
+                        (key, value) for key, value in zip(keys, values, strict=True) if value is not None
+                    ]
+                    if pairs:
+                        yield pairs[::-1] if reverse else pairs
+            except CorruptBlock as error:
+                self._report(error)
+                raise
+            self._check_span(start, end)
 
     def snapshot(self) -> Snapshot:
         """The store as it is now, readable until released."""
@@ -274,15 +360,18 @@ class Engine:
 
     async def _run(self) -> None:
         """Own the background tasks until `close`, then end them in order."""
-        async with asyncio.TaskGroup() as group:
-            log = group.create_task(self._log.run())
-            upkeep = group.create_task(self._upkeep.run())
-            self._log.wake()
-            await self._stopping.wait()
-            upkeep.cancel()
-            await asyncio.wait([upkeep])
-            await self._log.close()
-            await log
+        try:
+            async with asyncio.TaskGroup() as group:
+                log = group.create_task(self._log.run())
+                upkeep = group.create_task(self._upkeep.run())
+                self._log.wake()
+                await self._stopping.wait()
+                upkeep.cancel()
+                await asyncio.wait([upkeep])
+                await self._log.close()
+                await log
+        finally:
+            self._log.fail(StorageFailed("the engine is closed", hint="open it again"))
 
     async def _take_id(self) -> int:
         return (await self._tables.take_ids(1))[0]
@@ -299,32 +388,20 @@ class Engine:
         return None
 
     def _judge(self, key: bytes, entry: Found | None, sequence: int) -> bytes | None:
-        """What may be told about a key whose newest version is `entry`."""
-        found_at, value = entry or (0, None)
-        if self._refusal is not None and found_at > self._log.synced_sequence:
-            raise self._refusal
-        for mark in self._tables.version.marks:
-            if found_at <= mark.sequence and mark.covers(key):
-                self._refuse_corrupt(mark)
-        for drop in self._drops():
-            if found_at <= drop.sequence <= sequence and key.startswith(drop.prefix):
-                return None
-        return value
+        if self._failure is not None and entry is not None and entry[0] > self._log.synced_sequence:
+            raise self._failure
+        return judge(key, entry, sequence, self._tables.version.marks, self._drops())
 
-    def _check_span(self, span: Range, low: bytes, high: bytes | None) -> None:
-        """Refuse to tell about keys from `low` to `high` where something may be lost."""
-        if self._refusal is not None:
-            raise self._refusal
-        for mark in self._tables.version.marks:
-            if (high is None or mark.start <= high) and (mark.end is None or low < mark.end):
-                self._refuse_corrupt(mark)
+    def _check_span(self, low: bytes, high: bytes | None) -> None:
+        if self._failure is not None:
+            raise self._failure
+        check_span(low, high, self._tables.version.marks)
 
-    def _refuse_corrupt(self, mark: CorruptMark) -> NoReturn:
-        raise CorruptRange(
-            f"versions up to {mark.sequence} of keys from {mark.start!r} to {mark.end!r} may be lost",
-            detail={"start": mark.start, "end": mark.end, "sequence": mark.sequence},
-            hint="the range is readable again once it was healed from other copies",
-        )
+    def _report(self, damage: CorruptBlock) -> None:
+        """Have a damaged table rewritten without the block that failed its check."""
+        named = parse_name(damage.file.rpartition("/")[2])
+        if named is not None:
+            self._upkeep.merging.report_damage(named.file_id)
 
     def _refuse_overload(self) -> NoReturn:
         raise Overloaded(
@@ -341,25 +418,46 @@ class Engine:
         """Begin a new memtable and log, unless a sealed memtable still waits for its flush."""
         if self._sealed:
             self._has_room.clear()
-            return
+        else:
+            self._seal()
+
+    def _seal(self) -> None:
         former = self._log.rotate(self._sequence + 1)
         self._sealed.insert(0, Sealed(self._active, self._active_logs, former))
         self._active = Memtable(self._sequence + 1)
         self._active_logs = []
+        self._upkeep.space.check()
         self._upkeep.wake()
 
     def _on_change(self) -> None:
-        """The version, the memtables or the health changed."""
-        version = self._tables.version
-        self._is_plain = not (self._refusal or version.marks or self._drops())
-        if not self._sealed and self._active.size_bytes >= self.options.memtable_bytes:
-            self._seal_if_possible()
-        if self._active.size_bytes < self.options.memtable_bytes or not self._sealed:
+        """The version, the memtables, the free space or the health changed."""
+        self._is_plain = not (self._failure or self._tables.version.marks or self._drops())
+        if self._log_full and self._upkeep.space.refusal is None:
+            self._log_full = None
+            self._log.resume()
+        self._refusal = self._failure or self._log_full or self._upkeep.space.refusal
+        is_full = self._active.size_bytes >= self.options.memtable_bytes
+        if is_full and not self._sealed:
+            self._seal()
+            is_full = False
+        self._rate = self._upkeep.write_rate()
+        if self._refusal or (not is_full and self._rate != 0):
             self._has_room.set()
+        else:
+            self._has_room.clear()
         self._upkeep.wake()
+
+    def _pause(self, error: RingmillError) -> None:
+        """The log found the disk full: read-only until the space watch sees room again."""
+        self._log_full = error
+        self._upkeep.space.check()
+        self._refusal = self._failure or error
+        self._has_room.set()
 
     def _refuse(self, error: RingmillError) -> None:
         """From now on nothing is applied, and nothing is served that was never synced."""
-        self._refusal = self._refusal or error
+        self._failure = self._failure or error
+        self._refusal = self._failure
         self._is_plain = False
         self._has_room.set()
+        self._upkeep.give_up()

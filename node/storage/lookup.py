@@ -50,6 +50,7 @@ def find(
         found = block.find(key, sequence)
         if found is not None:
             return found
+        table.misses += 1
     return None
 
 

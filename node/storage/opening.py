@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from cluster.ports import FileSystem
 from node.storage.errors import CorruptBlock
+from node.storage.handover import keep_aside
 from node.storage.manifest import read_current, read_manifest
 from node.storage.names import CURRENT, FileName, parse_name, table_name
 from node.storage.recovery import Recovered, cut_tail, recover_logs
 from node.storage.table_reader import Table, open_table
-from node.storage.version import Edit, Version
+from node.storage.version import CorruptMark, Edit, Version
 
 __all__ = ["Opened", "open_folder"]
 
@@ -46,7 +47,7 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
     cut_tail(files, folder, recovered)
     marks = tuple(loss.mark() for loss in recovered.losses)
     version = version.apply(Edit(marks_added=marks))
-    tables = {meta.file_id: open_table(files, folder, meta.file_id, meta) for meta in version.tables()}
+    version, tables = _open_tables(files, folder, version)
     _sweep(files, folder, found, keep=named | set(recovered.log_ids) | {manifest_id})
     highest = max((parsed.file_id for parsed in found.values()), default=0)
     return Opened(version, tables, recovered, max(highest + 1, version.reserved_ids))
@@ -60,6 +61,19 @@ def _read_version(files: FileSystem, folder: str, found: dict[str, FileName]) ->
     if any(parsed.kind in ("log", "table") for parsed in found.values()):
         raise CorruptBlock(f"{folder}/{CURRENT}", 0, "the file is missing beside logs or tables")
     return Version(), -1
+
+
+def _open_tables(files: FileSystem, folder: str, version: Version) -> tuple[Version, dict[int, Table]]:
+    """A table that cannot be opened at all is kept aside, and its whole range marked."""
+    tables: dict[int, Table] = {}
+    for meta in version.tables():
+        try:
+            tables[meta.file_id] = open_table(files, folder, meta.file_id, meta)
+        except CorruptBlock:
+            keep_aside(files, folder, meta.file_id)
+            mark = CorruptMark(meta.smallest, meta.largest + b"\0", meta.last_sequence)
+            version = version.apply(Edit(removed=(meta.file_id,), marks_added=(mark,)))
+    return version, tables
 
 
 def _sweep(files: FileSystem, folder: str, found: dict[str, FileName], keep: set[int]) -> None:

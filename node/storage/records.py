@@ -1,12 +1,13 @@
 """Records in a file of 32 KiB blocks: the framing that logs and manifests share.
 
 A record is cut into fragments that never cross a block, each with crc32c, length and type, so that a reader
-finds its way again at the next block after damage.  Pure: bytes in, bytes out (docs/formats/log.md; the
+finds its way again after damage.  Pure: bytes in, bytes out (docs/formats/log.md; the
 idea is LevelDB's log format).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
@@ -24,6 +25,7 @@ LAST: Final = 4
 
 _HEAD: Final = Struct("<IHB")  # crc32c, length, type
 _HEAD_BYTES: Final = _HEAD.size
+_TYPES: Final = re.compile(rb"[\x01-\x04]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +129,29 @@ def _fragments(file_id: int, data: bytes) -> Iterator[_Fragment | Damage]:
                 yield Damage(at, block_end, f"{block_end - at} stray bytes")
             at = block_end
             continue
-        crc, length, kind = _HEAD.unpack_from(data, at)
-        end = at + _HEAD_BYTES + length
-        if end > block_end or not FULL <= kind <= LAST:
-            yield Damage(at, block_end, f"a fragment of type {kind} and {length} bytes")
-            at = block_end
-        elif checksum(file_id, at, kind, piece := data[at + _HEAD_BYTES : end]) != crc:
-            yield Damage(at, block_end, "checksum mismatch")
-            at = block_end
-        else:
-            yield _Fragment(at, end, kind, piece)
+        fragment = _fragment_at(file_id, data, at, block_end)
+        if fragment is None:
+            end = _next_fragment(file_id, data, at + 1, block_end)
+            yield Damage(at, end, "no fragment with a right checksum")
             at = end
+        else:
+            yield fragment
+            at = fragment.end
+
+
+def _fragment_at(file_id: int, data: bytes, at: int, block_end: int) -> _Fragment | None:
+    crc, length, kind = _HEAD.unpack_from(data, at)
+    end = at + _HEAD_BYTES + length
+    if end > block_end or not FULL <= kind <= LAST:
+        return None
+    piece = data[at + _HEAD_BYTES : end]
+    return _Fragment(at, end, kind, piece) if checksum(file_id, at, kind, piece) == crc else None
+
+
+def _next_fragment(file_id: int, data: bytes, start: int, block_end: int) -> int:
+    """Where reading can go on in this block, or its end.  The place in the checksum rules chance hits out."""
+    for match in _TYPES.finditer(data, start + _HEAD_BYTES - 1, block_end):
+        at = match.start() - _HEAD_BYTES + 1
+        if _fragment_at(file_id, data, at, block_end):
+            return at
+    return block_end

@@ -34,7 +34,7 @@ __all__ = ["Table", "open_table", "read_footer"]
 class Table:
     """An open table."""
 
-    __slots__ = ("file", "file_id", "handles", "largest", "last_keys", "meta", "smallest", "words")
+    __slots__ = ("file", "file_id", "handles", "largest", "last_keys", "meta", "misses", "smallest", "words")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Table:
         self.last_keys = last_keys
         self.handles = handles
         self.words = load_filter(filter_words)
+        self.misses = 0  # gets that read a block in vain
 
     def may_hold(self, hashed: int, mask: int) -> bool:
         words = self.words

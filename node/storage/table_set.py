@@ -6,10 +6,13 @@ A `View` is what one read sees.  Files that no view and no manifest names any mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cluster.errors import RingmillError
 from cluster.ports import FileSystem
+from node.storage.errors import StorageFailed
 from node.storage.manifest import ManifestFile, create_manifest
 from node.storage.names import manifest_name, table_name
 from node.storage.table_reader import Table, open_table
@@ -55,6 +58,9 @@ class TableSet:
         self._pinned: list[View] = []
         self._next_id = view.version.reserved_ids - _IDS_AT_ONCE
         self._edits = asyncio.Lock()
+        self._needs_manifest = False
+        self._failure: RingmillError | None = None
+        self.on_failure: Callable[[RingmillError], None] | None = None
         self.view = view
 
     @classmethod
@@ -114,13 +120,36 @@ class TableSet:
 
     async def _write(self, edit: Edit, opened: dict[int, Table] | None = None) -> None:
         version = self.version.apply(edit)
-        await self._manifest.append(edit)
+        await self._write_down(edit)
         known = {**self.view.tables, **(opened or {})}
         former, self.view = self.view, View(version, {m.file_id: known[m.file_id] for m in version.tables()})
         if not former.pins:
             self._discard(former)
         if self._manifest.is_long:
             await self._begin_manifest()
+
+    async def _write_down(self, edit: Edit) -> None:
+        """On a full disk the next edit begins a new manifest; any other failure is the end of writing."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            if self._needs_manifest:
+                await self._begin_manifest()
+                self._needs_manifest = False
+            await self._manifest.append(edit)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._needs_manifest = True
+                raise
+            self._failure = StorageFailed(
+                f"writing {error.filename} failed: {error.strerror}",
+                detail={"file": str(error.filename), "errno": error.errno},
+                hint="repair the disk and restart the node",
+                outcome="unknown",
+            )
+            if self.on_failure is not None:
+                self.on_failure(self._failure)
+            raise self._failure from error
 
     async def _begin_manifest(self) -> None:
         file_id = self._next_id

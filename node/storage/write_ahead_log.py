@@ -31,37 +31,55 @@ _OUT_OF_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LogFile:
-    """One log: first the batches that wait to be written, then the file they are in."""
+    """The log of one memtable: the batches that wait to be written, and the file that gets them.
+
+    It takes more than one file when the disk was full in between; `file_ids` names all of them.
+    """
 
     def __init__(self, first_sequence: int) -> None:
-        self.first_sequence = first_sequence
         self.file: AppendFile | None = None
-        self.file_id = 0
+        self.file_ids: list[int] = []
         self.waiting: list[bytes] = []
         self.waiting_bytes = 0
         self.written_sequence = first_sequence - 1
         self.is_closing = False
+        self.is_whole = False  # closed behind its last batch, all of it on the disk
         self.closed = asyncio.Event()
 
-    def take_groups(self, durable: int) -> bytes:
-        """Frame all that waits; from now on it counts as handed to the system."""
+    @property
+    def file_id(self) -> int:
+        return self.file_ids[-1]
+
+    def frame_waiting(self, durable: int) -> bytes:
+        """The bytes that append all that waits."""
         assert self.file is not None
         parts: list[bytes] = []
         offset = self.file.size
-        batches, self.waiting, self.waiting_bytes = self.waiting, [], 0
-        first = self.written_sequence + 1
+        batches = self.waiting
         start = 0
         while start < len(batches):
             end, size = start, 0
             while end < len(batches) and size < _GROUP_BYTES:
                 size += len(batches[end])
                 end += 1
-            piece = frame(self.file_id, offset, encode_group(durable, first + start, batches[start:end]))
+            first = self.written_sequence + 1 + start
+            piece = frame(self.file_id, offset, encode_group(durable, first, batches[start:end]))
             parts.append(piece)
             offset += len(piece)
             start = end
-        self.written_sequence += len(batches)
         return b"".join(parts)
+
+    def take_waiting(self) -> list[bytes]:
+        """All that waits; from now on it counts as handed to the system."""
+        batches, self.waiting, self.waiting_bytes = self.waiting, [], 0
+        self.written_sequence += len(batches)
+        return batches
+
+    def put_back(self, batches: list[bytes]) -> None:
+        """Undo `take_waiting`."""
+        self.waiting[:0] = batches
+        self.waiting_bytes += sum(map(len, batches))
+        self.written_sequence -= len(batches)
 
 
 class WriteAheadLog:
@@ -74,14 +92,19 @@ class WriteAheadLog:
         take_id: Callable[[], Awaitable[int]],
         next_sequence: int,
         on_failure: Callable[[RingmillError], None],
+        on_full: Callable[[RingmillError], None],
     ) -> None:
         self._files = files
         self._folder = folder
         self._take_id = take_id
         self._on_failure = on_failure
+        self._on_full = on_full
+        self._has_space = asyncio.Event()
+        self._has_space.set()
         self._logs: deque[LogFile] = deque([LogFile(next_sequence)])
         self._wake = asyncio.Event()
         self._in_flight = False
+        self._broken: tuple[LogFile, int, OSError] | None = None
         self._wanted = 0  # highest sequence that someone waits to see durable
         self._marked = next_sequence - 1
         self._mark_timer: asyncio.TimerHandle | None = None
@@ -118,11 +141,9 @@ class WriteAheadLog:
 
     def write_now(self) -> bool:
         """Hand what waits to the system at once, if no write is under way; False if one is."""
-        if self._in_flight or len(self._logs) != 1 or self.failure or self._logs[0].file is None:
+        if self._in_flight or len(self._logs) != 1 or self.failure or self._broken:
             return False
-        log = self._logs[0]
-        self._write(log)
-        return True
+        return self._logs[0].file is not None and self._write(self._logs[0])
 
     async def until_buffered(self, sequence: int) -> None:
         """Return when the system has the batch.  Raises StorageFailed, DiskFull."""
@@ -142,25 +163,41 @@ class WriteAheadLog:
             while self._logs:
                 await self._step()
         except OSError as error:
-            self._fail(error)
+            self.fail(_refusal(error, self.synced_sequence))
+        except RingmillError as error:
+            self.fail(error)
         finally:
             if self._mark_timer:
                 self._mark_timer.cancel()
 
+    def resume(self) -> None:
+        """There is space again."""
+        self._has_space.set()
+
     async def close(self) -> None:
-        """Seal the last log, unless a log has failed; then `run` ends."""
+        """Seal the last log, unless a log has failed; then `run` ends.  A full disk loses what waits."""
         if self.failure is None:
             last = self._logs[-1]
             last.is_closing = True
             self._wake.set()
+            if not self._has_space.is_set():
+                error = OSError(errno.ENOSPC, "closed while the disk is full", self._folder)
+                self.fail(_refusal(error, self.synced_sequence))
             await last.closed.wait()
 
     async def _step(self) -> None:
         log = self._logs[0]
-        if log.file is None:
+        if self.failure:
+            self._logs.clear()
+        elif self._broken:
+            (log, good, error), self._broken = self._broken, None
+            await self._leave(log, good, error)
+        elif not self._has_space.is_set():
+            await self._has_space.wait()
+        elif log.file is None:
             await self._create(log)
         elif log.waiting and self._wanted > log.written_sequence:
-            await self._sync(log, log.take_groups(self.synced_sequence))
+            await self._sync_waiting(log)
         elif log.written_sequence > self.synced_sequence < self._wanted:
             await self._sync(log, b"")
         elif log.waiting:
@@ -173,23 +210,49 @@ class WriteAheadLog:
 
     async def _create(self, log: LogFile) -> None:
         """The name is durable before anything in the file can be acknowledged."""
-        log.file_id = await self._take_id()
-        log.file = self._files.create(f"{self._folder}/{log_name(log.file_id)}")
-        log.file.append(frame(log.file_id, 0, encode_header(log.file_id, log.first_sequence)))
+        file_id = await self._take_id()
+        path = f"{self._folder}/{log_name(file_id)}"
+        file = self._files.create(path)
+        try:
+            file.append(frame(file_id, 0, encode_header(file_id, log.written_sequence + 1)))
+        except OSError as error:
+            file.close()
+            self._files.unlink(path)
+            self._suspend(error)
+            return
         await self._files.off_loop(self._files.fsync_dir, self._folder)
+        log.file_ids.append(file_id)
+        log.file = file
 
-    def _write(self, log: LogFile) -> None:
-        """Append what waits without a sync.  A failure is remembered and raised to nobody."""
+    def _write(self, log: LogFile) -> bool:
+        """Append what waits without a sync; False when that failed, and `_step` has to look after it."""
         assert log.file is not None
-        data = log.take_groups(self.synced_sequence)
+        good = log.file.size
+        data = log.frame_waiting(self.synced_sequence)
         try:
             log.file.append(data)
         except OSError as error:
-            self._fail(error)
-            return
+            self._broken = log, good, error
+            self._wake.set()
+            return False
+        log.take_waiting()
         self.written_bytes += len(data)
         self.buffered_sequence = log.written_sequence
         _release(self._write_waiters, self.buffered_sequence)
+        return True
+
+    async def _sync_waiting(self, log: LogFile) -> None:
+        assert log.file is not None
+        good = log.file.size
+        data = log.frame_waiting(self.synced_sequence)
+        batches = log.take_waiting()
+        try:
+            await self._sync(log, data)
+        except OSError as error:
+            if log.file.size == good + len(data):
+                raise  # the append went well, so it was the sync that failed
+            log.put_back(batches)
+            await self._leave(log, good, error)
 
     async def _sync(self, log: LogFile, data: bytes) -> None:
         assert log.file is not None
@@ -201,54 +264,93 @@ class WriteAheadLog:
             self._in_flight = False
         self.syncs += 1
         self.written_bytes += len(data)
-        self.buffered_sequence = self.synced_sequence = last
-        _release(self._write_waiters, last)
-        _release(self._sync_waiters, last)
+        self._advance(last)
         if self._mark_timer is None:
             self._mark_timer = asyncio.get_running_loop().call_later(_MARK_DELAY_S, self._mark)
 
+    def _advance(self, last: int) -> None:
+        """All up to batch `last` is on the disk."""
+        self.buffered_sequence = self.synced_sequence = last
+        _release(self._write_waiters, last)
+        _release(self._sync_waiters, last)
+
+    async def _leave(self, log: LogFile, good: int, error: OSError) -> None:
+        """A log that could not grow ends where it was whole; what waits goes into another file.
+
+        Raises `error` unless the disk is full.
+        """
+        if error.errno not in _OUT_OF_SPACE:
+            raise error
+        assert log.file is not None
+        log.file.close()
+        await self._files.off_loop(self._files.truncate, log.file.path, good)
+        log.file = None
+        self._advance(log.written_sequence)
+        self._suspend(error)
+
+    def _suspend(self, error: OSError) -> None:
+        """Wait for space.  Raises `error` for any other failure."""
+        if error.errno not in _OUT_OF_SPACE:
+            raise error
+        self._has_space.clear()
+        refusal = _refusal(error, self.synced_sequence)
+        self._turn_away(refusal)
+        self._on_full(refusal)
+
     async def _seal(self, log: LogFile) -> None:
         assert log.file is not None
-        mark = encode_mark(log.written_sequence, is_seal=True)
-        await self._sync(log, frame(log.file_id, log.file.size, mark))
+        mark = frame(log.file_id, log.file.size, encode_mark(log.written_sequence, is_seal=True))
+        good = log.file.size
+        try:
+            await self._sync(log, mark)
+        except OSError as error:
+            if error.errno not in _OUT_OF_SPACE or log.file.size == good + len(mark):
+                raise
+            await self._files.off_loop(self._files.truncate, log.file.path, good)  # good without its seal
+            self._advance(log.written_sequence)
         log.file.close()
         self._logs.popleft()
+        log.is_whole = True
         log.closed.set()
 
     def _mark(self) -> None:
         """Note, behind the last group, that it is durable; unsynced, so it may be lost, harmlessly."""
         self._mark_timer = None
-        if self._marked == self.synced_sequence or self.failure or not self._logs:
+        log = self._logs[0] if self._logs else None
+        if log is None or log.file is None or self.failure or self._broken:
             return
-        log = self._logs[0]
-        if log.file is None:
+        if self._marked == self.synced_sequence:
             return
         if self._in_flight:
             self._mark_timer = asyncio.get_running_loop().call_later(_MARK_DELAY_S, self._mark)
             return
         self._marked = self.synced_sequence
+        good = log.file.size
         try:
-            log.file.append(frame(log.file_id, log.file.size, encode_mark(self._marked, is_seal=False)))
+            log.file.append(frame(log.file_id, good, encode_mark(self._marked, is_seal=False)))
         except OSError as error:
-            self._fail(error)
+            self._broken = log, good, error
+            self._wake.set()
 
-    def _fail(self, error: OSError) -> None:
-        kind = DiskFull if error.errno in _OUT_OF_SPACE else StorageFailed
-        self.failure = kind(
-            f"writing {error.filename} failed: {error.strerror}; batches up to {self.synced_sequence} are"
-            " durable, nothing later is acknowledged",
-            detail={"file": str(error.filename), "errno": error.errno, "synced": self.synced_sequence},
-            hint="free or repair the disk and restart the node",
-            outcome="unknown",
-        )
+    def fail(self, failure: RingmillError) -> None:
+        """Nothing is written or acknowledged any more."""
+        if self.failure is not None:
+            return
+        self.failure = failure
+        self._turn_away(failure)
+        for log in self._logs:
+            log.closed.set()
+        self._wake.set()
+        self._has_space.set()
+        self._on_failure(self.failure)
+
+    def _turn_away(self, refusal: RingmillError) -> None:
+        """Tell all that wait that there is no answer to wait for."""
         for waiters in (self._sync_waiters, self._write_waiters):
             for _, future in waiters:
                 if not future.done():
-                    future.set_exception(self.failure)
+                    future.set_exception(refusal)
             waiters.clear()
-        for log in self._logs:
-            log.closed.set()
-        self._on_failure(self.failure)
 
     async def _join(self, waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> None:
         if self.failure:
@@ -268,3 +370,16 @@ def _release(waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> 
         elif not waiter[1].done():
             waiter[1].set_result(None)
     waiters[:] = later
+
+
+def _refusal(error: OSError, synced_sequence: int) -> RingmillError:
+    is_full = error.errno in _OUT_OF_SPACE
+    kind = DiskFull if is_full else StorageFailed
+    return kind(
+        f"writing {error.filename} failed: {error.strerror}; batches up to {synced_sequence} are durable",
+        detail={"file": str(error.filename), "errno": error.errno, "synced": synced_sequence},
+        hint="free some space; writing goes on by itself"
+        if is_full
+        else "repair the disk and restart the node",
+        outcome="unknown",
+    )

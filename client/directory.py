@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from client.links import TOPOLOGY, Link
 from client.routing import Suspects, coordinators
-from cluster.errors import RingmillError, Unavailable
+from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from cluster.ids import PartitionId
 from cluster.ring.topology import Topology
 from cluster.wire.topology_pb2 import GetTopologyRequest
@@ -34,6 +34,7 @@ class Directory:
         self._links: dict[str, Link] = {}
         self._suspects = Suspects()
         self._orders: dict[PartitionId, list[str]] = {}
+        self._answering: dict[str, None] = {}
         self._blamed = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
         self.topology: Topology | None = None
@@ -80,11 +81,28 @@ class Directory:
 
     def blame(self, address: str) -> None:
         """This address did not answer: ask it last until a probe or an answer clears it."""
+        self._answering.pop(address, None)
         self._suspects.blame(address)
         self._blamed.set()
 
     def clear(self, address: str) -> None:
+        """This address answered."""
+        self._answering[address] = None
         self._suspects.clear(address)
+
+    async def prove(self, address: str, timeout_s: float) -> None:
+        """Make sure that somebody answers there, before something is sent that cannot be sent twice.
+
+        Free when the address answered lately.  Raises Unavailable, with outcome "failed".
+        """
+        if address in self._answering:
+            return
+        try:
+            await self.pull(address, timeout_s)
+        except (Unavailable, DeadlineExceeded) as error:
+            raise Unavailable(
+                f"{address} does not answer: {error}", detail={"address": address}, outcome="failed"
+            ) from error
 
     async def pull(self, address: str, timeout_s: float) -> Topology:
         """Take over the topology of one node when it is newer than ours; Unavailable when neither has one."""
@@ -98,6 +116,7 @@ class Directory:
                 f"{address} belongs to no cluster yet",
                 hint="`ringmill cluster up` makes its nodes one",
             )
+        self.clear(address)
         return self.topology
 
     async def refresh(self, address: str, timeout_s: float) -> None:
@@ -145,7 +164,6 @@ class Directory:
             for address in self._suspects.all():
                 with contextlib.suppress(RingmillError):
                     await self.pull(address, PROBE_TIMEOUT_S)
-                    self._suspects.clear(address)
             if not self._suspects.all():
                 self._blamed.clear()
 

@@ -18,7 +18,16 @@ from enum import Enum
 
 from cluster.errors import DeadlineExceeded, Overloaded, RingmillError, Unavailable, WrongEpoch
 
-__all__ = ["Budget", "Next", "MAX_RETRIES", "attempt_timeout_s", "may_retry", "next_step", "pause_s"]
+__all__ = [
+    "Budget",
+    "Next",
+    "MAX_RETRIES",
+    "SILENCE_SHARE",
+    "attempt_timeout_s",
+    "may_retry",
+    "next_step",
+    "pause_s",
+]
 
 MAX_RETRIES = 2
 FIRST_PAUSE_S = 0.02

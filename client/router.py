@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from client.directory import Directory
 from client.links import Method
-from client.retries import Budget, Next, attempt_timeout_s, may_retry, next_step, pause_s
+from client.retries import SILENCE_SHARE, Budget, Next, attempt_timeout_s, may_retry, next_step, pause_s
 from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from cluster.ports import Entropy
 
@@ -90,8 +90,11 @@ class Router:
         )
         if timeout_s <= 0:
             raise DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
-        message = prepare(self.directory.epoch, max(1, int(timeout_s * 1000)))
         try:
+            if method.is_write:
+                await self.directory.prove(address, min(timeout_s, progress.whole_s * SILENCE_SHARE))
+                timeout_s = progress.left_s
+            message = prepare(self.directory.epoch, max(1, int(timeout_s * 1000)))
             answer = await self.directory.link(address).call(method, message, timeout_s)
         except RingmillError as error:
             error.detail.setdefault("address", address)

@@ -154,6 +154,16 @@ async def test_a_write_to_a_dead_owner_goes_to_the_next_one() -> None:
     assert len(cluster.writes) == 1
 
 
+async def test_a_write_finds_out_that_an_owner_is_silent_before_it_is_sent() -> None:
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        first, second, _ = cluster.owners(KEY)
+        first.is_silent = True
+        await db.put(KEY, b"Ada")
+    assert "Put" not in first.asked and second.asked[-1] == "Put"
+    assert len(cluster.writes) == 1
+
+
 async def test_a_write_that_was_sent_is_not_repeated_and_says_unknown() -> None:
     cluster = FakeCluster()
     async with client_of(cluster) as db:

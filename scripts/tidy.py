@@ -39,6 +39,8 @@ def findings(root: Path) -> Iterator[Finding]:
         yield from names.marks(path, text)
         if path.suffix == ".md":
             yield from links.dead_links(root, path, text)
+        else:
+            yield from links.dead_citations(root, path, text)
         if path.suffix == ".py":
             yield from _python(path, text)
     yield from stubs.stale_stubs(root)

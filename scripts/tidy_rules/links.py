@@ -8,11 +8,12 @@ from pathlib import Path
 
 from tidy_rules.finding import Finding
 
-__all__ = ["anchors", "dead_links"]
+__all__ = ["anchors", "dead_citations", "dead_links"]
 
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 FENCE = re.compile(r"^\s*(```|~~~)")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
+CITATION = re.compile(r"\b(docs/[\w/.-]+\.md)(?:, \"([^\"]+)\")?")
 OUTSIDE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 
 
@@ -27,6 +28,18 @@ def dead_links(root: Path, path: Path, text: str) -> Iterator[Finding]:
                 yield Finding(
                     path, number, f"dead link {target}: {problem}; correct it or write what it promises"
                 )
+
+
+def dead_citations(root: Path, path: Path, text: str) -> Iterator[Finding]:
+    """A page of docs/ that code cites as its source, perhaps with a heading, must be there and have it."""
+    if path.parts[0] == "tests":
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        for page, heading in CITATION.findall(line):
+            if not (root / page).is_file():
+                yield Finding(path, number, f"cites {page}, which is not there; write it or cite another")
+            elif heading and slug(heading) not in anchors((root / page).read_text(encoding="utf-8")):
+                yield Finding(path, number, f'cites "{heading}" of {page}, which has no such heading')
 
 
 def _problem(root: Path, path: Path, target: str) -> str:
@@ -46,12 +59,14 @@ def anchors(text: str) -> set[str]:
     made: set[str] = set()
     for _, line in _prose(text):
         if heading := HEADING.match(line):
-            slug = re.sub(r"[^\w\- ]", "", heading[1].replace("`", "").lower()).replace(" ", "-")
-            count = sum(
-                1 for other in made if other == slug or re.fullmatch(re.escape(slug) + r"-\d+", other)
-            )
-            made.add(f"{slug}-{count}" if count else slug)
+            name = slug(heading[1])
+            count = sum(1 for other in made if re.fullmatch(re.escape(name) + r"(-\d+)?", other))
+            made.add(f"{name}-{count}" if count else name)
     return made
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _prose(text: str) -> Iterator[tuple[int, str]]:

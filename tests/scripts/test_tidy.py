@@ -43,6 +43,7 @@ REFUSED = [
     ("a dead link", "docs/a.md", "see [b](b.md)\n", "dead link b.md: no such file"),
     ("a link out of the project", "docs/a.md", "see [b](../../)\n", "it leaves the project"),
     ("a dead anchor", "docs/a.md", "# One\n[two](#two)\n", "no heading #two"),
+    ("a page that code cites", "node/a.py", MODULE + "# docs/gone.md\n", "cites docs/gone.md"),
     ("stale stubs", "scripts/proto.py", DOC + "raise SystemExit('run `make proto`')\n", "run `make proto`"),
 ]  # fmt: skip
 
@@ -60,6 +61,7 @@ ACCEPTED = [
         "docs/a.md",
         "# A `b` c!\n[a](#a-b-c) [b](a.md#a-b-c) [c](https://x.test)\n",
     ),
+    ("pages that pages name", "docs/a.md", "`docs/gone.md`\n"),
     ("links in code", "docs/a.md", "`[a](b.md)`\n\n```\n[a](b.md)\n```\n"),
 ]
 
@@ -85,6 +87,15 @@ def test_tidy_refuses(tmp_path: Path, name: str, text: str, expected: str) -> No
 @pytest.mark.parametrize(("name", "text"), [case[1:] for case in ACCEPTED], ids=[c[0] for c in ACCEPTED])
 def test_tidy_accepts(tmp_path: Path, name: str, text: str) -> None:
     assert _found(tmp_path, name, text) == []
+
+
+def test_code_may_cite_only_headings_that_a_page_has(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# The five doors\n", encoding="utf-8")
+    cites = MODULE + '# docs/a.md, "The five doors".\n# docs/a.md, "The sixth door".\n'
+    assert _found(tmp_path, "node/a.py", cites) == [
+        'node/a.py:4: cites "The sixth door" of docs/a.md, which has no such heading'
+    ]
 
 
 def test_the_program_prints_a_line_a_finding_and_exits_1(tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ class TaskProcesses:
             if verb == "forked":
                 answered.set_result(fields[0])
             else:
+                self._tasks.pop(task_id, None)
                 answered.set_exception(ChildProcessError(fields[0]))
 
     def _drop_control(self, why: str) -> None:

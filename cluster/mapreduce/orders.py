@@ -6,7 +6,7 @@
     task.report  Report                   worker -> coordinator: progress, done or failed
 
 Specs cross as encoded bytes, splits and outputs in their own wire forms: these messages only carry them.
-Paths and texts may hold bytes that are not UTF-8, as surrogate escapes.
+Texts may hold lone surrogates: bytes of paths that are not UTF-8, and whatever user code says.
 """
 
 from __future__ import annotations
@@ -191,12 +191,12 @@ class Report:
 
 
 def _packed(*fields: Any) -> bytes:
-    return bytes(msgpack.packb([_VERSION, *fields], unicode_errors="surrogateescape"))
+    return bytes(msgpack.packb([_VERSION, *fields], unicode_errors="surrogatepass"))
 
 
 def _unpacked(body: bytes) -> list[Any]:
     fields: list[Any]
-    version, *fields = msgpack.unpackb(body, unicode_errors="surrogateescape")
+    version, *fields = msgpack.unpackb(body, unicode_errors="surrogatepass")
     if version != _VERSION:
         raise ProtocolMismatch(f"a message about jobs of version {version}; this side knows {_VERSION}")
     return fields

@@ -49,7 +49,7 @@ class Run:
             self.stage, self.task, self.attempt, self.spec, self.bundle, self.scratch, self.folder,
             self.memory_factor, self.split, slices,
         ]  # fmt: skip
-        return bytes(msgpack.packb(fields, unicode_errors="surrogateescape"))
+        return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ class Chore:
 
     def encode(self) -> bytes:
         fields = [self.what, self.spec, self.parts, self.again]
-        return bytes(msgpack.packb(fields, unicode_errors="surrogateescape"))
+        return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 
 def decode_request(message: bytes) -> Run | Chore:
     """What `encode` made of either."""
-    fields = msgpack.unpackb(message, unicode_errors="surrogateescape")
+    fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
     if fields[0] in ("plan", "publish"):
         return Chore(*fields)
     *values, slices = fields
@@ -81,12 +81,12 @@ class Said:
     body: Any
 
     def encode(self) -> bytes:
-        return bytes(msgpack.packb([self.kind, self.body], unicode_errors="surrogateescape"))
+        return bytes(msgpack.packb([self.kind, self.body], unicode_errors="surrogatepass"))
 
     @classmethod
     def decode(cls, message: bytes) -> Said:
         """Raises ValueError for anything that is not such a message."""
-        match msgpack.unpackb(message, unicode_errors="surrogateescape"):
+        match msgpack.unpackb(message, unicode_errors="surrogatepass"):
             case [str(kind), body] if kind in _KINDS:
                 return cls(kind, body)
             case _:

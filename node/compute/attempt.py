@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from cluster.mapreduce.failures import Cause, TaskFailed
 from cluster.mapreduce.orders import MapOrder, Order, ReduceOrder
 from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.task import MapOutput, ReduceOutput
 from cluster.mapreduce.task_messages import Run, Said
 from cluster.ports import FileSystem, TaskProcess, Transport
 from node.compute.bundles import BundleStore
@@ -26,6 +27,8 @@ from node.compute.task_pool import ProcessKind, TaskPool, end
 __all__ = ["Attempt", "HowFar", "Patience"]
 
 _FETCHED: Final = "in"
+
+Result = TypeVar("Result", MapOutput, ReduceOutput)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,12 @@ class HowFar:
         return [self.bytes_done, self.bytes_total, self.status, self.position]
 
     def hear(self, said: Any) -> None:
-        """Take a task process's word.  Raises TypeError or ValueError for a wrong shape."""
-        self.bytes_done, self.bytes_total, self.status, self.position = said
+        """Take a task process's word.  Raises ValueError for a wrong shape."""
+        match said:
+            case [int(done), int(total), str(status), str(position)]:
+                self.bytes_done, self.bytes_total, self.status, self.position = done, total, status, position
+            case _:
+                raise ValueError(f"no progress: {said!r:.80}")
 
 
 @dataclass(slots=True)
@@ -68,8 +75,8 @@ class Attempt:
     output: bytes = b""
     peak_bytes: int = 0
 
-    async def run(self) -> Any:
-        """The result as the task process gave it.
+    async def run(self) -> MapOutput | ReduceOutput:
+        """What the task process made.
 
         Raises TaskFailed with its cause, SliceLost when a map output cannot be had.  Cancelling kills the
         process.
@@ -83,7 +90,7 @@ class Attempt:
         except OSError as error:  # at this node's own files
             raise TaskFailed(Cause.DISK_FULL, f"{error.strerror}: {error.filename}") from error
 
-    async def _gather_and_run(self) -> Any:
+    async def _gather_and_run(self) -> MapOutput | ReduceOutput:
         spec = JobSpec.decode(self.order.spec)
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
@@ -133,21 +140,29 @@ class Attempt:
     def _arrived(self, size: int) -> None:
         self.progress.bytes_done += size
 
-    async def _converse(self, process: TaskProcess, run: Run) -> Any:
+    async def _converse(self, process: TaskProcess, run: Run) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
         try:
             await process.send(run.encode())
             while True:
                 said = await self._listen(process)
                 if said.kind == "done":
-                    return said.body
+                    return self._result(said.body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 self.progress.hear(said.body)
         except (EOFError, BrokenPipeError) as error:
             raise self._ending(await process.wait(), process.output()) from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
+
+    def _result(self, body: Any) -> MapOutput | ReduceOutput:
+        """The attempt's output.  Raises ValueError, TypeError or LookupError for what is none of its own."""
+        if isinstance(self.order, MapOrder):
+            mapped = MapOutput.from_wire(body)
+            return _inside(self.folder, mapped.file, mapped)
+        reduced = ReduceOutput.from_wire(body)
+        return _inside(self.order.staging, reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.patience.no_progress_s
@@ -176,3 +191,10 @@ class Attempt:
         await end(process)
         self.output = process.output()
         self.peak_bytes = process.peak_bytes
+
+
+def _inside(folder: str, file: str, result: Result) -> Result:
+    """The result, when its file lies where the attempt was told to write: it will be served or moved."""
+    if not file.startswith(f"{folder}/") or ".." in file.split("/"):
+        raise ValueError(f"the output {file!r:.200} lies outside of {folder}")
+    return result

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from cluster.errors import CorruptData, InvalidArgument, NotFound
-from cluster.ports import FileSystem, Handler, Incoming, ReadFile
+from cluster.ports import FileSystem, Handler, Incoming
 
 __all__ = ["CHUNK_BYTES", "FETCH_METHOD", "OutputId", "ShuffleServer"]
 
@@ -32,42 +32,41 @@ class OutputId(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Output:
-    path: str
-    file: ReadFile | None = None
-
-
-@dataclass(slots=True)
 class ShuffleServer:
     """The map outputs of this node, by id."""
 
     files: FileSystem
-    _outputs: dict[OutputId, _Output] = field(default_factory=dict)
+    _paths: dict[OutputId, str] = field(default_factory=dict)
 
     def handlers(self) -> Mapping[str, Handler]:
         return {FETCH_METHOD: self._serve_chunk}
 
     def announce(self, output: OutputId, path: str) -> None:
         """From now on this file can be fetched."""
-        self._outputs[output] = _Output(path)
+        self._paths[output] = path
 
     def forget(self, job: str) -> None:
         """Serve nothing of this job any more; its files may be removed afterwards."""
-        for output in [output for output in self._outputs if output.job == job]:
-            opened = self._outputs.pop(output).file
-            if opened is not None:
-                opened.close()
+        for output in [output for output in self._paths if output.job == job]:
+            del self._paths[output]
 
     async def _serve_chunk(self, incoming: Incoming) -> bytes:
         job, task, attempt, offset, length = msgpack.unpackb(incoming.body)
         if not 0 < length <= CHUNK_BYTES or offset < 0:
             raise InvalidArgument(f"asked for {length} bytes at {offset}; a chunk has 1 to {CHUNK_BYTES}")
-        output = self._outputs.get(OutputId(job, task, attempt))
-        if output is None:
+        path = self._paths.get(OutputId(job, task, attempt))
+        if path is None:
             raise NotFound(f"job {job}: no output of map-{task}.{attempt} on this node")
         try:
-            if output.file is None:
-                output.file = self.files.open_read(output.path)
-            return await output.file.pread_off_loop(length, offset)
+            return await self._read(path, offset, length)
         except OSError as error:
             raise CorruptData(f"job {job}: output of map-{task}.{attempt}: {error.strerror}") from error
+
+    async def _read(self, path: str, offset: int, length: int) -> bytes:
+        """Opened anew each time: a node may hold more outputs than descriptors."""
+        file = self.files.open_read(path)
+        try:
+            cached = file.pread_cached(length, offset)
+            return await file.pread_off_loop(length, offset) if cached is None else cached
+        finally:
+            file.close()

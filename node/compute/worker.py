@@ -23,7 +23,6 @@ from cluster.mapreduce.failures import Cause, TaskFailed
 from cluster.mapreduce.job_events import AttemptId
 from cluster.mapreduce.orders import (
     Cancel,
-    MapOrder,
     Order,
     Poll,
     Polled,
@@ -57,6 +56,7 @@ class WorkerOptions:
     limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
     progress_every_s: float = 0.5
     orphan_after_s: float = 30.0  # of silence from a job's coordinator
+    warm_for_s: float = 60.0  # after the last job
 
 
 @dataclass(slots=True)
@@ -67,6 +67,10 @@ class _Job:
     heard_at: float
     attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
+
+    def end(self, attempt: AttemptId) -> None:
+        del self.attempts[attempt]
+        self.finished.add(attempt)
 
 
 class Worker:
@@ -101,12 +105,13 @@ class Worker:
         self._jobs: dict[str, _Job] = {}
         self._group = asyncio.TaskGroup()
         self._janitor: asyncio.Task[None] | None = None
+        self._busy_at = clock.monotonic()
 
     async def __aenter__(self) -> Self:
         self._files.remove_tree(self._folder)
         self._files.mkdir(self._folder)
         await self._group.__aenter__()
-        self._janitor = self._group.create_task(self._drop_orphans())
+        self._janitor = self._group.create_task(self._tend())
         return self
 
     async def __aexit__(
@@ -142,7 +147,9 @@ class Worker:
                 raise Overloaded(
                     f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait"
                 )
-            job.attempts[identity] = self._group.create_task(self._run(order), name=str(identity))
+            task = self._group.create_task(self._run(order), name=str(identity))
+            job.attempts[identity] = task
+            task.add_done_callback(lambda _: job.end(identity))  # also of one cancelled before it began
         return self._about(job)
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
@@ -177,16 +184,10 @@ class Worker:
 
     async def _run(self, order: Order) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
-        identity = order.attempt
-        job = self._jobs[order.job]
-        folder = f"{self._folder}/{order.job}/{identity}"
-        try:
-            async with self._slots:
-                report = await self._attempt(order, folder)
-            await self._deliver(order.coordinator, report)
-        finally:
-            job.attempts.pop(identity, None)
-            job.finished.add(identity)
+        folder = f"{self._folder}/{order.job}/{order.attempt}"
+        async with self._slots:
+            report = await self._attempt(order, folder)
+        await self._deliver(order.coordinator, report)
 
     async def _attempt(self, order: Order, folder: str) -> Report:
         attempt = Attempt(
@@ -194,7 +195,7 @@ class Worker:
         )
         ticker = self._group.create_task(self._tell_progress(order, attempt.progress))
         try:
-            body = await attempt.run()
+            result = await attempt.run()
         except (TaskFailed, SliceLost) as error:
             self._clean_all(order, folder)
             return self._failed(order, attempt, error)
@@ -206,13 +207,13 @@ class Worker:
             return self._failed(order, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
             ticker.cancel()
-        if isinstance(order, MapOrder):
-            identity = order.attempt
-            output = OutputId(order.job, identity.task, identity.number)
-            self._shuffle.announce(output, MapOutput.from_wire(body).file)
+        if isinstance(result, MapOutput):
+            output = OutputId(order.job, order.attempt.task, order.attempt.number)
+            self._shuffle.announce(output, result.file)
         else:
             self._clean(folder)
-        return self._report(order, "done", body=body, output=attempt.output[-_OUTPUT_TAIL_BYTES:])
+        tail = attempt.output[-_OUTPUT_TAIL_BYTES:]
+        return self._report(order, "done", body=result.to_wire(), output=tail)
 
     def _failed(self, order: Order, attempt: Attempt, error: TaskFailed | SliceLost) -> Report:
         failure, lost = (error.failure, error.slice) if isinstance(error, SliceLost) else (error, None)
@@ -282,7 +283,8 @@ class Worker:
         with contextlib.suppress(OSError):
             self._files.remove_tree(folder)
 
-    async def _drop_orphans(self) -> None:
+    async def _tend(self) -> None:
+        """Drop the jobs of silent coordinators, and idle processes when there has been no job for long."""
         patience = self._options.orphan_after_s
         while True:
             await asyncio.sleep(patience / 10)
@@ -290,3 +292,7 @@ class Worker:
             for name, job in list(self._jobs.items()):
                 if now - job.heard_at > patience:
                     self._drop(name)
+            if self._jobs:
+                self._busy_at = now
+            elif now - self._busy_at > self._options.warm_for_s:
+                await self._pool.close()

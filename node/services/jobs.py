@@ -159,7 +159,7 @@ def _status(view: JobView) -> wire.JobStatus:
         retried=summary.retried,
         records=summary.records,
         counters={_text(name): value for name, value in summary.counters.items()},
-        error=msgpack.packb(view.error, unicode_errors="surrogateescape") if view.error else b"",
+        error=msgpack.packb(_texts(view.error)) if view.error else b"",
         tasks=[
             wire.TaskStatus(
                 task=task.task, state=task.state, attempts=task.attempts, node=task.node,
@@ -174,6 +174,15 @@ def _status(view: JobView) -> wire.JobStatus:
 
 def _log(log: AttemptLog) -> wire.TaskLog:
     return wire.TaskLog(task=log.task, attempt=log.attempt, node=log.node, cause=log.cause, output=log.output)
+
+
+def _texts(value: object) -> object:
+    """All texts in the wire form of an error."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, list | tuple):
+        return [_texts(item) for item in value]
+    return {key: _texts(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _text(text: str) -> str:

@@ -169,6 +169,7 @@ CASES = [
     ("sys.exit", Cause.USER_ERROR, "SystemExit: enough"),
     ("memory", Cause.OUT_OF_MEMORY, "MemoryError"),
     ("forks", Cause.KILLED, "processes at once, the limit is 40"),
+    ("forge", Cause.USER_ERROR, "the output '/etc/passwd' lies outside of"),
     ("pipe", Cause.USER_ERROR, "wrote into the task's own pipe"),
 ]
 

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
+import msgpack
+
 from ringmill import Context, job
 
 
@@ -45,6 +47,10 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
     if mode == "print":
         for _ in range(3000):
             sys.stdout.write("x" * 10_000 + "\n")
+    if mode == "forge":
+        answer = msgpack.packb(["done", ["/etc/passwd", [], {}, 0, 0, 0, 0, []]])
+        os.write(3, len(answer).to_bytes(4, "big") + answer)
+        time.sleep(60)
     if mode == "pipe":
         os.write(3, b"\x00\x00\x00\x05hello")
         time.sleep(60)

@@ -104,15 +104,17 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[Loca
     ports.check_free([node.port for node in nodes])
     make_token(cluster.folder)
     save_cluster(cluster)
-    started = []
-    for node in nodes:
-        process = processes.spawn(
-            _command(cluster, node), log_path=cluster.log_path(node), folder=cluster.folder
-        )
-        running = replace(node, pid=process.pid, started=processes.start_mark(process.pid))
-        started.append(Started(running, process))
-        cluster = cluster.with_node(running)
-        save_cluster(cluster)
+    started: list[Started] = []
+    try:
+        for node in nodes:
+            one = _start(cluster, node)
+            started.append(one)
+            cluster = cluster.with_node(one.node)
+            save_cluster(cluster)
+    except BaseException:
+        for one in started:
+            one.process.kill()
+        raise
     return cluster, started
 
 
@@ -156,6 +158,11 @@ def purge(cluster: LocalCluster) -> None:
     """Remove data, logs and token of a cluster whose processes have ended."""
     assert all(node_state(node) == "stopped" for node in cluster.nodes)
     shutil.rmtree(cluster.folder)
+
+
+def _start(cluster: LocalCluster, node: LocalNode) -> Started:
+    process = processes.spawn(_command(cluster, node), log_path=cluster.log_path(node), folder=cluster.folder)
+    return Started(replace(node, pid=process.pid, started=processes.start_mark(process.pid)), process)
 
 
 def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:

@@ -270,7 +270,11 @@ def _clean_environment() -> dict[str, str]:
 
     A fixed hash seed makes a task that iterates over a set of strings give the same bytes on every node.
     """
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+        if name in os.environ
+    }
     return {**kept, "PYTHONPATH": _SOURCE_ROOT, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
 
 

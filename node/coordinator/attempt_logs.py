@@ -23,7 +23,7 @@ class AttemptLogs:
     _size: int = 0
 
     def keep(self, report: Report, *, cause: str = "", lines: Sequence[str] = ()) -> None:
-        """Keep what an ended attempt printed, and the lines that its code logged.
+        """Keep what an ended attempt printed, and below it the lines that its code logged, or why it failed.
 
         `cause` is empty when it succeeded.
         """

@@ -134,7 +134,8 @@ class JobRun:
         self._accepted.pop(report.attempt, None)
         if report.kind == "failed":
             failure = TaskFailed.from_wire(report.failure)
-            self._logs.keep(report, cause=str(failure.cause))
+            peak = f"peak memory {report.peak_bytes >> 20} MiB"
+            self._logs.keep(report, cause=str(failure.cause), lines=[str(failure), *failure.frames, peak])
             self._feed(AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None))
         elif report.attempt.stage == "map":
             mapped = MapOutput.from_wire(report.body)

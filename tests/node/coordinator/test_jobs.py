@@ -171,6 +171,8 @@ async def test_a_users_error_fails_the_job_in_few_lines_after_four_tries(cluster
     assert cluster.leftovers() == []
     logs = cluster.nodes[N1].coordinator.logs("job-1", "map-0")
     assert [(log.attempt, log.cause) for log in logs] == [(n, "UserError") for n in (1, 2, 3, 4)]
+    assert b"raise KeyError" in logs[0].output
+    assert b"peak memory" in logs[0].output
 
 
 async def test_a_killed_job_stops_its_processes_and_leaves_no_output(cluster: Any) -> None:

@@ -72,15 +72,17 @@ def pick_merge(version: Version, options: Options, situation: Situation) -> Pick
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
     """Tables that hold nothing but dropped keys: they can go without being read."""
-    return [
-        meta
-        for meta in version.tables()
-        for drop in version.drops
-        if meta.last_sequence <= drop.sequence
-        and meta.smallest.startswith(drop.prefix)
-        and meta.largest.startswith(drop.prefix)
-        and not _is_seen(drop, situation)
-    ]
+
+    def is_useless(meta: TableMeta) -> bool:
+        return any(
+            meta.last_sequence <= drop.sequence
+            and meta.smallest.startswith(drop.prefix)
+            and meta.largest.startswith(drop.prefix)
+            and not _is_seen(drop, situation)
+            for drop in version.drops
+        )
+
+    return [meta for meta in version.tables() if is_useless(meta)]
 
 
 def pick_damaged(version: Version, file_ids: Iterable[int]) -> Pick | None:

@@ -6,6 +6,7 @@ Layout: docs/formats/manifest.md.  What an edit means is node/storage/version.py
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
@@ -15,7 +16,7 @@ from node.storage.names import CURRENT, FileName, current_temporary, manifest_na
 from node.storage.records import Damage, Record, frame, read_records
 from node.storage.version import Edit, MalformedEdit, Version, decode_edit, encode_edit, snapshot_edit
 
-__all__ = ["ManifestFile", "create_manifest", "read_current", "read_manifest"]
+__all__ = ["ManifestFile", "create_manifest", "read_current", "read_edits", "read_manifest"]
 
 MANIFEST_VERSION: Final = 1
 _MAGIC: Final = b"RINGMAN\0"
@@ -80,14 +81,28 @@ def read_current(files: FileSystem, folder: str) -> int:
 
 
 def read_manifest(files: FileSystem, folder: str, file_id: int) -> Version:
-    """The version a manifest leads to.  Blocks.
+    """The version a manifest leads to.  Blocks.  Raises CorruptBlock, FileNotFoundError."""
+    path = f"{folder}/{manifest_name(file_id)}"
+    version = Version()
+    number = -1
+    for number, edit in read_edits(files, folder, file_id):
+        try:
+            version = version.apply(edit)
+        except MalformedEdit as error:
+            raise CorruptBlock(path, 0, f"edit {number}: {error}") from None
+    if number < 0:
+        raise CorruptBlock(path, 0, "no whole edit in it")
+    return version
+
+
+def read_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[tuple[int, Edit]]:
+    """The edits of a manifest with their numbers.  Blocks.
 
     Edits are synced one by one, so only the last record may be torn; damage before a whole record is
     corruption.  Raises CorruptBlock, FileNotFoundError.
     """
     path = f"{folder}/{manifest_name(file_id)}"
-    version = Version()
-    edits = -1
+    number = -1
     damage: Damage | None = None
     for record in read_records(file_id, files.read_bytes(path)):
         if isinstance(record, Damage):
@@ -95,14 +110,11 @@ def read_manifest(files: FileSystem, folder: str, file_id: int) -> Version:
             continue
         if damage is not None:
             raise CorruptBlock(path, damage.offset, f"{damage.why}, followed by a whole record")
-        if edits < 0:
+        if number < 0:
             _check_header(path, file_id, record)
         else:
-            version = _apply(path, record, edits, version)
-        edits += 1
-    if edits < 1:
-        raise CorruptBlock(path, 0, "no whole edit in it")
-    return version
+            yield number, _parse_edit(path, record, number)
+        number += 1
 
 
 def _pointer(named: FileName) -> bytes:
@@ -114,10 +126,10 @@ def _check_header(path: str, file_id: int, record: Record) -> None:
         raise CorruptBlock(path, record.offset, f"not the header of a manifest of version {MANIFEST_VERSION}")
 
 
-def _apply(path: str, record: Record, number: int, version: Version) -> Version:
+def _parse_edit(path: str, record: Record, number: int) -> Edit:
     if record.payload[: _EDIT.size] != _EDIT.pack(_EDIT_KIND, number):
         raise CorruptBlock(path, record.offset, f"edit {number} is missing")
     try:
-        return version.apply(decode_edit(record.payload[_EDIT.size :]))
+        return decode_edit(record.payload[_EDIT.size :])
     except MalformedEdit as error:
         raise CorruptBlock(path, record.offset, str(error)) from None

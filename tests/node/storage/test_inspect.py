@@ -1,0 +1,75 @@
+"""The tool for people who look into files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster.adapters.os_files import OsFileSystem
+from node.storage.__main__ import main
+from node.storage.engine import Batch, Engine
+from simulator.disk.engine_trace import TINY, InlineSpawner
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    files = OsFileSystem()
+    where = tmp_path / "data"
+    async with await Engine.open(str(where), TINY, files=files, spawner=InlineSpawner()) as engine:
+        for number in range(100):
+            await engine.wait_writable()
+            batch = Batch()
+            batch.put(b"key%03d" % number, b"\xffvalue %d" % number)
+            batch.delete(b"gone")
+            engine.apply(batch)
+        await engine.settle()
+        await engine.drop_prefix(b"other")
+    files.close()
+    return where
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_inspect_tells_tables_and_logs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(folder), "-o", "json"]) == 0
+    found = rows(capsys)
+    kinds = [row["what"] for row in found]
+    assert kinds[0] == "manifest"
+    assert {"table", "log"} <= set(kinds)
+    last = [row for row in found if row["what"] == "log"][-1]
+    assert last["sealed"] is True
+    assert main(["inspect", str(folder)]) == 0
+    assert "level 1" in capsys.readouterr().out
+
+
+def test_dump_shows_every_record_of_each_kind_of_file(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = []
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".log", ".sst") or file.name.startswith("MANIFEST"):
+            assert main(["dump", str(file), "-o", "json"]) == 0
+            records += rows(capsys)
+    values = {row["key"]: row["value"] for row in records if row.get("record") == "put"}
+    assert values["key007"] == "\\xffvalue 7"
+    assert len(values) == 100
+    assert any(row.get("record") == "drop prefix" for row in records)
+    assert any("edit" in row for row in records)
+    assert main(["dump", str(folder / "LOCK")]) == 2
+
+
+def test_verify_finds_the_damaged_byte(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(folder)]) == 0
+    table = next(folder.glob("*.sst"))
+    body = bytearray(table.read_bytes())
+    body[5] ^= 1
+    table.write_bytes(body)
+    capsys.readouterr()
+    assert main(["verify", str(folder), "-o", "json"]) == 1
+    damaged = [row for row in rows(capsys) if row["damages"]]
+    assert [row["file"] for row in damaged] == [table.name]
+    assert main(["inspect", str(folder / "missing")]) == 3

@@ -101,7 +101,7 @@ class Attempt:
         try:
             process = await self.pool.take(kind, self.folder)
         except ChildProcessError as error:
-            raise TaskFailed(Cause.KILLED, f"no task process: {error}") from error
+            raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
         try:
             result = await self._converse(process, run)
         except BaseException:

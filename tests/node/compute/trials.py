@@ -40,7 +40,7 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         while not os.path.exists(flag):
             time.sleep(0.02)
     if mode == "slow":
-        time.sleep(0.5)
+        time.sleep(0.8)
     if mode == "forks":
         while True:
             os.fork()

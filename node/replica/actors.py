@@ -29,7 +29,7 @@ Counts = dict[Copy, tuple[int, int]]
 
 class ActorNumbers(Protocol):
     async def take_actor_number(self) -> int:
-        """A number that no copy of this node was ever given."""
+        """A number that no copy of this node was ever given.  Raises Unavailable when there is none."""
         ...
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from zlib import crc32
 
-from cluster.errors import CorruptData, InvalidArgument
+from cluster.errors import CorruptData, InvalidArgument, Unavailable
 from cluster.ids import DiskId, NodeId, Start
 from cluster.ports import Entropy, FileSystem
 
@@ -46,7 +46,7 @@ class Identity:
         self._record = record
         self._files = files
         self._next_actor = record.next_actor
-        self._writing = asyncio.Lock()
+        self._reserving: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Identity:
@@ -69,8 +69,8 @@ class Identity:
             disk = DiskId(entropy.random_bytes("disk", 16).hex())
             former = IdentityRecord(node, disk, Start(0, ""), next_actor=1, is_clean_stop=False)
         record = replace(former, start=Start(former.start.number + 1, boot), is_clean_stop=False)
-        identity = cls(path, record, files, was_clean=former.is_clean_stop)
-        await identity._write()
+        identity = cls(path, former, files, was_clean=former.is_clean_stop)
+        await identity._write(record)
         return identity
 
     @property
@@ -86,31 +86,44 @@ class Identity:
         return self._record.start
 
     async def take_actor_number(self) -> int:
-        """A number that no copy of this node was ever given, reserved on the disk before it is returned."""
-        async with self._writing:
-            if self._next_actor == self._record.next_actor:
-                self._record = replace(self._record, next_actor=self._next_actor + ACTOR_BLOCK)
-                await self._write()
-            self._next_actor += 1
-            return self._next_actor - 1
+        """A number that no copy of this node was ever given, reserved on the disk before it is returned.
+
+        Raises Unavailable (nothing happened) when it cannot be reserved.
+        """
+        while self._next_actor == self._record.next_actor:
+            try:
+                await asyncio.shield(self._reservation())
+            except OSError as error:
+                raise Unavailable(f"no actor number can be reserved: {error}") from error
+        self._next_actor += 1
+        return self._next_actor - 1
 
     async def mark_clean_stop(self) -> None:
         """The last act of a stop: everything is on the disk, the next start has forgotten nothing."""
-        async with self._writing:
-            self._record = replace(self._record, next_actor=self._next_actor, is_clean_stop=True)
-            await self._write()
+        if self._reserving is not None:
+            await asyncio.wait([self._reserving])
+        await self._write(replace(self._record, next_actor=self._next_actor, is_clean_stop=True))
 
-    async def _write(self) -> None:
+    def _reservation(self) -> asyncio.Task[None]:
+        """One write for all who wait; a request that ends meanwhile does not tear it."""
+        if self._reserving is None or self._reserving.done():
+            record = replace(self._record, next_actor=self._next_actor + ACTOR_BLOCK)
+            self._reserving = asyncio.create_task(self._write(record), name=f"reserve actors {self.node}")
+        return self._reserving
+
+    async def _write(self, record: IdentityRecord) -> None:
+        """Put a record on the disk; only then is it this identity's own."""
         beside = self._path + ".new"
         if self._files.exists(beside):  # left by a crash
             self._files.unlink(beside)
         file = self._files.create(beside)
         try:
-            await file.append_and_sync(encode_identity(self._record))
+            await file.append_and_sync(encode_identity(record))
         finally:
             file.close()
         self._files.rename(beside, self._path)
-        self._files.fsync_dir(posixpath.dirname(self._path))
+        await self._files.off_loop(self._files.fsync_dir, posixpath.dirname(self._path))
+        self._record = record
 
 
 def encode_identity(record: IdentityRecord) -> bytes:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import CorruptData, InvalidArgument
+from cluster.errors import CorruptData, InvalidArgument, Unavailable
 from cluster.ids import DiskId, NodeId, Start
+from cluster.ports import AppendFile, Buffer
 from node.replica.identity import ACTOR_BLOCK, Identity, IdentityRecord, decode_identity, encode_identity
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel, Moment
@@ -50,10 +53,68 @@ async def test_no_actor_number_is_ever_given_twice(tmp_path: Path) -> None:
     assert len(set(given)) == len(given)
 
 
+async def test_a_request_that_ends_while_numbers_are_reserved_makes_none_be_given_twice() -> None:
+    """Else the next crash would have the same numbers given again, and a dot would name two writes."""
+    disk = SlowDisk()
+    identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "before"))
+    disk.may_sync.clear()
+    request = asyncio.create_task(identity.take_actor_number())
+    await asyncio.sleep(0)
+    request.cancel()
+    await asyncio.wait([request])
+    disk.may_sync.set()
+    given = [await identity.take_actor_number() for _ in range(3)]
+    again = await Identity.open("data", N1, files=_after_a_crash(disk), entropy=SeededEntropy(2, "after"))
+    assert await again.take_actor_number() > max(given)
+
+
+async def test_numbers_that_could_not_be_reserved_are_not_given() -> None:
+    disk = LossyDisk()
+    identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "before"))
+    disk.hook = _full
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="No space left") as refused:
+            await identity.take_actor_number()
+        assert refused.value.outcome == "failed"
+    disk.hook = None
+    given = await identity.take_actor_number()
+    again = await Identity.open("data", N1, files=_after_a_crash(disk), entropy=SeededEntropy(2, "after"))
+    assert await again.take_actor_number() > given
+
+
 async def test_a_folder_of_another_node_is_refused_by_name(tmp_path: Path) -> None:
     await start(tmp_path)
     with pytest.raises(InvalidArgument, match="data of node n1, this is n2"):
         await start(tmp_path, node=NodeId("n2"))
+
+
+class SlowDisk(LossyDisk):
+    """Syncs when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_sync = asyncio.Event()
+        self.may_sync.set()
+
+    def create(self, path: str) -> AppendFile:
+        file = super().create(path)
+        sync = file.append_and_sync
+
+        async def later(data: Buffer) -> None:
+            await self.may_sync.wait()
+            await sync(data)
+
+        file.append_and_sync = later  # type: ignore[method-assign]
+        return file
+
+
+def _full(call: str, path: str) -> None:
+    if call == "append":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def _after_a_crash(disk: LossyDisk) -> LossyDisk:
+    return LossyDisk.after(disk.moment().crash(CrashModel.PREFIX, stream(1, "crash")))
 
 
 @dataclass

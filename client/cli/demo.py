@@ -63,7 +63,7 @@ def _tour(story: Story, folder: str, *, is_short: bool) -> None:
             await quorums(story, db)
             writes = FAST_WRITES if is_short else WRITES
             restarted = await kill_under_load(story, db, cluster, writes)
-            await count_words(story, db, restarted, folder, is_short=is_short)
+            await count_words(story, db, restarted, folder)
 
     asyncio.run(chapters())
 

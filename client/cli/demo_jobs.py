@@ -26,14 +26,12 @@ MODULE = Path(__file__).resolve().parents[2] / "examples" / "wordcount.py"
 PACKAGES = ("asyncio", "collections", "concurrent", "email", "http", "importlib", "json", "unittest", "xml")
 
 
-async def count_words(
-    story: Story, db: AsyncClient, cluster: LocalCluster, folder: str, *, is_short: bool
-) -> None:
+async def count_words(story: Story, db: AsyncClient, cluster: LocalCluster, folder: str) -> None:
     """The same words on the cluster, with a kill, and in this process; the bytes must be equal."""
     story.chapter("Count the words of the Python standard library, and kill a node meanwhile")
     if not MODULE.exists():
         raise NotFound(f"{MODULE} is missing", hint="the tour needs the examples of a source checkout")
-    target, inputs = f"{MODULE}:wordcount", sources(is_short=is_short)
+    target, inputs = f"{MODULE}:wordcount", sources()
     output = os.path.join(folder, "words")
     story.tell(f"ringmill job run examples/wordcount.py:wordcount --input {inputs[0]} … --output words")
     state, killed = await _run_and_kill(story, db, cluster, target, inputs, output)
@@ -61,11 +59,10 @@ async def count_words(
     )
 
 
-def sources(*, is_short: bool) -> list[str]:
+def sources() -> list[str]:
     """Globs of the standard library's own sources on this machine."""
     root = sysconfig.get_path("stdlib")
-    packages = () if is_short else PACKAGES
-    return [f"{root}/*.py", *(f"{root}/{name}/**/*.py" for name in packages)]
+    return [f"{root}/*.py", *(f"{root}/{name}/**/*.py" for name in PACKAGES)]
 
 
 async def _run_and_kill(

@@ -1,13 +1,340 @@
-"""Switches off one safeguard at a time."""
+"""Switches off one safeguard at a time, so that each has to earn its keep.
+
+Each ablation names the rule that it breaks and the code that it bends, from outside and for the time of a
+run only: production code has no switches.  With any of them the checkers must find a violation within 1,000
+seeds; how many it took is in docs/testing.md, written by scripts/ablations.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-__all__ = ["switched_off"]
+import client.router
+import node.assembly
+import node.replica.objects
+import node.replica.serving
+import node.requests.replicas
+import node.requests.write
+import node.storage.opening
+from client.retries import Next, next_step
+from cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
+from cluster.quorum.receipt import Receipt
+from cluster.quorum.tally import ReadTally, WriteTally
+from cluster.ring.topology import Owner, Topology
+from cluster.versions.context import Context
+from cluster.versions.dots import actor_of
+from cluster.versions.object_codec import decode_object, encode_object
+from cluster.versions.objects import StoredObject, merge
+from node.membership.topology_agent import TopologyAgent
+from node.replica.actors import decode_counts
+from node.replica.hints import HintStore, decode_hint
+from node.replica.identity import Identity
+from node.replica.objects import ObjectStore
+from node.replica.serving import ReplicaServing
+from node.replica.stored_key import copy_prefix, prefix_end
+from node.requests.flight import Flight
+from node.requests.read import Reader
+from node.requests.write import Writer
+from node.storage.engine import Engine
+from simulator.run_files import RunFiles
+
+__all__ = ["ABLATIONS", "Ablation", "ablation_named", "switched_off"]
+
+Off = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """`name` is what RunOptions.safeguards_off and the table say; `rule` is the safeguard in words."""
+
+    name: str
+    rule: str
+    off: Off
+
+
+def ablation_named(name: str) -> Ablation:
+    """Raises InvalidArgument listing what there is."""
+    found = next((each for each in ABLATIONS if each.name == name), None)
+    if found is None:
+        known = ", ".join(each.name for each in ABLATIONS)
+        raise InvalidArgument(f"there is no safeguard {name!r}; there are: {known}")
+    return found
 
 
 @contextmanager
 def switched_off(names: Sequence[str]) -> Iterator[None]:
-    yield
+    """While inside, the named safeguards do not exist.  Raises InvalidArgument."""
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(ablation_named(name).off())
+        yield
+
+
+@contextmanager
+def _bent(*bends: tuple[object, str, object]) -> Iterator[None]:
+    """Attributes of modules and classes replaced while inside."""
+    former = [(owner, name, getattr(owner, name)) for owner, name, _ in bends]
+    for owner, name, bent in bends:
+        setattr(owner, name, bent)
+    try:
+        yield
+    finally:
+        for owner, name, original in former:
+            setattr(owner, name, original)
+
+
+# Durability
+
+
+async def _hold_nothing(commit: object, durability: object) -> None:
+    return
+
+
+def _sync_before_ack() -> AbstractContextManager[None]:
+    modules = (node.replica.serving, node.requests.replicas, node.requests.write)
+    return _bent(*((module, "hold", _hold_nothing) for module in modules))
+
+
+def _folder_sync() -> AbstractContextManager[None]:
+    return _bent((RunFiles, "fsync_dir", lambda files, path: None))
+
+
+def _cut_tail() -> AbstractContextManager[None]:
+    return _bent((node.storage.opening, "cut_tail", lambda files, folder, recovered: None))
+
+
+def _corruption_is_an_error() -> AbstractContextManager[None]:
+    get, get_nowait = Engine.get, Engine.get_nowait
+
+    async def absent(engine: Engine, key: bytes, **options: Any) -> bytes | None:
+        try:
+            return await get(engine, key, **options)
+        except CorruptData:
+            return None
+
+    def absent_nowait(engine: Engine, key: bytes) -> bytes | None:
+        try:
+            return get_nowait(engine, key)
+        except CorruptData:
+            return None
+
+    return _bent((Engine, "get", absent), (Engine, "get_nowait", absent_nowait))
+
+
+# Identity
+
+
+def _disk_id() -> AbstractContextManager[None]:
+    init = TopologyAgent.init
+
+    async def init_anyhow(agent: TopologyAgent, document: bytes) -> Topology:
+        named = Topology.decode(document).member(agent._seat.node)
+        agent._seat = Owner(named.id, named.disk)
+        return await init(agent, document)
+
+    return _bent((TopologyAgent, "init", init_anyhow))
+
+
+def _fresh_actor() -> AbstractContextManager[None]:
+    """The former actor goes on after a crash, counting from what the stored objects say."""
+    write = ObjectStore.write
+
+    async def write_as_before(store: ObjectStore, place: Any, *rest: Any) -> Any:
+        actors = store._actors
+        if place.copy not in actors._counts:
+            actor = actor_of(actors._node, 1)
+            prefix = copy_prefix(place.copy)
+            scan: AsyncIterator[tuple[bytes, bytes]] = store._engine.scan(prefix, prefix_end(prefix))
+            counts = [decode_object(encoded).counter_of(actor) async for _, encoded in scan]
+            actors._counts.setdefault(place.copy, (1, max(counts, default=0)))
+        return await write(store, place, *rest)
+
+    return _bent((ObjectStore, "write", write_as_before))
+
+
+def _clean_stop_mark() -> AbstractContextManager[None]:
+    """Any start believes that the former one had stopped in order."""
+    open_identity = Identity.open.__func__  # type: ignore[attr-defined]
+
+    async def open_as_clean(cls: type[Identity], *arguments: Any, **named: Any) -> Identity:
+        identity: Identity = await open_identity(cls, *arguments, **named)
+        identity.was_clean = identity.start.number > 1
+        return identity
+
+    def decode_any(data: bytes | None, start_number: int) -> Any:
+        for number in range(start_number, 0, -1):
+            if counts := decode_counts(data, number):
+                return counts
+        return {}
+
+    return _bent((Identity, "open", classmethod(open_as_clean)), (node.assembly, "decode_counts", decode_any))
+
+
+def _actor_reserved() -> AbstractContextManager[None]:
+    async def take(identity: Identity) -> int:
+        identity._next_actor += 1
+        return identity._next_actor - 1
+
+    return _bent((Identity, "take_actor_number", take))
+
+
+# Quorums
+
+
+def _w_acks() -> AbstractContextManager[None]:
+    return _bent((WriteTally, "is_met", property(lambda tally: len(tally.acks) >= max(1, tally.need - 1))))
+
+
+def _r_answers() -> AbstractContextManager[None]:
+    return _bent((ReadTally, "is_met", property(lambda tally: len(tally.answered) >= max(1, tally.need - 1))))
+
+
+def _write_back() -> AbstractContextManager[None]:
+    async def repair_nothing(reader: Reader, *rest: Any) -> int:
+        return 0
+
+    return _bent((Reader, "_repair", repair_nothing))
+
+
+def _synced_reads() -> AbstractContextManager[None]:
+    async def read(store: ObjectStore, place: Any) -> tuple[StoredObject, bytes]:
+        stored = await store.read(place)
+        return stored, b"" if stored.is_absent else encode_object(stored)
+
+    return _bent((ObjectStore, "read_synced", read))
+
+
+def _unknown_is_told() -> AbstractContextManager[None]:
+    lost = Flight.lost
+
+    def lost_for_certain(flight: Flight, verb: str) -> QuorumNotReached:
+        error = lost(flight, verb)
+        error.outcome = "failed"
+        return error
+
+    return _bent((Flight, "lost", lost_for_certain))
+
+
+def _no_blind_retry() -> AbstractContextManager[None]:
+    """A client sends a write again whose outcome it does not know."""
+
+    def step(error: Any, *, is_write: bool) -> Next:
+        known = next_step(error, is_write=is_write)
+        return Next.TURN if is_write and error.outcome != "failed" else known
+
+    return _bent((client.router, "next_step", step))
+
+
+# Versions
+
+
+def _last(stored: StoredObject) -> StoredObject:
+    newest = max(stored.siblings, key=lambda sibling: (sibling.time, sibling.dot), default=None)
+    return stored if newest is None else replace(stored, siblings=(newest,))
+
+
+def _siblings() -> AbstractContextManager[None]:
+    def last_writer_wins(ours: StoredObject, theirs: StoredObject) -> StoredObject:
+        return _last(merge(ours, theirs))
+
+    return _bent((node.replica.objects, "merge", last_writer_wins))
+
+
+def _merge() -> AbstractContextManager[None]:
+    return _bent((node.replica.objects, "merge", lambda ours, theirs: theirs))
+
+
+def _honest_receipt() -> AbstractContextManager[None]:
+    receipt = Flight.receipt
+
+    def with_context(flight: Flight, *, default_w: int) -> Receipt:
+        told = receipt(flight, default_w=default_w)
+        stored, sibling = flight.written.applied.stored, flight.written.sibling
+        return replace(told, context=flight._token(Context(stored.context, sibling.time)))
+
+    return _bent((Flight, "receipt", with_context))
+
+
+def _tombstones() -> AbstractContextManager[None]:
+    """What holds only deletes is dropped at once."""
+    store = ObjectStore._store
+
+    def forget(objects: ObjectStore, place: Any, before: Any, old: Any, after: Any, *rest: Any) -> Any:
+        if after.siblings and all(sibling.value is None for sibling in after.siblings):
+            after = StoredObject()
+        return store(objects, place, before, old, after, *rest)
+
+    return _bent((ObjectStore, "_store", forget))
+
+
+# Hints
+
+
+def _hints_kept() -> AbstractContextManager[None]:
+    async def keep_none(writer: Writer, flight: Any, target: Any) -> str:
+        return ""
+
+    return _bent((Writer, "_keep_hint", keep_none))
+
+
+def _hint_compare() -> AbstractContextManager[None]:
+    strike_off = HintStore.strike_off
+
+    async def strike_off_whatever(hints: HintStore, key: Any, target: Any, delivered: bytes) -> bool:
+        present = await hints.get(key)
+        return await strike_off(hints, key, target, delivered if present is None else present.encoded)
+
+    return _bent((HintStore, "strike_off", strike_off_whatever))
+
+
+def _hint_merge() -> AbstractContextManager[None]:
+    keep = HintStore._keep
+
+    def keep_the_first(hints: HintStore, key: Any, targets: Any, stored: Any, value: bytes | None) -> Any:
+        present = None if value is None else decode_hint(value)
+        return keep(hints, key, targets, decode_object(present.encoded) if present else stored, value)
+
+    return _bent((HintStore, "_keep", keep_the_first))
+
+
+def _hint_synced() -> AbstractContextManager[None]:
+    take = ReplicaServing._take
+
+    async def take_unsynced(serving: ReplicaServing, *rest: Any) -> str | None:
+        outcome = await take(serving, *rest)
+        return outcome if isinstance(outcome, str) else None
+
+    return _bent((ReplicaServing, "_take", take_unsynced))
+
+
+ABLATIONS: Final = (
+    Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack),
+    Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync),
+    Ablation("cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail),
+    Ablation(
+        "corruption-is-an-error", "a damaged block is an error, never an absence", _corruption_is_an_error
+    ),
+    Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id),
+    Ablation("fresh-actor", "after an unclean start a copy takes a new actor", _fresh_actor),
+    Ablation("clean-stop-mark", "only a start after a clean stop goes on with its actors", _clean_stop_mark),
+    Ablation(
+        "actor-reserved", "an actor's number is reserved on the disk before its first dot", _actor_reserved
+    ),
+    Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks),
+    Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers),
+    Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back),
+    Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads),
+    Ablation("unknown-is-told", "a lost quorum after sending is unknown, never failed", _unknown_is_told),
+    Ablation("no-blind-retry", "a write whose outcome is unknown is not sent again", _no_blind_retry),
+    Ablation("siblings", "concurrent writes are kept beside each other, not the last one alone", _siblings),
+    Ablation("merge", "a replica merges what it is sent with what it holds", _merge),
+    Ablation("honest-receipt", "a receipt has a context only when no other sibling is left", _honest_receipt),
+    Ablation("tombstones", "a delete is remembered", _tombstones),
+    Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept),
+    Ablation("hint-compare", "a hint is struck off only if it still holds what was delivered", _hint_compare),
+    Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge),
+    Ablation("hint-synced", "a hint goes only when its target has it on the disk", _hint_synced),
+)

@@ -7,20 +7,22 @@ loss is a bug.  Applying a fault is simulator/injector.py's work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-__all__ = ["KINDS", "Fault", "draw_faults"]
+__all__ = ["KINDS", "Fault", "draw_faults", "lost_for_good"]
 
 PROCESS: Final = ("crash", "crash_all", "restart", "pause")
 CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
-DISK: Final = ("disk_error", "disk_full", "disk_slow")
+DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
 KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK
 
-_MOST: Final = 6  # faults a run; more of them only hide one another
+_DESTROY: Final = ("disk_lost", "bit_flip")
+_MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
 
 
@@ -36,8 +38,13 @@ class Fault:
 
 
 def draw_faults(draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon_s: float) -> list[Fault]:
-    """Up to 6 faults in [0, horizon_s), in the order of their start."""
+    """Up to 8 faults in [0, horizon_s), in the order of their start.
+
+    Half of the runs dwell on three kinds at most, so that what only their company shows is met often.
+    """
     allowed = [kind for kind in kinds if draws.random() < 0.5]
+    if draws.random() < 0.5:
+        allowed = draws.sample(kinds, min(len(kinds), draws.randint(1, 3)))
     if not allowed:
         return []
     faults = [_draw(draws, draws.choice(allowed), nodes, horizon_s) for _ in range(draws.randint(1, _MOST))]
@@ -82,12 +89,17 @@ def _amount(draws: Random, kind: str) -> float:
             return 0.0
 
 
+def lost_for_good(faults: Sequence[Fault]) -> list[str]:
+    """Nodes whose disk does not come back as it was: they are left broken when all else is healed."""
+    return sorted({fault.nodes[0] for fault in faults if fault.kind in _DESTROY})
+
+
 def _within_budget(faults: list[Fault]) -> list[Fault]:
-    """Disk errors on one node only: what they make unreadable must be readable on enough other owners."""
+    """Damage on one node only: what it destroys must be readable on enough other owners."""
     victim: str | None = None
     kept: list[Fault] = []
     for fault in faults:
-        if fault.kind == "disk_error":
+        if fault.kind in ("disk_error", *_DESTROY):
             victim = victim or fault.nodes[0]
             if fault.nodes[0] != victim:
                 continue

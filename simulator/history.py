@@ -58,6 +58,7 @@ class Operation:
     value: bytes = b""  # a put's argument
     given: Vector | None = None  # context handed in; None: none was
     is_blind: bool = False  # a put that asked for a true sibling
+    is_synced: bool = True  # a write that asked for the disk before its acknowledgement
     dot: str = ""  # of a write that was acknowledged
     seen: Vector = field(default_factory=dict)  # context handed out
     siblings: tuple[Version, ...] = ()  # of a read
@@ -96,6 +97,21 @@ class History:
     finals: list[Final] = field(default_factory=list)
     handed_over: list[Final] = field(default_factory=list)
     crashed: dict[str, list[float]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)  # nodes whose disk was destroyed
+    shown_by_lost: list[Final] = field(default_factory=list)  # what those still show of what they held
+
+    def is_firm(self, write: Operation) -> bool:
+        """May nobody have forgotten this acknowledged write?
+
+        Somebody may when it was held in memory only and one of its holders crashed since, or when all its
+        holders lost their disks.
+        """
+        holders = [replica.node for replica in write.replicas if replica.role == "owner"]
+        if holders and all(node in self.lost for node in holders):
+            return False
+        return write.is_synced or not any(
+            at >= write.invoked for node in holders for at in self.crashed.get(node, ())
+        )
 
     def by_key(self) -> dict[bytes, list[Operation]]:
         """Operations of each key, in order; keys sorted."""
@@ -120,6 +136,10 @@ class History:
             yield json.dumps({"handed_over": _jsonable(asdict(final))}, sort_keys=True)
         for node, times in sorted(self.crashed.items()):
             yield json.dumps({"crashed": [node, times]})
+        for final in self.shown_by_lost:
+            yield json.dumps({"shown_by_lost": _jsonable(asdict(final))}, sort_keys=True)
+        for node in self.lost:
+            yield json.dumps({"lost": node})
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> History:
@@ -132,6 +152,10 @@ class History:
             elif "crashed" in row:
                 node, times = row["crashed"]
                 history.crashed[node] = times
+            elif "lost" in row:
+                history.lost.append(row["lost"])
+            elif "shown_by_lost" in row:
+                history.shown_by_lost.append(_final(row["shown_by_lost"]))
             elif "final" in row:
                 history.finals.append(_final(row["final"]))
             else:

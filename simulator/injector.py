@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
+from cluster.errors import InvalidArgument
 from simulator.disk.moment import CrashModel
 from simulator.faults import Fault
 from simulator.network import Link, Network
@@ -40,6 +42,7 @@ class Injector:
         self._network = network
         self._trace = trace
         self._draws = draws
+        self.document = b""  # the cluster's first topology
         self._cuts: Counter[tuple[str, str]] = Counter()  # of each directed link, the splits that cut it
 
     async def run(self, faults: Sequence[Fault]) -> None:
@@ -48,12 +51,14 @@ class Injector:
             for fault in faults:
                 group.create_task(self._apply(fault))
 
-    async def heal(self) -> None:
-        """Everything that can be mended by hand: links whole, disks well and every node running."""
+    async def heal(self, lost: Sequence[str]) -> None:
+        """What can be mended by hand: links whole, disks well, nodes running but for those that are lost."""
         self._cuts.clear()
         for _, _, link in self._network.links():
             _mend(link)
-        for node in self._nodes.values():
+        for name in lost:
+            self._nodes[name].resume()
+        for node in [node for name, node in self._nodes.items() if name not in lost]:
             node.disk.slower_s = node.disk.error_chance = 0.0
             node.disk.make_room()
             node.resume()
@@ -207,6 +212,33 @@ class Injector:
         disk.slower_s += fault.amount
         await asyncio.sleep(fault.lasts_s)
         disk.slower_s = max(0.0, disk.slower_s - fault.amount)
+
+    async def _disk_lost(self, fault: Fault) -> None:
+        """The node comes back under its name with an empty disk, and somebody repeats the cluster's init."""
+        name = fault.nodes[0]
+        node = self._nodes[name]
+        self._trace.fault(fault.kind, name)
+        node.kill(CrashModel.PREFIX)
+        node.disk.replace()
+        await asyncio.sleep(fault.lasts_s * self._draws.random())
+        if node.run is None:
+            node.start()
+            await self._init_again(node)
+
+    async def _init_again(self, node: NodeProcess) -> None:
+        assert self.document, "the cluster was formed"
+        try:
+            agent = (await node.up()).topology
+            await node.inside(agent.init(self.document))
+        except (InvalidArgument, RuntimeError) as error:
+            self._trace.note(node.name, f"is not taken back: {type(error).__name__}")
+
+    async def _bit_flip(self, fault: Fault) -> None:
+        """Bits rot in tables that were synced long ago; a restart empties the caches above them."""
+        name = fault.nodes[0]
+        for _ in range(self._nodes[name].disk.rot()):
+            self._trace.fault(fault.kind, name)
+        await self._crash(replace(fault, kind="crash"))
 
     async def _replace_faulty(self, name: str) -> None:
         """What an operator does once the disk is well: start the node again."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cluster.errors import DiskFull
+from cluster.errors import CorruptData, DiskFull
 from cluster.ids import NodeId
 from cluster.ports import Incoming
 from cluster.wire.topology_pb2 import GetTopologyRequest, GetTopologyResponse
@@ -97,7 +97,12 @@ class NodeProcess:
         world = self._world
         process = world.loop.process(self.name)
         transport = SimulatedTransport(
-            self.name, loop=world.loop, network=world.network, process=process, clock=self.clock
+            self.name,
+            loop=world.loop,
+            network=world.network,
+            process=process,
+            clock=self.clock,
+            is_listening=False,
         )
         run = _Run(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
         self._runs.append(run)
@@ -182,6 +187,7 @@ class NodeProcess:
         async with running_node(config, doors, world.tunables.storage) as node:
             run.node = node
             run.transport.serve(TOPOLOGY_GET, _topology_answer(node))
+            run.transport.is_listening = True
             run.is_up.set()
             await run.is_stopping.wait()
             await run.transport.drain(DRAIN_S)
@@ -192,8 +198,8 @@ class NodeProcess:
             self.failures.append(error)
 
     def _is_excused(self, error: BaseException) -> bool:
-        """A disk that failed in this run may fail it."""
-        return self.disk.was_faulty and _is_of_the_disk(error)
+        """A disk that failed in this run, or rots, may end it."""
+        return (self.disk.was_faulty or self.disk.is_rotten) and _is_of_the_disk(error)
 
 
 def _topology_answer(node: Node) -> Callable[[Incoming], bytes]:
@@ -211,4 +217,4 @@ def _is_of_the_disk(error: BaseException) -> bool:
     """Nothing else is in there."""
     if isinstance(error, BaseExceptionGroup):
         return all(_is_of_the_disk(inner) for inner in error.exceptions)
-    return isinstance(error, OSError | StorageFailed | DiskFull)
+    return isinstance(error, OSError | StorageFailed | DiskFull | CorruptData)

@@ -17,7 +17,7 @@ from simulator.ablations import switched_off
 from simulator.checkers.every import check_all
 from simulator.checkers.staleness import staleness_s
 from simulator.checkers.violation import Violation
-from simulator.faults import Fault, draw_faults
+from simulator.faults import Fault, draw_faults, lost_for_good
 from simulator.history import History
 from simulator.options import RunOptions
 from simulator.seeds import stream
@@ -100,7 +100,7 @@ def _run(world: World, seed: int, options: RunOptions) -> RunResult:
 async def _story(world: World, wishes: list[Wish], faults: list[Fault]) -> None:
     await world.form()
     await world.first_phase(wishes, faults)
-    await world.second_phase(wishes)
+    await world.second_phase(wishes, lost_for_good(faults))
 
 
 def _bugs(world: World) -> list[Violation]:

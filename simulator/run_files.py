@@ -34,12 +34,27 @@ class NodeDisk:
         self.slower_s = 0.0
         self.error_chance = 0.0
         self.was_faulty = False  # a write of the present run has failed
+        self.is_rotten = False  # some synced bits have turned
         self._draws = draws
         self._trace = trace
 
     def cut_power(self, model: CrashModel) -> None:
         """Lose what `model` says of the unsynced."""
         self.lossy = self.lossy.cut_power(model, self._draws)
+
+    def replace(self) -> None:
+        """The machine gets an empty disk."""
+        self.lossy = LossyDisk()
+
+    def rot(self) -> int:
+        """Flip one bit in every table; how many there were."""
+        store = "/data/store"
+        names = self.lossy.list(store) if self.lossy.is_dir(store) else []
+        self.is_rotten = True
+        tables = [f"{store}/{name}" for name in names if name.endswith(".sst")]
+        for path in tables:
+            self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
+        return len(tables)
 
     def fill_up(self) -> None:
         """From now on there is no room for one byte more."""

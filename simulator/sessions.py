@@ -104,6 +104,7 @@ class Session:
             value=wish.value if wish.kind == "put" else b"",
             given=_vector(given.token, wish.key) if given else None,
             is_blind=given == EMPTY,
+            is_synced=wish.durability == "",
         )
         place = len(operations)
         operations.append(begun)
@@ -127,9 +128,9 @@ class Session:
         if wish.kind == "get":
             await self._keyspace.get(wish.key, default=None, r=level)
         elif wish.kind == "put":
-            await self._keyspace.put(wish.key, wish.value, context=given, w=level)
+            await self._keyspace.put(wish.key, wish.value, context=given, w=level, durability=wish.durability)
         else:
-            await self._keyspace.delete(wish.key, context=given, w=level)
+            await self._keyspace.delete(wish.key, context=given, w=level, durability=wish.durability)
 
     def _given(self, wish: Wish) -> CausalContext | None:
         if wish.kind == "get" or wish.context == "none":

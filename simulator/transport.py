@@ -29,6 +29,7 @@ __all__ = ["SimulatedTransport"]
 
 _ASK = b"?"
 _TELL = b"!"
+_CLOSED = b"-"  # nobody listens on the port yet
 
 
 class SimulatedTransport:
@@ -43,6 +44,7 @@ class SimulatedTransport:
         process: Process,
         clock: Clock,
         is_client: bool = False,
+        is_listening: bool = True,
     ) -> None:
         self._name = name
         self._loop = loop
@@ -57,6 +59,7 @@ class SimulatedTransport:
         self._sequence = process.order << 32  # an answer to a former run is none to this one
         self._answering: dict[asyncio.Task[None], None] = {}
         self._is_draining = False
+        self.is_listening = is_listening
         self.bugs: list[BaseException] = []
         network.attach(name, Endpoint(process, self._receive, self._reset))
 
@@ -119,7 +122,12 @@ class SimulatedTransport:
         answer.set_exception(Unavailable(f"{to} does not answer", outcome=outcome))
 
     def _receive(self, sender: str, payload: bytes) -> None:
-        if payload[:1] == _ASK:
+        if payload[:1] == _CLOSED:
+            self._refused(int.from_bytes(payload[1:], "big"), is_certain=True)
+        elif payload[:1] == _ASK and not self.is_listening:
+            for number, *_ in decode_operations(payload[1:]):
+                self._network.send(self._name, sender, _CLOSED + number.to_bytes(8, "big"), _nobody)
+        elif payload[:1] == _ASK:
             for number, method, remaining_us, priority, body in decode_operations(payload[1:]):
                 deadline = self._clock.monotonic() + remaining_us / 1e6
                 source = NodeId(sender) if sender in self._peers else NodeId("")

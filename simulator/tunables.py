@@ -53,5 +53,5 @@ def draw_tunables(draws: Random) -> Tunables:
         storage=storage,
         hint_batch=draws.choice((1, 2, 64)),
         profile=draws.choice(("fast", "default")),
-        disk_s=draws.choice((0.0005, 0.004, 0.02)),
+        disk_s=draws.choice((0.0005, 0.004, 0.02, 0.1)),
     )

@@ -27,6 +27,7 @@ class Wish:
         "last", "none", "blind"
     ]  # the session's last one of this key, or none, or a true sibling
     level: str  # "" is the keyspace's default
+    durability: str  # "" is "sync"
     pause_s: float  # before asking
 
 
@@ -46,5 +47,6 @@ def _draw(draws: Random, index: int, session: str, names: list[bytes]) -> Wish:
         value=b"%s-%d" % (session.encode(), index),
         context=draws.choices(("last", "none", "blind"), (6, 3, 1))[0] if kind == "put" else "last",
         level=draws.choices(("", "all", "one"), (16, 2, 1))[0],
+        durability=draws.choices(("", "memory", "buffered"), (10, 1, 1))[0] if kind != "get" else "",
         pause_s=draws.choice((0.0, 0.0, 0.01, 0.2, 1.0)) * draws.random(),
     )

@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
-from cluster.ids import NodeId
-from cluster.ring.topology import Member, Topology, first_topology
+from cluster.errors import CorruptData
+from cluster.ids import NodeId, PartitionId
+from cluster.ring.topology import Member, Row, Topology, first_topology
 from node.replica.stored_key import Copy, Place
 from simulator.clocks import SimulatedClock
+from simulator.disk.moment import CrashModel
 from simulator.faults import Fault
 from simulator.history import Final, History, Operation
 from simulator.injector import Injector
@@ -68,7 +70,7 @@ class World:
         self._topology = first_topology(
             "simulated", members, partitions=options.partitions, n=options.n, r=options.r, w=options.w
         )
-        document = self._topology.encode()
+        document = self.injector.document = self._topology.encode()
         for process in self.nodes.values():
             node = await process.up()
             await process.inside(node.topology.init(document))
@@ -88,23 +90,29 @@ class World:
         except TimeoutError:
             self.trace.note("driver", "ends the first phase before its work is done")
 
-    async def second_phase(self, wishes: Sequence[Wish]) -> None:
-        """Heal, come to rest, read everything.  Raises NotQuiet when it takes longer than `quiet_s`."""
-        self.trace.note("driver", "heals everything")
-        await self.injector.heal()
+    async def second_phase(self, wishes: Sequence[Wish], lost: Sequence[str]) -> None:
+        """Heal all but `lost`, come to rest, read everything.
+
+        Raises NotQuiet when it takes longer than `quiet_s`.
+        """
+        self.trace.note("driver", "heals what can be healed")
+        self.history.lost = list(lost)
+        await self.injector.heal(lost)
         keys = sorted({wish.key for wish in wishes})
         try:
             async with asyncio.timeout(self.options.quiet_s):
-                for process in self.nodes.values():
+                for process in self._living():
                     await process.inside((await process.up()).topology.wait_formed())
                 await asyncio.sleep(_FLIGHT_S)
+                await self._set_lost_aside(keys)
                 await self._hints_delivered()
                 self.history.handed_over = await self._finals(keys)
                 await self._read_all(keys)
+                self.history.finals = await self._finals(keys)
         except TimeoutError:
             raise NotQuiet(f"{self._unrest()} {self.options.quiet_s:.0f} s after healing") from None
-        self.history.finals = await self._finals(keys)
-        self.history.crashed = {name: list(node.crashes) for name, node in self.nodes.items()}
+        finally:
+            self.history.crashed = {name: list(node.crashes) for name, node in self.nodes.items()}
 
     def bugs(self) -> list[BaseException]:
         """What no node may ever raise, in the order of the nodes."""
@@ -112,7 +120,7 @@ class World:
 
     async def _session(self, name: str, wishes: Sequence[Wish], drawn: Random) -> None:
         process = self.loop.process(name)
-        session = self._client(name, process, drawn.choice((1.0, 2.0, 5.0)))
+        session = self._client(name, process, drawn.choice((0.3, 1.0, 5.0)))
         await self.loop.spawn(process, session.work_off(wishes, self.history.operations))
 
     def _client(self, name: str, process: Process, timeout_s: float) -> Session:
@@ -131,22 +139,52 @@ class World:
 
     async def _hints_delivered(self) -> None:
         """No node keeps a write for another any more."""
-        while any(  # noqa: ASYNC110 - virtual time costs nothing
-            process.node is None or process.node.hints.total for process in self.nodes.values()
-        ):
+        while any(map(self._keeps_hints, self._living())):  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_AT_REST_S)
 
+    async def _set_lost_aside(self, keys: Sequence[bytes]) -> None:
+        """See what nodes with damaged or foreign disks still show, and end them.
+
+        One that serves as if nothing had happened is an owner like all others, and judged like them.
+        """
+        for name in self.history.lost:
+            process = self.nodes[name]
+            if process.node is not None and process.is_running and process.node.topology.serving:
+                self.history.shown_by_lost += await self._shown(process, keys)
+            process.kill(CrashModel.PREFIX)
+
+    async def _shown(self, process: NodeProcess, keys: Sequence[bytes]) -> list[Final]:
+        """What one node holds of the keys that it owns and can read."""
+        shown: list[Final] = []
+        for key in keys:
+            if process.name in self._row(key).nodes:
+                try:
+                    shown.append(await self._held(process, key))
+                except CorruptData:
+                    self.trace.note(process.name, "refuses a damaged key")
+        return shown
+
+    def _keeps_hints(self, process: NodeProcess) -> bool:
+        """For somebody who can take them; or it is not up yet."""
+        if process.node is None:
+            return True
+        return any(target not in self.history.lost for target in process.node.hints.counts())
+
+    def _living(self) -> list[NodeProcess]:
+        return [process for name, process in self.nodes.items() if name not in self.history.lost]
+
     async def _read_all(self, keys: Sequence[bytes]) -> None:
-        """One read of every key from all its owners, repeated until it is answered."""
+        """One read of every key from all its living owners, repeated until it is answered."""
         process = self.loop.process("last")
         session = self._client("last", process, 5.0)
         await self.loop.spawn(process, self._insist(session, keys))
 
     async def _insist(self, session: Session, keys: Sequence[bytes]) -> None:
         for key in keys:
+            level = str(len(self._owners(key)))
             while True:
                 index = len(self.history.operations)
-                wish = Wish(index, session.name, "get", key, b"", "none", "all", 0.0)
+                wish = Wish(index, session.name, "get", key, b"", "none", level, "", 0.0)
                 answered: list[Operation] = []
                 if (await session.ask(wish, answered)).is_ok:
                     self.history.operations += answered
@@ -155,28 +193,35 @@ class World:
 
     async def _finals(self, keys: Sequence[bytes]) -> list[Final]:
         """What each owner of each key holds."""
+        return [await self._held(self.nodes[owner], key) for key in keys for owner in self._owners(key)]
+
+    async def _held(self, process: NodeProcess, key: bytes) -> Final:
+        """What a node holds of a key.  Raises CorruptData."""
+        copy = Copy(self._partition(key), self._row(key).copy_epoch)
+        objects = (await process.up()).objects
+        stored = await process.inside(objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
+        return Final(
+            key,
+            process.name,
+            {str(actor): count for actor, count in stored.context.entries},
+            tuple(str(sibling.dot) for sibling in stored.siblings),
+        )
+
+    def _owners(self, key: bytes) -> list[NodeId]:
+        """Those that are not lost."""
+        return [node for node in self._row(key).nodes if node not in self.history.lost]
+
+    def _row(self, key: bytes) -> Row:
         assert self._topology is not None, "the cluster was formed"
-        finals: list[Final] = []
-        for key in keys:
-            partition = self._topology.partition_of(DEFAULT_KEYSPACE, key)
-            row = self._topology.row(partition)
-            place = Place(Copy(partition, row.copy_epoch), DEFAULT_KEYSPACE, key)
-            for owner in row.nodes:
-                process = self.nodes[owner]
-                stored = await process.inside((await process.up()).objects.read(place))
-                finals.append(
-                    Final(
-                        key,
-                        owner,
-                        {str(actor): count for actor, count in stored.context.entries},
-                        tuple(str(sibling.dot) for sibling in stored.siblings),
-                    )
-                )
-        return finals
+        return self._topology.row(self._partition(key))
+
+    def _partition(self, key: bytes) -> PartitionId:
+        assert self._topology is not None, "the cluster was formed"
+        return self._topology.partition_of(DEFAULT_KEYSPACE, key)
 
     def _unrest(self) -> str:
         """What is still going on, in words."""
-        ended = [name for name, node in self.nodes.items() if node.node is None or not node.is_running]
+        ended = [node.name for node in self._living() if node.node is None or not node.is_running]
         hints = {name: node.node.hints.counts() for name, node in self.nodes.items() if node.node}
         waiting = {name: counts for name, counts in hints.items() if counts}
         return f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'};"

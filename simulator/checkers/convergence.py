@@ -1,36 +1,50 @@
 """C2: once faults have ended, all owners of a key hold the same.
 
-At the end, after every key was read from all its owners; and before that, by hints alone, when no node ever
-forgot what was in its memory.
+At the end, after every key was read from all its owners.  Before that hints alone bring a write to every
+owner, unless the node that keeps them forgot what was in its memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from simulator.checkers.violation import Violation
-from simulator.history import Final, History
+from simulator.history import History, Operation, covers
 
 __all__ = ["check_convergence", "check_hand_over"]
 
 
 def check_convergence(history: History) -> Iterator[Violation]:
-    yield from _differences(history.finals_by_key(), "at the end")
-
-
-def check_hand_over(history: History) -> Iterator[Violation]:
-    """Hints bring every write to every owner, before anybody reads."""
-    if not any(history.crashed.values()):
-        yield from _differences(history.handed_over_by_key(), "when all hints are delivered")
-
-
-def _differences(by_key: Mapping[bytes, Sequence[Final]], when: str) -> Iterator[Violation]:
-    for key, finals in by_key.items():
+    for key, finals in history.finals_by_key().items():
         first = finals[0]
         for other in finals[1:]:
             if dict(other.seen) != dict(first.seen) or other.dots != first.dots:
                 yield Violation(
                     "C2",
                     key,
-                    f"{first.node} holds {list(first.dots)} and {other.node} {list(other.dots)} {when}",
+                    f"{first.node} holds {list(first.dots)} and {other.node} {list(other.dots)} at the end",
                 )
+
+
+def check_hand_over(history: History) -> Iterator[Violation]:
+    """When all hints are delivered and nobody has read yet, every owner knows every write."""
+    finals = history.handed_over_by_key()
+    for key, operations in history.by_key().items():
+        for write in operations:
+            if not (write.is_write and write.is_ok and write.is_synced) or _may_be_forgotten(history, write):
+                continue
+            for final in finals.get(key, []):
+                if not covers(final.seen, write.dot):
+                    yield Violation(
+                        "C2",
+                        key,
+                        f"{write.kind} {write.dot} never reached {final.node}, though its coordinator lives "
+                        "and all hints are delivered",
+                        (write.index,),
+                    )
+
+
+def _may_be_forgotten(history: History, write: Operation) -> bool:
+    """The write's coordinator crashed after it began."""
+    node = write.dot.partition("#")[0]
+    return node in history.lost or any(at >= write.invoked for at in history.crashed.get(node, ()))

@@ -1,12 +1,13 @@
 """C6: what was deleted, or replaced, never comes back.
 
-No strict read that began after a write with a context was acknowledged shows a dot that the context covers.
+No strict read that began after a write with a context was acknowledged shows a dot that the context covers,
+nor the same value under another dot: then one write was applied twice, around the one that replaced it.
 A receipt's own context counts as one: it says that the written value was the only one left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from simulator.checkers.violation import Violation
 from simulator.history import History, Operation, Vector, covers
@@ -16,24 +17,46 @@ __all__ = ["check_deletes"]
 
 def check_deletes(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
+        values = _values(operations)
+        reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_weak]
         for write in operations:
             replaced = _replaced_by(write)
-            if replaced is None or write.returned is None or write.is_weak:
+            if not replaced or write.is_weak or not history.is_firm(write):
                 continue
-            for read in operations:
-                if read.is_write or not read.is_ok or read.is_weak or read.invoked <= write.returned:
-                    continue
-                for version in read.siblings:
-                    if version.dot != write.dot and covers(replaced, version.dot):
-                        yield Violation(
-                            "C6",
-                            key,
-                            f"a read shows {version.dot} after {write.kind} {write.dot} had replaced it",
-                            (write.index, read.index),
-                        )
+            gone = {value for dot, value in values.items() if dot != write.dot and covers(replaced, dot)}
+            for read in reads:
+                if write.returned is not None and read.invoked > write.returned:
+                    yield from _come_back(key, write, read, replaced, gone - {write.value})
+
+
+def _come_back(
+    key: bytes, write: Operation, read: Operation, replaced: Vector, gone: set[bytes]
+) -> Iterator[Violation]:
+    for version in read.siblings:
+        if version.dot == write.dot:
+            continue
+        if covers(replaced, version.dot):
+            story = f"a read shows {version.dot} after {write.kind} {write.dot} had replaced it"
+        elif version.value in gone:
+            story = (
+                f"a read shows {version.value!r} again, as {version.dot}, after {write.dot} had replaced it"
+            )
+        else:
+            continue
+        yield Violation("C6", key, story, (write.index, read.index))
+
+
+def _values(operations: list[Operation]) -> Mapping[str, bytes]:
+    """The value of each dot, as receipts and reads tell it."""
+    found = {operation.dot: operation.value for operation in operations if operation.kind == "put"}
+    for operation in operations:
+        found.update((version.dot, version.value) for version in operation.siblings)
+    found.pop("", None)
+    return found
 
 
 def _replaced_by(write: Operation) -> Vector | None:
-    if not write.is_write or not write.is_ok or write.is_blind:
+    """What is gone by this write's own word: its receipt's context, else the one that was handed in."""
+    if not write.is_write or not write.is_ok:
         return None
-    return write.given if write.given is not None else (write.seen or None)
+    return write.seen or write.given

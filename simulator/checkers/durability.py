@@ -2,7 +2,8 @@
 
 At the end every owner's context covers the dot of every acknowledged write.  Before the end, a strict read
 that began after a strict write was acknowledged covers it too (r + w > n).  Covering is enough: a later
-write may have replaced the value, but nothing may have forgotten it.
+write may have replaced the value, but nothing may have forgotten it.  A write that asked for memory only may
+be forgotten by the crash of a holder.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Iterator
 from simulator.checkers.violation import Violation
 from simulator.history import History, Operation, covers
 
-__all__ = ["check_before_quiet", "check_durability"]
+__all__ = ["check_before_quiet", "check_damaged", "check_durability"]
 
 
 def check_durability(history: History) -> Iterator[Violation]:
     """Every owner remembers every acknowledged write.  O(writes x owners)."""
     finals = history.finals_by_key()
     for key, operations in history.by_key().items():
-        for write in _acknowledged(operations):
+        for write in _acknowledged(history, operations):
             for final in finals.get(key, []):
                 if not covers(final.seen, write.dot):
                     yield Violation(
@@ -31,10 +32,25 @@ def check_durability(history: History) -> Iterator[Violation]:
                     )
 
 
+def check_damaged(history: History) -> Iterator[Violation]:
+    """A node with a damaged or foreign disk shows what it had acknowledged, or nothing at all: an error."""
+    operations = history.by_key()
+    for final in history.shown_by_lost:
+        for write in operations.get(final.key, []):
+            mine = [replica for replica in write.replicas if replica.node == final.node]
+            if write.is_ok and write.is_synced and mine and not covers(final.seen, write.dot):
+                yield Violation(
+                    "C1",
+                    final.key,
+                    f"{final.node} shows a key without {write.dot}, which it had acknowledged, and no error",
+                    (write.index,),
+                )
+
+
 def check_before_quiet(history: History) -> Iterator[Violation]:
     """Every strict read knows every strict write that was acknowledged before it began."""
     for key, operations in history.by_key().items():
-        writes = [write for write in _acknowledged(operations) if not write.is_weak]
+        writes = [write for write in _acknowledged(history, operations) if not write.is_weak]
         for read in operations:
             if read.is_write or not read.is_ok or read.is_weak:
                 continue
@@ -52,8 +68,9 @@ def check_before_quiet(history: History) -> Iterator[Violation]:
                     )
 
 
-def _acknowledged(operations: list[Operation]) -> list[Operation]:
-    return [operation for operation in operations if operation.is_write and operation.is_ok]
+def _acknowledged(history: History, operations: list[Operation]) -> list[Operation]:
+    """Acknowledged writes that nobody may have forgotten."""
+    return [write for write in operations if write.is_write and write.is_ok and history.is_firm(write)]
 
 
 def _who(write: Operation) -> str:

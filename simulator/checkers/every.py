@@ -11,7 +11,7 @@ from typing import Final as Constant
 
 from simulator.checkers.convergence import check_convergence, check_hand_over
 from simulator.checkers.deletes import check_deletes
-from simulator.checkers.durability import check_before_quiet, check_durability
+from simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
 from simulator.checkers.invention import check_invention
 from simulator.checkers.sessions import check_sessions
 from simulator.checkers.siblings import check_siblings
@@ -23,6 +23,7 @@ __all__ = ["CHECKERS", "check_all"]
 CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_durability,
     check_before_quiet,
+    check_damaged,
     check_convergence,
     check_hand_over,
     check_siblings,

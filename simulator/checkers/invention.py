@@ -1,17 +1,21 @@
-"""C4: nothing is read that was never written, or that was refused for certain.  Values must be unique."""
+"""C4: nothing is read that was never written, or that was refused for certain.  Values must be unique.
+
+A dot names one write only: if two had the same, one of them would be taken for the other and lost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from simulator.checkers.violation import Violation
-from simulator.history import History
+from simulator.history import History, Operation
 
 __all__ = ["check_invention"]
 
 
 def check_invention(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
+        yield from _two_of_one_name(key, operations)
         puts = {operation.value: operation for operation in operations if operation.kind == "put"}
         for read in operations:
             for version in read.siblings:
@@ -29,3 +33,21 @@ def check_invention(history: History) -> Iterator[Violation]:
                     yield Violation(
                         "C4", key, f"read {version.value!r} before it was written", (put.index, read.index)
                     )
+
+
+def _two_of_one_name(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
+    named: dict[str, Operation] = {}
+    for write in operations:
+        if write.is_write and write.dot:
+            other = named.setdefault(write.dot, write)
+            if other is not write:
+                story = f"{write.dot} names two writes"
+                yield Violation("C4", key, story, (other.index, write.index))
+    for read in operations:
+        for version in read.siblings:
+            written = named.get(version.dot)
+            if written is not None and written.value != version.value:
+                story = (
+                    f"a read shows {version.value!r} as {version.dot}, which was written as {written.value!r}"
+                )
+                yield Violation("C4", key, story, (written.index, read.index))

@@ -17,7 +17,8 @@ def check_sessions(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
         yield from _writes_follow_reads(key, operations)
         for name in sorted({operation.session for operation in operations}):
-            yield from _one_session(key, [operation for operation in operations if operation.session == name])
+            mine = [operation for operation in operations if operation.session == name]
+            yield from _one_session(key, [one for one in mine if not one.is_write or history.is_firm(one)])
 
 
 def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]:

@@ -23,7 +23,7 @@ def check_siblings(history: History) -> Iterator[Violation]:
         visible = {dot for final in finals[key] for dot in final.dots}
         writes = [operation for operation in operations if operation.is_write]
         for put in writes:
-            if put.kind != "put" or not put.is_ok or put.dot in visible:
+            if put.kind != "put" or not put.is_ok or put.dot in visible or not history.is_firm(put):
                 continue
             if not any(_could_replace(other, put) for other in writes):
                 yield Violation(

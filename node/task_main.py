@@ -29,24 +29,11 @@ import zstandard  # noqa: F401
 from cluster.adapters.counted_files import CountedFiles
 from cluster.adapters.forkserver import Forkserver
 from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import RingmillError, to_wire
-from cluster.mapreduce.chores import plan_job, publish_output
-from cluster.mapreduce.definition import JobDefinition
+from cluster.errors import RingmillError
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
-from cluster.mapreduce.output_commit import StagedPart
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import Split
-from cluster.mapreduce.task import (
-    MapOutput,
-    MapTask,
-    Progress,
-    ReduceOutput,
-    ReduceTask,
-    load_job,
-    run_map,
-    run_reduce,
-)
-from cluster.mapreduce.task_messages import Chore, Run, Said, decode_request
+from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput, load_job
+from cluster.mapreduce.task_messages import Chore, Run, Said
+from cluster.mapreduce.task_service import answer, do_chore, do_run
 
 __all__ = ["main", "serve_runs"]
 
@@ -67,16 +54,10 @@ def serve_runs(connection: socket.socket) -> None:
     """The life of one task process: runs until its pipe ends or a run fails."""
     pipe = _Pipe(connection)
     while (message := pipe.receive()) is not None:
-        request = decode_request(message)
-        try:
-            result = _do(request) if isinstance(request, Chore) else _run(request, pipe).to_wire()
-        except TaskFailed as failure:
-            pipe.say("failed", failure.to_wire())
+        said = answer(message, lambda run: _run(run, pipe), _do)
+        pipe.say(said)
+        if said.kind != "done":
             return
-        except RingmillError as error:
-            pipe.say("refused", to_wire(error))
-            return
-        pipe.say("done", result)
 
 
 class _Pipe:
@@ -91,8 +72,8 @@ class _Pipe:
         header = self._read(_LENGTH_BYTES)
         return None if header is None else self._read(int.from_bytes(header, "big"))
 
-    def say(self, kind: str, body: object) -> None:
-        message = Said(kind, body).encode()
+    def say(self, said: Said) -> None:
+        message = said.encode()
         with self._speaking:
             self._connection.sendall(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
 
@@ -108,12 +89,8 @@ class _Pipe:
 
 def _do(chore: Chore) -> list[Any]:
     """Plan or publish.  Raises RingmillError."""
-    spec = JobSpec.decode(chore.spec)
     with closing(OsFileSystem()) as files:
-        if chore.what == "plan":
-            return [split.to_wire() for split in plan_job(spec, files)]
-        publish_output(spec, [StagedPart(*row) for row in chore.parts], files, again=chore.again)
-        return []
+        return do_chore(chore, files)
 
 
 def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
@@ -123,9 +100,7 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
     tempfile.tempdir = None
     try:
         with closing(CountedFiles()) as files, _Teller(pipe, files) as teller:
-            spec = JobSpec.decode(run.spec)
-            job = load_job(run.bundle, spec.module, spec.name)
-            return _work(run, spec, job, files, teller)
+            return do_run(run, files, load_job, teller.hear, watch=teller.watch)
     except TaskFailed as failure:
         _lift_memory_limit()
         raise _as_user_sees(failure, run.bundle) from failure
@@ -138,18 +113,6 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-
-
-def _work(
-    run: Run, spec: JobSpec, job: JobDefinition, files: CountedFiles, teller: _Teller
-) -> MapOutput | ReduceOutput:
-    if run.stage == "map":
-        task = MapTask(
-            spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=run.memory_factor
-        )
-        return run_map(job, task, files, run.folder, teller.hear, watch=teller.watch)
-    reduce_task = ReduceTask(spec, run.task, run.slices, run.attempt, memory_factor=run.memory_factor)
-    return run_reduce(job, reduce_task, files, run.folder, teller.hear, watch=teller.watch)
 
 
 class _Teller:
@@ -187,7 +150,7 @@ class _Teller:
                 continue
             now, moved = self._look(), self._files.bytes_moved
             if (now, moved) != said:
-                self._pipe.say("progress", [now.bytes_done, now.bytes_total, now.status, now.position])
+                self._pipe.say(Said("progress", [now.bytes_done, now.bytes_total, now.status, now.position]))
                 said = now, moved
 
 

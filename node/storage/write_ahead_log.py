@@ -298,7 +298,10 @@ class WriteAheadLog:
         self._on_full(refusal)
 
     async def _seal(self, log: LogFile) -> None:
+        """What the seal calls durable has to be so before the seal is written."""
         assert log.file is not None
+        if log.written_sequence > self.synced_sequence:
+            await self._sync(log, b"")
         mark = frame(log.file_id, log.file.size, encode_mark(log.written_sequence, is_seal=True))
         good = log.file.size
         try:

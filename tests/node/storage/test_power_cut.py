@@ -26,6 +26,13 @@ async def test_no_acknowledged_write_is_lost_whatever_survives(model: CrashModel
     assert outcomes.count("kept") >= (1 if model is CrashModel.LYING else len(outcomes))
 
 
+async def test_every_call_of_a_short_story_may_be_the_last() -> None:
+    trace = await record_trace(seed=1, operations=100)
+    for seed, point in enumerate(trace.points):
+        for model in (CrashModel.ANY_ORDER, CrashModel.TORN):
+            await check_crash(trace, point, model, seed)
+
+
 async def test_a_crash_during_recovery_costs_nothing_either() -> None:
     first = await record_trace(seed=3, operations=120)
     point = first.points[-20]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
-import uvloop
+# Read when gRPC is imported: its core would write lines of its own among ours, and hook into forks.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
-from cluster.errors import RingmillError
-from node.config import parse_arguments
-from node.lifecycle import run_node
+import uvloop  # noqa: E402
+
+from cluster.errors import RingmillError  # noqa: E402
+from node.config import parse_arguments  # noqa: E402
+from node.lifecycle import run_node  # noqa: E402
 
 __all__ = ["main"]
 

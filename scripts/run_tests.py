@@ -22,6 +22,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
+QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lines
 GRACE_S = 10.0
 TIMED_OUT = 124
 HELPERS = {"node.task_main", "cluster.adapters.worker_main"}
@@ -33,7 +34,9 @@ def run(arguments: list[str], limit_s: float) -> int:
     began = time.time()
     mark = f"{os.getpid()}-{time.time_ns()}"
     pytest = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *(arguments or DEFAULTS)], cwd=ROOT, env={**os.environ, MARK: mark}
+        [sys.executable, "-m", "pytest", *(arguments or DEFAULTS)],
+        cwd=ROOT,
+        env={**os.environ, **QUIET, MARK: mark},
     )
     try:
         code = pytest.wait(timeout=limit_s)

@@ -10,11 +10,11 @@ import sys
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
-import uvloop  # noqa: E402
+import uvloop
 
-from cluster.errors import RingmillError  # noqa: E402
-from node.config import parse_arguments  # noqa: E402
-from node.lifecycle import run_node  # noqa: E402
+from cluster.errors import RingmillError
+from node.config import parse_arguments
+from node.lifecycle import run_node
 
 __all__ = ["main"]
 

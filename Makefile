@@ -35,7 +35,6 @@ job: cluster ## count the words of the Python standard library on the local clus
 	@$(RINGMILL) job run examples/wordcount.py:wordcount --input "$(STDLIB)/*.py" --output build/wordcount --overwrite
 
 bench: setup ## run the benchmarks; tables here, figures as JSON in build/bench/
-	@$(PY) scripts/bench/engine.py
 	@$(PY) scripts/bench/transport.py
 	@$(PY) scripts/bench/kv.py
 	@$(PY) scripts/bench/jobs.py

@@ -5,13 +5,14 @@ The steps: manifest, tables, logs, then a new manifest; whatever no manifest nam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.ports import FileSystem
 from node.storage.errors import CorruptBlock
 from node.storage.handover import keep_aside
 from node.storage.manifest import read_current, read_manifest
-from node.storage.names import CURRENT, FileName, parse_name, table_name
+from node.storage.names import CURRENT, FileName, log_name, parse_name, table_name
 from node.storage.recovery import Recovered, cut_tail, recover_logs
 from node.storage.table_reader import Table, open_table
 from node.storage.version import CorruptMark, Edit, Version
@@ -45,12 +46,28 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
     )
     recovered = recover_logs(files, folder, log_ids, version.flushed_sequence)
     cut_tail(files, folder, recovered)
+    _settle(files, folder, log_ids)
     marks = tuple(loss.mark() for loss in recovered.losses)
     version = version.apply(Edit(marks_added=marks))
     version, tables = _open_tables(files, folder, version)
     _sweep(files, folder, found, keep=named | set(recovered.log_ids) | {manifest_id})
     highest = max((parsed.file_id for parsed in found.values()), default=0)
     return Opened(version, tables, recovered, max(highest + 1, version.reserved_ids))
+
+
+def _settle(files: FileSystem, folder: str, log_ids: Sequence[int]) -> None:
+    """Make durable what recovery has read: a killed process leaves bytes that only the page cache holds.
+
+    From here on they are served, and the next log's header says that all before it is on the disk.
+    """
+    for file_id in log_ids:
+        file = files.open_append(f"{folder}/{log_name(file_id)}")
+        try:
+            file.sync()
+        finally:
+            file.close()
+    if log_ids:
+        files.fsync_dir(folder)
 
 
 def _read_version(files: FileSystem, folder: str, found: dict[str, FileName]) -> tuple[Version, int]:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from node.storage.engine import Engine
+from node.storage.engine import Batch, Engine
 from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner, check_crash, record_trace
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
@@ -45,6 +45,29 @@ async def test_a_crash_during_recovery_costs_nothing_either() -> None:
     for moment in moments:
         again = type(point)("recovery", moment, sequence, sequence)
         await check_crash(first, again, CrashModel.ANY_ORDER, 5)
+
+
+@pytest.mark.parametrize("model", [model for model in CrashModel if model is not CrashModel.LYING])
+async def test_what_was_found_after_a_kill_survives_a_power_cut_after_that(model: CrashModel) -> None:
+    disk = LossyDisk()
+    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+    for key in (b"synced", b"only in the page cache"):
+        batch = Batch()
+        batch.put(key, key)
+        commit = killed.apply(batch)
+        await (commit.synced() if key == b"synced" else commit.buffered())
+    assert killed._runner is not None
+    killed._runner.cancel()
+    killed._lock.release()  # as the system does for a process that was killed
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
+        assert await engine.get(b"only in the page cache") is not None
+        moment = disk.moment()
+    for seed in range(10):
+        left = LossyDisk.after(moment.crash(model, Random(seed)))
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as engine:
+            assert not engine.corrupt_ranges()
+            assert await engine.get(b"synced") is not None
+            assert await engine.get(b"only in the page cache") is not None
 
 
 class NeverSyncs(LossyDisk):

@@ -137,7 +137,12 @@ async def _serving(
             _compute(config, doors, identity, agent, liveness) as (bundles, jobs),
             _loops(agent.run(), liveness.run(), delivery.run(), objects.count_stored()),
         ):
-            yield Node(config, doors, engine, identity, agent, liveness, objects, hints, kv, bundles, jobs)
+            try:
+                yield Node(
+                    config, doors, engine, identity, agent, liveness, objects, hints, kv, bundles, jobs
+                )
+            finally:
+                actors.seal()  # nobody would bring a later write to its other owners
 
 
 def _requests(

@@ -25,6 +25,7 @@ __all__ = ["NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
 _VERSION: Final = 1
 _MAX_CLAIMS: Final = 512
 _MAX_NAME: Final = 64
+_MAX_NUMBER: Final = 1 << 48  # far above any count of starts or refutations, far below what msgpack holds
 
 
 class MemberState(StrEnum):
@@ -135,6 +136,8 @@ def _claim(entry: Any) -> Claim:
 def _check_sizes(entry: Sequence[Any]) -> None:
     if not 0 <= entry[2] < len(_STATES):
         raise InvalidArgument(f"state {entry[2]} does not exist")
+    if not (0 <= entry[3] <= _MAX_NUMBER and 0 <= entry[5] <= _MAX_NUMBER):
+        raise InvalidArgument(f"a claim with start {entry[3]} and number {entry[5]}, limit {_MAX_NUMBER}")
     longest = max(len(item) for item in entry if isinstance(item, str))
     if longest > _MAX_NAME:
         raise InvalidArgument(f"a claim with a name of {longest} characters, the limit is {_MAX_NAME}")

@@ -34,6 +34,7 @@ PING_REQ: Final = "swim.ping_req"
 the target did not answer."""
 
 _HELPER_SHARE: Final = 0.8  # of an indirect probe's time, so that a helper's "no" is still heard
+_LONGEST_RELAY_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -223,4 +224,6 @@ def _relay(body: bytes) -> tuple[NodeId, float, bytes]:
     if not isinstance(fields, list) or [type(field) for field in fields] != [str, float, bytes]:
         raise InvalidArgument(f"{PING_REQ} has a target, a time and a message")
     target, timeout_s, message = fields
+    if not 0 < timeout_s <= _LONGEST_RELAY_S:
+        raise InvalidArgument(f"{PING_REQ} with {timeout_s} s, need up to {_LONGEST_RELAY_S:.0f} s")
     return NodeId(target), timeout_s, message

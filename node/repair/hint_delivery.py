@@ -125,6 +125,7 @@ class HintDelivery:
         items = await self._load(target, keys)
         if not items:
             return  # all of it went to other owners
+        self._hints.stand_behind(target, [key for key, _ in items])
         request = Deliver(self._view.topology().epoch, tuple(item for _, item in items))
         answer = DeliverAnswer.decode(
             await self._transport.call(
@@ -157,6 +158,7 @@ class HintDelivery:
                 hint = await self._hints.get(key)
             except CorruptData as error:
                 damage = error
+                self._hints.stand_behind(target, [key])
                 continue
             encoded = b"" if hint is None else hint.encoded
             if hint is None or target not in hint.targets:

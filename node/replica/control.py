@@ -32,7 +32,8 @@ class ControlStore:
         return self._values.get(name)
 
     async def put_synced(self, name: str, value: bytes) -> None:
-        """Raises Unavailable or DiskFull; then the value is not certain."""
+        """Raises Unavailable, Overloaded or DiskFull; then the value is not certain."""
+        await self._engine.wait_writable()
         batch = Batch()
         batch.put(meta_key(name), value)
         await self._engine.apply(batch).synced()

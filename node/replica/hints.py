@@ -65,8 +65,15 @@ class HintStore:
         return {target: len(waiting) for target, waiting in sorted(self._by_target.items()) if waiting}
 
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
-        """Some hints of an owner, the longest kept first."""
+        """Some hints of an owner, those first that were kept or tried the longest ago."""
         return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]
+
+    def stand_behind(self, target: NodeId, keys: Iterable[HintKey]) -> None:
+        """These are tried now: if they stay, the others come first next time, so that none is in the way."""
+        waiting = self._by_target.get(target, {})
+        for key in keys:
+            if key in waiting:
+                waiting[key] = waiting.pop(key)
 
     async def get(self, key: HintKey) -> Hint | None:
         """The hint as it stands.  Raises CorruptData."""

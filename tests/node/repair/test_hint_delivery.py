@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from cluster.errors import CorruptData
 from cluster.quorum.receipt import Receipt
+from cluster.versions.objects import StoredObject
 from node.replica.hints import HintStore
-from node.replica.stored_key import HintKey
+from node.replica.objects import Applied
+from node.replica.stored_key import HintKey, Place
 from node.requests.values import ReadRequest, WriteRequest
 from node.storage.errors import StorageFailed
 from tests.node.small_world import World
@@ -103,6 +106,33 @@ def test_an_owner_that_refuses_is_left_alone_for_longer_and_longer() -> None:
         assert world.loop.time() - began > 1.0
         node.engine.failure = None
         await world.until(lambda: hints(world) == 0)
+
+    world.run(story())
+
+
+def test_hints_that_are_refused_for_good_are_in_nobody_s_way() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        for number in range(80):
+            await put(world, "n1", b"bad%d" % number, b"v")
+        await put(world, "n1", b"good", b"v")
+        await world.until(lambda: hints(world) == 81)
+        objects = world.nodes["n3"].objects
+        apply = objects.apply
+
+        async def damaged(place: Place, incoming: StoredObject) -> Applied:
+            if place.key.startswith(b"bad"):
+                raise CorruptData("000003.table: a damaged block")
+            return await apply(place, incoming)
+
+        objects.apply = damaged  # type: ignore[method-assign]
+        world.seen("n3", "up")
+        await world.until(lambda: hints(world) == 80)
+        objects.apply = apply  # type: ignore[method-assign]
+        await world.until(lambda: hints(world) == 0)
+        assert await get(world, "n3", b"good") == [b"v"]
 
     world.run(story())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgpack
 
@@ -15,7 +16,8 @@ from cluster.wire import jobs_pb2
 
 __all__ = ["JobState", "Stage", "Task", "TaskLog", "job_state", "task_log"]
 
-ENDED = ("SUCCEEDED", "FAILED", "KILLED")
+ENDED: Final = ("SUCCEEDED", "FAILED", "KILLED")
+_FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         ),
         retried=message.retried,
         backup=message.backup,
-        records=dict(message.records),
-        counters=dict(message.counters),
+        records=_in_order_of_flow(message.records),
+        counters=dict(sorted(message.counters.items())),
         events=tuple(message.events),
         error=_error(message),
     )
@@ -124,3 +126,9 @@ def _error(message: jobs_pb2.JobStatus) -> RingmillError | None:
     error.detail.setdefault("job", message.job)
     error.hint = error.hint or f"ringmill job logs {message.job}"
     return error
+
+
+def _in_order_of_flow(records: Mapping[str, int]) -> dict[str, int]:
+    """A protobuf map has no order of its own; people read records as they flow, others behind by name."""
+    known = [name for name in _FLOW if name in records]
+    return {name: records[name] for name in [*known, *sorted(set(records) - set(_FLOW))]}

@@ -140,12 +140,16 @@ class _OsAppendFile:
         return self._size
 
     def append(self, data: Buffer) -> None:
-        with _named(self._path):
-            rest = memoryview(data)
-            while rest:
-                written = os.write(self._descriptor, rest)
-                self._size += written
-                rest = rest[written:]
+        try:
+            written = os.write(self._descriptor, data)
+            self._size += written
+            while written < len(data):  # a short write: the next one tells why, or goes on
+                more = os.write(self._descriptor, memoryview(data)[written:])
+                self._size += more
+                written += more
+        except OSError as error:
+            error.filename = self._path
+            raise
 
     async def append_and_sync(self, data: Buffer) -> None:
         await asyncio.get_running_loop().run_in_executor(self._syncer, self._append_then_sync, data)

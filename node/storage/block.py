@@ -30,7 +30,6 @@ __all__ = [
 DELETED: Final = 0
 VALUE: Final = 1
 CELL_HEAD_BYTES: Final = 8
-TOMBSTONE_LENGTH: Final = CELL_HEAD_BYTES
 
 _HEAD: Final = Struct("<IH")
 _CELL: Final = Struct("<Q")
@@ -56,28 +55,38 @@ def cell_head(cell: bytes) -> int:
 
 
 class Block:
-    """A decoded block.  `starts[i]` to `starts[i + 1]` is the cell of `keys[i]` in `data`."""
+    """A decoded block.  `starts[i]` to `starts[i + 1]` is the cell of `keys[i]` in `data`.
 
-    __slots__ = ("data", "keys", "starts")
+    Keys are kept without the prefix they share: a get has no need of them whole.
+    """
 
-    def __init__(self, keys: list[bytes], starts: list[int], data: bytes) -> None:
-        self.keys = keys
+    __slots__ = ("data", "prefix", "size_bytes", "starts", "suffixes")
+
+    def __init__(self, prefix: bytes, suffixes: list[bytes], starts: list[int], data: bytes) -> None:
+        self.prefix = prefix
+        self.suffixes = suffixes
         self.starts = starts
         self.data = data
+        self.size_bytes = 2 * len(data) + 80 * len(suffixes)  # about what it takes in memory
 
     @property
-    def size_bytes(self) -> int:
-        """About what it takes in memory."""
-        return 2 * len(self.data) + 100 * len(self.keys)
+    def keys(self) -> list[bytes]:
+        prefix = self.prefix
+        return [prefix + key for key in self.suffixes] if prefix else self.suffixes
 
     def find(self, key: bytes, sequence: int) -> tuple[int, bytes | None] | None:
         """The newest version of `key` at or below `sequence` as (sequence, value), or None."""
-        keys, starts = self.keys, self.starts
-        at = bisect_left(keys, key)
-        while at < len(keys) and keys[at] == key:
-            head = _unpack_cell(self.data, starts[at])[0]
+        suffixes, prefix = self.suffixes, self.prefix
+        if prefix:
+            if not key.startswith(prefix):
+                return None
+            key = key[len(prefix) :]
+        at = bisect_left(suffixes, key)
+        while at < len(suffixes) and suffixes[at] == key:
+            start = self.starts[at]
+            head = _unpack_cell(self.data, start)[0]
             if head >> 8 <= sequence:
-                value = self.data[starts[at] + CELL_HEAD_BYTES : starts[at + 1]] if head & VALUE else None
+                value = self.data[start + CELL_HEAD_BYTES : self.starts[at + 1]] if head & VALUE else None
                 return head >> 8, value
             at += 1
         return None
@@ -128,27 +137,24 @@ def decode_block(data: bytes) -> Block:
         at += 2 * count
         cell_lengths = _lengths("I", count).unpack_from(data, at)
         at += 4 * count
-        keys, at = _cut_keys(data, at, prefix, suffix_lengths)
+        suffixes, at = _cut_keys(data, at, suffix_lengths)
     except error:
         raise MalformedBlock(f"lengths beyond the {len(data)} bytes of a block") from None
     starts = list(accumulate(cell_lengths, initial=at))
     if starts[-1] != len(data) or min(cell_lengths) < CELL_HEAD_BYTES:
         raise MalformedBlock(f"cells end at byte {starts[-1]} of {len(data)}")
-    return Block(keys, starts, data)
+    return Block(prefix, suffixes, starts, data)
 
 
-def _cut_keys(data: bytes, at: int, prefix: bytes, lengths: tuple[int, ...]) -> tuple[list[bytes], int]:
+def _cut_keys(data: bytes, at: int, lengths: tuple[int, ...]) -> tuple[list[bytes], int]:
     first = lengths[0]
     if first and lengths.count(first) == len(lengths):
         keys = list(_pieces(first, len(lengths)).unpack_from(data, at))
-        at += first * len(lengths)
-    else:
-        starts = list(accumulate(lengths, initial=at))
-        if starts[-1] > len(data):
-            raise MalformedBlock(f"keys end at byte {starts[-1]} of {len(data)}")
-        keys = [data[start:end] for start, end in pairwise(starts)]
-        at = starts[-1]
-    return ([prefix + key for key in keys] if prefix else keys), at
+        return keys, at + first * len(lengths)
+    starts = list(accumulate(lengths, initial=at))
+    if starts[-1] > len(data):
+        raise MalformedBlock(f"keys end at byte {starts[-1]} of {len(data)}")
+    return [data[start:end] for start, end in pairwise(starts)], starts[-1]
 
 
 @lru_cache(maxsize=4096)

@@ -13,12 +13,10 @@ from typing import Final
 
 import xxhash
 
-__all__ = ["Words", "build_filter", "hash_key", "load_filter", "mask_of"]
-
-Words = array  # of type code "Q"
+__all__ = ["WORD_SHIFT", "build_filter", "hash_key", "load_filter", "mask_of"]
 
 _PAIRS: Final = tuple((1 << (number & 63)) | (1 << (number >> 6)) for number in range(4096))
-_WORD_SHIFT: Final = 36
+WORD_SHIFT: Final = 36
 
 hash_key = xxhash.xxh3_64_intdigest
 
@@ -36,7 +34,7 @@ def build_filter(keys: Iterable[bytes], count: int, bits_per_key: int) -> bytes:
         return b""
     pairs = _PAIRS
     for hashed in map(hash_key, keys):
-        bits[(hashed >> _WORD_SHIFT) % words] |= (
+        bits[(hashed >> WORD_SHIFT) % words] |= (
             pairs[hashed & 4095] | pairs[hashed >> 12 & 4095] | pairs[hashed >> 24 & 4095]
         )
     packed = array("Q", bits)

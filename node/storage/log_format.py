@@ -91,6 +91,9 @@ def encode_header(file_id: int, first_sequence: int) -> bytes:
 
 
 def encode_group(durable: int, first_sequence: int, batches: Sequence[bytes]) -> bytes:
+    if len(batches) == 1:
+        batch = batches[0]
+        return _GROUP.pack(_GROUP_KIND, durable, first_sequence, 1) + _LENGTH.pack(len(batch)) + batch
     lengths = map(_LENGTH.pack, map(len, batches))
     parts = [part for pair in zip(lengths, batches, strict=True) for part in pair]
     return _GROUP.pack(_GROUP_KIND, durable, first_sequence, len(batches)) + b"".join(parts)

@@ -7,12 +7,11 @@ when the disk is needed.  `find_off_loop` lets a thread read that block and asks
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
 
 from node.storage.block import Block
 from node.storage.block_cache import BlockCache
 from node.storage.errors import NotCached
-from node.storage.filter import hash_key, mask_of
+from node.storage.filter import WORD_SHIFT, hash_key, mask_of
 from node.storage.table_reader import Table
 from node.storage.table_set import View
 
@@ -36,9 +35,34 @@ def find(
     `loaded` holds blocks by their place in the cache that were read for this very question.
     Raises BlockNeeded, CorruptBlock, OSError.
     """
-    for table in _candidates(view, key):
-        number = bisect_left(table.last_keys, key)
-        place = table.file_id << 32 | number
+    hashed = hash_key(key)
+    mask = mask_of(hashed)
+    word = hashed >> WORD_SHIFT
+    for table in view.newest:
+        words = table.words
+        if words[word % len(words)] & mask == mask and table.smallest <= key <= table.largest:
+            found = _find_in_table(table, cache, key, sequence, loaded)
+            if found is not None:
+                return found
+    for level in view.levels:
+        at = bisect_left(level.largest, key)
+        if at < len(level.tables):
+            table = level.tables[at]
+            words = table.words
+            if words[word % len(words)] & mask == mask and table.smallest <= key:
+                found = _find_in_table(table, cache, key, sequence, loaded)
+                if found is not None:
+                    return found
+    return None
+
+
+def _find_in_table(
+    table: Table, cache: BlockCache, key: bytes, sequence: int, loaded: dict[int, Block] | None
+) -> tuple[int, bytes | None] | None:
+    number = bisect_left(table.last_keys, key)
+    place = table.file_id << 32 | number
+    block = cache.young.get(place)
+    if block is None:
         block = cache.get(place)
         if block is None:
             block = loaded.get(place) if loaded else None
@@ -47,11 +71,10 @@ def find(
                 if block is None:
                     raise BlockNeeded(table, number)
             cache.put(place, block)
-        found = block.find(key, sequence)
-        if found is not None:
-            return found
+    found = block.find(key, sequence)
+    if found is None:
         table.misses += 1
-    return None
+    return found
 
 
 async def find_off_loop(
@@ -65,18 +88,3 @@ async def find_off_loop(
         except BlockNeeded as need:
             place = need.table.file_id << 32 | need.number
             loaded[place] = await need.table.read_block_off_loop(need.number)
-
-
-def _candidates(view: View, key: bytes) -> Iterator[Table]:
-    """Tables that may hold the key, in the order in which the first hit is the newest."""
-    hashed = hash_key(key)
-    mask = mask_of(hashed)
-    for table in view.newest:
-        if table.smallest <= key <= table.largest and table.may_hold(hashed, mask):
-            yield table
-    for level in view.levels:
-        at = bisect_left(level.largest, key)
-        if at < len(level.tables):
-            table = level.tables[at]
-            if table.smallest <= key and table.may_hold(hashed, mask):
-                yield table

@@ -11,8 +11,9 @@ from struct import Struct
 from typing import Final
 
 from cluster.ports import AppendFile, FileSystem
+from node.storage.checksum import checksum
 from node.storage.errors import CorruptBlock
-from node.storage.names import CURRENT, FileName, current_temporary, manifest_name, parse_name
+from node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
 from node.storage.records import Damage, Record, frame, read_records
 from node.storage.version import Edit, MalformedEdit, Version, decode_edit, encode_edit, snapshot_edit
 
@@ -61,7 +62,7 @@ def create_manifest(files: FileSystem, folder: str, file_id: int, version: Versi
     file.sync()
     temporary = f"{folder}/{current_temporary(file_id)}"
     pointer = files.create(temporary)
-    pointer.append(f"{manifest_name(file_id)}\n".encode())
+    pointer.append(_pointer(file_id))
     pointer.sync()
     pointer.close()
     files.fsync_dir(folder)
@@ -74,9 +75,9 @@ def read_current(files: FileSystem, folder: str) -> int:
     """File id of the manifest in force.  Blocks.  Raises CorruptBlock, FileNotFoundError."""
     path = f"{folder}/{CURRENT}"
     text = files.read_bytes(path)
-    named = parse_name(text.decode("ascii", "replace").removesuffix("\n"))
-    if named is None or named.kind != "manifest" or text != _pointer(named):
-        raise CorruptBlock(path, 0, f"{text[:40]!r} names no manifest")
+    named = parse_name(text.decode("ascii", "replace").partition(" ")[0])
+    if named is None or named.kind != "manifest" or text != _pointer(named.file_id):
+        raise CorruptBlock(path, 0, f"{text[:40]!r} names no manifest, or its checksum is wrong")
     return named.file_id
 
 
@@ -117,8 +118,9 @@ def read_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[tuple[i
         number += 1
 
 
-def _pointer(named: FileName) -> bytes:
-    return f"{manifest_name(named.file_id)}\n".encode()
+def _pointer(file_id: int) -> bytes:
+    name = manifest_name(file_id)
+    return f"{name} {checksum(file_id, 0, 0, name.encode()):08x}\n".encode()
 
 
 def _check_header(path: str, file_id: int, record: Record) -> None:

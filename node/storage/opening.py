@@ -12,7 +12,7 @@ from cluster.ports import FileSystem
 from node.storage.errors import CorruptBlock
 from node.storage.handover import keep_aside
 from node.storage.manifest import read_current, read_manifest
-from node.storage.names import CURRENT, FileName, log_name, parse_name, table_name
+from node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
 from node.storage.recovery import Recovered, cut_tail, recover_logs
 from node.storage.table_reader import Table, open_table
 from node.storage.version import CorruptMark, Edit, Version
@@ -74,6 +74,8 @@ def _read_version(files: FileSystem, folder: str, found: dict[str, FileName]) ->
     """The version in force and its manifest's id; an empty version for a folder that never held data."""
     if files.exists(f"{folder}/{CURRENT}"):
         manifest_id = read_current(files, folder)
+        if manifest_name(manifest_id) not in found:
+            raise CorruptBlock(f"{folder}/{CURRENT}", 0, f"{manifest_name(manifest_id)} is not there")
         return read_manifest(files, folder, manifest_id), manifest_id
     if any(parsed.kind in ("log", "table") for parsed in found.values()):
         raise CorruptBlock(f"{folder}/{CURRENT}", 0, "the file is missing beside logs or tables")

@@ -48,6 +48,8 @@ class Damage:
 
 def frame(file_id: int, offset: int, payload: bytes) -> bytes:
     """The bytes that append `payload` to a file that now ends at `offset`."""
+    if offset % BLOCK_BYTES + _HEAD_BYTES + len(payload) <= BLOCK_BYTES:
+        return _HEAD.pack(checksum(file_id, offset, FULL, payload), len(payload), FULL) + payload
     parts: list[bytes] = []
     rest = payload
     kind_when_last, kind_when_more = FULL, FIRST

@@ -54,10 +54,6 @@ class Table:
         self.words = load_filter(filter_words)
         self.misses = 0  # gets that read a block in vain
 
-    def may_hold(self, hashed: int, mask: int) -> bool:
-        words = self.words
-        return words[(hashed >> 36) % len(words)] & mask == mask
-
     def block_of(self, key: bytes) -> int:
         """Number of the only block that can hold `key`; one past the last when the key is above all."""
         return bisect_left(self.last_keys, key)

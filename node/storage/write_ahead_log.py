@@ -40,7 +40,6 @@ class LogFile:
         self.file: AppendFile | None = None
         self.file_ids: list[int] = []
         self.waiting: list[bytes] = []
-        self.waiting_bytes = 0
         self.written_sequence = first_sequence - 1
         self.is_closing = False
         self.is_whole = False  # closed behind its last batch, all of it on the disk
@@ -53,9 +52,11 @@ class LogFile:
     def frame_waiting(self, durable: int) -> bytes:
         """The bytes that append all that waits."""
         assert self.file is not None
-        parts: list[bytes] = []
         offset = self.file.size
         batches = self.waiting
+        if len(batches) == 1:
+            return frame(self.file_id, offset, encode_group(durable, self.written_sequence + 1, batches))
+        parts: list[bytes] = []
         start = 0
         while start < len(batches):
             end, size = start, 0
@@ -71,14 +72,13 @@ class LogFile:
 
     def take_waiting(self) -> list[bytes]:
         """All that waits; from now on it counts as handed to the system."""
-        batches, self.waiting, self.waiting_bytes = self.waiting, [], 0
+        batches, self.waiting = self.waiting, []
         self.written_sequence += len(batches)
         return batches
 
     def put_back(self, batches: list[bytes]) -> None:
         """Undo `take_waiting`."""
         self.waiting[:0] = batches
-        self.waiting_bytes += sum(map(len, batches))
         self.written_sequence -= len(batches)
 
 
@@ -122,10 +122,11 @@ class WriteAheadLog:
         return self._logs[-1]
 
     def append(self, payload: bytes) -> None:
-        """Remember the batch with the next sequence number."""
-        log = self._logs[-1]
-        log.waiting.append(payload)
-        log.waiting_bytes += len(payload)
+        """Remember the batch with the next sequence number; the task writes it soon, asked or not."""
+        waiting = self._logs[-1].waiting
+        waiting.append(payload)
+        if len(waiting) == 1:
+            self._wake.set()
 
     def rotate(self, next_sequence: int) -> LogFile:
         """Close the current log behind what it holds and begin another; the former is returned."""
@@ -238,7 +239,8 @@ class WriteAheadLog:
         log.take_waiting()
         self.written_bytes += len(data)
         self.buffered_sequence = log.written_sequence
-        _release(self._write_waiters, self.buffered_sequence)
+        if self._write_waiters:
+            _release(self._write_waiters, self.buffered_sequence)
         return True
 
     async def _sync_waiting(self, log: LogFile) -> None:

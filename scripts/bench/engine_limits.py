@@ -1,0 +1,173 @@
+"""What the engine promises about size and calm, measured: recovery, a long load, gets during a merge.
+
+    python scripts/bench/engine_limits.py [--quick] [--json PATH] [--records 10000000]
+
+recovery: a log of 64 MiB of 100 B records, opened again.  load: so many random keys of 100 B, peak memory of
+the process, levels at the end, and what is left after deleting all.  gets: p99 of gets and lag of the loop
+while one full merge runs, beside the same without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+from report import Report, arguments, percentile
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.process_spawner import ProcessSpawner
+from node.storage.engine import Batch, Engine, Options
+
+VALUE_BYTES = 100
+BATCH = 16
+
+
+def key_of(number: int) -> bytes:
+    """Keys in an order that looks random and repeats for every process."""
+    return b"%016x" % (number * 0x9E3779B97F4A7C15 % (1 << 64))
+
+
+def values_of(random: Random) -> list[bytes]:
+    """Values that compress to about a half, as those of the other benchmark."""
+    return [random.randbytes(VALUE_BYTES // 2) * 2 for _ in range(1000)]
+
+
+async def fill(engine: Engine, numbers: Iterable[int], values: list[bytes] | None) -> None:
+    """Put every number's key, or delete it where there are no values."""
+    batch, count = Batch(), 0
+    for number in numbers:
+        if values is None:
+            batch.delete(key_of(number))
+        else:
+            batch.put(key_of(number), values[number % len(values)])
+        if len(batch) == BATCH:
+            engine.apply(batch)
+            batch, count = Batch(), count + 1
+            if count % 16 == 0:
+                await engine.wait_writable()
+                await asyncio.sleep(0)
+    if len(batch):
+        await engine.apply(batch).synced()
+
+
+async def recovery(
+    report: Report, files: OsFileSystem, spawner: ProcessSpawner, folder: str, mib: int
+) -> None:
+    options = Options(memtable_bytes=1 << 30)
+    records = (mib << 20) // (16 + VALUE_BYTES + 7)
+    async with await Engine.open(folder, options, files=files, spawner=spawner) as engine:
+        await fill(engine, range(records), values_of(Random(1)))
+    begun = time.perf_counter()
+    engine = await Engine.open(folder, options, files=files, spawner=spawner)
+    took = time.perf_counter() - begun
+    assert engine.stats().memtable_keys == records
+    await engine.close()
+    report.row("recovery", log_mib=mib, records=records, seconds=took)
+    report.goal("recovery of the log", took, 5.0, "s")
+
+
+async def load(
+    report: Report, files: OsFileSystem, spawner: ProcessSpawner, folder: str, records: int
+) -> None:
+    random = Random(2)
+    async with await Engine.open(folder, Options(), files=files, spawner=spawner) as engine:
+        begun = time.perf_counter()
+        await fill(engine, range(records), values_of(random))
+        applied = time.perf_counter() - begun
+        await engine.flush()
+        settled = time.perf_counter() - begun
+        stats = engine.stats()
+        levels = ", ".join(f"L{level.level} {level.tables}" for level in stats.levels)
+        for number in random.sample(range(records), 1000):
+            assert await engine.get(key_of(number)) is not None
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        report.row(
+            "load", records=records, seconds=applied, settled_s=settled, table_mib=stats.table_bytes >> 20,
+            levels=levels, peak_mib=peak,
+        )  # fmt: skip
+        await calm(report, engine, records)
+        full = engine.stats().table_bytes
+        await fill(engine, range(records), None)
+        await engine.flush()
+        await engine.compact_range()
+        left = engine.stats().table_bytes
+        report.row("delete all", records=records, table_mib=left >> 20, share_left=left / full)
+
+
+async def calm(report: Report, engine: Engine, records: int) -> None:
+    """Gets of random keys and turns of the loop, quiet and then during one full merge."""
+    quiet, quiet_lag = await measure(engine, records, asyncio.sleep(10))
+    busy, busy_lag = await measure(engine, records, engine.compact_range())
+    for case, gets, lag in (("quiet", quiet, quiet_lag), ("full merge", busy, busy_lag)):
+        report.row(
+            f"gets, {case}",
+            gets=len(gets),
+            p50_us=1e6 * percentile(gets, 0.5),
+            p99_us=1e6 * percentile(gets, 0.99),
+            lag_p999_ms=1e3 * percentile(lag, 0.999),
+            lag_most_ms=1e3 * max(lag),
+        )
+    report.goal(
+        "p99 of gets during a merge", percentile(busy, 0.99) / percentile(quiet, 0.99), 3.0, "x quiet"
+    )
+    report.goal("lag of the loop during a merge, p99.9", 1e3 * percentile(busy_lag, 0.999), 20.0, "ms")
+
+
+async def measure(engine: Engine, records: int, work: object) -> tuple[list[float], list[float]]:
+    """Latencies of gets and lags of 1 ms timers, in seconds, while `work` runs."""
+    random, gets, lags = Random(3), list[float](), list[float]()
+    running = asyncio.ensure_future(work)  # type: ignore[call-overload]
+
+    async def get_forever() -> None:
+        while not running.done():
+            begun = time.perf_counter()
+            await engine.get(key_of(random.randrange(records)))
+            gets.append(time.perf_counter() - begun)
+            await asyncio.sleep(0.0005)
+
+    async def tick_forever() -> None:
+        while not running.done():
+            begun = time.perf_counter()
+            await asyncio.sleep(0.001)
+            lags.append(time.perf_counter() - begun - 0.001)
+
+    await asyncio.gather(get_forever(), tick_forever())
+    await running
+    return gets, lags
+
+
+async def run(report: Report, records: int, mib: int) -> None:
+    files, folder = OsFileSystem(), tempfile.mkdtemp(prefix="bench-limits-")
+    try:
+        async with ProcessSpawner() as spawner:
+            await recovery(report, files, spawner, f"{folder}/recovery", mib)
+            await load(report, files, spawner, f"{folder}/load", records)
+    finally:
+        files.close()
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    import uvloop
+
+    parser = arguments("engine_limits", __doc__ or "")
+    parser.add_argument("--records", type=int, default=10_000_000)
+    chosen = parser.parse_args()
+    records = chosen.records // 20 if chosen.quick else chosen.records
+    report = Report("engine_limits", {"records": records, "value_bytes": VALUE_BYTES}, chosen.json)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(report, records, 6 if chosen.quick else 64))
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

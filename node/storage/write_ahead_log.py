@@ -285,8 +285,8 @@ class WriteAheadLog:
             raise error
         assert log.file is not None
         log.file.close()
-        await self._files.off_loop(self._files.truncate, log.file.path, good)
-        log.file = None
+        path, log.file = log.file.path, None  # nobody may append to it while it is cut
+        await self._files.off_loop(self._files.truncate, path, good)
         self._advance(log.written_sequence)
         self._suspend(error)
 
@@ -311,7 +311,11 @@ class WriteAheadLog:
         except OSError as error:
             if error.errno not in _OUT_OF_SPACE or log.file.size == good + len(mark):
                 raise
-            await self._files.off_loop(self._files.truncate, log.file.path, good)  # good without its seal
+            self._in_flight = True  # no mark may be appended while it is cut
+            try:
+                await self._files.off_loop(self._files.truncate, log.file.path, good)  # good without its seal
+            finally:
+                self._in_flight = False
             self._advance(log.written_sequence)
         log.file.close()
         self._logs.popleft()

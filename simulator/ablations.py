@@ -106,6 +106,10 @@ def _cut_tail() -> AbstractContextManager[None]:
     return _bent((node.storage.opening, "cut_tail", lambda files, folder, recovered: None))
 
 
+def _recovered_synced() -> AbstractContextManager[None]:
+    return _bent((node.storage.opening, "make_durable", lambda files, folder, recovered: None))
+
+
 def _corruption_is_an_error() -> AbstractContextManager[None]:
     get, get_nowait = Engine.get, Engine.get_nowait
 
@@ -313,6 +317,9 @@ def _hint_synced() -> AbstractContextManager[None]:
 ABLATIONS: Final = (
     Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack),
     Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync),
+    Ablation(
+        "recovered-synced", "what a start reads from its logs is synced before it counts", _recovered_synced
+    ),
     Ablation("cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail),
     Ablation(
         "corruption-is-an-error", "a damaged block is an error, never an absence", _corruption_is_an_error

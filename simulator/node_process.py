@@ -198,8 +198,8 @@ class NodeProcess:
             self.failures.append(error)
 
     def _is_excused(self, error: BaseException) -> bool:
-        """A disk that failed in this run, or rots, may end it."""
-        return (self.disk.was_faulty or self.disk.is_rotten) and _is_of_the_disk(error)
+        """A disk that failed in this run, is full or rots may end it."""
+        return self.disk.may_end_a_run and _is_of_the_disk(error)
 
 
 def _topology_answer(node: Node) -> Callable[[Incoming], bytes]:

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simulator.ablations import switched_off
 from simulator.checkers.every import check_all
@@ -49,6 +49,10 @@ class RunResult:
     @property
     def is_ok(self) -> bool:
         return not self.violations
+
+    def without_history(self) -> RunResult:
+        """The same figures without what takes memory: what crosses between processes of a campaign."""
+        return replace(self, history=History(), story=())
 
     @property
     def verdict(self) -> str:
@@ -105,11 +109,17 @@ async def _story(world: World, wishes: list[Wish], faults: list[Fault]) -> None:
 
 def _bugs(world: World) -> list[Violation]:
     """Errors that no code may raise: they make a run red whatever the checkers say."""
-    told = [f"{type(error).__name__}: {error}" for error in world.bugs()]
+    told = [f"{type(leaf).__name__}: {leaf}" for error in world.bugs() for leaf in _leaves(error)]
     told += [
         f"unhandled: {context.get('exception') or context['message']}" for context in world.loop.unhandled()
     ]
     return [Violation("bug", b"", story) for story in told]
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
 
 
 def _result(world: World, seed: int, options: RunOptions, found: list[Violation]) -> RunResult:
@@ -140,11 +150,13 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     was_enabled, former = gc.isenabled(), sys.unraisablehook
     gc.disable()
+    gc.freeze()  # what is there already need not be looked at when the run's own garbage is collected
     try:
         yield
     finally:
         sys.unraisablehook = lambda _: None
         gc.collect()
+        gc.unfreeze()
         sys.unraisablehook = former
         logging.disable(logging.NOTSET)
         if was_enabled:

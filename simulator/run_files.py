@@ -56,9 +56,14 @@ class NodeDisk:
             self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
         return len(tables)
 
+    @property
+    def may_end_a_run(self) -> bool:
+        return self.was_faulty or self.is_rotten or self.lossy.capacity is not None
+
     def fill_up(self) -> None:
-        """From now on there is no room for one byte more."""
-        self.lossy.capacity = self.lossy.used
+        """From now on there is no room for one byte more, or for less than the engine keeps back."""
+        self._trace.fault("disk_full", self.name)
+        self.lossy.capacity = self.lossy.used + self._draws.choice((0, 3000))
 
     def make_room(self) -> None:
         self.lossy.capacity = None
@@ -78,7 +83,7 @@ class NodeDisk:
 
     def note_full(self) -> None:
         self.was_faulty = True
-        self._trace.fault("disk_full", self.name)
+        self._trace.note(self.name, "meets a full disk")
 
 
 class RunFiles:

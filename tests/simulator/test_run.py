@@ -1,21 +1,126 @@
-"""Whole clusters in one process: the same seed gives the same run, and no seed breaks a promise."""
+"""A run is its seed: the same in any process, as short as it can be when it fails, told in words."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from simulator.__main__ import main
+from simulator.ablations import ABLATIONS
+from simulator.faults import KINDS, draw_faults
+from simulator.history import History
+from simulator.injector import Injector, cuts_of
 from simulator.options import RunOptions
+from simulator.report import replay_command
 from simulator.run import run_seed
+from simulator.seeds import stream
+from simulator.shrink import shortest, shrink
+from simulator.timeline import timeline_html
 
-SMALL = RunOptions(operations=12, keys=3, sessions=2)
+SMALL = RunOptions(operations=6, keys=2, sessions=2, nodes=3)
+ROOT = Path(__file__).parent.parent.parent
+QUICKLY_MISSED = (
+    "sync-before-ack",
+    "w-acks",
+    "siblings",
+    "merge",
+    "tombstones",
+    "honest-receipt",
+    "hints-kept",
+)
 
 
-def test_one_seed_gives_one_run() -> None:
-    first = run_seed(7, SMALL)
-    assert {run_seed(7, SMALL).trace for _ in range(3)} == {first.trace}
-    assert run_seed(8, SMALL).trace != first.trace
+def test_one_seed_gives_one_trace_a_hundred_times_in_one_process() -> None:
+    assert len({run_seed(7, SMALL).trace for _ in range(100)}) == 1
+    assert run_seed(8, SMALL).trace != run_seed(7, SMALL).trace
 
 
-@pytest.mark.parametrize("seed", range(1, 11))
-def test_no_promise_is_broken_under_faults(seed: int) -> None:
-    result = run_seed(seed, RunOptions())
-    assert result.violations == ()
-    assert result.answered > 0
+def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> None:
+    code = (
+        "from simulator.run import run_seed; from simulator.options import RunOptions;"
+        "print([run_seed(seed, RunOptions()).trace for seed in (3, 5)])"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("0", "1", "2", "77", "4242")
+    }
+    assert told == {f"{[run_seed(seed, RunOptions()).trace for seed in (3, 5)]}\n"}
+
+
+def test_every_kind_of_fault_has_an_effect_and_is_drawn() -> None:
+    assert all(hasattr(Injector, f"_{kind}") for kind in KINDS)
+    names = ["n1", "n2", "n3", "n4", "n5"]
+    drawn = {fault.kind for seed in range(200) for fault in draw_faults(stream(seed, "f"), KINDS, names, 4.0)}
+    assert drawn == set(KINDS)
+
+
+def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
+    order = ["n1", "n2", "n3", "n4", "n5"]
+    cut = set(cuts_of("split_ring", order))
+    seen = [frozenset(other for other in order if (one, other) not in cut) for one in order]
+    assert {len(each) for each in seen} == {3}
+    assert len(set(seen)) == 5
+
+
+@pytest.mark.parametrize("name", QUICKLY_MISSED)
+def test_a_safeguard_that_is_off_is_missed(name: str) -> None:
+    runs = (run_seed(seed, RunOptions(safeguards_off=(name,))) for seed in range(1, 200))
+    assert any(result.violations for result in runs)
+
+
+def test_names_of_safeguards_are_unique() -> None:
+    assert len({ablation.name for ablation in ABLATIONS}) == len(ABLATIONS) >= 10
+
+
+def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
+    failing = run_seed(1, RunOptions(safeguards_off=("siblings",), operations=60))
+    small = shrink(failing, most_runs=60).result
+    assert small.violations[0].property == failing.violations[0].property
+    assert small.operations < failing.operations
+    again = run_seed(1, small.options)
+    assert again.trace == small.trace
+    assert replay_command(1, small.options).startswith("ringmill simulate --seed 1 ")
+
+
+def test_delta_debugging_finds_the_two_that_matter() -> None:
+    assert shortest(range(100), lambda kept: 7 in kept and 68 in kept) == [7, 68]
+
+
+def test_the_command_line_tells_verdict_faults_and_replay(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    story, page, history = (str(tmp_path / name) for name in ("story.txt", "page.html", "history.jsonl"))
+    arguments = ["--seed", "7", "--ops", "10", "--trace", story, "--html", page, "--history", history]
+    assert main([*arguments, "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"seed", "verdict", "property", "trace", "ops", "virtual_s", "faults"} <= told.keys()
+    assert (told["seed"], told["verdict"]) == (7, "ok")
+    assert "n1 starts run 1" in Path(story).read_text(encoding="utf-8")
+    assert "<svg" in Path(page).read_text(encoding="utf-8")
+    lines = Path(history).read_text(encoding="utf-8").splitlines()
+    assert list(History.from_lines(lines).to_lines()) == lines
+
+
+def test_a_broken_promise_ends_with_one_and_a_bad_argument_with_two(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--seed", "1", "--without", "siblings", "--no-shrink"]) == 1
+    assert "replay  ringmill simulate --seed 1 --without siblings" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["--faults", "earthquake"])
+    assert ended.value.code == 2
+
+
+def test_a_timeline_shows_each_operation() -> None:
+    result = run_seed(3, SMALL, story=True)
+    assert timeline_html(result).count("<rect") == result.operations

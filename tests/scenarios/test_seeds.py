@@ -1,0 +1,39 @@
+"""300 seeds of five nodes and 100 operations under drawn faults: no promise is broken.
+
+By count and never by time; and every seed that once failed, again.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from simulator.campaign import Summary, run_seeds
+from simulator.options import RunOptions
+
+GROUPS, SEEDS_A_GROUP = 15, 20
+ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
+Tell = Callable[[Summary], None]
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
+    seeds = range(1 + group * SEEDS_A_GROUP, 1 + (group + 1) * SEEDS_A_GROUP)
+    tell(_must_hold(seeds, RunOptions()))
+
+
+def test_seeds_that_once_failed_stay_mended() -> None:
+    for line in ONCE_FAILED.read_text(encoding="utf-8").splitlines():
+        words = line.partition("#")[0].split()
+        if words:
+            options = RunOptions(faults=tuple(words[1].split(","))) if len(words) > 1 else RunOptions()
+            _must_hold([int(words[0])], options)
+
+
+def _must_hold(seeds: Sequence[int], options: RunOptions) -> Summary:
+    summary = Summary()
+    for result in run_seeds(seeds, options, processes=1):
+        summary.add(result)
+    assert summary.failed == {}
+    assert summary.answered > summary.operations // 2
+    return summary

@@ -107,7 +107,7 @@ def _cut_tail() -> AbstractContextManager[None]:
 
 
 def _recovered_synced() -> AbstractContextManager[None]:
-    return _bent((node.storage.opening, "make_durable", lambda files, folder, recovered: None))
+    return _bent((node.storage.opening, "_settle", lambda files, folder, log_ids: None))
 
 
 def _corruption_is_an_error() -> AbstractContextManager[None]:

@@ -19,6 +19,8 @@ OPEN_ROOMS = (
     "client/blocking.py",
     "node/config.py",
     "node/task_main.py",
+    "simulator/__main__.py",
+    "simulator/campaign.py",
     "scripts",
     "tests",
 )

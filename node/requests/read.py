@@ -32,15 +32,16 @@ from node.requests.values import ReadRequest, ReadResult
 __all__ = ["Reader"]
 
 REPAIR_PATIENCE_S: Final = 0.25
-"""How long an answer waits for write-backs beyond those that the rule needs."""
+"""How long the owners that answered otherwise have, before those that were not asked are written to too."""
 
 
 @dataclass(slots=True)
 class Repair:
-    """Write-backs of one read: who holds the merged object by now, and why others do not."""
+    """Write-backs of one read: who was asked, who holds the merged object by now, and why others do not."""
 
     need: int
     holders: list[NodeId]
+    asked: list[NodeId] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     written: int = 0
     moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,6 +49,14 @@ class Repair:
     @property
     def is_enough(self) -> bool:
         return len(self.holders) >= self.need
+
+    @property
+    def is_over(self) -> bool:
+        return self.written + len(self.failures) == len(self.asked)
+
+    def reasons(self, silent: str) -> dict[str, str]:
+        """Why each owner that was asked in vain does not hold it; `silent` is said of the silent."""
+        return {node: self.failures.get(node, silent) for node in self.asked if node not in self.holders}
 
 
 class Reader:
@@ -107,33 +116,25 @@ class Reader:
         wanted = holders_for_a_strict_read(len(route.owners), route.keyspace.r)
         repair = Repair(min(wanted, len(collected.answers)), equal)
         encoded = encode_object(merged)
-        await self._write_back(stale, route, encoded, repair, deadline)
+        self._write_back(stale, route, encoded, repair, deadline)
+        await _settled(repair, min(REPAIR_PATIENCE_S, deadline.left_s / 2), is_all_wanted=True)
         if not repair.is_enough:
             others = [node for node in route.owners if node not in collected.answers]
-            await self._write_back(others, route, encoded, repair, deadline)
+            self._write_back(others, route, encoded, repair, deadline)
+            await _settled(repair, deadline.left_s, is_all_wanted=False)
         if not repair.is_enough:
+            failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
             raise QuorumNotReached.of(
-                "get (write-back)", repair.need, repair.holders, repair.failures, outcome="failed"
+                "get (write-back)", repair.need, repair.holders, failed, outcome="failed"
             )
         return repair.written
 
-    async def _write_back(
+    def _write_back(
         self, nodes: Sequence[NodeId], route: Route, encoded: bytes, repair: Repair, deadline: Deadline
     ) -> None:
-        """Until all of `nodes` have answered, time is up, or enough have and the rest is slow."""
-        over = repair.written + len(repair.failures) + len(nodes)
+        repair.asked += nodes
         for node in nodes:
             self._background.start(self._write_one(node, route, encoded, repair, deadline))
-        try:
-            async with asyncio.timeout(deadline.left_s) as limit:
-                while repair.written + len(repair.failures) < over:
-                    await repair.moved.wait()
-                    repair.moved.clear()
-                    if repair.is_enough:
-                        patience_s = min(REPAIR_PATIENCE_S, deadline.left_s)
-                        limit.reschedule(asyncio.get_running_loop().time() + patience_s)
-        except TimeoutError:
-            return
 
     async def _write_one(
         self, node: NodeId, route: Route, encoded: bytes, repair: Repair, deadline: Deadline
@@ -151,3 +152,14 @@ class Reader:
             repair.failures[node] = str(error) or type(error).__name__
         finally:
             repair.moved.set()
+
+
+async def _settled(repair: Repair, wait_s: float, *, is_all_wanted: bool) -> None:
+    """Until all that were asked have answered or time is up; unless `is_all_wanted`, until enough hold it."""
+    try:
+        async with asyncio.timeout(wait_s):
+            while not repair.is_over and (is_all_wanted or not repair.is_enough):
+                await repair.moved.wait()
+                repair.moved.clear()
+    except TimeoutError:
+        return

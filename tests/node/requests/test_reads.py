@@ -36,6 +36,18 @@ async def lone_write(world: World, at: str, value: bytes | None) -> None:
         world.cut(at, other, is_cut=False)
 
 
+async def write_missed_by_the_others(world: World, at: str, value: bytes) -> None:
+    """They were down and get no hint either, being suspects: what they lack is for reads to repair."""
+    others = [name for name in world.names if name != at]
+    for other in others:
+        world.kill(other)
+        world.seen(other, "suspect")
+    with pytest.raises(QuorumNotReached):
+        await put(world, at, value, timeout_s=0.05)
+    for other in others:
+        await world.start(other)
+
+
 def test_once_a_lone_write_was_read_no_later_read_misses_it() -> None:
     world = World()
 
@@ -48,6 +60,41 @@ def test_once_a_lone_write_was_read_no_later_read_misses_it() -> None:
         world.kill("n1")
         for name in ("n2", "n3"):
             assert values(await get(world, name)) == [b"new"]
+
+    world.run(story())
+
+
+def test_an_owner_that_stalls_after_answering_is_replaced_in_the_write_back() -> None:
+    world = World()
+
+    async def story() -> None:
+        home = world.topology.keyspaces[0].id
+        first, second, third = world.topology.owners(world.topology.partition_of(home, b"key"))
+        await write_missed_by_the_others(world, first, b"new")
+        world.nodes[second].engine.can_sync.clear()  # it still answers reads
+        began = world.loop.time()
+        seen = await get(world, first)
+        assert set(seen.answered) == {first, second}
+        assert values(seen) == [b"new"]
+        assert seen.repaired == 1
+        assert world.loop.time() - began < 0.5
+        assert world.nodes[third].objects.keys == 1
+
+    world.run(story())
+
+
+def test_a_write_back_that_fails_names_everyone_it_asked() -> None:
+    world = World()
+
+    async def story() -> None:
+        await write_missed_by_the_others(world, "n1", b"new")
+        for name in ("n2", "n3"):
+            world.nodes[name].engine.can_sync.clear()
+        with pytest.raises(QuorumNotReached, match="write-back") as lost:
+            await get(world, "n1", timeout_s=1.0)
+        assert lost.value.acked == ["n1"]
+        assert set(lost.value.failed) == {"n2", "n3"}
+        assert not any("no time was left" in why for why in lost.value.failed.values())
 
     world.run(story())
 

@@ -6,8 +6,9 @@ between processes, `grpc_status` at the public API, `exit_code` in the command l
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 __all__ = [
     "Conflict",
@@ -57,6 +58,12 @@ class RingmillError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def with_outcome(self, outcome: str) -> Self:
+        """A twin of this error that says something else about what happened."""
+        twin = copy.copy(self)
+        twin.detail, twin.outcome = dict(self.detail), outcome
+        return twin
 
 
 class NotFound(RingmillError, KeyError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from cluster.errors import DeadlineExceeded
+from cluster.errors import DeadlineExceeded, RingmillError
 from cluster.ports import Entropy
 from cluster.quorum.levels import majority
 from cluster.quorum.receipt import Durability
@@ -48,12 +48,18 @@ class Attempts:
     async def settle(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
         """Let a second or later attempt go on, with what a former one wrote brought to this copy.
 
-        Raises DeadlineExceeded (outcome unknown) when nobody can tell whether a former one was applied,
-        QuorumNotReached when too few owners can be asked.
+        Raises DeadlineExceeded when nobody can tell whether a former one was applied, QuorumNotReached when
+        too few owners can be asked, what the engine raises; always with outcome "unknown".
         """
         operation = request.operation
         if request.attempt == 0 or operation is None:
             return
+        try:
+            await self._settle(operation, request.attempt, route, deadline)
+        except RingmillError as error:
+            raise error.with_outcome("unknown") from error
+
+    async def _settle(self, operation: OperationId, attempt: int, route: Route, deadline: Deadline) -> None:
         found = (await self._collector.collect(route, majority(len(route.owners)), deadline)).merged
         if found.find(operation) is not None:
             node = self._replicas.node
@@ -62,8 +68,7 @@ class Attempts:
         age_ms = millis(self._hybrid.now()) - millis(operation.birth)
         if operation.birth <= found.forgotten or age_ms > RECOGNISED_FOR_MS:
             raise DeadlineExceeded(
-                f"a write named {age_ms} ms ago, attempt {request.attempt + 1}: an earlier one may have been "
+                f"a write named {age_ms} ms ago, attempt {attempt + 1}: an earlier one may have been "
                 "applied and superseded since, so it is not applied again",
                 hint="get the key to see what it holds now",
-                outcome="unknown",
             )

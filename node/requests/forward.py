@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import Final
 
-from cluster.errors import ProtocolMismatch, Unavailable, WrongEpoch
+from cluster.errors import DiskFull, ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
 from cluster.ids import Actor, Epoch, NodeId
 from cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from cluster.quorum.receipt import Receipt, ReplicaAck, Role
@@ -38,9 +38,9 @@ class Forwarder:
         self._clock = clock
 
     async def forward(self, request: WriteRequest, route: Route, deadline: Deadline) -> Receipt:
-        """The receipt of the first owner that can be reached.
+        """The receipt of the first owner that can be reached and takes writes.
 
-        Raises what that owner raised; Unavailable when none can be reached; WrongEpoch when the request was
+        Raises what that owner raised; Unavailable or DiskFull when none does; WrongEpoch when the request was
         forwarded to us: the sender and we know different owners.
         """
         if request.is_forwarded:
@@ -49,18 +49,18 @@ class Forwarder:
                 detail={"epoch": route.epoch, "partition": route.partition},
                 hint="fetch the topology again",
             )
-        refusal = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
+        refusal: RingmillError = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
         for node in self._liveness.order(route.owners):
             try:
                 answer = await self._transport.call(
                     node, FORWARD, encode_request(request), timeout_s=deadline.left_s, priority=Priority.WRITE
                 )
-            except Unavailable as error:
+            except (Unavailable, DiskFull) as error:
                 if error.outcome != "failed":
                     raise
-                refusal = error  # nothing was sent: another owner may do
+                refusal = error  # nothing was sent or nothing applied: another owner may do
             else:
-                return decode_receipt(answer)
+                return _receipt(answer)
         raise refusal
 
     def handler(self, write: Write) -> Handler:
@@ -71,6 +71,14 @@ class Forwarder:
             return encode_receipt(await write(decode_request(incoming.body, left_s)))
 
         return answer
+
+
+def _receipt(answer: bytes) -> Receipt:
+    """The write was done, whatever became of its receipt."""
+    try:
+        return decode_receipt(answer)
+    except ProtocolMismatch as error:
+        raise error.with_outcome("unknown") from error
 
 
 def encode_request(request: WriteRequest) -> bytes:

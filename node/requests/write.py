@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from cluster.errors import DeadlineExceeded, RingmillError
+from cluster.errors import DeadlineExceeded, DiskFull, RingmillError
 from cluster.ids import NodeId
 from cluster.ports import Clock
 from cluster.quorum.levels import parse_level
@@ -30,7 +30,7 @@ from node.requests.limits import admit_growth, check_key, check_value, time_allo
 from node.requests.replicas import Replicas
 from node.requests.surroundings import DOWN, Liveness
 from node.requests.values import WriteRequest
-from node.storage.errors import NotCached
+from node.storage.errors import NotCached, StorageFailed
 
 __all__ = ["Writer"]
 
@@ -92,14 +92,19 @@ class Writer:
         raise flight.lost(request.verb)
 
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
-        """Apply to this node's copy.  Running out of time before that leaves nothing behind."""
+        """Apply to this node's copy.  Whatever goes wrong in here leaves nothing behind, as it awaits nothing
+        once it has applied; of a later attempt an earlier one may have left something."""
+        outcome = "unknown" if intent.is_retry else "failed"
         try:
             async with asyncio.timeout(deadline.left_s):
                 return await self._objects.write(route.place, intent, admit_growth)
-        except TimeoutError as error:  # it awaits nothing once it has applied
+        except (DiskFull, StorageFailed) as error:
+            raise error.with_outcome(outcome) from error
+        except TimeoutError as error:
             raise DeadlineExceeded(
                 f"{deadline.allowed_s:.2f} s were over before the write was applied anywhere",
                 hint="the node is busy or its disk is slow; try again",
+                outcome=outcome,
             ) from error
 
     def _intent(self, request: WriteRequest, route: Route) -> Intent:

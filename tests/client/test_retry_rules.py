@@ -8,6 +8,7 @@ from client.retries import MAX_RETRIES, Budget, Next, attempt_timeout_s, next_st
 from cluster.errors import (
     CorruptData,
     DeadlineExceeded,
+    DiskFull,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -18,8 +19,8 @@ from cluster.errors import (
 )
 
 ERRORS = (
-    CorruptData, DeadlineExceeded, InvalidArgument, NotFound, Overloaded, QuorumNotReached, Unavailable,
-    WrongEpoch,
+    CorruptData, DeadlineExceeded, DiskFull, InvalidArgument, NotFound, Overloaded, QuorumNotReached,
+    Unavailable, WrongEpoch,
 )  # fmt: skip
 
 
@@ -30,6 +31,10 @@ def test_a_write_with_unknown_outcome_is_never_sent_again(kind: type[RingmillErr
 
 def test_a_write_goes_elsewhere_when_nothing_was_sent() -> None:
     assert next_step(Unavailable("refused", outcome="failed"), is_write=True) is Next.TURN
+
+
+def test_a_write_goes_elsewhere_when_the_node_s_disk_takes_none() -> None:
+    assert next_step(DiskFull("read-only", outcome="failed"), is_write=True) is Next.TURN
 
 
 def test_a_silent_coordinator_makes_a_read_go_elsewhere() -> None:

@@ -61,6 +61,16 @@ def test_each_error_survives_pickle(cls: type[RingmillError]) -> None:
     assert to_wire(returned) == to_wire(error)
 
 
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_twin_with_another_outcome_leaves_the_error_as_it_was(cls: type[RingmillError]) -> None:
+    error = cls("why", detail={"n": 3}, hint="try", outcome="unknown")
+    twin = error.with_outcome("failed")
+    twin.detail["tried"] = ["n1"]
+    assert type(twin) is cls
+    assert (str(twin), twin.hint, twin.outcome) == ("why", "try", "failed")
+    assert (error.detail, error.outcome) == ({"n": 3}, "unknown")
+
+
 def test_an_unknown_code_keeps_its_name() -> None:
     returned = from_wire(["FROM_THE_FUTURE", "why", {}, "", "failed"])
     assert (type(returned), returned.message) == (RingmillError, "FROM_THE_FUTURE: why")

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import cast
 
+from cluster.errors import RingmillError
 from node.storage.engine import Batch, Engine, NotCached
-from node.storage.errors import StorageFailed
 
 __all__ = ["ForgetfulEngine"]
 
@@ -52,7 +52,7 @@ class ForgetfulEngine:
             self._take(changes)
         self.synced_sequence = len(self._log)
         self.sync_s = sync_s
-        self.failure: StorageFailed | None = None
+        self.failure: RingmillError | None = None
         self.cold: set[bytes] = set()
         self.can_sync = asyncio.Event()
         self.can_sync.set()

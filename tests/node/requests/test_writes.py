@@ -6,11 +6,21 @@ import asyncio
 
 import pytest
 
-from cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached, Unavailable, WrongEpoch
+from cluster.errors import (
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    ProtocolMismatch,
+    QuorumNotReached,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 from cluster.ids import Epoch
 from cluster.quorum.receipt import Durability, Receipt, Role
 from cluster.versions.hybrid_time import HybridTime
 from cluster.versions.objects import OperationId
+from node.requests.forward import FORWARD
 from node.requests.values import LocateRequest, ReadRequest, ReadResult, WriteRequest
 from node.storage.errors import StorageFailed
 from tests.node.small_world import World
@@ -292,6 +302,63 @@ def test_a_failing_disk_is_no_ack_but_the_other_owners_are() -> None:
         assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n3"}
         with pytest.raises(StorageFailed, match="I/O error"):
             await put(world, "n2", b"v")
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("kind", [StorageFailed, DiskFull])
+def test_a_coordinator_whose_disk_takes_nothing_says_that_nothing_happened(kind: type[RingmillError]) -> None:
+    world = World()
+
+    async def story() -> None:
+        world.nodes["n1"].engine.failure = kind("000007.log: refused", outcome="unknown")
+        with pytest.raises(kind) as refused:
+            await put(world, "n1", b"v")
+        assert refused.value.outcome == "failed"
+        assert [node.objects.keys for node in world.nodes.values()] == [0, 0, 0]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("kind", [StorageFailed, DiskFull])
+def test_a_write_is_forwarded_past_an_owner_whose_disk_takes_nothing(kind: type[RingmillError]) -> None:
+    world = World(5)
+
+    async def story() -> None:
+        owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
+        outsider = next(name for name in world.names if name not in owners)
+        world.nodes[owners[0]].engine.failure = kind("000007.log: refused", outcome="unknown")
+        receipt = await put(world, outsider, b"v")
+        assert receipt.dot.actor.split("#")[0] == owners[1]
+
+    world.run(story())
+
+
+def test_a_later_attempt_that_cannot_ask_leaves_it_open_whether_an_earlier_one_happened() -> None:
+    world = World()
+
+    async def story() -> None:
+        name = OperationId(1, 1, world.nodes["n1"].hybrid.now())
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        with pytest.raises(QuorumNotReached) as lost:
+            await put(world, "n1", b"v", operation=name, attempt=1, timeout_s=0.5)
+        assert lost.value.outcome == "unknown"
+        assert world.nodes["n1"].objects.keys == 0
+
+    world.run(story())
+
+
+def test_a_receipt_that_cannot_be_read_leaves_the_outcome_open() -> None:
+    world = World(5)
+
+    async def story() -> None:
+        owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
+        outsider = next(name for name in world.names if name not in owners)
+        world.nodes[owners[0]].transport.serve(FORWARD, lambda _: b"another release's receipt")
+        with pytest.raises(ProtocolMismatch) as garbled:
+            await put(world, outsider, b"v")
+        assert garbled.value.outcome == "unknown"
 
     world.run(story())
 

@@ -78,7 +78,7 @@ def commit_output(files: FileSystem, job: str, output: str, parts: Sequence[Stag
     wanted = manifest(parts)
     staging = staging_folder(output, job)
     result = posixpath.join(staging, "result")
-    if not _is_committed(files, output, wanted) or files.exists(result):
+    if files.exists(result) or _are_staged(files, parts) or not _is_committed(files, output, wanted):
         files.mkdir(result)
         for part in parts:
             _move(files, part, posixpath.join(result, part_name(part.partition)))
@@ -89,6 +89,11 @@ def commit_output(files: FileSystem, job: str, output: str, parts: Sequence[Stag
         files.rename(result, output)
         files.fsync_dir(posixpath.dirname(output))
     files.remove_tree(staging)
+
+
+def _are_staged(files: FileSystem, parts: Sequence[StagedPart]) -> bool:
+    """Nothing was moved yet: a former output with an equal manifest may be damaged, and proves nothing."""
+    return any(files.exists(part.path) for part in parts)
 
 
 def _is_committed(files: FileSystem, output: str, wanted: bytes) -> bool:

@@ -60,6 +60,15 @@ def stage(output: Path, parts: int) -> list[StagedPart]:
     return staged
 
 
+def test_an_output_that_lost_a_part_is_made_whole_by_an_equal_one(tmp_path: Path) -> None:
+    output, files = tmp_path / "out", OsFileSystem()
+    commit_output(files, "job-1", str(output), stage(output, 2))
+    (output / "part-00001").unlink()
+    commit_output(files, "job-1", str(output), stage(output, 2))
+    assert (output / "part-00001").read_bytes() == b"part 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize("replaces", [False, True])
 def test_a_commit_begun_again_after_a_power_cut_at_any_step_ends_whole(
     tmp_path: Path, replaces: bool

@@ -14,7 +14,7 @@ from node.coordinator.views import AttemptLog
 
 __all__ = ["AttemptLogs"]
 
-MAX_BYTES: Final = 8 * 1024 * 1024
+MAX_BYTES: Final = 2 * 1024 * 1024  # fits into one answer, for many jobs into memory
 
 
 @dataclass(slots=True)

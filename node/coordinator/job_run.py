@@ -120,7 +120,8 @@ class JobRun:
         self._woken.set()
 
     def kill(self) -> None:
-        self._feed(KillRequested())
+        if not self.is_over:
+            self._feed(KillRequested())
 
     def hear(self, report: Report) -> None:
         """A worker's word on one of its attempts; one from another run of the worker counts for nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final, Protocol
 
 import grpc
@@ -26,6 +27,7 @@ __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService"]
 TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
 _MAX_TASKS: Final = 5000
 _MAX_EVENTS: Final = 200
+_MAX_ERROR_CHARS: Final = 300
 
 
 class Coordinator(Protocol):
@@ -97,7 +99,7 @@ class JobsService(JobsServicer):
         self, request: wire.ListRequest, context: grpc.aio.ServicerContext
     ) -> wire.ListResponse:
         self._check_token(context)
-        return wire.ListResponse(jobs=map(_status, self._coordinator.views()))
+        return wire.ListResponse(jobs=map(_in_brief, self._coordinator.views()))
 
     @raises_status
     async def Logs(  # noqa: N802
@@ -135,6 +137,11 @@ async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) 
         yield chunk.data
 
 
+def _in_brief(view: JobView) -> wire.JobStatus:
+    """One of many: without its tasks and events."""
+    return _status(replace(view, summary=replace(view.summary, tasks=(), story=())))
+
+
 def _status(view: JobView) -> wire.JobStatus:
     summary = view.summary
     shown = (
@@ -163,7 +170,7 @@ def _status(view: JobView) -> wire.JobStatus:
         tasks=[
             wire.TaskStatus(
                 task=task.task, state=task.state, attempts=task.attempts, node=task.node,
-                last_error=_text(task.last_error),
+                last_error=_text(task.last_error)[:_MAX_ERROR_CHARS],
             )
             for task in shown[:_MAX_TASKS]
         ],

@@ -5,16 +5,20 @@ Pure: it collects; the task that owns it reports.  Counters of an attempt count 
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.mapreduce.chance import TaskRandom
 
-__all__ = ["Context"]
+__all__ = ["MAX_COUNT", "Context"]
 
 _LOG_LINES = 1000
+_LOG_LINE_CHARS = 500
 _MAX_COUNTERS = 1000
+MAX_COUNT = 1 << 48  # so that the sum over all tasks stays below 2^63
+_MAX_NAME_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -36,17 +40,28 @@ class Context:
     log_lines: list[str] = field(default_factory=list)
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Add to a counter of the job; at most 1000 different names."""
-        if name not in self.counters and len(self.counters) >= _MAX_COUNTERS:
+        """Add an integer to a counter of the job; at most 1000 different names of 200 characters."""
+        if name not in self.counters:
+            self._check_name(name)
+        total = self.counters[name] + operator.index(amount)
+        if abs(total) > MAX_COUNT:
+            raise ValueError(f"counter {name!r} would be {total}; a task may count to {MAX_COUNT}")
+        self.counters[name] = total
+
+    def _check_name(self, name: str) -> None:
+        if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS:
+            raise ValueError(
+                f"a counter has a name of at most {_MAX_NAME_CHARS} characters, not {name!r:.80}"
+            )
+        if len(self.counters) >= _MAX_COUNTERS:
             raise ValueError(f"a job may have {_MAX_COUNTERS} counters; {name!r} is one more")
-        self.counters[name] += amount
 
     def status(self, text: str) -> None:
         """Say in a few words what is being done; the last one said is shown."""
-        self.status_text = text[:200]
+        self.status_text = str(text)[:200]
 
     def log(self, text: str) -> None:
-        """Keep a line for the attempt's log; the last 1000 are kept."""
-        self.log_lines.append(text)
+        """Keep a line for the attempt's log: the last 1000, 500 characters of each."""
+        self.log_lines.append(str(text)[:_LOG_LINE_CHARS])
         if len(self.log_lines) > _LOG_LINES:
             del self.log_lines[0]

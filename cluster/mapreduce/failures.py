@@ -11,11 +11,15 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from cluster.errors import CorruptData, JobFailed
 
 __all__ = ["Cause", "TaskFailed", "classify", "not_pairs"]
+
+_MAX_MESSAGE_CHARS: Final = 2000
+_MAX_FRAMES: Final = 50
+_MAX_FRAME_CHARS: Final = 1000
 
 
 class Cause(StrEnum):
@@ -41,14 +45,20 @@ class Cause(StrEnum):
 class TaskFailed(Exception):
     """An attempt ended badly.
 
-    `message` is one line for people; `frames` are the user's own traceback lines; `position` says which
-    record was read last ("FILE offset N"), or is empty.
+    `message` is one line for people; `frames` are the user's own traceback lines, the last 50; `position`
+    says which record was read last ("FILE offset N"), or is empty.
     """
 
     cause: Cause
     message: str
     frames: tuple[str, ...] = ()
     position: str = ""
+
+    def __post_init__(self) -> None:
+        """User code may say anything at any length; a failure has to fit into a message."""
+        self.message = _cut(self.message, _MAX_MESSAGE_CHARS)
+        self.frames = tuple(_cut(frame, _MAX_FRAME_CHARS) for frame in self.frames[-_MAX_FRAMES:])
+        self.position = _cut(self.position, _MAX_FRAME_CHARS)
 
     def __str__(self) -> str:
         return f"{self.cause}: {self.message}" + (f" at {self.position}" if self.position else "")
@@ -96,6 +106,12 @@ def classify(error: BaseException, user_files: Iterable[str], position: str = ""
         return TaskFailed(Cause.DISK_FULL, text, (), position)
     where = [f"{f.filename}:{f.lineno} {f.name}()" for f in traceback.extract_tb(error.__traceback__)]
     return TaskFailed(Cause.ENGINE_ERROR, text, tuple(where), position)
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` characters, and the number of all when some are left out."""
+    end = f"... ({len(text)} characters)"
+    return text if len(text) <= limit else text[: limit - len(end)] + end
 
 
 def not_pairs(error: TypeError | ValueError, role: str, where: str) -> Exception:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from cluster.errors import RingmillError
 from cluster.mapreduce.chance import TaskRandom
-from cluster.mapreduce.context import Context
+from cluster.mapreduce.context import MAX_COUNT, Context
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
 from cluster.mapreduce.garbage import rare_collections
@@ -96,7 +96,7 @@ class MapOutput:
     def from_wire(cls, fields: Sequence[Any]) -> MapOutput:
         file, partitions, counters, bytes_in, records_in, records_out, spills, log = fields
         rows = tuple(PartitionSlice(*row) for row in partitions)
-        return cls(file, rows, counters, bytes_in, records_in, records_out, spills, tuple(log))
+        return cls(file, rows, _counted(counters), bytes_in, records_in, records_out, spills, tuple(log))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,9 @@ class ReduceOutput:
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> ReduceOutput:
         partition, file, size, crc32c, counters, groups, records_in, records_out, log = fields
-        return cls(partition, file, size, crc32c, counters, groups, records_in, records_out, tuple(log))
+        return cls(
+            partition, file, size, crc32c, _counted(counters), groups, records_in, records_out, tuple(log)
+        )
 
 
 def part_name(partition: int) -> str:
@@ -279,6 +281,16 @@ def load_job(bundle_path: str, module: str, name: str) -> JobDefinition:
     jobs = sorted(each for each, value in vars(loaded).items() if isinstance(value, JobDefinition))
     there = f"there are {', '.join(jobs)}" if jobs else "there is none"
     raise TaskFailed(Cause.BAD_BUNDLE, f"job {name!r} in module {module} {what}; {there}")
+
+
+def _counted(counters: Any) -> Mapping[str, int]:
+    """Counters as a task process tells them, which user code may have forged.  Raises ValueError."""
+    if not isinstance(counters, dict):
+        raise ValueError(f"no counters: {counters!r:.80}")
+    for name, count in counters.items():
+        if not isinstance(name, str) or type(count) is not int or abs(count) > MAX_COUNT:
+            raise ValueError(f"no counter: {name!r:.80} {count!r:.80}")
+    return counters
 
 
 def _context(spec: JobSpec, task: str, deadline: float | None) -> Context:

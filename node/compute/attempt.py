@@ -27,6 +27,7 @@ from node.compute.task_pool import ProcessKind, TaskPool, end
 __all__ = ["Attempt", "HowFar", "Patience"]
 
 _FETCHED: Final = "in"
+_LAST_WORDS_S: Final = 5.0
 
 Result = TypeVar("Result", MapOutput, ReduceOutput)
 
@@ -152,7 +153,7 @@ class Attempt:
                     raise TaskFailed.from_wire(said.body)
                 self.progress.hear(said.body)
         except (EOFError, BrokenPipeError) as error:
-            raise self._ending(await process.wait(), process.output()) from error
+            raise await self._broken_off(process, error) from error
         except (ValueError, TypeError, LookupError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
@@ -172,6 +173,16 @@ class Attempt:
         except TimeoutError as error:
             text = f"no record finished within {limit:g} s"
             raise TaskFailed(Cause.NO_PROGRESS, text, (), self.progress.position) from error
+
+    async def _broken_off(self, process: TaskProcess, error: Exception) -> TaskFailed:
+        """A process that speaks no more has ended, as a rule; else user code has spoilt its pipe."""
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                return self._ending(await process.wait(), process.output())
+        except TimeoutError:
+            return TaskFailed(
+                Cause.USER_ERROR, f"spoilt the task's own pipe: {error}", (), self.progress.position
+            )
 
     def _ending(self, code: int, output: bytes) -> TaskFailed:
         """The cause of a process that ended without a word."""

@@ -244,11 +244,20 @@ class Worker:
             except NotFound:  # that node keeps no such job: it has ended, or the node has been restarted
                 if report.job in self._jobs:
                     self._drop(report.job)
+            except InvalidArgument as error:  # too large for a message: what is left out must be told
+                report = self._undeliverable(report, error)
+                continue
             except RingmillError:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             return
+
+    def _undeliverable(self, report: Report, error: RingmillError) -> Report:
+        failure = TaskFailed(Cause.ENGINE_ERROR, f"its report was refused: {error}")
+        return Report(
+            report.job, report.attempt, self._node, self._start, "failed", failure=failure.to_wire()
+        )
 
     async def _send(self, coordinator: NodeId, report: Report) -> None:
         await self._transport.call(

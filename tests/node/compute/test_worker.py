@@ -13,7 +13,7 @@ import pytest
 from cluster.adapters.os_files import OsFileSystem
 from cluster.adapters.system_clock import SystemClock
 from cluster.adapters.task_processes import TaskProcesses
-from cluster.errors import Overloaded
+from cluster.errors import InvalidArgument, Overloaded, RingmillError
 from cluster.ids import NodeId
 from cluster.mapreduce.bundle import build_bundle
 from cluster.mapreduce.failures import Cause, TaskFailed
@@ -56,6 +56,7 @@ class Bench:
     reports: "asyncio.Queue[Report]" = field(default_factory=asyncio.Queue)
     progress: list[Report] = field(default_factory=list)
     refuse_reports: int = 0
+    refusal: RingmillError = field(default_factory=lambda: Overloaded("the coordinator stumbles"))
 
     def hear(self, incoming: Incoming) -> bytes:
         report = Report.decode(incoming.body)
@@ -63,7 +64,7 @@ class Bench:
             self.progress.append(report)
         elif self.refuse_reports:
             self.refuse_reports -= 1
-            raise Overloaded("the coordinator stumbles")
+            raise self.refusal
         else:
             self.reports.put_nowait(report)
         return b""
@@ -175,6 +176,10 @@ CASES = [
     ("forks", Cause.KILLED, "processes at once, the limit is 40"),
     ("forge", Cause.USER_ERROR, "the output '/etc/passwd' lies outside of"),
     ("pipe", Cause.USER_ERROR, "wrote into the task's own pipe"),
+    ("forge counters", Cause.USER_ERROR, "no counter: 'half' 0.5"),
+    ("endless message", Cause.USER_ERROR, "sent a message of 4294967295 bytes"),
+    ("half counts", Cause.USER_ERROR, "'float' object cannot be interpreted as an integer"),
+    ("long error", Cause.USER_ERROR, "(10000012 characters)"),
 ]
 
 
@@ -212,6 +217,19 @@ async def test_much_output_does_no_harm_and_its_tail_is_kept(bench: Bench) -> No
     assert noisy.kind == "done"
     assert noisy.output.endswith(b"xxx\n")
     assert len(noisy.output) == 64 * 1024
+
+
+async def test_a_talkative_map_is_told_in_a_bounded_report(bench: Bench) -> None:
+    report = await bench.run(bench.map_order("poison\n", "long log"))
+    assert report.kind == "done"
+    assert len(report.encode()) < 1 << 20
+    assert [len(line) for line in MapOutput.from_wire(report.body).log] == [500] * 1000
+
+
+async def test_a_report_that_no_message_can_hold_is_told_as_a_failure(bench: Bench) -> None:
+    bench.refuse_reports, bench.refusal = 1, InvalidArgument("a body of 9 bytes is over the frame limit of 8")
+    failure = await bench.fails(bench.map_order("fine\n"))
+    assert (failure.cause, "over the frame limit" in failure.message) == (Cause.ENGINE_ERROR, True)
 
 
 async def test_a_wall_deadline_ends_what_only_seems_to_move(bench: Bench) -> None:
@@ -271,7 +289,9 @@ async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> N
 
 
 async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> None:
-    telling = SOURCE.replace(b'"no such thing"', b'",".join(sorted(sys.modules))')
+    told = b'("cluster.mapreduce.task.", "grpc.", "google.", "psutil.", "fsspec.", "node.")'
+    loaded = b'",".join(name for name in sorted(sys.modules) if f"{name}.".startswith(%s))' % told
+    telling = SOURCE.replace(b'"no such thing"', loaded)
     code = build_bundle("trials", {"trials.py": telling}.get)
     bench.bundle = code.sha256
     await bench.worker._bundles.put(code.sha256, once(code.data))

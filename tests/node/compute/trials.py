@@ -13,6 +13,11 @@ from ringmill import Context, job
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
     if "poison" in line:
         act(ctx.params["mode"], ctx.params["flag"])
+        if ctx.params["mode"] == "long log":
+            for _ in range(1200):
+                ctx.log("long " * 10_000)
+        if ctx.params["mode"] == "half counts":
+            ctx.count("lines", 0.5)  # type: ignore[arg-type]
     ctx.count("lines")
     for word in line.split():
         yield word.lower(), 1
@@ -51,6 +56,15 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         answer = msgpack.packb(["done", ["/etc/passwd", [], {}, 0, 0, 0, 0, []]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
+    if mode == "forge counters":
+        answer = msgpack.packb(["done", [os.getcwd() + "/run", [], {"half": 0.5}, 0, 0, 0, 0, []]])
+        os.write(3, len(answer).to_bytes(4, "big") + answer)
+        time.sleep(60)
+    if mode == "endless message":
+        os.write(3, b"\xff\xff\xff\xff")
+        time.sleep(60)
+    if mode == "long error":
+        raise ValueError("long " * 2_000_000)
     if mode == "pipe":
         os.write(3, b"\x00\x00\x00\x05hello")
         time.sleep(60)

@@ -115,6 +115,13 @@ class AsyncJobs:
             params=params,
             overwrite=overwrite,
         )
+        return await self.hand_over(bundle, spec)
+
+    async def hand_over(self, bundle: Bundle, spec: JobSpec) -> str:
+        """Give a packed job to the first member that takes it; its id.  A repeated one is the same job.
+
+        Raises InvalidArgument for what cannot be, Unavailable with its outcome.
+        """
         failures: dict[str, str] = {}
         for address in self._directory.order():
             try:

@@ -18,7 +18,8 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from simulator.ablations import ABLATIONS, Ablation, ablation_named  # noqa: E402
+from simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
+from simulator.bending import Ablation  # noqa: E402
 from simulator.options import RunOptions  # noqa: E402
 from simulator.run import run_seed  # noqa: E402
 

@@ -7,9 +7,9 @@ seeds; how many it took is in docs/testing.md, written by scripts/ablations.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import client.router
@@ -39,27 +39,18 @@ from node.requests.flight import Flight
 from node.requests.read import Reader
 from node.requests.write import Writer
 from node.storage.engine import Engine
+from simulator.bending import Ablation, bent
+from simulator.job_ablations import JOB_ABLATIONS
 from simulator.run_files import RunFiles
 
-__all__ = ["ABLATIONS", "Ablation", "ablation_named", "switched_off"]
-
-Off = Callable[[], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Ablation:
-    """`name` is what RunOptions.safeguards_off and the table say; `rule` is the safeguard in words."""
-
-    name: str
-    rule: str
-    off: Off
+__all__ = ["ABLATIONS", "ablation_named", "switched_off"]
 
 
 def ablation_named(name: str) -> Ablation:
     """Raises InvalidArgument listing what there is."""
-    found = next((each for each in ABLATIONS if each.name == name), None)
+    found = next((each for each in (*ABLATIONS, *JOB_ABLATIONS) if each.name == name), None)
     if found is None:
-        known = ", ".join(each.name for each in ABLATIONS)
+        known = ", ".join(each.name for each in (*ABLATIONS, *JOB_ABLATIONS))
         raise InvalidArgument(f"there is no safeguard {name!r}; there are: {known}")
     return found
 
@@ -73,19 +64,6 @@ def switched_off(names: Sequence[str]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _bent(*bends: tuple[object, str, object]) -> Iterator[None]:
-    """Attributes of modules and classes replaced while inside."""
-    former = [(owner, name, getattr(owner, name)) for owner, name, _ in bends]
-    for owner, name, bent in bends:
-        setattr(owner, name, bent)
-    try:
-        yield
-    finally:
-        for owner, name, original in former:
-            setattr(owner, name, original)
-
-
 # Durability
 
 
@@ -95,19 +73,19 @@ async def _hold_nothing(commit: object, durability: object) -> None:
 
 def _sync_before_ack() -> AbstractContextManager[None]:
     modules = (node.replica.serving, node.requests.replicas, node.requests.write)
-    return _bent(*((module, "hold", _hold_nothing) for module in modules))
+    return bent(*((module, "hold", _hold_nothing) for module in modules))
 
 
 def _folder_sync() -> AbstractContextManager[None]:
-    return _bent((RunFiles, "fsync_dir", lambda files, path: None))
+    return bent((RunFiles, "fsync_dir", lambda files, path: None))
 
 
 def _cut_tail() -> AbstractContextManager[None]:
-    return _bent((node.storage.opening, "cut_tail", lambda files, folder, recovered: None))
+    return bent((node.storage.opening, "cut_tail", lambda files, folder, recovered: None))
 
 
 def _recovered_synced() -> AbstractContextManager[None]:
-    return _bent((node.storage.opening, "_settle", lambda files, folder, log_ids: None))
+    return bent((node.storage.opening, "_settle", lambda files, folder, log_ids: None))
 
 
 def _corruption_is_an_error() -> AbstractContextManager[None]:
@@ -125,7 +103,7 @@ def _corruption_is_an_error() -> AbstractContextManager[None]:
         except CorruptData:
             return None
 
-    return _bent((Engine, "get", absent), (Engine, "get_nowait", absent_nowait))
+    return bent((Engine, "get", absent), (Engine, "get_nowait", absent_nowait))
 
 
 # Identity
@@ -139,7 +117,7 @@ def _disk_id() -> AbstractContextManager[None]:
         agent._seat = Owner(named.id, named.disk)
         return await init(agent, document)
 
-    return _bent((TopologyAgent, "init", init_anyhow))
+    return bent((TopologyAgent, "init", init_anyhow))
 
 
 def _fresh_actor() -> AbstractContextManager[None]:
@@ -156,7 +134,7 @@ def _fresh_actor() -> AbstractContextManager[None]:
             actors._counts.setdefault(place.copy, (1, max(counts, default=0)))
         return await write(store, place, *rest)
 
-    return _bent((ObjectStore, "write", write_as_before))
+    return bent((ObjectStore, "write", write_as_before))
 
 
 def _clean_stop_mark() -> AbstractContextManager[None]:
@@ -174,7 +152,7 @@ def _clean_stop_mark() -> AbstractContextManager[None]:
                 return counts
         return {}
 
-    return _bent((Identity, "open", classmethod(open_as_clean)), (node.assembly, "decode_counts", decode_any))
+    return bent((Identity, "open", classmethod(open_as_clean)), (node.assembly, "decode_counts", decode_any))
 
 
 def _actor_reserved() -> AbstractContextManager[None]:
@@ -182,25 +160,25 @@ def _actor_reserved() -> AbstractContextManager[None]:
         identity._next_actor += 1
         return identity._next_actor - 1
 
-    return _bent((Identity, "take_actor_number", take))
+    return bent((Identity, "take_actor_number", take))
 
 
 # Quorums
 
 
 def _w_acks() -> AbstractContextManager[None]:
-    return _bent((WriteTally, "is_met", property(lambda tally: len(tally.acks) >= max(1, tally.need - 1))))
+    return bent((WriteTally, "is_met", property(lambda tally: len(tally.acks) >= max(1, tally.need - 1))))
 
 
 def _r_answers() -> AbstractContextManager[None]:
-    return _bent((ReadTally, "is_met", property(lambda tally: len(tally.answered) >= max(1, tally.need - 1))))
+    return bent((ReadTally, "is_met", property(lambda tally: len(tally.answered) >= max(1, tally.need - 1))))
 
 
 def _write_back() -> AbstractContextManager[None]:
     async def repair_nothing(reader: Reader, *rest: Any) -> int:
         return 0
 
-    return _bent((Reader, "_repair", repair_nothing))
+    return bent((Reader, "_repair", repair_nothing))
 
 
 def _synced_reads() -> AbstractContextManager[None]:
@@ -208,7 +186,7 @@ def _synced_reads() -> AbstractContextManager[None]:
         stored = await store.read(place)
         return stored, b"" if stored.is_absent else encode_object(stored)
 
-    return _bent((ObjectStore, "read_synced", read))
+    return bent((ObjectStore, "read_synced", read))
 
 
 def _unknown_is_told() -> AbstractContextManager[None]:
@@ -219,7 +197,7 @@ def _unknown_is_told() -> AbstractContextManager[None]:
         error.outcome = "failed"
         return error
 
-    return _bent((Flight, "lost", lost_for_certain))
+    return bent((Flight, "lost", lost_for_certain))
 
 
 def _no_blind_retry() -> AbstractContextManager[None]:
@@ -229,7 +207,7 @@ def _no_blind_retry() -> AbstractContextManager[None]:
         known = next_step(error, is_write=is_write)
         return Next.TURN if is_write and error.outcome != "failed" else known
 
-    return _bent((client.router, "next_step", step))
+    return bent((client.router, "next_step", step))
 
 
 # Versions
@@ -244,11 +222,11 @@ def _siblings() -> AbstractContextManager[None]:
     def last_writer_wins(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         return _last(merge(ours, theirs))
 
-    return _bent((node.replica.objects, "merge", last_writer_wins))
+    return bent((node.replica.objects, "merge", last_writer_wins))
 
 
 def _merge() -> AbstractContextManager[None]:
-    return _bent((node.replica.objects, "merge", lambda ours, theirs: theirs))
+    return bent((node.replica.objects, "merge", lambda ours, theirs: theirs))
 
 
 def _honest_receipt() -> AbstractContextManager[None]:
@@ -259,7 +237,7 @@ def _honest_receipt() -> AbstractContextManager[None]:
         stored, sibling = flight.written.applied.stored, flight.written.sibling
         return replace(told, context=flight._token(Context(stored.context, sibling.time)))
 
-    return _bent((Flight, "receipt", with_context))
+    return bent((Flight, "receipt", with_context))
 
 
 def _tombstones() -> AbstractContextManager[None]:
@@ -271,7 +249,7 @@ def _tombstones() -> AbstractContextManager[None]:
             after = StoredObject()
         return store(objects, place, before, old, after, *rest)
 
-    return _bent((ObjectStore, "_store", forget))
+    return bent((ObjectStore, "_store", forget))
 
 
 # Hints
@@ -281,7 +259,7 @@ def _hints_kept() -> AbstractContextManager[None]:
     async def keep_none(writer: Writer, flight: Any, target: Any) -> str:
         return ""
 
-    return _bent((Writer, "_keep_hint", keep_none))
+    return bent((Writer, "_keep_hint", keep_none))
 
 
 def _hint_compare() -> AbstractContextManager[None]:
@@ -291,7 +269,7 @@ def _hint_compare() -> AbstractContextManager[None]:
         present = await hints.get(key)
         return await strike_off(hints, key, target, delivered if present is None else present.encoded)
 
-    return _bent((HintStore, "strike_off", strike_off_whatever))
+    return bent((HintStore, "strike_off", strike_off_whatever))
 
 
 def _hint_merge() -> AbstractContextManager[None]:
@@ -301,7 +279,7 @@ def _hint_merge() -> AbstractContextManager[None]:
         present = None if value is None else decode_hint(value)
         return keep(hints, key, targets, decode_object(present.encoded) if present else stored, value)
 
-    return _bent((HintStore, "_keep", keep_the_first))
+    return bent((HintStore, "_keep", keep_the_first))
 
 
 def _hint_synced() -> AbstractContextManager[None]:
@@ -311,7 +289,7 @@ def _hint_synced() -> AbstractContextManager[None]:
         outcome = await take(serving, *rest)
         return outcome if isinstance(outcome, str) else None
 
-    return _bent((ReplicaServing, "_take", take_unsynced))
+    return bent((ReplicaServing, "_take", take_unsynced))
 
 
 ABLATIONS: Final = (

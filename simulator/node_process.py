@@ -29,7 +29,7 @@ from simulator.transport import SimulatedTransport
 from simulator.tunables import Tunables
 from simulator.world_loop import Process, VirtualLoop
 
-__all__ = ["TOPOLOGY_GET", "NodeProcess", "Surroundings"]
+__all__ = ["TOPOLOGY_GET", "NodeProcess", "NodeRun", "Surroundings"]
 
 TOPOLOGY_GET = "topology.get"
 """What the gRPC method Topology.Get answers, over simulated frames: clients learn the topology by it."""
@@ -51,7 +51,7 @@ class Surroundings:
 
 
 @dataclass(slots=True)
-class _Run:
+class NodeRun:
     """One start of the node."""
 
     process: Process
@@ -74,10 +74,10 @@ class NodeProcess:
         self.crashes: list[float] = []  # when it forgot what was in memory
         self.failures: list[BaseException] = []  # what ended a run, or was raised by a handler: bugs
         self._world = world
-        self._runs: list[_Run] = []
+        self._runs: list[NodeRun] = []
 
     @property
-    def run(self) -> _Run | None:
+    def run(self) -> NodeRun | None:
         """The present run; None between two runs."""
         return self._runs[-1] if self._runs and self._runs[-1].process.alive else None
 
@@ -104,7 +104,7 @@ class NodeProcess:
             clock=self.clock,
             is_listening=False,
         )
-        run = _Run(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
+        run = NodeRun(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
         self._runs.append(run)
         self.disk.was_faulty = False
         world.trace.note(self.name, f"starts run {len(self._runs)}")
@@ -173,24 +173,30 @@ class NodeProcess:
         """What ended runs or was raised by handlers and is no error of ours nor of a disk that was faulty."""
         return self.failures + (self._bugs_of(self.run) if self.run else [])
 
-    def _bugs_of(self, run: _Run) -> list[BaseException]:
+    def _bugs_of(self, run: NodeRun) -> list[BaseException]:
         return [error for error in run.transport.bugs if not self._is_excused(error)]
 
-    async def _live(self, run: _Run, number: int) -> None:
+    async def _live(self, run: NodeRun, number: int) -> None:
         world = self._world
         config = NodeConfig(self.name, self.address, DATA, profile=world.tunables.profile)
-        owner = f"{self.name}/{number}"
-        draws = stream(world.seed, f"{owner}/spawner")
-        doors = Doors(
-            self.clock, SeededEntropy(world.seed, owner), run.files, InlineSpawner(draws), run.transport
-        )
-        async with running_node(config, doors, world.tunables.storage) as node:
+        async with running_node(config, self._doors(run, number), world.tunables.storage) as node:
             run.node = node
-            run.transport.serve(TOPOLOGY_GET, _topology_answer(node))
+            self._serve(run.transport, node)
             run.transport.is_listening = True
             run.is_up.set()
             await run.is_stopping.wait()
             await run.transport.drain(DRAIN_S)
+
+    def _doors(self, run: NodeRun, number: int) -> Doors:
+        """The world as this run sees it."""
+        owner = f"{self.name}/{number}"
+        spawner = InlineSpawner(stream(self._world.seed, f"{owner}/spawner"))
+        entropy = SeededEntropy(self._world.seed, owner)
+        return Doors(self.clock, entropy, run.files, spawner, run.transport)
+
+    def _serve(self, transport: SimulatedTransport, node: Node) -> None:
+        """Answer what clients ask by gRPC in production."""
+        transport.serve(TOPOLOGY_GET, _topology_answer(node))
 
     def _note_end(self, life: asyncio.Task[None]) -> None:
         error = None if life.cancelled() else life.exception()

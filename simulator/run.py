@@ -26,7 +26,7 @@ from simulator.workload import Wish, draw_workload
 from simulator.world import NotQuiet, World
 from simulator.world_loop import Stuck
 
-__all__ = ["RunResult", "drawn_faults", "drawn_wishes", "run_seed"]
+__all__ = ["RunResult", "drawn_faults", "drawn_wishes", "quiet", "run_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RunResult:
 def run_seed(seed: int, options: RunOptions, *, story: bool = False) -> RunResult:
     """Run one seed to its end, whatever comes of it."""
     tunables = draw_tunables(stream(seed, "tunables"))
-    with _quiet(), switched_off(options.safeguards_off), tunables.applied():
+    with quiet(), switched_off(options.safeguards_off), tunables.applied():
         return _run(World(seed, options, tunables, story=story), seed, options)
 
 
@@ -141,7 +141,7 @@ def _result(world: World, seed: int, options: RunOptions, found: list[Violation]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No log lines of simulated nodes, and no garbage collection in the middle of a run.
 
     At the end what killed and living processes left behind is collected; what their coroutines cry while

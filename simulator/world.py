@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from typing import ClassVar
 
 from cluster.errors import CorruptData
 from cluster.ids import NodeId, PartitionId
@@ -41,6 +42,8 @@ class NotQuiet(RuntimeError):
 
 
 class World:
+    node_type: ClassVar[type[NodeProcess]] = NodeProcess
+
     def __init__(self, seed: int, options: RunOptions, tunables: Tunables, *, story: bool = False) -> None:
         self.options = options
         self.loop = VirtualLoop(stream(seed, "schedule"))
@@ -50,7 +53,7 @@ class World:
         self._seed = seed
         around = Surroundings(seed, self.loop, self.network, self.trace, tunables)
         self.nodes = {
-            name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
+            name: self.node_type(NodeId(name), f"10.0.0.{number}:7100", around)
             for number, name in enumerate((f"n{i + 1}" for i in range(options.nodes)), 1)
         }
         self._clients = [f"s{number}" for number in range(options.sessions)]

@@ -22,7 +22,7 @@ from cluster.wire.jobs_pb2_grpc import JobsServicer
 from node.coordinator.views import AttemptLog, JobView
 from node.services.errors import raises_status, raises_status_in_stream
 
-__all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService"]
+__all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "job_status"]
 
 TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
 _MAX_TASKS: Final = 5000
@@ -85,14 +85,14 @@ class JobsService(JobsServicer):
     ) -> AsyncIterator[wire.JobStatus]:
         self._check_token(context)
         async for view in self._coordinator.watch(request.job):
-            yield _status(view)
+            yield job_status(view)
 
     @raises_status
     async def Status(  # noqa: N802
         self, request: wire.JobRequest, context: grpc.aio.ServicerContext
     ) -> wire.JobStatus:
         self._check_token(context)
-        return _status(self._coordinator.view(request.job))
+        return job_status(self._coordinator.view(request.job))
 
     @raises_status
     async def List(  # noqa: N802
@@ -113,7 +113,7 @@ class JobsService(JobsServicer):
         self, request: wire.JobRequest, context: grpc.aio.ServicerContext
     ) -> wire.JobStatus:
         self._check_token(context)
-        return _status(await self._coordinator.kill(request.job))
+        return job_status(await self._coordinator.kill(request.job))
 
     def _check_token(self, context: grpc.aio.ServicerContext) -> None:
         if not self._token:
@@ -139,10 +139,11 @@ async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) 
 
 def _in_brief(view: JobView) -> wire.JobStatus:
     """One of many: without its tasks and events."""
-    return _status(replace(view, summary=replace(view.summary, tasks=(), story=())))
+    return job_status(replace(view, summary=replace(view.summary, tasks=(), story=())))
 
 
-def _status(view: JobView) -> wire.JobStatus:
+def job_status(view: JobView) -> wire.JobStatus:
+    """A job as clients are told of it."""
     summary = view.summary
     shown = (
         summary.tasks

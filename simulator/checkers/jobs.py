@@ -1,0 +1,114 @@
+"""C9: a job's committed output equals the one-process oracle, each task committed once.
+
+At every moment an output is whole and right or invisible; what a job that succeeded has shown stays, over
+any power cut; a job that failed or was killed shows nothing; each record and counter of a success was counted
+once; every job ends, and fails only for a cause that the faults of the run can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from simulator.checkers.violation import Violation
+from simulator.jobs.history import JobHistory, JobRecord, Told
+
+__all__ = ["check_jobs"]
+
+_NEVER: Final = frozenset(
+    {
+        "UserError",
+        "OutOfMemory",
+        "Timeout",
+        "NoProgress",
+        "BadBundle",
+        "InputChanged",
+        "CorruptData",
+        "Fenced",
+    }
+)
+_OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
+_TASK_TRIES: Final = 3
+
+
+def check_jobs(history: JobHistory) -> Iterator[Violation]:
+    for sighting in history.sightings:
+        if sighting.state == "torn":
+            yield _violation(sighting.output, f"torn at {sighting.at:.3f} s: {sighting.story}")
+    for job in history.jobs:
+        yield from _kept(history, job)
+        yield from _once(history, job)
+        yield from _failed_with_cause(history, job)
+    for output in sorted({job.output for job in history.jobs}):
+        yield from _invisible(history, output)
+    for story in history.unfinished:
+        yield _violation(story, "still not over long after everything was healed")
+
+
+def _kept(history: JobHistory, job: JobRecord) -> Iterator[Violation]:
+    """After a success the output is there for good."""
+    success = next((told for told in job.told if told.state == "SUCCEEDED"), None)
+    if success is None:
+        return
+    mine = [sighting for sighting in history.sightings if sighting.output == job.output]
+    before = [sighting for sighting in mine if sighting.at <= success.at]
+    since = [*before[-1:], *(sighting for sighting in mine if sighting.at > success.at)]
+    for sighting in since:
+        if sighting.state != "whole":
+            yield _violation(
+                job.job, f"succeeded at {success.at:.3f} s, output {sighting.state} at {sighting.at:.3f} s"
+            )
+
+
+def _once(history: JobHistory, job: JobRecord) -> Iterator[Violation]:
+    for told in job.told:
+        if told.state != "SUCCEEDED":
+            continue
+        if dict(told.records) != dict(history.records[job.output]):
+            yield _violation(job.job, f"records {told.records}, oracle {history.records[job.output]}")
+        if dict(told.counters) != dict(history.counters[job.output]):
+            yield _violation(job.job, f"counters {told.counters}, oracle {history.counters[job.output]}")
+
+
+def _failed_with_cause(history: JobHistory, job: JobRecord) -> Iterator[Violation]:
+    for told in {told.cause: told for told in job.told if told.state == "FAILED"}.values():
+        if not _is_excused(told, history, job):
+            yield _violation(job.job, f"failed on {told.node} though it need not: {told.error}")
+
+
+def _is_excused(told: Told, history: JobHistory, job: JobRecord) -> bool:
+    fired = history.fired
+    if told.cause in _OF_THE_DISK:
+        return bool(fired.get("disk_error", 0) + fired.get("disk_full", 0) + fired.get("crash_all", 0))
+    if told.cause == "Killed":
+        return fired.get("task_kill", 0) >= _TASK_TRIES
+    if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
+        return job.submits + sum(other.output == job.output for other in history.jobs) > _ONE_SUBMIT
+    if told.cause == "CORRUPT_DATA":
+        return job.submits > 1
+    return told.cause not in _NEVER
+
+
+_ONE_SUBMIT: Final = 2  # of one job
+
+
+def _invisible(history: JobHistory, output: str) -> Iterator[Violation]:
+    """Nothing shows when every job for an output is known to have failed or to have been killed."""
+    jobs = [job for job in history.jobs if job.output == output]
+    mine = [sighting for sighting in history.sightings if sighting.output == output]
+    if not mine or mine[-1].state != "whole":
+        return
+    if all(_is_known_to_have_failed(job) for job in jobs):
+        yield _violation(output, "visible, though no job for it may have succeeded")
+
+
+def _is_known_to_have_failed(job: JobRecord) -> bool:
+    """One submit, one keeper, and its word."""
+    if not job.submits:
+        return True
+    ended = {told.state for told in job.told if told.state in ("FAILED", "KILLED", "SUCCEEDED")}
+    return job.submits == 1 and bool(ended) and "SUCCEEDED" not in ended
+
+
+def _violation(what: str, story: str) -> Violation:
+    return Violation("C9", what.encode(), story)

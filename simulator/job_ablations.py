@@ -1,0 +1,117 @@
+"""Switches off, one at a time, the safeguards that jobs rely on (see simulator/ablations.py).
+
+Each must turn runs of jobs red within 1,000 seeds: simulator/job_run.py with `safeguards_off`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import node.compute.shuffle_client
+from cluster.mapreduce import output_commit
+from cluster.mapreduce.job_machine import JobMachine
+from cluster.mapreduce.part_file import PartFile
+from cluster.mapreduce.task import part_name
+from cluster.mapreduce.task_state import Attempt, AttemptState
+from node.compute.worker import Worker
+from node.coordinator.job_run import JobRun
+from simulator.bending import Ablation, bent
+from simulator.disk.folder_tree import FolderTree
+
+__all__ = ["JOB_ABLATIONS"]
+
+
+def _first_commit_wins() -> AbstractContextManager[None]:
+    """A later result of a finished task takes the place of the first."""
+    late = (AttemptState.RUNNING, AttemptState.LOST, AttemptState.CANCELLED, AttemptState.DONE)
+    return bent((Attempt, "is_open", property(lambda attempt: attempt.state in late)))
+
+
+def _orders_once() -> AbstractContextManager[None]:
+    """A worker runs an order as often as it comes."""
+    on_start = Worker._on_start
+
+    def start_again(worker: Worker, incoming: Any) -> bytes:
+        for job in worker._jobs.values():
+            job.attempts, job.finished = {}, set()
+        return on_start(worker, incoming)
+
+    return bent((Worker, "_on_start", start_again))
+
+
+def _slice_checksum() -> AbstractContextManager[None]:
+    return bent((node.compute.shuffle_client, "_is_sound", lambda piece, checksum: True))
+
+
+def _lost_output_revoked() -> AbstractContextManager[None]:
+    return bent((JobMachine, "_revoke", lambda machine, task, why: None))
+
+
+def _folders_synced() -> AbstractContextManager[None]:
+    return bent((FolderTree, "fsync_dir", lambda tree, path: None))
+
+
+def _parts_synced() -> AbstractContextManager[None]:
+    finish = PartFile.finish
+
+    def finish_unsynced(part: PartFile) -> None:
+        part._file.sync = lambda: None  # type: ignore[method-assign]
+        finish(part)
+
+    return bent((PartFile, "finish", finish_unsynced))
+
+
+def _success_last() -> AbstractContextManager[None]:
+    """The output is shown before its parts are in it."""
+
+    def show_first(files: Any, job: str, output: str, parts: Any) -> None:
+        files.mkdir(output)
+        for part in parts:
+            output_commit._move(files, part, f"{output}/{part_name(part.partition)}")
+        output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
+
+    from cluster.mapreduce import chores  # noqa: PLC0415
+
+    return bent((chores, "commit_output", show_first))
+
+
+def _manifest() -> AbstractContextManager[None]:
+    return bent((output_commit, "_write_success", lambda files, path, content: None))
+
+
+def _missing_is_not_moved() -> AbstractContextManager[None]:
+    """A part that is not in its place counts as moved, whatever the target holds."""
+
+    def move(files: Any, part: Any, target: str) -> None:
+        if files.exists(part.path):
+            files.rename(part.path, target)
+
+    return bent((output_commit, "_move", move))
+
+
+def _own_run_only() -> AbstractContextManager[None]:
+    """What a worker says of attempts of its former run is believed."""
+    hear = JobRun.hear
+
+    def hear_anybody(run: JobRun, report: Any) -> None:
+        attempt = run._attempt(report.attempt)
+        if attempt is not None:
+            attempt.node, attempt.start = report.node, report.start
+        hear(run, report)
+
+    return bent((JobRun, "hear", hear_anybody))
+
+
+JOB_ABLATIONS: Final = (
+    Ablation("first-commit-wins", "the first commit of a task wins", _first_commit_wins),
+    Ablation("orders-once", "an order that came twice is one attempt", _orders_once),
+    Ablation("slice-checksum", "a slice is compared with what its map committed", _slice_checksum),
+    Ablation("lost-output-revoked", "a map whose output is lost runs again", _lost_output_revoked),
+    Ablation("output-folders-synced", "names of an output are durable before it shows", _folders_synced),
+    Ablation("parts-synced", "a part is on the disk before its attempt is done", _parts_synced),
+    Ablation("shown-by-one-rename", "an output shows when it is whole", _success_last),
+    Ablation("manifest", "an output has its manifest", _manifest),
+    Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved),
+    Ablation("own-run-only", "a report of a worker's former run counts for nothing", _own_run_only),
+)

@@ -1,0 +1,96 @@
+"""One simulated run of jobs: a pair (seed, options) in, a verdict by C9 out.
+
+The same pair gives the same run.  Beside simulator/run.py, whose clients read and write keys.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cluster.mapreduce import splits
+from simulator.ablations import switched_off
+from simulator.checkers.jobs import check_jobs
+from simulator.checkers.violation import Violation
+from simulator.faults import draw_faults
+from simulator.jobs.faults import JOB_KINDS
+from simulator.jobs.history import JobHistory
+from simulator.jobs.world import JobWorld, draw_wishes
+from simulator.options import RunOptions
+from simulator.run import quiet
+from simulator.seeds import stream
+from simulator.tunables import draw_tunables
+from simulator.world import NotQuiet
+from simulator.world_loop import Stuck
+
+__all__ = ["JOB_OPTIONS", "JobRunResult", "run_job_seed"]
+
+JOB_OPTIONS: Final = RunOptions(nodes=3, sessions=2, partitions=16, faults=JOB_KINDS)
+_SPLIT_BYTES: Final = 50  # so that a few lines make several maps
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunResult:
+    """What came of a run.  `story` is empty unless it was asked for."""
+
+    seed: int
+    options: RunOptions
+    violations: tuple[Violation, ...]
+    history: JobHistory
+    virtual_s: float
+    steps: int
+    faults: dict[str, int]
+    trace: str
+    story: tuple[str, ...] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.violations
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The last word on each job."""
+        return tuple(job.told[-1].state if job.told else "UNKNOWN" for job in self.history.jobs)
+
+
+def run_job_seed(seed: int, options: RunOptions = JOB_OPTIONS, *, story: bool = False) -> JobRunResult:
+    """Run one seed to its end, whatever comes of it."""
+    tunables = replace(draw_tunables(stream(seed, "tunables")), profile="fast")
+    with quiet(), switched_off(options.safeguards_off), tunables.applied(), _small_splits():
+        return _run(JobWorld(seed, options, tunables, story=story), seed, options)
+
+
+def _run(world: JobWorld, seed: int, options: RunOptions) -> JobRunResult:
+    wishes = draw_wishes(stream(seed, "jobs"), world.bundle.sha256)
+    faults = draw_faults(stream(seed, "faults"), options.faults, list(world.nodes), options.load_s)
+    if options.only_faults is not None:
+        faults = [fault for at, fault in enumerate(faults) if at in options.only_faults]
+    found: list[Violation] = []
+    try:
+        world.loop.run_until_complete(world.run_jobs(wishes, faults))
+    except (NotQuiet, Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what it shows
+        found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
+    world.close()
+    found += [Violation("bug", b"", f"{type(error).__name__}: {error}") for error in world.bugs()]
+    for context in world.loop.unhandled():
+        found.append(Violation("bug", b"", f"unhandled: {context.get('exception') or context['message']}"))
+    result = JobRunResult(
+        seed, options, (*found, *check_jobs(world.jobs)), world.jobs, world.loop.time(), world.loop.steps,
+        dict(sorted(world.trace.faults.items())), world.trace.digest(), tuple(world.trace.story()),
+    )  # fmt: skip
+    world.loop.drop_everything()
+    return result
+
+
+@contextmanager
+def _small_splits() -> Iterator[None]:
+    former, thresholds = splits.MIN_SPLIT_BYTES, gc.get_threshold()
+    setattr(splits, "MIN_SPLIT_BYTES", _SPLIT_BYTES)  # noqa: B010 - a constant to everybody else
+    try:
+        yield
+    finally:
+        setattr(splits, "MIN_SPLIT_BYTES", former)  # noqa: B010
+        gc.set_threshold(*thresholds)

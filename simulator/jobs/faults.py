@@ -1,0 +1,77 @@
+"""Faults that only jobs feel: a killed task process, a damaged map output, one power cut for everything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from simulator.faults import CLOCK, LINK, PROCESS, SPLIT, Fault
+from simulator.injector import Injector
+from simulator.jobs.nodes import JobNode
+
+__all__ = ["JOB_KINDS", "JobInjector"]
+
+JOB_KINDS: Final = (
+    *PROCESS, *CLOCK, *SPLIT, *LINK, "disk_error", "disk_full", "disk_slow", "task_kill", "shuffle_damage",
+)  # fmt: skip
+
+_SCRATCH: Final = "/data/scratch"
+_LOOK_EVERY_S: Final = 0.02
+
+
+class JobInjector(Injector):
+    async def _crash_all(self, fault: Fault) -> None:
+        """With the nodes the shared disk loses power: all of it is one machine."""
+        model = self._crash_model()
+        nodes = [self._node(name) for name in fault.nodes]
+        for node in nodes:
+            self._kill(node.name, model, fault.kind)
+        if model is not None:
+            nodes[0].shared.cut_power(model, self._draws)
+        for node in nodes:
+            await asyncio.sleep(fault.lasts_s * self._draws.random())
+            self._start([node.name])
+
+    async def _task_kill(self, fault: Fault) -> None:
+        """Kill a task process at work, as soon as there is one."""
+        node = self._node(fault.nodes[0])
+        for _ in range(_looks(fault)):
+            working = [task for task in node.spawner.running() if task.is_working] if node.spawner else []
+            if node.run is not None and working:
+                self._trace.fault(fault.kind, node.name)
+                self._draws.choice(working).kill()
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _shuffle_damage(self, fault: Fault) -> None:
+        """Turn a bit of a map output, as soon as there is one."""
+        node = self._node(fault.nodes[0])
+        for _ in range(_looks(fault)):
+            if outputs := _map_outputs(node):
+                path = self._draws.choice(outputs)
+                self._trace.fault(fault.kind, node.name)
+                disk = node.disk.lossy
+                disk.flip(path, self._draws.randrange(disk.size(path)), 1 << self._draws.randrange(8))
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _node(self, name: str) -> JobNode:
+        node = self._nodes[name]
+        assert isinstance(node, JobNode), f"{name} runs no jobs"
+        return node
+
+
+def _looks(fault: Fault) -> int:
+    return 1 + int(fault.lasts_s / _LOOK_EVERY_S)
+
+
+def _map_outputs(node: JobNode) -> list[str]:
+    """Files in folders of map attempts that hold anything."""
+    disk = node.disk.lossy
+    found: list[str] = []
+    for job in disk.list(_SCRATCH) if disk.is_dir(_SCRATCH) else []:
+        attempts = f"{_SCRATCH}/{job}"
+        for attempt in [each for each in disk.list(attempts) if each.startswith("map-")]:
+            folder = f"{attempts}/{attempt}"
+            found += [f"{folder}/{name}" for name in disk.list(folder) if disk.exists(f"{folder}/{name}")]
+    return [path for path in found if not disk.is_dir(path) and disk.size(path)]

@@ -1,0 +1,128 @@
+"""Nodes that run jobs: task processes beside them, and a file system that all of them see at /shared."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import msgpack
+
+from cluster.ports import FileSystem, Handler, Incoming
+from cluster.wire import jobs_pb2 as wire
+from node.assembly import Doors, Node
+from node.coordinator.views import JobView
+from node.services.jobs import job_status
+from simulator.disk.folder_tree import FolderTree
+from simulator.disk.moment import CrashModel
+from simulator.jobs.door import Door
+from simulator.jobs.tasks import TaskSpawner
+from simulator.node_process import NodeProcess, NodeRun
+from simulator.seeds import stream
+from simulator.transport import SimulatedTransport
+
+__all__ = ["SHARED", "JobNode", "TaskPace"]
+
+SHARED: Final = "/shared"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPace:
+    """How long a stop of a task lasts at most, in seconds, and how often it stops before a change."""
+
+    pause_s: float
+    stop_chance: float
+
+    @classmethod
+    def draw(cls, draws: Random) -> TaskPace:
+        return cls(draws.choice((0.002, 0.05, 0.3)), draws.choice((0.1, 0.4, 1.0)))
+
+
+class JobNode(NodeProcess):
+    """`mount` before the first start."""
+
+    shared: FolderTree
+    pace: TaskPace
+    spawner: TaskSpawner | None = None
+
+    def mount(self, shared: FolderTree, pace: TaskPace) -> None:
+        self.shared, self.pace = shared, pace
+
+    def kill(self, model: CrashModel | None) -> None:
+        super().kill(model)
+        self._kill_tasks()
+
+    async def stop(self) -> None:
+        await super().stop()
+        self._kill_tasks()
+
+    def _kill_tasks(self) -> None:
+        """A task process dies with its node."""
+        if self.run is None and self.spawner is not None:
+            self.spawner.kill_all()
+
+    def _doors(self, run: NodeRun, number: int) -> Doors:
+        doors = super()._doors(run, number)
+        world = self._world
+
+        def mounted(path: str) -> FileSystem:
+            return self.shared if _is_shared(path) else run.files
+
+        def before(path: str) -> None:
+            if _is_shared(path):
+                run.files.check_writable(path)
+
+        files = Door(mounted, before)
+        owner = f"{self.name}/{number}"
+        self.spawner = TaskSpawner(
+            stream(world.seed, f"{owner}/tasks"),
+            owner=owner,
+            loop=world.loop,
+            files=files,
+            trace=world.trace,
+            pace_s=self.pace.pause_s,
+            stop_chance=self.pace.stop_chance,
+        )
+        return Doors(doors.clock, doors.entropy, files, self.spawner, doors.transport)
+
+    def _serve(self, transport: SimulatedTransport, node: Node) -> None:
+        super()._serve(transport, node)
+        for method, handler in _jobs_service(node).items():
+            transport.serve(f"jobs.{method}", handler)
+
+
+def _is_shared(path: str) -> bool:
+    return f"{path}/".startswith(f"{SHARED}/")
+
+
+def _jobs_service(node: Node) -> dict[str, Handler]:
+    """What node/services/jobs.py does with gRPC's messages, the token apart."""
+
+    async def put_bundle(incoming: Incoming) -> bytes:
+        chunks = [wire.BundleChunk.FromString(chunk) for chunk in msgpack.unpackb(incoming.body)]
+
+        async def data() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                yield chunk.data
+
+        size = await node.bundles.put(chunks[0].sha256, data())
+        return wire.PutBundleResponse(sha256=chunks[0].sha256, size=size).SerializeToString()
+
+    async def submit(incoming: Incoming) -> bytes:
+        request = wire.SubmitRequest.FromString(incoming.body)
+        keeper = await node.jobs.submit(request.job, request.spec)
+        return wire.SubmitResponse(job=request.job, node=keeper).SerializeToString()
+
+    def status(incoming: Incoming) -> bytes:
+        return _encoded(node.jobs.view(wire.JobRequest.FromString(incoming.body).job))
+
+    async def kill(incoming: Incoming) -> bytes:
+        return _encoded(await node.jobs.kill(wire.JobRequest.FromString(incoming.body).job))
+
+    return {"PutBundle": put_bundle, "Submit": submit, "Status": status, "Kill": kill}
+
+
+def _encoded(view: JobView) -> bytes:
+    """Protobuf leaves the order of its maps to chance, unless told otherwise."""
+    return job_status(view).SerializeToString(deterministic=True)

@@ -1,0 +1,224 @@
+"""The Spawner door with task processes: the task side of the protocol, run step by step in virtual time.
+
+A simulated task process answers encoded messages with production code (cluster/mapreduce/task_service.py)
+over the files of its node, stops before changes to them as the seed says, and can be killed at each stop.
+Its bundle is read through that door and loaded from memory; the real loader imports from a real file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.abc
+import importlib.util
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from random import Random
+from typing import Any, Final
+
+from cluster.errors import RingmillError
+from cluster.mapreduce.bundle import check_bundle
+from cluster.mapreduce.definition import JobDefinition
+from cluster.mapreduce.failures import Cause, TaskFailed, classify
+from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput
+from cluster.mapreduce.task_messages import Chore, Run, Said
+from cluster.mapreduce.task_service import answer, do_chore, do_run
+from cluster.ports import FileSystem, TaskProcess
+from simulator.jobs.door import Door
+from simulator.jobs.stepped import Dropped, Stepped
+from simulator.spawner import InlineSpawner
+from simulator.trace import Trace
+from simulator.world_loop import Process, VirtualLoop
+
+__all__ = ["SimulatedTask", "TaskSpawner"]
+
+_KILLED: Final = -9
+_loaded: dict[str, JobDefinition] = {}
+
+
+class TaskSpawner(InlineSpawner):
+    """One run of one node.  `kill_all` when that run ends."""
+
+    def __init__(
+        self,
+        draws: Random,
+        *,
+        owner: str,
+        loop: VirtualLoop,
+        files: FileSystem,
+        trace: Trace,
+        pace_s: float,
+        stop_chance: float,
+    ) -> None:
+        super().__init__(draws)
+        self._owner = owner
+        self._loop = loop
+        self.files = files
+        self.trace = trace
+        self.draws = draws
+        self.pace_s = pace_s
+        self.stop_chance = stop_chance
+        self._tasks: list[SimulatedTask] = []
+
+    async def start_task(
+        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> TaskProcess:
+        await asyncio.sleep(self.draws.random() * self.pace_s)
+        number = len(self._tasks) + 1
+        task = SimulatedTask(self, self._loop.process(f"{self._owner}.task{number}"), number)
+        self._tasks.append(task)
+        self._loop.spawn(task.process, task.live())
+        return task
+
+    def running(self) -> list[SimulatedTask]:
+        return [task for task in self._tasks if not task.ended.done()]
+
+    def kill_all(self) -> None:
+        for task in self.running():
+            task.kill()
+
+    def end(self, task: SimulatedTask) -> None:
+        self._loop.kill(task.process)
+
+
+class SimulatedTask:
+    """A TaskProcess (cluster.ports)."""
+
+    def __init__(self, spawner: TaskSpawner, process: Process, number: int) -> None:
+        self.process = process
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.is_working = False
+        self._spawner = spawner
+        self._number = number
+        self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._stepped: Stepped[Said] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._number
+
+    @property
+    def peak_bytes(self) -> int:
+        return 0
+
+    async def send(self, message: bytes) -> None:
+        if self.ended.done():
+            raise BrokenPipeError(f"{self.process.name} has ended")
+        self._inbox.put_nowait(message)
+
+    async def receive(self) -> bytes:
+        said = await self._outbox.get()
+        if said is None:
+            self._outbox.put_nowait(None)
+            raise EOFError(f"{self.process.name} has ended")
+        return said
+
+    def output(self) -> bytes:
+        return b""
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.ended)
+
+    def kill(self) -> None:
+        if not self.ended.done():
+            self._end(_KILLED)
+
+    async def live(self) -> None:
+        """Answer one request after the other until one fails."""
+        while True:
+            message = await self._inbox.get()
+            self.is_working = True
+            said = await self._work(message)
+            self.is_working = False
+            self._say(said)
+            if said.kind != "done":
+                self._end(0)
+                return
+
+    async def _work(self, message: bytes) -> Said:
+        spawner = self._spawner
+        self._stepped = Stepped(lambda stop: self._answer(message, stop))
+        while not self._stepped.resume():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(spawner.pace_s * spawner.draws.random())
+        return self._stepped.result()
+
+    def _answer(self, message: bytes, stop: Callable[[], None]) -> Said:
+        spawner, stepped = self._spawner, self._stepped
+
+        def before(path: str) -> None:
+            if stepped is None or stepped.is_dropped or spawner.draws.random() < spawner.stop_chance:
+                stop()
+
+        files = Door(lambda path: spawner.files, before)
+        return answer(message, lambda run: self._run(run, files), lambda chore: _chore(chore, files, stop))
+
+    def _run(self, run: Run, files: FileSystem) -> MapOutput | ReduceOutput:
+        """As node.task_main does it: whatever happens is a TaskFailed."""
+        try:
+            return do_run(run, files, lambda *job: _load(files, *job), self._hear)
+        except TaskFailed:
+            raise
+        except RingmillError as error:
+            raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
+        except Exception as error:
+            raise classify(error, ()) from error
+
+    def _hear(self, progress: Progress) -> None:
+        self._say(
+            Said("progress", [progress.bytes_done, progress.bytes_total, progress.status, progress.position])
+        )
+
+    def _say(self, said: Said) -> None:
+        message = said.encode()
+        self._spawner.trace.note(self.process.name, f"says {said.kind}", message)
+        self._outbox.put_nowait(message)
+
+    def _end(self, code: int) -> None:
+        self._spawner.trace.note(self.process.name, f"ends with {code}")
+        self.ended.set_result(code)
+        self._outbox.put_nowait(None)
+        self._spawner.end(self)
+        if self._stepped is not None:
+            with suppress(Dropped):
+                self._stepped.drop()
+
+
+def _chore(chore: Chore, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
+    stop()
+    return do_chore(chore, files)
+
+
+def _load(files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:
+    """The job object of a bundle, checked and imported from its bytes.  Raises TaskFailed, RingmillError."""
+    try:
+        data = files.read_bytes(bundle)
+    except FileNotFoundError as error:
+        raise TaskFailed(Cause.BAD_BUNDLE, f"no bundle at {bundle}") from error
+    digest = bundle.rpartition("/")[2].removesuffix(".zip")
+    check_bundle(data, digest)
+    if digest not in _loaded:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            source = archive.read(f"{module}.py").decode()
+        loader = _FromText(source)
+        spec = importlib.util.spec_from_loader(module, loader)
+        assert spec is not None
+        made = sys.modules[module] = importlib.util.module_from_spec(spec)
+        loader.exec_module(made)
+        _loaded[digest] = getattr(made, name)
+    return _loaded[digest]
+
+
+class _FromText(importlib.abc.InspectLoader):
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def get_source(self, fullname: str) -> str:
+        return self._source
+
+
+def _keeps_the_contract(task: SimulatedTask) -> TaskProcess:
+    """Checked by mypy alone: it is a task process."""
+    return task

@@ -1,0 +1,201 @@
+"""A cluster that runs jobs under faults: a World with a shared disk, job clients and a reader of outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from client.job_values import job_state
+from cluster.ids import NodeId
+from cluster.mapreduce.bundle import Bundle, build_bundle
+from cluster.mapreduce.local import run_spec
+from cluster.mapreduce.spec import JobSpec
+from node.services.jobs import job_status
+from simulator.clocks import SimulatedClock
+from simulator.disk.folder_tree import FolderTree
+from simulator.faults import Fault
+from simulator.jobs import places_of_words
+from simulator.jobs.faults import JobInjector
+from simulator.jobs.history import JobHistory, JobRecord, Sighting
+from simulator.jobs.nodes import SHARED, JobNode, TaskPace
+from simulator.jobs.sessions import JobSession, JobWish, told
+from simulator.options import RunOptions
+from simulator.seeds import SeededEntropy, stream
+from simulator.transport import SimulatedTransport
+from simulator.tunables import Tunables
+from simulator.world import NotQuiet, World
+
+__all__ = ["JobWorld", "draw_wishes"]
+
+_MODULE: Final = "places_of_words"
+_INPUT: Final = f"{SHARED}/in"
+_REST_S: Final = 0.25
+_SETTLED_S: Final = 40.0  # workers give up on a silent coordinator after 30
+
+
+def draw_wishes(draws: Random, bundle_sha256: str) -> list[JobWish]:
+    """One or two jobs; now and then the second wants what the first one does."""
+    wishes: list[JobWish] = []
+    for index in range(draws.choice((1, 1, 2))):
+        is_same = index == 1 and draws.random() < 0.3
+        spec = JobSpec(
+            job=f"job-{index}", module=_MODULE, name="places", bundle_sha256=bundle_sha256,
+            inputs=(_INPUT,), output=f"{SHARED}/out-{0 if is_same else index}", input_format="lines",
+            output_format="tsv", reducers=2, compression=draws.choice(("none", "lz4", "zstd")),
+            memory_bytes=draws.choice((200, 1 << 20)),
+        )  # fmt: skip
+        kill_after_s = 4.0 * draws.random() if draws.random() < 0.1 else None
+        wishes.append(JobWish(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
+    return wishes
+
+
+def packed_job() -> Bundle:
+    """The simulated clusters' job, packed by the real packer."""
+    sources = {f"{_MODULE}.py": inspect.getsource(places_of_words).encode()}
+    return build_bundle(_MODULE, sources.get)
+
+
+class JobWorld(World):
+    node_type = JobNode
+
+    def __init__(self, seed: int, options: RunOptions, tunables: Tunables, *, story: bool = False) -> None:
+        super().__init__(seed, options, tunables, story=story)
+        self.jobs = JobHistory()
+        self.shared = FolderTree(self._look)
+        self.bundle = packed_job()
+        self._expected: dict[str, dict[str, bytes]] = {}
+        self._seen: dict[str, Sighting] = {}
+        pace = TaskPace.draw(stream(seed, "tasks"))
+        for node in self._job_nodes():
+            node.mount(self.shared, pace)
+        draws = stream(seed, "faults/effect")
+        self.injector = JobInjector(self.nodes, self._clients, self.network, self.trace, draws)
+
+    async def run_jobs(self, wishes: Sequence[JobWish], faults: Sequence[Fault]) -> None:
+        """Everything, from the input's making to the last look.  Raises NotQuiet."""
+        self._write_input(stream(self._seed, "input"))
+        self._expect(wishes)
+        await self.form()
+        await self._under_faults(wishes, faults)
+        self.trace.note("driver", "heals everything")
+        await self.injector.heal([])
+        await self._come_to_rest()
+        for output in self._expected:
+            self._see(output)
+        self.jobs.fired = dict(self.trace.faults)
+
+    async def _under_faults(self, wishes: Sequence[JobWish], faults: Sequence[Fault]) -> None:
+        records = [JobRecord(wish.spec.job, wish.spec.output) for wish in wishes]
+        self.jobs.jobs = records
+        work = [self._client_of(wish, record) for wish, record in zip(wishes, records, strict=True)]
+        try:
+            async with asyncio.timeout(self.options.longest_s):
+                await asyncio.gather(self.injector.run(faults), *work)
+        except TimeoutError:
+            self.trace.note("driver", "ends the first phase before its work is done")
+
+    async def _client_of(self, wish: JobWish, record: JobRecord) -> None:
+        name = self._clients[wish.index]
+        process = self.loop.process(name)
+        transport = SimulatedTransport(
+            name, loop=self.loop, network=self.network, process=process,
+            clock=SimulatedClock(self.loop), is_client=True,
+        )  # fmt: skip
+        transport.set_peers({NodeId(node): each.address for node, each in self.nodes.items()})
+        nodes = {each.address: NodeId(node) for node, each in self.nodes.items()}
+        timeout_s = stream(self._seed, f"client/{name}").choice((0.5, 2.0, 10.0))
+        session = JobSession(transport, nodes, SeededEntropy(self._seed, f"client/{name}"), timeout_s)
+        await self.loop.spawn(process, session.work_off(wish, self.bundle, record))
+
+    async def _come_to_rest(self) -> None:
+        """Every job that a node keeps must end; then what its end was is noted."""
+        try:
+            async with asyncio.timeout(self.options.quiet_s):
+                for process in self.nodes.values():
+                    await process.inside((await process.up()).topology.wait_formed())
+                while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
+                    await asyncio.sleep(_REST_S)
+        except TimeoutError:
+            self.jobs.unfinished = self._still_running()
+            if not self.jobs.unfinished:
+                raise NotQuiet(f"a node is not up {self.options.quiet_s:.0f} s after healing") from None
+        self._note_ends()
+
+    def _still_running(self) -> list[str]:
+        return [
+            f"{view.job} on {node.name}"
+            for node in self._job_nodes()
+            for view in (node.node.jobs.views() if node.node else [])
+            if not view.is_over
+        ]
+
+    def _note_ends(self) -> None:
+        records = {record.job: record for record in self.jobs.jobs}
+        for node in self._job_nodes():
+            for view in node.node.jobs.views() if node.node else []:
+                state = job_state(job_status(view))
+                records[view.job].told.append(told(self.loop.time(), state))
+
+    def close(self) -> None:
+        for node in self._job_nodes():
+            if node.spawner is not None:
+                node.spawner.kill_all()
+
+    def _job_nodes(self) -> list[JobNode]:
+        return [node for node in self.nodes.values() if isinstance(node, JobNode)]
+
+    def _write_input(self, draws: Random) -> None:
+        self.shared.mkdir(_INPUT)
+        words = [f"w{number}" for number in range(7)]
+        for number in range(draws.choice((3, 4))):
+            lines = "".join(" ".join(draws.choices(words, k=3)) + "\n" for _ in range(5))
+            _write(self.shared, f"{_INPUT}/{number}.txt", lines.encode())
+        for folder in (_INPUT, SHARED, ""):
+            self.shared.fsync_dir(folder)
+
+    def _expect(self, wishes: Sequence[JobWish]) -> None:
+        """What one process makes of each job."""
+        records, counters = {}, {}
+        for wish in wishes:
+            alone, spec = FolderTree(), wish.spec
+            alone.mkdir(_INPUT)
+            for name in self.shared.list(_INPUT):
+                _write(alone, f"{_INPUT}/{name}", self.shared.read_bytes(f"{_INPUT}/{name}"))
+            result = run_spec(places_of_words.places, spec, alone)
+            self._expected[spec.output] = _content(alone, spec.output)
+            records[spec.output], counters[spec.output] = result.records, result.counters
+        self.jobs.records, self.jobs.counters = records, counters
+
+    def _look(self, path: str) -> None:
+        """A name has changed: look at the outputs that it may belong to."""
+        for output in self._expected:
+            if path == "/" or f"{path}/".startswith(f"{output}/"):
+                self._see(output)
+
+    def _see(self, output: str) -> None:
+        state, story = "absent", ""
+        if self.shared.is_dir(output):
+            found, wanted = _content(self.shared, output), self._expected[output]
+            state = "whole" if found == wanted else "torn"
+            wrong = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+            story = f"holds {', '.join(found) or 'nothing'}; not as wanted: {', '.join(wrong) or 'none'}"
+        seen = Sighting(self.loop.time(), output, state, story)  # type: ignore[arg-type]
+        former = self._seen.get(output)
+        if former is None or (former.state, former.story) != (state, story):
+            self.trace.note("reader", f"sees {output} {state}")
+            self.jobs.sightings.append(seen)
+        self._seen[output] = seen
+
+
+def _write(files: FolderTree, path: str, content: bytes) -> None:
+    file = files.create(path)
+    file.append(content)
+    file.sync()
+    file.close()
+
+
+def _content(files: FolderTree, folder: str) -> dict[str, bytes]:
+    return {name: files.read_bytes(f"{folder}/{name}") for name in files.list(folder)}

@@ -1,0 +1,28 @@
+"""Whole jobs on simulated clusters: the same seed gives the same run, and outputs are whole or invisible."""
+
+from dataclasses import replace
+
+import pytest
+
+from simulator.job_run import JOB_OPTIONS, run_job_seed
+
+BLOCK = 10
+
+
+def test_one_seed_gives_one_run_of_jobs() -> None:
+    first = run_job_seed(7)
+    assert {run_job_seed(7).trace for _ in range(2)} == {first.trace}
+    assert run_job_seed(8).trace != first.trace
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_outputs_under_faults_are_whole_and_right_or_invisible(block: int) -> None:
+    results = [run_job_seed(seed) for seed in range(1 + block * BLOCK, 1 + (block + 1) * BLOCK)]
+    assert {result.seed: result.violations for result in results if not result.is_ok} == {}
+    assert any("SUCCEEDED" in result.ends for result in results)
+
+
+def test_without_faults_every_job_that_nobody_kills_succeeds() -> None:
+    calm = run_job_seed(2, replace(JOB_OPTIONS, faults=()))
+    assert calm.violations == ()
+    assert set(calm.ends) == {"SUCCEEDED"}

@@ -89,12 +89,6 @@ class HintStore:
             self._engine, hint_key(key), lambda present: self._keep(key, targets, stored, present)
         )
 
-    def keep_nowait(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
-        """`keep` where nothing may be awaited; raises NotCached when the disk would have to be asked."""
-        known = any(key in waiting for waiting in self._by_target.values())
-        present = self._engine.get_nowait(hint_key(key)) if known else None
-        return self._keep(key, targets, stored, present)
-
     async def strike_off(self, key: HintKey, target: NodeId, delivered: bytes) -> bool:
         """The target holds `delivered`, synced: strike it off if that is still what the hint holds.
 

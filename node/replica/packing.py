@@ -1,4 +1,4 @@
-"""Messages between nodes as msgpack arrays whose fields have the types they should have.
+"""Messages between nodes as msgpack arrays whose fields have the types they should have, numbers unsigned.
 
 Whoever can reach a node's port can send it anything, so a message is checked before a field of it is used.
 """
@@ -36,4 +36,6 @@ def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[
     for number, (field, wanted) in enumerate(zip(fields, types, strict=True)):
         if not isinstance(field, wanted) or (isinstance(field, bool) and wanted is not bool):
             raise ProtocolMismatch(f"field {number} of a message is {type(field).__name__}")
+        if isinstance(field, int) and field < 0:  # epochs, counts, times: no number here is below 0
+            raise ProtocolMismatch(f"field {number} of a message is {field}")
     return fields

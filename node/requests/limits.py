@@ -18,9 +18,11 @@ __all__ = [
     "MAX_OBJECT_BYTES",
     "MAX_SIBLINGS",
     "MAX_TIMEOUT_S",
+    "MAX_TTL_MS",
     "MAX_VALUE_BYTES",
     "admit_growth",
     "check_key",
+    "check_ttl",
     "check_value",
     "time_allowed",
 ]
@@ -30,6 +32,7 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
 MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
+MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 DEFAULT_TIMEOUT_S: Final = 5.0
 MAX_TIMEOUT_S: Final = 60.0
 ANSWER_S: Final = 0.1
@@ -49,6 +52,13 @@ def check_value(value: bytes | None) -> None:
         raise InvalidArgument(
             f"the value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES} bytes",
             hint="cut it into several keys",
+        )
+
+
+def check_ttl(ttl_ms: int) -> None:
+    if ttl_ms > MAX_TTL_MS:
+        raise InvalidArgument(
+            f"a ttl of {ttl_ms} ms, the limit is {MAX_TTL_MS} ms (100 years)", hint="0 never expires"
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from cluster.errors import DeadlineExceeded, DiskFull, RingmillError
 from cluster.ids import NodeId
@@ -26,13 +27,16 @@ from node.requests.background import Background
 from node.requests.deadline import Deadline
 from node.requests.flight import Flight
 from node.requests.forward import Forwarder
-from node.requests.limits import admit_growth, check_key, check_value, time_allowed
+from node.requests.limits import admit_growth, check_key, check_ttl, check_value, time_allowed
 from node.requests.replicas import Replicas
 from node.requests.surroundings import DOWN, Liveness
 from node.requests.values import WriteRequest
-from node.storage.errors import NotCached, StorageFailed
+from node.storage.errors import StorageFailed
 
 __all__ = ["Writer"]
+
+LAST_MOMENT_S: Final = 1.0
+"""How long a stop waits for the disk to keep one more hint; usually it need not ask the disk at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class Writer:
         """
         check_key(request.key)
         check_value(request.value)
+        check_ttl(request.ttl_ms)
         deadline = Deadline.after(time_allowed(request.timeout_s), self._clock)
         route = await self._router.by_name(request.keyspace, request.key, request.epoch)
         request = self._attempts.named(request)
@@ -150,7 +155,7 @@ class Writer:
                 node, flight.route, encoded, durability, flight.deadline.left_s
             )
         except asyncio.CancelledError:
-            self._leave_hint(flight, node)
+            await self._leave_hint(flight, node)
             raise
         except RingmillError as error:
             await self._miss(flight, node, _why(error))
@@ -169,12 +174,18 @@ class Writer:
         """Keep the write for an owner; what to add to its failure when that does not work either."""
         if flight.hint_of(node) is not None:
             return ""
-        stored = flight.written.applied.stored
         try:
-            flight.hinted(node, await self._hints.keep(flight.route.hint_key, [node], stored))
+            await self._keep(flight, node)
+        except asyncio.CancelledError:
+            await self._leave_hint(flight, node)
+            raise
         except RingmillError as error:
             return f", and no hint could be kept: {_why(error)}"
         return ""
+
+    async def _keep(self, flight: Flight, node: NodeId) -> None:
+        stored = flight.written.applied.stored
+        flight.hinted(node, await self._hints.keep(flight.route.hint_key, [node], stored))
 
     async def _sync_hint(self, flight: Flight, node: NodeId) -> None:
         """Nobody waits for it, but a hint that is only in memory would not outlive a crash."""
@@ -183,11 +194,12 @@ class Writer:
         except RingmillError as error:
             _log.warning("the hint for %s may not outlive a crash: %s", node, _why(error))
 
-    def _leave_hint(self, flight: Flight, node: NodeId) -> None:
-        """The node stops while the owner has not acked: what can be kept without waiting is kept."""
+    async def _leave_hint(self, flight: Flight, node: NodeId) -> None:
+        """The node stops while the owner has not acked: what can be kept in a moment is kept."""
         try:
-            self._hints.keep_nowait(flight.route.hint_key, [node], flight.written.applied.stored)
-        except (NotCached, RingmillError) as error:
+            async with asyncio.timeout(LAST_MOMENT_S):
+                await self._keep(flight, node)
+        except (TimeoutError, RingmillError) as error:
             _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
 
 

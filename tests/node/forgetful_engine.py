@@ -53,9 +53,12 @@ class ForgetfulEngine:
         self.synced_sequence = len(self._log)
         self.sync_s = sync_s
         self.failure: RingmillError | None = None
+        self.scan_failure: Exception | None = None
         self.cold: set[bytes] = set()
         self.can_sync = asyncio.Event()
         self.can_sync.set()
+        self.can_read = asyncio.Event()
+        self.can_read.set()
 
     def as_engine(self) -> Engine:
         return cast("Engine", self)
@@ -71,6 +74,7 @@ class ForgetfulEngine:
 
     async def get(self, key: bytes) -> bytes | None:
         value = self._content.get(key)
+        await self.can_read.wait()
         await asyncio.sleep(0.0005)
         self.cold.discard(key)
         return value
@@ -105,6 +109,8 @@ class ForgetfulEngine:
         snapshot: HeldSnapshot | None = None,
     ) -> AsyncGenerator[tuple[bytes, bytes], None]:
         content = dict(self._content) if snapshot is None else snapshot.content
+        if self.scan_failure is not None:
+            raise self.scan_failure
         for key in sorted(content, reverse=reverse):
             if start <= key and (end is None or key < end):
                 await asyncio.sleep(0)

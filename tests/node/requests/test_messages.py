@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -66,6 +67,21 @@ def test_rubbish_is_refused_by_every_decoder(body: bytes) -> None:
             decode(body)
         except ProtocolMismatch:
             continue
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(WRITE, operation=OperationId(-1, 3, HybridTime(4))),
+        replace(WRITE, operation=OperationId(1, 3, HybridTime(-4))),
+        replace(WRITE, epoch=Epoch(-1)),
+        replace(WRITE, attempt=-1),
+        replace(WRITE, ttl_ms=-60_000),
+    ],
+)
+def test_a_number_below_zero_is_refused(request_: WriteRequest) -> None:
+    with pytest.raises(ProtocolMismatch, match="is -"):
+        decode_request(encode_request(request_), 1.0)
 
 
 @pytest.mark.parametrize("answers", [1, 3])

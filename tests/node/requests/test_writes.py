@@ -16,10 +16,11 @@ from cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
-from cluster.ids import Epoch
+from cluster.ids import Epoch, NodeId
 from cluster.quorum.receipt import Durability, Receipt, Role
 from cluster.versions.hybrid_time import HybridTime
 from cluster.versions.objects import OperationId
+from node.replica.stored_key import hint_key
 from node.requests.forward import FORWARD
 from node.requests.values import LocateRequest, ReadRequest, ReadResult, WriteRequest
 from node.storage.errors import StorageFailed
@@ -102,6 +103,57 @@ def test_a_silent_owner_gets_a_hint_when_the_request_ends_without_its_ack() -> N
         await put(world, "n1", b"v", timeout_s=0.5)
         assert world.nodes["n1"].hints.total == 0  # answered at two acks, still listening
         await world.until(lambda: world.nodes["n1"].hints.counts() == {"n3": 1})
+
+    world.run(story())
+
+
+def cold_hint(world: World) -> bytes:
+    """The hint of the key at n1, which the engine now has to fetch from the disk."""
+    (key,) = world.nodes["n1"].hints.waiting_for(NodeId("n3"), 1)
+    world.nodes["n1"].engine.cold.add(hint_key(key))
+    return hint_key(key)
+
+
+async def delivered_after_the_stop_of_n1(world: World) -> list[bytes | None]:
+    """What n3 holds once n1 has come back and brought it what it kept."""
+    await world.stop("n1")
+    world.cut("n1", "n3", is_cut=False)
+    world.nodes["n3"].engine.cold.clear()
+    await world.start("n1")
+    world.seen("n3", "up")
+    await world.until(lambda: world.nodes["n1"].hints.total == 0)
+    return values(await get(world, "n3", "one"))
+
+
+def test_a_stop_keeps_the_write_a_silent_owner_has_not_acked_beside_a_hint_on_the_disk() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.cut("n1", "n3")
+        await put(world, "n1", b"old", timeout_s=0.2)
+        await world.until(lambda: world.nodes["n1"].hints.total == 1)
+        world.seen("n3", "suspect")  # asked, and given no hints
+        await put(world, "n1", b"new", timeout_s=30)
+        cold_hint(world)
+        assert await delivered_after_the_stop_of_n1(world) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_stop_while_a_hint_is_being_kept_still_keeps_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.cut("n1", "n3")
+        world.seen("n3", "down")
+        await put(world, "n1", b"old")
+        await world.until(lambda: world.nodes["n1"].hints.total == 1)
+        cold_hint(world)
+        engine = world.nodes["n1"].engine
+        engine.can_read.clear()
+        await put(world, "n1", b"new")
+        asyncio.get_running_loop().call_later(3.5, engine.can_read.set)  # after the stop has given up
+        assert await delivered_after_the_stop_of_n1(world) == [b"new"]
 
     world.run(story())
 
@@ -251,6 +303,7 @@ def test_a_later_attempt_finds_the_earlier_one_or_says_that_nobody_can_tell() ->
         (WriteRequest("", b"k", b"v" * (2 << 20)), "2097152 bytes, the limit is 1048576"),
         (WriteRequest("", b"k", b"v", level="4"), "1 to 3"),
         (WriteRequest("", b"k", b"v", timeout_s=61), "at most 60"),
+        (WriteRequest("", b"k", b"v", ttl_ms=2**64 - 1), "18446744073709551615 ms, the limit is 31536"),
         (WriteRequest("nope", b"k", b"v"), "no keyspace 'nope'"),
         (WriteRequest("", b"k", b"v", context=b"garbage-garbage"), "context token"),
     ],

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from cluster.errors import CorruptData, InvalidArgument
+from cluster.errors import InvalidArgument, RingmillError
 from cluster.quorum.receipt import Durability
 from cluster.versions.context import Context
 from cluster.versions.hybrid_time import HybridClock
@@ -127,7 +127,8 @@ class ObjectStore:
     async def count_stored(self) -> None:
         """Count keys and bytes once, beside the traffic; from then on they are kept.
 
-        Damage ends the counting, as figures for people are not worth a node: they are too low then.
+        What cannot be read ends the counting, as figures for people are not worth a node: they are too low
+        then.
         """
         self.keys = self.size_bytes = 0
         prefix = kind_prefix(Kind.OBJECT)
@@ -138,8 +139,8 @@ class ObjectStore:
                     async for key, encoded in scan:
                         self.keys += _has_value(_decode(encoded))
                         self.size_bytes += len(key) + len(encoded)
-            except CorruptData as error:
-                _log.warning("keys and bytes are counted up to a damaged place only: %s", error)
+            except (RingmillError, OSError) as error:
+                _log.warning("keys and bytes are counted up to what cannot be read only: %s", error)
 
     def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
         time = self._clock.stamp(above=context.time)

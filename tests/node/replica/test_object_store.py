@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from cluster.errors import CorruptData, InvalidArgument
+from cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
 from cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
 from cluster.quorum.receipt import Durability
 from cluster.versions.context import BLIND, Context
@@ -20,6 +20,7 @@ from node.replica.actors import CopyActors
 from node.replica.objects import Intent, ObjectStore, hold
 from node.replica.stored_key import Copy, Place
 from node.storage.engine import Batch
+from node.storage.errors import StorageFailed
 from tests.node.forgetful_engine import ForgetfulEngine
 
 COPY = Copy(PartitionId(3), Epoch(1))
@@ -128,6 +129,18 @@ async def test_damaged_bytes_are_an_error_and_never_an_absence() -> None:
         await store.read(PLACE)
     with pytest.raises(CorruptData):
         await store.write(PLACE, intent(1), admit_all)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "I/O error"), StorageFailed("the disk is gone"), ProtocolMismatch("version 9")]
+)
+async def test_what_cannot_be_read_ends_the_count_and_not_the_node(error: Exception) -> None:
+    engine = ForgetfulEngine()
+    store = store_on(engine)
+    await store.write(PLACE, intent(1), admit_all)
+    engine.scan_failure = error
+    await store.count_stored()
+    assert store.keys == 0
 
 
 async def test_damage_makes_the_count_too_low_and_nothing_else() -> None:

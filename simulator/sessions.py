@@ -1,13 +1,14 @@
-"""Clients of a simulated run: production client code over simulated links, its answers kept as a history.
+"""Clients of a run: production client code, its answers kept as a history.
 
-Each session is a process with a client of its own and asks one thing after the other.  What is recorded is
-what crossed the link last, since a read that finds nothing still hands out a context.
+Each session has a client of its own and asks one thing after the other.  What is recorded is what crossed the
+link last, since a read that finds nothing still hands out a context.  Links are simulated here; a run of real
+processes (scripts/chaos) hands in its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from google.protobuf.message import Message
 
 from client.directory import Directory
 from client.kv import AsyncKeyspace
-from client.links import TOPOLOGY, Method
+from client.links import TOPOLOGY, Link, Method
 from client.operations import OperationNames
 from client.router import Router
 from client.values import EMPTY, CausalContext
@@ -28,10 +29,13 @@ from simulator.history import Operation, Outcome, Replica, Vector, Version
 from simulator.node_process import TOPOLOGY_GET
 from simulator.workload import Wish
 
-__all__ = ["Session", "SimulatedLink"]
+__all__ = ["Dial", "Session", "SimulatedLink", "insist"]
 
 Answer = TypeVar("Answer", bound=Message)
+Dial = Callable[[str, list[Message]], Link]
+"""Makes the link to an address; it leaves each answer that crosses it in the list, alone."""
 DEFAULT_KEYSPACE = KeyspaceId(1, 0)
+_AGAIN_S = 0.25
 
 
 class SimulatedLink:
@@ -60,35 +64,33 @@ class SimulatedLink:
 
 
 class Session:
-    """One client that works off its wishes.  `async with` owns its directory."""
+    """One client that asks for wishes.  `async with` owns its directory."""
 
     def __init__(
-        self,
-        name: str,
-        *,
-        transport: Transport,
-        nodes: Mapping[str, NodeId],
-        entropy: Entropy,
-        timeout_s: float,
+        self, name: str, *, addresses: Sequence[str], dial: Dial, entropy: Entropy, timeout_s: float
     ) -> None:
         self.name = name
         self._last: list[Message] = []
         self._timeout_s = timeout_s
-        self._directory = Directory(
-            list(nodes), lambda address: SimulatedLink(transport, nodes[address], self._last)
-        )
+        self._directory = Directory(addresses, lambda address: dial(address, self._last))
         self._keyspace = AsyncKeyspace(
             "default", Router(self._directory, entropy, timeout_s), OperationNames(entropy)
         )
         self._contexts: dict[bytes, CausalContext] = {}
 
+    async def __aenter__(self) -> Session:
+        await self._directory.__aenter__()
+        await self._learn()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._directory.__aexit__()
+
     async def work_off(self, wishes: Sequence[Wish], operations: list[Operation]) -> None:
         """Ask for all of `wishes` in order; each operation is in the list from its start on."""
-        async with self._directory:
-            await self._learn()
-            for wish in wishes:
-                await asyncio.sleep(wish.pause_s)
-                await self.ask(wish, operations)
+        for wish in wishes:
+            await asyncio.sleep(wish.pause_s)
+            await self.ask(wish, operations)
 
     async def ask(self, wish: Wish, operations: list[Operation]) -> Operation:
         """One operation, recorded whatever comes of it."""
@@ -156,6 +158,19 @@ class Session:
             dot=answer.dot,
             replicas=tuple(Replica(ack.node, ack.role, ack.durability) for ack in answer.replicas),
         )
+
+
+async def insist(
+    session: Session, keys: Sequence[bytes], level: Callable[[bytes], str], operations: list[Operation]
+) -> None:
+    """Read every key at its level, each again until it is answered; only the answer is kept."""
+    for key in keys:
+        answered: list[Operation] = []
+        wish = Wish(len(operations), session.name, "get", key, b"", "none", level(key), "", 0.0)
+        while not (await session.ask(wish, answered)).is_ok:
+            answered.clear()
+            await asyncio.sleep(_AGAIN_S)
+        operations += answered
 
 
 def _now() -> float:

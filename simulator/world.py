@@ -18,13 +18,13 @@ from node.replica.stored_key import Copy, Place
 from simulator.clocks import SimulatedClock
 from simulator.disk.moment import CrashModel
 from simulator.faults import Fault
-from simulator.history import Final, History, Operation
+from simulator.history import Final, History
 from simulator.injector import Injector
 from simulator.network import Network
 from simulator.node_process import NodeProcess, Surroundings
 from simulator.options import RunOptions
 from simulator.seeds import SeededEntropy, stream
-from simulator.sessions import DEFAULT_KEYSPACE, Session
+from simulator.sessions import DEFAULT_KEYSPACE, Session, SimulatedLink, insist
 from simulator.trace import Trace
 from simulator.transport import SimulatedTransport
 from simulator.tunables import Tunables
@@ -124,7 +124,12 @@ class World:
     async def _session(self, name: str, wishes: Sequence[Wish], drawn: Random) -> None:
         process = self.loop.process(name)
         session = self._client(name, process, drawn.choice((0.3, 1.0, 5.0)))
-        await self.loop.spawn(process, session.work_off(wishes, self.history.operations))
+
+        async def work() -> None:
+            async with session:
+                await session.work_off(wishes, self.history.operations)
+
+        await self.loop.spawn(process, work())
 
     def _client(self, name: str, process: Process, timeout_s: float) -> Session:
         transport = SimulatedTransport(
@@ -138,7 +143,13 @@ class World:
         transport.set_peers({NodeId(node): process.address for node, process in self.nodes.items()})
         nodes = {process.address: NodeId(node) for node, process in self.nodes.items()}
         entropy = SeededEntropy(self._seed, f"client/{name}")
-        return Session(name, transport=transport, nodes=nodes, entropy=entropy, timeout_s=timeout_s)
+        return Session(
+            name,
+            addresses=list(nodes),
+            dial=lambda address, last: SimulatedLink(transport, nodes[address], last),
+            entropy=entropy,
+            timeout_s=timeout_s,
+        )
 
     async def _hints_delivered(self) -> None:
         """No node keeps a write for another any more."""
@@ -180,19 +191,8 @@ class World:
         """One read of every key from all its living owners, repeated until it is answered."""
         process = self.loop.process("last")
         session = self._client("last", process, 5.0)
-        await self.loop.spawn(process, self._insist(session, keys))
-
-    async def _insist(self, session: Session, keys: Sequence[bytes]) -> None:
-        for key in keys:
-            level = str(len(self._owners(key)))
-            while True:
-                index = len(self.history.operations)
-                wish = Wish(index, session.name, "get", key, b"", "none", level, "", 0.0)
-                answered: list[Operation] = []
-                if (await session.ask(wish, answered)).is_ok:
-                    self.history.operations += answered
-                    break
-                await asyncio.sleep(_AT_REST_S)
+        reads = insist(session, keys, lambda key: str(len(self._owners(key))), self.history.operations)
+        await self.loop.spawn(process, reads)
 
     async def _finals(self, keys: Sequence[bytes]) -> list[Final]:
         """What each owner of each key holds."""

@@ -1,0 +1,70 @@
+"""A chaos run in figures: for people, and as one JSON document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from chaos.run_real import ChaosResult
+from simulator.history import Operation
+
+__all__ = ["document", "lines"]
+
+
+def document(result: ChaosResult) -> dict[str, Any]:
+    """Latencies in milliseconds, of operations that were answered with success."""
+    operations = result.history.operations
+    outcomes = Counter(operation.outcome for operation in operations)
+    return {
+        "seed": result.options.seed,
+        "nodes": result.options.nodes,
+        "seconds": result.options.seconds,
+        "verdict": "violation" if result.violations else "ok",
+        "violations": [str(violation) for violation in result.violations],
+        "operations": len(operations),
+        "outcomes": {name: outcomes[name] for name in ("ok", "failed", "unknown")},
+        "keys": result.keys,
+        "acknowledged_writes": sum(operation.is_write and operation.is_ok for operation in operations),
+        "lost": sum(violation.property == "C1" for violation in result.violations),
+        "converged": result.converged_s is not None
+        and not any(violation.property == "C2" for violation in result.violations),
+        "converged_s": result.converged_s,
+        "faults": result.faults,
+        "connections": result.connections,
+        "stale_reads": len(result.stale_s),
+        "latency_ms": {
+            "read": _latency([one for one in operations if not one.is_write]),
+            "write": _latency([one for one in operations if one.is_write]),
+        },
+    }
+
+
+def lines(told: dict[str, Any]) -> Iterator[str]:
+    """The document in sentences."""
+    outcomes, latency = told["outcomes"], told["latency_ms"]
+    fired = ", ".join(f"{kind} {count}" for kind, count in told["faults"].items()) or "none"
+    yield f"seed {told['seed']}, {told['nodes']} node processes, {told['seconds']:g} s of load and faults"
+    yield (
+        f"operations          {told['operations']:,} on {told['keys']:,} keys: {outcomes['ok']:,} ok, "
+        f"{outcomes['failed']:,} failed, {outcomes['unknown']:,} of unknown outcome"
+    )
+    yield f"acknowledged writes {told['acknowledged_writes']:,}, lost: {told['lost']}"
+    took = f"{told['converged_s']:.1f} s after the last fault" if told["converged_s"] is not None else "never"
+    yield f"converged           {'yes' if told['converged'] else 'NO'}, hints delivered {took}"
+    yield f"faults fired        {sum(told['faults'].values())}: {fired}"
+    yield f"connections         {told['connections']:,} through the proxies"
+    for kind, of in latency.items():
+        yield f"{kind} latency".ljust(20) + f"p50 {of['p50']} ms, p99 {of['p99']} ms, slowest {of['max']} ms"
+    yield f"weak reads that missed an acknowledged write: {told['stale_reads']}"
+    yield f"verdict             {told['verdict']}"
+    yield from (f"    {story}" for story in told["violations"][:20])
+
+
+def _latency(operations: Sequence[Operation]) -> dict[str, float]:
+    took = sorted(
+        round((one.returned - one.invoked) * 1000, 1)
+        for one in operations
+        if one.is_ok and one.returned is not None
+    ) or [0.0]
+    return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "max": took[-1]}

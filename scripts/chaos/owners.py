@@ -1,0 +1,53 @@
+"""What each owner of a key holds: asked of the owner alone, in the words one replica uses to another.
+
+`client.locate` shows dots, but the checkers also need every owner's context; so a reader that is no member of
+the cluster asks with the peers' own call `replica.read`, at the address where the node listens itself.
+Nothing is merged and nothing repaired by looking, which a read by quorum would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cluster.adapters.grpc_transport import GrpcTransport
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.system_clock import SystemClock
+from cluster.ids import NodeId
+from cluster.ports import Priority
+from cluster.ring.topology import Topology
+from cluster.versions.object_codec import decode_object
+from cluster.versions.objects import ABSENT
+from node.replica.messages import READ, Read, ReadAnswer
+from simulator.history import Final
+from simulator.sessions import DEFAULT_KEYSPACE
+
+__all__ = ["finals"]
+
+READER = NodeId("onlooker")
+CALL_S = 10.0
+
+
+async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequence[bytes]) -> list[Final]:
+    """Every owner's copy of every key, in the order of keys and owners.  Raises RingmillError."""
+    async with GrpcTransport(
+        READER, clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: topology.cluster
+    ) as transport:
+        transport.set_peers({NodeId(name): address for name, address in addresses.items()})
+        return [
+            await _held(transport, topology, owner, key)
+            for key in keys
+            for owner in topology.owners(topology.partition_of(DEFAULT_KEYSPACE, key))
+        ]
+
+
+async def _held(transport: GrpcTransport, topology: Topology, owner: NodeId, key: bytes) -> Final:
+    question = Read(topology.epoch, DEFAULT_KEYSPACE, key).encode()
+    data = await transport.call(owner, READ, question, timeout_s=CALL_S, priority=Priority.READ)
+    answer = ReadAnswer.decode(data)
+    stored = decode_object(answer.encoded) if answer.encoded else ABSENT
+    return Final(
+        key,
+        owner,
+        {str(actor): count for actor, count in stored.context.entries},
+        tuple(str(sibling.dot) for sibling in stored.siblings),
+    )

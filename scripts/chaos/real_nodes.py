@@ -1,0 +1,143 @@
+"""Node processes of one chaos run: started, killed, paused, started again, stopped at the end.
+
+Signals go to processes that were started here and nowhere else: pid and start mark are compared before each
+(client/cli/processes.py).  Blocking steps are short or run in a thread, as the proxies share this loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from subprocess import Popen
+
+from chaos.links import HOST
+from client.cli import local_cluster, processes
+from client.cli.formation import wait_ready
+from client.cli.local_cluster import Plan
+from client.cli.local_state import LocalNode
+from client.cli.ports import free_base
+from client.connection import open_link
+from client.links import IDENTIFY, INIT, STATUS
+from cluster.errors import RingmillError
+from cluster.ids import DiskId, NodeId
+from cluster.ring.topology import Member, Topology, first_topology
+from cluster.wire.membership_pb2 import StatusRequest
+from cluster.wire.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
+
+__all__ = ["RealNodes"]
+
+GONE_S = 20.0
+CALL_S = 5.0
+POLL_S = 0.1
+REPLICAS = 3
+PARTITIONS = 64
+
+
+class RealNodes:
+    """`count` processes with their data in `folder`.  `crashed`: when each was killed, in the loop's time."""
+
+    def __init__(self, folder: str, count: int) -> None:
+        base = free_base(2 * count, 8000 + os.getpid() % 800 * 12)  # apart from another run's
+        plan = Plan(nodes=count, replicas=REPLICAS, partitions=PARTITIONS, base_port=base)
+        self._cluster = local_cluster.planned("chaos", folder, plan)
+        self._handles: dict[str, Popen[bytes]] = {}
+        self.names = [node.id for node in self._cluster.nodes]
+        self.crashed: dict[str, list[float]] = {name: [] for name in self.names}
+
+    @property
+    def ports(self) -> dict[str, tuple[int, int]]:
+        """Of each node: the port it listens on, the port for its proxy."""
+        count = len(self.names)
+        return {node.id: (node.port, node.port + count) for node in self._cluster.nodes}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {node.id: node.pid for node in self._cluster.nodes if node.id in self._handles}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each node listens itself."""
+        return {node.id: node.address for node in self._cluster.nodes}
+
+    @property
+    def proxied(self) -> dict[str, str]:
+        """Where others find each node."""
+        return {name: f"{HOST}:{proxy}" for name, (_, proxy) in self.ports.items()}
+
+    async def form(self, timeout_s: float) -> Topology:
+        """Start all and give them a first topology that names their proxies.  Raises RingmillError."""
+        self.start(self.names)
+        async with asyncio.timeout(timeout_s):
+            identities = [await self._identity(node) for node in self._cluster.nodes]
+        members = [
+            Member(NodeId(one.node), DiskId(one.disk), self.proxied[one.node], zone=one.node)
+            for one in identities
+        ]
+        topology = first_topology("chaos", members, partitions=PARTITIONS, n=REPLICAS)
+        document = InitRequest(document=topology.encode())
+        for node in self._cluster.nodes:
+            link = open_link(node.address)
+            try:
+                await link.call(INIT, document, CALL_S)
+            finally:
+                await link.close()
+        await self.wait_ready(timeout_s)
+        return topology
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start those of the named that do not run, on their data; they may not serve yet."""
+        stopped = [self._cluster.node(name) for name in names if name not in self._handles]
+        self._cluster, started = local_cluster.start_nodes(self._cluster, stopped)
+        self._handles |= {one.node.id: one.process for one in started}
+
+    async def kill(self, names: Sequence[str]) -> None:
+        """SIGKILL, and wait until they are gone."""
+        for name in names:
+            node = self._cluster.node(name)
+            local_cluster.signal_node(node, signal.SIGKILL)
+            del self._handles[name]
+        for name in names:
+            node = self._cluster.node(name)
+            if not await asyncio.to_thread(processes.wait_gone, node.pid, node.started, GONE_S):
+                raise RingmillError(f"{name} (pid {node.pid}) is still there {GONE_S:.0f} s after SIGKILL")
+            self.crashed[name].append(asyncio.get_running_loop().time())
+
+    def pause(self, name: str) -> None:
+        local_cluster.signal_node(self._cluster.node(name), signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        local_cluster.signal_node(self._cluster.node(name), signal.SIGCONT)
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Until all serve.  Raises RingmillError with its last words when one has ended by itself."""
+        await wait_ready(self._cluster, self._cluster.nodes, self._handles, timeout_s)
+
+    async def hints(self) -> dict[str, int]:
+        """How many hints each node keeps.  Raises RingmillError when one does not answer."""
+        counts: dict[str, int] = {}
+        for node in self._cluster.nodes:
+            link = open_link(node.address)
+            try:
+                counts[node.id] = (await link.call(STATUS, StatusRequest(), CALL_S)).hints
+            finally:
+                await link.close()
+        return counts
+
+    def stop(self) -> None:
+        """End all of them, whatever state they are in."""
+        local_cluster.stop_nodes([self._cluster.node(name) for name in self._handles])
+
+    async def _identity(self, node: LocalNode) -> IdentifyResponse:
+        link = open_link(node.address)
+        try:
+            while True:
+                try:
+                    return await link.call(IDENTIFY, IdentifyRequest(), CALL_S)
+                except RingmillError:
+                    if (code := self._handles[node.id].poll()) is not None:
+                        raise RingmillError(f"{node.id} ended while starting, exit code {code}") from None
+                    await asyncio.sleep(POLL_S)
+        finally:
+            await link.close()

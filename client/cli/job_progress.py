@@ -16,6 +16,8 @@ from client.job_values import JobState, Stage
 __all__ = ["Show", "progress"]
 
 LINE_EVERY_S = 3.0
+EVENTS_TOLD = 5
+EVENT_CHARS = 200
 
 
 class Show(Protocol):
@@ -37,16 +39,34 @@ class _Lines:
 
     def __init__(self) -> None:
         self._next = 0.0
-        self._events = 0
+        self._events = _Events()
 
     def __call__(self, state: JobState) -> None:
-        for event in state.events[self._events :]:
-            note(f"  {event}")
-        self._events = len(state.events)
+        for line in self._events.new_in(state):
+            note(line)
         now = time.monotonic()
         if now >= self._next or state.is_over:
             self._next = now + LINE_EVERY_S
             note(progress_line(state))
+
+
+class _Events:
+    """What happened to a job, as lines: the first few, at its end how many more."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def new_in(self, state: JobState) -> list[str]:
+        """Lines not told before."""
+        lines = [_short(event) for event in state.events[self._told : EVENTS_TOLD]]
+        self._told += len(lines)
+        if state.is_over and len(state.events) > EVENTS_TOLD:
+            lines.append(f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}")
+        return lines
+
+
+def _short(event: str) -> str:
+    return f"  {event}" if len(event) <= EVENT_CHARS else f"  {event[: EVENT_CHARS - 3]}..."
 
 
 @contextmanager
@@ -62,7 +82,7 @@ def _bars() -> Iterator[Show]:
     )
 
     bars: dict[str, TaskID] = {}
-    events = 0
+    events = _Events()
     with Progress(
         TextColumn("  {task.description:<7}"),
         BarColumn(bar_width=32),
@@ -73,10 +93,8 @@ def _bars() -> Iterator[Show]:
     ) as shown:
 
         def show(state: JobState) -> None:
-            nonlocal events
-            for event in state.events[events:]:
-                shown.console.print(f"  {event}", style="yellow", markup=False)
-            events = len(state.events)
+            for line in events.new_in(state):
+                shown.console.print(line, style="yellow", markup=False)
             for stage in state.stages:
                 if stage.name not in bars:
                     bars[stage.name] = shown.add_task(stage.name, total=stage.total or None, rate="")

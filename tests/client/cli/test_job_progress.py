@@ -1,0 +1,27 @@
+"""What is told of a job while it runs, in a pipe."""
+
+from __future__ import annotations
+
+import pytest
+
+from client.cli.job_progress import progress
+from client.cli.settings import Settings
+from client.job_values import JobState, job_state
+from cluster.wire import jobs_pb2
+
+
+def with_failures(count: int, state: str) -> JobState:
+    events = [f"map-{number}.1 on n1 failed, UserError: {'much ' * 100}" for number in range(count)]
+    return job_state(jobs_pb2.JobStatus(job="count-1", state=state, events=events))
+
+
+def test_a_job_that_fails_everywhere_tells_five_failures_and_how_many_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress(Settings()) as show:
+        for told in (with_failures(2, "RUNNING"), with_failures(30, "RUNNING"), with_failures(32, "FAILED")):
+            show(told)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines if " on n1 failed" in line] == [f"map-{n}.1" for n in range(5)]
+    assert "  and 27 more: ringmill job status count-1" in lines
+    assert max(map(len, lines)) <= 202

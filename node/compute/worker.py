@@ -106,6 +106,7 @@ class Worker:
         self._group = asyncio.TaskGroup()
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
+        self._removals = 0
 
     async def __aenter__(self) -> Self:
         self._files.remove_tree(self._folder)
@@ -197,13 +198,13 @@ class Worker:
         try:
             result = await attempt.run()
         except (TaskFailed, SliceLost) as error:
-            self._clean_all(order, folder)
+            await self._clean_all(order, folder)
             return self._failed(order, attempt, error)
         except asyncio.CancelledError:
-            self._clean_all(order, folder)
+            await self._clean_all(order, folder)
             raise
         except Exception as error:  # noqa: BLE001 - the fault of one attempt must not end the node
-            self._clean_all(order, folder)
+            await self._clean_all(order, folder)
             return self._failed(order, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
             ticker.cancel()
@@ -211,7 +212,7 @@ class Worker:
             output = OutputId(order.job, order.attempt.task, order.attempt.number)
             self._shuffle.announce(output, result.file)
         else:
-            self._clean(folder)
+            await self._clean(folder)
         tail = attempt.output[-_OUTPUT_TAIL_BYTES:]
         return self._report(order, "done", body=result.to_wire(), output=tail)
 
@@ -279,18 +280,21 @@ class Worker:
     async def _remove(self, job: str, attempts: list[asyncio.Task[None]]) -> None:
         if attempts:
             await asyncio.wait(attempts)
-        if job not in self._jobs:
-            self._clean(f"{self._folder}/{job}")
+        if job not in self._jobs and self._files.exists(f"{self._folder}/{job}"):
+            self._removals += 1
+            removed = f"{self._folder}/.removed-{self._removals}"  # out of the way of the same job, come back
+            self._files.rename(f"{self._folder}/{job}", removed)
+            await self._clean(removed)
 
-    def _clean_all(self, order: Order, folder: str) -> None:
-        self._clean(folder)
+    async def _clean_all(self, order: Order, folder: str) -> None:
+        await self._clean(folder)
         if isinstance(order, ReduceOrder):
-            self._clean(order.staging)
+            await self._clean(order.staging)
 
-    def _clean(self, folder: str) -> None:
+    async def _clean(self, folder: str) -> None:
         """Scratch that cannot be removed now is wiped by the next start."""
         with contextlib.suppress(OSError):
-            self._files.remove_tree(folder)
+            await self._files.off_loop(self._files.remove_tree, folder)
 
     async def _tend(self) -> None:
         """Drop the jobs of silent coordinators, and idle processes when there has been no job for long."""

@@ -72,6 +72,7 @@ class Surroundings:
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
+    silent_after_s: float = 40.0  # longer than a worker waits for a silent coordinator
 
 
 class JobRun:
@@ -90,6 +91,7 @@ class JobRun:
         self._group = asyncio.TaskGroup()
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
+        self._met_at: dict[NodeId, float] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # a worker said that it has it
         self._stopping: dict[AttemptId, None] = {}
         self.over = asyncio.Event()
@@ -274,6 +276,7 @@ class JobRun:
             answer = await self._ask(node, "task.poll", Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
         except RingmillError:
             self._reachable[node] = False
+            self._note_silence(node)
             return
         polled = Polled.decode(answer)
         self._meet(node, polled)
@@ -287,9 +290,17 @@ class JobRun:
                 self._stopping[attempt] = None
                 self._group.create_task(self._cancel(attempt, node))
 
+    def _note_silence(self, node: NodeId) -> None:
+        """A node that is up but answers no poll for long has dropped the job by itself."""
+        now = self._world.clock.monotonic()
+        if self._up.get(node) and now - self._met_at[node] > self._world.silent_after_s:
+            self._up[node] = False
+            self._feed(NodeDown(node))
+
     def _meet(self, node: NodeId, polled: Polled) -> None:
         """A worker has answered: it is there, in this run, with these slots."""
         self._reachable[node] = self._up[node] = True
+        self._met_at[node] = self._world.clock.monotonic()
         self._world.slots.learn(node, polled.slots)
         self._feed(NodeUp(node, polled.start))
 
@@ -316,8 +327,9 @@ class JobRun:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await asyncio.gather(*(self._drop(node, body) for node in present))
+        files = self._world.files
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            self._world.files.remove_tree(self._staging)
+            await files.off_loop(files.remove_tree, self._staging)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself when it hears no more of it

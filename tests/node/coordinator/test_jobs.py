@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ async def test_a_restarted_worker_is_seen_by_its_start_and_its_work_is_done_agai
         view = await cluster.finish()
     assert view.state == "SUCCEEDED"
     assert view.summary.retried >= 1
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_node_that_is_up_but_answers_no_poll_is_given_up(cluster: Any) -> None:
+    cluster.write_input(*["poison\n" + "one two three four\n" * 30_000] * 3)
+    coordinator = cluster.nodes[N1].coordinator
+    coordinator._world = replace(coordinator._world, silent_after_s=1.0)
+    await cluster.submit(cluster.spec(mode="wait"))
+    await cluster.until(lambda: all(node.task_pids() for node in cluster.nodes.values()))
+    cluster.wire.cut.add(N3)
+    raise_flag(cluster)
+    view = await cluster.finish()
+    assert view.state == "SUCCEEDED"
+    assert any("node n3 is down" in line for line in view.summary.story)
     assert cluster.parts() == cluster.expected()
 
 

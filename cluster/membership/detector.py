@@ -183,8 +183,10 @@ class Detector:
         return self._message(message.speaker, is_full=message.is_full), instructions
 
     def answered(self, ping: int, message: Message, now: float) -> list[Instruction]:
-        """The target of a ping answered; an answer by somebody else is a failure."""
-        if message.speaker != self._pings[ping].target:
+        """The target of a ping answered; an answer by somebody else, or from another disk, is a failure."""
+        target, own = self._pings[ping].target, message.claims[0]
+        held = self._records.get(target)
+        if held is None or (own.node, own.disk) != (target, held.claim.disk):
             return self.failed(ping, now, is_silent=False)
         sent = self._pings.pop(ping)
         if sent.round is not None:

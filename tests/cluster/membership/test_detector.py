@@ -436,6 +436,14 @@ def test_an_answer_by_somebody_else_is_no_answer() -> None:
     assert detector.answered(ping.id, imposter, 0.1)[0] == Changed(N2, SUSPECT)
 
 
+def test_an_answer_from_a_disk_that_is_not_the_named_one_is_no_answer() -> None:
+    detector = machine(DEFAULT, N2)
+    (ping,) = detector.tick(0.0)
+    assert isinstance(ping, Ping)
+    emptied = Message(1, (Claim(N2, disk_of(N5), UP, Rank(Start(1, ""), 0)),))
+    assert detector.answered(ping.id, emptied, 0.1)[0] == Changed(N2, SUSPECT)
+
+
 def test_who_speaks_to_a_suspect_tells_it_so() -> None:
     detector = machine(DEFAULT, N2, N3)
     detector.heard(Message(1, (claim(N3, UP, NEVER_SEEN), claim(N2, SUSPECT, NEVER_SEEN, N3))), 0.0)

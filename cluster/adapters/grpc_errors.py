@@ -36,6 +36,9 @@ _BY_STATUS: Final[dict[grpc.StatusCode, type[RingmillError]]] = {
 }
 
 
+_TOO_LARGE: Final = "message larger than max"  # gRPC's words, followed by "(size vs. limit)"
+
+
 def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> RingmillError:
     """What a call to `address` really met.
 
@@ -46,11 +49,24 @@ def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool)
         return told
     if error.code() is grpc.StatusCode.UNAVAILABLE and not was_sent:
         return unreachable(address, (error.details() or "").rpartition(": ")[2])
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in (error.details() or ""):
+        return _too_large(error, address, was_sent=was_sent)
     cls = _BY_STATUS.get(error.code(), RingmillError)
     return cls(
         f"{address}: {error.details() or 'no reason given'} (gRPC {error.code().name})",
         detail={"address": address, "grpc_status": error.code().name},
         outcome="unknown" if was_sent else "failed",
+    )
+
+
+def _too_large(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> InvalidArgument:
+    """A request over the limit was never handed to a servicer; an answer over it came after the deed."""
+    reason = error.details() or ""
+    is_answer = "CLIENT: Received" in reason or "SERVER: Sent" in reason
+    return InvalidArgument(
+        f"{address}: the {'answer' if is_answer else 'request'} is over the limit of a message: {reason}",
+        detail={"address": address, "grpc_status": error.code().name},
+        outcome="unknown" if is_answer and was_sent else "failed",
     )
 
 

@@ -6,11 +6,13 @@ import asyncio
 import socket
 from typing import Any
 
+import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from cluster.adapters.grpc_client import ClientLink
-from cluster.errors import DeadlineExceeded, NotFound, ProtocolMismatch, Unavailable
+from cluster.adapters.grpc_errors import error_from_rpc
+from cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, ProtocolMismatch, Unavailable
 from cluster.ids import NodeId
 from cluster.ports import Incoming, Priority
 from cluster.wire.topology_pb2 import IdentifyRequest, IdentifyResponse
@@ -94,6 +96,34 @@ async def test_a_listener_that_never_speaks_costs_the_deadline_and_is_a_certain_
             with pytest.raises(DeadlineExceeded) as session:
                 await link.session_call("kv.get", b"", 0.2)
     assert (unary.value.outcome, session.value.outcome) == ("failed", "failed")
+
+
+@pytest.mark.parametrize("own_limit_mib", [5, 16])
+async def test_a_request_over_the_limit_of_either_side_is_the_caller_s_mistake(
+    nodes: Any, own_limit_mib: int
+) -> None:
+    await nodes.start("n1")
+    async with ClientLink(nodes.addresses[N1], max_frame_bytes=own_limit_mib << 20) as link:
+        with pytest.raises(
+            InvalidArgument, match=r"request is over the limit .*\(62914\d\d vs\. 5\d{6}\)"
+        ) as told:
+            await link.unary(CHECK, HealthCheckRequest(service="x" * (6 << 20)), HealthCheckResponse, 20)
+    assert told.value.outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "SERVER: Sent message larger than max (6 vs. 5)",
+        "Stream removed (CLIENT: Received message larger than max (6 vs. 5))",
+    ],
+)
+def test_an_answer_over_the_limit_leaves_open_what_was_done(details: str) -> None:
+    lost = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), grpc.aio.Metadata(), details
+    )
+    told = error_from_rpc(lost, "127.0.0.1:1", was_sent=True)
+    assert (type(told), told.outcome) == (InvalidArgument, "unknown")
 
 
 async def test_a_session_that_broke_is_dialled_again(nodes: Any) -> None:

@@ -36,6 +36,8 @@ __all__ = ["CLIENT_PREFIX", "GrpcTransport"]
 
 CLIENT_PREFIX: Final = "kv."  # methods that a client may call on its session
 
+DIAL_TIMEOUT_S: Final = 1.5  # well below a request's deadline, so that there is time to turn to another peer
+
 _CLASSES: Final = ("control", "data", "bulk")
 _CLASS_OF: Final = {
     Priority.CONTROL: 0,
@@ -86,10 +88,10 @@ class GrpcTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._answering.close()  # first, as a handler still at work would open a link again
         for links in self._links.values():
             for link in links:
                 await link.close()
-        await self._answering.close()
         if isinstance(error, asyncio.CancelledError):
             await self._group.__aexit__(kind, error, trace)  # it knows whether it was its own doing
         else:
@@ -206,6 +208,7 @@ class GrpcTransport:
             (*self._identity(), (CLASS_KEY, traffic_class)),
             check,
             max_frame_bytes=self._max_frame_bytes,
+            timeout_s=DIAL_TIMEOUT_S,
         )
         self._is_alive(to)
         return stream

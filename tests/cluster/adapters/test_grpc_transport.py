@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
 import psutil
@@ -332,3 +334,27 @@ async def test_a_cancelled_call_leaves_nothing_behind(nodes: Any) -> None:
         await call
     go_on.set()
     assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=WRITE) == b"hi"
+
+
+async def test_a_handler_that_goes_on_asking_does_not_hold_up_the_end(nodes: Any) -> None:
+    n2 = await nodes.start("n2")
+    n2.serve("echo", echo)
+    arrived = asyncio.Event()
+
+    async def goes_on_asking(_: Incoming) -> bytes:
+        while True:
+            with contextlib.suppress(Unavailable):
+                await n1.call(N2, "echo", b"", timeout_s=30, priority=WRITE)
+            arrived.set()
+            await asyncio.sleep(0)
+
+    async with AsyncExitStack() as stack:
+        inner = type(nodes)(stack, nodes.addresses, nodes.transports, nodes.servers)
+        n1 = await inner.start("n1", handlers={"goes on": goes_on_asking})
+        asking = asyncio.create_task(n2.call(N1, "goes on", b"", timeout_s=60, priority=WRITE))
+        await arrived.wait()
+        ending = asyncio.create_task(stack.aclose())
+        await asyncio.wait([ending], timeout=20)
+        assert ending.done()
+    with pytest.raises(Unavailable):
+        await asking

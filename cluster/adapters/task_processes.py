@@ -140,9 +140,13 @@ class TaskProcesses:
             self._send(["fork", task_id, workdir, dict(environment), dict(limits)], [theirs.detach(), pipe])
             pid = await asyncio.wait_for(answered, _START_TIMEOUT_S)
             task._connected(pid, await asyncio.open_unix_connection(sock=ours))
-        except BaseException:
+        except BaseException as error:
             ours.close()
             self.kill(task_id, 0)
+            if isinstance(error, TimeoutError):
+                raise ChildProcessError(
+                    f"the forkserver made no process in {_START_TIMEOUT_S:g} s"
+                ) from error
             raise
         finally:
             self._pids.pop(task_id, None)

@@ -29,7 +29,7 @@ from cluster.mapreduce.task import (
 )
 from cluster.ports import FileSystem
 
-__all__ = ["LocalResult", "run_local", "run_spec"]
+__all__ = ["LOCAL_JOB", "LocalResult", "run_local", "run_spec"]
 
 LOCAL_JOB: Final = "local"
 
@@ -55,15 +55,16 @@ def run_local(
     reducers: int | None = None,
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    job: str = LOCAL_JOB,
 ) -> LocalResult:
-    """Run a job over absolute paths and make its output folder.
+    """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
 
     Raises InvalidArgument for arguments that cannot be, JobFailed when a task fails (there are no retries:
     in one process the same code fails again), OSError.
     """
     spec = JobSpec.of(
         definition,
-        job=LOCAL_JOB,
+        job=job,
         module=definition.map.__module__,
         name="job",
         bundle_sha256="",

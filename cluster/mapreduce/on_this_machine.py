@@ -9,9 +9,10 @@ import os.path
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
+from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.os_files import OsFileSystem
 from cluster.mapreduce.definition import JobDefinition
-from cluster.mapreduce.local import LocalResult, run_local
+from cluster.mapreduce.local import LOCAL_JOB, LocalResult, run_local
 
 __all__ = ["run_on_this_machine"]
 
@@ -25,7 +26,11 @@ def run_on_this_machine(
     params: Mapping[str, str],
     overwrite: bool,
 ) -> LocalResult:
-    """`run_local` over this machine's files; relative paths are taken from the current folder."""
+    """`run_local` over this machine's files; relative paths are taken from the current folder.
+
+    Its id is its own, so that runs at the same time never meet in one staging folder.
+    """
+    job = f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
     with closing(OsFileSystem()) as files:
         return run_local(
             definition,
@@ -35,4 +40,5 @@ def run_on_this_machine(
             reducers=reducers,
             params=params,
             overwrite=overwrite,
+            job=job,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.adapters import task_processes
 from cluster.adapters.captured_output import KEPT_BYTES
 from cluster.adapters.task_processes import MAX_MESSAGE_BYTES, ForkedTask, TaskProcesses
 
@@ -217,6 +218,21 @@ async def test_a_folder_that_is_missing_ends_the_task_with_the_reason(
     task = await start(processes, tmp_path / "missing")
     assert await task.wait() == 1
     assert b"FileNotFoundError" in task.output()
+
+
+async def test_a_forkserver_that_stands_still_is_told_as_no_process(
+    processes: TaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(processes, tmp_path)
+    forkserver = processes.forkserver_pid
+    assert forkserver is not None
+    monkeypatch.setattr(task_processes, "_START_TIMEOUT_S", 0.2)
+    os.kill(forkserver, signal.SIGSTOP)
+    try:
+        with pytest.raises(ChildProcessError, match="made no process"):
+            await start(processes, tmp_path)
+    finally:
+        os.kill(forkserver, signal.SIGCONT)
 
 
 async def test_a_killed_forkserver_takes_its_tasks_along_and_the_next_task_starts_another(

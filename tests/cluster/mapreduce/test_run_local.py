@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.errors import InvalidArgument, JobFailed
 from examples.wordcount import wordcount
+from ringmill import job
 
 
 def _records(folder: Path) -> dict[str, int]:
@@ -22,6 +24,29 @@ def _records(folder: Path) -> dict[str, int]:
             assert word not in found, "a key belongs to one part"
             found[word] = int(count)
     return found
+
+
+SEEN: list[str] = []
+
+
+def look(offset: int, folder: str) -> Iterator[tuple[str, int]]:
+    SEEN.extend(path.name for path in Path(folder).iterdir() if path.name.startswith("."))
+    yield folder, 1
+
+
+def first(folder: str, ones: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield folder, min(ones)
+
+
+looking = job(map=look, reduce=first)
+
+
+def test_each_run_stages_its_output_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text(str(tmp_path))
+    for _ in range(2):
+        looking.run_local(str(tmp_path / "in.txt"), str(tmp_path / "out"), overwrite=True)
+    assert len(SEEN) == len(set(SEEN)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out"]
 
 
 def test_every_word_is_counted_once_whatever_the_line_ends_and_the_encoding(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _parts_synced() -> AbstractContextManager[None]:
 def _success_last() -> AbstractContextManager[None]:
     """The output is shown before its parts are in it."""
 
-    def show_first(files: Any, job: str, output: str, parts: Any) -> None:
+    def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool) -> None:
         files.mkdir(output)
         for part in parts:
             output_commit._move(files, part, f"{output}/{part_name(part.partition)}")

@@ -45,6 +45,6 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     try:
         if not again:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        commit_output(files, spec.job, spec.output, parts)
+        commit_output(files, spec.job, spec.output, parts, overwrite=spec.overwrite)
     except OSError as error:
         raise DiskFull(f"output {spec.output}: {error.strerror}: {error.filename}") from error

@@ -227,6 +227,7 @@ class JobMachine:
         if not all(task.winner for task in self.reduces):
             return []
         self.state = "COMMITTING"
+        self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
         winners = []
         for task in self.reduces:
@@ -235,6 +236,14 @@ class JobMachine:
             assert isinstance(attempt.output, ReduceOutput)
             winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
         return [*self._cancel(running), CommitJob(tuple(winners))]
+
+    def _count_maps_that_were_read(self) -> None:
+        """A map whose output was lost after every reduce had read it has done its work all the same."""
+        reader = self.reduces[0].winner
+        assert reader is not None
+        for task in self.maps:
+            if task.winner is None:
+                task.winner = self._attempt(reader.sources[task.index])
 
     def _commit_ended(self, event: CommitDone | CommitFailed) -> list[Instruction]:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"

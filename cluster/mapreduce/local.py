@@ -86,7 +86,9 @@ def run_spec(definition: JobDefinition, spec: JobSpec, files: FileSystem) -> Loc
     try:
         maps = [_map(definition, spec, split, staging, files) for split in splits]
         reduces = [_reduce(definition, spec, number, maps, files) for number in range(spec.reducers)]
-        commit_output(files, spec.job, spec.output, [StagedPart.of(each) for each in reduces])
+        commit_output(
+            files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
+        )
     finally:
         files.remove_tree(staging)
     return _result(spec, maps, reduces)

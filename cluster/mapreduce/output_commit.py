@@ -9,6 +9,7 @@ Layout: docs/formats/job.md, "Output".
 
 from __future__ import annotations
 
+import errno
 import json
 import posixpath
 from collections.abc import Sequence
@@ -69,10 +70,13 @@ def manifest(parts: Sequence[StagedPart]) -> bytes:
     return (json.dumps({"version": 1, "parts": rows}, indent=1) + "\n").encode()
 
 
-def commit_output(files: FileSystem, job: str, output: str, parts: Sequence[StagedPart]) -> None:
+def commit_output(
+    files: FileSystem, job: str, output: str, parts: Sequence[StagedPart], *, overwrite: bool = True
+) -> None:
     """Make the parts the output.  Call it again after a crash, with the same arguments, until it returns.
 
-    An output that exists is replaced: whether it may be was decided by `refuse_existing`.  Raises
+    With `overwrite` an output that exists is replaced: whether it may be was decided by `refuse_existing`.
+    Without, one that another job has made meanwhile stands, and InvalidArgument is raised.  Raises
     CorruptData when a part is neither in its place nor moved, OSError.
     """
     wanted = manifest(parts)
@@ -84,9 +88,9 @@ def commit_output(files: FileSystem, job: str, output: str, parts: Sequence[Stag
             _move(files, part, posixpath.join(result, part_name(part.partition)))
         _write_success(files, posixpath.join(result, SUCCESS), wanted)
         files.fsync_dir(result)
-        if files.exists(output):
+        if overwrite and files.exists(output):
             files.rename(output, posixpath.join(staging, "replaced"))
-        files.rename(result, output)
+        _show(files, result, output)
         files.fsync_dir(posixpath.dirname(output))
     files.remove_tree(staging)
 
@@ -99,6 +103,16 @@ def _are_staged(files: FileSystem, parts: Sequence[StagedPart]) -> bool:
 def _is_committed(files: FileSystem, output: str, wanted: bytes) -> bool:
     path = posixpath.join(output, SUCCESS)
     return files.exists(path) and files.read_bytes(path) == wanted
+
+
+def _show(files: FileSystem, result: str, output: str) -> None:
+    """The rename that decides between jobs with one output: never onto a folder that holds anything."""
+    try:
+        files.rename(result, output)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise InvalidArgument(f"output {output} exists: another job was faster") from error
 
 
 def _move(files: FileSystem, part: StagedPart, target: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from simulator.disk.lossy import LossyDisk
 from simulator.faults import CLOCK, LINK, PROCESS, SPLIT, Fault
 from simulator.injector import Injector
 from simulator.jobs.nodes import JobNode
@@ -68,10 +69,10 @@ def _looks(fault: Fault) -> int:
 def _map_outputs(node: JobNode) -> list[str]:
     """Files in folders of map attempts that hold anything."""
     disk = node.disk.lossy
-    found: list[str] = []
-    for job in disk.list(_SCRATCH) if disk.is_dir(_SCRATCH) else []:
-        attempts = f"{_SCRATCH}/{job}"
-        for attempt in [each for each in disk.list(attempts) if each.startswith("map-")]:
-            folder = f"{attempts}/{attempt}"
-            found += [f"{folder}/{name}" for name in disk.list(folder) if disk.exists(f"{folder}/{name}")]
-    return [path for path in found if not disk.is_dir(path) and disk.size(path)]
+    attempts = [inner for job in _inside(disk, _SCRATCH) for inner in _inside(disk, job)]
+    found = [path for attempt in attempts if "/map-" in attempt for path in _inside(disk, attempt)]
+    return [path for path in found if disk.exists(path) and not disk.is_dir(path) and disk.size(path)]
+
+
+def _inside(disk: LossyDisk, folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in disk.list(folder)] if disk.is_dir(folder) else []

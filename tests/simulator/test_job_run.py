@@ -7,6 +7,11 @@ import pytest
 from simulator.job_run import JOB_OPTIONS, run_job_seed
 
 BLOCK = 10
+FAILED_ONCE = (
+    110,  # two jobs with one output, published at once: the second moved away what the first had shown
+    211,  # a map lost after its last reader was done: its records and counters were missing in the end
+    270,
+)
 
 
 def test_one_seed_gives_one_run_of_jobs() -> None:
@@ -20,6 +25,11 @@ def test_outputs_under_faults_are_whole_and_right_or_invisible(block: int) -> No
     results = [run_job_seed(seed) for seed in range(1 + block * BLOCK, 1 + (block + 1) * BLOCK)]
     assert {result.seed: result.violations for result in results if not result.is_ok} == {}
     assert any("SUCCEEDED" in result.ends for result in results)
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_seeds_of_jobs_that_failed_once_pass(seed: int) -> None:
+    assert run_job_seed(seed).violations == ()
 
 
 def test_without_faults_every_job_that_nobody_kills_succeeds() -> None:

@@ -70,6 +70,7 @@ class LossyDisk:
                 file.content[:] = body
                 file.synced, file.frozen = len(body), bytes(body)
             disk._names[name] = disk._durable_names[name] = numbers[link]
+            disk._folders.add(name.rpartition("/")[0])
         return disk
 
     def moment(self) -> Moment:
@@ -149,9 +150,22 @@ class LossyDisk:
 
     def rename(self, source: str, target: str) -> None:
         self._enter("rename", target)
+        if source in self._folders:
+            self._rename_folder(source, target)
+            return
         number = self._file(source).number
         self._need_folder(target)
         self._change_names(target, ((source, None), (target, number)))
+
+    def _rename_folder(self, source: str, target: str) -> None:
+        """All names below it change at once, as one entry of the folder that the target is in."""
+        self._need_folder(target)
+        names: list[tuple[str, int | None]] = []
+        for name in [name for name in self._names if name.startswith(f"{source}/")]:
+            names += [(name, None), (target + name.removeprefix(source), self._names[name])]
+        self._change_names(target, tuple(names))
+        moved = {folder for folder in self._folders if f"{folder}/".startswith(f"{source}/")}
+        self._folders = (self._folders - moved) | {target + folder.removeprefix(source) for folder in moved}
 
     def link(self, source: str, target: str) -> None:
         self._enter("link", target)

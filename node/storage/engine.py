@@ -305,10 +305,14 @@ class Engine:
         memtables = self._memtables()
         drops = tuple(drop for drop in self._drops() if drop.sequence <= sequence)
         span = Range(start, end, sequence, reverse, drops)
+        edge = end if reverse else start
         with self._snapshots.take(sequence), self._tables.pin() as view:
             try:
                 async for keys, values in scan_chunks(memtables, view, span):
-                    self._check_span(keys[0], keys[-1])
+                    # from where the last chunk ended: what is lost may lie between two chunks
+                    low, high = (keys[0], edge) if reverse else (edge, keys[-1])
+                    self._check_span(low or b"", high)
+                    edge = keys[0] if reverse else keys[-1]
                     pairs = [
                         (key, value) for key, value in zip(keys, values, strict=True) if value is not None
                     ]

@@ -291,3 +291,23 @@ async def test_writers_are_slowed_and_then_wait_while_merging_lags(open_engine: 
     assert counters.slowed_writes
     await engine.settle()
     assert all(level.tables < 5 for level in engine.stats().levels if level.level == 0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_a_scan_stops_at_a_lost_range_even_between_two_chunks(
+    disk: LossyDisk, open_engine: OpenEngine, reverse: bool
+) -> None:
+    engine = await open_engine(replace(TINY, level0_tables=100, slow_at_tables=100, stop_at_tables=100))
+    for letter in (b"a", b"b", b"c"):
+        for number in range(10):
+            engine.apply(one(letter + b"%d" % number, b"value"))
+        await engine.flush()
+    await engine.close()
+    middle = tables_of(disk)[1]
+    disk.flip(middle, disk.size(middle) - 3, 1)
+    again = await open_engine(TINY)
+    seen = []
+    with pytest.raises(CorruptRange):
+        async for key, _ in again.scan(reverse=reverse):
+            seen.append(key[:1])
+    assert set(seen) <= {b"c" if reverse else b"a"}

@@ -32,6 +32,7 @@ def document(result: ChaosResult) -> dict[str, Any]:
         "converged_s": result.converged_s,
         "faults": result.faults,
         "connections": result.connections,
+        "tracebacks": result.tracebacks,
         "stale_reads": len(result.stale_s),
         "latency_ms": {
             "read": _latency([one for one in operations if not one.is_write]),
@@ -57,6 +58,7 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     for kind, of in latency.items():
         yield f"{kind} latency".ljust(20) + f"p50 {of['p50']} ms, p99 {of['p99']} ms, slowest {of['max']} ms"
     yield f"weak reads that missed an acknowledged write: {told['stale_reads']}"
+    yield f"tracebacks in logs  {told['tracebacks']}"
     yield f"verdict             {told['verdict']}"
     yield from (f"    {story}" for story in told["violations"][:20])
 

@@ -7,11 +7,13 @@ Nothing is merged and nothing repaired by looking, which a read by quorum would 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from cluster.adapters.grpc_transport import GrpcTransport
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
+from cluster.errors import DeadlineExceeded, Unavailable
 from cluster.ids import NodeId
 from cluster.ports import Priority
 from cluster.ring.topology import Topology
@@ -25,10 +27,14 @@ __all__ = ["finals"]
 
 READER = NodeId("onlooker")
 CALL_S = 10.0
+AGAIN_S = 0.25
 
 
 async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequence[bytes]) -> list[Final]:
-    """Every owner's copy of every key, in the order of keys and owners.  Raises RingmillError."""
+    """Every owner's copy of every key, in the order of keys and owners; waits for those that do not answer.
+
+    Raises what an owner refuses with, e.g. CorruptData.
+    """
     async with GrpcTransport(
         READER, clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: topology.cluster
     ) as transport:
@@ -42,8 +48,7 @@ async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequenc
 
 async def _held(transport: GrpcTransport, topology: Topology, owner: NodeId, key: bytes) -> Final:
     question = Read(topology.epoch, DEFAULT_KEYSPACE, key).encode()
-    data = await transport.call(owner, READ, question, timeout_s=CALL_S, priority=Priority.READ)
-    answer = ReadAnswer.decode(data)
+    answer = ReadAnswer.decode(await _asked(transport, owner, question))
     stored = decode_object(answer.encoded) if answer.encoded else ABSENT
     return Final(
         key,
@@ -51,3 +56,12 @@ async def _held(transport: GrpcTransport, topology: Topology, owner: NodeId, key
         {str(actor): count for actor, count in stored.context.entries},
         tuple(str(sibling.dot) for sibling in stored.siblings),
     )
+
+
+async def _asked(transport: GrpcTransport, owner: NodeId, question: bytes) -> bytes:
+    """Until it answers: how long that may take in all is the caller's to say."""
+    while True:
+        try:
+            return await transport.call(owner, READ, question, timeout_s=CALL_S, priority=Priority.READ)
+        except (Unavailable, DeadlineExceeded):
+            await asyncio.sleep(AGAIN_S)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from subprocess import Popen
 
 from chaos.links import HOST
@@ -29,7 +30,7 @@ from cluster.wire.topology_pb2 import IdentifyRequest, IdentifyResponse, InitReq
 __all__ = ["RealNodes"]
 
 GONE_S = 20.0
-CALL_S = 5.0
+CALL_S = 20.0
 POLL_S = 0.1
 REPLICAS = 3
 PARTITIONS = 64
@@ -124,6 +125,11 @@ class RealNodes:
             finally:
                 await link.close()
         return counts
+
+    def tracebacks(self) -> int:
+        """How many the nodes have written to their logs, over all their starts."""
+        logs = [Path(self._cluster.log_path(node)) for node in self._cluster.nodes]
+        return sum(log.read_bytes().count(b"Traceback (most recent") for log in logs if log.exists())
 
     def stop(self) -> None:
         """End all of them, whatever state they are in."""

@@ -17,7 +17,7 @@ from chaos.real_faults import RealInjector, draw_real_faults
 from chaos.real_link import RecordedLink
 from chaos.real_nodes import REPLICAS, RealNodes
 from cluster.adapters.os_entropy import OsEntropy
-from cluster.errors import RingmillError
+from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from cluster.ring.topology import Topology
 from simulator.checkers.every import check_all
 from simulator.checkers.staleness import staleness_s
@@ -60,6 +60,7 @@ class ChaosResult:
     converged_s: float | None = None  # from the end of the faults until the last hint was handed over
     keys: int = 0
     connections: int = 0  # through the proxies
+    tracebacks: int = 0  # in the logs of the nodes
     stale_s: list[float] = field(default_factory=list)
 
 
@@ -71,10 +72,13 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
         async with Links(nodes.ports, lambda: nodes.pids) as links:
             await _story(nodes, links, result)
             result.connections = links.accepted
-    except* RingmillError as group:
-        result.violations += [Violation("run", b"", str(error)) for error in group.exceptions]
+    except* (RingmillError, TimeoutError) as group:
+        result.violations += [
+            Violation("run", b"", f"{type(error).__name__}: {error}") for error in group.exceptions
+        ]
     finally:
         nodes.stop()
+    result.tracebacks = nodes.tracebacks()
     result.history.crashed = nodes.crashed
     result.violations += check_all(result.history)
     result.stale_s = staleness_s(result.history)
@@ -159,8 +163,15 @@ class _Load:
 async def _hints_delivered(nodes: RealNodes) -> None:
     await nodes.wait_ready(QUIET_S)
     await asyncio.sleep(FLIGHT_S)
-    while any((await nodes.hints()).values()):  # noqa: ASYNC110 - other processes cannot set an event
+    while not await _are_at_rest(nodes):  # noqa: ASYNC110 - other processes cannot set an event
         await asyncio.sleep(POLL_S)
+
+
+async def _are_at_rest(nodes: RealNodes) -> bool:
+    try:
+        return not any((await nodes.hints()).values())
+    except (Unavailable, DeadlineExceeded):  # busy: asked again, for as long as the whole may take
+        return False
 
 
 async def _look(nodes: RealNodes, topology: Topology, result: ChaosResult) -> None:

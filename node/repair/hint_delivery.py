@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from cluster.errors import CorruptData, RingmillError, Unavailable
+from cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
 from cluster.ids import NodeId
 from cluster.ports import Clock, Priority, Transport
 from cluster.ring.topology import Topology
@@ -74,6 +74,7 @@ class HintDelivery:
         self._transport = transport
         self._clock = clock
         self._pauses: dict[NodeId, Pause] = {}
+        self._told: dict[HintKey, None] = {}  # hints of which the log has said that they cannot cross
         self._slots = asyncio.Semaphore(TARGETS_AT_ONCE)
         self.delivered = 0
         self.refused = 0
@@ -127,22 +128,25 @@ class HintDelivery:
             return  # all of it went to other owners
         self._hints.stand_behind(target, [key for key, _ in items])
         request = Deliver(self._view.topology().epoch, tuple(item for _, item in items))
-        answer = DeliverAnswer.decode(
-            await self._transport.call(
+        try:
+            body = await self._transport.call(
                 target, DELIVER, request.encode(), timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
-            ),
-            len(items),
-        )
+            )
+        except InvalidArgument as error:  # one too large to cross, alone as it is larger than a batch
+            self._tell_once(target, items[0][0], error)
+            raise
+        answer = DeliverAnswer.decode(body, len(items))
         refusals = [refusal for refusal in answer.refusals if refusal]
         self.refused += len(refusals)
         for (key, item), refusal in zip(items, answer.refusals, strict=True):
             if not refusal and await self._hints.strike_off(key, target, item.encoded):
                 self.delivered += 1
+                self._told.pop(key, None)
         if len(refusals) == len(items):
             raise Unavailable(f"{target} refused all of {len(items)} hints, the first because: {refusals[0]}")
 
     async def _load(self, target: NodeId, keys: Sequence[HintKey]) -> list[tuple[HintKey, HintItem]]:
-        """What to send for these keys, up to a batch's bytes.
+        """What to send for these keys, up to a batch's bytes; what is larger than that goes alone.
 
         A hint whose target owns the key no longer goes to its present owners instead.
         """
@@ -164,13 +168,18 @@ class HintDelivery:
             if hint is None or target not in hint.targets:
                 await self._hints.strike_off(key, target, encoded)
                 continue
+            if items and size_bytes + len(encoded) > BATCH_BYTES:
+                break
             items.append((key, HintItem(key.keyspace, key.key, encoded)))
             size_bytes += len(encoded)
-            if size_bytes >= BATCH_BYTES:
-                break
         if damage is not None and not items:
             raise damage
         return items
+
+    def _tell_once(self, target: NodeId, key: HintKey, error: Exception) -> None:
+        if key not in self._told:
+            self._told[key] = None
+            _log.warning("a hint for %s is kept, but cannot be delivered: %s", target, error)
 
     def _leave_alone(self, target: NodeId, error: Exception) -> None:
         former = self._pauses.get(target)

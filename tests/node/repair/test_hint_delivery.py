@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from cluster.errors import CorruptData
+import pytest
+
+from cluster.errors import CorruptData, InvalidArgument
+from cluster.ids import NodeId
 from cluster.quorum.receipt import Receipt
 from cluster.versions.objects import StoredObject
 from node.replica.hints import HintStore
@@ -135,6 +139,40 @@ def test_hints_that_are_refused_for_good_are_in_nobody_s_way() -> None:
         assert await get(world, "n3", b"good") == [b"v"]
 
     world.run(story())
+
+
+def test_a_hint_too_large_to_cross_is_kept_told_of_once_and_in_nobody_s_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    tries = 0
+
+    async def story() -> None:
+        transport = world.nodes["n1"].transport
+        call = transport.call
+
+        async def limited(to: NodeId, method: str, body: bytes, **options: Any) -> bytes:
+            nonlocal tries
+            if len(body) > 500_000:
+                tries += 1
+                raise InvalidArgument(f"{method}: a body of {len(body)} bytes is over the frame limit")
+            return await call(to, method, body, **options)
+
+        world.seen("n3", "down")
+        for number in range(4):
+            await put(world, "n1", b"before%d" % number, bytes(200_000))
+        await put(world, "n1", b"too large", bytes(600_000))
+        await put(world, "n1", b"after", b"v")
+        await world.until(lambda: hints(world) == 6)
+        transport.call = limited  # type: ignore[method-assign]
+        world.seen("n3", "up")
+        await world.until(lambda: tries == 4)
+        assert hints(world) == 1
+        transport.call = call  # type: ignore[method-assign]
+        await world.until(lambda: hints(world) == 0)
+
+    world.run(story())
+    assert len([record for record in caplog.records if "cannot be delivered" in record.message]) == 1
 
 
 def test_a_write_merged_in_while_a_hint_is_under_way_is_delivered_too() -> None:

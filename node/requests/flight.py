@@ -29,9 +29,11 @@ class Flight:
         self.written = written
         self.durability = durability
         self.deadline = deadline
+        self.spared: tuple[NodeId, ...] = ()  # owners to be asked only if the level cannot be met without
         self._tally = WriteTally(need, route.owners, route.row.row_epoch)
         self._hints: dict[NodeId, Commit] = {}
         self._decided = asyncio.Event()
+        self._settled = asyncio.Event()
 
     def acked(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
         self._tally.record_ack(node, durability, row_epoch)
@@ -56,6 +58,11 @@ class Flight:
     def counts(self, node: NodeId) -> bool:
         """Whether this owner's ack was counted."""
         return node in self._tally.acks
+
+    async def needs_the_spared(self) -> bool:
+        """Wait until the level is met, or cannot be met by those asked: can it not?"""
+        await self._settled.wait()
+        return not self._tally.is_met
 
     async def decided(self) -> bool:
         """Wait until the level is met, or nobody is left who could answer, or time is up: is it met?
@@ -107,3 +114,6 @@ class Flight:
     def _look(self) -> None:
         if self._tally.is_met or self._tally.is_over:
             self._decided.set()
+        hoped_for = [node for node in self.outstanding if node not in self.spared]
+        if self._tally.is_met or len(self._tally.acks) + len(hoped_for) < self._tally.need:
+            self._settled.set()

@@ -49,9 +49,10 @@ class Locator:
 
     async def _held(self, node: NodeId, route: Route) -> StoredObject | str:
         try:
-            stored, _ = await self._replicas.read(node, route, OWNER_TIMEOUT_S)
-        except RingmillError as error:
-            return str(error) or type(error).__name__
+            async with asyncio.timeout(OWNER_TIMEOUT_S):  # this node's own copy has no deadline otherwise
+                stored, _ = await self._replicas.read(node, route, OWNER_TIMEOUT_S)
+        except (RingmillError, TimeoutError) as error:
+            return str(error) or f"no answer within {OWNER_TIMEOUT_S:.0f} s"
         return stored
 
     def _describe(self, node: NodeId, held: StoredObject | str, merged: StoredObject) -> OwnerCopy:

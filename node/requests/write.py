@@ -124,19 +124,19 @@ class Writer:
         return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
 
     def _send(self, flight: Flight, need: int) -> None:
-        skipped = self._skipped(flight.route.owners, need)
+        flight.spared = self._spared(flight.route.owners, need)
         for node in flight.route.owners:
             if node == self._router.node:
                 self._background.start(self._hold(flight))
-            elif node in skipped:
-                self._background.start(self._miss(flight, node, "seen down, so not asked"))
+            elif node in flight.spared:
+                self._background.start(self._spare(flight, node))
             else:
                 self._background.start(self._reach(flight, node))
 
-    def _skipped(self, owners: Sequence[NodeId], need: int) -> Sequence[NodeId]:
-        """Owners seen down get their hint at once, unless the level cannot be met without them."""
+    def _spared(self, owners: Sequence[NodeId], need: int) -> tuple[NodeId, ...]:
+        """Owners seen down are not asked at first, unless the level cannot be met without them."""
         down = [node for node in owners if node != self._router.node and self._liveness.state(node) == DOWN]
-        return down if len(owners) - len(down) >= need else ()
+        return tuple(down) if len(owners) - len(down) >= need else ()
 
     async def _hold(self, flight: Flight) -> None:
         """This node's own ack."""
@@ -146,6 +146,15 @@ class Writer:
             flight.failed(self._router.node, _why(error))
         else:
             flight.acked(self._router.node, flight.durability, flight.route.row.row_epoch)
+
+    async def _spare(self, flight: Flight, node: NodeId) -> None:
+        """An owner seen down gets its hint at once, and is asked after all when others fail."""
+        why = await self._keep_hint(flight, node)
+        self._background.start(self._sync_hint(flight, node))
+        if await flight.needs_the_spared():
+            await self._reach(flight, node)
+        else:
+            flight.failed(node, "seen down, so not asked" + why)
 
     async def _reach(self, flight: Flight, node: NodeId) -> None:
         """Bring a write to one other owner, or keep a hint for it."""

@@ -1,4 +1,4 @@
-"""Writes over a few nodes: levels, hints, contexts, forwarding, repeats, deadlines."""
+"""Writes over a few nodes: levels, contexts, forwarding, repeats, limits; trouble is in the file beside."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ import pytest
 
 from cluster.errors import (
     DeadlineExceeded,
-    DiskFull,
     InvalidArgument,
     ProtocolMismatch,
     QuorumNotReached,
-    RingmillError,
     Unavailable,
     WrongEpoch,
 )
-from cluster.ids import Epoch, NodeId
-from cluster.quorum.receipt import Durability, Receipt, Role
+from cluster.ids import Epoch
+from cluster.quorum.receipt import Durability, Receipt
 from cluster.versions.hybrid_time import HybridTime
 from cluster.versions.objects import OperationId
-from node.replica.stored_key import hint_key
 from node.requests.forward import FORWARD
 from node.requests.values import LocateRequest, ReadRequest, ReadResult, WriteRequest
-from node.storage.errors import StorageFailed
 from tests.node.small_world import World
 
 
@@ -50,127 +46,6 @@ def test_a_write_is_read_from_every_node() -> None:
         assert not receipt.is_weak
         for name in world.names:
             assert values(await get(world, name)) == [b"v"]
-
-    world.run(story())
-
-
-def test_all_owners_with_one_down_names_who_acked_and_keeps_the_hint() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.kill("n3")
-        with pytest.raises(QuorumNotReached) as lost:
-            await put(world, "n1", b"v", level="3")
-        assert lost.value.need == 3
-        assert sorted(lost.value.acked) == ["n1", "n2"]
-        assert list(lost.value.failed) == ["n3"]
-        assert lost.value.outcome == "unknown"
-        assert world.nodes["n1"].hints.counts() == {"n3": 1}
-        assert values(await get(world, "n2", "one")) == [b"v"]
-
-    world.run(story())
-
-
-def test_an_owner_seen_down_is_not_asked_while_the_others_suffice() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.seen("n3", "down")
-        receipt = await put(world, "n1", b"v")
-        await world.until(lambda: world.nodes["n1"].hints.total == 1)
-        assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n2"}
-        assert world.nodes["n3"].objects.keys == 0
-
-    world.run(story())
-
-
-def test_an_owner_wrongly_seen_down_is_asked_when_the_level_needs_it() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.seen("n3", "down")
-        receipt = await put(world, "n1", b"v", level="all")
-        assert [ack.role for ack in receipt.replicas] == [Role.OWNER] * 3
-
-    world.run(story())
-
-
-def test_a_silent_owner_gets_a_hint_when_the_request_ends_without_its_ack() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.cut("n1", "n3")
-        await put(world, "n1", b"v", timeout_s=0.5)
-        assert world.nodes["n1"].hints.total == 0  # answered at two acks, still listening
-        await world.until(lambda: world.nodes["n1"].hints.counts() == {"n3": 1})
-
-    world.run(story())
-
-
-def cold_hint(world: World) -> bytes:
-    """The hint of the key at n1, which the engine now has to fetch from the disk."""
-    (key,) = world.nodes["n1"].hints.waiting_for(NodeId("n3"), 1)
-    world.nodes["n1"].engine.cold.add(hint_key(key))
-    return hint_key(key)
-
-
-async def delivered_after_the_stop_of_n1(world: World) -> list[bytes | None]:
-    """What n3 holds once n1 has come back and brought it what it kept."""
-    await world.stop("n1")
-    world.cut("n1", "n3", is_cut=False)
-    world.nodes["n3"].engine.cold.clear()
-    await world.start("n1")
-    world.seen("n3", "up")
-    await world.until(lambda: world.nodes["n1"].hints.total == 0)
-    return values(await get(world, "n3", "one"))
-
-
-def test_a_stop_keeps_the_write_a_silent_owner_has_not_acked_beside_a_hint_on_the_disk() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.cut("n1", "n3")
-        await put(world, "n1", b"old", timeout_s=0.2)
-        await world.until(lambda: world.nodes["n1"].hints.total == 1)
-        world.seen("n3", "suspect")  # asked, and given no hints
-        await put(world, "n1", b"new", timeout_s=30)
-        cold_hint(world)
-        assert await delivered_after_the_stop_of_n1(world) == [b"new"]
-
-    world.run(story())
-
-
-def test_a_stop_while_a_hint_is_being_kept_still_keeps_it() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.cut("n1", "n3")
-        world.seen("n3", "down")
-        await put(world, "n1", b"old")
-        await world.until(lambda: world.nodes["n1"].hints.total == 1)
-        cold_hint(world)
-        engine = world.nodes["n1"].engine
-        engine.can_read.clear()
-        await put(world, "n1", b"new")
-        asyncio.get_running_loop().call_later(3.5, engine.can_read.set)  # after the stop has given up
-        assert await delivered_after_the_stop_of_n1(world) == [b"new"]
-
-    world.run(story())
-
-
-def test_a_write_no_quorum_answers_ends_at_its_deadline_with_hints_for_the_silent() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.cut("n1", "n2")
-        world.cut("n1", "n3")
-        began = world.loop.time()
-        with pytest.raises(QuorumNotReached, match=r"no (ack|answer) within") as lost:
-            await put(world, "n1", b"v", timeout_s=0.5)
-        assert world.loop.time() - began < 0.6
-        assert lost.value.outcome == "unknown"
-        assert lost.value.acked == ["n1"]
-        assert world.nodes["n1"].hints.counts() == {"n2": 1, "n3": 1}
 
     world.run(story())
 
@@ -342,47 +217,6 @@ def test_an_epoch_nobody_knows_is_refused_and_nothing_is_written() -> None:
         with pytest.raises(Unavailable, match="epoch 9"):
             await put(world, "n1", b"v", epoch=Epoch(9))
         assert world.nodes["n1"].objects.keys == 0
-
-    world.run(story())
-
-
-def test_a_failing_disk_is_no_ack_but_the_other_owners_are() -> None:
-    world = World()
-
-    async def story() -> None:
-        world.nodes["n2"].engine.failure = StorageFailed("000007.log: I/O error")
-        receipt = await put(world, "n1", b"v")
-        assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n3"}
-        with pytest.raises(StorageFailed, match="I/O error"):
-            await put(world, "n2", b"v")
-
-    world.run(story())
-
-
-@pytest.mark.parametrize("kind", [StorageFailed, DiskFull])
-def test_a_coordinator_whose_disk_takes_nothing_says_that_nothing_happened(kind: type[RingmillError]) -> None:
-    world = World()
-
-    async def story() -> None:
-        world.nodes["n1"].engine.failure = kind("000007.log: refused", outcome="unknown")
-        with pytest.raises(kind) as refused:
-            await put(world, "n1", b"v")
-        assert refused.value.outcome == "failed"
-        assert [node.objects.keys for node in world.nodes.values()] == [0, 0, 0]
-
-    world.run(story())
-
-
-@pytest.mark.parametrize("kind", [StorageFailed, DiskFull])
-def test_a_write_is_forwarded_past_an_owner_whose_disk_takes_nothing(kind: type[RingmillError]) -> None:
-    world = World(5)
-
-    async def story() -> None:
-        owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
-        outsider = next(name for name in world.names if name not in owners)
-        world.nodes[owners[0]].engine.failure = kind("000007.log: refused", outcome="unknown")
-        receipt = await put(world, outsider, b"v")
-        assert receipt.dot.actor.split("#")[0] == owners[1]
 
     world.run(story())
 

@@ -1,0 +1,255 @@
+"""Writes while owners are down, silent or broken, nodes stop and clients leave: who acks, who gets a hint."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cluster.errors import DiskFull, QuorumNotReached, RingmillError
+from cluster.ids import NodeId
+from cluster.quorum.receipt import Durability, Receipt, Role
+from node.replica.stored_key import hint_key
+from node.requests.values import LocateRequest, ReadRequest, ReadResult, WriteRequest
+from node.storage.errors import StorageFailed
+from tests.node.small_world import World
+
+
+async def put(world: World, at: str, value: bytes | None, **options: object) -> Receipt:
+    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
+    return await world.on(at, world.nodes[at].writer.write(request))
+
+
+async def get(world: World, at: str, level: str = "") -> ReadResult:
+    return await world.on(at, world.nodes[at].reader.read(ReadRequest("", b"key", level)))
+
+
+def values(result: ReadResult) -> list[bytes | None]:
+    return [sibling.value for sibling in result.siblings]
+
+
+def test_all_owners_with_one_down_names_who_acked_and_keeps_the_hint() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.kill("n3")
+        with pytest.raises(QuorumNotReached) as lost:
+            await put(world, "n1", b"v", level="3")
+        assert lost.value.need == 3
+        assert sorted(lost.value.acked) == ["n1", "n2"]
+        assert list(lost.value.failed) == ["n3"]
+        assert lost.value.outcome == "unknown"
+        assert world.nodes["n1"].hints.counts() == {"n3": 1}
+        assert values(await get(world, "n2", "one")) == [b"v"]
+
+    world.run(story())
+
+
+def test_an_owner_seen_down_is_not_asked_while_the_others_suffice() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        receipt = await put(world, "n1", b"v")
+        await world.until(lambda: world.nodes["n1"].hints.total == 1)
+        assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n2"}
+        assert world.nodes["n3"].objects.keys == 0
+
+    world.run(story())
+
+
+def test_an_owner_wrongly_seen_down_is_asked_after_all_when_another_fails() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        world.nodes["n2"].engine.failure = StorageFailed("000007.log: I/O error")
+        receipt = await put(world, "n1", b"v")
+        assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n3"}
+
+    world.run(story())
+
+
+def test_a_level_lost_with_an_owner_seen_down_names_what_that_one_met() -> None:
+    world = World()
+
+    async def story() -> None:
+        for name in ("n2", "n3"):
+            world.kill(name)
+        world.seen("n3", "down")
+        with pytest.raises(QuorumNotReached) as lost:
+            await put(world, "n1", b"v", timeout_s=0.5)
+        assert set(lost.value.failed) == {"n2", "n3"}
+        assert world.nodes["n1"].hints.counts() == {"n2": 1, "n3": 1}
+
+    world.run(story())
+
+
+def test_a_put_whose_client_leaves_half_way_reaches_every_owner_all_the_same() -> None:
+    world = World()
+
+    async def story() -> None:
+        node = world.nodes["n1"]
+        node.engine.can_sync.clear()  # nothing is acked here yet
+        request = WriteRequest("", b"key", b"v", level="all")
+        asked = world.loop.spawn(node.process, node.writer.write(request))
+        await world.until(lambda: node.objects.keys == 1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        node.engine.can_sync.set()
+        await world.until(lambda: all(node.objects.keys == 1 for node in world.nodes.values()))
+        assert node.hints.total == 0
+        for name in world.names:
+            assert values(await get(world, name, "one")) == [b"v"]
+
+    world.run(story())
+
+
+def test_an_owner_wrongly_seen_down_is_asked_when_the_level_needs_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        receipt = await put(world, "n1", b"v", level="all")
+        assert [ack.role for ack in receipt.replicas] == [Role.OWNER] * 3
+
+    world.run(story())
+
+
+def test_a_silent_owner_gets_a_hint_when_the_request_ends_without_its_ack() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.cut("n1", "n3")
+        await put(world, "n1", b"v", timeout_s=0.5)
+        assert world.nodes["n1"].hints.total == 0  # answered at two acks, still listening
+        await world.until(lambda: world.nodes["n1"].hints.counts() == {"n3": 1})
+
+    world.run(story())
+
+
+def cold_hint(world: World) -> bytes:
+    """The hint of the key at n1, which the engine now has to fetch from the disk."""
+    (key,) = world.nodes["n1"].hints.waiting_for(NodeId("n3"), 1)
+    world.nodes["n1"].engine.cold.add(hint_key(key))
+    return hint_key(key)
+
+
+async def delivered_after_the_stop_of_n1(world: World) -> list[bytes | None]:
+    """What n3 holds once n1 has come back and brought it what it kept."""
+    await world.stop("n1")
+    world.cut("n1", "n3", is_cut=False)
+    world.nodes["n3"].engine.cold.clear()
+    await world.start("n1")
+    world.seen("n3", "up")
+    await world.until(lambda: world.nodes["n1"].hints.total == 0)
+    return values(await get(world, "n3", "one"))
+
+
+def test_a_stop_keeps_the_write_a_silent_owner_has_not_acked_beside_a_hint_on_the_disk() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.cut("n1", "n3")
+        await put(world, "n1", b"old", timeout_s=0.2)
+        await world.until(lambda: world.nodes["n1"].hints.total == 1)
+        world.seen("n3", "suspect")  # asked, and given no hints
+        await put(world, "n1", b"new", timeout_s=30)
+        cold_hint(world)
+        assert await delivered_after_the_stop_of_n1(world) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_stop_while_a_hint_is_being_kept_still_keeps_it() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.cut("n1", "n3")
+        world.seen("n3", "down")
+        await put(world, "n1", b"old")
+        await world.until(lambda: world.nodes["n1"].hints.total == 1)
+        cold_hint(world)
+        engine = world.nodes["n1"].engine
+        engine.can_read.clear()
+        await put(world, "n1", b"new")
+        asyncio.get_running_loop().call_later(3.5, engine.can_read.set)  # after the stop has given up
+        assert await delivered_after_the_stop_of_n1(world) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_write_no_quorum_answers_ends_at_its_deadline_with_hints_for_the_silent() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.cut("n1", "n2")
+        world.cut("n1", "n3")
+        began = world.loop.time()
+        with pytest.raises(QuorumNotReached, match=r"no (ack|answer) within") as lost:
+            await put(world, "n1", b"v", timeout_s=0.5)
+        assert world.loop.time() - began < 0.6
+        assert lost.value.outcome == "unknown"
+        assert lost.value.acked == ["n1"]
+        assert world.nodes["n1"].hints.counts() == {"n2": 1, "n3": 1}
+
+    world.run(story())
+
+
+def test_a_failing_disk_is_no_ack_but_the_other_owners_are() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.nodes["n2"].engine.failure = StorageFailed("000007.log: I/O error")
+        receipt = await put(world, "n1", b"v")
+        assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n3"}
+        with pytest.raises(StorageFailed, match="I/O error"):
+            await put(world, "n2", b"v")
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("kind", [StorageFailed, DiskFull])
+def test_a_coordinator_whose_disk_takes_nothing_says_that_nothing_happened(kind: type[RingmillError]) -> None:
+    world = World()
+
+    async def story() -> None:
+        world.nodes["n1"].engine.failure = kind("000007.log: refused", outcome="unknown")
+        with pytest.raises(kind) as refused:
+            await put(world, "n1", b"v")
+        assert refused.value.outcome == "failed"
+        assert [node.objects.keys for node in world.nodes.values()] == [0, 0, 0]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("kind", [StorageFailed, DiskFull])
+def test_a_write_is_forwarded_past_an_owner_whose_disk_takes_nothing(kind: type[RingmillError]) -> None:
+    world = World(5)
+
+    async def story() -> None:
+        owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
+        outsider = next(name for name in world.names if name not in owners)
+        world.nodes[owners[0]].engine.failure = kind("000007.log: refused", outcome="unknown")
+        receipt = await put(world, outsider, b"v")
+        assert receipt.dot.actor.split("#")[0] == owners[1]
+
+    world.run(story())
+
+
+def test_locate_says_of_a_node_s_own_stuck_disk_that_it_does_not_answer() -> None:
+    world = World()
+
+    async def story() -> None:
+        node = world.nodes["n1"]
+        node.engine.can_sync.clear()
+        await put(world, "n1", b"v", level="one", durability=Durability.MEMORY)
+        async with asyncio.timeout(5):
+            located = await world.on("n1", node.locator.locate(LocateRequest("", b"key")))
+        node.engine.can_sync.set()
+        assert {copy.node: copy.error for copy in located.owners} == {
+            "n1": "no answer within 1 s", "n2": "", "n3": "",
+        }  # fmt: skip
+
+    world.run(story())

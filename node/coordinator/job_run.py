@@ -260,6 +260,10 @@ class JobRun:
             self._reachable[node] = False  # the next poll that gets through finds the stray and stops it
         self._stopping.pop(attempt, None)
         self._accepted.pop(attempt, None)
+        started = self._attempt(attempt)
+        if started is not None and started.state is AttemptState.RUNNING and started.node == node:
+            # A stray of a former coordinator had the name of an attempt that was started meanwhile.
+            self._feed(AttemptFailed(attempt, TaskFailed(Cause.LOST_NODE, f"{node} stopped it as a stray")))
         self._woken.set()
 
     async def _watch_workers(self) -> None:

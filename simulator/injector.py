@@ -234,11 +234,12 @@ class Injector:
             self._trace.note(node.name, f"is not taken back: {type(error).__name__}")
 
     async def _bit_flip(self, fault: Fault) -> None:
-        """Bits rot in tables that were synced long ago; a restart empties the caches above them."""
+        """Bits rot in tables that were synced long ago; now and then a restart empties the caches above."""
         name = fault.nodes[0]
         for _ in range(self._nodes[name].disk.rot()):
             self._trace.fault(fault.kind, name)
-        await self._crash(replace(fault, kind="crash"))
+        if self._draws.random() < 0.5:
+            await self._crash(replace(fault, kind="crash"))
 
     async def _replace_faulty(self, name: str) -> None:
         """What an operator does once the disk is well: start the node again."""

@@ -128,6 +128,7 @@ class Jobs:
 
     run = _blocking(AsyncJobs.run)
     submit = _blocking(AsyncJobs.submit)
+    hand_over = _blocking(AsyncJobs.hand_over)
     status = _blocking(AsyncJobs.status)
     list = _blocking(AsyncJobs.list)
     logs = _blocking(AsyncJobs.logs)

@@ -8,11 +8,13 @@ is taken: node/lifecycle.py does that for a real process.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.errors import DiskFull, Unavailable
 from cluster.ids import ClusterId
 from cluster.membership.profile import profile_named
 from cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
@@ -45,6 +47,8 @@ from node.storage.engine import Engine
 from node.storage.options import Options
 
 __all__ = ["Doors", "Node", "running_node"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
     """Open the data folder, start every loop, and at the end stop cleanly.
 
     Raises BlockingIOError when another process has the folder, InvalidArgument when it is another node's,
-    CorruptData, OSError.  Left with an error, it makes no clean-stop mark.
+    CorruptData, OSError.  Left with an error, or on a disk that takes nothing any more, it makes no
+    clean-stop mark: the next start then takes new actors.
     """
     async with await Engine.open(
         f"{config.data}/store", storage, files=doors.files, spawner=doors.spawner
@@ -97,8 +102,19 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
         actors = CopyActors(config.id, identity, saved)
         async with _serving(config, doors, engine, identity, control, actors) as node:
             yield node
-        await control.put_synced(META_NAME, encode_counts(start, actors.seal()))
-    await identity.mark_clean_stop()
+        is_saved = await _save_counts(control, encode_counts(start, actors.seal()))
+    if is_saved:
+        await identity.mark_clean_stop()
+
+
+async def _save_counts(control: ControlStore, counts: bytes) -> bool:
+    """Whether the counts of this start are on the disk, so that the next one may go on with them."""
+    try:
+        await control.put_synced(META_NAME, counts)
+    except (DiskFull, Unavailable) as error:
+        _log.warning("this stop is no clean one, the next start takes new actors: %s", error)
+        return False
+    return True
 
 
 @asynccontextmanager

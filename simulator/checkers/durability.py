@@ -33,12 +33,17 @@ def check_durability(history: History) -> Iterator[Violation]:
 
 
 def check_damaged(history: History) -> Iterator[Violation]:
-    """A node with a damaged or foreign disk shows what it had acknowledged, or nothing at all: an error."""
+    """A node with a damaged or foreign disk shows what it had acknowledged, or nothing at all: an error.
+
+    A hint for it, kept elsewhere, is no ack of its own.
+    """
     operations = history.by_key()
     for final in history.shown_by_lost:
         for write in operations.get(final.key, []):
-            mine = [replica for replica in write.replicas if replica.node == final.node]
-            if write.is_ok and write.is_synced and mine and not covers(final.seen, write.dot):
+            has_acked = any(
+                replica.node == final.node and replica.role == "owner" for replica in write.replicas
+            )
+            if write.is_ok and write.is_synced and has_acked and not covers(final.seen, write.dot):
                 yield Violation(
                     "C1",
                     final.key,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from simulator.checkers.durability import check_damaged
 from simulator.checkers.every import check_all
 from simulator.checkers.staleness import staleness_s
 from simulator.history import Final, History, Operation, Replica, Version
@@ -90,3 +91,10 @@ def test_a_history_survives_json_lines() -> None:
     again = History.from_lines(history.to_lines())
     assert again.operations == history.operations
     assert again.finals == history.finals
+
+
+def test_c1_a_damaged_node_that_shows_less_than_it_had_acknowledged_itself() -> None:
+    forgetful = [Final(KEY, "n1", {}, ())]
+    assert {v.property for v in check_damaged(History([ONE], END, shown_by_lost=forgetful))} == {"C1"}
+    hinted = replace(ONE, replicas=(Replica("n1", "hinted", "synced"),))
+    assert list(check_damaged(History([hinted], END, shown_by_lost=forgetful))) == []

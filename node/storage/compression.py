@@ -21,7 +21,9 @@ _LZ4: Final = 2
 _CODES: Final = {"none": _NONE, "zstd": _ZSTD, "lz4": _LZ4}
 _LZ4_SIZE: Final = Struct("<I")
 
-_expand = zstandard.ZstdDecompressor().decompress
+# zstandard lets go of the GIL while it expands, and one context must not serve two threads at once: each
+# call takes a free one.  Popping from and appending to a list are atomic.
+_free: list[zstandard.ZstdDecompressor] = []
 
 
 class CannotDecompress(ValueError):
@@ -61,6 +63,17 @@ def decompress(code: int, data: bytes) -> bytes:
     except (zstandard.ZstdError, lz4.block.LZ4BlockError) as error:
         raise CannotDecompress(str(error)) from None
     raise CannotDecompress(f"unknown compression code {code}")
+
+
+def _expand(data: bytes) -> bytes:
+    try:
+        context = _free.pop()
+    except IndexError:
+        context = zstandard.ZstdDecompressor()
+    try:
+        return context.decompress(data)
+    finally:
+        _free.append(context)
 
 
 def code_of(name: str) -> int:

@@ -85,6 +85,7 @@ class HintDelivery:
             if not self._hints.total:
                 self._hints.kept.clear()
                 await self._hints.kept.wait()
+            await self._hints.keep_refused()
             await self.round()
             await asyncio.sleep(ROUND_S)
 

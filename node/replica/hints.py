@@ -8,13 +8,14 @@ write been merged in meanwhile, striking it off would lose that one.  Layout: do
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgpack
 
-from cluster.errors import CorruptData
+from cluster.errors import CorruptData, DiskFull, RingmillError
 from cluster.ids import NodeId
 from cluster.versions.object_codec import decode_object, encode_object
 from cluster.versions.objects import StoredObject, merge
@@ -27,6 +28,8 @@ __all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
 
 FORMAT_VERSION: Final = 1
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:
@@ -37,12 +40,21 @@ class Hint:
     is_counted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a full disk did not take.  In memory only, and bounded: such a node coordinates no new writes."""
+
+    targets: tuple[NodeId, ...]
+    stored: StoredObject
+
+
 class HintStore:
     """The hints this node keeps.  What is for whom is in memory, the objects are in the engine."""
 
     def __init__(self, engine: Engine, index: dict[NodeId, dict[HintKey, None]]) -> None:
         self._engine = engine
         self._by_target = index
+        self._refused: dict[HintKey, Refused] = {}
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
 
     @classmethod
@@ -58,11 +70,15 @@ class HintStore:
     @property
     def total(self) -> int:
         """Writes still to be delivered, counted once for each owner they are for."""
-        return sum(len(waiting) for waiting in self._by_target.values())
+        return sum(self.counts().values())
 
     def counts(self) -> dict[NodeId, int]:
         """Of each owner with hints, how many."""
-        return {target: len(waiting) for target, waiting in sorted(self._by_target.items()) if waiting}
+        waiting = {target: len(keys) for target, keys in self._by_target.items() if keys}
+        for refused in self._refused.values():
+            for target in refused.targets:
+                waiting[target] = waiting.get(target, 0) + 1
+        return dict(sorted(waiting.items()))
 
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
         """Some hints of an owner, those first that were kept or tried the longest ago."""
@@ -83,11 +99,31 @@ class HintStore:
     async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
         """Keep an object for these owners, merged into what is kept already.
 
-        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, DiskFull.
+        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, and DiskFull:
+        then `keep_refused` keeps it when there is room.
         """
-        return await change(
-            self._engine, hint_key(key), lambda present: self._keep(key, targets, stored, present)
-        )
+        names = tuple(targets)
+        try:
+            return await self._change(key, names, stored)
+        except DiskFull:
+            former = self._refused.get(key, Refused((), stored))
+            every = tuple(sorted({*former.targets, *names}))
+            self._refused[key] = Refused(every, merge(former.stored, stored))
+            self.kept.set()
+            raise
+
+    async def keep_refused(self) -> None:
+        """Keep, synced, what a full disk refused, as far as it has room by now."""
+        for key, refused in list(self._refused.items()):
+            try:
+                commit = await self._change(key, refused.targets, refused.stored)
+                await commit.synced()
+            except DiskFull:
+                return
+            except RingmillError as error:
+                _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)
+            if self._refused.get(key) is refused:
+                del self._refused[key]
 
     async def strike_off(self, key: HintKey, target: NodeId, delivered: bytes) -> bool:
         """The target holds `delivered`, synced: strike it off if that is still what the hint holds.
@@ -116,6 +152,11 @@ class HintStore:
             self._strike_off(key, target, present)
 
         await change(self._engine, hint_key(key), step)
+
+    async def _change(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
+        return await change(
+            self._engine, hint_key(key), lambda present: self._keep(key, targets, stored, present)
+        )
 
     def _keep(
         self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject, value: bytes | None

@@ -188,6 +188,8 @@ class Writer:
         except asyncio.CancelledError:
             await self._leave_hint(flight, node)
             raise
+        except DiskFull as error:
+            return f", and its hint waits in memory for room on the disk: {_why(error)}"
         except RingmillError as error:
             return f", and no hint could be kept: {_why(error)}"
         return ""

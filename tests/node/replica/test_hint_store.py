@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import CorruptData
+from cluster.errors import CorruptData, DiskFull
 from cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
 from cluster.versions.dots import EMPTY_VECTOR, Dot
 from cluster.versions.hybrid_time import HybridTime
@@ -78,3 +78,23 @@ def test_a_damaged_hint_is_an_error() -> None:
     for damaged in (data[:-1], b"", b"\x02", b"\xc1"):
         with pytest.raises(CorruptData):
             decode_hint(damaged)
+
+
+async def test_what_a_full_disk_refused_is_kept_when_there_is_room() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    engine.failure = DiskFull("no room")
+    for counter, targets in ((1, [N3]), (2, [N2])):
+        with pytest.raises(DiskFull):
+            await hints.keep(KEY, targets, an_object(counter))
+    assert hints.counts() == {N2: 1, N3: 1}
+    await hints.keep_refused()  # still full
+    assert await hints.get(KEY) is None
+    engine.failure = None
+    await hints.keep_refused()
+    held = await hints.get(KEY)
+    assert held is not None
+    assert held.targets == (N2, N3)
+    assert held.encoded == encode_object(an_object(2))
+    assert hints.counts() == {N2: 1, N3: 1}
+    assert engine.synced_sequence == 1

@@ -57,12 +57,16 @@ def cell_head(cell: bytes) -> int:
 class Block:
     """A decoded block.  `starts[i]` to `starts[i + 1]` is the cell of `keys[i]` in `data`.
 
-    Keys are kept without the prefix they share: a get has no need of them whole.
+    Keys are kept without the prefix they share: a get has no need of them whole.  Tuples of bytes and of
+    numbers, as the garbage collector soon forgets those: with lists, a cache of some thousand blocks kept the
+    loop waiting for 40 ms at each full collection.
     """
 
     __slots__ = ("data", "prefix", "size_bytes", "starts", "suffixes")
 
-    def __init__(self, prefix: bytes, suffixes: list[bytes], starts: list[int], data: bytes) -> None:
+    def __init__(
+        self, prefix: bytes, suffixes: tuple[bytes, ...], starts: tuple[int, ...], data: bytes
+    ) -> None:
         self.prefix = prefix
         self.suffixes = suffixes
         self.starts = starts
@@ -72,7 +76,7 @@ class Block:
     @property
     def keys(self) -> list[bytes]:
         prefix = self.prefix
-        return [prefix + key for key in self.suffixes] if prefix else self.suffixes
+        return [prefix + key for key in self.suffixes] if prefix else list(self.suffixes)
 
     def find(self, key: bytes, sequence: int) -> tuple[int, bytes | None] | None:
         """The newest version of `key` at or below `sequence` as (sequence, value), or None."""
@@ -140,21 +144,21 @@ def decode_block(data: bytes) -> Block:
         suffixes, at = _cut_keys(data, at, suffix_lengths)
     except error:
         raise MalformedBlock(f"lengths beyond the {len(data)} bytes of a block") from None
-    starts = list(accumulate(cell_lengths, initial=at))
+    starts = tuple(accumulate(cell_lengths, initial=at))
     if starts[-1] != len(data) or min(cell_lengths) < CELL_HEAD_BYTES:
         raise MalformedBlock(f"cells end at byte {starts[-1]} of {len(data)}")
     return Block(prefix, suffixes, starts, data)
 
 
-def _cut_keys(data: bytes, at: int, lengths: tuple[int, ...]) -> tuple[list[bytes], int]:
+def _cut_keys(data: bytes, at: int, lengths: tuple[int, ...]) -> tuple[tuple[bytes, ...], int]:
     first = lengths[0]
     if first and lengths.count(first) == len(lengths):
-        keys = list(_pieces(first, len(lengths)).unpack_from(data, at))
+        keys = _pieces(first, len(lengths)).unpack_from(data, at)
         return keys, at + first * len(lengths)
     starts = list(accumulate(lengths, initial=at))
     if starts[-1] > len(data):
         raise MalformedBlock(f"keys end at byte {starts[-1]} of {len(data)}")
-    return [data[start:end] for start, end in pairwise(starts)], starts[-1]
+    return tuple([data[start:end] for start, end in pairwise(starts)]), starts[-1]
 
 
 @lru_cache(maxsize=4096)

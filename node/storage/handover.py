@@ -51,7 +51,7 @@ class Handover:
                 keep_aside(self._files, self._folder, file_id)
             await self._tables.commit(edit)
             for file_id in finished_logs:
-                self._files.unlink(f"{self._folder}/{log_name(file_id)}")
+                await self._files.off_loop(self._files.unlink, f"{self._folder}/{log_name(file_id)}")
 
 
 def keep_aside(files: FileSystem, folder: str, file_id: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from itertools import accumulate, pairwise
 from struct import Struct, error
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 import msgpack
 
@@ -18,6 +19,7 @@ __all__ = [
     "TRAILER_BYTES",
     "Footer",
     "Handle",
+    "Handles",
     "MalformedTable",
     "TableMeta",
     "decode_footer",
@@ -52,6 +54,29 @@ class Handle(NamedTuple):
 
     offset: int
     size: int
+
+
+class Handles(Sequence[Handle]):
+    """Those of a table's data blocks, made when asked for: ten thousand objects a table would be too many
+    for the garbage collector, and too long to make."""
+
+    __slots__ = ("_starts",)
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._starts = array("Q", accumulate((size + TRAILER_BYTES for size in sizes), initial=0))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> Handle: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Handle]: ...
+    def __getitem__(self, at: int | slice) -> Handle | list[Handle]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        start = self._starts[at]
+        return Handle(start, self._starts[at + 1] - start - TRAILER_BYTES)
 
 
 class Footer(NamedTuple):
@@ -119,7 +144,7 @@ def encode_index(last_keys: Sequence[bytes], sizes: Sequence[int]) -> bytes:
     )
 
 
-def decode_index(data: bytes) -> tuple[list[bytes], list[Handle]]:
+def decode_index(data: bytes) -> tuple[tuple[bytes, ...], Handles]:
     """Raises MalformedTable."""
     try:
         (count,) = _CRC.unpack_from(data, 0)
@@ -132,9 +157,7 @@ def decode_index(data: bytes) -> tuple[list[bytes], list[Handle]]:
     ends = list(accumulate(lengths, initial=4 + 6 * count))
     if ends[-1] != len(data):
         raise MalformedTable(f"index keys end at byte {ends[-1]} of {len(data)}")
-    offsets = accumulate((size + TRAILER_BYTES for size in sizes), initial=0)
-    handles = [Handle(offset, size) for offset, size in zip(offsets, sizes, strict=False)]
-    return [data[start:end] for start, end in pairwise(ends)], handles
+    return tuple([data[start:end] for start, end in pairwise(ends)]), Handles(sizes)
 
 
 def encode_meta(meta: TableMeta) -> bytes:

@@ -20,6 +20,7 @@ from node.storage.table_format import (
     TRAILER_BYTES,
     Footer,
     Handle,
+    Handles,
     MalformedTable,
     TableMeta,
     decode_footer,
@@ -40,8 +41,8 @@ class Table:
         self,
         meta: TableMeta,
         file: ReadFile,
-        last_keys: list[bytes],
-        handles: list[Handle],
+        last_keys: tuple[bytes, ...],
+        handles: Handles,
         filter_words: bytes,
     ) -> None:
         self.meta = meta

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cluster.errors import RingmillError
 from cluster.ports import FileSystem
@@ -60,6 +60,8 @@ class TableSet:
         self._edits = asyncio.Lock()
         self._needs_manifest = False
         self._failure: RingmillError | None = None
+        self._unneeded: list[Table] = []
+        self._sweep_wanted = asyncio.Event()
         self.on_failure: Callable[[RingmillError], None] | None = None
         self.view = view
 
@@ -117,6 +119,15 @@ class TableSet:
         for view in [self.view, *self._pinned]:
             for table in view.tables.values():
                 table.close()
+        self._remove(self._unneeded)
+
+    async def sweep(self) -> None:
+        """Delete what no view needs any more, until cancelled.  Off the loop: a large file takes a while."""
+        while True:
+            await self._sweep_wanted.wait()
+            self._sweep_wanted.clear()
+            while self._unneeded:
+                await self._files.off_loop(self._remove, [self._unneeded.pop()])
 
     async def _write(self, edit: Edit, opened: dict[int, Table] | None = None) -> None:
         version = self.version.apply(edit)
@@ -164,11 +175,15 @@ class TableSet:
         self._files.unlink(f"{self._folder}/{manifest_name(former.file_id)}")
 
     def _discard(self, view: View) -> None:
-        """Close and delete the tables that only `view` held."""
+        """Have the tables closed and deleted that only `view` held."""
         if view is self.view:
             return
         in_use = {file_id for other in [self.view, *self._pinned] for file_id in other.tables}
-        for file_id, table in view.tables.items():
-            if file_id not in in_use:
-                table.close()
-                self._files.unlink(f"{self._folder}/{table_name(file_id)}")
+        self._unneeded += [table for file_id, table in view.tables.items() if file_id not in in_use]
+        self._sweep_wanted.set()
+
+    def _remove(self, tables: list[Table]) -> None:
+        for table in tables:
+            table.close()
+            with suppress(OSError):  # what stays is deleted when the folder is opened next
+                self._files.unlink(f"{self._folder}/{table_name(table.file_id)}")

@@ -53,6 +53,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.flushing.run())
             group.create_task(self.merging.run())
+            group.create_task(self._tables.sweep())
             group.create_task(self.space.run(self._on_change))
 
     def wake(self) -> None:

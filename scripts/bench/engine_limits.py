@@ -2,9 +2,9 @@
 
     python scripts/bench/engine_limits.py [--quick] [--json PATH] [--records 10000000]
 
-recovery: a log of 64 MiB of 100 B records, opened again.  load: so many random keys of 100 B, peak memory of
-the process, levels at the end, and what is left after deleting all.  gets: p99 of gets and lag of the loop
-while one full merge runs, beside the same without it.
+load: so many random keys of 100 B, peak memory of the process and of its largest child, the levels' sizes
+against their limits, and what is left after deleting all.  gets: p99 of gets and lag of the loop while one
+full merge runs, beside the same without it.  recovery: a log of 64 MiB of 100 B records, opened again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from cluster.adapters.os_files import OsFileSystem
 from cluster.adapters.process_spawner import ProcessSpawner
 from node.storage.engine import Batch, Engine, Options
+from node.storage.stats import Stats
 
 VALUE_BYTES = 100
 BATCH = 16
@@ -86,14 +87,20 @@ async def load(
         await engine.flush()
         settled = time.perf_counter() - begun
         stats = engine.stats()
-        levels = ", ".join(f"L{level.level} {level.tables}" for level in stats.levels)
+        levels = ", ".join(
+            f"L{level.level} {level.tables} tables {level.size_bytes >> 20} MiB" for level in stats.levels
+        )
         for number in random.sample(range(records), 1000):
             assert await engine.get(key_of(number)) is not None
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak, children = (
+            resource.getrusage(who).ru_maxrss / 1024
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         report.row(
             "load", records=records, seconds=applied, settled_s=settled, table_mib=stats.table_bytes >> 20,
-            levels=levels, peak_mib=peak,
+            levels=levels, peak_mib=peak, child_peak_mib=children,
         )  # fmt: skip
+        report.goal("size of the fullest level", fullest(stats, engine.options), 1.0, "x its limit")
         await calm(report, engine, records)
         full = engine.stats().table_bytes
         await fill(engine, range(records), None)
@@ -101,6 +108,18 @@ async def load(
         await engine.compact_range()
         left = engine.stats().table_bytes
         report.row("delete all", records=records, table_mib=left >> 20, share_left=left / full)
+        report.goal("space left after deleting all", left / full, 0.01, "of the space before")
+
+
+def fullest(stats: Stats, options: Options) -> float:
+    """By how much the fullest level fills what it may hold."""
+    shares = [
+        level.tables / options.level0_tables
+        if not level.level
+        else level.size_bytes / (options.level1_bytes * options.level_growth ** (level.level - 1))
+        for level in stats.levels
+    ]
+    return max(shares)
 
 
 async def calm(report: Report, engine: Engine, records: int) -> None:
@@ -149,8 +168,8 @@ async def run(report: Report, records: int, mib: int) -> None:
     files, folder = OsFileSystem(), tempfile.mkdtemp(prefix="bench-limits-")
     try:
         async with ProcessSpawner() as spawner:
-            await recovery(report, files, spawner, f"{folder}/recovery", mib)
             await load(report, files, spawner, f"{folder}/load", records)
+            await recovery(report, files, spawner, f"{folder}/recovery", mib)
     finally:
         files.close()
         shutil.rmtree(folder)

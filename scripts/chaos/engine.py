@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from random import Random
 
@@ -34,6 +37,8 @@ from simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
 from simulator.disk.moment import CrashModel  # noqa: E402
 
 SKIPPED = 77
+ENDLESS_S = 60
+PART_FLIPS = 200
 KILL_OPTIONS = Options(memtable_bytes=60_000, table_bytes=60_000, level0_tables=2, level1_bytes=200_000)
 
 
@@ -57,33 +62,54 @@ async def crash(operations: int, seed: int) -> int:
     return 1 if broken else 0
 
 
-async def flips(small_bytes: int, large_bytes: int, random_flips: int) -> int:
+def flips(small_bytes: int, large_bytes: int, random_flips: int, processes: int) -> int:
     """Every byte of a small folder, and random bits of a larger one."""
-    small = await sample_folder(1, small_bytes)
-    large = await sample_folder(2, large_bytes)
+    small = asyncio.run(sample_folder(1, small_bytes))
+    large = asyncio.run(sample_folder(2, large_bytes))
     random = Random(3)
-    everywhere = ((number, 1 << number % 8) for number in range(small.size))
-    anywhere = ((random.randrange(large.size), 1 << random.randrange(8)) for _ in range(random_flips))
-    broken = await _try_flips("every byte", small, everywhere)
-    return 1 if broken + await _try_flips("random bits", large, anywhere) else 0
+    everywhere = [(number, 1 << number % 8) for number in range(small.size)]
+    anywhere = [(random.randrange(large.size), 1 << random.randrange(8)) for _ in range(random_flips)]
+    broken = _try_flips("every byte", small, everywhere, processes)
+    return 1 if broken + _try_flips("random bits", large, anywhere, processes) else 0
 
 
-async def _try_flips(name: str, sample: Sample, places: Iterator[tuple[int, int]]) -> int:
+def _try_flips(name: str, sample: Sample, places: list[tuple[int, int]], processes: int) -> int:
     begun = time.monotonic()
     outcomes: Counter[str] = Counter()
-    slowest = 0.0
-    for number, mask in places:
-        started = time.monotonic()
-        try:
-            outcomes[await check_flip(sample, number, mask, most_keys=120)] += 1
-        except AssertionError as error:
-            outcomes["BROKEN"] += 1
-            print(f"BROKEN {error}")
-        slowest = max(slowest, time.monotonic() - started)
+    slowest, tried = 0.0, 0
+    parts = [places[first : first + PART_FLIPS] for first in range(0, len(places), PART_FLIPS)]
+    with ProcessPoolExecutor(processes) as pool:
+        for part, took_s in pool.map(_try_part, repeat(sample), parts):
+            outcomes += part
+            slowest = max(slowest, took_s)
+            tried += part.total()
+            print(f"{name}: {tried} of {len(places)} tried", end="\r", file=sys.stderr)
     told = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
     took = time.monotonic() - begun
     print(f"{name} of {sample.size} bytes: {told}; {took:.0f} s, slowest answer {slowest:.2f} s")
     return outcomes["BROKEN"]
+
+
+def _try_part(sample: Sample, places: list[tuple[int, int]]) -> tuple[Counter[str], float]:
+    """Outcomes of these flips, and the longest that one took.  One that takes a minute is an endless loop."""
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+
+    async def try_all() -> None:
+        nonlocal slowest
+        for number, mask in places:
+            started = time.monotonic()
+            signal.alarm(ENDLESS_S)  # ends the process: a loop that never awaits cannot be cancelled
+            try:
+                outcomes[await check_flip(sample, number, mask, most_keys=60)] += 1
+            except AssertionError as error:
+                outcomes["BROKEN"] += 1
+                print(f"BROKEN {error}")
+            slowest = max(slowest, time.monotonic() - started)
+        signal.alarm(0)
+
+    asyncio.run(try_all())
+    return outcomes, slowest
 
 
 def change_of(number: int) -> tuple[bytes, bytes | None]:
@@ -237,6 +263,7 @@ def main() -> int:
     command.add_argument("--small-bytes", type=int, default=64 * 1024)
     command.add_argument("--large-bytes", type=int, default=1024 * 1024)
     command.add_argument("--random", type=int, default=50_000)
+    command.add_argument("--processes", type=int, default=os.cpu_count())
     command = commands.add_parser("kill")
     command.add_argument("--rounds", type=int, default=100)
     command.add_argument("--seed", type=int, default=1)
@@ -246,7 +273,7 @@ def main() -> int:
     if chosen.command == "crash":
         return asyncio.run(crash(chosen.operations, chosen.seed))
     if chosen.command == "flips":
-        return asyncio.run(flips(chosen.small_bytes, chosen.large_bytes, chosen.random))
+        return flips(chosen.small_bytes, chosen.large_bytes, chosen.random, chosen.processes)
     if chosen.command == "kill":
         return asyncio.run(kill(chosen.rounds, chosen.seed))
     if chosen.command == "full":

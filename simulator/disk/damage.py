@@ -8,11 +8,15 @@ of its log: without it, damage there could not be told from the tail of a power 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
 from cluster.errors import CorruptData
 from node.storage.engine import Batch, Engine, Options
+from node.storage.names import parse_name
+from node.storage.table_reader import open_table
 from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel, Moment
@@ -29,6 +33,7 @@ class Sample:
     model: dict[bytes, bytes]
     keys: tuple[bytes, ...]  # in order
     files: tuple[tuple[str, int], ...]  # names and sizes
+    blocks: Mapping[str, tuple[tuple[int, bytes], ...]]  # of each table: offset and lowest key of its blocks
 
     @property
     def size(self) -> int:
@@ -41,6 +46,17 @@ class Sample:
                 return name, number
             number -= size
         raise IndexError(number)
+
+    def near(self, name: str, offset: int, many: int) -> tuple[bytes, ...]:
+        """Up to `many` keys in a row, those that a damage there may touch among them."""
+        blocks = self.blocks.get(name)
+        if blocks is None:
+            first = Random(offset).randrange(len(self.keys))
+        else:
+            lowest = blocks[bisect_right(blocks, (offset, b"\xff")) - 1][1]
+            first = bisect_left(self.keys, lowest) - many // 3
+        first = max(0, min(first, len(self.keys) - many))
+        return self.keys[first : first + many]
 
 
 async def sample_folder(seed: int, size: int) -> Sample:
@@ -66,11 +82,23 @@ async def sample_folder(seed: int, size: int) -> Sample:
     ).close()  # a short manifest
     names = [f"{FOLDER}/{name}" for name in disk.list(FOLDER)]
     files = tuple((name, disk.size(name)) for name in names)
-    return Sample(disk.moment(), options, model, tuple(sorted(model)), files)
+    blocks = {name: _blocks_of(disk, name) for name in names if name.endswith(".sst")}
+    return Sample(disk.moment(), options, model, tuple(sorted(model)), files, blocks)
+
+
+def _blocks_of(disk: LossyDisk, name: str) -> tuple[tuple[int, bytes], ...]:
+    named = parse_name(name.rpartition("/")[2])
+    assert named is not None, name
+    table = open_table(disk, FOLDER, named.file_id)
+    try:
+        return tuple((handle.offset, table.bounds(at)[0]) for at, handle in enumerate(table.handles))
+    finally:
+        table.close()
 
 
 async def check_flip(sample: Sample, number: int, mask: int, *, most_keys: int) -> str:
-    """Flip `mask` in byte `number` of the folder; ask for up to `most_keys` keys one by one and in a row.
+    """Flip `mask` in byte `number` of the folder; ask for up to `most_keys` keys around the damage, in a row
+    both ways and one by one.
 
     "right", "some corrupt" or "refused to open".  Raises AssertionError for any other answer.
     """
@@ -83,10 +111,10 @@ async def check_flip(sample: Sample, number: int, mask: int, *, most_keys: int) 
     except CorruptData:
         return "refused to open"
     async with engine:
-        first = Random(number).randrange(max(1, len(sample.keys) - most_keys))
-        asked = sample.keys[first : first + most_keys]
-        corrupt = await _check_scan(engine, sample, asked, story)
-        for key in (*asked[:: max(1, len(asked) // 10)], b"absent", b"key", b"zzz"):
+        asked = sample.near(name, offset, most_keys)
+        corrupt = await _check_scan(engine, sample, asked, story, reverse=False)
+        corrupt |= await _check_scan(engine, sample, asked, story, reverse=True)
+        for key in (*asked[:: max(1, len(asked) // 30)], b"absent", b"key", b"zzz"):
             try:
                 found = await engine.get(key)
             except CorruptData:
@@ -96,15 +124,18 @@ async def check_flip(sample: Sample, number: int, mask: int, *, most_keys: int) 
     return "some corrupt" if corrupt else "right"
 
 
-async def _check_scan(engine: Engine, sample: Sample, asked: tuple[bytes, ...], story: str) -> bool:
+async def _check_scan(
+    engine: Engine, sample: Sample, asked: tuple[bytes, ...], story: str, *, reverse: bool
+) -> bool:
     """Scan the range of the asked keys; True when the scan ended at damage."""
     seen: list[bytes] = []
+    expected = list(reversed(asked) if reverse else asked)
     try:
-        async for key, value in engine.scan(asked[0], asked[-1] + b"\0"):
+        async for key, value in engine.scan(asked[0], asked[-1] + b"\0", reverse=reverse):
             assert sample.model.get(key) == value, f"{story}: a scan gave {key!r} = {value!r}"
             seen.append(key)
     except CorruptData:
-        assert seen == list(asked[: len(seen)]), f"{story}: a scan left something out"
+        assert seen == expected[: len(seen)], f"{story}: a scan left something out"
         return True
-    assert seen == list(asked), f"{story}: a scan left something out"
+    assert seen == expected, f"{story}: a scan left something out"
     return False

@@ -16,7 +16,7 @@ from node.storage.table_format import MalformedTable, decode_index, decode_meta
 from node.storage.version import MalformedEdit, decode_edit
 from simulator.disk.damage import check_flip, sample_folder
 
-FLIPS = int(os.environ.get("RINGMILL_FLIPS", "500"))
+FLIPS = int(os.environ.get("RINGMILL_FLIPS", "2000"))
 
 
 async def test_a_flipped_bit_never_changes_an_answer() -> None:
@@ -25,7 +25,7 @@ async def test_a_flipped_bit_never_changes_an_answer() -> None:
     outcomes = set()
     for _ in range(FLIPS):
         number = random.randrange(sample.size)
-        outcomes.add(await check_flip(sample, number, 1 << random.randrange(8), most_keys=60))
+        outcomes.add(await check_flip(sample, number, 1 << random.randrange(8), most_keys=30))
     assert "some corrupt" in outcomes
 
 

@@ -142,7 +142,7 @@ class AsyncJobs:
     async def watch(self, job: str) -> AsyncIterator[JobState]:
         """The job's state at once, then at every change, until it is over.
 
-        Raises NotFound; JobFailed when the node that keeps the job is gone.
+        Raises NotFound; JobFailed when the node that keeps the job is gone, with an unknown outcome.
         """
         address, state = await self._find(job)
         yield state
@@ -245,8 +245,11 @@ async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
 
 
 def _lost(state: JobState, error: RingmillError) -> JobFailed:
+    """The node may have ended before or after the rename that shows the output: only the folder tells."""
     return JobFailed(
-        f"job {state.job} is lost: {state.node}, the node that kept it, is gone ({error})",
-        detail={"job": state.job, "node": state.node, "cause": "LostNode"},
-        hint="submit it again; nothing of its output became visible",
+        f"job {state.job} is lost: {state.node}, the node that kept it, is gone ({error}); "
+        f"its output {state.output} is there whole or not at all",
+        detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
+        hint=f"look for {state.output}/_SUCCESS: with one newer than the job it is done, else submit it again",
+        outcome="unknown",
     )

@@ -120,10 +120,13 @@ class Worker:
     ) -> None:
         if self._janitor is not None:
             self._janitor.cancel()
-        for job in list(self._jobs):
-            self._drop(job)
+        left = list(self._jobs)
+        for job in left:
+            self._let_go(job)
         try:
             await self._group.__aexit__(kind, error, trace)
+            for job in left:
+                await self._clean(f"{self._folder}/{job}")
         finally:
             await self._pool.close()
 
@@ -271,11 +274,15 @@ class Worker:
 
     def _drop(self, job: str) -> asyncio.Task[None]:
         """Stop what runs for a job and serve nothing of it; its files go once nothing writes them."""
-        dropped = self._jobs.pop(job)
+        return self._group.create_task(self._remove(job, self._let_go(job)))
+
+    def _let_go(self, job: str) -> list[asyncio.Task[None]]:
+        """Its attempts, which have been told to stop."""
+        attempts = list(self._jobs.pop(job).attempts.values())
         self._shuffle.forget(job)
-        for task in dropped.attempts.values():
+        for task in attempts:
             task.cancel()
-        return self._group.create_task(self._remove(job, list(dropped.attempts.values())))
+        return attempts
 
     async def _remove(self, job: str, attempts: list[asyncio.Task[None]]) -> None:
         if attempts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -155,7 +156,8 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = lambda _: None
-        gc.collect()
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # tasks that never began
+            gc.collect()
         gc.unfreeze()
         sys.unraisablehook = former
         logging.disable(logging.NOTSET)

@@ -250,6 +250,6 @@ def _lost(state: JobState, error: RingmillError) -> JobFailed:
         f"job {state.job} is lost: {state.node}, the node that kept it, is gone ({error}); "
         f"its output {state.output} is there whole or not at all",
         detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
-        hint=f"look for {state.output}/_SUCCESS: when it is newer than the job, all is done; else submit again",
+        hint=f"look for {state.output}/_SUCCESS: one newer than the job says done; else submit again",
         outcome="unknown",
     )

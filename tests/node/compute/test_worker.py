@@ -280,6 +280,21 @@ def scratch(bench: Bench) -> list[str]:
     return [each.name for each in (bench.folder / "scratch").iterdir()]
 
 
+async def test_a_worker_ended_by_a_bug_tells_that_bug_though_it_holds_a_job(bench: Bench) -> None:
+    async def bug() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as told:
+        async with Worker(
+            ME, "1", str(bench.folder / "other"), bundles=bench.worker._bundles, clock=SystemClock(),
+            files=bench.worker._files, spawner=bench.processes, transport=bench.end,
+        ) as worker:  # fmt: skip
+            worker._heard("j-1", ME)
+            worker._group.create_task(bug())
+            await asyncio.sleep(30)
+    assert [type(error) for error in told.value.exceptions] == [ZeroDivisionError]
+
+
 async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> None:
     order = bench.map_order("a\n")
     bench.bundle = "0" * 64

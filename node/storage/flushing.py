@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from cluster.errors import RingmillError
-from cluster.ports import FileSystem
-from node.storage.children import Children, table_shape
+from node.storage.children import table_shape
 from node.storage.errors import StorageFailed
 from node.storage.flush import FlushJob, FlushResult, flush_logs
-from node.storage.handover import Handover
 from node.storage.memtable import Memtable
-from node.storage.options import Options
-from node.storage.snapshots import Snapshots
-from node.storage.stats import Counters
-from node.storage.table_set import TableSet
 from node.storage.version import Drop, Edit
+from node.storage.workroom import RETRY_S, Workroom
 from node.storage.write_ahead_log import LogFile
 
 __all__ = ["Flushing", "Sealed"]
-
-_RETRY_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -45,27 +36,8 @@ class Sealed:
 class Flushing:
     """Flushes what is in `sealed` (newest first, shared with the engine) from its end, until cancelled."""
 
-    def __init__(
-        self,
-        folder: str,
-        options: Options,
-        files: FileSystem,
-        children: Children,
-        tables: TableSet,
-        handover: Handover,
-        snapshots: Snapshots,
-        counters: Counters,
-        on_change: Callable[[], None],
-    ) -> None:
-        self._folder = folder
-        self._options = options
-        self._files = files
-        self._children = children
-        self._tables = tables
-        self._handover = handover
-        self._snapshots = snapshots
-        self._counters = counters
-        self._on_change = on_change
+    def __init__(self, room: Workroom) -> None:
+        self._room = room
         self._wanted = asyncio.Event()
         self.sealed: list[Sealed] = []
 
@@ -82,29 +54,29 @@ class Flushing:
                 except StorageFailed:
                     return
                 except (OSError, RingmillError) as error:
-                    self._counters.failed_flushes += 1
-                    self._counters.last_failure = f"flush: {error}"
-                    self._on_change()
-                    await asyncio.sleep(_RETRY_S)
+                    self._room.counters.failed_flushes += 1
+                    self._room.counters.last_failure = f"flush: {error}"
+                    self._room.on_change()
+                    await asyncio.sleep(RETRY_S)
             await self._wanted.wait()
 
     async def _flush(self, sealed: Sealed) -> None:
         log_ids = await sealed.closed_logs()
         job = FlushJob(
-            folder=self._folder,
+            folder=self._room.folder,
             log_ids=log_ids,
             flushed_sequence=sealed.memtable.first_sequence - 1,
-            snapshots=self._snapshots.live(),
-            file_ids=tuple(await self._tables.take_ids(1)),
-            shape=table_shape(self._options, is_split=False),
+            snapshots=self._room.snapshots.live(),
+            file_ids=tuple(await self._room.tables.take_ids(1)),
+            shape=table_shape(self._room.options, is_split=False),
         )
-        result = await self._children.run(flush_logs, self._files, job)
+        result = await self._room.children.run(flush_logs, self._room.files, job)
         edit = _edit(sealed, log_ids, result)
-        await self._handover.commit(edit, result.tables, finished_logs=log_ids)
+        await self._room.handover.commit(edit, result.tables, finished_logs=log_ids)
         self.sealed.remove(sealed)
-        self._counters.flushes += 1
-        self._counters.flushed_bytes += sum(meta.size for meta in result.tables)
-        self._on_change()
+        self._room.counters.flushes += 1
+        self._room.counters.flushed_bytes += sum(meta.size for meta in result.tables)
+        self._room.on_change()
 
 
 def _edit(sealed: Sealed, log_ids: tuple[int, ...], result: FlushResult) -> Edit:

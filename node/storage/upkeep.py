@@ -16,6 +16,7 @@ from node.storage.snapshots import Snapshots
 from node.storage.space import SpaceWatch
 from node.storage.stats import Counters
 from node.storage.table_set import TableSet
+from node.storage.workroom import Workroom
 
 __all__ = ["Upkeep"]
 
@@ -40,12 +41,19 @@ class Upkeep:
         self._progress = asyncio.Event()
         self._is_over = False
         self.handover = Handover(folder, files, tables)
-        self.flushing = Flushing(
-            folder, options, files, children, tables, self.handover, snapshots, counters, self._changed
+        room = Workroom(
+            folder=folder,
+            options=options,
+            files=files,
+            children=children,
+            tables=tables,
+            handover=self.handover,
+            snapshots=snapshots,
+            counters=counters,
+            on_change=self._changed,
         )
-        self.merging = Merging(
-            folder, options, files, children, tables, self.handover, snapshots, counters, self._changed
-        )
+        self.flushing = Flushing(room)
+        self.merging = Merging(room)
         self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.space.check()
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import repeat
 from pathlib import Path
 from random import Random
@@ -30,14 +31,16 @@ sys.path.insert(0, str(ROOT))
 
 from cluster.adapters.os_files import OsFileSystem  # noqa: E402
 from cluster.adapters.process_spawner import ProcessSpawner  # noqa: E402
-from cluster.errors import DiskFull  # noqa: E402
+from cluster.errors import CorruptData, DiskFull  # noqa: E402
+from cluster.ids import DiskId, NodeId, Start  # noqa: E402
+from node.replica.identity import IdentityRecord, decode_identity, encode_identity  # noqa: E402
 from node.storage.engine import Batch, Engine, Options  # noqa: E402
 from simulator.disk.damage import Sample, check_flip, sample_folder  # noqa: E402
 from simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
 from simulator.disk.moment import CrashModel  # noqa: E402
 
 SKIPPED = 77
-ENDLESS_S = 60
+ENDLESS_S = 120
 PART_FLIPS = 200
 KILL_OPTIONS = Options(memtable_bytes=60_000, table_bytes=60_000, level0_tables=2, level1_bytes=200_000)
 
@@ -69,29 +72,54 @@ def flips(small_bytes: int, large_bytes: int, random_flips: int, processes: int)
     random = Random(3)
     everywhere = [(number, 1 << number % 8) for number in range(small.size)]
     anywhere = [(random.randrange(large.size), 1 << random.randrange(8)) for _ in range(random_flips)]
-    broken = _try_flips("every byte", small, everywhere, processes)
-    return 1 if broken + _try_flips("random bits", large, anywhere, processes) else 0
+    broken = _flip_identity()
+    broken += _try_flips("every byte", small, everywhere, processes)
+    broken += _try_flips("random bits", large, anywhere, processes)
+    return 1 if broken else 0
+
+
+def _flip_identity() -> int:
+    """Every bit of the file that says whose folder it is.  It lies beside the engine's folders."""
+    record = IdentityRecord(NodeId("n1"), DiskId("5a" * 16), Start(7, "c3" * 8), 2048, is_clean_stop=True)
+    whole = encode_identity(record)
+    outcomes: Counter[str] = Counter()
+    for bit in range(8 * len(whole)):
+        hurt = bytearray(whole)
+        hurt[bit // 8] ^= 1 << bit % 8
+        try:
+            outcomes["right" if decode_identity(bytes(hurt)) == record else "BROKEN"] += 1
+        except CorruptData:
+            outcomes["corrupt"] += 1
+    print(f"every bit of {len(whole)} bytes of identity: {_told(outcomes)}")
+    return outcomes["BROKEN"]
+
+
+def _told(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
 
 
 def _try_flips(name: str, sample: Sample, places: list[tuple[int, int]], processes: int) -> int:
     begun = time.monotonic()
     outcomes: Counter[str] = Counter()
-    slowest, tried = 0.0, 0
+    slowest = 0.0
     parts = [places[first : first + PART_FLIPS] for first in range(0, len(places), PART_FLIPS)]
     with ProcessPoolExecutor(processes) as pool:
-        for part, took_s in pool.map(_try_part, repeat(sample), parts):
-            outcomes += part
-            slowest = max(slowest, took_s)
-            tried += part.total()
-            print(f"{name}: {tried} of {len(places)} tried", end="\r", file=sys.stderr)
-    told = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
+        try:
+            for part, took_s in pool.map(_try_part, repeat(sample), parts):
+                outcomes += part
+                slowest = max(slowest, took_s)
+                if sys.stderr.isatty():
+                    print(f"{name}: {outcomes.total()} of {len(places)} tried", end="\r", file=sys.stderr)
+        except BrokenProcessPool:
+            outcomes["BROKEN"] += 1
+            print(f"BROKEN a flip took more than {ENDLESS_S} s; above is where it was")
     took = time.monotonic() - begun
-    print(f"{name} of {sample.size} bytes: {told}; {took:.0f} s, slowest answer {slowest:.2f} s")
+    print(f"{name} of {sample.size} bytes: {_told(outcomes)}; {took:.0f} s, slowest answer {slowest:.2f} s")
     return outcomes["BROKEN"]
 
 
 def _try_part(sample: Sample, places: list[tuple[int, int]]) -> tuple[Counter[str], float]:
-    """Outcomes of these flips, and the longest that one took.  One that takes a minute is an endless loop."""
+    """Outcomes of these flips, and the longest that one took.  One that takes minutes is an endless loop."""
     outcomes: Counter[str] = Counter()
     slowest = 0.0
 
@@ -99,14 +127,15 @@ def _try_part(sample: Sample, places: list[tuple[int, int]]) -> tuple[Counter[st
         nonlocal slowest
         for number, mask in places:
             started = time.monotonic()
-            signal.alarm(ENDLESS_S)  # ends the process: a loop that never awaits cannot be cancelled
+            # ends the process and tells where it was: a loop that never awaits cannot be cancelled
+            faulthandler.dump_traceback_later(ENDLESS_S, exit=True)
             try:
-                outcomes[await check_flip(sample, number, mask, most_keys=60)] += 1
+                outcomes[await check_flip(sample, number, mask)] += 1
             except AssertionError as error:
                 outcomes["BROKEN"] += 1
                 print(f"BROKEN {error}")
             slowest = max(slowest, time.monotonic() - started)
-        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
 
     asyncio.run(try_all())
     return outcomes, slowest

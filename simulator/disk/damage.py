@@ -16,6 +16,7 @@ from random import Random
 from cluster.errors import CorruptData
 from node.storage.engine import Batch, Engine, Options
 from node.storage.names import parse_name
+from node.storage.table_format import TRAILER_BYTES
 from node.storage.table_reader import open_table
 from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
 from simulator.disk.lossy import LossyDisk
@@ -25,15 +26,25 @@ __all__ = ["Sample", "check_flip", "sample_folder"]
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes [start, end) of a table: one data block, which holds keys from `low` to `high`, both included."""
+
+    start: int
+    end: int
+    low: bytes
+    high: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A folder at rest, and what it holds."""
 
     moment: Moment
     options: Options
     model: dict[bytes, bytes]
-    keys: tuple[bytes, ...]  # in order
+    keys: tuple[bytes, ...]  # in order, those that were deleted among them
     files: tuple[tuple[str, int], ...]  # names and sizes
-    blocks: Mapping[str, tuple[tuple[int, bytes], ...]]  # of each table: offset and lowest key of its blocks
+    blocks: Mapping[str, tuple[Span, ...]]  # of each table
 
     @property
     def size(self) -> int:
@@ -47,58 +58,68 @@ class Sample:
             number -= size
         raise IndexError(number)
 
-    def near(self, name: str, offset: int, many: int) -> tuple[bytes, ...]:
-        """Up to `many` keys in a row, those that a damage there may touch among them."""
-        blocks = self.blocks.get(name)
-        if blocks is None:
-            first = Random(offset).randrange(len(self.keys))
-        else:
-            lowest = blocks[bisect_right(blocks, (offset, b"\xff")) - 1][1]
-            first = bisect_left(self.keys, lowest) - many // 3
-        first = max(0, min(first, len(self.keys) - many))
-        return self.keys[first : first + many]
+    def touched(self, name: str, offset: int) -> tuple[bytes, ...]:
+        """Every key whose answer a damage there may change: those of one block, or all of them."""
+        for span in self.blocks.get(name, ()):
+            if span.start <= offset < span.end:
+                return self.keys[bisect_left(self.keys, span.low) : bisect_right(self.keys, span.high)]
+        return self.keys
 
 
 async def sample_folder(seed: int, size: int) -> Sample:
-    """A closed folder of about `size` bytes, most of them in about ten tables."""
+    """A closed folder of about `size` bytes: some ten tables, a log, at most 1,600 keys."""
+    most_bytes = max(80, size // 800)
     options = replace(
-        TINY, memtable_bytes=size // 5, table_bytes=size // 10, level1_bytes=size // 4, block_bytes=400
+        TINY,
+        memtable_bytes=size // 5,
+        table_bytes=size // 10,
+        level1_bytes=size // 4,
+        block_bytes=5 * most_bytes,
     )
     random, model, disk = Random(seed), dict[bytes, bytes](), LossyDisk()
+    keys = [b"key%05d" % number for number in range(2 * size // most_bytes)]
+
+    async def write(engine: Engine) -> None:
+        await engine.wait_writable()
+        batch, key = Batch(), random.choice(keys)
+        if random.random() < 0.1:
+            batch.delete(key)
+            model.pop(key, None)
+        else:
+            model[key] = random.randbytes(random.randrange(most_bytes))
+            batch.put(key, model[key])
+        await engine.apply(batch).buffered()
+
     async with await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner()) as engine:
-        while engine.stats().table_bytes < size - 1000:
-            await engine.wait_writable()
-            batch, key = Batch(), b"key%05d" % random.randrange(size // 40)
-            if random.random() < 0.1:
-                batch.delete(key)
-                model.pop(key, None)
-            else:
-                model[key] = random.randbytes(random.randrange(80))
-                batch.put(key, model[key])
-            await engine.apply(batch).buffered()
+        while engine.stats().table_bytes < size * 7 // 8:
+            await write(engine)
         await engine.settle()
-    await (
-        await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner())
-    ).close()  # a short manifest
+        while engine.stats().memtable_bytes < size // 16:
+            await write(engine)
+    # opened and closed once more: a short manifest, and marks on both sides of a log's end
+    await (await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner())).close()
     names = [f"{FOLDER}/{name}" for name in disk.list(FOLDER)]
     files = tuple((name, disk.size(name)) for name in names)
     blocks = {name: _blocks_of(disk, name) for name in names if name.endswith(".sst")}
-    return Sample(disk.moment(), options, model, tuple(sorted(model)), files, blocks)
+    return Sample(disk.moment(), options, model, tuple(keys), files, blocks)
 
 
-def _blocks_of(disk: LossyDisk, name: str) -> tuple[tuple[int, bytes], ...]:
+def _blocks_of(disk: LossyDisk, name: str) -> tuple[Span, ...]:
     named = parse_name(name.rpartition("/")[2])
     assert named is not None, name
     table = open_table(disk, FOLDER, named.file_id)
     try:
-        return tuple((handle.offset, table.bounds(at)[0]) for at, handle in enumerate(table.handles))
+        return tuple(
+            Span(handle.offset, handle.offset + handle.size + TRAILER_BYTES, *table.bounds(at))
+            for at, handle in enumerate(table.handles)
+        )
     finally:
         table.close()
 
 
-async def check_flip(sample: Sample, number: int, mask: int, *, most_keys: int) -> str:
-    """Flip `mask` in byte `number` of the folder; ask for up to `most_keys` keys around the damage, in a row
-    both ways and one by one.
+async def check_flip(sample: Sample, number: int, mask: int) -> str:
+    """Flip `mask` in byte `number` of the folder, open it, and ask for all that the damage may touch: in a
+    row both ways, and key by key.
 
     "right", "some corrupt" or "refused to open".  Raises AssertionError for any other answer.
     """
@@ -111,10 +132,10 @@ async def check_flip(sample: Sample, number: int, mask: int, *, most_keys: int) 
     except CorruptData:
         return "refused to open"
     async with engine:
-        asked = sample.near(name, offset, most_keys)
+        asked = sample.touched(name, offset)
         corrupt = await _check_scan(engine, sample, asked, story, reverse=False)
         corrupt |= await _check_scan(engine, sample, asked, story, reverse=True)
-        for key in (*asked[:: max(1, len(asked) // 30)], b"absent", b"key", b"zzz"):
+        for key in (*asked, b"key", b"zzz"):
             try:
                 found = await engine.get(key)
             except CorruptData:
@@ -129,7 +150,7 @@ async def _check_scan(
 ) -> bool:
     """Scan the range of the asked keys; True when the scan ended at damage."""
     seen: list[bytes] = []
-    expected = list(reversed(asked) if reverse else asked)
+    expected = [key for key in (reversed(asked) if reverse else asked) if key in sample.model]
     try:
         async for key, value in engine.scan(asked[0], asked[-1] + b"\0", reverse=reverse):
             assert sample.model.get(key) == value, f"{story}: a scan gave {key!r} = {value!r}"

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-__all__ = ["KINDS", "Fault", "draw_faults", "lost_for_good"]
+__all__ = ["KINDS", "Fault", "draw_faults", "draw_rare_faults", "lost_for_good"]
 
 PROCESS: Final = ("crash", "crash_all", "restart", "pause")
 CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
 DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
-KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK
+RARE: Final = ("crash_child", "disk_lies")
+"""Drawn beside the others and from a stream of their own, so that seeds of former days keep their meaning."""
+KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + RARE
 
-_DESTROY: Final = ("disk_lost", "bit_flip")
+_DESTROY: Final = ("disk_lost", "bit_flip", "disk_lies")
+_RARE_CHANCE: Final = 0.08
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
 
@@ -42,6 +45,7 @@ def draw_faults(draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon
 
     Half of the runs dwell on three kinds at most, so that what only their company shows is met often.
     """
+    kinds = tuple(kind for kind in kinds if kind not in RARE)
     allowed = [kind for kind in kinds if draws.random() < 0.5]
     if draws.random() < 0.5:
         allowed = draws.sample(kinds, min(len(kinds), draws.randint(1, 3)))
@@ -49,6 +53,20 @@ def draw_faults(draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon
         return []
     faults = [_draw(draws, draws.choice(allowed), nodes, horizon_s) for _ in range(draws.randint(1, _MOST))]
     return sorted(_within_budget(faults), key=lambda fault: (fault.at_s, fault.kind, fault.nodes))
+
+
+def draw_rare_faults(
+    draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon_s: float, others: Sequence[Fault]
+) -> list[Fault]:
+    """At most one of each rare kind, after the `others` in a run's list.  It keeps to their budget."""
+    chance = max(_RARE_CHANCE, 1 / (2 * len(kinds))) if kinds else 0.0
+    found: list[Fault] = []
+    for kind in RARE:
+        is_drawn, at_s, node = draws.random() < chance, draws.random() * horizon_s, draws.choice(nodes)
+        lasts_s = draws.choice((0.5, 2.0, _LONGEST_S))
+        if is_drawn and kind in kinds:
+            found.append(Fault(at_s, kind, (node,), lasts_s))
+    return _within_budget([*others, *found])[len(others) :]
 
 
 def _draw(draws: Random, kind: str, nodes: list[str], horizon_s: float) -> Fault:

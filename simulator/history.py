@@ -99,6 +99,7 @@ class History:
     crashed: dict[str, list[float]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # nodes whose disk was destroyed
     shown_by_lost: list[Final] = field(default_factory=list)  # what those still show of what they held
+    shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
 
     def is_firm(self, write: Operation) -> bool:
         """May nobody have forgotten this acknowledged write?
@@ -138,6 +139,8 @@ class History:
             yield json.dumps({"crashed": [node, times]})
         for final in self.shown_by_lost:
             yield json.dumps({"shown_by_lost": _jsonable(asdict(final))}, sort_keys=True)
+        for key, value in self.shown_by_liars:
+            yield json.dumps({"shown_by_liar": [_jsonable(key), _jsonable(value)]})
         for node in self.lost:
             yield json.dumps({"lost": node})
 
@@ -154,6 +157,9 @@ class History:
                 history.crashed[node] = times
             elif "lost" in row:
                 history.lost.append(row["lost"])
+            elif "shown_by_liar" in row:
+                key, value = (b64decode(each["b64"]) for each in row["shown_by_liar"])
+                history.shown_by_liars.append((key, value))
             elif "shown_by_lost" in row:
                 history.shown_by_lost.append(_final(row["shown_by_lost"]))
             elif "final" in row:

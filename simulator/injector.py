@@ -23,6 +23,7 @@ from simulator.trace import Trace
 
 __all__ = ["Injector", "cuts_of"]
 
+_LOOK_EVERY_S: Final = 0.005
 _POWER_CUTS: Final = (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST)
 
 
@@ -44,6 +45,7 @@ class Injector:
         self._draws = draws
         self.document = b""  # the cluster's first topology
         self._cuts: Counter[tuple[str, str]] = Counter()  # of each directed link, the splits that cut it
+        self._apart: list[str] = []  # nodes that nobody may listen to any more
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Apply each fault at its time, relative to now."""
@@ -56,6 +58,7 @@ class Injector:
         self._cuts.clear()
         for _, _, link in self._network.links():
             _mend(link)
+        self._keep_apart()
         for name in lost:
             self._nodes[name].resume()
         for node in [node for name, node in self._nodes.items() if name not in lost]:
@@ -78,6 +81,15 @@ class Injector:
             self._kill(name, self._crash_model(), fault.kind)
         await asyncio.sleep(fault.lasts_s)
         self._start(fault.nodes)
+
+    async def _crash_child(self, fault: Fault) -> None:
+        """Crash the node in the midst of a flush or a merge, as soon as there is one."""
+        node = self._nodes[fault.nodes[0]]
+        for _ in range(int(fault.lasts_s / _LOOK_EVERY_S)):
+            if node.has_child_at_work:
+                await self._crash(fault)
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _crash_all(self, fault: Fault) -> None:
         model = self._crash_model()
@@ -153,6 +165,7 @@ class Injector:
         """A link is cut while any split says so."""
         for (source, target), splits in self._cuts.items():
             self._network.link(source, target).is_cut = splits > 0
+        self._keep_apart()
 
     # Links
 
@@ -224,6 +237,29 @@ class Injector:
         if node.run is None:
             node.start()
             await self._init_again(node)
+
+    async def _disk_lies(self, fault: Fault) -> None:
+        """Power goes, and some of what the disk had called synced with it.
+
+        No protocol can hold with such a node, so it is kept apart from then on: it may refuse to start, but
+        it must not invent anything.
+        """
+        name = fault.nodes[0]
+        self._kill(name, CrashModel.LYING, fault.kind)
+        self._apart.append(name)
+        self._keep_apart()
+        self._start([name])
+
+    def _keep_apart(self) -> None:
+        for name in self._apart:
+            for other in (*self._nodes, *self._clients, "last"):
+                if other != name:
+                    self._network.link(name, other).is_cut = self._network.link(other, name).is_cut = True
+
+    @property
+    def apart(self) -> Sequence[str]:
+        """Nodes whose disks have lied."""
+        return self._apart
 
     async def _init_again(self, node: NodeProcess) -> None:
         assert self.document, "the cluster was formed"

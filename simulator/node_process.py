@@ -61,6 +61,7 @@ class NodeRun:
     is_stopping: asyncio.Event
     life: asyncio.Task[None] | None = None
     node: Node | None = None
+    doors: Doors | None = None
 
 
 class NodeProcess:
@@ -90,6 +91,12 @@ class NodeProcess:
     def is_running(self) -> bool:
         """There is a run and it has not ended by itself."""
         return self.run is not None and self.run.life is not None and not self.run.life.done()
+
+    @property
+    def has_child_at_work(self) -> bool:
+        """A flush or a merge is under way."""
+        doors = self.run.doors if self.run else None
+        return doors is not None and isinstance(doors.spawner, InlineSpawner) and doors.spawner.is_at_work
 
     def start(self) -> None:
         """Begin a run; nothing is awaited."""
@@ -121,11 +128,20 @@ class NodeProcess:
         self.crashes.append(world.loop.time())
         self.failures += self._bugs_of(run)
         world.loop.kill(run.process)
+        self._cut_children_short(run)
         run.files.seal()
         if model is None:
             world.network.break_connections(self.name)
         else:
             self.disk.cut_power(model)
+
+    def _cut_children_short(self, run: NodeRun) -> None:
+        """A flush or a merge that is under way dies with its node, half done."""
+        doors = run.doors
+        if doors is not None and isinstance(doors.spawner, InlineSpawner):
+            draws = stream(self._world.seed, f"{self.name}/{len(self._runs)}/children")
+            for _ in range(doors.spawner.cut_short(doors.files, draws)):
+                self._world.trace.fault("child_cut", self.name)
 
     def pause(self) -> None:
         if self.run is not None:
@@ -179,7 +195,8 @@ class NodeProcess:
     async def _live(self, run: NodeRun, number: int) -> None:
         world = self._world
         config = NodeConfig(self.name, self.address, DATA, profile=world.tunables.profile)
-        async with running_node(config, self._doors(run, number), world.tunables.storage) as node:
+        run.doors = doors = self._doors(run, number)
+        async with running_node(config, doors, world.tunables.storage) as node:
             run.node = node
             self._serve(run.transport, node)
             run.transport.is_listening = True

@@ -18,7 +18,7 @@ from simulator.ablations import switched_off
 from simulator.checkers.every import check_all
 from simulator.checkers.staleness import staleness_s
 from simulator.checkers.violation import Violation
-from simulator.faults import Fault, draw_faults, lost_for_good
+from simulator.faults import Fault, draw_faults, draw_rare_faults, lost_for_good
 from simulator.history import History
 from simulator.options import RunOptions
 from simulator.seeds import stream
@@ -83,6 +83,8 @@ def drawn_faults(seed: int, options: RunOptions) -> list[Fault]:
     """The faults of a run, cut to what the options keep of them."""
     names = [f"n{number + 1}" for number in range(options.nodes)]
     faults = draw_faults(stream(seed, "faults"), options.faults, names, options.load_s)
+    rare = stream(seed, "faults/rare")
+    faults += draw_rare_faults(rare, options.faults, names, options.load_s, faults)
     kept = options.only_faults
     return faults if kept is None else [fault for at, fault in enumerate(faults) if at in kept]
 

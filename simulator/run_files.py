@@ -34,12 +34,13 @@ class NodeDisk:
         self.slower_s = 0.0
         self.error_chance = 0.0
         self.was_faulty = False  # a write of the present run has failed
-        self.is_rotten = False  # some synced bits have turned
+        self.is_rotten = False  # some synced bits have turned, or were never there
         self._draws = draws
         self._trace = trace
 
     def cut_power(self, model: CrashModel) -> None:
         """Lose what `model` says of the unsynced."""
+        self.is_rotten = self.is_rotten or model is CrashModel.LYING
         self.lossy = self.lossy.cut_power(model, self._draws)
 
     def replace(self) -> None:

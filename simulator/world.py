@@ -163,7 +163,9 @@ class World:
         """
         for name in self.history.lost:
             process = self.nodes[name]
-            if process.node is not None and process.is_running and process.node.topology.serving:
+            if name in self.injector.apart:
+                self.history.shown_by_liars += await self._values(process, keys)
+            elif process.node is not None and process.is_running and process.node.topology.serving:
                 self.history.shown_by_lost += await self._shown(process, keys)
             process.kill(CrashModel.PREFIX)
 
@@ -177,6 +179,22 @@ class World:
                 except CorruptData:
                     self.trace.note(process.name, "refuses a damaged key")
         return shown
+
+    async def _values(self, process: NodeProcess, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """Every value that a node holds, as far as it runs and can read it."""
+        found: list[tuple[bytes, bytes]] = []
+        if process.node is None or not process.is_running:
+            return found
+        objects = process.node.objects
+        for key in keys:
+            copy = Copy(self._partition(key), self._row(key).copy_epoch)
+            try:
+                stored = await process.inside(objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
+            except CorruptData:
+                self.trace.note(process.name, "refuses a damaged key")
+            else:
+                found += [(key, each.value) for each in stored.siblings if each.value is not None]
+        return found
 
     def _keeps_hints(self, process: NodeProcess) -> bool:
         """For somebody who can take them; or it is not up yet."""

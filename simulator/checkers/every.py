@@ -13,6 +13,7 @@ from simulator.checkers.convergence import check_convergence, check_hand_over
 from simulator.checkers.deletes import check_deletes
 from simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
 from simulator.checkers.invention import check_invention
+from simulator.checkers.liars import check_liars
 from simulator.checkers.sessions import check_sessions
 from simulator.checkers.siblings import check_siblings
 from simulator.checkers.violation import Violation
@@ -28,6 +29,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_hand_over,
     check_siblings,
     check_invention,
+    check_liars,
     check_sessions,
     check_deletes,
 )

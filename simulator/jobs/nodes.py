@@ -16,7 +16,7 @@ from node.coordinator.views import JobView
 from node.services.jobs import job_status
 from simulator.disk.folder_tree import FolderTree
 from simulator.disk.moment import CrashModel
-from simulator.jobs.door import Door
+from simulator.door import Door
 from simulator.jobs.tasks import TaskSpawner
 from simulator.node_process import NodeProcess, NodeRun
 from simulator.seeds import stream

@@ -26,7 +26,7 @@ from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput
 from cluster.mapreduce.task_messages import Chore, Run, Said
 from cluster.mapreduce.task_service import answer, do_chore, do_run
 from cluster.ports import FileSystem, TaskProcess
-from simulator.jobs.door import Door
+from simulator.door import Door
 from simulator.jobs.stepped import Dropped, Stepped
 from simulator.spawner import InlineSpawner
 from simulator.trace import Trace

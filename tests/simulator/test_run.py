@@ -10,13 +10,12 @@ import pytest
 
 from simulator.__main__ import main
 from simulator.ablations import ABLATIONS
-from simulator.faults import KINDS, draw_faults
+from simulator.faults import KINDS
 from simulator.history import History
 from simulator.injector import Injector, cuts_of
 from simulator.options import RunOptions
 from simulator.report import replay_command
-from simulator.run import run_seed
-from simulator.seeds import stream
+from simulator.run import drawn_faults, run_seed
 from simulator.shrink import shortest, shrink
 from simulator.timeline import timeline_html
 
@@ -40,7 +39,7 @@ def test_one_seed_gives_one_trace_a_hundred_times_in_one_process() -> None:
 
 def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> None:
     code = (
-        "from simulator.run import run_seed; from simulator.options import RunOptions;"
+        "from simulator.run import drawn_faults, run_seed; from simulator.options import RunOptions;"
         "print([run_seed(seed, RunOptions()).trace for seed in (3, 5)])"
     )
     told = {
@@ -59,8 +58,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> 
 
 def test_every_kind_of_fault_has_an_effect_and_is_drawn() -> None:
     assert all(hasattr(Injector, f"_{kind}") for kind in KINDS)
-    names = ["n1", "n2", "n3", "n4", "n5"]
-    drawn = {fault.kind for seed in range(200) for fault in draw_faults(stream(seed, "f"), KINDS, names, 4.0)}
+    drawn = {fault.kind for seed in range(200) for fault in drawn_faults(seed, RunOptions())}
     assert drawn == set(KINDS)
 
 

@@ -11,6 +11,7 @@ full merge runs, beside the same without it.  recovery: a log of 64 MiB of 100 B
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import shutil
 import sys
@@ -125,6 +126,8 @@ def fullest(stats: Stats, options: Options) -> float:
 
 async def calm(report: Report, engine: Engine, records: int) -> None:
     """Gets of random keys and turns of the loop, quiet and then during one full merge."""
+    gc.collect()
+    gc.freeze()  # as a node does once it has started
     quiet, quiet_lag = await measure(engine, records, asyncio.sleep(10))
     busy, busy_lag = await measure(engine, records, engine.compact_range())
     for case, gets, lag in (("quiet", quiet, quiet_lag), ("full merge", busy, busy_lag)):

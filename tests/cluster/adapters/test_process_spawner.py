@@ -62,6 +62,11 @@ async def test_two_functions_run_at_a_time(spawner: ProcessSpawner) -> None:
     assert len(set(pids)) == 2
 
 
+async def test_a_worker_gives_way_to_its_node(spawner: ProcessSpawner) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert await spawner.run(os.getpriority, os.PRIO_PROCESS, 0) == min(ours + 5, 19)
+
+
 async def test_what_a_function_raises_is_raised_here_with_its_trace(spawner: ProcessSpawner) -> None:
     with pytest.raises(ValueError, match="invalid literal") as caught:
         await spawner.run(int, "no number")

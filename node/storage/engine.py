@@ -11,7 +11,7 @@ Rules: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, NoReturn
@@ -28,7 +28,7 @@ from node.storage.flushing import Sealed
 from node.storage.judgement import check_span, judge
 from node.storage.lookup import find, find_off_loop
 from node.storage.memtable import Memtable
-from node.storage.names import LOCK, parse_name
+from node.storage.names import LOCK, FileName, parse_name
 from node.storage.opening import Opened, open_folder
 from node.storage.options import Durability, Options
 from node.storage.scan import Range, scan_chunks
@@ -36,7 +36,7 @@ from node.storage.snapshots import Snapshot, Snapshots
 from node.storage.stats import Counters, Stats, level_stats
 from node.storage.table_set import TableSet
 from node.storage.upkeep import Upkeep
-from node.storage.verify import scrub_table
+from node.storage.verify import Part, check_current, scrub
 from node.storage.version import CorruptMark, Drop, Edit
 from node.storage.write_ahead_log import WriteAheadLog
 
@@ -220,17 +220,25 @@ class Engine:
                 )
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
-        """Read every block of every table at no more than `bytes_per_s`; the damages.
+        """Read every block of every table, and log and manifest as far as they are synced, at no more than
+        `bytes_per_s`; the damages.  Raises OSError.
 
-        A damaged table is then rewritten without its damaged blocks, whose ranges are marked.
+        A damaged table is then rewritten without its damaged blocks, whose ranges are marked, and a damaged
+        manifest is written anew.  What a damaged log holds is served from memory until it is flushed.
         """
         damages = []
         with self._tables.pin() as view:
             for file_id in view.tables:
-                async for damage in scrub_table(self._files, self.folder, file_id, bytes_per_s):
+                async for damage in self._scrub(Part(FileName("table", file_id)), bytes_per_s):
                     self._report(damage)
                     damages.append(damage)
-        return damages
+        for part in self._logs_in_force():
+            damages += [damage async for damage in self._scrub(part, bytes_per_s)]
+        of_manifest = [damage async for damage in self._scrub(self._tables.manifest_part, bytes_per_s)]
+        of_manifest += await self._files.off_loop(check_current, self._files, self.folder)
+        if of_manifest:
+            await self._tables.renew_manifest()
+        return damages + of_manifest
 
     async def mark_healed(self, mark: CorruptMark) -> None:
         """The caller has merged other copies of the range in: it is readable again."""
@@ -406,6 +414,23 @@ class Engine:
         named = parse_name(damage.file.rpartition("/")[2])
         if named is not None:
             self._upkeep.merging.report_damage(named.file_id)
+
+    def _scrub(self, part: Part, bytes_per_s: float) -> AsyncIterator[CorruptBlock]:
+        return scrub(self._files, self.folder, part, bytes_per_s, lambda: self._is_in_force(part.name))
+
+    def _is_in_force(self, name: FileName) -> bool:
+        parts = [self._tables.manifest_part, *self._logs_in_force()]
+        return name.kind == "table" or name in {part.name for part in parts}
+
+    def _logs_in_force(self) -> list[Part]:
+        """The logs whose batches are in no table yet."""
+        recovered = [*self._active_logs, *(file_id for sealed in self._sealed for file_id in sealed.log_ids)]
+        written = [self._log.current, *(sealed.last_log for sealed in self._sealed)]
+        parts = [Part(FileName("log", file_id)) for file_id in recovered]
+        for log in written:
+            pairs = zip(log.file_ids, log.synced_sizes, strict=True)
+            parts += [Part(FileName("log", file_id), size) for file_id, size in pairs]
+        return [part for part in parts if part.name.file_id >= self._tables.version.oldest_log]
 
     def _refuse_overload(self) -> NoReturn:
         raise Overloaded(

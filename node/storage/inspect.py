@@ -13,11 +13,11 @@ from node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
 from node.storage.errors import CorruptBlock
 from node.storage.log_format import Group, Header, Mark, read_log
 from node.storage.manifest import read_current, read_edits, read_manifest
-from node.storage.names import log_name, manifest_name, parse_name, table_name
+from node.storage.names import CURRENT, log_name, manifest_name, parse_name, table_name
 from node.storage.records import Damage
 from node.storage.table_format import TableMeta
 from node.storage.table_reader import open_table
-from node.storage.verify import damages_of_log, damages_of_table
+from node.storage.verify import Part, check_current, check_file
 
 __all__ = ["Row", "dump_file", "inspect_folder", "verify_folder"]
 
@@ -56,16 +56,15 @@ def verify_folder(files: FileSystem, folder: str) -> Iterator[Row]:
     """One row a file: how many damages, and where.  Raises OSError."""
     for name in files.list(folder):
         parsed = parse_name(name)
-        if parsed is None or parsed.kind == "temporary":
+        if name == CURRENT:
+            kind, damages = "current", check_current(files, folder)
+        elif parsed is None or parsed.kind == "temporary":
             continue
-        if parsed.kind == "table":
-            damages = damages_of_table(files, folder, parsed.file_id)
-        elif parsed.kind == "log":
-            damages = damages_of_log(files, folder, parsed.file_id)
         else:
-            damages = _damages_of_manifest(files, folder, parsed.file_id)
+            kind = parsed.kind
+            damages = [damage for step in check_file(files, folder, Part(parsed)) for damage in step.damages]
         yield {
-            "what": parsed.kind,
+            "what": kind,
             "file": name,
             "bytes": files.size(f"{folder}/{name}"),
             "damages": [{"offset": damage.offset, "why": damage.why} for damage in damages],
@@ -170,11 +169,3 @@ def _dump_table(files: FileSystem, folder: str, file_id: int) -> Iterator[Row]:
                 yield ({**row, "record": "put", "value": value} if head & 1 else {**row, "record": "delete"})
     finally:
         table.close()
-
-
-def _damages_of_manifest(files: FileSystem, folder: str, file_id: int) -> list[CorruptBlock]:
-    try:
-        read_manifest(files, folder, file_id)
-    except CorruptBlock as error:
-        return [error]
-    return []

@@ -33,6 +33,7 @@ class ManifestFile:
 
     def __init__(self, file: AppendFile, file_id: int, edits: int) -> None:
         self.file_id = file_id
+        self.synced_bytes = file.size
         self._file = file
         self._edits = edits
 
@@ -45,6 +46,7 @@ class ManifestFile:
         payload = _EDIT.pack(_EDIT_KIND, self._edits) + encode_edit(edit)
         await self._file.append_and_sync(frame(self.file_id, self._file.size, payload))
         self._edits += 1
+        self.synced_bytes = self._file.size
 
     def close(self) -> None:
         self._file.close()
@@ -81,12 +83,17 @@ def read_current(files: FileSystem, folder: str) -> int:
     return named.file_id
 
 
-def read_manifest(files: FileSystem, folder: str, file_id: int) -> Version:
-    """The version a manifest leads to.  Blocks.  Raises CorruptBlock, FileNotFoundError."""
+def read_manifest(
+    files: FileSystem, folder: str, file_id: int, *, synced_bytes: int | None = None
+) -> Version:
+    """The version a manifest leads to, or its first `synced_bytes`, none of which may be torn.  Blocks.
+
+    Raises CorruptBlock, FileNotFoundError.
+    """
     path = f"{folder}/{manifest_name(file_id)}"
     version = Version()
     number = -1
-    for number, edit in read_edits(files, folder, file_id):
+    for number, edit in read_edits(files, folder, file_id, synced_bytes=synced_bytes):
         try:
             version = version.apply(edit)
         except MalformedEdit as error:
@@ -96,8 +103,10 @@ def read_manifest(files: FileSystem, folder: str, file_id: int) -> Version:
     return version
 
 
-def read_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[tuple[int, Edit]]:
-    """The edits of a manifest with their numbers.  Blocks.
+def read_edits(
+    files: FileSystem, folder: str, file_id: int, *, synced_bytes: int | None = None
+) -> Iterator[tuple[int, Edit]]:
+    """The edits of a manifest, or of its first `synced_bytes`, with their numbers.  Blocks.
 
     Edits are synced one by one, so only the last record may be torn; damage before a whole record is
     corruption.  Raises CorruptBlock, FileNotFoundError.
@@ -105,7 +114,10 @@ def read_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[tuple[i
     path = f"{folder}/{manifest_name(file_id)}"
     number = -1
     damage: Damage | None = None
-    for record in read_records(file_id, files.read_bytes(path)):
+    data = files.read_bytes(path)
+    if synced_bytes is not None and len(data) < synced_bytes:
+        raise CorruptBlock(path, len(data), f"{synced_bytes} bytes were synced, {len(data)} are left")
+    for record in read_records(file_id, data[:synced_bytes]):
         if isinstance(record, Damage):
             damage = record
             continue
@@ -116,6 +128,8 @@ def read_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[tuple[i
         else:
             yield number, _parse_edit(path, record, number)
         number += 1
+    if damage is not None and synced_bytes is not None:
+        raise CorruptBlock(path, damage.offset, damage.why)
 
 
 def _pointer(file_id: int) -> bytes:

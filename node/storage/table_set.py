@@ -14,8 +14,9 @@ from cluster.errors import RingmillError
 from cluster.ports import FileSystem
 from node.storage.errors import StorageFailed
 from node.storage.manifest import ManifestFile, create_manifest
-from node.storage.names import manifest_name, table_name
+from node.storage.names import FileName, manifest_name, table_name
 from node.storage.table_reader import Table, open_table
+from node.storage.verify import Part
 from node.storage.version import Edit, Version
 
 __all__ = ["Level", "TableSet", "View"]
@@ -77,6 +78,16 @@ class TableSet:
     @property
     def version(self) -> Version:
         return self.view.version
+
+    @property
+    def manifest_part(self) -> Part:
+        """The manifest in force, as far as it is synced."""
+        return Part(FileName("manifest", self._manifest.file_id), self._manifest.synced_bytes)
+
+    async def renew_manifest(self) -> None:
+        """Write what is in force into a new manifest.  Raises OSError, StorageFailed."""
+        self._needs_manifest = True
+        await self.commit(Edit())
 
     async def take_ids(self, count: int) -> range:
         """File ids that were never given out; reserved in the manifest before use.  Raises OSError."""

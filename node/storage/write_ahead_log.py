@@ -39,6 +39,7 @@ class LogFile:
     def __init__(self, first_sequence: int) -> None:
         self.file: AppendFile | None = None
         self.file_ids: list[int] = []
+        self.synced_sizes: list[int] = []  # of each file: so many first bytes are on the disk
         self.waiting: list[bytes] = []
         self.written_sequence = first_sequence - 1
         self.is_closing = False
@@ -223,6 +224,7 @@ class WriteAheadLog:
             return
         await self._files.off_loop(self._files.fsync_dir, self._folder)
         log.file_ids.append(file_id)
+        log.synced_sizes.append(0)
         log.file = file
 
     def _write(self, log: LogFile) -> bool:
@@ -264,6 +266,7 @@ class WriteAheadLog:
             await log.file.append_and_sync(data)
         finally:
             self._in_flight = False
+        log.synced_sizes[-1] = log.file.size  # nothing else is appended while a sync is in flight
         self.syncs += 1
         self.written_bytes += len(data)
         self._advance(last)
@@ -287,6 +290,7 @@ class WriteAheadLog:
         log.file.close()
         path, log.file = log.file.path, None  # nobody may append to it while it is cut
         await self._files.off_loop(self._files.truncate, path, good)
+        log.synced_sizes[-1] = good
         self._advance(log.written_sequence)
         self._suspend(error)
 

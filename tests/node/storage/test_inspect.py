@@ -62,14 +62,18 @@ def test_dump_shows_every_record_of_each_kind_of_file(
     assert main(["dump", str(folder / "LOCK")]) == 2
 
 
-def test_verify_finds_the_damaged_byte(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["*.sst", "*.log", "MANIFEST-*", "CURRENT"])
+def test_verify_finds_the_damaged_byte(folder: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     assert main(["verify", str(folder)]) == 0
-    table = next(folder.glob("*.sst"))
-    body = bytearray(table.read_bytes())
+    file = next(folder.glob(kind))
+    body = bytearray(file.read_bytes())
     body[5] ^= 1
-    table.write_bytes(body)
+    file.write_bytes(body)
     capsys.readouterr()
     assert main(["verify", str(folder), "-o", "json"]) == 1
     damaged = [row for row in rows(capsys) if row["damages"]]
-    assert [row["file"] for row in damaged] == [table.name]
-    assert main(["inspect", str(folder / "missing")]) == 3
+    assert [row["file"] for row in damaged] == [file.name]
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    assert main(["inspect", str(tmp_path / "missing")]) == 3

@@ -214,23 +214,6 @@ async def test_a_damaged_block_is_an_error_and_never_an_absence(
     assert await again.get(damaged[0]) == b"written since"
 
 
-async def test_verify_finds_every_damaged_block_of_every_table(
-    disk: LossyDisk, open_engine: OpenEngine
-) -> None:
-    engine = await open_engine(replace(TINY, level0_tables=100, slow_at_tables=100, stop_at_tables=100))
-    await fill(engine, 200)
-    await engine.flush()
-    assert await engine.verify(bytes_per_s=1e9) == []
-    hurt = tables_of(disk)[1:4]
-    for table in hurt:
-        disk.flip(table, 20, 1)
-    damages = await engine.verify(bytes_per_s=1e9)
-    assert sorted(damage.file for damage in damages) == sorted(hurt)
-    assert all(isinstance(damage, CorruptBlock) and damage.offset == 0 for damage in damages)
-    await engine.settle()
-    assert len(engine.corrupt_ranges()) == 3
-
-
 async def test_a_table_that_cannot_be_opened_costs_its_own_range(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:

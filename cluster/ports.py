@@ -238,6 +238,13 @@ class FileSystem(Protocol):
         """Bytes that an unprivileged writer may still use on the file system of `path`."""
         ...
 
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        """The same files for a child: it sleeps in `ReadFile.pread` so that it reads no faster than that.
+
+        Where no time passes in a child (a simulation), it reads as it likes.
+        """
+        ...
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one blocking piece of file work (a sync, a folder sync, opening a table) on a thread.
 

@@ -78,6 +78,9 @@ class Door:
     def free_space(self, path: str) -> int:
         return self._choose(path).free_space(path)
 
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._choose("").off_loop(call, *args, **kwargs)
 

@@ -168,6 +168,9 @@ class RunFiles:
     def free_space(self, path: str) -> int:
         return self._lossy.free_space(path)
 
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         await self.disk.take_time()
         return call(*args, **kwargs)

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
+from cluster.adapters.pace import Pace
 from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 
 __all__ = ["OsFileSystem"]
@@ -39,12 +40,16 @@ class OsFileSystem:
     Pickled, it is a door to the same files with threads of its own, started when first needed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
 
-    def __reduce__(self) -> tuple[type[OsFileSystem], tuple[()]]:
-        return OsFileSystem, ()
+    def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
+        return OsFileSystem, (self._pace,)
+
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        return OsFileSystem(Pace(bytes_per_s))
 
     def close(self) -> None:
         self._syncer.shutdown()
@@ -57,7 +62,7 @@ class OsFileSystem:
         return _OsAppendFile(path, 0, self._syncer)
 
     def open_read(self, path: str) -> ReadFile:
-        return _OsReadFile(path, self._readers)
+        return _OsReadFile(path, self._readers, self._pace)
 
     def read_bytes(self, path: str) -> bytes:
         with open(path, "rb") as file:
@@ -171,9 +176,10 @@ class _OsAppendFile:
 class _OsReadFile:
     """A file read at offsets; asks the page cache without blocking where the kernel can answer that."""
 
-    def __init__(self, path: str, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, path: str, readers: ThreadPoolExecutor, pace: Pace | None) -> None:
         self._path = path
         self._readers = readers
+        self._pace = pace
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._size = os.fstat(self._descriptor).st_size
         self._can_tell = _NOWAIT != 0
@@ -187,6 +193,8 @@ class _OsReadFile:
         return self._size
 
     def pread(self, size: int, offset: int) -> bytes:
+        if self._pace is not None:
+            self._pace.spend(size)
         with _named(self._path):
             data = os.pread(self._descriptor, size, offset)
             while len(data) < size:  # the kernel may give less than asked before the end of the file

@@ -43,7 +43,7 @@ class Options:
     stop_at_tables: int = 16  # and so many let them wait
     slowest_bytes_per_s: int = 1 * MIB
     fastest_bytes_per_s: int = 64 * MIB
-    compaction_bytes_per_s: int = 0  # budget of background merging; 0 is none
+    compaction_bytes_per_s: int = 0  # that a merge reads, steadily, and so writes at most; 0 is no limit
     reserve_bytes: int = 64 * MIB  # free space that only control state may use
 
     def __post_init__(self) -> None:

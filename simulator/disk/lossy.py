@@ -214,6 +214,9 @@ class LossyDisk:
     def free_space(self, path: str) -> int:
         return (1 << 50) if self.capacity is None else max(0, self.capacity - self.used)
 
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         await asyncio.sleep(0)
         return call(*args, **kwargs)

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +163,15 @@ async def test_file_work_can_leave_the_loop_and_the_door_can_go_to_a_child(
     twin = pickle.loads(pickle.dumps(files))
     assert twin.list(str(tmp_path)) == ["a"]
     twin.close()
+
+
+def test_a_paced_reader_gets_the_same_bytes_and_takes_its_time(files: OsFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 50_000)
+    paced = pickle.loads(pickle.dumps(files.paced(100_000)))
+    file = paced.open_read(str(path))
+    begun = time.monotonic()
+    assert b"".join(file.pread(1000, at) for at in range(0, 50_000, 1000)) == b"x" * 50_000
+    assert time.monotonic() - begun >= 0.35  # half a second, less a tenth of credit
+    file.close()
+    paced.close()

@@ -7,14 +7,19 @@ bounds its memory whatever a run leaves behind.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from simulator.options import RunOptions
 from simulator.run import RunResult, run_seed
 
-__all__ = ["Summary", "run_seeds"]
+__all__ = ["Summary", "over_processes", "run_seeds"]
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 _SEEDS_A_WORKER = 200
 
@@ -50,16 +55,35 @@ class Summary:
             f"{self.weak_and_stale:,} weak reads were stale\nfaults that fired: {faults or 'none'}"
         )
 
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "verdict": "violation" if self.failed else "ok",
+            "seeds": self.seeds,
+            "ops": self.operations,
+            "virtual_s": round(self.virtual_s, 3),
+            "faults": dict(sorted(self.faults.items())),
+            "failed": {str(seed): story for seed, story in self.failed.items()},
+        }
+
 
 def run_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) -> Iterator[RunResult]:
     """Results in the order of the seeds, without their histories."""
-    work = ((seed, options) for seed in seeds)
+    return over_processes(_run, ((seed, options) for seed in seeds), processes)
+
+
+def over_processes(run: Callable[[W], R], work: Iterable[W], processes: int) -> Iterator[R]:
+    """`run` of each piece of work, in order.  Ctrl-C is for this process alone, which ends the others."""
     if processes == 1:
-        yield from map(_run, work)
+        yield from map(run, work)
         return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, maxtasksperchild=_SEEDS_A_WORKER) as pool:
-        yield from pool.imap(_run, work)
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by every worker
+    try:
+        pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_SEEDS_A_WORKER)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    with pool:
+        yield from pool.imap(run, work)
 
 
 def _run(work: tuple[int, RunOptions]) -> RunResult:

@@ -10,7 +10,7 @@ import gc
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,7 @@ from simulator.checkers.every import check_all
 from simulator.checkers.staleness import staleness_s
 from simulator.checkers.violation import Violation
 from simulator.faults import Fault, draw_faults, draw_rare_faults, lost_for_good
-from simulator.history import History
+from simulator.history import History, Operation
 from simulator.options import RunOptions
 from simulator.seeds import stream
 from simulator.tunables import draw_tunables
@@ -60,11 +60,28 @@ class RunResult:
         return "ok" if self.is_ok else "violation"
 
 
-def run_seed(seed: int, options: RunOptions, *, story: bool = False) -> RunResult:
-    """Run one seed to its end, whatever comes of it."""
+def run_seed(
+    seed: int, options: RunOptions, *, story: bool = False, watch: Callable[[int], None] | None = None
+) -> RunResult:
+    """Run one seed to its end, whatever comes of it.  `watch` is told how many operations have begun."""
     tunables = draw_tunables(stream(seed, "tunables"))
     with quiet(), switched_off(options.safeguards_off), tunables.applied():
-        return _run(World(seed, options, tunables, story=story), seed, options)
+        world = World(seed, options, tunables, story=story)
+        if watch is not None:
+            world.history.operations = _Watched(watch)
+        return _run(world, seed, options)
+
+
+class _Watched(list[Operation]):
+    """Tells its length whenever it grows."""
+
+    def __init__(self, watch: Callable[[int], None]) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def append(self, operation: Operation, /) -> None:
+        super().append(operation)
+        self._watch(len(self))
 
 
 def drawn_wishes(seed: int, options: RunOptions) -> list[Wish]:

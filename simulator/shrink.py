@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from simulator.options import RunOptions
 from simulator.run import RunResult, drawn_faults, drawn_wishes, run_seed
 
-__all__ = ["Shrunk", "shortest", "shrink"]
+__all__ = ["MOST_RUNS", "Shrunk", "shortest", "shrink"]
+
+MOST_RUNS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,13 @@ class Shrunk:
     runs: int
 
 
-def shrink(failing: RunResult, *, most_runs: int = 150) -> Shrunk:
-    """The same property broken by as few faults and operations as `most_runs` runs could find."""
+def shrink(
+    failing: RunResult, *, most_runs: int = MOST_RUNS, watch: Callable[[int], None] | None = None
+) -> Shrunk:
+    """The same property broken by as few faults and operations as `most_runs` runs could find.
+
+    `watch` is told how many there were.
+    """
     best = failing
     broken = failing.violations[0].property
     runs = 0
@@ -34,6 +41,8 @@ def shrink(failing: RunResult, *, most_runs: int = 150) -> Shrunk:
         if runs >= most_runs:
             return False
         runs += 1
+        if watch is not None:
+            watch(runs)
         result = run_seed(failing.seed, options)
         if any(violation.property == broken for violation in result.violations):
             best = result

@@ -66,10 +66,14 @@ def run_seed(
     """Run one seed to its end, whatever comes of it.  `watch` is told how many operations have begun."""
     tunables = draw_tunables(stream(seed, "tunables"))
     with quiet(), switched_off(options.safeguards_off), tunables.applied():
-        world = World(seed, options, tunables, story=story)
-        if watch is not None:
-            world.history.operations = _Watched(watch)
-        return _run(world, seed, options)
+        return _run(_watched(World(seed, options, tunables, story=story), watch), seed, options)
+
+
+def _watched(world: World, watch: Callable[[int], None] | None) -> World:
+    """Nobody here keeps the world, so that `quiet` finds it when it collects what a run leaves behind."""
+    if watch is not None:
+        world.history.operations = _Watched(watch)
+    return world
 
 
 class _Watched(list[Operation]):

@@ -25,6 +25,7 @@ __all__ = [
     "cell_of",
     "decode_block",
     "encode_block",
+    "settled",
 ]
 
 DELETED: Final = 0
@@ -46,6 +47,11 @@ def cell_of(sequence: int, value: bytes | None) -> bytes:
     if value is None:
         return _pack_cell(sequence << 8)
     return _pack_cell(sequence << 8 | VALUE) + value
+
+
+def settled(cell: bytes) -> bytes:
+    """The cell without its sequence: 0 is older than all.  It compresses to next to nothing."""
+    return _pack_cell(cell[0]) + cell[CELL_HEAD_BYTES:]
 
 
 def cell_head(cell: bytes) -> int:

@@ -39,6 +39,13 @@ class CompactionJob:
     drops: tuple[Drop, ...]
     file_ids: tuple[int, ...]
     shape: TableShape
+    has_marks: bool  # a mark tells by a version's sequence whether it may be shown
+
+    @property
+    def is_settled(self) -> bool:
+        """Will nobody ask for the sequences of what is written?  There is nothing older to hide, and every
+        snapshot, drop and mark to come is newer than all of it."""
+        return not (self.older or self.snapshots or self.drops or self.has_marks)
 
 
 @dataclass(slots=True)
@@ -51,7 +58,7 @@ class CompactionResult:
 def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
     """Write the merged runs under temporary names, synced.  Raises OSError."""
     result = CompactionResult()
-    writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
+    writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape, forget_sequences=job.is_settled)
     runs = [_run_chunks(files, job.folder, run, result.damaged) for run in job.runs]
     entries = sum(meta.entries for run in job.runs for meta in run)
     merge = _merge_versions if _needs_versions(job) else _merge_newest

@@ -28,16 +28,20 @@ __all__ = [
     "read_log",
 ]
 
-LOG_VERSION: Final = 1
+LOG_VERSION: Final = 2
+_FORMER_VERSION: Final = 1  # the same without records of kind 5
 _MAGIC: Final = b"RINGLOG\0"
 
 _HEADER_KIND: Final = 1
 _GROUP_KIND: Final = 2
 _MARK_KIND: Final = 3
 _SEAL_KIND: Final = 4
+_BATCH_KIND: Final = 5
 
 _HEADER: Final = Struct("<B8sHQQ")  # kind, magic, version, file id, first sequence
 _GROUP: Final = Struct("<BQQI")  # kind, durable, first sequence, batches
+_BATCH: Final = Struct("<BQH")  # kind, first sequence, how far that is above durable
+_MOST_ABOVE: Final = (1 << 16) - 1
 _MARK: Final = Struct("<BQ")  # kind, durable
 _LENGTH: Final = Struct("<I")
 
@@ -49,12 +53,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Batches with the sequences first_sequence, first_sequence + 1, ... in `payload`."""
+    """Batches with the sequences first_sequence, first_sequence + 1, ... in `payload`; a bare one has neither
+    count nor length."""
 
     durable: int
     first_sequence: int
     count: int
     payload: bytes
+    is_bare: bool = False
 
     @property
     def last_sequence(self) -> int:
@@ -62,6 +68,9 @@ class Group:
 
     def batches(self) -> Iterator[tuple[int, int, int]]:
         """(sequence, start, end) of each batch's changes in `payload`.  Raises MalformedBatch."""
+        if self.is_bare:
+            yield self.first_sequence, _BATCH.size, len(self.payload)
+            return
         at = _GROUP.size
         for sequence in range(self.first_sequence, self.first_sequence + self.count):
             if at + _LENGTH.size > len(self.payload):
@@ -93,6 +102,9 @@ def encode_header(file_id: int, first_sequence: int) -> bytes:
 def encode_group(durable: int, first_sequence: int, batches: Sequence[bytes]) -> bytes:
     if len(batches) == 1:
         batch = batches[0]
+        above = first_sequence - durable
+        if above <= _MOST_ABOVE:
+            return _BATCH.pack(_BATCH_KIND, first_sequence, above) + batch
         return _GROUP.pack(_GROUP_KIND, durable, first_sequence, 1) + _LENGTH.pack(len(batch)) + batch
     lengths = map(_LENGTH.pack, map(len, batches))
     parts = [part for pair in zip(lengths, batches, strict=True) for part in pair]
@@ -117,13 +129,17 @@ def _parse(file_id: int, record: Record) -> LogItem | Damage:
     kind = payload[0] if payload else 0
     if kind == _HEADER_KIND and len(payload) == _HEADER.size:
         _, magic, version, named, first = _HEADER.unpack(payload)
-        if (magic, version, named) == (_MAGIC, LOG_VERSION, file_id):
+        if magic == _MAGIC and version in (LOG_VERSION, _FORMER_VERSION) and named == file_id:
             return Header(first)
         return Damage(record.offset, record.end, f"header of version {version} for file {named}")
     if kind == _GROUP_KIND and len(payload) >= _GROUP.size:
         _, durable, first, count = _GROUP.unpack_from(payload)
         if count * _LENGTH.size + _GROUP.size <= len(payload) and count:
             return Group(durable, first, count, payload)
+    if kind == _BATCH_KIND and len(payload) >= _BATCH.size:
+        _, first, above = _BATCH.unpack_from(payload)
+        if above <= first:
+            return Group(first - above, first, 1, payload, is_bare=True)
     if kind in (_MARK_KIND, _SEAL_KIND) and len(payload) == _MARK.size:
         return Mark(_MARK.unpack(payload)[1], kind == _SEAL_KIND)
     return Damage(record.offset, record.end, f"a record of kind {kind} and {len(payload)} bytes")

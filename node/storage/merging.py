@@ -134,6 +134,7 @@ class Merging:
             drops=version.drops,
             file_ids=tuple(await self._room.tables.take_ids(count)),
             shape=table_shape(self._room.options, is_split=is_split),
+            has_marks=bool(version.marks),
         )
 
     def _next_pick(self) -> Pick | None:

@@ -10,7 +10,7 @@ from operator import add
 from typing import Final
 
 from cluster.ports import AppendFile, FileSystem
-from node.storage.block import CELL_HEAD_BYTES, cell_head, encode_block
+from node.storage.block import CELL_HEAD_BYTES, cell_head, encode_block, settled
 from node.storage.checksum import checksum
 from node.storage.compression import Compressor
 from node.storage.filter import build_filter
@@ -43,14 +43,24 @@ class TableShape:
 class TablesWriter:
     """Cuts one sorted stream of (key, cell) into tables under temporary names, each synced when whole.
 
-    All versions of a key come together, newest first, and stay in one block.
+    All versions of a key come together, newest first, and stay in one block.  With `forget_sequences` they
+    are written without their sequences; the table's properties have the range all the same.
     """
 
-    def __init__(self, files: FileSystem, folder: str, file_ids: Iterator[int], shape: TableShape) -> None:
+    def __init__(
+        self,
+        files: FileSystem,
+        folder: str,
+        file_ids: Iterator[int],
+        shape: TableShape,
+        *,
+        forget_sequences: bool = False,
+    ) -> None:
         self._files = files
         self._folder = folder
         self._file_ids = file_ids
         self._shape = shape
+        self._forget_sequences = forget_sequences
         self._compressor = Compressor(shape.compression)
         self._table: _OpenTable | None = None
         self._keys: list[bytes] = []
@@ -90,7 +100,7 @@ class TablesWriter:
             file_id = next(self._file_ids)
             path = f"{self._folder}/{temporary_name(file_id)}"
             self._table = _OpenTable(self._files.create(path), file_id, self._compressor)
-        self._table.add_block(keys, cells)
+        self._table.add_block(keys, cells, forget_sequences=self._forget_sequences)
         if self._table.size >= self._shape.table_bytes:
             self._close_table()
 
@@ -122,8 +132,9 @@ class _OpenTable:
     def size(self) -> int:
         return self._written + self._buffered
 
-    def add_block(self, keys: list[bytes], cells: list[bytes]) -> None:
-        handle = self._append_block(encode_block(keys, cells))
+    def add_block(self, keys: list[bytes], cells: list[bytes], *, forget_sequences: bool) -> None:
+        stored = list(map(settled, cells)) if forget_sequences else cells
+        handle = self._append_block(encode_block(keys, stored))
         self._last_keys.append(keys[-1])
         self._sizes.append(handle.size)
         heads = list(map(cell_head, cells))

@@ -40,8 +40,8 @@ _BATCH_KIND: Final = 5
 
 _HEADER: Final = Struct("<B8sHQQ")  # kind, magic, version, file id, first sequence
 _GROUP: Final = Struct("<BQQI")  # kind, durable, first sequence, batches
-_BATCH: Final = Struct("<BQH")  # kind, first sequence, how far that is above durable
-_MOST_ABOVE: Final = (1 << 16) - 1
+_BATCH: Final = Struct("<BQI")  # kind, first sequence, how far that is above durable
+_MOST_ABOVE: Final = (1 << 32) - 1
 _MARK: Final = Struct("<BQ")  # kind, durable
 _LENGTH: Final = Struct("<I")
 

@@ -138,7 +138,12 @@ class TableSet:
             await self._sweep_wanted.wait()
             self._sweep_wanted.clear()
             while self._unneeded:
-                await self._files.off_loop(self._remove, [self._unneeded.pop()])
+                removal = asyncio.ensure_future(self._files.off_loop(self._remove, [self._unneeded.pop()]))
+                try:
+                    await asyncio.shield(removal)
+                except asyncio.CancelledError:
+                    await removal  # so that a closed store keeps nothing that it does not need
+                    raise
 
     async def _write(self, edit: Edit, opened: dict[int, Table] | None = None) -> None:
         version = self.version.apply(edit)

@@ -13,9 +13,10 @@ from typing import Final
 
 import xxhash
 
-__all__ = ["WORD_SHIFT", "build_filter", "hash_key", "load_filter", "mask_of"]
+__all__ = ["WORD_BYTES", "WORD_SHIFT", "build_filter", "hash_key", "load_filter", "mask_of"]
 
 _PAIRS: Final = tuple((1 << (number & 63)) | (1 << (number >> 6)) for number in range(4096))
+WORD_BYTES: Final = 8
 WORD_SHIFT: Final = 36
 
 hash_key = xxhash.xxh3_64_intdigest

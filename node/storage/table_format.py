@@ -68,6 +68,11 @@ class Handles(Sequence[Handle]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
+    @property
+    def end(self) -> int:
+        """The byte behind the last block."""
+        return self._starts[-1]
+
     @overload
     def __getitem__(self, at: int) -> Handle: ...
     @overload
@@ -128,7 +133,10 @@ def decode_footer(data: bytes, file_id: int, offset: int) -> Footer:
     *places, version, named, magic = _FOOTER.unpack(body)
     if (version, named, magic) != (TABLE_VERSION, file_id, _MAGIC):
         raise MalformedTable(f"footer of version {version} for file {named}")
-    return Footer(Handle(*places[0:2]), Handle(*places[2:4]), Handle(*places[4:6]), named)
+    handles = Handle(*places[0:2]), Handle(*places[2:4]), Handle(*places[4:6])
+    if any(handle.offset + handle.size + TRAILER_BYTES > offset for handle in handles):
+        raise MalformedTable(f"a footer at byte {offset} that names blocks at {handles}")
+    return Footer(*handles, named)
 
 
 def encode_index(last_keys: Sequence[bytes], sizes: Sequence[int]) -> bytes:

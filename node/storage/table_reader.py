@@ -13,7 +13,7 @@ from node.storage.block import Block, MalformedBlock, decode_block
 from node.storage.checksum import checksum
 from node.storage.compression import CannotDecompress, decompress
 from node.storage.errors import CorruptBlock
-from node.storage.filter import load_filter
+from node.storage.filter import WORD_BYTES, load_filter
 from node.storage.names import table_name
 from node.storage.table_format import (
     FOOTER_BYTES,
@@ -102,6 +102,10 @@ def open_table(files: FileSystem, folder: str, file_id: int, expected: TableMeta
         properties = _read(file, file_id, footer.properties_at)
         words = _read(file, file_id, footer.filter_at)
         meta = replace(decode_meta(properties), size=file.size)
+        if handles.end != footer.filter_at.offset:
+            raise MalformedTable(f"blocks end at byte {handles.end}, not at {footer.filter_at.offset}")
+        if len(words) % WORD_BYTES:
+            raise MalformedTable(f"a filter of {len(words)} bytes")
         if expected is not None and meta != expected:
             raise MalformedTable("the table is not the one that the manifest names")
         return Table(meta, file, last_keys, handles, words)

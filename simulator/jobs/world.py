@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -33,6 +34,8 @@ __all__ = ["JobWorld", "draw_wishes"]
 _MODULE: Final = "places_of_words"
 _INPUT: Final = f"{SHARED}/in"
 _REST_S: Final = 0.25
+_FORMER: Final = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
+_FORMER_CHANCE: Final = 0.3
 _SETTLED_S: Final = 40.0  # workers give up on a silent coordinator after 30
 
 
@@ -77,6 +80,7 @@ class JobWorld(World):
     async def run_jobs(self, wishes: Sequence[JobWish], faults: Sequence[Fault]) -> None:
         """Everything, from the input's making to the last look.  Raises NotQuiet."""
         self._write_input(stream(self._seed, "input"))
+        wishes = self._with_former_outputs(wishes, stream(self._seed, "jobs/former"))
         self._expect(wishes)
         await self.form()
         await self._under_faults(wishes, faults)
@@ -86,6 +90,26 @@ class JobWorld(World):
         for output in self._expected:
             self._see(output)
         self.jobs.fired = dict(self.trace.faults)
+
+    def _with_former_outputs(self, wishes: Sequence[JobWish], draws: Random) -> list[JobWish]:
+        """Now and then a job replaces what an earlier one left.
+
+        Only one that is asked for once: each further run would replace, and hide for a moment, what the
+        first has shown.
+        """
+        made: list[JobWish] = []
+        for wish in wishes:
+            output = wish.spec.output
+            is_alone = not wish.is_repeated and sum(each.spec.output == output for each in wishes) == 1
+            if draws.random() < _FORMER_CHANCE and is_alone:
+                self.shared.mkdir(output)
+                for name, content in _FORMER.items():
+                    _write(self.shared, f"{output}/{name}", content)
+                for folder in (output, SHARED):
+                    self.shared.fsync_dir(folder)
+                wish = replace(wish, spec=replace(wish.spec, overwrite=True))  # noqa: PLW2901
+            made.append(wish)
+        return made
 
     async def _under_faults(self, wishes: Sequence[JobWish], faults: Sequence[Fault]) -> None:
         records = [JobRecord(wish.spec.job, wish.spec.output) for wish in wishes]
@@ -179,7 +203,7 @@ class JobWorld(World):
         state, story = "absent", ""
         if self.shared.is_dir(output):
             found, wanted = _content(self.shared, output), self._expected[output]
-            state = "whole" if found == wanted else "torn"
+            state = "whole" if found == wanted else "former" if found == _FORMER else "torn"
             wrong = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
             story = f"holds {', '.join(found) or 'nothing'}; not as wanted: {', '.join(wrong) or 'none'}"
         seen = Sighting(self.loop.time(), output, state, story)  # type: ignore[arg-type]

@@ -102,6 +102,8 @@ def open_table(files: FileSystem, folder: str, file_id: int, expected: TableMeta
         properties = _read(file, file_id, footer.properties_at)
         words = _read(file, file_id, footer.filter_at)
         meta = replace(decode_meta(properties), size=file.size)
+        if meta.file_id != file_id:
+            raise MalformedTable(f"properties of table {meta.file_id}")
         if handles.end != footer.filter_at.offset:
             raise MalformedTable(f"blocks end at byte {handles.end}, not at {footer.filter_at.offset}")
         if len(words) % WORD_BYTES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tracemalloc
+from dataclasses import replace
 from functools import cache
 from random import Random
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from node.storage.compression import MAX_BLOCK_BYTES
 from node.storage.names import FileName, parse_name
+from node.storage.table_format import decode_meta, encode_meta
 from simulator.disk.damage import sample_folder
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
@@ -67,6 +69,14 @@ def test_what_was_taken_apart_can_be_put_together_and_read(kind: str) -> None:
     assert valid_files(kind)
     for name, parts in valid_files(kind):
         assert read_to_end(name, assemble(name, parts)), name
+
+
+def test_the_properties_of_another_table_are_damage() -> None:
+    name, parts = valid_files("table")[0]
+    meta = decode_meta(parts[-2][1:])
+    for file_id in (name.file_id + 1, -22):
+        parts = [*parts[:-2], parts[-2][:1] + encode_meta(replace(meta, file_id=file_id)), parts[-1]]
+        assert not read_to_end(name, assemble(name, parts))
 
 
 @each_kind

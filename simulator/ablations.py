@@ -29,16 +29,18 @@ from cluster.versions.dots import actor_of
 from cluster.versions.object_codec import decode_object, encode_object
 from cluster.versions.objects import StoredObject, merge
 from node.membership.topology_agent import TopologyAgent
-from node.replica.actors import decode_counts
+from node.replica.actors import CopyActors, decode_counts
 from node.replica.hints import HintStore, decode_hint
 from node.replica.identity import Identity
 from node.replica.objects import ObjectStore
 from node.replica.serving import ReplicaServing
 from node.replica.stored_key import copy_prefix, prefix_end
+from node.requests.attempts import Attempts
 from node.requests.flight import Flight
 from node.requests.read import Reader
 from node.requests.write import Writer
 from node.storage.engine import Engine
+from node.storage.table_set import TableSet
 from simulator.bending import Ablation, bent
 from simulator.job_ablations import JOB_ABLATIONS
 from simulator.run_files import RunFiles
@@ -106,6 +108,16 @@ def _corruption_is_an_error() -> AbstractContextManager[None]:
     return bent((Engine, "get", absent), (Engine, "get_nowait", absent_nowait))
 
 
+def _file_ids_reserved() -> AbstractContextManager[None]:
+    """A file's id is used without a word in the manifest, so that the next start may give it out again."""
+
+    async def take_ids(tables: TableSet, count: int) -> range:
+        tables._next_id += count
+        return range(tables._next_id - count, tables._next_id)
+
+    return bent((TableSet, "take_ids", take_ids))
+
+
 # Identity
 
 
@@ -153,6 +165,11 @@ def _clean_stop_mark() -> AbstractContextManager[None]:
         return {}
 
     return bent((Identity, "open", classmethod(open_as_clean)), (node.assembly, "decode_counts", decode_any))
+
+
+def _actors_sealed() -> AbstractContextManager[None]:
+    """A node that is stopping gives dots after it has saved its counts."""
+    return bent((CopyActors, "seal", lambda actors: dict(actors._counts)))
 
 
 def _actor_reserved() -> AbstractContextManager[None]:
@@ -210,6 +227,30 @@ def _no_blind_retry() -> AbstractContextManager[None]:
     return bent((client.router, "next_step", step))
 
 
+def _holders_by_default_r() -> AbstractContextManager[None]:
+    """A read of r answers counts on later reads of as many: N - r + 1 in place of N - R + 1."""
+    repair = Reader._repair
+
+    async def repair_less(reader: Reader, route: Any, collected: Any, *rest: Any) -> int:
+        keyspace = replace(route.keyspace, r=len(collected.answers))
+        return await repair(reader, replace(route, keyspace=keyspace), collected, *rest)
+
+    return bent((Reader, "_repair", repair_less))
+
+
+def _settled_first() -> AbstractContextManager[None]:
+    """A second attempt of a write is coordinated without a look at what the first has done."""
+
+    async def settle_nothing(attempts: Attempts, *rest: Any) -> None:
+        return
+
+    return bent((Attempts, "settle", settle_nothing))
+
+
+def _known_operation() -> AbstractContextManager[None]:
+    return bent((StoredObject, "find", lambda stored, operation: None))
+
+
 # Versions
 
 
@@ -262,6 +303,15 @@ def _hints_kept() -> AbstractContextManager[None]:
     return bent((Writer, "_keep_hint", keep_none))
 
 
+def _refused_hints_kept() -> AbstractContextManager[None]:
+    """What a full disk refuses to keep is forgotten."""
+
+    async def keep_none(hints: HintStore) -> None:
+        hints._refused.clear()
+
+    return bent((HintStore, "keep_refused", keep_none))
+
+
 def _hint_compare() -> AbstractContextManager[None]:
     strike_off = HintStore.strike_off
 
@@ -302,16 +352,21 @@ ABLATIONS: Final = (
     Ablation(
         "corruption-is-an-error", "a damaged block is an error, never an absence", _corruption_is_an_error
     ),
+    Ablation("file-ids-reserved", "a file's id is never given out again", _file_ids_reserved),
     Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id),
     Ablation("fresh-actor", "after an unclean start a copy takes a new actor", _fresh_actor),
     Ablation("clean-stop-mark", "only a start after a clean stop goes on with its actors", _clean_stop_mark),
     Ablation(
         "actor-reserved", "an actor's number is reserved on the disk before its first dot", _actor_reserved
     ),
+    Ablation("actors-sealed", "no dot is given once a stop has saved the counts", _actors_sealed),
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks),
     Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers),
     Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back),
     Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads),
+    Ablation("holders-by-default-r", "N - R + 1 holders, whatever r a read asked for", _holders_by_default_r),
+    Ablation("settled-first", "a second attempt asks first what the former one did", _settled_first),
+    Ablation("known-operation", "an operation that is there is not written again", _known_operation),
     Ablation("unknown-is-told", "a lost quorum after sending is unknown, never failed", _unknown_is_told),
     Ablation("no-blind-retry", "a write whose outcome is unknown is not sent again", _no_blind_retry),
     Ablation("siblings", "concurrent writes are kept beside each other, not the last one alone", _siblings),
@@ -319,6 +374,7 @@ ABLATIONS: Final = (
     Ablation("honest-receipt", "a receipt has a context only when no other sibling is left", _honest_receipt),
     Ablation("tombstones", "a delete is remembered", _tombstones),
     Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept),
+    Ablation("refused-hints-kept", "a hint that a full disk refused is kept later", _refused_hints_kept),
     Ablation("hint-compare", "a hint is struck off only if it still holds what was delivered", _hint_compare),
     Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge),
     Ablation("hint-synced", "a hint goes only when its target has it on the disk", _hint_synced),

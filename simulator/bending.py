@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from simulator.options import RunOptions
+
 __all__ = ["Ablation", "bent"]
 
 Off = Callable[[], AbstractContextManager[None]]
@@ -13,11 +15,15 @@ Off = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """`name` is what RunOptions.safeguards_off and the table say; `rule` is the safeguard in words."""
+    """`name` is what RunOptions.safeguards_off and the table say; `rule` is the safeguard in words.
+
+    `under` are the options of the runs that look for it, when those of any run meet it too seldom.
+    """
 
     name: str
     rule: str
     off: Off
+    under: RunOptions | None = None
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import node.compute.shuffle_client
+from cluster.errors import RingmillError
 from cluster.mapreduce import output_commit
 from cluster.mapreduce.job_machine import JobMachine
+from cluster.mapreduce.orders import Cancel
 from cluster.mapreduce.part_file import PartFile
 from cluster.mapreduce.task import part_name
 from cluster.mapreduce.task_state import Attempt, AttemptState
@@ -103,6 +105,47 @@ def _own_run_only() -> AbstractContextManager[None]:
     return bent((JobRun, "hear", hear_anybody))
 
 
+def _one_output_shown_once() -> AbstractContextManager[None]:
+    """Of two jobs with one output the later one clears away what the first has shown."""
+    show = output_commit._show
+
+    def show_anyhow(files: Any, result: str, output: str) -> None:
+        files.remove_tree(output)
+        show(files, result, output)
+
+    return bent((output_commit, "_show", show_anyhow))
+
+
+def _read_maps_count() -> AbstractContextManager[None]:
+    return bent((JobMachine, "_count_maps_that_were_read", lambda machine: None))
+
+
+def _lost_attempts_noticed() -> AbstractContextManager[None]:
+    """A coordinator never learns that a worker has forgotten an attempt."""
+    poll = JobRun._poll
+
+    async def poll_only(run: JobRun, node: Any) -> None:
+        run._accepted.clear()
+        await poll(run, node)
+
+    return bent((JobRun, "_poll", poll_only))
+
+
+def _stray_frees_its_name() -> AbstractContextManager[None]:
+    """A stopped stray is not taken for the attempt that has its name meanwhile."""
+
+    async def cancel_only(run: JobRun, attempt: Any, node: Any) -> None:
+        try:
+            await run._ask(node, "task.cancel", Cancel(run.spec.job, attempt).encode(), 5.0)
+        except RingmillError:
+            run._reachable[node] = False
+        run._stopping.pop(attempt, None)
+        run._accepted.pop(attempt, None)
+        run._woken.set()
+
+    return bent((JobRun, "_cancel", cancel_only))
+
+
 JOB_ABLATIONS: Final = (
     Ablation("first-commit-wins", "the first commit of a task wins", _first_commit_wins),
     Ablation("orders-once", "an order that came twice is one attempt", _orders_once),
@@ -114,4 +157,8 @@ JOB_ABLATIONS: Final = (
     Ablation("manifest", "an output has its manifest", _manifest),
     Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved),
     Ablation("own-run-only", "a report of a worker's former run counts for nothing", _own_run_only),
+    Ablation("one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once),
+    Ablation("read-maps-count", "a map lost after its last reader has done its work", _read_maps_count),
+    Ablation("lost-attempts-noticed", "an attempt its worker has forgotten is lost", _lost_attempts_noticed),
+    Ablation("stray-frees-its-name", "a stopped stray is no running attempt", _stray_frees_its_name),
 )

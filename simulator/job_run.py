@@ -6,7 +6,7 @@ The same pair gives the same run.  Beside simulator/run.py, whose clients read a
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,7 +18,9 @@ from simulator.checkers.violation import Violation
 from simulator.faults import draw_faults
 from simulator.jobs.faults import JOB_KINDS
 from simulator.jobs.history import JobHistory
-from simulator.jobs.world import JobWorld, draw_wishes
+from simulator.jobs.oracle import Expected, expected_of
+from simulator.jobs.sessions import JobWish
+from simulator.jobs.world import JobWorld, draw_wishes, packed_job
 from simulator.options import RunOptions
 from simulator.run import quiet
 from simulator.seeds import stream
@@ -59,18 +61,22 @@ class JobRunResult:
 def run_job_seed(seed: int, options: RunOptions = JOB_OPTIONS, *, story: bool = False) -> JobRunResult:
     """Run one seed to its end, whatever comes of it."""
     tunables = replace(draw_tunables(stream(seed, "tunables")), profile="fast")
-    with quiet(), switched_off(options.safeguards_off), tunables.applied(), _small_splits():
-        return _run(JobWorld(seed, options, tunables, story=story), seed, options)
+    with quiet(), tunables.applied(), _small_splits():
+        wishes = draw_wishes(stream(seed, "jobs"), packed_job().sha256)
+        expected = expected_of(seed, wishes)
+        with switched_off(options.safeguards_off):
+            return _run(JobWorld(seed, options, tunables, story=story), seed, options, wishes, expected)
 
 
-def _run(world: JobWorld, seed: int, options: RunOptions) -> JobRunResult:
-    wishes = draw_wishes(stream(seed, "jobs"), world.bundle.sha256)
+def _run(
+    world: JobWorld, seed: int, options: RunOptions, wishes: Sequence[JobWish], expected: Expected
+) -> JobRunResult:
     faults = draw_faults(stream(seed, "faults"), options.faults, list(world.nodes), options.load_s)
     if options.only_faults is not None:
         faults = [fault for at, fault in enumerate(faults) if at in options.only_faults]
     found: list[Violation] = []
     try:
-        world.loop.run_until_complete(world.run_jobs(wishes, faults))
+        world.loop.run_until_complete(world.run_jobs(wishes, faults, expected))
     except (NotQuiet, Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what it shows
         found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
     world.close()

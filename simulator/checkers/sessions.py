@@ -1,6 +1,7 @@
 """C5: what one session may rely on at strict levels: monotonic reads, read your writes, writes follow reads.
 
-Monotonic writes follow from C1: a strict read knows every write acknowledged before it began.
+Monotonic writes follow from C1: a strict read knows every write acknowledged before it began.  Reads never go
+back for anybody: what one strict read showed no later strict read misses, whoever asks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = ["check_sessions"]
 def check_sessions(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
         yield from _writes_follow_reads(key, operations)
+        yield from _reads_never_go_back(key, operations)
         for name in sorted({operation.session for operation in operations}):
             mine = [operation for operation in operations if operation.session == name]
             yield from _one_session(key, [one for one in mine if not one.is_write or history.is_firm(one)])
@@ -42,6 +44,22 @@ def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]
         else:
             actor, _, counter = operation.dot.rpartition(":")
             _learn(known, source, {actor: int(counter)}, operation.index)
+
+
+def _reads_never_go_back(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
+    """Of each strict read that began after another had been answered.  O(reads squared)."""
+    reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_weak]
+    for later in reads:
+        for read in reads:
+            if read.returned is None or read.returned >= later.invoked:
+                continue
+            actor = next((who for who, count in read.seen.items() if later.seen.get(who, 0) < count), None)
+            if actor is not None:
+                story = (
+                    f"{read.session} read {actor}:{read.seen[actor]}, "
+                    f"then {later.session} {actor}:{later.seen.get(actor, 0)}"
+                )
+                yield Violation("C5", key, story, (read.index, later.index))
 
 
 def _learn(known: dict[str, int], source: dict[str, int], vector: Vector, index: int) -> None:

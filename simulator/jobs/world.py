@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -12,7 +12,6 @@ from typing import Final
 from client.job_values import job_state
 from cluster.ids import NodeId
 from cluster.mapreduce.bundle import Bundle, build_bundle
-from cluster.mapreduce.local import run_spec
 from cluster.mapreduce.spec import JobSpec
 from node.services.jobs import job_status
 from simulator.clocks import SimulatedClock
@@ -22,6 +21,7 @@ from simulator.jobs import places_of_words
 from simulator.jobs.faults import JobInjector
 from simulator.jobs.history import JobHistory, JobRecord, Sighting
 from simulator.jobs.nodes import SHARED, JobNode, TaskPace
+from simulator.jobs.oracle import INPUT, Expected, content, write_file, write_input
 from simulator.jobs.sessions import JobSession, JobWish, told
 from simulator.options import RunOptions
 from simulator.seeds import SeededEntropy, stream
@@ -32,7 +32,6 @@ from simulator.world import NotQuiet, World
 __all__ = ["JobWorld", "draw_wishes"]
 
 _MODULE: Final = "places_of_words"
-_INPUT: Final = f"{SHARED}/in"
 _REST_S: Final = 0.25
 _FORMER: Final = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
 _FORMER_CHANCE: Final = 0.3
@@ -46,7 +45,7 @@ def draw_wishes(draws: Random, bundle_sha256: str) -> list[JobWish]:
         is_same = index == 1 and draws.random() < 0.3
         spec = JobSpec(
             job=f"job-{index}", module=_MODULE, name="places", bundle_sha256=bundle_sha256,
-            inputs=(_INPUT,), output=f"{SHARED}/out-{0 if is_same else index}", input_format="lines",
+            inputs=(INPUT,), output=f"{SHARED}/out-{0 if is_same else index}", input_format="lines",
             output_format="tsv", reducers=2, compression=draws.choice(("none", "lz4", "zstd")),
             memory_bytes=draws.choice((200, 1 << 20)),
         )  # fmt: skip
@@ -69,7 +68,7 @@ class JobWorld(World):
         self.jobs = JobHistory()
         self.shared = FolderTree(self._look)
         self.bundle = packed_job()
-        self._expected: dict[str, dict[str, bytes]] = {}
+        self._expected: Mapping[str, Mapping[str, bytes]] = {}
         self._seen: dict[str, Sighting] = {}
         pace = TaskPace.draw(stream(seed, "tasks"))
         for node in self._job_nodes():
@@ -77,11 +76,12 @@ class JobWorld(World):
         draws = stream(seed, "faults/effect")
         self.injector = JobInjector(self.nodes, self._clients, self.network, self.trace, draws)
 
-    async def run_jobs(self, wishes: Sequence[JobWish], faults: Sequence[Fault]) -> None:
+    async def run_jobs(self, wishes: Sequence[JobWish], faults: Sequence[Fault], expected: Expected) -> None:
         """Everything, from the input's making to the last look.  Raises NotQuiet."""
-        self._write_input(stream(self._seed, "input"))
+        write_input(self._seed, self.shared)
         wishes = self._with_former_outputs(wishes, stream(self._seed, "jobs/former"))
-        self._expect(wishes)
+        self._expected = expected.files
+        self.jobs.records, self.jobs.counters = expected.records, expected.counters
         await self.form()
         await self._under_faults(wishes, faults)
         self.trace.note("driver", "heals everything")
@@ -103,8 +103,8 @@ class JobWorld(World):
             is_alone = not wish.is_repeated and sum(each.spec.output == output for each in wishes) == 1
             if draws.random() < _FORMER_CHANCE and is_alone:
                 self.shared.mkdir(output)
-                for name, content in _FORMER.items():
-                    _write(self.shared, f"{output}/{name}", content)
+                for name, data in _FORMER.items():
+                    write_file(self.shared, f"{output}/{name}", data)
                 for folder in (output, SHARED):
                     self.shared.fsync_dir(folder)
                 wish = replace(wish, spec=replace(wish.spec, overwrite=True))  # noqa: PLW2901
@@ -171,28 +171,6 @@ class JobWorld(World):
     def _job_nodes(self) -> list[JobNode]:
         return [node for node in self.nodes.values() if isinstance(node, JobNode)]
 
-    def _write_input(self, draws: Random) -> None:
-        self.shared.mkdir(_INPUT)
-        words = [f"w{number}" for number in range(7)]
-        for number in range(draws.choice((3, 4))):
-            lines = "".join(" ".join(draws.choices(words, k=3)) + "\n" for _ in range(5))
-            _write(self.shared, f"{_INPUT}/{number}.txt", lines.encode())
-        for folder in (_INPUT, SHARED, ""):
-            self.shared.fsync_dir(folder)
-
-    def _expect(self, wishes: Sequence[JobWish]) -> None:
-        """What one process makes of each job."""
-        records, counters = {}, {}
-        for wish in wishes:
-            alone, spec = FolderTree(), wish.spec
-            alone.mkdir(_INPUT)
-            for name in self.shared.list(_INPUT):
-                _write(alone, f"{_INPUT}/{name}", self.shared.read_bytes(f"{_INPUT}/{name}"))
-            result = run_spec(places_of_words.places, spec, alone)
-            self._expected[spec.output] = _content(alone, spec.output)
-            records[spec.output], counters[spec.output] = result.records, result.counters
-        self.jobs.records, self.jobs.counters = records, counters
-
     def _look(self, path: str) -> None:
         """A name has changed: look at the outputs that it may belong to."""
         for output in self._expected:
@@ -202,7 +180,7 @@ class JobWorld(World):
     def _see(self, output: str) -> None:
         state, story = "absent", ""
         if self.shared.is_dir(output):
-            found, wanted = _content(self.shared, output), self._expected[output]
+            found, wanted = content(self.shared, output), self._expected[output]
             state = "whole" if found == wanted else "former" if found == _FORMER else "torn"
             wrong = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
             story = f"holds {', '.join(found) or 'nothing'}; not as wanted: {', '.join(wrong) or 'none'}"
@@ -212,14 +190,3 @@ class JobWorld(World):
             self.trace.note("reader", f"sees {output} {state}")
             self.jobs.sightings.append(seen)
         self._seen[output] = seen
-
-
-def _write(files: FolderTree, path: str, content: bytes) -> None:
-    file = files.create(path)
-    file.append(content)
-    file.sync()
-    file.close()
-
-
-def _content(files: FolderTree, folder: str) -> dict[str, bytes]:
-    return {name: files.read_bytes(f"{folder}/{name}") for name in files.list(folder)}

@@ -1,9 +1,10 @@
-"""Switch each safeguard off and count the seeds until a checker misses it; write the table into the docs.
+"""Switch each safeguard off and count the seeds until a checker misses it; write the tables into the docs.
 
     python scripts/ablations.py [--most 1000] [--only NAME ...] [--write]
 
-Every safeguard has to be missed within 1,000 seeds, half of them within 100: exit code 1 when not.  The table
-stands in docs/testing.md between two marks; without --write it is only printed.
+Every safeguard has to be missed within 1,000 seeds, half of them within 100: exit code 1 when not.  Seeds
+start at 1 for each.  The tables stand in docs/testing.md between two marks; without --write they are only
+printed.
 """
 
 from __future__ import annotations
@@ -12,19 +13,38 @@ import argparse
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
 from simulator.bending import Ablation  # noqa: E402
+from simulator.checkers.violation import Violation  # noqa: E402
+from simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
+from simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
 from simulator.options import RunOptions  # noqa: E402
 from simulator.run import run_seed  # noqa: E402
 
-PAGE = ROOT / "docs" / "testing.md"
+PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
+_TELL_EVERY: Final = 50
+_HEAD: Final = (
+    "| switched off | the safeguard | under | seeds until red | what breaks |\n|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How many seeds it took and what broke first; `seeds` None when `most` did not show it."""
+
+    name: str
+    most: int
+    seeds: int | None = None
+    broken: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,39 +54,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=1000, help="give up after so many seeds")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/testing.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/testing.md")
     given = parser.parse_args(arguments)
-    chosen = [ablation_named(name) for name in given.only] or list(ABLATIONS)
-    with multiprocessing.get_context("spawn").Pool(given.processes, maxtasksperchild=1) as pool:
-        found = pool.starmap(seeds_until_missed, [(each.name, given.most) for each in chosen], chunksize=1)
-    text = table(list(zip(chosen, found, strict=True)), given.most)
+    if given.write and given.only:
+        parser.error("--write takes the whole list, as the tables are of one run")
+    chosen = [ablation_named(name) for name in given.only] or [*ABLATIONS, *JOB_ABLATIONS]
+    found = search([each.name for each in chosen], given.most, given.processes)
+    text = tables(found)
     print(text)
     if given.write:
         write(text)
-    missed = [seeds for seeds, _ in found if seeds is not None]
+    missed = [each.seeds for each in found.values() if each.seeds is not None]
     return 0 if len(missed) == len(found) and median(missed) < 100 else 1
 
 
-def seeds_until_missed(name: str, most: int) -> tuple[int | None, str]:
-    """How many seeds it took and what broke; None when `most` did not show it."""
+def search(names: Sequence[str], most: int, processes: int) -> dict[str, Found]:
+    """All of them, told as they end."""
+    found: dict[str, Found] = {}
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+        for each in pool.imap_unordered(_search_one, [(name, most) for name in names], chunksize=1):
+            found[each.name] = each
+            print(f"[{len(found)}/{len(names)}] {each.name}: {_told(each)}", file=sys.stderr, flush=True)
+    return {name: found[name] for name in names}
+
+
+def _search_one(work: tuple[str, int]) -> Found:
+    name, most = work
     for seed in range(1, most + 1):
-        result = run_seed(seed, RunOptions(safeguards_off=(name,)))
-        if result.violations:
-            print(f"{name}: {seed}, {result.violations[0]}", file=sys.stderr, flush=True)
-            return seed, result.violations[0].property
-    print(f"{name}: not missed in {most} seeds", file=sys.stderr, flush=True)
-    return None, ""
+        if violations := violations_without(ablation_named(name), seed):
+            print(f"{name}: seed {seed}, {violations[0]}", file=sys.stderr, flush=True)
+            return Found(name, most, seed, violations[0].property)
+        if seed % _TELL_EVERY == 0:
+            print(f"{name}: not missed in {seed} seeds yet", file=sys.stderr, flush=True)
+    return Found(name, most)
 
 
-def table(rows: Sequence[tuple[Ablation, tuple[int | None, str]]], most: int) -> str:
-    lines = ["| switched off | the safeguard | seeds until red | what breaks |", "|---|---|---|---|"]
-    for ablation, (seeds, broken) in rows:
-        told = f"none in {most:,}" if seeds is None else f"{seeds:,}"
-        lines.append(f"| `{ablation.name}` | {ablation.rule} | {told} | {broken or '-'} |")
-    missed = [seeds for _, (seeds, _) in rows if seeds is not None]
-    lines.append("")
-    lines.append(f"{len(missed)} of {len(rows)} are missed; median {median(missed):g} seeds.")
-    return "\n".join(lines)
+def violations_without(ablation: Ablation, seed: int) -> Sequence[Violation]:
+    """What a run of a seed shows without a safeguard, under the options that its definition names."""
+    options = replace(ablation.under or _usual(ablation), safeguards_off=(ablation.name,))
+    run = run_job_seed if ablation in JOB_ABLATIONS else run_seed
+    return run(seed, options).violations
+
+
+def tables(found: dict[str, Found]) -> str:
+    parts = []
+    for title, ablations in (("Keys and values:", ABLATIONS), ("Jobs:", JOB_ABLATIONS)):
+        rows = [_row(each, found[each.name]) for each in ablations if each.name in found]
+        if rows:
+            parts.append("\n".join([title, "", _HEAD, *rows, ""]))
+    missed = [each.seeds for each in found.values() if each.seeds is not None]
+    middle = f"; median {median(missed):g} seeds" if missed else ""
+    parts.append(f"{len(missed)} of {len(found)} are missed{middle}.")
+    return "\n".join(parts)
+
+
+def _row(ablation: Ablation, found: Found) -> str:
+    under, broken = _under(ablation), found.broken or "-"
+    return f"| `{ablation.name}` | {ablation.rule} | {under} | {_told(found)} | {broken} |"
+
+
+def _told(found: Found) -> str:
+    return f"none in {found.most:,}" if found.seeds is None else f"{found.seeds:,}"
+
+
+def _under(ablation: Ablation) -> str:
+    """In what the options of its runs differ from those of any run."""
+    usual, options = _usual(ablation), ablation.under or _usual(ablation)
+    told = []
+    for name in (field.name for field in fields(RunOptions)):
+        value = getattr(options, name)
+        if value != getattr(usual, name):
+            told.append(f"{name} {', '.join(value) if isinstance(value, tuple) else value}")
+    return "; ".join(told)
+
+
+def _usual(ablation: Ablation) -> RunOptions:
+    return JOB_OPTIONS if ablation in JOB_ABLATIONS else RunOptions()
 
 
 def write(text: str) -> None:

@@ -35,7 +35,6 @@ from node.replica.identity import Identity
 from node.replica.objects import ObjectStore
 from node.replica.serving import ReplicaServing
 from node.replica.stored_key import copy_prefix, prefix_end
-from node.requests.attempts import Attempts
 from node.requests.flight import Flight
 from node.requests.read import Reader
 from node.requests.write import Writer
@@ -43,6 +42,7 @@ from node.storage.engine import Engine
 from node.storage.table_set import TableSet
 from simulator.bending import Ablation, bent
 from simulator.job_ablations import JOB_ABLATIONS
+from simulator.options import RunOptions
 from simulator.run_files import RunFiles
 
 __all__ = ["ABLATIONS", "ablation_named", "switched_off"]
@@ -238,15 +238,6 @@ def _holders_by_default_r() -> AbstractContextManager[None]:
     return bent((Reader, "_repair", repair_less))
 
 
-def _settled_first() -> AbstractContextManager[None]:
-    """A second attempt of a write is coordinated without a look at what the first has done."""
-
-    async def settle_nothing(attempts: Attempts, *rest: Any) -> None:
-        return
-
-    return bent((Attempts, "settle", settle_nothing))
-
-
 def _known_operation() -> AbstractContextManager[None]:
     return bent((StoredObject, "find", lambda stored, operation: None))
 
@@ -342,31 +333,50 @@ def _hint_synced() -> AbstractContextManager[None]:
     return bent((ReplicaServing, "_take", take_unsynced))
 
 
+_ROT: Final = RunOptions(faults=("bit_flip",))
+_FULL: Final = RunOptions(faults=("disk_full",))
+_TWICE: Final = RunOptions(faults=("duplicate",))
+_POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
+_CRASHES: Final = RunOptions(faults=("crash", "crash_all"))
+_CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
+_CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
+_LOSS: Final = RunOptions(nodes=3, keys=4, faults=("loss", "slow_link"))
+_RESTARTS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "crash"))
+
 ABLATIONS: Final = (
     Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack),
     Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync),
     Ablation(
         "recovered-synced", "what a start reads from its logs is synced before it counts", _recovered_synced
     ),
-    Ablation("cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail),
+    Ablation("cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail, _CRASHES),
     Ablation(
-        "corruption-is-an-error", "a damaged block is an error, never an absence", _corruption_is_an_error
+        "corruption-is-an-error",
+        "a damaged block is an error, never an absence",
+        _corruption_is_an_error,
+        _ROT,
     ),
     Ablation("file-ids-reserved", "a file's id is never given out again", _file_ids_reserved),
     Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id),
-    Ablation("fresh-actor", "after an unclean start a copy takes a new actor", _fresh_actor),
-    Ablation("clean-stop-mark", "only a start after a clean stop goes on with its actors", _clean_stop_mark),
+    Ablation(
+        "fresh-actor", "after an unclean start a copy takes a new actor", _fresh_actor, _CRASHES_OF_THREE
+    ),
+    Ablation(
+        "clean-stop-mark",
+        "only a start after a clean stop goes on with its actors",
+        _clean_stop_mark,
+        _RESTARTS,
+    ),
     Ablation(
         "actor-reserved", "an actor's number is reserved on the disk before its first dot", _actor_reserved
     ),
-    Ablation("actors-sealed", "no dot is given once a stop has saved the counts", _actors_sealed),
+    Ablation("actors-sealed", "no dot is given once a stop has saved the counts", _actors_sealed, _RESTARTS),
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks),
     Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers),
     Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back),
-    Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads),
+    Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads, _POWER),
     Ablation("holders-by-default-r", "N - R + 1 holders, whatever r a read asked for", _holders_by_default_r),
-    Ablation("settled-first", "a second attempt asks first what the former one did", _settled_first),
-    Ablation("known-operation", "an operation that is there is not written again", _known_operation),
+    Ablation("known-operation", "an operation that is there is not written again", _known_operation, _TWICE),
     Ablation("unknown-is-told", "a lost quorum after sending is unknown, never failed", _unknown_is_told),
     Ablation("no-blind-retry", "a write whose outcome is unknown is not sent again", _no_blind_retry),
     Ablation("siblings", "concurrent writes are kept beside each other, not the last one alone", _siblings),
@@ -374,8 +384,17 @@ ABLATIONS: Final = (
     Ablation("honest-receipt", "a receipt has a context only when no other sibling is left", _honest_receipt),
     Ablation("tombstones", "a delete is remembered", _tombstones),
     Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept),
-    Ablation("refused-hints-kept", "a hint that a full disk refused is kept later", _refused_hints_kept),
-    Ablation("hint-compare", "a hint is struck off only if it still holds what was delivered", _hint_compare),
+    Ablation(
+        "refused-hints-kept", "a hint that a full disk refused is kept later", _refused_hints_kept, _FULL
+    ),
+    Ablation(
+        "hint-compare", "a hint is struck off only if it still holds what was delivered", _hint_compare, _LOSS
+    ),
     Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge),
-    Ablation("hint-synced", "a hint goes only when its target has it on the disk", _hint_synced),
+    Ablation(
+        "hint-synced",
+        "a hint goes only when its target has it on the disk",
+        _hint_synced,
+        _CRASHES_OF_MANY_KEYS,
+    ),
 )

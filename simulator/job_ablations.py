@@ -6,6 +6,7 @@ Each must turn runs of jobs red within 1,000 seeds: simulator/job_run.py with `s
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Final
 
 import node.compute.shuffle_client
@@ -15,19 +16,13 @@ from cluster.mapreduce.job_machine import JobMachine
 from cluster.mapreduce.orders import Cancel
 from cluster.mapreduce.part_file import PartFile
 from cluster.mapreduce.task import part_name
-from cluster.mapreduce.task_state import Attempt, AttemptState
 from node.compute.worker import Worker
 from node.coordinator.job_run import JobRun
 from simulator.bending import Ablation, bent
 from simulator.disk.folder_tree import FolderTree
+from simulator.jobs.options import JOB_OPTIONS
 
 __all__ = ["JOB_ABLATIONS"]
-
-
-def _first_commit_wins() -> AbstractContextManager[None]:
-    """A later result of a finished task takes the place of the first."""
-    late = (AttemptState.RUNNING, AttemptState.LOST, AttemptState.CANCELLED, AttemptState.DONE)
-    return bent((Attempt, "is_open", property(lambda attempt: attempt.state in late)))
 
 
 def _orders_once() -> AbstractContextManager[None]:
@@ -92,19 +87,6 @@ def _missing_is_not_moved() -> AbstractContextManager[None]:
     return bent((output_commit, "_move", move))
 
 
-def _own_run_only() -> AbstractContextManager[None]:
-    """What a worker says of attempts of its former run is believed."""
-    hear = JobRun.hear
-
-    def hear_anybody(run: JobRun, report: Any) -> None:
-        attempt = run._attempt(report.attempt)
-        if attempt is not None:
-            attempt.node, attempt.start = report.node, report.start
-        hear(run, report)
-
-    return bent((JobRun, "hear", hear_anybody))
-
-
 def _one_output_shown_once() -> AbstractContextManager[None]:
     """Of two jobs with one output the later one clears away what the first has shown."""
     show = output_commit._show
@@ -146,19 +128,29 @@ def _stray_frees_its_name() -> AbstractContextManager[None]:
     return bent((JobRun, "_cancel", cancel_only))
 
 
+_DAMAGE: Final = replace(JOB_OPTIONS, faults=("shuffle_damage",))
+_POWER: Final = replace(JOB_OPTIONS, faults=("crash_all",))
+_CRASHES: Final = replace(JOB_OPTIONS, faults=("crash",))
+
 JOB_ABLATIONS: Final = (
-    Ablation("first-commit-wins", "the first commit of a task wins", _first_commit_wins),
     Ablation("orders-once", "an order that came twice is one attempt", _orders_once),
-    Ablation("slice-checksum", "a slice is compared with what its map committed", _slice_checksum),
-    Ablation("lost-output-revoked", "a map whose output is lost runs again", _lost_output_revoked),
-    Ablation("output-folders-synced", "names of an output are durable before it shows", _folders_synced),
-    Ablation("parts-synced", "a part is on the disk before its attempt is done", _parts_synced),
+    Ablation("slice-checksum", "a slice is compared with what its map committed", _slice_checksum, _DAMAGE),
+    Ablation("lost-output-revoked", "a map whose output is lost runs again", _lost_output_revoked, _DAMAGE),
+    Ablation(
+        "output-folders-synced", "names of an output are durable before it shows", _folders_synced, _POWER
+    ),
+    Ablation("parts-synced", "a part is on the disk before its attempt is done", _parts_synced, _POWER),
     Ablation("shown-by-one-rename", "an output shows when it is whole", _success_last),
     Ablation("manifest", "an output has its manifest", _manifest),
     Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved),
-    Ablation("own-run-only", "a report of a worker's former run counts for nothing", _own_run_only),
-    Ablation("one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once),
-    Ablation("read-maps-count", "a map lost after its last reader has done its work", _read_maps_count),
+    Ablation(
+        "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once, _CRASHES
+    ),
+    Ablation(
+        "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count, _CRASHES
+    ),
     Ablation("lost-attempts-noticed", "an attempt its worker has forgotten is lost", _lost_attempts_noticed),
-    Ablation("stray-frees-its-name", "a stopped stray is no running attempt", _stray_frees_its_name),
+    Ablation(
+        "stray-frees-its-name", "a stopped stray is no running attempt", _stray_frees_its_name, _CRASHES
+    ),
 )

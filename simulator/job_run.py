@@ -16,8 +16,8 @@ from simulator.ablations import switched_off
 from simulator.checkers.jobs import check_jobs
 from simulator.checkers.violation import Violation
 from simulator.faults import draw_faults
-from simulator.jobs.faults import JOB_KINDS
 from simulator.jobs.history import JobHistory
+from simulator.jobs.options import JOB_OPTIONS
 from simulator.jobs.oracle import Expected, expected_of
 from simulator.jobs.sessions import JobWish
 from simulator.jobs.world import JobWorld, draw_wishes, packed_job
@@ -30,7 +30,6 @@ from simulator.world_loop import Stuck
 
 __all__ = ["JOB_OPTIONS", "JobRunResult", "run_job_seed"]
 
-JOB_OPTIONS: Final = RunOptions(nodes=3, sessions=2, partitions=16, faults=JOB_KINDS)
 _SPLIT_BYTES: Final = 50  # so that a few lines make several maps
 
 

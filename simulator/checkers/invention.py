@@ -1,6 +1,7 @@
 """C4: nothing is read that was never written, or that was refused for certain.  Values must be unique.
 
-A dot names one write only: if two had the same, one of them would be taken for the other and lost.
+A dot names one write only: if two had the same, one of them would be taken for the other and lost.  So no
+context that the cluster has handed out is refused because it names writes that a copy has yet to make.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = ["check_invention"]
 def check_invention(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
         yield from _two_of_one_name(key, operations)
+        yield from _refused(key, operations)
         puts = {operation.value: operation for operation in operations if operation.kind == "put"}
         for read in operations:
             for version in read.siblings:
@@ -33,6 +35,14 @@ def check_invention(history: History) -> Iterator[Violation]:
                     yield Violation(
                         "C4", key, f"read {version.value!r} before it was written", (put.index, read.index)
                     )
+
+
+def _refused(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
+    for operation in operations:
+        if operation.error.startswith("INVALID_ARGUMENT"):
+            yield Violation(
+                "C4", key, f"what the cluster gave is refused: {operation.error}", (operation.index,)
+            )
 
 
 def _two_of_one_name(key: bytes, operations: list[Operation]) -> Iterator[Violation]:

@@ -1,6 +1,6 @@
 """Switch each safeguard off and count the seeds until a checker misses it; write the tables into the docs.
 
-    python scripts/ablations.py [--most 1000] [--only NAME ...] [--write]
+    python scripts/ablations.py [--most 1000] [--minutes M] [--only NAME ...] [--write]
 
 Every safeguard has to be missed within 1,000 seeds, half of them within 100: exit code 1 when not.  Seeds
 start at 1 for each.  The tables stand in docs/testing.md between two marks; without --write they are only
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -39,10 +40,10 @@ _HEAD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many seeds it took and what broke first; `seeds` None when `most` did not show it."""
+    """How many seeds it took and what broke first; `seeds` None when those that were tried did not show it."""
 
     name: str
-    most: int
+    tried: int
     seeds: int | None = None
     broken: str = ""
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--most", type=int, default=1000, help="give up after so many seeds")
+    parser.add_argument("--minutes", type=float, default=1e6, help="give up after so long with each")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/testing.md")
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.write and given.only:
         parser.error("--write takes the whole list, as the tables are of one run")
     chosen = [ablation_named(name) for name in given.only] or [*ABLATIONS, *JOB_ABLATIONS]
-    found = search([each.name for each in chosen], given.most, given.processes)
+    found = search([each.name for each in chosen], given.most, given.minutes, given.processes)
     text = tables(found)
     print(text)
     if given.write:
@@ -68,24 +70,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if len(missed) == len(found) and median(missed) < 100 else 1
 
 
-def search(names: Sequence[str], most: int, processes: int) -> dict[str, Found]:
+def search(names: Sequence[str], most: int, minutes: float, processes: int) -> dict[str, Found]:
     """All of them, told as they end."""
     found: dict[str, Found] = {}
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        for each in pool.imap_unordered(_search_one, [(name, most) for name in names], chunksize=1):
+        for each in pool.imap_unordered(_search_one, [(name, most, minutes) for name in names]):
             found[each.name] = each
             print(f"[{len(found)}/{len(names)}] {each.name}: {_told(each)}", file=sys.stderr, flush=True)
     return {name: found[name] for name in names}
 
 
-def _search_one(work: tuple[str, int]) -> Found:
-    name, most = work
+def _search_one(work: tuple[str, int, float]) -> Found:
+    name, most, minutes = work
+    until = time.monotonic() + 60 * minutes
     for seed in range(1, most + 1):
         if violations := violations_without(ablation_named(name), seed):
             print(f"{name}: seed {seed}, {violations[0]}", file=sys.stderr, flush=True)
             return Found(name, most, seed, violations[0].property)
         if seed % _TELL_EVERY == 0:
             print(f"{name}: not missed in {seed} seeds yet", file=sys.stderr, flush=True)
+        if time.monotonic() > until:
+            return Found(name, seed)
     return Found(name, most)
 
 
@@ -114,7 +119,7 @@ def _row(ablation: Ablation, found: Found) -> str:
 
 
 def _told(found: Found) -> str:
-    return f"none in {found.most:,}" if found.seeds is None else f"{found.seeds:,}"
+    return f"none in {found.tried:,}" if found.seeds is None else f"{found.seeds:,}"
 
 
 def _under(ablation: Ablation) -> str:

@@ -40,7 +40,7 @@ _HEAD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many seeds it took and what broke first; `seeds` None when those that were tried did not show it."""
+    """How many seeds it took and what broke first; `seeds` None when `tried` did not show it."""
 
     name: str
     tried: int

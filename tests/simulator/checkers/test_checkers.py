@@ -65,6 +65,18 @@ def test_c4_a_value_whose_put_failed_for_certain() -> None:
     assert "C4" in _found(ONE, TWO, failed, _get(4, 4, 5, {"n1#1": 2}, Version(b"3", "n1#1:2")))
 
 
+def test_c4_a_context_that_was_handed_out_is_refused() -> None:
+    refused = replace(TWO, outcome="failed", dot="", error="INVALID_ARGUMENT: it names write n1#1:2")
+    assert "C4" in _found(ONE, refused, finals=[])
+
+
+def test_c5_reads_of_two_sessions_that_go_back_on_a_write_of_unknown_outcome() -> None:
+    unknown = replace(TWO, outcome="unknown", dot="")
+    earlier = _get(3, 6, 7, {"n1#1": 1}, Version(b"1", "n1#1:1"), session="b")
+    assert _found(ONE, unknown, READ_TWO, earlier, finals=[]) == {"C5"}
+    assert _found(ONE, unknown, READ_TWO, replace(earlier, invoked=4.5), finals=[]) == set()
+
+
 def test_c5_a_session_that_goes_back() -> None:
     assert "C5" in _found(ONE, TWO, READ_TWO, _get(3, 6, 7, {"n1#1": 1}, Version(b"1", "n1#1:1")))
 

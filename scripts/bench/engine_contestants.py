@@ -15,16 +15,24 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 
+from report import percentile
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.process_spawner import ProcessSpawner
+from node.storage.engine import Batch, Commit, Engine, NotCached, Options
 
 KEY_BYTES = 16
 VALUE_BYTES = 100
 CACHE_BYTES = 64 << 20
 BUFFER_BYTES = 32 << 20
 SYNC_WRITERS = (1, 16, 64)
+MIXED_LEAST = 5000
 
 
 class Workload:
@@ -57,8 +65,10 @@ class Judge:
     def scan(self, *, reverse: bool) -> int:
         raise NotImplementedError
 
+    merges: bool = True  # has it tables that `settle` merges?
+
     def settle(self) -> None:
-        """Wait for background work, where the engine has any that can be waited for."""
+        """Merge everything, where the engine has anything to merge."""
 
     def commit(self) -> None:
         """End a transaction, where there are any."""
@@ -119,6 +129,8 @@ class RocksDb(Judge):
 
 
 class Lmdb(Judge):
+    merges = False
+
     def __init__(self, folder: str) -> None:
         import lmdb
 
@@ -148,6 +160,8 @@ class Lmdb(Judge):
 
 
 class Sqlite(Judge):
+    merges = False
+
     def __init__(self, folder: str) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.db = sqlite3.connect(f"{folder}/db", isolation_level=None, check_same_thread=False)
@@ -207,8 +221,32 @@ def run_judge(name: str, folder: str, work: Workload) -> dict[str, float]:
     found["scan reverse"] = rate(work.distinct, lambda: judge.scan(reverse=True))
     for writers in SYNC_WRITERS:
         found[f"synced {writers}"] = rate(*synced_by_threads(judge, work, writers))
+    found |= mixed_figures(*mixed(judge, work))
     judge.close()
     return found
+
+
+def mixed(judge: Judge, work: Workload) -> tuple[int, float, list[float]]:
+    """Puts and gets in turns while another thread merges all that there is: how many, seconds, each get's."""
+    for key in work.keys[::3]:
+        judge.put(key, work.values[0])  # so that there is something to merge
+    merging = threading.Thread(target=judge.settle)
+    latencies: list[float] = []
+    begun = time.perf_counter()
+    if judge.merges:
+        merging.start()
+    for number in count():
+        if number >= MIXED_LEAST and not merging.is_alive():
+            break
+        judge.put(work.uniform[number % len(work.uniform)], work.values[number % 1000])
+        started = time.perf_counter()
+        judge.get(work.uniform[-1 - number % len(work.uniform)])
+        latencies.append(time.perf_counter() - started)
+    return 2 * len(latencies), time.perf_counter() - begun, latencies
+
+
+def mixed_figures(operations: int, took_s: float, latencies: list[float]) -> dict[str, float]:
+    return {"mixed": operations / took_s, "mixed, get p99 us": 1e6 * percentile(latencies, 0.99)}
 
 
 def synced_by_threads(judge: Judge, work: Workload, writers: int) -> tuple[int, Callable[[], None]]:
@@ -228,72 +266,106 @@ def synced_by_threads(judge: Judge, work: Workload, writers: int) -> tuple[int, 
     return writers * each, run
 
 
-async def run_ringmill(folder: str, work: Workload) -> dict[str, float]:  # noqa: PLR0915
-    """Every case of this project's engine; rates per second."""
-    from cluster.adapters.os_files import OsFileSystem
-    from cluster.adapters.process_spawner import ProcessSpawner
-    from node.storage.engine import Batch, Engine, NotCached, Options
+class Ringmill:
+    """The same verbs for this project's engine, on its loop."""
 
-    found: dict[str, float] = {}
-    options = Options(memtable_bytes=BUFFER_BYTES, block_cache_bytes=CACHE_BYTES)
-    files = OsFileSystem()
+    def __init__(self, engine: Engine, work: Workload) -> None:
+        self.engine = engine
+        self.work = work
 
-    async def fill(engine: Engine) -> None:
-        for number, key in enumerate(work.keys):
-            batch = Batch()
-            batch.put(key, work.values[number % 1000])
-            await engine.apply(batch).buffered()
-            if not number % 64:
-                await engine.wait_writable()
-                await asyncio.sleep(0)
+    async def fill(self) -> None:
+        for number, key in enumerate(self.work.keys):
+            await self._put(key, number).buffered()
+            await self._breathe(number)
 
-    async def get_all(engine: Engine, keys: list[bytes]) -> None:
-        get = engine.get_nowait
+    async def get_all(self, keys: list[bytes]) -> None:
+        get = self.engine.get_nowait
         for key in keys:
             try:
                 get(key)
             except NotCached:
-                await engine.get(key)
+                await self.engine.get(key)
 
-    async def scan(engine: Engine, *, reverse: bool) -> None:
-        async for _ in engine.scan(reverse=reverse):
+    async def scan(self, *, reverse: bool) -> None:
+        async for _ in self.engine.scan(reverse=reverse):
             pass
 
-    async def synced(engine: Engine, writers: int, each: int) -> None:
+    async def settle(self) -> None:
+        await self.engine.flush()
+        await self.engine.compact_range()
+
+    async def synced(self, writers: int, each: int) -> None:
         async def write(first: int) -> None:
             for number in range(first, first + each):
-                batch = Batch()
-                batch.put(work.keys[number % len(work.keys)], work.values[number % 1000])
-                await engine.apply(batch).synced()
+                await self._put(self.work.keys[number % len(self.work.keys)], number).synced()
 
         await asyncio.gather(*(write(each * n) for n in range(writers)))
 
-    async def timed(case: str, count: int, *steps: object) -> None:
+    async def mixed(self) -> tuple[int, float, list[float]]:
+        """See the judges' `mixed`."""
+        uniform = self.work.uniform
+        for number, key in enumerate(self.work.keys[::3]):
+            self._put(key, number)
+            await self._breathe(number)
+        latencies: list[float] = []
         begun = time.perf_counter()
-        for step in steps:
-            await step  # type: ignore[misc]
-        found[case] = count / (time.perf_counter() - begun)
+        merging = asyncio.ensure_future(self.settle())
+        for number in count():
+            if number >= MIXED_LEAST and merging.done():
+                break
+            await self._put(uniform[number % len(uniform)], number).buffered()
+            started = time.perf_counter()
+            await self.get_all([uniform[-1 - number % len(uniform)]])
+            latencies.append(time.perf_counter() - started)
+            await self._breathe(number)
+        await merging
+        return 2 * len(latencies), time.perf_counter() - begun, latencies
+
+    def _put(self, key: bytes, number: int) -> Commit:
+        batch = Batch()
+        batch.put(key, self.work.values[number % 1000])
+        return self.engine.apply(batch)
+
+    async def _breathe(self, number: int) -> None:
+        """What a polite writer does now and then."""
+        if not number % 64:
+            await self.engine.wait_writable()
+            await asyncio.sleep(0)
+
+
+async def run_ringmill(folder: str, work: Workload) -> dict[str, float]:
+    """Every case of this project's engine; rates per second."""
+    found: dict[str, float] = {}
+    options = Options(memtable_bytes=BUFFER_BYTES, block_cache_bytes=CACHE_BYTES)
+    files = OsFileSystem()
+
+    async def timed(case: str, operations: int, steps: Awaitable[None]) -> None:
+        begun = time.perf_counter()
+        await steps
+        found[case] = operations / (time.perf_counter() - begun)
 
     async with ProcessSpawner() as spawner:
         async with await Engine.open(folder, options, files=files, spawner=spawner) as engine:
-            await timed("fill", len(work.keys), fill(engine))
-            await timed("overwrite", len(work.keys), fill(engine))
-            await engine.flush()
-            await engine.compact_range()
+            ringmill = Ringmill(engine, work)
+            await timed("fill", len(work.keys), ringmill.fill())
+            await timed("overwrite", len(work.keys), ringmill.fill())
+            await ringmill.settle()
             counts, log_bytes = engine.stats().counters, engine.stats().log_bytes
             written = log_bytes + counts.flushed_bytes + counts.compaction_written_bytes
             found["write_amplification"] = written / (2 * work.user_bytes)
         found["space_amplification"] = folder_bytes(folder) / (work.distinct * (KEY_BYTES + VALUE_BYTES))
         async with await Engine.open(folder, options, files=files, spawner=spawner) as engine:
-            await timed("get cold", len(work.uniform), get_all(engine, work.uniform))
-            await get_all(engine, work.hot)
-            await timed("get hot", len(work.hot), get_all(engine, work.hot))
-            await timed("get missing", len(work.missing), get_all(engine, work.missing))
-            await timed("scan", work.distinct, scan(engine, reverse=False))
-            await timed("scan reverse", work.distinct, scan(engine, reverse=True))
+            ringmill = Ringmill(engine, work)
+            await timed("get cold", len(work.uniform), ringmill.get_all(work.uniform))
+            await ringmill.get_all(work.hot)
+            await timed("get hot", len(work.hot), ringmill.get_all(work.hot))
+            await timed("get missing", len(work.missing), ringmill.get_all(work.missing))
+            await timed("scan", work.distinct, ringmill.scan(reverse=False))
+            await timed("scan reverse", work.distinct, ringmill.scan(reverse=True))
             for writers in SYNC_WRITERS:
                 each = max(20, 1000 // writers) if writers == 1 else 100
-                await timed(f"synced {writers}", writers * each, synced(engine, writers, each))
+                await timed(f"synced {writers}", writers * each, ringmill.synced(writers, each))
+            found |= mixed_figures(*await ringmill.mixed())
     files.close()
     return found
 

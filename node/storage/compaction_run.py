@@ -44,7 +44,8 @@ class CompactionJob:
     @property
     def is_settled(self) -> bool:
         """Will nobody ask for the sequences of what is written?  There is nothing older to hide, and every
-        snapshot, drop and mark to come is newer than all of it."""
+        snapshot and drop to come is newer than all of it.  Marks that the merge itself makes are not: see
+        `compact`."""
         return not (self.older or self.snapshots or self.drops or self.has_marks)
 
 
@@ -65,6 +66,8 @@ def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
     has_tombstones = any(meta.tombstones for run in job.runs for meta in run)
     may_forget = _forgets(job.older)
     for keys, cells in merge(runs, job):
+        # A damaged block is met before any key of its range is merged: what is newer there stays readable.
+        writer.forget_sequences = job.is_settled and not result.damaged
         if has_tombstones:
             writer.add(*_without_tombstones(keys, cells, may_forget))
         else:

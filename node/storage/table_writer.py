@@ -44,7 +44,7 @@ class TablesWriter:
     """Cuts one sorted stream of (key, cell) into tables under temporary names, each synced when whole.
 
     All versions of a key come together, newest first, and stay in one block.  With `forget_sequences` they
-    are written without their sequences; the table's properties have the range all the same.
+    are written without their sequences, from the next block on; the table's properties keep the range.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TablesWriter:
         self._folder = folder
         self._file_ids = file_ids
         self._shape = shape
-        self._forget_sequences = forget_sequences
+        self.forget_sequences = forget_sequences
         self._compressor = Compressor(shape.compression)
         self._table: _OpenTable | None = None
         self._keys: list[bytes] = []
@@ -100,7 +100,7 @@ class TablesWriter:
             file_id = next(self._file_ids)
             path = f"{self._folder}/{temporary_name(file_id)}"
             self._table = _OpenTable(self._files.create(path), file_id, self._compressor)
-        self._table.add_block(keys, cells, forget_sequences=self._forget_sequences)
+        self._table.add_block(keys, cells, forget_sequences=self.forget_sequences)
         if self._table.size >= self._shape.table_bytes:
             self._close_table()
 

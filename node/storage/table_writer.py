@@ -44,7 +44,8 @@ class TablesWriter:
     """Cuts one sorted stream of (key, cell) into tables under temporary names, each synced when whole.
 
     All versions of a key come together, newest first, and stay in one block.  With `forget_sequences` they
-    are written without their sequences, from the next block on; the table's properties keep the range.
+    are written without their sequences, from the next block on; the table's properties have the range of what
+    was added.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from simulator.options import RunOptions
@@ -77,6 +78,7 @@ def over_processes(run: Callable[[W], R], work: Iterable[W], processes: int) -> 
     if processes == 1:
         yield from map(run, work)
         return
+    resource_tracker.ensure_running()  # its first start would let the signal through again
     former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by every worker
     try:
         pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_SEEDS_A_WORKER)

@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from operator import attrgetter
 from typing import BinaryIO, Final
 
@@ -48,10 +49,14 @@ def main() -> None:
 
 
 def _step_back() -> None:
-    """Leave the processors to the node's loop, which answers clients; still get a share when all is busy."""
-    os.nice(_NICE)
-    if hasattr(os, "SCHED_BATCH"):  # what computes all the time need not preempt what wakes up briefly
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    """Leave the processors to the node's loop, which answers clients; still get a share when all is busy.
+
+    A sandbox that forbids it gets workers that do not give way.
+    """
+    with suppress(OSError):
+        os.nice(_NICE)
+        if hasattr(os, "SCHED_BATCH"):  # what computes all the time need not preempt what wakes up briefly
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _read(pipe: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:

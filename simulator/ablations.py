@@ -334,7 +334,7 @@ def _hint_synced() -> AbstractContextManager[None]:
 
 
 _ROT: Final = RunOptions(faults=("bit_flip",))
-_FULL: Final = RunOptions(faults=("disk_full",))
+_FULL: Final = RunOptions(nodes=3, faults=("disk_full", "split_one"))
 _TWICE: Final = RunOptions(faults=("duplicate",))
 _POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
 _CRASHES: Final = RunOptions(faults=("crash", "crash_all"))

@@ -59,7 +59,7 @@ class CompactionResult:
 def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
     """Write the merged runs under temporary names, synced.  Raises OSError."""
     result = CompactionResult()
-    writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape, forget_sequences=job.is_settled)
+    writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
     runs = [_run_chunks(files, job.folder, run, result.damaged) for run in job.runs]
     entries = sum(meta.entries for run in job.runs for meta in run)
     merge = _merge_versions if _needs_versions(job) else _merge_newest

@@ -100,12 +100,9 @@ def encode_header(file_id: int, first_sequence: int) -> bytes:
 
 
 def encode_group(durable: int, first_sequence: int, batches: Sequence[bytes]) -> bytes:
-    if len(batches) == 1:
-        batch = batches[0]
-        above = first_sequence - durable
-        if above <= _MOST_ABOVE:
-            return _BATCH.pack(_BATCH_KIND, first_sequence, above) + batch
-        return _GROUP.pack(_GROUP_KIND, durable, first_sequence, 1) + _LENGTH.pack(len(batch)) + batch
+    above = first_sequence - durable
+    if len(batches) == 1 and above <= _MOST_ABOVE:
+        return _BATCH.pack(_BATCH_KIND, first_sequence, above) + batches[0]
     lengths = map(_LENGTH.pack, map(len, batches))
     parts = [part for pair in zip(lengths, batches, strict=True) for part in pair]
     return _GROUP.pack(_GROUP_KIND, durable, first_sequence, len(batches)) + b"".join(parts)

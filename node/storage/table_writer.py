@@ -48,20 +48,12 @@ class TablesWriter:
     was added.
     """
 
-    def __init__(
-        self,
-        files: FileSystem,
-        folder: str,
-        file_ids: Iterator[int],
-        shape: TableShape,
-        *,
-        forget_sequences: bool = False,
-    ) -> None:
+    def __init__(self, files: FileSystem, folder: str, file_ids: Iterator[int], shape: TableShape) -> None:
         self._files = files
         self._folder = folder
         self._file_ids = file_ids
         self._shape = shape
-        self.forget_sequences = forget_sequences
+        self.forget_sequences = False
         self._compressor = Compressor(shape.compression)
         self._table: _OpenTable | None = None
         self._keys: list[bytes] = []

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from client.cli import failures
 from client.cli.exit_codes import ExitCode
@@ -16,15 +17,39 @@ from client.cli.settings import Settings
 from cluster.errors import InvalidArgument
 from simulator.campaign import Summary, run_seeds
 from simulator.command_line import options_of, parse
-from simulator.job_report import JobSummary, job_document, job_text, run_job_seeds, shrink_jobs
+from simulator.job_report import (
+    MOST_JOB_RUNS,
+    JobOutcome,
+    JobSummary,
+    job_document,
+    job_text,
+    run_job_seeds,
+    shrink_jobs,
+)
 from simulator.job_run import run_job_seed
 from simulator.options import RunOptions
 from simulator.report import as_document, as_text, failure_text, to_json
 from simulator.run import RunResult, run_seed
 from simulator.shrink import MOST_RUNS, shrink
 from simulator.timeline import timeline_html
+from simulator.verdict import Verdict
 
 __all__ = ["main"]
+
+V = TypeVar("V", bound=Verdict)
+R = TypeVar("R", RunResult, JobOutcome)
+A_contra = TypeVar("A_contra", contravariant=True)
+
+
+class Sum(Protocol[A_contra]):
+    """What a campaign's results are added to."""
+
+    seeds: int
+    failed: dict[int, str]
+
+    def add(self, result: A_contra, /) -> None: ...
+    def text(self) -> str: ...
+    def document(self) -> dict[str, Any]: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,10 +103,7 @@ def _one(given: argparse.Namespace, options: RunOptions) -> bool:
     if given.history:
         _write(given.history, "\n".join(result.history.to_lines()) + "\n")
     if result.violations and not given.no_shrink:
-        print(f"seed {given.seed} breaks {result.violations[0].property}; shrinking …", file=sys.stderr)
-        bar = Bar("runs at most", MOST_RUNS)
-        result = shrink(result, watch=bar.show).result
-        bar.end()
+        result = _smaller(result, MOST_RUNS, lambda failing, watch: shrink(failing, watch=watch).result)
     _print(given, result)
     return result.is_ok
 
@@ -90,38 +112,35 @@ def _one_of_jobs(given: argparse.Namespace, options: RunOptions) -> bool:
     result = run_job_seed(given.seed, options, story=bool(given.trace))
     _write(given.trace, "\n".join(result.story) + "\n")
     if result.violations and not given.no_shrink:
-        print(f"seed {given.seed} breaks {result.violations[0].property}; shrinking …", file=sys.stderr)
-        bar = Bar("runs at most", 60)
-        result = shrink_jobs(result, bar.show, most_runs=60)
-        bar.end()
+        result = _smaller(result, MOST_JOB_RUNS, shrink_jobs)
     print(to_json(job_document(result)) if given.output == "json" else job_text(result))
     return result.is_ok
 
 
-def _many(given: argparse.Namespace, options: RunOptions) -> bool:
-    summary, bar = Summary(), Bar("seeds", given.seeds)
-    try:
-        for result in run_seeds(_seeds(given), options, processes=given.processes):
-            summary.add(result)
-            bar.show(summary.seeds)
-            if result.violations:
-                _say(bar, f"seed {result.seed}: {result.violations[0]}")
-    except KeyboardInterrupt:
-        _say(bar, _so_far(given, summary.seeds, len(summary.failed)))
-        raise
+def _smaller(failing: V, most_runs: int, shrink_it: Callable[[V, Callable[[int], None]], V]) -> V:
+    print(f"seed {failing.seed} breaks {failing.violations[0].property}; shrinking …", file=sys.stderr)
+    bar = Bar("runs at most", most_runs)
+    found = shrink_it(failing, bar.show)
     bar.end()
-    print(to_json(summary.document()) if given.output == "json" else summary.text())
-    return not summary.failed
+    return found
+
+
+def _many(given: argparse.Namespace, options: RunOptions) -> bool:
+    return _sum_up(given, Summary(), run_seeds(_seeds(given), options, processes=given.processes))
 
 
 def _many_jobs(given: argparse.Namespace, options: RunOptions) -> bool:
-    summary, bar = JobSummary(), Bar("seeds", given.seeds)
+    return _sum_up(given, JobSummary(), run_job_seeds(_seeds(given), options, processes=given.processes))
+
+
+def _sum_up(given: argparse.Namespace, summary: Sum[R], results: Iterable[R]) -> bool:
+    bar = Bar("seeds", given.seeds)
     try:
-        for outcome in run_job_seeds(_seeds(given), options, processes=given.processes):
-            summary.add(outcome)
+        for result in results:
+            summary.add(result)
             bar.show(summary.seeds)
-            if outcome.broken:
-                _say(bar, f"seed {outcome.seed}: {outcome.broken[0]}")
+            if result.seed in summary.failed:
+                _say(bar, f"seed {result.seed}: {summary.failed[result.seed]}")
     except KeyboardInterrupt:
         _say(bar, _so_far(given, summary.seeds, len(summary.failed)))
         raise

@@ -9,15 +9,16 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from simulator.options import RunOptions
+from simulator.report import fault_list
 from simulator.run import RunResult, run_seed
 
-__all__ = ["Summary", "over_processes", "run_seeds"]
+__all__ = ["Summary", "Totals", "over_processes", "run_seeds"]
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -26,46 +27,61 @@ _SEEDS_A_WORKER = 200
 
 
 @dataclass(slots=True)
-class Summary:
-    """What a campaign adds up to."""
+class Totals:
+    """What any campaign adds up to, whatever its runs ask for."""
 
     seeds: int = 0
-    operations: int = 0
-    answered: int = 0
     virtual_s: float = 0.0
-    weak_and_stale: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     failed: dict[int, str] = field(default_factory=dict)  # seed to what broke first
 
-    def add(self, result: RunResult) -> None:
+    def count(self, seed: int, virtual_s: float, faults: Mapping[str, int], broken: Sequence[object]) -> None:
+        """Add one run."""
         self.seeds += 1
-        self.operations += result.operations
-        self.answered += result.answered
-        self.virtual_s += result.virtual_s
-        self.weak_and_stale += len(result.stale_s)
-        self.faults.update(result.faults)
-        if result.violations:
-            self.failed[result.seed] = str(result.violations[0])
+        self.virtual_s += virtual_s
+        self.faults.update(faults)
+        if broken:
+            self.failed[seed] = str(broken[0])
 
-    def text(self) -> str:
+    def lines(self, tried: str, more: str = "") -> str:
         """Some lines for people."""
-        faults = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.faults.items()))
         return (
-            f"{self.seeds:,} seeds, {len(self.failed)} with a violation; {self.operations:,} operations "
-            f"({self.answered:,} answered) in {self.virtual_s:,.0f} s of virtual time; "
-            f"{self.weak_and_stale:,} weak reads were stale\nfaults that fired: {faults or 'none'}"
+            f"{self.seeds:,} seeds, {len(self.failed)} with a violation; {tried} in {self.virtual_s:,.0f} s "
+            f"of virtual time{more}\nfaults that fired: {fault_list(self.faults) or 'none'}"
         )
 
-    def document(self) -> dict[str, Any]:
+    def fields(self, tried: Mapping[str, Any]) -> dict[str, Any]:
         """The same for programs."""
         return {
             "verdict": "violation" if self.failed else "ok",
             "seeds": self.seeds,
-            "ops": self.operations,
+            **tried,
             "virtual_s": round(self.virtual_s, 3),
             "faults": dict(sorted(self.faults.items())),
             "failed": {str(seed): story for seed, story in self.failed.items()},
         }
+
+
+@dataclass(slots=True)
+class Summary(Totals):
+    """Of runs of keys and values."""
+
+    operations: int = 0
+    answered: int = 0
+    weak_and_stale: int = 0
+
+    def add(self, result: RunResult) -> None:
+        self.count(result.seed, result.virtual_s, result.faults, result.violations)
+        self.operations += result.operations
+        self.answered += result.answered
+        self.weak_and_stale += len(result.stale_s)
+
+    def text(self) -> str:
+        tried = f"{self.operations:,} operations ({self.answered:,} answered)"
+        return self.lines(tried, f"; {self.weak_and_stale:,} weak reads were stale")
+
+    def document(self) -> dict[str, Any]:
+        return self.fields({"ops": self.operations})
 
 
 def run_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) -> Iterator[RunResult]:

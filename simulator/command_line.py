@@ -77,8 +77,9 @@ def _check_company(given: argparse.Namespace) -> None:
         path = getattr(given, name)
         if path and given.seeds > 1:
             raise InvalidArgument(f"--{name} is of one run", hint=f"leave out --seeds {given.seeds}")
+    plain = _parser()
     for name in _OF_KEYS_ALONE if given.jobs else ():
-        if getattr(given, name) != _parser().get_default(name):
+        if getattr(given, name) != plain.get_default(name):
             raise InvalidArgument(f"--{name.replace('_', '-')} means nothing to --jobs", hint="leave it out")
 
 

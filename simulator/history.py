@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cluster.versions.objects import StoredObject
+
 __all__ = ["Final", "History", "Kind", "Operation", "Outcome", "Replica", "Vector", "Version", "covers"]
 
 Kind = Literal["put", "delete", "get"]
@@ -83,6 +85,11 @@ class Final:
     node: str
     seen: Vector
     dots: tuple[str, ...]  # of every sibling, tombstones included
+
+    @classmethod
+    def of(cls, key: bytes, node: str, stored: StoredObject) -> Final:
+        seen = {str(actor): count for actor, count in stored.context.entries}
+        return cls(key, node, seen, tuple(str(sibling.dot) for sibling in stored.siblings))
 
 
 @dataclass(slots=True)

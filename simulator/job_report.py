@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.campaign import over_processes
+from simulator.campaign import Totals, over_processes
 from simulator.job_run import JOB_OPTIONS, JobRunResult, run_job_seed
 from simulator.options import RunOptions
-from simulator.shrink import shortest
+from simulator.report import broken_lines, document, lines, replay_command
+from simulator.shrink import Search
 
-__all__ = ["JobOutcome", "JobSummary", "job_document", "job_text", "run_job_seeds", "shrink_jobs"]
+__all__ = [
+    "MOST_JOB_RUNS",
+    "JobOutcome",
+    "JobSummary",
+    "job_document",
+    "job_text",
+    "run_job_seeds",
+    "shrink_jobs",
+]
 
+MOST_JOB_RUNS = 60
 _ENDS = ("SUCCEEDED", "FAILED", "KILLED", "RUNNING", "PENDING", "UNKNOWN")
 
 
@@ -30,40 +39,20 @@ class JobOutcome:
 
 
 @dataclass(slots=True)
-class JobSummary:
-    """What a campaign of jobs adds up to.  `ends` are the last words that clients or nodes had on jobs."""
+class JobSummary(Totals):
+    """Of runs of jobs.  `ends` are the last words that clients or nodes had on jobs."""
 
-    seeds: int = 0
-    virtual_s: float = 0.0
     ends: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    failed: dict[int, str] = field(default_factory=dict)  # seed to what broke first
 
     def add(self, outcome: JobOutcome) -> None:
-        self.seeds += 1
-        self.virtual_s += outcome.virtual_s
+        self.count(outcome.seed, outcome.virtual_s, outcome.faults, outcome.broken)
         self.ends.update(outcome.ends)
-        self.faults.update(outcome.faults)
-        if outcome.broken:
-            self.failed[outcome.seed] = outcome.broken[0]
 
     def text(self) -> str:
-        """Some lines for people."""
-        return (
-            f"{self.seeds:,} seeds, {len(self.failed)} with a violation; {self.ends.total():,} jobs "
-            f"({_ends(self.ends)}) in {self.virtual_s:,.0f} s of virtual time\n"
-            f"faults that fired: {_faults(self.faults)}"
-        )
+        return self.lines(f"{self.ends.total():,} jobs ({_ends(self.ends)})")
 
     def document(self) -> dict[str, Any]:
-        return {
-            "verdict": "violation" if self.failed else "ok",
-            "seeds": self.seeds,
-            "jobs": dict(sorted(self.ends.items())),
-            "virtual_s": round(self.virtual_s, 3),
-            "faults": dict(sorted(self.faults.items())),
-            "failed": {str(seed): story for seed, story in self.failed.items()},
-        }
+        return self.fields({"jobs": dict(sorted(self.ends.items()))})
 
 
 def run_job_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) -> Iterator[JobOutcome]:
@@ -71,55 +60,22 @@ def run_job_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) 
     return over_processes(_outcome, ((seed, options) for seed in seeds), processes)
 
 
-def shrink_jobs(failing: JobRunResult, watch: Callable[[int], None], *, most_runs: int = 60) -> JobRunResult:
-    """The same property broken by as few faults as `most_runs` runs could find."""
-    best, runs = failing, 0
-
-    def still_fails(kept: tuple[int, ...]) -> bool:
-        nonlocal best, runs
-        if runs >= most_runs:
-            return False
-        runs += 1
-        watch(runs)
-        result = run_job_seed(failing.seed, replace(failing.options, only_faults=kept))
-        if any(each.property == failing.violations[0].property for each in result.violations):
-            best = result
-            return True
-        return False
-
-    shortest(failing.options.only_faults or range(8), lambda kept: still_fails(tuple(kept)))
-    return best
+def shrink_jobs(failing: JobRunResult, watch: Callable[[int], None]) -> JobRunResult:
+    """The same property broken by as few faults as `MOST_JOB_RUNS` runs could find."""
+    search = Search(failing, run_job_seed, MOST_JOB_RUNS, watch)
+    search.without_faults(failing.options.only_faults or range(8))
+    return search.best
 
 
 def job_document(result: JobRunResult) -> dict[str, Any]:
     """The fields of a run of keys, and how each job ended."""
-    return {
-        "seed": result.seed,
-        "verdict": "ok" if result.is_ok else "violation",
-        "property": result.violations[0].property if result.violations else None,
-        "trace": result.trace,
-        "ops": len(result.ends),
-        "jobs": list(result.ends),
-        "virtual_s": round(result.virtual_s, 3),
-        "faults": result.faults,
-        "violations": [str(violation) for violation in result.violations],
-        "replay": _replay(result),
-    }
+    return document(result, {"ops": len(result.ends), "jobs": list(result.ends)}, _replay(result))
 
 
 def job_text(result: JobRunResult) -> str:
     """The verdict and what was tried, for people."""
-    lines = [
-        f"seed {result.seed}: {'every promise held' if result.is_ok else 'A PROMISE WAS BROKEN'}",
-        f"  tried   {len(result.ends)} jobs ({_ends(Counter(result.ends))}) on {result.options.nodes} nodes "
-        f"in {result.virtual_s:.1f} s of virtual time",
-        f"  faults  {_faults(Counter(result.faults))}",
-        f"  trace   {result.trace}",
-        f"  replay  {_replay(result)}",
-    ]
-    if result.violations:
-        lines += ["  broken:", *(f"    {violation}" for violation in result.violations[:10])]
-    return "\n".join(lines)
+    told = lines(result, f"{len(result.ends)} jobs ({_ends(Counter(result.ends))})", _replay(result))
+    return "\n".join([*told, *(broken_lines(result) if result.violations else ())])
 
 
 def _outcome(work: tuple[int, RunOptions]) -> JobOutcome:
@@ -129,21 +85,8 @@ def _outcome(work: tuple[int, RunOptions]) -> JobOutcome:
 
 
 def _replay(result: JobRunResult) -> str:
-    words = ["ringmill", "simulate", "--jobs", "--seed", str(result.seed)]
-    options = result.options
-    for flag, value, plain in (
-        ("--faults", options.faults, JOB_OPTIONS.faults),
-        ("--without", options.safeguards_off, ()),
-        ("--only-faults", options.only_faults, None),
-    ):
-        if value is not None and value != plain:
-            words += [flag, ",".join(map(str, value)) or "none"]
-    return shlex.join(words)
+    return replay_command(result.seed, result.options, "--jobs", usual=JOB_OPTIONS)
 
 
 def _ends(ends: Counter[str]) -> str:
     return ", ".join(f"{ends[end]:,} {end}" for end in _ENDS if ends[end]) or "none"
-
-
-def _faults(faults: Counter[str]) -> str:
-    return ", ".join(f"{kind} {count:,}" for kind, count in sorted(faults.items())) or "none fired"

@@ -22,9 +22,10 @@ from simulator.jobs.oracle import Expected, expected_of
 from simulator.jobs.sessions import JobWish
 from simulator.jobs.world import JobWorld, draw_wishes, packed_job
 from simulator.options import RunOptions
-from simulator.run import quiet
+from simulator.run import found_bugs, quiet
 from simulator.seeds import stream
 from simulator.tunables import draw_tunables
+from simulator.verdict import Verdict
 from simulator.world import NotQuiet
 from simulator.world_loop import Stuck
 
@@ -33,23 +34,11 @@ __all__ = ["JOB_OPTIONS", "JobRunResult", "run_job_seed"]
 _SPLIT_BYTES: Final = 50  # so that a few lines make several maps
 
 
-@dataclass(frozen=True, slots=True)
-class JobRunResult:
-    """What came of a run.  `story` is empty unless it was asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRunResult(Verdict):
+    """What came of a run of jobs."""
 
-    seed: int
-    options: RunOptions
-    violations: tuple[Violation, ...]
     history: JobHistory
-    virtual_s: float
-    steps: int
-    faults: dict[str, int]
-    trace: str
-    story: tuple[str, ...] = ()
-
-    @property
-    def is_ok(self) -> bool:
-        return not self.violations
 
     @property
     def ends(self) -> tuple[str, ...]:
@@ -79,13 +68,18 @@ def _run(
     except (NotQuiet, Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what it shows
         found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
     world.close()
-    found += [Violation("bug", b"", f"{type(error).__name__}: {error}") for error in world.bugs()]
-    for context in world.loop.unhandled():
-        found.append(Violation("bug", b"", f"unhandled: {context.get('exception') or context['message']}"))
+    found += found_bugs(world)
     result = JobRunResult(
-        seed, options, (*found, *check_jobs(world.jobs)), world.jobs, world.loop.time(), world.loop.steps,
-        dict(sorted(world.trace.faults.items())), world.trace.digest(), tuple(world.trace.story()),
-    )  # fmt: skip
+        seed=seed,
+        options=options,
+        violations=(*found, *check_jobs(world.jobs)),
+        virtual_s=world.loop.time(),
+        steps=world.loop.steps,
+        faults=dict(sorted(world.trace.faults.items())),
+        trace=world.trace.digest(),
+        story=tuple(world.trace.story()),
+        history=world.jobs,
+    )
     world.loop.drop_everything()
     return result
 

@@ -23,41 +23,26 @@ from simulator.history import History, Operation
 from simulator.options import RunOptions
 from simulator.seeds import stream
 from simulator.tunables import draw_tunables
+from simulator.verdict import Verdict
 from simulator.workload import Wish, draw_workload
 from simulator.world import NotQuiet, World
 from simulator.world_loop import Stuck
 
-__all__ = ["RunResult", "drawn_faults", "drawn_wishes", "quiet", "run_seed"]
+__all__ = ["RunResult", "drawn_faults", "drawn_wishes", "found_bugs", "quiet", "run_seed"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What came of a run.  `story` is empty unless it was asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult(Verdict):
+    """What came of a run of keys and values."""
 
-    seed: int
-    options: RunOptions
-    violations: tuple[Violation, ...]
     operations: int  # that clients asked for
     answered: int  # of these, with "ok"
-    virtual_s: float
-    steps: int  # callbacks that ran
-    faults: dict[str, int]  # by kind, how often each fired
-    trace: str  # hash of everything that happened
     stale_s: tuple[float, ...] = ()  # C11: ages of weak reads that missed an acknowledged write
     history: History = field(default_factory=History)
-    story: tuple[str, ...] = ()
-
-    @property
-    def is_ok(self) -> bool:
-        return not self.violations
 
     def without_history(self) -> RunResult:
         """The same figures without what takes memory: what crosses between processes of a campaign."""
         return replace(self, history=History(), story=())
-
-    @property
-    def verdict(self) -> str:
-        return "ok" if self.is_ok else "violation"
 
 
 def run_seed(
@@ -119,7 +104,7 @@ def _run(world: World, seed: int, options: RunOptions) -> RunResult:
         found.append(Violation("C2", b"", str(error)))
     except (Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what the run shows
         found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
-    found += _bugs(world)
+    found += found_bugs(world)
     result = _result(world, seed, options, found)
     world.loop.drop_everything()
     return result
@@ -131,7 +116,7 @@ async def _story(world: World, wishes: list[Wish], faults: list[Fault]) -> None:
     await world.second_phase(wishes, lost_for_good(faults))
 
 
-def _bugs(world: World) -> list[Violation]:
+def found_bugs(world: World) -> list[Violation]:
     """Errors that no code may raise: they make a run red whatever the checkers say."""
     told = [f"{type(leaf).__name__}: {leaf}" for error in world.bugs() for leaf in _leaves(error)]
     told += [

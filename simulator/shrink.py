@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from simulator.options import RunOptions
 from simulator.run import RunResult, drawn_faults, drawn_wishes, run_seed
+from simulator.verdict import Verdict
 
-__all__ = ["MOST_RUNS", "Shrunk", "shortest", "shrink"]
+__all__ = ["MOST_RUNS", "Search", "Shrunk", "shortest", "shrink"]
 
 MOST_RUNS = 150
+V = TypeVar("V", bound=Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,41 @@ class Shrunk:
     runs: int
 
 
+class Search(Generic[V]):
+    """Runs of a failing seed under other options, up to `most_runs`; `best` failed alike last."""
+
+    def __init__(
+        self,
+        failing: V,
+        run: Callable[[int, RunOptions], V],
+        most_runs: int,
+        watch: Callable[[int], None] | None,
+    ) -> None:
+        self.best = failing
+        self.runs = 0
+        self._run = run
+        self._most_runs = most_runs
+        self._watch = watch
+        self._broken = failing.violations[0].property
+
+    def still_fails(self, options: RunOptions) -> bool:
+        """Does the same property break?  Never once the runs are used up."""
+        if self.runs >= self._most_runs:
+            return False
+        self.runs += 1
+        if self._watch is not None:
+            self._watch(self.runs)
+        result = self._run(self.best.seed, options)
+        if not any(violation.property == self._broken for violation in result.violations):
+            return False
+        self.best = result
+        return True
+
+    def without_faults(self, drawn: Sequence[int]) -> None:
+        """Leave out all the faults that it fails without."""
+        shortest(drawn, lambda kept: self.still_fails(replace(self.best.options, only_faults=tuple(kept))))
+
+
 def shrink(
     failing: RunResult, *, most_runs: int = MOST_RUNS, watch: Callable[[int], None] | None = None
 ) -> Shrunk:
@@ -32,30 +70,16 @@ def shrink(
 
     `watch` is told how many there were.
     """
-    best = failing
-    broken = failing.violations[0].property
-    runs = 0
-
-    def still_fails(options: RunOptions) -> bool:
-        nonlocal best, runs
-        if runs >= most_runs:
-            return False
-        runs += 1
-        if watch is not None:
-            watch(runs)
-        result = run_seed(failing.seed, options)
-        if any(violation.property == broken for violation in result.violations):
-            best = result
-            return True
-        return False
-
-    faults = best.options.only_faults
+    search = Search(failing, run_seed, most_runs, watch)
+    faults = failing.options.only_faults
     if faults is None:
         faults = tuple(range(len(drawn_faults(failing.seed, failing.options))))
-    shortest(faults, lambda kept: still_fails(replace(best.options, only_faults=tuple(kept))))
-    wishes = tuple(wish.index for wish in drawn_wishes(failing.seed, best.options))
-    shortest(wishes, lambda kept: still_fails(replace(best.options, only_operations=tuple(kept))))
-    return Shrunk(best, runs)
+    search.without_faults(faults)
+    wishes = tuple(wish.index for wish in drawn_wishes(failing.seed, search.best.options))
+    shortest(
+        wishes, lambda kept: search.still_fails(replace(search.best.options, only_operations=tuple(kept)))
+    )
+    return Shrunk(search.best, search.runs)
 
 
 def shortest(items: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> Sequence[int]:

@@ -221,12 +221,7 @@ class World:
         copy = Copy(self._partition(key), self._row(key).copy_epoch)
         objects = (await process.up()).objects
         stored = await process.inside(objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
-        return Final(
-            key,
-            process.name,
-            {str(actor): count for actor, count in stored.context.entries},
-            tuple(str(sibling.dot) for sibling in stored.siblings),
-        )
+        return Final.of(key, process.name, stored)
 
     def _owners(self, key: bytes) -> list[NodeId]:
         """Those that are not lost."""

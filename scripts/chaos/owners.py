@@ -50,12 +50,7 @@ async def _held(transport: GrpcTransport, topology: Topology, owner: NodeId, key
     question = Read(topology.epoch, DEFAULT_KEYSPACE, key).encode()
     answer = ReadAnswer.decode(await _asked(transport, owner, question))
     stored = decode_object(answer.encoded) if answer.encoded else ABSENT
-    return Final(
-        key,
-        owner,
-        {str(actor): count for actor, count in stored.context.entries},
-        tuple(str(sibling.dot) for sibling in stored.siblings),
-    )
+    return Final.of(key, owner, stored)
 
 
 async def _asked(transport: GrpcTransport, owner: NodeId, question: bytes) -> bytes:

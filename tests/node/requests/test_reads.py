@@ -5,24 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cluster.errors import InvalidArgument, QuorumNotReached
-from cluster.quorum.receipt import Durability, Receipt
-from node.requests.values import ReadRequest, ReadResult, WriteRequest
+from cluster.quorum.receipt import Durability
 from node.storage.errors import StorageFailed
+from tests.node.one_key import get, put, values
 from tests.node.small_world import World
-
-
-async def put(world: World, at: str, value: bytes | None, **options: object) -> Receipt:
-    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
-    return await world.on(at, world.nodes[at].writer.write(request))
-
-
-async def get(world: World, at: str, level: str = "", timeout_s: float = 0.0) -> ReadResult:
-    request = ReadRequest("", b"key", level, timeout_s=timeout_s)
-    return await world.on(at, world.nodes[at].reader.read(request))
-
-
-def values(result: ReadResult) -> list[bytes | None]:
-    return [sibling.value for sibling in result.siblings]
 
 
 async def lone_write(world: World, at: str, value: bytes | None) -> None:

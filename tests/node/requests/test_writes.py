@@ -15,25 +15,13 @@ from cluster.errors import (
     WrongEpoch,
 )
 from cluster.ids import Epoch
-from cluster.quorum.receipt import Durability, Receipt
+from cluster.quorum.receipt import Durability
 from cluster.versions.hybrid_time import HybridTime
 from cluster.versions.objects import OperationId
 from node.requests.forward import FORWARD
-from node.requests.values import LocateRequest, ReadRequest, ReadResult, WriteRequest
+from node.requests.values import LocateRequest, WriteRequest
+from tests.node.one_key import get, put, values
 from tests.node.small_world import World
-
-
-async def put(world: World, at: str, value: bytes | None, **options: object) -> Receipt:
-    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
-    return await world.on(at, world.nodes[at].writer.write(request))
-
-
-async def get(world: World, at: str, level: str = "") -> ReadResult:
-    return await world.on(at, world.nodes[at].reader.read(ReadRequest("", b"key", level)))
-
-
-def values(result: ReadResult) -> list[bytes | None]:
-    return [sibling.value for sibling in result.siblings]
 
 
 def test_a_write_is_read_from_every_node() -> None:

@@ -8,24 +8,12 @@ import pytest
 
 from cluster.errors import DiskFull, QuorumNotReached, RingmillError
 from cluster.ids import NodeId
-from cluster.quorum.receipt import Durability, Receipt, Role
+from cluster.quorum.receipt import Durability, Role
 from node.replica.stored_key import hint_key
-from node.requests.values import LocateRequest, ReadRequest, ReadResult, WriteRequest
+from node.requests.values import LocateRequest, WriteRequest
 from node.storage.errors import StorageFailed
+from tests.node.one_key import get, put, values
 from tests.node.small_world import World
-
-
-async def put(world: World, at: str, value: bytes | None, **options: object) -> Receipt:
-    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
-    return await world.on(at, world.nodes[at].writer.write(request))
-
-
-async def get(world: World, at: str, level: str = "") -> ReadResult:
-    return await world.on(at, world.nodes[at].reader.read(ReadRequest("", b"key", level)))
-
-
-def values(result: ReadResult) -> list[bytes | None]:
-    return [sibling.value for sibling in result.siblings]
 
 
 def test_all_owners_with_one_down_names_who_acked_and_keeps_the_hint() -> None:

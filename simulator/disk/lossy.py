@@ -131,7 +131,7 @@ class LossyDisk:
 
     def fsync_dir(self, path: str) -> None:
         self._enter("fsync_dir", path)
-        for change in [change for change in self._changes if change.folder == path]:
+        for change in [change for change in self._changes if _touches(change, path)]:
             self._changes.remove(change)
             self._promise(change)
             for name, number in change.names:
@@ -281,6 +281,11 @@ class LossyDisk:
         for pending in (*self._changes, *(p for p in self._promises if isinstance(p, NameChange))):
             reachable |= {number for _, number in pending.names if number is not None}
         self._files = {number: file for number, file in self._files.items() if number in reachable}
+
+
+def _touches(change: NameChange, folder: str) -> bool:
+    """A rename is one change of both its folders: syncing either settles it."""
+    return change.folder == folder or any(name.rpartition("/")[0] == folder for name, _ in change.names)
 
 
 class _LossyAppendFile:

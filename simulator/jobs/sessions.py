@@ -12,13 +12,14 @@ import msgpack
 from google.protobuf.message import Message
 
 from client.directory import Directory
-from client.job_values import JobState
+from client.job_values import JobState, job_state
 from client.jobs import AsyncJobs
 from cluster.errors import RingmillError
 from cluster.ids import NodeId
 from cluster.mapreduce.bundle import Bundle
 from cluster.mapreduce.spec import JobSpec
 from cluster.ports import Entropy, FileSystem, Priority, Transport
+from cluster.wire.jobs_pb2 import JobStatus
 from simulator.jobs.history import JobRecord, Told
 from simulator.sessions import SimulatedLink
 
@@ -41,7 +42,7 @@ class JobWish:
 
 
 class SimulatedJobLink:
-    """A node's Jobs service.  `stream` looks again and again; the real one is told."""
+    """A node's Jobs service.  `stream` looks again and again until the job is over; the real one is told."""
 
     def __init__(self, transport: Transport, node: NodeId) -> None:
         self._transport = transport
@@ -60,7 +61,10 @@ class SimulatedJobLink:
         self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
     ) -> AsyncIterator[Answer]:
         while True:
-            yield await self.unary("/Status", request, answer, 1.0)
+            seen = await self.unary("/Status", request, answer, 1.0)
+            yield seen
+            if isinstance(seen, JobStatus) and job_state(seen).is_over:
+                return
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _call(self, path: str, body: bytes, timeout_s: float) -> bytes:

@@ -35,7 +35,6 @@ _MODULE: Final = "places_of_words"
 _REST_S: Final = 0.25
 _FORMER: Final = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
 _FORMER_CHANCE: Final = 0.3
-_SETTLED_S: Final = 40.0  # workers give up on a silent coordinator after 30
 
 
 def draw_wishes(draws: Random, bundle_sha256: str) -> list[JobWish]:

@@ -74,6 +74,19 @@ def test_a_rename_is_there_whole_or_not_at_all() -> None:
         assert left.list("d") in (["a", "new"], ["a"])
 
 
+def test_a_name_that_was_synced_outlives_an_older_rename_that_took_it_away() -> None:
+    disk = disk_with_file()
+    for folder in ("aside", "new"):
+        disk.mkdir(folder)
+    disk.create("new/a").sync()
+    disk.rename("d/a", "aside/a")
+    disk.rename("new/a", "d/a")
+    disk.fsync_dir("d")
+    for seed in range(20):
+        left = LossyDisk.after(disk.moment().crash(CrashModel.ANY_ORDER, Random(seed)))
+        assert left.read_bytes("d/a") == b""
+
+
 def test_a_full_disk_takes_what_fits_and_says_so() -> None:
     disk = LossyDisk(capacity=10)
     disk.mkdir("d")

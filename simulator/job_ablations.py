@@ -131,6 +131,7 @@ def _stray_frees_its_name() -> AbstractContextManager[None]:
 _DAMAGE: Final = replace(JOB_OPTIONS, faults=("shuffle_damage",))
 _POWER: Final = replace(JOB_OPTIONS, faults=("crash_all",))
 _CRASHES: Final = replace(JOB_OPTIONS, faults=("crash",))
+_PAUSES: Final = replace(JOB_OPTIONS, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
     Ablation("orders-once", "an order that came twice is one attempt", _orders_once),
@@ -149,7 +150,12 @@ JOB_ABLATIONS: Final = (
     Ablation(
         "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count, _CRASHES
     ),
-    Ablation("lost-attempts-noticed", "an attempt its worker has forgotten is lost", _lost_attempts_noticed),
+    Ablation(
+        "lost-attempts-noticed",
+        "an attempt its worker has forgotten is lost",
+        _lost_attempts_noticed,
+        _PAUSES,
+    ),
     Ablation(
         "stray-frees-its-name", "a stopped stray is no running attempt", _stray_frees_its_name, _CRASHES
     ),

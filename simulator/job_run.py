@@ -20,6 +20,7 @@ from simulator.jobs.history import JobHistory
 from simulator.jobs.options import JOB_OPTIONS
 from simulator.jobs.oracle import Expected, expected_of
 from simulator.jobs.sessions import JobWish
+from simulator.jobs.tunables import draw_job_tunables
 from simulator.jobs.world import JobWorld, draw_wishes, packed_job
 from simulator.options import RunOptions
 from simulator.run import found_bugs, quiet
@@ -49,7 +50,8 @@ class JobRunResult(Verdict):
 def run_job_seed(seed: int, options: RunOptions = JOB_OPTIONS, *, story: bool = False) -> JobRunResult:
     """Run one seed to its end, whatever comes of it."""
     tunables = replace(draw_tunables(stream(seed, "tunables")), profile="fast")
-    with quiet(), tunables.applied(), _small_splits():
+    patience = draw_job_tunables(stream(seed, "jobs/tunables"))
+    with quiet(), tunables.applied(), patience.applied(), _small_splits():
         wishes = draw_wishes(stream(seed, "jobs"), packed_job().sha256)
         expected = expected_of(seed, wishes)
         with switched_off(options.safeguards_off):

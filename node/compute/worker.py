@@ -41,6 +41,7 @@ from node.compute.task_pool import DEFAULT_LIMITS, TaskPool, TaskStarter
 
 __all__ = ["Worker", "WorkerOptions"]
 
+ORPHAN_AFTER_S: Final = 30.0
 _MAX_ACCEPTED: Final = 64
 _REPORT_TIMEOUT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -55,7 +56,7 @@ class WorkerOptions:
     patience: Patience = field(default_factory=Patience)
     limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
     progress_every_s: float = 0.5
-    orphan_after_s: float = 30.0  # of silence from a job's coordinator
+    orphan_after_s: float = field(default_factory=lambda: ORPHAN_AFTER_S)  # of a coordinator's silence
     warm_for_s: float = 60.0  # after the last job
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cluster.errors import JobKilled, RingmillError, to_wire
@@ -53,6 +53,7 @@ from node.coordinator.views import AttemptLog, JobView
 
 __all__ = ["JobRun", "Surroundings"]
 
+SILENT_AFTER_S: Final = 40.0  # longer than a worker waits for a silent coordinator
 _ORDER_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _POLL_EVERY_S: Final = 1.0
@@ -72,7 +73,7 @@ class Surroundings:
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
-    silent_after_s: float = 40.0  # longer than a worker waits for a silent coordinator
+    silent_after_s: float = field(default_factory=lambda: SILENT_AFTER_S)
 
 
 class JobRun:

@@ -1,0 +1,40 @@
+"""How patient the two sides of a job are in a run, drawn from its seed: mostly as in production, now and then
+so little that a fault of some seconds outlasts it (FoundationDB calls this "buggify")."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from node.compute import worker
+from node.coordinator import job_run
+from simulator.bending import bent
+
+__all__ = ["JobTunables", "draw_job_tunables"]
+
+_SMALL_CHANCE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class JobTunables:
+    """Times in seconds.  A coordinator waits longer than a worker, as in production."""
+
+    orphan_after_s: float  # a worker drops a job when its coordinator is silent for so long
+    silent_after_s: float  # a coordinator gives a worker up that answers no poll for so long
+
+    def applied(self) -> AbstractContextManager[None]:
+        """While inside, constants of production code have the drawn values."""
+        return bent(
+            (worker, "ORPHAN_AFTER_S", self.orphan_after_s),
+            (job_run, "SILENT_AFTER_S", self.silent_after_s),
+        )
+
+
+def draw_job_tunables(draws: Random) -> JobTunables:
+    is_small = draws.random() < _SMALL_CHANCE
+    orphan_after_s, times = draws.choice((2.5, 4.0)), draws.choice((4 / 3, 3.0))
+    if not is_small:
+        return JobTunables(worker.ORPHAN_AFTER_S, job_run.SILENT_AFTER_S)
+    return JobTunables(orphan_after_s, orphan_after_s * times)

@@ -1,0 +1,27 @@
+"""What simulated jobs must meet often enough for a checker to miss a safeguard that is off."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from node.compute.worker import WorkerOptions
+from simulator.ablations import ablation_named
+from simulator.job_run import JOB_OPTIONS, run_job_seed
+from simulator.jobs.tunables import draw_job_tunables
+
+
+@pytest.mark.parametrize("name", ["lost-attempts-noticed"])
+def test_a_job_safeguard_that_is_off_is_missed(name: str) -> None:
+    options = replace(ablation_named(name).under or JOB_OPTIONS, safeguards_off=(name,))
+    assert any(run_job_seed(seed, options).violations for seed in range(1, 100))
+
+
+def test_some_runs_have_little_patience_and_a_coordinator_always_has_more_than_a_worker() -> None:
+    usual = WorkerOptions().orphan_after_s
+    drawn = [draw_job_tunables(Random(seed)) for seed in range(40)]
+    assert {patience.orphan_after_s < usual for patience in drawn} == {True, False}
+    assert all(patience.orphan_after_s < patience.silent_after_s for patience in drawn)
+    with min(drawn, key=lambda patience: patience.orphan_after_s).applied():
+        assert WorkerOptions().orphan_after_s < usual
+    assert WorkerOptions().orphan_after_s == usual

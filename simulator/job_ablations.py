@@ -5,7 +5,7 @@ Each must turn runs of jobs red within 1,000 seeds: simulator/job_run.py with `s
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ def _missing_is_not_moved() -> AbstractContextManager[None]:
     """A part that is not in its place counts as moved, whatever the target holds."""
 
     def move(files: Any, part: Any, target: str) -> None:
-        if files.exists(part.path):
+        with suppress(FileNotFoundError):
             files.rename(part.path, target)
 
     return bent((output_commit, "_move", move))
@@ -131,6 +131,7 @@ def _stray_frees_its_name() -> AbstractContextManager[None]:
 _DAMAGE: Final = replace(JOB_OPTIONS, faults=("shuffle_damage",))
 _POWER: Final = replace(JOB_OPTIONS, faults=("crash_all",))
 _CRASHES: Final = replace(JOB_OPTIONS, faults=("crash",))
+_LOST: Final = replace(JOB_OPTIONS, faults=("part_lost",))
 _PAUSES: Final = replace(JOB_OPTIONS, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
@@ -143,7 +144,7 @@ JOB_ABLATIONS: Final = (
     Ablation("parts-synced", "a part is on the disk before its attempt is done", _parts_synced, _POWER),
     Ablation("shown-by-one-rename", "an output shows when it is whole", _success_last),
     Ablation("manifest", "an output has its manifest", _manifest),
-    Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved),
+    Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved, _LOST),
     Ablation(
         "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once, _CRASHES
     ),

@@ -63,7 +63,7 @@ def run_job_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) 
 def shrink_jobs(failing: JobRunResult, watch: Callable[[int], None]) -> JobRunResult:
     """The same property broken by as few faults as `MOST_JOB_RUNS` runs could find."""
     search = Search(failing, run_job_seed, MOST_JOB_RUNS, watch)
-    search.without_faults(failing.options.only_faults or range(8))
+    search.without_faults(failing.options.only_faults or range(10))
     return search.best
 
 

@@ -15,7 +15,7 @@ from cluster.mapreduce import splits
 from simulator.ablations import switched_off
 from simulator.checkers.jobs import check_jobs
 from simulator.checkers.violation import Violation
-from simulator.faults import draw_faults
+from simulator.jobs.faults import draw_job_faults
 from simulator.jobs.history import JobHistory
 from simulator.jobs.options import JOB_OPTIONS
 from simulator.jobs.oracle import Expected, expected_of
@@ -61,7 +61,7 @@ def run_job_seed(seed: int, options: RunOptions = JOB_OPTIONS, *, story: bool = 
 def _run(
     world: JobWorld, seed: int, options: RunOptions, wishes: Sequence[JobWish], expected: Expected
 ) -> JobRunResult:
-    faults = draw_faults(stream(seed, "faults"), options.faults, list(world.nodes), options.load_s)
+    faults = draw_job_faults(seed, options.faults, list(world.nodes), options.load_s)
     if options.only_faults is not None:
         faults = [fault for at, fault in enumerate(faults) if at in options.only_faults]
     found: list[Violation] = []

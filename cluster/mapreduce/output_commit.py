@@ -9,6 +9,7 @@ Layout: docs/formats/job.md, "Output".
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import posixpath
@@ -116,7 +117,7 @@ def _show(files: FileSystem, result: str, output: str) -> None:
 
 
 def _move(files: FileSystem, part: StagedPart, target: str) -> None:
-    if files.exists(part.path):
+    with contextlib.suppress(FileNotFoundError):  # moved before, or gone: the target tells
         files.rename(part.path, target)
         return
     if not files.exists(target) or (files.size(target), _checksum(files, target)) != (part.size, part.crc32c):

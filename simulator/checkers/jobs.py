@@ -84,8 +84,8 @@ def _is_excused(told: Told, history: JobHistory, job: JobRecord) -> bool:
         return fired.get("task_kill", 0) >= _TASK_TRIES
     if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
         return job.submits + sum(other.output == job.output for other in history.jobs) > _ONE_SUBMIT
-    if told.cause == "CORRUPT_DATA":
-        return job.submits > 1
+    if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew
+        return job.submits > 1 or bool(fired.get("part_lost"))
     return told.cause not in _NEVER
 
 

@@ -1,23 +1,48 @@
-"""Faults that only jobs feel: a killed task process, a damaged map output, one power cut for everything."""
+"""Faults that only jobs feel: a killed task process, a damaged map output, a part file that somebody deletes,
+one power cut for everything."""
 
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import Final
 
+from simulator.disk.folder_tree import FolderTree
 from simulator.disk.lossy import LossyDisk
-from simulator.faults import CLOCK, LINK, PROCESS, SPLIT, Fault
+from simulator.faults import CLOCK, LINK, PROCESS, SPLIT, Fault, draw_faults
 from simulator.injector import Injector
-from simulator.jobs.nodes import JobNode
+from simulator.jobs.nodes import SHARED, JobNode
+from simulator.seeds import stream
 
-__all__ = ["JOB_KINDS", "JobInjector"]
+__all__ = ["JOB_KINDS", "JobInjector", "draw_job_faults"]
 
+_RARE: Final = ("part_lost",)
+"""Drawn beside the others and from a stream of their own, so that seeds of former days keep their meaning."""
 JOB_KINDS: Final = (
     *PROCESS, *CLOCK, *SPLIT, *LINK, "disk_error", "disk_full", "disk_slow", "task_kill", "shuffle_damage",
+    *_RARE,
 )  # fmt: skip
+_RARE_CHANCE: Final = 0.08
 
 _SCRATCH: Final = "/data/scratch"
 _LOOK_EVERY_S: Final = 0.02
+
+
+def draw_job_faults(seed: int, kinds: tuple[str, ...], nodes: list[str], horizon_s: float) -> list[Fault]:
+    """The faults of a run of jobs: those of any run, then at most one of each rare kind."""
+    usual = tuple(kind for kind in kinds if kind not in _RARE)
+    faults = draw_faults(stream(seed, "faults"), usual, nodes, horizon_s)
+    for kind in _RARE:
+        draws = stream(seed, f"faults/{kind}")
+        fault = _draw_rare(draws, kind, nodes, horizon_s)
+        if kind in kinds and draws.random() < max(_RARE_CHANCE, 1 / (2 * len(kinds))):
+            faults.append(fault)
+    return faults
+
+
+def _draw_rare(draws: Random, kind: str, nodes: list[str], horizon_s: float) -> Fault:
+    """It strikes as soon as it can within its time."""
+    return Fault(draws.random() * horizon_s, kind, (draws.choice(nodes),), draws.choice((0.5, 2.0, 8.0)))
 
 
 class JobInjector(Injector):
@@ -56,6 +81,16 @@ class JobInjector(Injector):
                 return
             await asyncio.sleep(_LOOK_EVERY_S)
 
+    async def _part_lost(self, fault: Fault) -> None:
+        """Delete a part that a reduce has left in its job's hidden folder, as soon as there is one."""
+        shared = self._node(fault.nodes[0]).shared
+        for _ in range(_looks(fault)):
+            if parts := _staged_parts(shared):
+                self._trace.fault(fault.kind, SHARED)
+                shared.unlink(self._draws.choice(parts))
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
     def _node(self, name: str) -> JobNode:
         node = self._nodes[name]
         assert isinstance(node, JobNode), f"{name} runs no jobs"
@@ -74,5 +109,12 @@ def _map_outputs(node: JobNode) -> list[str]:
     return [path for path in found if disk.exists(path) and not disk.is_dir(path) and disk.size(path)]
 
 
-def _inside(disk: LossyDisk, folder: str) -> list[str]:
+def _staged_parts(shared: FolderTree) -> list[str]:
+    """Parts in the folders of reduce attempts: nothing has been moved out of there yet."""
+    jobs = [job for job in _inside(shared, SHARED) if ".ringmill-" in job]
+    attempts = [inner for job in jobs for inner in _inside(shared, job) if "/reduce-" in inner]
+    return [path for attempt in attempts for path in _inside(shared, attempt) if "/part-" in path]
+
+
+def _inside(disk: LossyDisk | FolderTree, folder: str) -> list[str]:
     return [f"{folder}/{name}" for name in disk.list(folder)] if disk.is_dir(folder) else []

@@ -11,10 +11,18 @@ from simulator.job_run import JOB_OPTIONS, run_job_seed
 from simulator.jobs.tunables import draw_job_tunables
 
 
-@pytest.mark.parametrize("name", ["lost-attempts-noticed"])
+@pytest.mark.parametrize("name", ["lost-attempts-noticed", "missing-is-not-moved"])
 def test_a_job_safeguard_that_is_off_is_missed(name: str) -> None:
     options = replace(ablation_named(name).under or JOB_OPTIONS, safeguards_off=(name,))
     assert any(run_job_seed(seed, options).violations for seed in range(1, 100))
+
+
+def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
+    options = replace(JOB_OPTIONS, faults=("part_lost",))
+    results = [run_job_seed(seed, options) for seed in (*range(1, 25), 307, 560, 587)]  # those: in the commit
+    assert [result.violations for result in results if not result.is_ok] == []
+    causes = {told.cause for result in results for job in result.history.jobs for told in job.told}
+    assert "CORRUPT_DATA" in causes
 
 
 def test_some_runs_have_little_patience_and_a_coordinator_always_has_more_than_a_worker() -> None:

@@ -18,9 +18,11 @@ import node.replica.objects
 import node.replica.serving
 import node.requests.replicas
 import node.requests.write
+import node.storage.engine
 import node.storage.opening
 from client.retries import Next, next_step
 from cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
+from cluster.ports import FileSystem
 from cluster.quorum.receipt import Receipt
 from cluster.quorum.tally import ReadTally, WriteTally
 from cluster.ring.topology import Owner, Topology
@@ -39,7 +41,8 @@ from node.requests.flight import Flight
 from node.requests.read import Reader
 from node.requests.write import Writer
 from node.storage.engine import Engine
-from node.storage.table_set import TableSet
+from node.storage.names import parse_name
+from node.storage.opening import Opened
 from simulator.bending import Ablation, bent
 from simulator.job_ablations import JOB_ABLATIONS
 from simulator.options import RunOptions
@@ -109,13 +112,15 @@ def _corruption_is_an_error() -> AbstractContextManager[None]:
 
 
 def _file_ids_reserved() -> AbstractContextManager[None]:
-    """A file's id is used without a word in the manifest, so that the next start may give it out again."""
+    """A start goes on above the highest number that it finds, whatever the manifest has reserved."""
 
-    async def take_ids(tables: TableSet, count: int) -> range:
-        tables._next_id += count
-        return range(tables._next_id - count, tables._next_id)
+    def open_by_names(files: FileSystem, folder: str) -> Opened:
+        found = [parsed.file_id for name in files.list(folder) if (parsed := parse_name(name))]
+        opened = node.storage.opening.open_folder(files, folder)
+        opened.next_id = max(found, default=0) + 1
+        return opened
 
-    return bent((TableSet, "take_ids", take_ids))
+    return bent((node.storage.engine, "open_folder", open_by_names))
 
 
 # Identity
@@ -340,7 +345,9 @@ _POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
 _CRASHES: Final = RunOptions(faults=("crash", "crash_all"))
 _CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
 _CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
-_LOSS: Final = RunOptions(nodes=3, keys=4, faults=("loss", "slow_link"))
+_LATE: Final = RunOptions(nodes=3, keys=12, sessions=12, faults=("disk_slow", "loss", "slow_link"))
+_MIDST: Final = RunOptions(faults=("crash_child",))
+_SLOW_STOPS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "disk_slow"))
 _RESTARTS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "crash"))
 
 ABLATIONS: Final = (
@@ -356,7 +363,7 @@ ABLATIONS: Final = (
         _corruption_is_an_error,
         _ROT,
     ),
-    Ablation("file-ids-reserved", "a file's id is never given out again", _file_ids_reserved),
+    Ablation("file-ids-reserved", "a file's number is never given out again", _file_ids_reserved, _MIDST),
     Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id),
     Ablation(
         "fresh-actor", "after an unclean start a copy takes a new actor", _fresh_actor, _CRASHES_OF_THREE
@@ -370,7 +377,9 @@ ABLATIONS: Final = (
     Ablation(
         "actor-reserved", "an actor's number is reserved on the disk before its first dot", _actor_reserved
     ),
-    Ablation("actors-sealed", "no dot is given once a stop has saved the counts", _actors_sealed, _RESTARTS),
+    Ablation(
+        "actors-sealed", "no dot is given once a stop has saved the counts", _actors_sealed, _SLOW_STOPS
+    ),
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks),
     Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers),
     Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back),
@@ -388,7 +397,7 @@ ABLATIONS: Final = (
         "refused-hints-kept", "a hint that a full disk refused is kept later", _refused_hints_kept, _FULL
     ),
     Ablation(
-        "hint-compare", "a hint is struck off only if it still holds what was delivered", _hint_compare, _LOSS
+        "hint-compare", "a hint is struck off only if it still holds what was delivered", _hint_compare, _LATE
     ),
     Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge),
     Ablation(

@@ -19,12 +19,13 @@ CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
 DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
-RARE: Final = ("crash_child", "disk_lies")
-"""Drawn beside the others and from a stream of their own, so that seeds of former days keep their meaning."""
-KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + RARE
+RARE: Final = {"crash_child": 0.35, "disk_lies": 0.08}
+"""Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
+meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.
+"""
+KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE)
 
 _DESTROY: Final = ("disk_lost", "bit_flip", "disk_lies")
-_RARE_CHANCE: Final = 0.08
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
 
@@ -59,10 +60,14 @@ def draw_rare_faults(
     draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon_s: float, others: Sequence[Fault]
 ) -> list[Fault]:
     """At most one of each rare kind, after the `others` in a run's list.  It keeps to their budget."""
-    chance = max(_RARE_CHANCE, 1 / (2 * len(kinds))) if kinds else 0.0
+    often = 1 / (2 * len(kinds)) if kinds else 0.0
     found: list[Fault] = []
-    for kind in RARE:
-        is_drawn, at_s, node = draws.random() < chance, draws.random() * horizon_s, draws.choice(nodes)
+    for kind, chance in RARE.items():
+        is_drawn, at_s, node = (
+            draws.random() < max(chance, often),
+            draws.random() * horizon_s,
+            draws.choice(nodes),
+        )
         lasts_s = draws.choice((0.5, 2.0, _LONGEST_S))
         if is_drawn and kind in kinds:
             found.append(Fault(at_s, kind, (node,), lasts_s))

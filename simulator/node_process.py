@@ -34,7 +34,6 @@ __all__ = ["TOPOLOGY_GET", "NodeProcess", "NodeRun", "Surroundings"]
 TOPOLOGY_GET = "topology.get"
 """What the gRPC method Topology.Get answers, over simulated frames: clients learn the topology by it."""
 
-DRAIN_S = 5.0
 DATA = "/data"
 T = TypeVar("T")
 
@@ -187,7 +186,7 @@ class NodeProcess:
 
     def bugs(self) -> list[BaseException]:
         """What ended runs or was raised by handlers and is no error of ours nor of a disk that was faulty."""
-        return self.failures + (self._bugs_of(self.run) if self.run else [])
+        return self.failures + self.disk.reused + (self._bugs_of(self.run) if self.run else [])
 
     def _bugs_of(self, run: NodeRun) -> list[BaseException]:
         return [error for error in run.transport.bugs if not self._is_excused(error)]
@@ -202,7 +201,7 @@ class NodeProcess:
             run.transport.is_listening = True
             run.is_up.set()
             await run.is_stopping.wait()
-            await run.transport.drain(DRAIN_S)
+            await run.transport.drain(world.tunables.drain_s)
 
     def _doors(self, run: NodeRun, number: int) -> Doors:
         """The world as this run sees it."""

@@ -11,17 +11,23 @@ import asyncio
 import errno
 from collections.abc import Callable
 from random import Random
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from node.storage.names import CURRENT, FileName, parse_name
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
 from simulator.trace import Trace
 
 __all__ = ["NodeDisk", "RunFiles"]
 
+_STORE: Final = "/data/store"
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class ReusedNumber(Exception):
+    """A number names one file for all times (docs/formats/manifest.md)."""
 
 
 class NodeDisk:
@@ -35,6 +41,8 @@ class NodeDisk:
         self.error_chance = 0.0
         self.was_faulty = False  # a write of the present run has failed
         self.is_rotten = False  # some synced bits have turned, or were never there
+        self.reused: list[BaseException] = []
+        self._numbers: dict[int, FileName] = {}
         self._draws = draws
         self._trace = trace
 
@@ -46,13 +54,26 @@ class NodeDisk:
     def replace(self) -> None:
         """The machine gets an empty disk."""
         self.lossy = LossyDisk()
+        self._numbers.clear()
+
+    def note_new(self, path: str) -> None:
+        """A file is made: no number of the store is ever given to a second one.
+
+        But for the manifest of a start that left nothing else behind.
+        """
+        folder, _, name = path.rpartition("/")
+        parsed = parse_name(name)
+        if folder != _STORE or parsed is None or name.startswith(CURRENT) or self.is_rotten:
+            return
+        former = self._numbers.setdefault(parsed.file_id, parsed)
+        if former is not parsed and not former.kind == parsed.kind == "manifest":
+            self.reused.append(ReusedNumber(f"{self.name} makes {path}, a {former.kind} had its number"))
 
     def rot(self) -> int:
         """Flip one bit in every table that has any; how many there were."""
-        store = "/data/store"
-        names = self.lossy.list(store) if self.lossy.is_dir(store) else []
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         self.is_rotten = True
-        tables = [f"{store}/{name}" for name in names if name.endswith(".sst")]
+        tables = [f"{_STORE}/{name}" for name in names if name.endswith(".sst")]
         tables = [
             path for path in tables if self.lossy.size(path)
         ]  # a disk that lied may have kept names only
@@ -107,7 +128,9 @@ class RunFiles:
 
     def create(self, path: str) -> AppendFile:
         self.check_writable(path)
-        return _RunAppendFile(self, self._lossy.create(path))
+        made = self._lossy.create(path)
+        self.disk.note_new(path)
+        return _RunAppendFile(self, made)
 
     def open_append(self, path: str) -> AppendFile:
         self.check_writable(path)

@@ -63,16 +63,31 @@ class SimulatedLink:
         """Nothing is held."""
 
 
+class AnyNode(Directory):
+    """Of a client that has a balancer before it: whom it asks has nothing to do with who owns the key."""
+
+    def order_for(self, keyspace: str, key: bytes) -> list[str]:
+        return self.order()
+
+
 class Session:
     """One client that asks for wishes.  `async with` owns its directory."""
 
     def __init__(
-        self, name: str, *, addresses: Sequence[str], dial: Dial, entropy: Entropy, timeout_s: float
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str],
+        dial: Dial,
+        entropy: Entropy,
+        timeout_s: float,
+        asks_anybody: bool = False,
     ) -> None:
         self.name = name
         self._last: list[Message] = []
         self._timeout_s = timeout_s
-        self._directory = Directory(addresses, lambda address: dial(address, self._last))
+        kind = AnyNode if asks_anybody else Directory
+        self._directory = kind(addresses, lambda address: dial(address, self._last))
         self._keyspace = AsyncKeyspace(
             "default", Router(self._directory, entropy, timeout_s), OperationNames(entropy)
         )

@@ -82,7 +82,7 @@ class SimulatedTransport:
         self._pending[number] = (to, answer)
         frame = encode_operations([(number, method, int(timeout_s * 1e6), int(priority), body)])
         # Clients' requests cross a stream that gives each frame once; peers' messages bear a second copy.
-        is_once = method.startswith(("kv.", "jobs."))
+        is_once = self._is_client
         self._network.send(
             self._name,
             to,

@@ -25,6 +25,7 @@ class Tunables:
     hint_batch: int
     profile: str  # of membership
     disk_s: float  # the longest visit to a healthy disk
+    drain_s: float  # a stopping node waits so long for what it is asked to do
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -54,4 +55,5 @@ def draw_tunables(draws: Random) -> Tunables:
         hint_batch=draws.choice((1, 2, 64)),
         profile=draws.choice(("fast", "default")),
         disk_s=draws.choice((0.0005, 0.004, 0.02, 0.1)),
+        drain_s=draws.choice((5.0, 5.0, 5.0, 0.0)),
     )

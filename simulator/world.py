@@ -35,6 +35,7 @@ __all__ = ["NotQuiet", "World"]
 
 _FLIGHT_S = 6.0  # the longest a request may still be under way at its coordinator
 _AT_REST_S = 0.25
+_BALANCED = 0.1  # of the clients have no say in whom they ask
 
 
 class NotQuiet(RuntimeError):
@@ -146,6 +147,7 @@ class World:
         return Session(
             name,
             addresses=list(nodes),
+            asks_anybody=stream(self._seed, f"client/{name}/balancer").random() < _BALANCED,
             dial=lambda address, last: SimulatedLink(transport, nodes[address], last),
             entropy=entropy,
             timeout_s=timeout_s,

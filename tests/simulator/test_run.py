@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster.quorum.receipt import Receipt
+from node.requests.forward import Forwarder
+from node.requests.values import WriteRequest
 from simulator.__main__ import main
 from simulator.ablations import ABLATIONS
 from simulator.faults import KINDS
@@ -74,6 +78,21 @@ def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
 def test_a_safeguard_that_is_off_is_missed(name: str) -> None:
     runs = (run_seed(seed, RunOptions(safeguards_off=(name,))) for seed in range(1, 200))
     assert any(result.violations for result in runs)
+
+
+def test_a_client_behind_a_balancer_asks_nodes_that_own_nothing_of_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forward, forwarded = Forwarder.forward, []
+
+    async def noted(forwarder: Forwarder, request: WriteRequest, *rest: Any) -> Receipt:
+        forwarded.append(request.key)
+        return await forward(forwarder, request, *rest)
+
+    monkeypatch.setattr(Forwarder, "forward", noted)
+    for seed in range(1, 6):
+        assert not run_seed(seed, RunOptions(faults=())).violations
+    assert forwarded
 
 
 def test_names_of_safeguards_are_unique() -> None:

@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--nodes", type=int, default=5, help="3 to 9")
     add("--ops", type=int, default=100, help="operations that clients ask for")
     add("--sessions", type=int, default=4, help="clients at once")
-    add("--keys", type=int, default=8, help="keys they share")
+    add("--keys", type=int, default=8, help="keys they share; in one run of eight, eight times as many")
     add("--faults", metavar="KINDS", help=f"kinds with commas between, or none: {', '.join(KINDS)}")
     add("--without", default="", metavar="NAMES", help="safeguards to switch off")
     add("--only-faults", metavar="INDEXES", help="of the drawn faults keep these")

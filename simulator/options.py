@@ -19,7 +19,7 @@ class RunOptions:
     nodes: int = 5
     operations: int = 100
     sessions: int = 4
-    keys: int = 8
+    keys: int = 8  # one of them hot; in one run of eight, eight times as many
     partitions: int = 16
     n: int = 3
     w: int = 2

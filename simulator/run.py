@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from simulator.ablations import switched_off
 from simulator.checkers.every import check_all
@@ -29,6 +30,9 @@ from simulator.world import NotQuiet, World
 from simulator.world_loop import Stuck
 
 __all__ = ["RunResult", "drawn_faults", "drawn_wishes", "found_bugs", "quiet", "run_seed"]
+
+_MANY: Final = 8  # times as many keys, in some runs
+_MANY_CHANCE: Final = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,7 @@ def drawn_wishes(seed: int, options: RunOptions) -> list[Wish]:
         stream(seed, "workload"),
         operations=options.operations,
         sessions=options.sessions,
-        keys=options.keys,
+        keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
     )
     kept = options.only_operations
     return wishes if kept is None else [wish for wish in wishes if wish.index in kept]

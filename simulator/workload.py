@@ -1,6 +1,7 @@
 """What clients ask in a run: a list of operations drawn once from the seed, so that it can be shrunk.
 
-Few keys, so that sessions meet; one of them hot.  Values are unique, which makes "who wrote this" a look-up.
+Mostly few keys, so that sessions meet; one of them hot.  Values are unique, so that "who wrote this" is a
+look-up.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgpack
 
-from cluster.errors import CorruptData, DiskFull, RingmillError
+from cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
 from cluster.ids import NodeId
 from cluster.versions.object_codec import decode_object, encode_object
 from cluster.versions.objects import StoredObject, merge
@@ -42,7 +42,9 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What a full disk did not take.  In memory only, and bounded: such a node coordinates no new writes."""
+    """What the disk had no room or no time for.  In memory only, and bounded: a full node coordinates no new
+    writes, and an overloaded one has its fill of those it has.
+    """
 
     targets: tuple[NodeId, ...]
     stored: StoredObject
@@ -99,13 +101,13 @@ class HintStore:
     async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
         """Keep an object for these owners, merged into what is kept already.
 
-        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, and DiskFull:
-        then `keep_refused` keeps it when there is room.
+        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, and DiskFull or
+        Overloaded: then `keep_refused` keeps it later.
         """
         names = tuple(targets)
         try:
             return await self._change(key, names, stored)
-        except DiskFull:
+        except (DiskFull, Overloaded):
             former = self._refused.get(key, Refused((), stored))
             every = tuple(sorted({*former.targets, *names}))
             self._refused[key] = Refused(every, merge(former.stored, stored))
@@ -113,12 +115,12 @@ class HintStore:
             raise
 
     async def keep_refused(self) -> None:
-        """Keep, synced, what a full disk refused, as far as it has room by now."""
+        """Keep, synced, what a full or overloaded disk refused, as far as it takes it by now."""
         for key, refused in list(self._refused.items()):
             try:
                 commit = await self._change(key, refused.targets, refused.stored)
                 await commit.synced()
-            except DiskFull:
+            except (DiskFull, Overloaded):
                 return
             except RingmillError as error:
                 _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.errors import DeadlineExceeded, DiskFull, RingmillError
+from cluster.errors import DeadlineExceeded, DiskFull, Overloaded, RingmillError
 from cluster.ids import NodeId
 from cluster.ports import Clock
 from cluster.quorum.levels import parse_level
@@ -188,8 +188,8 @@ class Writer:
         except asyncio.CancelledError:
             await self._leave_hint(flight, node)
             raise
-        except DiskFull as error:
-            return f", and its hint waits in memory for room on the disk: {_why(error)}"
+        except (DiskFull, Overloaded) as error:
+            return f", and its hint waits in memory until the disk takes it: {_why(error)}"
         except RingmillError as error:
             return f", and no hint could be kept: {_why(error)}"
         return ""

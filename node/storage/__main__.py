@@ -27,13 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(files, parsed)
     except CorruptBlock as error:
-        sys.stderr.write(f"damage: {error}\n")
+        _tell(
+            f"damage: {error}",
+            "CORRUPT_DATA, nothing was changed",
+            "`ringmill engine verify` finds all of it",
+        )
         return 1
     except (FileNotFoundError, NotADirectoryError) as error:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        _tell(
+            f"{error.filename} is not there", "NOT_FOUND, nothing was changed", "DATA/store of a node's data"
+        )
         return 3
     except ValueError as error:
-        sys.stderr.write(f"{error}\n")
+        _tell(str(error), "INVALID_ARGUMENT, nothing was changed", "`ringmill engine --help`")
         return 2
     finally:
         files.close()
@@ -51,6 +57,10 @@ def _run(files: OsFileSystem, parsed: argparse.Namespace) -> int:
     rows = list(verify_folder(files, parsed.folder))
     show(rows)
     return 1 if any(row["damages"] for row in rows) else 0
+
+
+def _tell(error: str, why: str, what_to_try: str) -> None:
+    sys.stderr.write(f"error: {error}\n  why: {why}\n  try: {what_to_try}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

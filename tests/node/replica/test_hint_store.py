@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import CorruptData, DiskFull
+from cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
 from cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
 from cluster.versions.dots import EMPTY_VECTOR, Dot
 from cluster.versions.hybrid_time import HybridTime
@@ -80,15 +80,16 @@ def test_a_damaged_hint_is_an_error() -> None:
             decode_hint(damaged)
 
 
-async def test_what_a_full_disk_refused_is_kept_when_there_is_room() -> None:
+@pytest.mark.parametrize("refusal", [DiskFull("no room"), Overloaded("no time")])
+async def test_what_the_disk_refused_is_kept_when_it_takes_it(refusal: RingmillError) -> None:
     engine = ForgetfulEngine()
     hints = await HintStore.open(engine.as_engine())
-    engine.failure = DiskFull("no room")
+    engine.failure = refusal
     for counter, targets in ((1, [N3]), (2, [N2])):
-        with pytest.raises(DiskFull):
+        with pytest.raises(type(refusal)):
             await hints.keep(KEY, targets, an_object(counter))
     assert hints.counts() == {N2: 1, N3: 1}
-    await hints.keep_refused()  # still full
+    await hints.keep_refused()  # still so
     assert await hints.get(KEY) is None
     engine.failure = None
     await hints.keep_refused()

@@ -131,6 +131,8 @@ def _stray_frees_its_name() -> AbstractContextManager[None]:
 _DAMAGE: Final = replace(JOB_OPTIONS, faults=("shuffle_damage",))
 _POWER: Final = replace(JOB_OPTIONS, faults=("crash_all",))
 _CRASHES: Final = replace(JOB_OPTIONS, faults=("crash",))
+_SLOW: Final = replace(JOB_OPTIONS, faults=(), task_pause_s=2.0, quiet_s=600.0)
+_MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(JOB_OPTIONS, faults=("part_lost",))
 _PAUSES: Final = replace(JOB_OPTIONS, faults=("pause",))
 
@@ -146,10 +148,10 @@ JOB_ABLATIONS: Final = (
     Ablation("manifest", "an output has its manifest", _manifest),
     Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved, _LOST),
     Ablation(
-        "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once, _CRASHES
+        "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once, _SLOW
     ),
     Ablation(
-        "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count, _CRASHES
+        "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count, _MAPPERS
     ),
     Ablation(
         "lost-attempts-noticed",

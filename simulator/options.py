@@ -29,5 +29,6 @@ class RunOptions:
     load_s: float = 4.0  # faults begin within so many seconds
     longest_s: float = 60.0  # the phase under faults ends here at the latest
     quiet_s: float = 120.0  # convergence is due this long after the last fault
+    task_pause_s: float | None = None  # jobs: the longest stop of a task; None draws it
     only_faults: tuple[int, ...] | None = None  # of the drawn faults, the indexes to keep: shrinking
     only_operations: tuple[int, ...] | None = None  # of the drawn operations, likewise

@@ -67,6 +67,7 @@ class JobCoordinator:
         self._jobs: dict[str, JobRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._planning = asyncio.Lock()
+        self._is_closing = False
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -76,6 +77,7 @@ class JobCoordinator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_closing = True
         for task in self._tasks.values():
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
@@ -185,7 +187,10 @@ class JobCoordinator:
             await self._bundles.ensure(spec.bundle_sha256, bundle_from)
             async with self._planning:  # each makes its staging folder anew: never two of one job
                 if spec.job not in self._jobs:
-                    self._begin(JobRun(spec, await self._chores.plan(spec), self._world))
+                    run = JobRun(spec, await self._chores.plan(spec), self._world)
+                    if self._is_closing:
+                        raise Unavailable(f"{self._world.node} stops and takes no job", outcome="failed")
+                    self._begin(run)
         if self._jobs[spec.job].spec != spec:
             raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
         return self._world.node

@@ -1,13 +1,14 @@
 """C9: a job's committed output equals the one-process oracle, each task committed once.
 
-At every moment an output is whole and right or invisible; what a job that succeeded has shown stays, over
-any power cut; a job that failed or was killed shows nothing; each record and counter of a success was counted
-once; every job ends, and fails only for a cause that the faults of the run can have.
+At every moment an output is whole and right or invisible; once shown it stays, and over any power cut as
+well when its job has succeeded; a job that failed or was killed shows nothing; each record and counter of a
+success was counted once; every job ends, and fails only for a cause that the faults of the run can have.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from simulator.checkers.violation import Violation
@@ -41,6 +42,7 @@ def check_jobs(history: JobHistory) -> Iterator[Violation]:
         yield from _failed_with_cause(history, job)
     for output in sorted({job.output for job in history.jobs}):
         yield from _invisible(history, output)
+        yield from _never_taken_away(history, output)
     for story in history.unfinished:
         yield _violation(story, "still not over long after everything was healed")
 
@@ -100,6 +102,16 @@ def _invisible(history: JobHistory, output: str) -> Iterator[Violation]:
         return
     if all(_is_known_to_have_failed(job) for job in jobs):
         yield _violation(output, "visible, though no job for it may have succeeded")
+
+
+def _never_taken_away(history: JobHistory, output: str) -> Iterator[Violation]:
+    """Only a power cut, or a job that may replace what is there, hides an output that was seen whole."""
+    mine = [sighting for sighting in history.sightings if sighting.output == output]
+    if history.fired.get("crash_all") or any(sighting.state == "former" for sighting in mine):
+        return
+    for seen, later in pairwise(mine):
+        if seen.state == "whole":
+            yield _violation(output, f"whole at {seen.at:.3f} s, {later.state} at {later.at:.3f} s")
 
 
 def _is_known_to_have_failed(job: JobRecord) -> bool:

@@ -4,6 +4,7 @@ one power cut for everything."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -16,7 +17,7 @@ from simulator.seeds import stream
 
 __all__ = ["JOB_KINDS", "JobInjector", "draw_job_faults"]
 
-_RARE: Final = ("part_lost",)
+_RARE: Final = ("part_lost", "crash_mapper")
 """Drawn beside the others and from a stream of their own, so that seeds of former days keep their meaning."""
 JOB_KINDS: Final = (
     *PROCESS, *CLOCK, *SPLIT, *LINK, "disk_error", "disk_full", "disk_slow", "task_kill", "shuffle_damage",
@@ -62,7 +63,7 @@ class JobInjector(Injector):
         """Kill a task process at work, as soon as there is one."""
         node = self._node(fault.nodes[0])
         for _ in range(_looks(fault)):
-            working = [task for task in node.spawner.running() if task.is_working] if node.spawner else []
+            working = [task for task in node.spawner.running() if task.work] if node.spawner else []
             if node.run is not None and working:
                 self._trace.fault(fault.kind, node.name)
                 self._draws.choice(working).kill()
@@ -91,6 +92,21 @@ class JobInjector(Injector):
                 return
             await asyncio.sleep(_LOOK_EVERY_S)
 
+    async def _crash_mapper(self, fault: Fault) -> None:
+        """Crash a node that has mapped while others reduce what they have fetched from it."""
+        for _ in range(_looks(fault)):
+            if mappers := [node.name for node in self._idle_mappers()]:
+                await self._crash(replace(fault, nodes=(self._draws.choice(mappers),)))
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _idle_mappers(self) -> list[JobNode]:
+        """Nodes with map outputs that neither reduce nor keep a job, while another reduces."""
+        nodes = [self._node(name) for name in self._nodes]
+        reducing = [node for node in nodes if _is_reducing(node)]
+        idle = [node for node in nodes if node not in reducing and not _keeps_a_job(node)]
+        return [node for node in idle if reducing and _map_outputs(node)]
+
     def _node(self, name: str) -> JobNode:
         node = self._nodes[name]
         assert isinstance(node, JobNode), f"{name} runs no jobs"
@@ -99,6 +115,14 @@ class JobInjector(Injector):
 
 def _looks(fault: Fault) -> int:
     return 1 + int(fault.lasts_s / _LOOK_EVERY_S)
+
+
+def _is_reducing(node: JobNode) -> bool:
+    return node.spawner is not None and any(task.is_reducing for task in node.spawner.running())
+
+
+def _keeps_a_job(node: JobNode) -> bool:
+    return node.node is not None and not all(view.is_over for view in node.node.jobs.views())
 
 
 def _map_outputs(node: JobNode) -> list[str]:

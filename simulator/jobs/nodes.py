@@ -35,8 +35,9 @@ class TaskPace:
     stop_chance: float
 
     @classmethod
-    def draw(cls, draws: Random) -> TaskPace:
-        return cls(draws.choice((0.002, 0.05, 0.3)), draws.choice((0.1, 0.4, 1.0)))
+    def draw(cls, draws: Random, pause_s: float | None = None) -> TaskPace:
+        drawn_s, stop_chance = draws.choice((0.002, 0.05, 0.3)), draws.choice((0.1, 0.4, 1.0))
+        return cls(drawn_s if pause_s is None else pause_s, stop_chance)
 
 
 class JobNode(NodeProcess):

@@ -23,7 +23,7 @@ from cluster.mapreduce.bundle import check_bundle
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
 from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput
-from cluster.mapreduce.task_messages import Chore, Run, Said
+from cluster.mapreduce.task_messages import Chore, Run, Said, decode_request
 from cluster.mapreduce.task_service import answer, do_chore, do_run
 from cluster.ports import FileSystem, TaskProcess
 from simulator.door import Door
@@ -89,12 +89,16 @@ class SimulatedTask:
     def __init__(self, spawner: TaskSpawner, process: Process, number: int) -> None:
         self.process = process
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.is_working = False
+        self.work: Run | Chore | None = None  # what it is at
         self._spawner = spawner
         self._number = number
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._stepped: Stepped[Said] | None = None
+
+    @property
+    def is_reducing(self) -> bool:
+        return isinstance(self.work, Run) and self.work.stage == "reduce"
 
     @property
     def pid(self) -> int:
@@ -130,9 +134,9 @@ class SimulatedTask:
         """Answer one request after the other until one fails."""
         while True:
             message = await self._inbox.get()
-            self.is_working = True
+            self.work = decode_request(message)
             said = await self._work(message)
-            self.is_working = False
+            self.work = None
             self._say(said)
             if said.kind != "done":
                 self._end(0)

@@ -69,7 +69,7 @@ class JobWorld(World):
         self.bundle = packed_job()
         self._expected: Mapping[str, Mapping[str, bytes]] = {}
         self._seen: dict[str, Sighting] = {}
-        pace = TaskPace.draw(stream(seed, "tasks"))
+        pace = TaskPace.draw(stream(seed, "tasks"), options.task_pause_s)
         for node in self._job_nodes():
             node.mount(self.shared, pace)
         draws = stream(seed, "faults/effect")

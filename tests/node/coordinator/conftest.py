@@ -36,13 +36,17 @@ class OneNode:
         self.end = cluster.wire.end(name)
         self.processes = TaskProcesses()
         self.bundles = BundleStore(f"{self.folder}/bundles", files=cluster.files, transport=self.end)
-        self.coordinator = JobCoordinator(
-            name, members=lambda: NODES, is_up=lambda node: node not in cluster.down,
+        self.coordinator = self.new_coordinator()
+        for method, handler in self.coordinator.handlers().items():
+            self.end.serve(method, handler)
+
+    def new_coordinator(self) -> JobCoordinator:
+        cluster = self.cluster
+        return JobCoordinator(
+            self.name, members=lambda: NODES, is_up=lambda node: node not in cluster.down,
             bundles=self.bundles, clock=cluster.clock, files=cluster.files,
             spawner=self.processes, transport=self.end,
         )  # fmt: skip
-        for method, handler in self.coordinator.handlers().items():
-            self.end.serve(method, handler)
 
     def new_worker(self, start: str, **options: Any) -> Worker:
         """A run of this node's worker; what the former one knew is gone."""

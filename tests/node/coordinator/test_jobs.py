@@ -298,6 +298,19 @@ async def test_two_submits_at_once_are_one_job(cluster: Any) -> None:
     assert len(cluster.nodes[N1].coordinator.views()) == 1
 
 
+async def test_a_job_that_a_stopping_node_was_still_planning_goes_to_the_next(cluster: Any) -> None:
+    cluster.write_input("a\n")
+    coordinator = cluster.nodes[N1].new_coordinator()
+    async with coordinator:
+        await coordinator._planning.acquire()
+        submitting = asyncio.create_task(coordinator.submit("job-1", cluster.spec().encode()))
+        await cluster.until(lambda: bool(coordinator._planning._waiters))
+    coordinator._planning.release()
+    assert await submitting == N2
+    assert coordinator.views() == []
+    assert (await cluster.finish(at="n2")).state == "SUCCEEDED"
+
+
 async def test_a_node_wrongly_taken_for_dead_can_deliver_late_and_nothing_counts_twice(cluster: Any) -> None:
     cluster.write_input("one poison two\n" * 3)
     await cluster.submit(cluster.spec(mode="wait"))

@@ -204,6 +204,14 @@ class FileSystem(Protocol):
         """Cut a file and sync it."""
         ...
 
+    def rewrite(self, path: str) -> None:
+        """Write what a file holds over itself and sync it.
+
+        After a failed sync the system may keep bytes that it will never write by itself, and call a later
+        sync of them a success ("fsyncgate"; Rebello et al., USENIX ATC 2020).
+        """
+        ...
+
     def rename(self, source: str, target: str) -> None:
         """Atomic; an existing target file is replaced."""
         ...

@@ -7,6 +7,7 @@ seeds; how many it took is in docs/testing.md, written by scripts/ablations.py.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -46,7 +47,7 @@ from node.storage.opening import Opened
 from simulator.bending import Ablation, bent
 from simulator.job_ablations import JOB_ABLATIONS
 from simulator.options import RunOptions
-from simulator.run_files import RunFiles
+from simulator.run_files import RunAppendFile, RunFiles
 
 __all__ = ["ABLATIONS", "ablation_named", "switched_off"]
 
@@ -90,7 +91,32 @@ def _cut_tail() -> AbstractContextManager[None]:
 
 
 def _recovered_synced() -> AbstractContextManager[None]:
-    return bent((node.storage.opening, "_settle", lambda files, folder, log_ids: None))
+    return bent((node.storage.opening, "_settle", lambda files, folder, last_log: None))
+
+
+def _recovered_rewritten() -> AbstractContextManager[None]:
+    """A start syncs what it has read, and believes the system that all of it is on the disk then."""
+
+    def sync(files: RunFiles, path: str) -> None:
+        files.open_append(path).sync()
+
+    return bent((RunFiles, "rewrite", sync))
+
+
+def _failed_sync_is_final() -> AbstractContextManager[None]:
+    """A sync that failed is tried again, and what waited for it is acknowledged when that works."""
+    append_and_sync = RunAppendFile.append_and_sync
+
+    async def insist(file: RunAppendFile, data: bytes) -> None:
+        size = file.size + len(data)
+        try:
+            await append_and_sync(file, data)
+        except OSError as error:
+            if error.errno != errno.EIO or file.size != size:
+                raise  # the append has failed
+            await insist(file, b"")
+
+    return bent((RunAppendFile, "append_and_sync", insist))
 
 
 def _corruption_is_an_error() -> AbstractContextManager[None]:
@@ -346,6 +372,7 @@ _CRASHES: Final = RunOptions(faults=("crash", "crash_all"))
 _CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
 _CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
 _LATE: Final = RunOptions(nodes=3, keys=12, sessions=12, faults=("disk_slow", "loss", "slow_link"))
+_ERRORS: Final = RunOptions(nodes=3, keys=2, faults=("disk_error", "crash_all"))
 _MIDST: Final = RunOptions(faults=("crash_child",))
 _SLOW_STOPS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "disk_slow"))
 _RESTARTS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "crash"))
@@ -355,6 +382,18 @@ ABLATIONS: Final = (
     Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync),
     Ablation(
         "recovered-synced", "what a start reads from its logs is synced before it counts", _recovered_synced
+    ),
+    Ablation(
+        "recovered-rewritten",
+        "what a start reads is written again, as a failed sync may have left it in the page cache only",
+        _recovered_rewritten,
+        _ERRORS,
+    ),
+    Ablation(
+        "failed-sync-is-final",
+        "a sync that failed is never tried again",
+        _failed_sync_is_final,
+        _ERRORS,
     ),
     Ablation("cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail, _CRASHES),
     Ablation(

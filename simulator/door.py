@@ -45,6 +45,9 @@ class Door:
     def truncate(self, path: str, size: int) -> None:
         self._at(path).truncate(path, size)
 
+    def rewrite(self, path: str) -> None:
+        self._at(path).rewrite(path)
+
     def rename(self, source: str, target: str) -> None:
         self._at(target).rename(source, target)
 

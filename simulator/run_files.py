@@ -19,7 +19,7 @@ from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
 from simulator.trace import Trace
 
-__all__ = ["NodeDisk", "RunFiles"]
+__all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
 
 _STORE: Final = "/data/store"
 P = ParamSpec("P")
@@ -130,11 +130,11 @@ class RunFiles:
         self.check_writable(path)
         made = self._lossy.create(path)
         self.disk.note_new(path)
-        return _RunAppendFile(self, made)
+        return RunAppendFile(self, made)
 
     def open_append(self, path: str) -> AppendFile:
         self.check_writable(path)
-        return _RunAppendFile(self, self._lossy.open_append(path))
+        return RunAppendFile(self, self._lossy.open_append(path))
 
     def open_read(self, path: str) -> ReadFile:
         return _RunReadFile(self, self._lossy.open_read(path))
@@ -153,6 +153,10 @@ class RunFiles:
     def truncate(self, path: str, size: int) -> None:
         self.check_writable(path)
         self._lossy.truncate(path, size)
+
+    def rewrite(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.rewrite(path)
 
     def rename(self, source: str, target: str) -> None:
         self.check_writable(target)
@@ -206,12 +210,21 @@ class RunFiles:
         self._refuse_when_sealed(path)
         self.disk.may_fail(path)
 
+    def check_sync(self, path: str) -> None:
+        """As `check_writable`; a disk that fails a sync has the system forget what was to be written."""
+        self._refuse_when_sealed(path)
+        try:
+            self.disk.may_fail(path)
+        except OSError:
+            self._lossy.give_up(path)
+            raise
+
     def _refuse_when_sealed(self, path: str) -> None:
         if self.is_sealed:
             raise OSError(errno.EBADF, "The process is gone", path)
 
 
-class _RunAppendFile:
+class RunAppendFile:
     def __init__(self, files: RunFiles, inner: AppendFile) -> None:
         self._files = files
         self._inner = inner
@@ -238,7 +251,7 @@ class _RunAppendFile:
         self.sync()
 
     def sync(self) -> None:
-        self._files.check_writable(self._inner.path)
+        self._files.check_sync(self._inner.path)
         self._inner.sync()
 
     def close(self) -> None:

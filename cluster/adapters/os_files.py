@@ -27,6 +27,7 @@ __all__ = ["OsFileSystem"]
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _READER_THREADS: Final = 4
+_PIECE_BYTES: Final = 1 << 20
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +85,17 @@ class OsFileSystem:
         try:
             with _named(path):
                 os.ftruncate(descriptor, size)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rewrite(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with _named(path):
+                offset = 0
+                while piece := os.pread(descriptor, _PIECE_BYTES, offset):
+                    offset += os.pwrite(descriptor, piece, offset)
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)

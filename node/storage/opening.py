@@ -5,7 +5,6 @@ The steps: manifest, tables, logs, then a new manifest; whatever no manifest nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.ports import FileSystem
@@ -46,7 +45,8 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
     )
     recovered = recover_logs(files, folder, log_ids, version.flushed_sequence)
     cut_tail(files, folder, recovered)
-    _settle(files, folder, log_ids)
+    if log_ids:
+        _settle(files, folder, log_ids[-1])
     marks = tuple(loss.mark() for loss in recovered.losses)
     version = version.apply(Edit(marks_added=marks))
     version, tables = _open_tables(files, folder, version)
@@ -55,19 +55,15 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
     return Opened(version, tables, recovered, max(highest + 1, version.reserved_ids))
 
 
-def _settle(files: FileSystem, folder: str, log_ids: Sequence[int]) -> None:
+def _settle(files: FileSystem, folder: str, last_log: int) -> None:
     """Make durable what recovery has read: a killed process leaves bytes that only the page cache holds.
 
-    From here on they are served, and the next log's header says that all before it is on the disk.
+    From here on they are served, and the next log's header says that all before it is on the disk.  They are
+    written again, as a sync that failed before the kill may have had the system forget to write them.
+    Earlier logs were synced before the last one was begun.
     """
-    for file_id in log_ids:
-        file = files.open_append(f"{folder}/{log_name(file_id)}")
-        try:
-            file.sync()
-        finally:
-            file.close()
-    if log_ids:
-        files.fsync_dir(folder)
+    files.rewrite(f"{folder}/{log_name(last_log)}")
+    files.fsync_dir(folder)
 
 
 def _read_version(files: FileSystem, folder: str, found: dict[str, FileName]) -> tuple[Version, int]:

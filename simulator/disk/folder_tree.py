@@ -63,6 +63,9 @@ class FolderTree:
     def truncate(self, path: str, size: int) -> None:
         self._disk.truncate(self._file(path), size)
 
+    def rewrite(self, path: str) -> None:
+        self._disk.rewrite(self._file(path))
+
     def rename(self, source: str, target: str) -> None:
         if not self.is_dir(source):
             self._disk.rename(self._file(source), self._file(target))

@@ -36,6 +36,7 @@ class _File:
     content: bytearray = field(default_factory=bytearray)
     synced: int = 0
     writes: list[Write] = field(default_factory=list)
+    holes: list[Write] = field(default_factory=list)  # readable, but no sync brings them to the disk
     frozen: bytes | None = b""  # the content as bytes, while it is unchanged
 
 
@@ -85,6 +86,7 @@ class LossyDisk:
             contents={number: file.frozen or b"" for number, file in self._files.items()},
             synced={number: file.synced for number, file in self._files.items()},
             writes={number: tuple(file.writes) for number, file in self._files.items() if file.writes},
+            holes={number: tuple(file.holes) for number, file in self._files.items() if file.holes},
             promises=tuple(self._promises),
         )
 
@@ -147,6 +149,18 @@ class LossyDisk:
         del file.content[size:]
         file.content.extend(bytes(size - len(file.content)))
         file.synced, file.writes, file.frozen = size, [], None
+
+    def rewrite(self, path: str) -> None:
+        self._enter("rewrite", path)
+        file = self._file(path)
+        file.writes, file.holes = sorted([*file.holes, *file.writes], key=lambda write: write.order), []
+        self._settle(file)
+
+    def give_up(self, path: str) -> None:
+        """A sync of the file has failed: what it should have written is lost with the page cache."""
+        file = self._file(path)
+        file.holes += file.writes
+        file.writes = []
 
     def rename(self, source: str, target: str) -> None:
         self._enter("rename", target)
@@ -235,6 +249,9 @@ class LossyDisk:
 
     def _sync(self, path: str, file: _File) -> None:
         self._enter("sync", path)
+        self._settle(file)
+
+    def _settle(self, file: _File) -> None:
         for write in file.writes:
             self._promise((file.number, write))
         file.synced, file.writes = len(file.content), []

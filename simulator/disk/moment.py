@@ -71,6 +71,9 @@ class Moment:
     synced: dict[int, int]  # so many first bytes of each are durable
     writes: dict[int, tuple[Write, ...]]  # those that are not
     promises: tuple[NameChange | tuple[int, Write], ...] = ()  # what a lying disk called durable, by order
+    holes: dict[int, tuple[Write, ...]] = field(
+        default_factory=dict
+    )  # what failed syncs left in the page cache
 
     def crash(self, model: CrashModel, random: Random) -> Survivors:
         """One of the disks that `model` allows to find after a cut at this moment."""
@@ -113,6 +116,9 @@ class Moment:
                     body[start:end] = content[start:end]
         if model is CrashModel.NAMES_FIRST and writes and random.random() < 0.5:
             body.extend(bytes(max(0, writes[-1].end - len(body))))
+        for hole in self.holes.get(number, ()):
+            end = min(hole.end, len(body))
+            body[hole.start : end] = bytes(max(0, end - hole.start))
         return bytes(body)
 
     def _last_order(self) -> int:
@@ -138,6 +144,7 @@ class Moment:
             contents=self.contents,
             synced=synced,
             writes={number: tuple(sorted(mine, key=lambda w: w.order)) for number, mine in writes.items()},
+            holes=self.holes,
         )
 
 

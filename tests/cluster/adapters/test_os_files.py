@@ -108,6 +108,15 @@ def test_names_move_link_and_vanish(files: OsFileSystem, tmp_path: Path) -> None
     assert not files.exists(folder)
 
 
+def test_rewriting_a_file_leaves_what_it_holds(files: OsFileSystem, tmp_path: Path) -> None:
+    path, content = tmp_path / "log", bytes(range(256)) * 9_000  # more than one piece
+    path.write_bytes(content)
+    files.rewrite(str(path))
+    assert path.read_bytes() == content
+    with pytest.raises(FileNotFoundError):
+        files.rewrite(str(tmp_path / "none"))
+
+
 def test_truncate_cuts_and_free_space_is_positive(files: OsFileSystem, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"0123456789")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from random import Random
 
 import pytest
 
+from cluster.errors import CorruptData
 from node.storage.engine import Batch, Engine
+from node.storage.errors import StorageFailed
 from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner, check_crash, record_trace
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
@@ -68,6 +71,45 @@ async def test_what_was_found_after_a_kill_survives_a_power_cut_after_that(model
             assert not engine.corrupt_ranges()
             assert await engine.get(b"synced") is not None
             assert await engine.get(b"only in the page cache") is not None
+
+
+class OnlySyncsAgain(LossyDisk):
+    """A disk door that believes a sync after a failed one: the safeguard switched off."""
+
+    def rewrite(self, path: str) -> None:
+        self.open_append(path).sync()
+
+
+async def _survives_a_failed_sync(disk: LossyDisk) -> bool:
+    """Whether a write whose sync failed, found and served by a restart, outlives a power cut."""
+    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+
+    def fail(call: str, path: str) -> None:
+        if call == "sync" and path.endswith(".log"):
+            disk.give_up(path)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    disk.hook = fail
+    batch = Batch()
+    batch.put(b"key", b"value")
+    with pytest.raises(StorageFailed):
+        await killed.apply(batch).synced()
+    disk.hook = None
+    await killed.close()
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
+        assert await engine.get(b"key") == b"value"
+        moment = disk.moment()
+    left = LossyDisk.after(moment.crash(CrashModel.PREFIX, Random(1)))
+    try:
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as engine:
+            return await engine.get(b"key") == b"value"
+    except CorruptData:
+        return False
+
+
+async def test_what_a_failed_sync_left_in_the_page_cache_is_on_the_disk_before_it_is_served() -> None:
+    assert await _survives_a_failed_sync(LossyDisk())
+    assert not await _survives_a_failed_sync(OnlySyncsAgain())
 
 
 class NeverSyncs(LossyDisk):

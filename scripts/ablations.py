@@ -129,7 +129,8 @@ def _under(ablation: Ablation) -> str:
     for name in (field.name for field in fields(RunOptions)):
         value = getattr(options, name)
         if value != getattr(usual, name):
-            told.append(f"{name} {', '.join(value) if isinstance(value, tuple) else value}")
+            words = ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
+            told.append(f"{name} {words}")
     return "; ".join(told)
 
 

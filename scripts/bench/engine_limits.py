@@ -1,6 +1,6 @@
 """What the engine promises about size and calm, measured: recovery, a long load, gets during a merge.
 
-    python scripts/bench/engine_limits.py [--quick] [--json PATH] [--records 10000000] [--only calm | --only recovery]
+    python scripts/bench/engine_limits.py [--quick] [--json PATH] [--records 10000000] [--only calm|recovery]
 
 load: so many random keys of 100 B, peak memory of the process and of its largest child, the levels' sizes
 against their limits, and what is left after deleting all.  gets: p99 of gets and lag of the loop while one

@@ -91,7 +91,7 @@ def _cut_tail() -> AbstractContextManager[None]:
 
 
 def _recovered_synced() -> AbstractContextManager[None]:
-    return bent((node.storage.opening, "_settle", lambda files, folder, last_log: None))
+    return bent((node.storage.opening, "_settle", lambda files, folder, name: None))
 
 
 def _recovered_rewritten() -> AbstractContextManager[None]:

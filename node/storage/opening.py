@@ -43,10 +43,10 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
         for parsed in found.values()
         if parsed.kind == "log" and parsed.file_id >= version.oldest_log
     )
+    if log_ids:
+        _settle(files, folder, log_name(log_ids[-1]))
     recovered = recover_logs(files, folder, log_ids, version.flushed_sequence)
     cut_tail(files, folder, recovered)
-    if log_ids:
-        _settle(files, folder, log_ids[-1])
     marks = tuple(loss.mark() for loss in recovered.losses)
     version = version.apply(Edit(marks_added=marks))
     version, tables = _open_tables(files, folder, version)
@@ -55,14 +55,15 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
     return Opened(version, tables, recovered, max(highest + 1, version.reserved_ids))
 
 
-def _settle(files: FileSystem, folder: str, last_log: int) -> None:
-    """Make durable what recovery has read: a killed process leaves bytes that only the page cache holds.
+def _settle(files: FileSystem, folder: str, name: str) -> None:
+    """Make durable what is read next: a killed process leaves bytes that only the page cache holds.
 
-    From here on they are served, and the next log's header says that all before it is on the disk.  They are
-    written again, as a sync that failed before the kill may have had the system forget to write them.
-    Earlier logs were synced before the last one was begun.
+    Once read they count: what the last edit of the manifest has replaced is deleted, what the last log holds
+    is served, and the next log's header says that all before it is on the disk.  They are written again, as a
+    sync that failed before the kill may have had the system forget to write them; and before they are read,
+    as it may drop them from memory at any time.  Earlier logs were synced before the last one was begun.
     """
-    files.rewrite(f"{folder}/{log_name(last_log)}")
+    files.rewrite(f"{folder}/{name}")
     files.fsync_dir(folder)
 
 
@@ -72,6 +73,7 @@ def _read_version(files: FileSystem, folder: str, found: dict[str, FileName]) ->
         manifest_id = read_current(files, folder)
         if manifest_name(manifest_id) not in found:
             raise CorruptBlock(f"{folder}/{CURRENT}", 0, f"{manifest_name(manifest_id)} is not there")
+        _settle(files, folder, manifest_name(manifest_id))
         return read_manifest(files, folder, manifest_id), manifest_id
     if any(parsed.kind in ("log", "table") for parsed in found.values()):
         raise CorruptBlock(f"{folder}/{CURRENT}", 0, "the file is missing beside logs or tables")

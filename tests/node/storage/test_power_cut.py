@@ -12,8 +12,8 @@ from cluster.errors import CorruptData
 from node.storage.engine import Batch, Engine
 from node.storage.errors import StorageFailed
 from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner, check_crash, record_trace
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
+from simulator.disk.lossy import Hook, LossyDisk
+from simulator.disk.moment import CrashModel, Moment
 
 STATES = int(os.environ.get("RINGMILL_CRASH_STATES", "300"))
 
@@ -83,17 +83,9 @@ class OnlySyncsAgain(LossyDisk):
 async def _survives_a_failed_sync(disk: LossyDisk) -> bool:
     """Whether a write whose sync failed, found and served by a restart, outlives a power cut."""
     killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
-
-    def fail(call: str, path: str) -> None:
-        if call == "sync" and path.endswith(".log"):
-            disk.give_up(path)
-            raise OSError(errno.EIO, "Input/output error", path)
-
-    disk.hook = fail
-    batch = Batch()
-    batch.put(b"key", b"value")
+    disk.hook = _fails_to_sync(disk, ".log")
     with pytest.raises(StorageFailed):
-        await killed.apply(batch).synced()
+        await killed.apply(_put()).synced()
     disk.hook = None
     await killed.close()
     async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
@@ -110,6 +102,43 @@ async def _survives_a_failed_sync(disk: LossyDisk) -> bool:
 async def test_what_a_failed_sync_left_in_the_page_cache_is_on_the_disk_before_it_is_served() -> None:
     assert await _survives_a_failed_sync(LossyDisk())
     assert not await _survives_a_failed_sync(OnlySyncsAgain())
+
+
+@pytest.mark.parametrize("model", [model for model in CrashModel if model is not CrashModel.LYING])
+async def test_a_start_deletes_nothing_before_the_edit_that_replaces_it_is_on_the_disk(
+    model: CrashModel,
+) -> None:
+    disk = LossyDisk()
+    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+    await killed.apply(_put()).synced()
+    disk.hook = _fails_to_sync(disk, "MANIFEST-00000001")
+    with pytest.raises(StorageFailed):
+        await killed.flush()  # its edit, which makes the log unneeded, can be read and is not on the disk
+    disk.hook = None
+    await killed.close()
+    moments: list[Moment] = []
+    disk.hook = lambda call, path: moments.append(disk.moment())
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()):
+        disk.hook = None
+    for seed, moment in enumerate(moments * 4):
+        left = LossyDisk.after(moment.crash(model, Random(seed)))
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as engine:
+            assert await engine.get(b"key") == b"value"
+
+
+def _put() -> Batch:
+    batch = Batch()
+    batch.put(b"key", b"value")
+    return batch
+
+
+def _fails_to_sync(disk: LossyDisk, suffix: str) -> Hook:
+    def fail(call: str, path: str) -> None:
+        if call == "sync" and path.endswith(suffix):
+            disk.give_up(path)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    return fail
 
 
 class NeverSyncs(LossyDisk):

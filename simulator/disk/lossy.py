@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, ParamSpec, TypeVar
 
@@ -149,6 +149,7 @@ class LossyDisk:
         del file.content[size:]
         file.content.extend(bytes(size - len(file.content)))
         file.synced, file.writes, file.frozen = size, [], None
+        file.holes = [replace(hole, end=min(hole.end, size)) for hole in file.holes if hole.start < size]
 
     def rewrite(self, path: str) -> None:
         self._enter("rewrite", path)

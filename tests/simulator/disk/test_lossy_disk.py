@@ -87,6 +87,36 @@ def test_a_name_that_was_synced_outlives_an_older_rename_that_took_it_away() -> 
         assert left.read_bytes("d/a") == b""
 
 
+@pytest.mark.parametrize("model", HONEST)
+def test_what_a_failed_sync_left_can_be_read_and_only_writing_it_again_brings_it_to_the_disk(
+    model: CrashModel,
+) -> None:
+    disk = disk_with_file()
+    disk.link("d/a", "d/b")
+    disk.fsync_dir("d")
+    disk.give_up("d/a")
+    disk.open_append("d/b").append(b"later")
+    disk.open_append("d/b").sync()
+    whole = b"synced" + b"x" * 2000 + b"later"
+    assert disk.read_bytes("d/a") == disk.read_bytes("d/b") == whole
+    left = LossyDisk.after(disk.moment().crash(model, Random(1)))
+    assert left.read_bytes("d/a") == left.read_bytes("d/b") == b"synced" + bytes(2000) + b"later"
+    disk.rewrite("d/b")
+    left = LossyDisk.after(disk.moment().crash(model, Random(1)))
+    assert left.read_bytes("d/a") == whole
+
+
+def test_what_is_written_behind_a_cut_is_not_lost_with_what_a_failed_sync_left_there() -> None:
+    disk = disk_with_file()
+    disk.give_up("d/a")
+    disk.truncate("d/a", 10)
+    file = disk.open_append("d/a")
+    file.append(b"later")
+    file.sync()
+    left = disk.cut_power(CrashModel.ANY_ORDER, Random(1))
+    assert left.read_bytes("d/a") == b"synced" + bytes(4) + b"later"
+
+
 def test_a_full_disk_takes_what_fits_and_says_so() -> None:
     disk = LossyDisk(capacity=10)
     disk.mkdir("d")

@@ -49,6 +49,7 @@ class Point:
     moment: Moment
     acked: int
     applied: int
+    killed: LossyDisk | None = None  # what a kill there leaves
 
 
 @dataclass(slots=True)
@@ -61,7 +62,12 @@ class Trace:
 
 
 async def record_trace(
-    seed: int, operations: int, *, disk: LossyDisk | None = None, options: Options = TINY
+    seed: int,
+    operations: int,
+    *,
+    disk: LossyDisk | None = None,
+    options: Options = TINY,
+    with_kills: bool = False,
 ) -> Trace:
     """Run random batches to the end, keeping the moment before every call that changes the disk."""
     random = Random(seed)
@@ -70,8 +76,9 @@ async def record_trace(
 
     def remember(call: str, path: str) -> None:
         if call not in _READING:
-            point = Point(f"{call} {path}", disk.moment(), trace.acked, len(trace.states) - 1)
-            trace.points.append(point)
+            killed = disk.after_kill() if with_kills else None
+            applied = len(trace.states) - 1
+            trace.points.append(Point(f"{call} {path}", disk.moment(), trace.acked, applied, killed))
 
     disk.hook = remember
     async with await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner()) as engine:

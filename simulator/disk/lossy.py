@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, ParamSpec, TypeVar
@@ -94,6 +95,13 @@ class LossyDisk:
         """The disk found after a power cut now; this one answers nothing any more."""
         self.is_cut = True
         return LossyDisk.after(self.moment().crash(model, random))
+
+    def after_kill(self) -> LossyDisk:
+        """A copy as it is found when the process dies now and the power does not: all but the locks."""
+        found = deepcopy(self)
+        found.hook = None
+        found._locks.clear()
+        return found
 
     def flip(self, path: str, offset: int, mask: int) -> None:
         """Turn the bits of `mask` in one byte: bit rot, which no call notices."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -48,6 +49,20 @@ async def test_a_crash_during_recovery_costs_nothing_either() -> None:
     for moment in moments:
         again = type(point)("recovery", moment, sequence, sequence)
         await check_crash(first, again, CrashModel.ANY_ORDER, 5)
+
+
+async def test_a_power_cut_while_a_killed_engine_starts_again_costs_nothing_either() -> None:
+    trace = await record_trace(seed=1, operations=80, with_kills=True)
+    models = [model for model in CrashModel if model is not CrashModel.LYING]
+    for point in trace.points[::3]:
+        disk, moments = point.killed, list[Moment]()
+        assert disk is not None
+        disk.hook = lambda call, path, disk=disk, moments=moments: moments.append(disk.moment())
+        async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()):
+            disk.hook = None
+        for seed, moment in enumerate(moments[::4]):
+            again = replace(point, call=f"{point.call}, then in the start", moment=moment)
+            await check_crash(trace, again, models[seed % len(models)], seed)
 
 
 @pytest.mark.parametrize("model", [model for model in CrashModel if model is not CrashModel.LYING])

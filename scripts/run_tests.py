@@ -34,9 +34,8 @@ def run(arguments: list[str], limit_s: float) -> int:
     """Exit code of pytest; 124 when the limit ended it; 1 when it passed but left processes behind."""
     began = time.time()
     mark = f"{os.getpid()}-{time.time_ns()}"
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs inherit that it is ignored
+    # A shell's background jobs inherit that it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pytest = subprocess.Popen(
         [sys.executable, "-m", "pytest", *(arguments or DEFAULTS)],
         cwd=ROOT,

@@ -71,9 +71,7 @@ class Moment:
     synced: dict[int, int]  # so many first bytes of each are durable
     writes: dict[int, tuple[Write, ...]]  # those that are not
     promises: tuple[NameChange | tuple[int, Write], ...] = ()  # what a lying disk called durable, by order
-    holes: dict[int, tuple[Write, ...]] = field(
-        default_factory=dict
-    )  # what failed syncs left in the page cache
+    holes: dict[int, tuple[Write, ...]] = field(default_factory=dict)  # left by failed syncs
 
     def crash(self, model: CrashModel, random: Random) -> Survivors:
         """One of the disks that `model` allows to find after a cut at this moment."""

@@ -28,6 +28,8 @@ def main() -> int:
         uvloop.run(run_node(parse_arguments(sys.argv[1:])))
     except BlockingIOError as error:
         return _refuse(f"the data folder is in use by another process ({error.filename})", 1)
+    except OSError as error:
+        return _refuse(str(error), 1)
     except RingmillError as error:
         return _refuse(f"{error}{f' ({error.hint})' if error.hint else ''}", error.exit_code)
     return 0

@@ -41,6 +41,7 @@ class NodeDisk:
         self.error_chance = 0.0
         self.was_faulty = False  # a write of the present run has failed
         self.is_rotten = False  # some synced bits have turned, or were never there
+        self.has_lied = False  # the latter
         self.reused: list[BaseException] = []
         self._numbers: dict[int, FileName] = {}
         self._draws = draws
@@ -48,7 +49,8 @@ class NodeDisk:
 
     def cut_power(self, model: CrashModel) -> None:
         """Lose what `model` says of the unsynced."""
-        self.is_rotten = self.is_rotten or model is CrashModel.LYING
+        self.has_lied = self.has_lied or model is CrashModel.LYING
+        self.is_rotten = self.is_rotten or self.has_lied
         self.lossy = self.lossy.cut_power(model, self._draws)
 
     def replace(self) -> None:
@@ -63,7 +65,7 @@ class NodeDisk:
         """
         folder, _, name = path.rpartition("/")
         parsed = parse_name(name)
-        if folder != _STORE or parsed is None or name.startswith(CURRENT) or self.is_rotten:
+        if folder != _STORE or parsed is None or name.startswith(CURRENT) or self.has_lied:
             return
         former = self._numbers.setdefault(parsed.file_id, parsed)
         if former is not parsed and not former.kind == parsed.kind == "manifest":

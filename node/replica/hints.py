@@ -42,8 +42,8 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What the disk had no room or no time for.  In memory only, and bounded: a full node coordinates no new
-    writes, and an overloaded one has its fill of those it has.
+    """What the disk had no room or no time for.  In memory only: few, as a full node coordinates no new writes
+    and an overloaded one has refused the writes themselves.
     """
 
     targets: tuple[NodeId, ...]
@@ -120,8 +120,10 @@ class HintStore:
             try:
                 commit = await self._change(key, refused.targets, refused.stored)
                 await commit.synced()
-            except (DiskFull, Overloaded):
+            except DiskFull:
                 return
+            except Overloaded:
+                continue
             except RingmillError as error:
                 _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)
             if self._refused.get(key) is refused:

@@ -42,8 +42,8 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What the disk had no room or no time for.  In memory only: few, as a full node coordinates no new writes
-    and an overloaded one has refused the writes themselves.
+    """What the disk had no room or no time for.  In memory only: few, as a full node coordinates no new
+    writes and an overloaded one has refused the writes themselves.
     """
 
     targets: tuple[NodeId, ...]

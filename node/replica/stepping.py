@@ -1,8 +1,8 @@
 """One key of the engine, read and changed as one step with no await inside.
 
 The engine has one user, this node's event loop, so a step that does not await cannot be interleaved and
-writers of one key need no lock.  When the present value is not in memory it is fetched first, and the step
-begins again: what was fetched may be stale by the time the loop comes back.
+writers of one key need no lock.  When the present value is not in memory it is fetched first; the step goes
+on with it if nothing has changed meanwhile, and begins again if something has.
 """
 
 from __future__ import annotations
@@ -24,19 +24,24 @@ async def change(engine: Engine, key: bytes, step: Callable[[bytes | None], T]) 
     """Run `step` on the present value; it applies its own batch.
 
     Waits while the engine holds writers back.  Raises what `step` raises, as `fetch` does, and Overloaded
-    when the value is evicted again and again before it can be used.
+    when the value changes again and again before it can be used.
     """
     await engine.wait_writable()
     for _ in range(MAX_FETCHES):
         try:
-            present = engine.get_nowait(key)
-        except NotCached:
-            await fetch(engine, key)
-            continue
+            present, is_present = await _present(engine, key)
         except OSError as error:
             raise _unreadable(error) from error
-        return step(present)
-    raise Overloaded(f"a cold block was evicted {MAX_FETCHES} times before it could be used")
+        if is_present:
+            return step(present)
+    raise Overloaded(f"a key or its tables changed {MAX_FETCHES} times while its block was read")
+
+
+async def _present(engine: Engine, key: bytes) -> tuple[bytes | None, bool]:
+    try:
+        return engine.get_nowait(key), True
+    except NotCached:
+        return await engine.get_for_change(key)
 
 
 async def fetch(engine: Engine, key: bytes) -> bytes | None:

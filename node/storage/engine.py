@@ -281,6 +281,13 @@ class Engine:
                     raise
         return self._judge(key, entry, sequence)
 
+    async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
+        """As `get`, and whether that is the value still: no write of the key came and no table changed."""
+        view, drops = self._tables.view, self._drops()
+        value = await self.get(key)
+        is_unwritten = self._find_in_memory(key, self._sequence) is None
+        return value, is_unwritten and view is self._tables.view and drops == self._drops()
+
     async def scan(
         self,
         start: bytes = b"",

@@ -79,6 +79,10 @@ class ForgetfulEngine:
         self.cold.discard(key)
         return value
 
+    async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
+        value = await self.get(key)
+        return value, value == self._content.get(key)
+
     def apply(self, batch: Batch) -> ForgetfulCommit:
         if self.failure is not None:
             raise self.failure

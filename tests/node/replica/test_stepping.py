@@ -1,0 +1,72 @@
+"""Changing one key in one step, where its present value has to come from the disk each time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from node.replica.stepping import change
+from node.storage.batch import Batch
+from node.storage.engine import Commit, Engine, Options
+from node.storage.errors import NotCached
+from simulator.disk import lossy
+from simulator.disk.lossy import LossyDisk
+from simulator.seeds import stream
+from simulator.spawner import InlineSpawner
+
+KEY = b"key"
+
+
+@pytest.fixture
+async def cold(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
+    """An engine whose block no cache holds, neither its own nor the system's; KEY is 0 in a table."""
+    monkeypatch.setattr(lossy._LossyReadFile, "pread_cached", lambda *_: None)
+    options, spawner = Options(block_cache_bytes=0), InlineSpawner(stream(1, "spawner"), longest_s=0)
+    async with await Engine.open("data", options, files=LossyDisk(), spawner=spawner) as engine:
+        put(engine, 0)
+        await engine.flush()
+        yield engine
+
+
+def put(engine: Engine, number: int) -> Commit:
+    batch = Batch()
+    batch.put(KEY, b"%d" % number)
+    return engine.apply(batch)
+
+
+def add_one(engine: Engine, present: bytes | None) -> None:
+    put(engine, int(present or b"0") + 1)
+
+
+async def test_a_key_that_no_cache_can_hold_is_changed_all_the_same(cold: Engine) -> None:
+    with pytest.raises(NotCached):
+        cold.get_nowait(KEY)
+    await change(cold, KEY, lambda present: add_one(cold, present))
+    assert await cold.get(KEY) == b"1"
+
+
+async def test_writers_of_such_a_key_lose_nothing_to_each_other_nor_to_flushes(cold: Engine) -> None:
+    async def add_often() -> None:
+        for _ in range(20):
+            await change(cold, KEY, lambda present: add_one(cold, present))
+            await cold.flush()
+
+    await asyncio.gather(*(add_often() for _ in range(4)))
+    assert await cold.get(KEY) == b"80"
+
+
+async def test_a_value_that_was_overwritten_or_dropped_while_it_was_read_is_not_the_present_one(
+    cold: Engine,
+) -> None:
+    assert await cold.get_for_change(KEY) == (b"0", True)
+    reading = asyncio.ensure_future(cold.get_for_change(KEY))
+    await asyncio.sleep(0)
+    put(cold, 7)
+    assert (await reading)[1] is False
+    await cold.flush()
+    reading = asyncio.ensure_future(cold.get_for_change(KEY))
+    await asyncio.sleep(0)
+    await cold.drop_prefix(b"k")
+    assert (await reading)[1] is False

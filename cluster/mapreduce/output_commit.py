@@ -92,7 +92,7 @@ def commit_output(
         if overwrite and files.exists(output):
             files.rename(output, posixpath.join(staging, "replaced"))
         _show(files, result, output)
-        files.fsync_dir(posixpath.dirname(output))
+    files.fsync_dir(posixpath.dirname(output))  # also when a commit that was killed could show but not sync
     files.remove_tree(staging)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import posixpath
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import google_crc32c
@@ -14,6 +17,8 @@ from cluster.errors import CorruptData
 from cluster.mapreduce.failures import TaskFailed
 from cluster.mapreduce.output_commit import StagedPart, commit_output, staging_folder
 from cluster.mapreduce.part_file import PartFile
+from simulator.disk.folder_tree import FolderTree
+from simulator.disk.moment import CrashModel
 
 
 class PowerCut(Exception):
@@ -94,6 +99,55 @@ def test_a_commit_begun_again_after_a_power_cut_at_any_step_ends_whole(
         if is_done:
             return
     raise AssertionError("20 steps were not enough")
+
+
+class Killed(FolderTree):
+    """A disk that forgets; the process that commits is killed at the n-th call that changes names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 1000
+
+    def _step(self) -> None:
+        self.calls -= 1
+        if self.calls < 0:
+            raise PowerCut
+
+    def rename(self, source: str, target: str) -> None:
+        self._step()
+        super().rename(source, target)
+
+    def fsync_dir(self, path: str) -> None:
+        self._step()
+        super().fsync_dir(path)
+
+    def remove_tree(self, path: str) -> None:
+        self._step()
+        super().remove_tree(path)
+
+
+@pytest.mark.parametrize("model", [CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.NAMES_FIRST])
+def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_was_killed(
+    model: CrashModel,
+) -> None:
+    for calls in range(12):
+        files = Killed()
+        part = f"{staging_folder('/shared/out', 'job-1')}/reduce-0.1/part"
+        files.mkdir(posixpath.dirname(part))
+        writer = PartFile(files, part, "tsv")
+        writer.write_all([("a", 1)], lambda: None)
+        writer.finish()
+        for folder in (posixpath.dirname(part), staging_folder("/shared/out", "job-1"), "/shared", ""):
+            files.fsync_dir(folder)
+        totals = writer.totals
+        staged = [StagedPart(0, part, totals.size, totals.crc32c, totals.records)]
+        files.calls = calls
+        with contextlib.suppress(PowerCut):
+            commit_output(files, "job-1", "/shared/out", staged)
+        files.calls = 1000
+        commit_output(files, "job-1", "/shared/out", staged)
+        files.cut_power(model, Random(calls))
+        assert files.read_bytes("/shared/out/part-00000") == b"a\t1\n", f"killed at call {calls}"
 
 
 def test_a_part_that_is_neither_in_its_place_nor_moved_whole_is_an_error(

@@ -105,7 +105,7 @@ class Transport(Protocol):
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
     ) -> bytes:
-        """Ask a node and wait for its answer.
+        """Ask a node and wait for its answer.  The call is heard once at most: nothing is sent again.
 
         Raises what the handler raised; DeadlineExceeded after `timeout_s`; Unavailable when the node cannot
         be reached; Overloaded when too much waits to be sent to it.  The outcome of each is "failed" when

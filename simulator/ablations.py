@@ -366,7 +366,7 @@ def _hint_synced() -> AbstractContextManager[None]:
 
 _ROT: Final = RunOptions(faults=("bit_flip",))
 _FULL: Final = RunOptions(nodes=3, faults=("disk_full", "split_one"))
-_TWICE: Final = RunOptions(faults=("duplicate",))
+_TWICE: Final = RunOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
 _POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
 _CRASHES: Final = RunOptions(faults=("crash", "crash_all"))
 _CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))

@@ -45,13 +45,14 @@ Refused = Callable[[bool], None]
 
 
 class Network:
-    def __init__(self, loop: VirtualLoop, draws: Random, trace: Trace) -> None:
+    def __init__(self, loop: VirtualLoop, draws: Random, trace: Trace, *, repeats_all: bool = False) -> None:
         self._loop = loop
         self._draws = draws
         self._trace = trace
         self._links: dict[tuple[str, str], Link] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self.base = Link()
+        self.repeats_all = repeats_all  # of what processes that serve send: an ablation wants it
 
     def attach(self, name: str, endpoint: Endpoint) -> None:
         """From now on bytes for `name` go to this endpoint: a new run of the process."""

@@ -30,5 +30,6 @@ class RunOptions:
     longest_s: float = 60.0  # the phase under faults ends here at the latest
     quiet_s: float = 120.0  # convergence is due this long after the last fault
     task_pause_s: float | None = None  # jobs: the longest stop of a task; None draws it
+    repeats_forwards: bool = False  # links may duplicate also what must be heard once
     only_faults: tuple[int, ...] | None = None  # of the drawn faults, the indexes to keep: shrinking
     only_operations: tuple[int, ...] | None = None  # of the drawn operations, likewise

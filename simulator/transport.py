@@ -81,8 +81,8 @@ class SimulatedTransport:
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._pending[number] = (to, answer)
         frame = encode_operations([(number, method, int(timeout_s * 1e6), int(priority), body)])
-        # Clients' requests cross a stream that gives each frame once; peers' messages bear a second copy.
-        is_once = self._is_client
+        # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
+        is_once = method.startswith(("kv.", "jobs.")) and (self._is_client or not self._network.repeats_all)
         self._network.send(
             self._name,
             to,

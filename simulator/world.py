@@ -49,7 +49,9 @@ class World:
         self.options = options
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.trace = Trace(self.loop.time, story=story)
-        self.network = Network(self.loop, stream(seed, "network"), self.trace)
+        self.network = Network(
+            self.loop, stream(seed, "network"), self.trace, repeats_all=options.repeats_forwards
+        )
         self.history = History()
         self._seed = seed
         around = Surroundings(seed, self.loop, self.network, self.trace, tunables)

@@ -52,7 +52,7 @@ class Network:
         self._links: dict[tuple[str, str], Link] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self.base = Link()
-        self.repeats_all = repeats_all  # of what processes that serve send: an ablation wants it
+        self.repeats_all = repeats_all  # forwarded writes too: an ablation wants it
 
     def attach(self, name: str, endpoint: Endpoint) -> None:
         """From now on bytes for `name` go to this endpoint: a new run of the process."""

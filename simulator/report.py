@@ -107,7 +107,10 @@ def failure_text(result: RunResult) -> str:
 
 
 def replay_command(seed: int, options: RunOptions, *kind: str, usual: RunOptions = _USUAL) -> str:
-    """One command that gives the same run; `kind` is the flag of another kind of run, with its `usual`."""
+    """One command that gives the same run, but for options that only Python sets.
+
+    `kind` is the flag of another kind of run, with its `usual`.
+    """
     words = ["ringmill", "simulate", *kind, "--seed", str(seed)]
     for field in fields(RunOptions):
         value = getattr(options, field.name)

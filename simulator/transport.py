@@ -82,7 +82,8 @@ class SimulatedTransport:
         self._pending[number] = (to, answer)
         frame = encode_operations([(number, method, int(timeout_s * 1e6), int(priority), body)])
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
-        is_once = method.startswith(("kv.", "jobs.")) and (self._is_client or not self._network.repeats_all)
+        is_forward = method.startswith("kv.") and not self._network.repeats_all
+        is_once = self._is_client or is_forward
         self._network.send(
             self._name,
             to,

@@ -57,6 +57,24 @@ async def test_writers_of_such_a_key_lose_nothing_to_each_other_nor_to_flushes(c
     assert await cold.get(KEY) == b"80"
 
 
+async def test_a_value_whose_successor_was_flushed_while_it_was_read_is_not_the_present_one(
+    cold: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read, read = asyncio.Event(), lossy._LossyReadFile.pread_off_loop
+
+    async def read_late(file: lossy._LossyReadFile, size: int, offset: int) -> bytes:
+        await may_read.wait()
+        return await read(file, size, offset)
+
+    monkeypatch.setattr(lossy._LossyReadFile, "pread_off_loop", read_late)
+    reading = asyncio.ensure_future(cold.get_for_change(KEY))
+    await asyncio.sleep(0)
+    put(cold, 7)
+    await cold.flush()
+    may_read.set()
+    assert await reading == (b"0", False)
+
+
 async def test_a_value_that_was_overwritten_or_dropped_while_it_was_read_is_not_the_present_one(
     cold: Engine,
 ) -> None:

@@ -17,19 +17,21 @@ from cluster.errors import CorruptData
 from cluster.mapreduce.failures import TaskFailed
 from cluster.mapreduce.output_commit import StagedPart, commit_output, staging_folder
 from cluster.mapreduce.part_file import PartFile
+from cluster.ports import AppendFile, FileSystem
 from simulator.disk.folder_tree import FolderTree
 from simulator.disk.moment import CrashModel
+from simulator.door import Door
 
 
 class PowerCut(Exception):
     pass
 
 
-class Stumbling(OsFileSystem):
-    """Real files; the power goes at the n-th call that changes names."""
+class Stumbling(Door):
+    """These files; the process that commits, or all power, goes at the n-th call that changes names."""
 
-    def __init__(self, calls: int) -> None:
-        super().__init__()
+    def __init__(self, files: FileSystem, calls: int) -> None:
+        super().__init__(lambda path: files, lambda path: None)
         self.calls = calls
 
     def _step(self) -> None:
@@ -41,7 +43,7 @@ class Stumbling(OsFileSystem):
         self._step()
         super().rename(source, target)
 
-    def create(self, path: str) -> Any:
+    def create(self, path: str) -> AppendFile:
         self._step()
         return super().create(path)
 
@@ -87,7 +89,7 @@ def test_a_commit_begun_again_after_a_power_cut_at_any_step_ends_whole(
             (output / "_SUCCESS").write_text("of an older job")
         parts = stage(output, 3)
         try:
-            commit_output(Stumbling(calls), "job-1", str(output), parts)
+            commit_output(Stumbling(OsFileSystem(), calls), "job-1", str(output), parts)
             is_done = True
         except PowerCut:
             is_done = False
@@ -101,37 +103,12 @@ def test_a_commit_begun_again_after_a_power_cut_at_any_step_ends_whole(
     raise AssertionError("20 steps were not enough")
 
 
-class Killed(FolderTree):
-    """A disk that forgets; the process that commits is killed at the n-th call that changes names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 1000
-
-    def _step(self) -> None:
-        self.calls -= 1
-        if self.calls < 0:
-            raise PowerCut
-
-    def rename(self, source: str, target: str) -> None:
-        self._step()
-        super().rename(source, target)
-
-    def fsync_dir(self, path: str) -> None:
-        self._step()
-        super().fsync_dir(path)
-
-    def remove_tree(self, path: str) -> None:
-        self._step()
-        super().remove_tree(path)
-
-
 @pytest.mark.parametrize("model", [CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.NAMES_FIRST])
 def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_was_killed(
     model: CrashModel,
 ) -> None:
     for calls in range(12):
-        files = Killed()
+        files = FolderTree()
         part = f"{staging_folder('/shared/out', 'job-1')}/reduce-0.1/part"
         files.mkdir(posixpath.dirname(part))
         writer = PartFile(files, part, "tsv")
@@ -141,10 +118,8 @@ def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_wa
             files.fsync_dir(folder)
         totals = writer.totals
         staged = [StagedPart(0, part, totals.size, totals.crc32c, totals.records)]
-        files.calls = calls
         with contextlib.suppress(PowerCut):
-            commit_output(files, "job-1", "/shared/out", staged)
-        files.calls = 1000
+            commit_output(Stumbling(files, calls), "job-1", "/shared/out", staged)
         commit_output(files, "job-1", "/shared/out", staged)
         files.cut_power(model, Random(calls))
         assert files.read_bytes("/shared/out/part-00000") == b"a\t1\n", f"killed at call {calls}"

@@ -3,8 +3,8 @@
 Pure: it looks at an error and at numbers; client/connection.py acts.  The rules:
 
 - "Turn" costs nobody anything: the error is certain that nothing happened, because nothing was sent, or the
-  node refused a stale row or takes no writes.  Reads and writes may turn until the owners or the deadline run
-  out.
+  node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
+  turn until the owners or the deadline run out.
 - "Retry" is a second load on the cluster: only reads, and writes that were refused early, at most twice a
   request, from a budget of a tenth of all requests, after a pause with full jitter.
 - Everything else is final.  A write whose outcome is unknown is never sent again: it is told to the caller.
@@ -17,7 +17,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from cluster.errors import DeadlineExceeded, DiskFull, Overloaded, RingmillError, Unavailable, WrongEpoch
+from cluster.errors import (
+    CorruptData,
+    DeadlineExceeded,
+    DiskFull,
+    Overloaded,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 
 __all__ = [
     "Budget",
@@ -52,7 +60,7 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
     match error:
         case WrongEpoch():
             return Next.REFRESH
-        case Unavailable(outcome="failed") | DiskFull(outcome="failed"):
+        case Unavailable(outcome="failed") | DiskFull(outcome="failed") | CorruptData(outcome="failed"):
             return Next.TURN
         case Overloaded():
             return Next.RETRY

@@ -46,6 +46,8 @@ class NodeStatus:
     hints: int | None = None
     uptime_s: float | None = None
     zone: str = ""
+    damaged_ranges: int | None = None
+    healing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _node(member: Member, topology: Topology, answers: Answers, views: list[Stat
         return NodeStatus(member.id, member.address, silent, member.state, owns, zone=member.zone)
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
-        own.uptime_s, member.zone,
+        own.uptime_s, member.zone, own.damaged_ranges, own.healing,
     )  # fmt: skip
 
 
@@ -128,6 +130,7 @@ def _reasons(
 ) -> tuple[str, ...]:
     reasons = [f"{node.id} is {node.state}" for node in nodes if node.state != "up"]
     reasons += [f"{view.node} is at epoch {view.epoch}" for view in views if view.epoch != topology.epoch]
+    reasons += [f"{view.node}: {reason}" for view in views for reason in view.reasons]
     if ranges.under_replicated:
         reasons.append(f"{ranges.under_replicated} ranges lack an owner but have their quorum")
     if ranges.no_quorum:

@@ -114,9 +114,10 @@ def _services(node: Node, transport: GrpcTransport) -> Services:
 
 
 def _figures(node: Node) -> NodeFigures:
+    """Counts of a damaged store may be off until it is healed; they are for people and never below 0."""
     return NodeFigures(
-        keys=node.objects.keys,
-        bytes=node.objects.size_bytes,
+        keys=max(0, node.objects.keys),
+        bytes=max(0, node.objects.size_bytes),
         hints_by_node=node.hints.counts(),
         coordinator=node.jobs.taker or "",
     )

@@ -117,6 +117,8 @@ def _show(settings: Settings, seen: ClusterStatus) -> None:
             "keys": node.keys,
             "bytes": node.bytes,
             "hints": node.hints,
+            "damaged_ranges": node.damaged_ranges,
+            "healing": node.healing,
         }
         for node in seen.nodes
     ]

@@ -107,6 +107,9 @@ class StatusResponse(_message.Message):
     N_FIELD_NUMBER: _builtins.int
     HINTS_BY_NODE_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
+    DAMAGED_RANGES_FIELD_NUMBER: _builtins.int
+    HEALING_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     epoch: _builtins.int
     node: _builtins.str
@@ -125,12 +128,20 @@ class StatusResponse(_message.Message):
     """replicas a partition has"""
     sandbox: _builtins.str
     """fences of task processes in force here"""
+    damaged_ranges: _builtins.int
+    """key ranges of this node's store that wait to be healed"""
+    healing: _builtins.str
+    """the range that is being healed now, in words"""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberView]:
         """in topology order"""
 
     @_builtins.property
     def hints_by_node(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """why this node is less than well, each a sentence without its name"""
+
     def __init__(
         self,
         *,
@@ -150,10 +161,13 @@ class StatusResponse(_message.Message):
         n: _builtins.int = ...,
         hints_by_node: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         sandbox: _builtins.str = ...,
+        damaged_ranges: _builtins.int = ...,
+        healing: _builtins.str = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "epoch", b"epoch", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "sandbox", b"sandbox", "uptime_s", b"uptime_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "damaged_ranges", b"damaged_ranges", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "sandbox", b"sandbox", "uptime_s", b"uptime_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,8 @@
 
 One loop; in each round every owner that seems up and has hints gets its batches, a bounded number of owners
 at a time and one batch in flight to each.  An owner that fails is left alone for a while that doubles.  A
-hint goes only when the owner has what the hint still holds, on its disk (rule H1).
+hint goes only when the owner has what the hint still holds, on its disk (rule H1).  One that the owner
+cannot take because its own copy of the key is damaged stays, and is tried again while that copy is healed.
 """
 
 from __future__ import annotations
@@ -106,27 +107,35 @@ class HintDelivery:
         return self._liveness.state(target) in ("up", "slow")
 
     async def _deliver_all(self, target: NodeId) -> None:
+        """Try every hint of an owner once: one that it cannot take yet keeps no other waiting."""
         async with self._slots:
             try:
-                while self._seems_up(target):
+                waiting = self._hints.counts().get(target, 0)
+                fenced = 0
+                while waiting > 0 and self._seems_up(target):
                     keys = self._hints.waiting_for(target, BATCH_ITEMS)
                     if not keys:
                         break
-                    await self._deliver_batch(target, keys)
+                    tried, refused = await self._deliver_batch(target, keys)
+                    waiting -= tried
+                    fenced += refused
+                if fenced:
+                    raise Unavailable(f"{target} cannot read its own copies of {fenced} keys yet")
             except RingmillError as error:
                 self._leave_alone(target, error)
             else:
                 self._pauses.pop(target, None)
 
-    async def _deliver_batch(self, target: NodeId, keys: Sequence[HintKey]) -> None:
+    async def _deliver_batch(self, target: NodeId, keys: Sequence[HintKey]) -> tuple[int, int]:
         """Send what fits into one batch and strike off what was taken.
 
-        Raises what the call raises, Unavailable when everything was refused, CorruptData when no hint of
-        the batch can be read.
+        Returns how many were tried, and how many of these the target refused for damage of its own copy.
+        Raises what the call raises, Unavailable when everything was refused for another reason, CorruptData
+        when no hint of the batch can be read.
         """
         items = await self._load(target, keys)
         if not items:
-            return  # all of it went to other owners
+            return len(keys), 0  # all of it went to other owners
         self._hints.stand_behind(target, [key for key, _ in items])
         request = Deliver(self._view.topology().epoch, tuple(item for _, item in items))
         try:
@@ -143,8 +152,10 @@ class HintDelivery:
             if not refusal and await self._hints.strike_off(key, target, item.encoded):
                 self.delivered += 1
                 self._told.pop(key, None)
-        if len(refusals) == len(items):
+        fenced = sum(refusal.startswith(CorruptData.code) for refusal in refusals)
+        if len(refusals) == len(items) and not fenced:
             raise Unavailable(f"{target} refused all of {len(items)} hints, the first because: {refusals[0]}")
+        return len(items), fenced
 
     async def _load(self, target: NodeId, keys: Sequence[HintKey]) -> list[tuple[HintKey, HintItem]]:
         """What to send for these keys, up to a batch's bytes; what is larger than that goes alone.

@@ -23,6 +23,7 @@ from node.replica.stepping import change, fetch
 from node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
 from node.storage.batch import Batch
 from node.storage.engine import Commit, Engine
+from node.storage.errors import CorruptBlock, CorruptRange
 
 __all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
 
@@ -101,13 +102,13 @@ class HintStore:
     async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
         """Keep an object for these owners, merged into what is kept already.
 
-        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, and DiskFull or
-        Overloaded: then `keep_refused` keeps it later.
+        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, and DiskFull,
+        Overloaded, CorruptBlock or CorruptRange: then `keep_refused` keeps it later.
         """
         names = tuple(targets)
         try:
             return await self._change(key, names, stored)
-        except (DiskFull, Overloaded):
+        except (DiskFull, Overloaded, CorruptBlock, CorruptRange):
             former = self._refused.get(key, Refused((), stored))
             every = tuple(sorted({*former.targets, *names}))
             self._refused[key] = Refused(every, merge(former.stored, stored))
@@ -115,14 +116,14 @@ class HintStore:
             raise
 
     async def keep_refused(self) -> None:
-        """Keep, synced, what a full or overloaded disk refused, as far as it takes it by now."""
+        """Keep, synced, what a full, overloaded or damaged disk refused, as far as it takes it by now."""
         for key, refused in list(self._refused.items()):
             try:
                 commit = await self._change(key, refused.targets, refused.stored)
                 await commit.synced()
             except DiskFull:
                 return
-            except Overloaded:
+            except (Overloaded, CorruptBlock, CorruptRange):
                 continue
             except RingmillError as error:
                 _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import Final
 
-from cluster.errors import DiskFull, ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
+from cluster.errors import CorruptData, DiskFull, ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
 from cluster.ids import Actor, Epoch, NodeId
 from cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from cluster.quorum.receipt import Receipt, ReplicaAck, Role
@@ -37,10 +37,13 @@ class Forwarder:
         self._liveness = liveness
         self._clock = clock
 
-    async def forward(self, request: WriteRequest, route: Route, deadline: Deadline) -> Receipt:
+    async def forward(
+        self, request: WriteRequest, route: Route, deadline: Deadline, *, instead_of: NodeId | None = None
+    ) -> Receipt:
         """The receipt of the first owner that can be reached and takes writes.
 
-        Raises what that owner raised; Unavailable or DiskFull when none does; WrongEpoch when the request was
+        `instead_of` is this node where it is an owner that cannot read its own copy.  Raises what that
+        owner raised; Unavailable, DiskFull or CorruptData when none does; WrongEpoch when the request was
         forwarded to us: the sender and we know different owners.
         """
         if request.is_forwarded:
@@ -50,12 +53,12 @@ class Forwarder:
                 hint="fetch the topology again",
             )
         refusal: RingmillError = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
-        for node in self._liveness.order(route.owners):
+        for node in self._liveness.order([owner for owner in route.owners if owner != instead_of]):
             try:
                 answer = await self._transport.call(
                     node, FORWARD, encode_request(request), timeout_s=deadline.left_s, priority=Priority.WRITE
                 )
-            except (Unavailable, DiskFull) as error:
+            except (Unavailable, DiskFull, CorruptData) as error:
                 if error.outcome != "failed":
                     raise
                 refusal = error  # nothing was sent or nothing applied: another owner may do

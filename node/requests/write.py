@@ -1,8 +1,8 @@
 """Coordinating one write: apply here, send to every owner in the same tick, answer at `w` acks.
 
-The coordinator is an owner; another node forwards once.  Owners that do not ack get a hint, kept here.  Once
-a write is in the log nothing is taken back, so whatever goes wrong after that is `outcome: unknown`
-(rules W1 to W3).
+The coordinator is an owner that can read its own copy; another node forwards once.  Owners that do not ack
+get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
+is `outcome: unknown` (rules W1 to W3).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.errors import DeadlineExceeded, DiskFull, Overloaded, RingmillError
+from cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Overloaded, RingmillError
 from cluster.ids import NodeId
 from cluster.ports import Clock
 from cluster.quorum.levels import parse_level
@@ -31,7 +31,7 @@ from node.requests.limits import admit_growth, check_key, check_ttl, check_value
 from node.requests.replicas import Replicas
 from node.requests.surroundings import DOWN, Liveness
 from node.requests.values import WriteRequest
-from node.storage.errors import StorageFailed
+from node.storage.errors import CorruptBlock, CorruptRange, StorageFailed
 
 __all__ = ["Writer"]
 
@@ -85,7 +85,12 @@ class Writer:
         intent = self._intent(request, route)
         await self._attempts.settle(request, route, deadline)
 
-        written = await self._write_here(route, intent, deadline)
+        try:
+            written = await self._write_here(route, intent, deadline)
+        except CorruptData as error:
+            if request.is_forwarded or error.outcome != "failed":
+                raise
+            return await self._forwarder.forward(request, route, deadline, instead_of=self._router.node)
         flight = Flight(route, written, need, request.durability, deadline)
         self._send(flight, need)  # no await since the write: owners hear of it in the same tick
         if await flight.decided():
@@ -103,7 +108,7 @@ class Writer:
         try:
             async with asyncio.timeout(deadline.left_s):
                 return await self._objects.write(route.place, intent, admit_growth)
-        except (DiskFull, StorageFailed) as error:
+        except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
         except TimeoutError as error:
             raise DeadlineExceeded(
@@ -188,7 +193,7 @@ class Writer:
         except asyncio.CancelledError:
             await self._leave_hint(flight, node)
             raise
-        except (DiskFull, Overloaded) as error:
+        except (DiskFull, Overloaded, CorruptBlock, CorruptRange) as error:
             return f", and its hint waits in memory until the disk takes it: {_why(error)}"
         except RingmillError as error:
             return f", and no hint could be kept: {_why(error)}"

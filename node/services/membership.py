@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -29,6 +29,9 @@ class NodeFigures:
     hints_by_node: Mapping[NodeId, int] = field(default_factory=dict)  # by whom they wait for
     coordinator: str = ""  # the node that takes new jobs, as this node sees it
     sandbox: str = ""  # fences of task processes in force here
+    damaged_ranges: int = 0  # key ranges of the store that wait to be healed
+    healing: str = ""  # the range that is being healed now, in words
+    reasons: Sequence[str] = ()  # why this node is less than well
 
 
 class MembershipService(MembershipServicer):
@@ -66,6 +69,9 @@ class MembershipService(MembershipServicer):
             hints_by_node={str(node): count for node, count in figures.hints_by_node.items()},
             coordinator=figures.coordinator,
             sandbox=figures.sandbox,
+            damaged_ranges=figures.damaged_ranges,
+            healing=figures.healing,
+            reasons=figures.reasons,
             uptime_s=self._clock.monotonic() - self._began,
         )
         if self._agent.current is not None:

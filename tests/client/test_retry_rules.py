@@ -37,6 +37,12 @@ def test_a_write_goes_elsewhere_when_the_node_s_disk_takes_none() -> None:
     assert next_step(DiskFull("read-only", outcome="failed"), is_write=True) is Next.TURN
 
 
+def test_a_coordinator_that_cannot_read_its_own_copy_lets_another_one_do_it() -> None:
+    assert next_step(CorruptData("block 7"), is_write=True) is Next.TURN
+    assert next_step(CorruptData("block 7"), is_write=False) is Next.TURN
+    assert next_step(CorruptData("block 7", outcome="unknown"), is_write=True) is Next.GIVE_UP
+
+
 def test_a_silent_coordinator_makes_a_read_go_elsewhere() -> None:
     assert next_step(DeadlineExceeded("silent", outcome="unknown"), is_write=False) is Next.RETRY
     assert next_step(Unavailable("broke", outcome="unknown"), is_write=False) is Next.RETRY
@@ -46,7 +52,7 @@ def test_an_old_row_is_refreshed_before_the_turn() -> None:
     assert next_step(WrongEpoch("row 7"), is_write=True) is Next.REFRESH
 
 
-@pytest.mark.parametrize("kind", [CorruptData, InvalidArgument, NotFound, QuorumNotReached])
+@pytest.mark.parametrize("kind", [InvalidArgument, NotFound, QuorumNotReached])
 @pytest.mark.parametrize("is_write", [True, False])
 def test_an_answer_is_final(kind: type[RingmillError], is_write: bool) -> None:
     assert next_step(kind("no"), is_write=is_write) is Next.GIVE_UP

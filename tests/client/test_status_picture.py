@@ -52,3 +52,14 @@ def test_ranges_without_a_quorum_make_it_unavailable() -> None:
 def test_a_node_behind_is_named() -> None:
     seen = picture(view("n1"), view("n2"), view("n3", epoch=0))
     assert "n3 is at epoch 0" in seen.reasons
+
+
+def test_what_a_node_says_is_wrong_with_itself_makes_the_cluster_degraded() -> None:
+    ill = view("n2")
+    ill.damaged_ranges, ill.healing = 3, "partition 7"
+    ill.reasons.append("3 damaged key ranges wait to be healed")
+    seen = picture(view("n1"), ill, view("n3"))
+    assert seen.health == "degraded"
+    assert seen.reasons == ("n2: 3 damaged key ranges wait to be healed",)
+    assert (seen.nodes[1].damaged_ranges, seen.nodes[1].healing) == (3, "partition 7")
+    assert seen.nodes[0].damaged_ranges == 0

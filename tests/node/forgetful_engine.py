@@ -9,6 +9,7 @@ from typing import cast
 
 from cluster.errors import RingmillError
 from node.storage.engine import Batch, Engine, NotCached
+from node.storage.errors import CorruptRange
 
 __all__ = ["ForgetfulEngine"]
 
@@ -55,6 +56,7 @@ class ForgetfulEngine:
         self.failure: RingmillError | None = None
         self.scan_failure: Exception | None = None
         self.cold: set[bytes] = set()
+        self.fenced: set[bytes] = set()  # keys that begin so are damaged
         self.can_sync = asyncio.Event()
         self.can_sync.set()
         self.can_read = asyncio.Event()
@@ -68,11 +70,13 @@ class ForgetfulEngine:
         return ForgetfulEngine(self._log[: self.synced_sequence], sync_s=self.sync_s)
 
     def get_nowait(self, key: bytes) -> bytes | None:
+        self._check(key)
         if key in self.cold:
             raise NotCached
         return self._content.get(key)
 
     async def get(self, key: bytes) -> bytes | None:
+        self._check(key)
         value = self._content.get(key)
         await self.can_read.wait()
         await asyncio.sleep(0.0005)
@@ -119,6 +123,10 @@ class ForgetfulEngine:
             if start <= key and (end is None or key < end):
                 await asyncio.sleep(0)
                 yield key, content[key]
+
+    def _check(self, key: bytes) -> None:
+        if any(key.startswith(prefix) for prefix in self.fenced):
+            raise CorruptRange(f"versions of {key!r} may be lost")
 
     def _take(self, changes: Changes) -> None:
         for key, value in changes:

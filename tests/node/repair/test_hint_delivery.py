@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from cluster.errors import CorruptData, InvalidArgument
-from cluster.ids import NodeId
+from cluster.ids import Epoch, NodeId
 from cluster.quorum.receipt import Receipt
 from cluster.versions.objects import StoredObject
 from node.replica.hints import HintStore
 from node.replica.objects import Applied
-from node.replica.stored_key import HintKey, Place
+from node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
 from node.requests.values import ReadRequest, WriteRequest
 from node.storage.errors import StorageFailed
 from tests.node.small_world import World
@@ -236,5 +236,35 @@ def test_a_hint_for_two_owners_is_kept_for_the_one_that_lacks_it() -> None:
         world.seen("n4", "up")
         await world.until(lambda: hints(world) == 0)
         assert await get(world, "n4", b"k") == [b"v"]
+
+    world.run(story())
+
+
+def test_hints_that_a_damaged_owner_refuses_keep_no_other_waiting() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.kill("n3")
+        world.seen("n3", "down")
+        for number in range(640):
+            await put(world, "n1", b"k%d" % number, b"v")
+        await world.until(lambda: hints(world) == 640)
+        last = world.nodes["n1"].hints.waiting_for(NodeId("n3"), 640)[-1]
+        prefix = Place(Copy(last.partition, Epoch(1)), last.keyspace, b"").stored_key
+        n3 = await world.start("n3")
+        n3.engine.fenced |= {kind_prefix(Kind.OBJECT)}
+        world.seen("n3", "up")
+        await world.until(lambda: world.nodes["n1"].delivery.refused > 2_000)
+        n3.engine.fenced = {
+            kind_prefix(Kind.OBJECT) + bytes([0, partition])
+            for partition in range(16)
+            if not prefix.startswith(kind_prefix(Kind.OBJECT) + bytes([0, partition]))
+        }
+        sound = sum(
+            key.partition == last.partition for key in world.nodes["n1"].hints.waiting_for(n3.name, 640)
+        )
+        await world.until(lambda: hints(world) == 640 - sound, timeout_s=12)
+        n3.engine.fenced.clear()
+        await world.until(lambda: hints(world) == 0, timeout_s=12)
 
     world.run(story())

@@ -6,10 +6,11 @@ evenly on a logarithmic scale from the fastest to the slowest; at `stop_at_table
 
 from __future__ import annotations
 
+from cluster.errors import Overloaded
 from node.storage.options import Options
 from node.storage.version import Version
 
-__all__ = ["unmerged_tables", "write_rate"]
+__all__ = ["overload", "unmerged_tables", "write_rate"]
 
 
 def unmerged_tables(version: Version, options: Options) -> int:
@@ -28,3 +29,12 @@ def write_rate(tables: int, options: Options) -> float | None:
     share = (tables - options.slow_at_tables + 1) / (options.stop_at_tables - options.slow_at_tables + 1)
     ratio = options.slowest_bytes_per_s / options.fastest_bytes_per_s
     return float(options.fastest_bytes_per_s * ratio**share)
+
+
+def overload(memtable_bytes: int) -> Overloaded:
+    """What a writer is told that did not wait."""
+    return Overloaded(
+        f"the memtable holds {memtable_bytes} bytes, twice its size, and a flush is under way",
+        detail={"retry_after": 0.1},
+        hint="await wait_writable() before applying more",
+    )

@@ -5,17 +5,42 @@ Nothing of the node's identity is copied; files are shared with the original unt
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from cluster.ports import FileSystem
+from node.storage.flushing import Sealed
+from node.storage.handover import Handover
 from node.storage.manifest import create_manifest
 from node.storage.names import log_name, table_name
+from node.storage.table_set import TableSet
 from node.storage.version import Version
 
-__all__ = ["write_checkpoint"]
+__all__ = ["make_checkpoint"]
 
 
-def write_checkpoint(
+async def make_checkpoint(
+    files: FileSystem,
+    source: str,
+    target: str,
+    tables: TableSet,
+    handover: Handover,
+    sealed: Sequence[Sealed],
+) -> None:
+    """Link what is in force, the logs of `sealed` memtables (oldest first) once they are closed among it.
+
+    Raises FileExistsError when `target` holds files already, StorageFailed, OSError.
+    """
+    closed = await asyncio.gather(*(memtable.closed_logs() for memtable in sealed))
+    (manifest_id,) = await tables.take_ids(1)
+    async with handover.quiet:
+        version = tables.version
+        log_ids = [log for logs in closed for log in logs if log >= version.oldest_log]
+        with tables.pin():
+            await files.off_loop(_write_checkpoint, files, source, target, version, log_ids, manifest_id)
+
+
+def _write_checkpoint(
     files: FileSystem, source: str, target: str, version: Version, log_ids: Sequence[int], manifest_id: int
 ) -> None:
     """Blocks.  Raises FileExistsError when `target` holds files already, OSError."""

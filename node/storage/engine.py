@@ -11,33 +11,36 @@ Rules: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Final, NoReturn
+from typing import Final
 
-from cluster.errors import Overloaded, RingmillError
+from cluster.errors import RingmillError
 from cluster.ports import FileLock, FileSystem
+from node.storage.back_pressure import overload
 from node.storage.batch import Batch
 from node.storage.block_cache import BlockCache
-from node.storage.checkpoint import write_checkpoint
+from node.storage.checkpoint import make_checkpoint
 from node.storage.children import Children
 from node.storage.commit import Commit
 from node.storage.errors import CorruptBlock, NotCached, StorageFailed
 from node.storage.flushing import Sealed
+from node.storage.healing import Healing, survivor_of, survivors_in
 from node.storage.judgement import check_span, judge
 from node.storage.lookup import find, find_off_loop
 from node.storage.memtable import Memtable
-from node.storage.names import LOCK, FileName, parse_name
+from node.storage.names import LOCK, parse_name
 from node.storage.opening import Opened, open_folder
 from node.storage.options import Durability, Options
-from node.storage.scan import Range, scan_chunks
+from node.storage.scan import Range, checked_chunks
+from node.storage.scrubbing import logs_in_force, scrub_store
 from node.storage.snapshots import Snapshot, Snapshots
 from node.storage.stats import Counters, Stats, level_stats
 from node.storage.table_set import TableSet
 from node.storage.upkeep import Upkeep
-from node.storage.verify import Part, check_current, scrub
-from node.storage.version import CorruptMark, Drop, Edit
+from node.storage.verify import Part
+from node.storage.version import CorruptMark, Drop
 from node.storage.write_ahead_log import WriteAheadLog
 
 __all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "Options", "Snapshot"]
@@ -77,6 +80,7 @@ class Engine:
             folder, options, files, spawner, tables, self._snapshots, self._counters, self._on_change
         )
         tables.on_failure = self._refuse
+        self._healing = Healing(tables, self._upkeep.handover)
         self._sealed = self._upkeep.flushing.sealed
         self._failure: RingmillError | None = None  # for good
         self._log_full: RingmillError | None = None  # until space is back
@@ -141,7 +145,7 @@ class Engine:
             raise self._refusal
         memtable = self._active
         if memtable.size_bytes >= 2 * self.options.memtable_bytes:
-            self._refuse_overload()
+            raise overload(memtable.size_bytes)
         payload = batch.encode()
         sequence = self._sequence = self._sequence + 1
         newest_snapshot = self._snapshots.newest
@@ -188,8 +192,7 @@ class Engine:
     async def settle(self) -> None:
         """Return when all sealed memtables are flushed and no merge is due.  Raises StorageFailed."""
         await self._upkeep.settle()
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
 
     async def flush(self) -> None:
         """Seal the memtable and return when it is a table.  Raises StorageFailed."""
@@ -207,17 +210,8 @@ class Engine:
         Raises FileExistsError when it holds files already, StorageFailed, OSError.
         """
         self._seal()
-        logs = [sealed.closed_logs() for sealed in reversed(self._sealed)]
-        await asyncio.gather(*logs)
-        manifest_id = await self._take_id()
-        async with self._upkeep.handover.quiet:
-            version = self._tables.version
-            closed = [log for sealed in reversed(self._sealed) for log in await sealed.closed_logs()]
-            log_ids = [log for log in closed if log >= version.oldest_log]
-            with self._tables.pin():
-                await self._files.off_loop(
-                    write_checkpoint, self._files, self.folder, folder, version, log_ids, manifest_id
-                )
+        sealed, files = list(reversed(self._sealed)), self._files
+        await make_checkpoint(files, self.folder, folder, self._tables, self._upkeep.handover, sealed)
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
         """Read every block of every table, and log and manifest as far as they are synced, at no more than
@@ -226,24 +220,56 @@ class Engine:
         A damaged table is then rewritten without its damaged blocks, whose ranges are marked, and a damaged
         manifest is written anew.  What a damaged log holds is served from memory until it is flushed.
         """
-        damages = []
-        with self._tables.pin() as view:
-            for file_id in view.tables:
-                async for damage in self._scrub(Part(FileName("table", file_id)), bytes_per_s):
-                    self._report(damage)
-                    damages.append(damage)
-        for part in self._logs_in_force():
-            damages += [damage async for damage in self._scrub(part, bytes_per_s)]
-        of_manifest = [damage async for damage in self._scrub(self._tables.manifest_part, bytes_per_s)]
-        of_manifest += await self._files.off_loop(check_current, self._files, self.folder)
-        if of_manifest:
-            await self._tables.renew_manifest()
-        return damages + of_manifest
+        return await scrub_store(
+            self._files, self.folder, self._tables, self._logs_in_force, self._report, bytes_per_s
+        )
 
-    async def mark_healed(self, mark: CorruptMark) -> None:
-        """The caller has merged other copies of the range in: it is readable again."""
-        await self._upkeep.handover.commit(Edit(marks_removed=(mark,)))
+    # Healing
+
+    def corrupt_ranges(self) -> Sequence[CorruptMark]:
+        """Key ranges whose newest values may be lost; reads there raise CorruptRange."""
+        return self._tables.version.marks
+
+    @property
+    def damage_found(self) -> asyncio.Event:
+        """Set when a range is marked, and at opening when some are; clear it before you look at them."""
+        return self._healing.found
+
+    async def wait_damage(self) -> None:
+        """Return when a range was marked since the last call; at the first call, when there is one."""
+        await self._healing.found.wait()
+        self._healing.found.clear()
+
+    async def mark_healed(self, mark: CorruptMark, start: bytes = b"", end: bytes | None = None) -> None:
+        """The caller has merged other copies of [start, end) in: that part of the mark is readable again.
+
+        What is left of the mark is in force as up to two smaller ones; later calls may name the whole mark
+        or a piece.  All of it is durable on return.  Raises OSError, StorageFailed.
+        """
+        await self._healing.heal(mark, start, end)
         self._on_change()
+
+    async def survivor(self, key: bytes) -> bytes | None:
+        """The newest value of a key that can still be read, marks and damaged blocks passed over.
+
+        For healing only: what was lost may be newer.  Raises OSError, StorageFailed.
+        """
+        self._raise_failure()
+        found = self._find_in_memory(key, self._sequence)
+        return await survivor_of(
+            key, found, self._tables, self._cache, self._sequence, self._drops(), self._report
+        )
+
+    def survivors(
+        self, start: bytes = b"", end: bytes | None = None
+    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        """The same for all keys in [start, end), in key order.
+
+        Run it to its end or close it (`contextlib.aclosing`).  Raises OSError, StorageFailed.
+        """
+        self._raise_failure()
+        span = Range(start, end, self._sequence, False, tuple(self._drops()), self._report)
+        return survivors_in(self._memtables(), self._tables, self._snapshots, span)
 
     # Reading
 
@@ -317,26 +343,16 @@ class Engine:
     ) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
         """The same in lists, for those who read a lot."""
         sequence = self._sequence if snapshot is None else snapshot.sequence
-        memtables = self._memtables()
         drops = tuple(drop for drop in self._drops() if drop.sequence <= sequence)
         span = Range(start, end, sequence, reverse, drops)
-        edge = end if reverse else start
+        memtables = self._memtables()
         with self._snapshots.take(sequence), self._tables.pin() as view:
             try:
-                async for keys, values in scan_chunks(memtables, view, span):
-                    # from where the last chunk ended: what is lost may lie between two chunks
-                    low, high = (keys[0], edge) if reverse else (edge, keys[-1])
-                    self._check_span(low or b"", high)
-                    edge = keys[0] if reverse else keys[-1]
-                    pairs = [
-                        (key, value) for key, value in zip(keys, values, strict=True) if value is not None
-                    ]
-                    if pairs:
-                        yield pairs[::-1] if reverse else pairs
+                async for pairs in checked_chunks(memtables, view, span, self._check_span):
+                    yield pairs
             except CorruptBlock as error:
                 self._report(error)
                 raise
-            self._check_span(start, end)
 
     def snapshot(self) -> Snapshot:
         """The store as it is now, readable until released."""
@@ -354,9 +370,10 @@ class Engine:
         """Number of the last batch known to be durable."""
         return self._log.synced_sequence
 
-    def corrupt_ranges(self) -> Sequence[CorruptMark]:
-        """Key ranges whose newest values may be lost; reads there raise CorruptRange."""
-        return self._tables.version.marks
+    @property
+    def read_only_reason(self) -> str | None:
+        """Why ordinary batches are refused now, in one line; None while they are taken."""
+        return None if self._refusal is None else self._refusal.message
 
     def stats(self) -> Stats:
         return Stats(
@@ -411,9 +428,12 @@ class Engine:
             raise self._failure
         return judge(key, entry, sequence, self._tables.version.marks, self._drops())
 
-    def _check_span(self, low: bytes, high: bytes | None) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+    def _check_span(self, low: bytes, high: bytes | None) -> None:
+        self._raise_failure()
         check_span(low, high, self._tables.version.marks)
 
     def _report(self, damage: CorruptBlock) -> None:
@@ -422,29 +442,9 @@ class Engine:
         if named is not None:
             self._upkeep.merging.report_damage(named.file_id)
 
-    def _scrub(self, part: Part, bytes_per_s: float) -> AsyncIterator[CorruptBlock]:
-        return scrub(self._files, self.folder, part, bytes_per_s, lambda: self._is_in_force(part.name))
-
-    def _is_in_force(self, name: FileName) -> bool:
-        parts = [self._tables.manifest_part, *self._logs_in_force()]
-        return name.kind == "table" or name in {part.name for part in parts}
-
     def _logs_in_force(self) -> list[Part]:
-        """The logs whose batches are in no table yet."""
-        recovered = [*self._active_logs, *(file_id for sealed in self._sealed for file_id in sealed.log_ids)]
-        written = [self._log.current, *(sealed.last_log for sealed in self._sealed)]
-        parts = [Part(FileName("log", file_id)) for file_id in recovered]
-        for log in written:
-            pairs = zip(log.file_ids, log.synced_sizes, strict=True)
-            parts += [Part(FileName("log", file_id), size) for file_id, size in pairs]
-        return [part for part in parts if part.name.file_id >= self._tables.version.oldest_log]
-
-    def _refuse_overload(self) -> NoReturn:
-        raise Overloaded(
-            f"the memtable holds {self._active.size_bytes} bytes, twice its size, and a flush is under way",
-            detail={"retry_after": 0.1},
-            hint="await wait_writable() before applying more",
-        )
+        oldest_log = self._tables.version.oldest_log
+        return logs_in_force(self._active_logs, self._log.current, self._sealed, oldest_log)
 
     def _drops(self) -> list[Drop]:
         fresh = [Drop(*drop) for memtable in self._memtables() for drop in memtable.drops]
@@ -467,6 +467,7 @@ class Engine:
 
     def _on_change(self) -> None:
         """The version, the memtables, the free space or the health changed."""
+        self._healing.look()
         self._is_plain = not (self._failure or self._tables.version.marks or self._drops())
         if self._log_full and self._upkeep.space.refusal is None:
             self._log_full = None

@@ -7,15 +7,16 @@ when the disk is needed.  `find_off_loop` lets a thread read that block and asks
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable, Iterator
 
 from node.storage.block import Block
 from node.storage.block_cache import BlockCache
-from node.storage.errors import NotCached
+from node.storage.errors import CorruptBlock, NotCached
 from node.storage.filter import WORD_SHIFT, hash_key, mask_of
 from node.storage.table_reader import Table
 from node.storage.table_set import View
 
-__all__ = ["BlockNeeded", "find", "find_off_loop"]
+__all__ = ["BlockNeeded", "find", "find_off_loop", "find_survivor"]
 
 
 class BlockNeeded(NotCached):
@@ -88,3 +89,36 @@ async def find_off_loop(
         except BlockNeeded as need:
             place = need.table.file_id << 32 | need.number
             loaded[place] = await need.table.read_block_off_loop(need.number)
+
+
+async def find_survivor(
+    view: View, cache: BlockCache, key: bytes, sequence: int, on_damage: Callable[[CorruptBlock], None]
+) -> tuple[int, bytes | None] | None:
+    """The newest version that can be read, damaged blocks passed over.  The view has to be pinned."""
+    for table in _tables_with(view, key):
+        try:
+            found = await _find_in_table_off_loop(table, cache, key, sequence)
+        except CorruptBlock as error:
+            on_damage(error)
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+async def _find_in_table_off_loop(
+    table: Table, cache: BlockCache, key: bytes, sequence: int
+) -> tuple[int, bytes | None] | None:
+    try:
+        return _find_in_table(table, cache, key, sequence, None)
+    except BlockNeeded as need:
+        return (await table.read_block_off_loop(need.number)).find(key, sequence)
+
+
+def _tables_with(view: View, key: bytes) -> Iterator[Table]:
+    """Tables whose range has the key, newest first."""
+    yield from (table for table in view.newest if table.smallest <= key <= table.largest)
+    for level in view.levels:
+        at = bisect_left(level.largest, key)
+        if at < len(level.tables) and level.tables[at].smallest <= key:
+            yield level.tables[at]

@@ -7,11 +7,12 @@ first, and handed on.  Blocks come from the page cache where they are there, els
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from node.storage.block import Block
+from node.storage.errors import CorruptBlock
 from node.storage.memtable import Memtable
 from node.storage.merge import RunMerge
 from node.storage.table_format import TRAILER_BYTES
@@ -19,7 +20,7 @@ from node.storage.table_reader import Table
 from node.storage.table_set import View
 from node.storage.version import Drop
 
-__all__ = ["Chunk", "Range", "scan_chunks"]
+__all__ = ["Chunk", "Range", "checked_chunks", "scan_chunks"]
 
 _MEMTABLE_KEYS: Final = 512
 _MOST_BLOCKS: Final = 32
@@ -36,12 +37,13 @@ class Range:
     sequence: int
     reverse: bool
     drops: tuple[Drop, ...] = ()
+    on_damage: Callable[[CorruptBlock], None] | None = None  # told of a damaged block, which is passed over
 
 
-async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncIterator[Chunk]:
+async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:
     """Merged chunks in ascending order inside, in the order of the scan among each other.
 
-    A value of None is a deleted key.  Raises CorruptBlock, OSError.
+    A value of None is a deleted key.  Raises CorruptBlock unless the span passes damage over, OSError.
     """
     runs: list[_Run] = []
     for memtable in memtables:
@@ -61,6 +63,26 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
         if not keys:
             return
         yield keys, values
+
+
+async def checked_chunks(
+    memtables: Sequence[Memtable], view: View, span: Range, check: Callable[[bytes, bytes | None], None]
+) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
+    """What is there, in lists; `check` is asked about every stretch of keys before it is shown.
+
+    Raises CorruptBlock, OSError and what `check` raises.
+    """
+    end = span.end
+    edge = end if span.reverse else span.start
+    async for keys, values in scan_chunks(memtables, view, span):
+        # from where the last chunk ended: what is lost may lie between two chunks
+        low, high = (keys[0], edge) if span.reverse else (edge, keys[-1])
+        check(low or b"", high)
+        edge = keys[0] if span.reverse else keys[-1]
+        pairs = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
+        if pairs:
+            yield pairs[::-1] if span.reverse else pairs
+    check(span.start, end)
 
 
 class _Run(Protocol):
@@ -112,7 +134,7 @@ class _TableRun:
             keys: list[bytes] = []
             values: list[bytes | None] = []
             assert self._table is not None
-            for block in await _read_blocks(self._table, *self._take_blocks()):
+            for block in await _read_blocks(self._table, *self._take_blocks(), self._span.on_damage):
                 more_keys, more_values = self._visible_part(block)
                 keys += more_keys
                 values += more_values
@@ -178,7 +200,9 @@ def _meets(table: Table, span: Range) -> bool:
     return table.largest >= span.start and (span.end is None or table.smallest < span.end)
 
 
-async def _read_blocks(table: Table, first: int, last: int) -> list[Block]:
+async def _read_blocks(
+    table: Table, first: int, last: int, on_damage: Callable[[CorruptBlock], None] | None
+) -> list[Block]:
     """Blocks [first, last) with one read."""
     handles = table.handles
     start = handles[first].offset
@@ -189,5 +213,10 @@ async def _read_blocks(table: Table, first: int, last: int) -> list[Block]:
     blocks = []
     for handle in handles[first:last]:
         at = handle.offset - start
-        blocks.append(table.decode(handle, data[at : at + handle.size + TRAILER_BYTES]))
+        try:
+            blocks.append(table.decode(handle, data[at : at + handle.size + TRAILER_BYTES]))
+        except CorruptBlock as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
     return blocks

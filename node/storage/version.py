@@ -24,6 +24,7 @@ __all__ = [
     "decode_edit",
     "encode_edit",
     "snapshot_edit",
+    "without",
 ]
 
 LEVELS: Final = 7
@@ -103,6 +104,18 @@ class Edit:
     drops_removed: tuple[Drop, ...] = ()
     marks_added: tuple[CorruptMark, ...] = ()
     marks_removed: tuple[CorruptMark, ...] = ()
+
+
+def without(mark: CorruptMark, start: bytes, end: bytes | None) -> tuple[CorruptMark, ...]:
+    """What is left of a mark when [start, end) is taken out of it: the mark itself, or up to two pieces."""
+    if (end is not None and end <= mark.start) or (mark.end is not None and mark.end <= start):
+        return (mark,)
+    left: tuple[CorruptMark, ...] = ()
+    if mark.start < start:
+        left += (replace(mark, end=start),)
+    if end is not None and (mark.end is None or end < mark.end):
+        left += (replace(mark, start=end),)
+    return left
 
 
 def snapshot_edit(version: Version) -> Edit:

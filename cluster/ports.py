@@ -198,6 +198,13 @@ class FileSystem(Protocol):
         """Make a folder and its parents; one that exists is left as it is."""
         ...
 
+    def make_folder(self, path: str) -> None:
+        """Make a new folder, its parents not.
+
+        FileExistsError when the name is taken, also by a link.
+        """
+        ...
+
     def fsync_dir(self, path: str) -> None: ...
 
     def truncate(self, path: str, size: int) -> None:

@@ -39,6 +39,9 @@ class Door:
     def mkdir(self, path: str) -> None:
         self._at(path).mkdir(path)
 
+    def make_folder(self, path: str) -> None:
+        self._at(path).make_folder(path)
+
     def fsync_dir(self, path: str) -> None:
         self._at(path).fsync_dir(path)
 

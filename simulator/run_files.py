@@ -148,6 +148,10 @@ class RunFiles:
         self.check_writable(path)
         self._lossy.mkdir(path)
 
+    def make_folder(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.make_folder(path)
+
     def fsync_dir(self, path: str) -> None:
         self.check_writable(path)
         self._lossy.fsync_dir(path)

@@ -72,6 +72,9 @@ class OsFileSystem:
     def mkdir(self, path: str) -> None:
         os.makedirs(path, exist_ok=True)
 
+    def make_folder(self, path: str) -> None:
+        os.mkdir(path)
+
     def fsync_dir(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

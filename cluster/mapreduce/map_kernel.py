@@ -29,7 +29,9 @@ from cluster.mapreduce.footprint import RecordSizes
 from cluster.mapreduce.run_file import Group, PartitionSlice, RunWriter, Slice, read_groups
 from cluster.ports import FileSystem
 
-__all__ = ["MapKernel", "MapTotals", "partition_of"]
+__all__ = ["RUN_NAME", "MapKernel", "MapTotals", "partition_of"]
+
+RUN_NAME: Final = "map.run"  # of the one file that a map attempt leaves in its folder
 
 _KEY: Final = itemgetter(0)
 _VALUES: Final = itemgetter(1)
@@ -91,7 +93,7 @@ class MapKernel:
             self._spill()
             path, partitions = self._merge_spills()
         else:
-            path = f"{self._folder}/map.run"
+            path = f"{self._folder}/{RUN_NAME}"
             partitions = self._write(path)
         return MapTotals(path, partitions, self._records_out, len(self._spills))
 
@@ -186,7 +188,7 @@ class MapKernel:
         return writer.finish()
 
     def _merge_spills(self) -> tuple[str, tuple[PartitionSlice, ...]]:
-        path = f"{self._folder}/map.run"
+        path = f"{self._folder}/{RUN_NAME}"
         writer = self._writer(path)
         for partition in range(self._partitions):
             slices = [_slice_of(spill, index[partition]) for spill, index in self._spills]

@@ -6,19 +6,22 @@
     task.report  Report                   worker -> coordinator: progress, done or failed
 
 Specs cross as encoded bytes, splits and outputs in their own wire forms: these messages only carry them.
-Texts may hold lone surrogates: bytes of paths that are not UTF-8, and whatever user code says.
+No message names a folder to write in: both sides derive it from the spec, the job and the attempt.  Bytes
+that are no such message are refused as ProtocolMismatch.  Texts may hold lone surrogates: bytes of paths
+that are not UTF-8, and whatever user code says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 
 from cluster.errors import ProtocolMismatch
 from cluster.ids import NodeId
 from cluster.mapreduce.job_events import AttemptId, Source
+from cluster.mapreduce.well_formed import text, well_formed, whole_number
 
 __all__ = [
     "Cancel",
@@ -32,7 +35,10 @@ __all__ = [
     "decode_order",
 ]
 
-_VERSION = 1
+_VERSION: Final = 2
+_MAX_FACTOR: Final = 1024
+_MAX_SLOTS: Final = 1024
+_KINDS: Final = ("progress", "done", "failed")
 
 
 class RemoteSlice(NamedTuple):
@@ -82,25 +88,25 @@ class ReduceOrder:
     spec: bytes
     memory_factor: int
     slices: tuple[RemoteSlice, ...]  # of every map task, in task order; empty ones included
-    staging: str  # the folder to write in: on the output's own file system, this attempt's alone
 
     def encode(self) -> bytes:
-        return _packed(
-            self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.slices, self.staging
-        )
+        return _packed(self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.slices)
 
 
 Order: TypeAlias = MapOrder | ReduceOrder
 
 
 def decode_order(body: bytes) -> Order:
-    """The order that `encode` made."""
-    job, attempt, coordinator, spec, memory_factor, *rest = _unpacked(body)
-    identity = AttemptId(*attempt)
-    if identity.stage == "map":
-        return MapOrder(job, identity, coordinator, spec, memory_factor, rest[0])
-    slices = tuple(RemoteSlice(*row) for row in rest[0])
-    return ReduceOrder(job, identity, coordinator, spec, memory_factor, slices, rest[1])
+    """The order that `encode` made.  Raises ProtocolMismatch for anything else."""
+    with well_formed("an order"):
+        job, attempt, coordinator, spec, factor, work = _unpacked(body)
+        identity, node = _attempt(attempt), NodeId(text(coordinator))
+        memory_factor = whole_number(factor, least=1, most=_MAX_FACTOR)
+        if identity.stage == "map":
+            split = list(work)
+            return MapOrder(text(job), identity, node, _data(spec), memory_factor, split)
+        slices = tuple(map(_slice, work))
+        return ReduceOrder(text(job), identity, node, _data(spec), memory_factor, slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +121,9 @@ class Cancel:
 
     @classmethod
     def decode(cls, body: bytes) -> Cancel:
-        job, attempt = _unpacked(body)
-        return cls(job, AttemptId(*attempt) if attempt else None)
+        with well_formed("a cancellation"):
+            job, attempt = _unpacked(body)
+            return cls(text(job), None if attempt is None else _attempt(attempt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,9 @@ class Poll:
 
     @classmethod
     def decode(cls, body: bytes) -> Poll:
-        return cls(*_unpacked(body))
+        with well_formed("a poll"):
+            (job,) = _unpacked(body)
+            return cls(text(job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +153,9 @@ class Polled:
 
     @classmethod
     def decode(cls, body: bytes) -> Polled:
-        start, slots, running = _unpacked(body)
-        return cls(start, slots, tuple(AttemptId(*row) for row in running))
+        with well_formed("a worker's answer"):
+            start, slots, running = _unpacked(body)
+            return cls(text(start), whole_number(slots, most=_MAX_SLOTS), tuple(map(_attempt, running)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +194,34 @@ class Report:
 
     @classmethod
     def decode(cls, body: bytes) -> Report:
-        job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)
-        slice_ = RemoteSlice(*lost) if lost else None
-        identity = AttemptId(*attempt)
-        return cls(job, identity, node, start, kind, content, failure, slice_, peak_bytes, output)
+        """What is in `body` and `failure` is for node.coordinator.reported to check."""
+        with well_formed("a report"):
+            job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)
+            if kind not in _KINDS:
+                raise ValueError(f"kind {kind!r:.40}")
+            return cls(
+                text(job), _attempt(attempt), NodeId(text(node)), text(start), kind, content, failure,
+                None if lost is None else _slice(lost), whole_number(peak_bytes), _data(output),
+            )  # fmt: skip
+
+
+def _data(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{value!r:.40} is no byte string")
+    return value
+
+
+def _attempt(row: Any) -> AttemptId:
+    """Checked, as its name becomes that of a folder."""
+    stage, task, number = row
+    if stage not in ("map", "reduce"):
+        raise ValueError(f"stage {stage!r:.40}")
+    return AttemptId(stage, whole_number(task), whole_number(number, least=1))
+
+
+def _slice(row: Any) -> RemoteSlice:
+    node, *numbers = row
+    return RemoteSlice(NodeId(text(node)), *map(whole_number, numbers))
 
 
 def _packed(*fields: Any) -> bytes:

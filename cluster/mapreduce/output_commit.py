@@ -20,10 +20,19 @@ from typing import Final
 import google_crc32c
 
 from cluster.errors import CorruptData, InvalidArgument
+from cluster.mapreduce.job_events import AttemptId
 from cluster.mapreduce.task import ReduceOutput, part_name
 from cluster.ports import FileSystem
 
-__all__ = ["StagedPart", "commit_output", "manifest", "refuse_existing", "staging_folder"]
+__all__ = [
+    "StagedPart",
+    "attempt_folder",
+    "commit_output",
+    "manifest",
+    "refuse_existing",
+    "staged_part",
+    "staging_folder",
+]
 
 SUCCESS: Final = "_SUCCESS"
 _READ_BYTES: Final = 1 << 20
@@ -48,6 +57,16 @@ def staging_folder(output: str, job: str) -> str:
     """The hidden folder beside the output, in its file system, that holds all attempts of a job."""
     parent, name = posixpath.split(output.rstrip("/"))
     return posixpath.join(parent, f".{name}.ringmill-{job}")
+
+
+def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
+    """Where a reduce attempt writes: worker and coordinator derive it, no message names it."""
+    return posixpath.join(staging_folder(output, job), str(attempt))
+
+
+def staged_part(output: str, job: str, attempt: AttemptId) -> str:
+    """The one file that a reduce attempt leaves there."""
+    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task))
 
 
 def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:

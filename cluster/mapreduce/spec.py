@@ -54,6 +54,10 @@ class JobSpec:
             (not self.inputs, "a job needs at least one input"),
             (not all(p.startswith("/") for p in (*self.inputs, self.output)), "paths must be absolute"),
             (
+                not _is_plain(self.output),
+                f"output {self.output!r} must name a folder by a path without . and .. in it",
+            ),
+            (
                 not 1 <= self.reducers <= MAX_REDUCERS,
                 f"reducers must be 1 to {MAX_REDUCERS}, not {self.reducers}",
             ),
@@ -128,8 +132,13 @@ class JobSpec:
             )
         if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
             raise ProtocolMismatch("a job description with other fields than version 1 has")
-        values["inputs"] = tuple(values["inputs"])
+        values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         return cls(**_typed(values))
+
+
+def _is_plain(path: str) -> bool:
+    """Whether the hidden folder beside it lies where its parent says (output_commit.staging_folder)."""
+    return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
@@ -140,4 +149,6 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):
             raise ProtocolMismatch(f"field {name!r} of a job description is a {type(value).__name__}")
+    if not all(isinstance(each, str) for each in values["inputs"]):
+        raise ProtocolMismatch("an input of a job description is no text")
     return values

@@ -15,9 +15,11 @@ from typing import Any, Final, TypeVar
 
 from cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.map_kernel import RUN_NAME
 from cluster.mapreduce.orders import MapOrder, Order, ReduceOrder
+from cluster.mapreduce.output_commit import attempt_folder
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task import MapOutput, ReduceOutput
+from cluster.mapreduce.task import MapOutput, ReduceOutput, part_name
 from cluster.mapreduce.task_messages import Run, Said
 from cluster.ports import FileSystem, TaskProcess, Transport
 from node.compute.bundles import BundleStore
@@ -75,6 +77,7 @@ class Attempt:
     progress: HowFar = field(default_factory=HowFar)
     output: bytes = b""
     peak_bytes: int = 0
+    staging: str = ""  # the folder that this attempt has made beside the output; nobody else's is deleted
 
     async def run(self) -> MapOutput | ReduceOutput:
         """What the task process made.
@@ -96,7 +99,7 @@ class Attempt:
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
         if isinstance(self.order, ReduceOrder):
-            self.files.mkdir(self.order.staging)
+            self._make_staging(spec)
         run = await self._inputs(bundle)
         kind = ProcessKind(spec.bundle_sha256, self.order.memory_factor)
         try:
@@ -111,6 +114,15 @@ class Attempt:
         self.output = process.output()
         await self.pool.give_back(kind, process)
         return result
+
+    def _make_staging(self, spec: JobSpec) -> None:
+        """A new folder in the one that planning made: a reduce writes in no folder that was there."""
+        folder = attempt_folder(spec.output, spec.job, self.order.attempt)
+        try:
+            self.files.make_folder(folder)
+        except FileExistsError as error:
+            raise TaskFailed(Cause.ENGINE_ERROR, f"{folder} was there before the attempt") from error
+        self.staging = folder
 
     async def _bundle(self, spec: JobSpec) -> str:
         try:
@@ -134,7 +146,7 @@ class Attempt:
             transport=self.transport, files=self.files, arrived=self._arrived,
         )  # fmt: skip
         return Run(
-            "reduce", identity.task, identity.number, order.spec, bundle, self.folder, order.staging,
+            "reduce", identity.task, identity.number, order.spec, bundle, self.folder, self.staging,
             order.memory_factor, slices=tuple(fetched),
         )  # fmt: skip
 
@@ -161,9 +173,9 @@ class Attempt:
         """The attempt's output.  Raises ValueError, TypeError or LookupError for what is none of its own."""
         if isinstance(self.order, MapOrder):
             mapped = MapOutput.from_wire(body)
-            return _inside(self.folder, mapped.file, mapped)
+            return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _inside(self.order.staging, reduced.file, reduced)
+        return _at(f"{self.staging}/{part_name(self.order.attempt.task)}", reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.patience.no_progress_s
@@ -204,8 +216,8 @@ class Attempt:
         self.peak_bytes = process.peak_bytes
 
 
-def _inside(folder: str, file: str, result: Result) -> Result:
-    """The result, when its file lies where the attempt was told to write: it will be served or moved."""
-    if not file.startswith(f"{folder}/") or ".." in file.split("/"):
-        raise ValueError(f"the output {file!r:.200} lies outside of {folder}")
+def _at(path: str, file: str, result: Result) -> Result:
+    """The result, when its file is the one that the attempt was to write: it will be served or moved."""
+    if file != path:
+        raise ValueError(f"the output {file!r:.200} is not {path}")
     return result

@@ -18,6 +18,7 @@ import msgpack
 from cluster.errors import InvalidArgument, NotFound
 from cluster.ids import NodeId
 from cluster.mapreduce.bundle import MAX_BUNDLE_BYTES, check_bundle
+from cluster.mapreduce.well_formed import well_formed, whole_number
 from cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
 
 __all__ = ["FETCH_METHOD", "BundleStore"]
@@ -48,8 +49,12 @@ class BundleStore:
 
     def path(self, sha256: str) -> str:
         """Where this bundle is, or would be.  Raises InvalidArgument when it is no SHA-256."""
-        if len(sha256) != _SHA256_DIGITS or set(sha256) - set("0123456789abcdef"):
-            raise InvalidArgument(f"a bundle is named by 64 hexadecimal digits, not {sha256[:80]!r}")
+        if (
+            not isinstance(sha256, str)
+            or len(sha256) != _SHA256_DIGITS
+            or set(sha256) - set("0123456789abcdef")
+        ):
+            raise InvalidArgument(f"a bundle is named by 64 hexadecimal digits, not {str(sha256)[:80]!r}")
         return f"{self._folder}/{sha256}.zip"
 
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int:
@@ -104,15 +109,18 @@ class BundleStore:
             answer = await self._transport.call(
                 source, FETCH_METHOD, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
             )
-            total, chunk = msgpack.unpackb(answer)
+            with well_formed("a piece of a bundle"):
+                size, chunk = msgpack.unpackb(answer)
+                total, chunk = whole_number(size, most=MAX_BUNDLE_BYTES), bytes(memoryview(chunk))
             if not chunk:
                 return  # shorter than told: the hash will say so
             offset += len(chunk)
             yield chunk
 
     async def _serve_chunk(self, incoming: Incoming) -> bytes:
-        sha256, offset = msgpack.unpackb(incoming.body)
-        path = self.path(sha256)
+        with well_formed("a request for a bundle"):
+            sha256, offset = msgpack.unpackb(incoming.body)
+            path, offset = self.path(sha256), whole_number(offset)
         if not self._files.exists(path):
             raise NotFound(f"no bundle {sha256[:12]} on this node")
         file = self._files.open_read(path)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from cluster.errors import CorruptData, InvalidArgument, NotFound
+from cluster.mapreduce.well_formed import well_formed, whole_number
 from cluster.ports import FileSystem, Handler, Incoming
 
 __all__ = ["CHUNK_BYTES", "FETCH_METHOD", "OutputId", "ShuffleServer"]
@@ -51,10 +52,12 @@ class ShuffleServer:
             del self._paths[output]
 
     async def _serve_chunk(self, incoming: Incoming) -> bytes:
-        job, task, attempt, offset, length = msgpack.unpackb(incoming.body)
-        if not 0 < length <= CHUNK_BYTES or offset < 0:
+        with well_formed("a request for a map output"):
+            job, *numbers = msgpack.unpackb(incoming.body)
+            task, attempt, offset, length = map(whole_number, numbers)
+            path = self._paths.get(OutputId(job, task, attempt))
+        if not 0 < length <= CHUNK_BYTES:
             raise InvalidArgument(f"asked for {length} bytes at {offset}; a chunk has 1 to {CHUNK_BYTES}")
-        path = self._paths.get(OutputId(job, task, attempt))
         if path is None:
             raise NotFound(f"job {job}: no output of map-{task}.{attempt} on this node")
         try:

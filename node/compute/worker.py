@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cluster.errors import InvalidArgument, NotFound, Overloaded, RingmillError
+from cluster.errors import InvalidArgument, NotFound, Overloaded, ProtocolMismatch, RingmillError
 from cluster.ids import NodeId
 from cluster.mapreduce.failures import Cause, TaskFailed
 from cluster.mapreduce.job_events import AttemptId
@@ -26,12 +26,12 @@ from cluster.mapreduce.orders import (
     Order,
     Poll,
     Polled,
-    ReduceOrder,
     Report,
     decode_order,
 )
 from cluster.mapreduce.spec import JobSpec
 from cluster.mapreduce.task import MapOutput
+from cluster.mapreduce.well_formed import well_formed
 from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
 from node.compute.attempt import Attempt, HowFar, Patience
 from node.compute.bundles import BundleStore
@@ -143,7 +143,9 @@ class Worker:
     def _on_start(self, incoming: Incoming) -> bytes:
         order = decode_order(incoming.body)
         identity = order.attempt
-        if JobSpec.decode(order.spec).job != order.job:  # a checked name: it becomes a folder
+        with well_formed("an order"):
+            spec = JobSpec.decode(order.spec)
+        if spec.job != order.job:  # a checked name: it becomes a folder
             raise InvalidArgument(f"an order for job {order.job!r} carries another job's description")
         job = self._heard(order.job, order.coordinator)
         if identity not in job.attempts and identity not in job.finished:
@@ -202,13 +204,13 @@ class Worker:
         try:
             result = await attempt.run()
         except (TaskFailed, SliceLost) as error:
-            await self._clean_all(order, folder)
+            await self._clean_all(attempt)
             return self._failed(order, attempt, error)
         except asyncio.CancelledError:
-            await self._clean_all(order, folder)
+            await self._clean_all(attempt)
             raise
         except Exception as error:  # noqa: BLE001 - the fault of one attempt must not end the node
-            await self._clean_all(order, folder)
+            await self._clean_all(attempt)
             return self._failed(order, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
             ticker.cancel()
@@ -249,8 +251,13 @@ class Worker:
             except NotFound:  # that node keeps no such job: it has ended, or the node has been restarted
                 if report.job in self._jobs:
                     self._drop(report.job)
-            except InvalidArgument as error:  # too large for a message: what is left out must be told
+            except (
+                InvalidArgument,
+                ProtocolMismatch,
+            ) as error:  # too large for a message, say: told all the same
                 report = self._undeliverable(report, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             except RingmillError:
                 await asyncio.sleep(pause)
@@ -294,10 +301,10 @@ class Worker:
             self._files.rename(f"{self._folder}/{job}", removed)
             await self._clean(removed)
 
-    async def _clean_all(self, order: Order, folder: str) -> None:
-        await self._clean(folder)
-        if isinstance(order, ReduceOrder):
-            await self._clean(order.staging)
+    async def _clean_all(self, attempt: Attempt) -> None:
+        """Everything that the attempt itself has made, and nothing else."""
+        for folder in filter(None, (attempt.folder, attempt.staging)):
+            await self._clean(folder)
 
     async def _clean(self, folder: str) -> None:
         """Scratch that cannot be removed now is wiped by the next start."""

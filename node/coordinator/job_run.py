@@ -43,9 +43,9 @@ from cluster.mapreduce.orders import Cancel, MapOrder, Order, Poll, Polled, Redu
 from cluster.mapreduce.output_commit import StagedPart, staging_folder
 from cluster.mapreduce.spec import JobSpec
 from cluster.mapreduce.splits import Split
-from cluster.mapreduce.task import MapOutput, ReduceOutput
 from cluster.mapreduce.task_state import Attempt, AttemptState
 from cluster.ports import Clock, FileSystem, Priority, Transport
+from node.coordinator import reported
 from node.coordinator.attempt_logs import AttemptLogs
 from node.coordinator.chores import Chores
 from node.coordinator.slots import Slots
@@ -127,28 +127,32 @@ class JobRun:
             self._feed(KillRequested())
 
     def hear(self, report: Report) -> None:
-        """A worker's word on one of its attempts; one from another run of the worker counts for nothing."""
+        """A worker's word on one of its attempts; one from another run of the worker counts for nothing.
+
+        Raises ProtocolMismatch for a word that no worker says; then nothing has changed.
+        """
         attempt = self._attempt(report.attempt)
         if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
             return
         if report.kind == "progress":
-            bytes_done, _, status, _ = report.body
+            bytes_done, status = reported.progress(report)
             self._feed(AttemptProgressed(report.attempt, bytes_done, status))
             return
-        self._accepted.pop(report.attempt, None)
         if report.kind == "failed":
-            failure = TaskFailed.from_wire(report.failure)
+            failure = reported.failure(report, len(self._machine.maps))
             peak = f"peak memory {report.peak_bytes >> 20} MiB"
             self._logs.keep(report, cause=str(failure.cause), lines=[str(failure), *failure.frames, peak])
-            self._feed(AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None))
+            event: Event = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
         elif report.attempt.stage == "map":
-            mapped = MapOutput.from_wire(report.body)
+            mapped = reported.mapped(report, self.spec)
             self._logs.keep(report, lines=mapped.log)
-            self._feed(MapDone(report.attempt, mapped))
+            event = MapDone(report.attempt, mapped)
         else:
-            reduced = ReduceOutput.from_wire(report.body)
+            reduced = reported.reduced(report, self.spec)
             self._logs.keep(report, lines=reduced.log)
-            self._feed(ReduceDone(report.attempt, reduced))
+            event = ReduceDone(report.attempt, reduced)
+        self._accepted.pop(report.attempt, None)
+        self._feed(event)
 
     def view(self) -> JobView:
         machine, spec = self._machine, self.spec
@@ -231,14 +235,15 @@ class JobRun:
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
-            polled = await self._ask(start.node, "task.start", self._order(start).encode(), _ORDER_TIMEOUT_S)
+            answer = await self._ask(start.node, "task.start", self._order(start).encode(), _ORDER_TIMEOUT_S)
+            polled = Polled.decode(answer)
         except RingmillError as error:
             self._reachable[start.node] = False  # until a poll gets through
             failure = TaskFailed(Cause.LOST_NODE, f"{start.node} did not take the order: {error}")
             self._feed(AttemptFailed(start.attempt, failure))
             return
         self._accepted[start.attempt] = start.node
-        self._meet(start.node, Polled.decode(polled))
+        self._meet(start.node, polled)
 
     def _order(self, start: StartMap | StartReduce) -> Order:
         job, coordinator, spec = self.spec.job, self._world.node, self._encoded_spec
@@ -246,12 +251,7 @@ class JobRun:
             split = start.split.to_wire()
             return MapOrder(job, start.attempt, coordinator, spec, start.memory_factor, split)
         slices = tuple(map(RemoteSlice.of, start.sources))
-        staging = f"{self._staging}/{start.attempt}"
-        return ReduceOrder(job, start.attempt, coordinator, spec, start.memory_factor, slices, staging)
-
-    @property
-    def _staging(self) -> str:
-        return staging_folder(self.spec.output, self.spec.job)
+        return ReduceOrder(job, start.attempt, coordinator, spec, start.memory_factor, slices)
 
     async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
         body = Cancel(self.spec.job, attempt).encode()
@@ -279,11 +279,11 @@ class JobRun:
         accepted = [attempt for attempt, where in self._accepted.items() if where == node]
         try:
             answer = await self._ask(node, "task.poll", Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
-        except RingmillError:
+            polled = Polled.decode(answer)
+        except RingmillError:  # also one whose answer is none: a worker like any other that cannot be used
             self._reachable[node] = False
             self._note_silence(node)
             return
-        polled = Polled.decode(answer)
         self._meet(node, polled)
         for attempt in accepted:
             if attempt not in polled.running and attempt in self._accepted:
@@ -332,9 +332,9 @@ class JobRun:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await asyncio.gather(*(self._drop(node, body) for node in present))
-        files = self._world.files
+        files, staging = self._world.files, staging_folder(self.spec.output, self.spec.job)
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(files.remove_tree, self._staging)
+            await files.off_loop(files.remove_tree, staging)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself when it hears no more of it

@@ -22,6 +22,7 @@ from cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from cluster.ids import NodeId
 from cluster.mapreduce.orders import Report
 from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.well_formed import well_formed
 from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
 from node.coordinator.chores import Chores, TaskStarter
 from node.coordinator.job_run import JobRun, Surroundings
@@ -166,12 +167,14 @@ class JobCoordinator:
         return node
 
     async def _on_submit(self, incoming: Incoming) -> bytes:
-        _, spec = msgpack.unpackb(incoming.body)
-        await self._accept(JobSpec.decode(spec), incoming.sender)
+        with well_formed("a submission"):
+            _, encoded = msgpack.unpackb(incoming.body)
+            spec = JobSpec.decode(encoded)
+        await self._accept(spec, incoming.sender)
         return b""
 
     async def _on_known(self, incoming: Incoming) -> bytes:
-        return b"1" if incoming.body.decode() in self._jobs else b""
+        return b"1" if incoming.body in {job.encode() for job in self._jobs} else b""
 
     def _on_report(self, incoming: Incoming) -> bytes:
         report = Report.decode(incoming.body)

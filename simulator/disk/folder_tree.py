@@ -57,6 +57,14 @@ class FolderTree:
             folder = self._new_folder(folder, name) if inner is None else inner
         self.on_change(path)
 
+    def make_folder(self, path: str) -> None:
+        parent, _, name = path.rpartition("/")
+        folder = self._folder(parent)
+        if self._pointed(folder, name) is not None or self.exists(path):
+            raise FileExistsError(errno.EEXIST, "File exists", path)
+        self._new_folder(folder, name)
+        self.on_change(path)
+
     def fsync_dir(self, path: str) -> None:
         self._disk.fsync_dir(self._folder(path))
 

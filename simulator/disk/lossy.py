@@ -139,6 +139,12 @@ class LossyDisk:
         parts = path.split("/")
         self._folders |= {"/".join(parts[: end + 1]) for end in range(len(parts))}
 
+    def make_folder(self, path: str) -> None:
+        if path in self._names or path in self._folders:
+            raise FileExistsError(errno.EEXIST, "File exists", path)
+        self._need_folder(path)
+        self.mkdir(path)
+
     def fsync_dir(self, path: str) -> None:
         self._enter("fsync_dir", path)
         for change in [change for change in self._changes if _touches(change, path)]:

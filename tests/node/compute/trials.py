@@ -57,7 +57,7 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
     if mode == "forge counters":
-        answer = msgpack.packb(["done", [os.getcwd() + "/run", [], {"half": 0.5}, 0, 0, 0, 0, []]])
+        answer = msgpack.packb(["done", [os.getcwd() + "/map.run", [], {"half": 0.5}, 0, 0, 0, 0, []]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
     if mode == "endless message":

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
-from cluster.errors import InvalidArgument, NotFound, from_wire
+from cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
 from cluster.ids import NodeId
-from cluster.mapreduce.orders import Report
+from cluster.mapreduce.orders import Report, decode_order
 from cluster.mapreduce.task import MapOutput
 from node.compute import shuffle_client
 
@@ -327,3 +328,41 @@ async def test_a_node_wrongly_taken_for_dead_can_deliver_late_and_nothing_counts
     assert view.summary.records["map_in"] == view.summary.counters["lines"] == 3
     assert cluster.parts() == cluster.expected()
     assert cluster.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\xff", msgpack.packb([2, "1", -1, []]), msgpack.packb([2, "1", "9", 7])]
+)
+async def test_a_worker_whose_answers_are_none_is_not_used_and_the_job_goes_on(
+    cluster: Any, answer: bytes
+) -> None:
+    cluster.write_much()
+    for method in ("task.poll", "task.start"):
+        cluster.nodes[N3].end.serve(method, lambda incoming: answer)
+    view = await cluster.run(cluster.spec())
+    assert (view.state, view.error) == ("SUCCEEDED", None)
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_forged_report_moves_no_foreign_file_into_the_output(cluster: Any) -> None:
+    """As by one who has the worker's start from a poll: the part of the first reduce is a file of mine."""
+    cluster.write_input("one two\n")
+    refusals: list[ProtocolMismatch] = []
+    secret = cluster.folder / "secret"
+    secret.write_text("mine alone")
+    answered = cluster.wire.answered
+
+    def forge(sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
+        answered(sender, to, method, body)
+        if method != "task.start" or refusals or decode_order(body).attempt.stage != "reduce":
+            return
+        attempt = decode_order(body).attempt
+        part = [attempt.task, str(secret), 10, 0, {}, 0, 0, 0, []]
+        with pytest.raises(ProtocolMismatch, match="instead of") as refused:
+            cluster.nodes[N1].coordinator._jobs["job-1"].hear(Report("job-1", attempt, to, "1", "done", part))
+        refusals.append(refused.value)
+
+    cluster.wire.answered = forge
+    view = await cluster.run(cluster.spec())
+    assert (view.state, len(refusals), secret.read_text()) == ("SUCCEEDED", 1, "mine alone")
+    assert cluster.parts() == cluster.expected()

@@ -1,0 +1,60 @@
+"""What a worker's report says, once it is known to be one that a worker could have sent.
+
+A report decides what is served to reducers and moved into the output, so nothing in it is believed that the
+coordinator can derive: a part lies in the folder of its attempt or the report is refused, whoever sent it.
+Each function raises ProtocolMismatch for anything else.
+
+Pure.  Rule: docs/formats/orders.md.
+"""
+
+from __future__ import annotations
+
+from cluster.mapreduce.failures import TaskFailed
+from cluster.mapreduce.orders import Report
+from cluster.mapreduce.output_commit import staged_part
+from cluster.mapreduce.spec import JobSpec
+from cluster.mapreduce.task import MapOutput, ReduceOutput
+from cluster.mapreduce.well_formed import text, well_formed, whole_number
+
+__all__ = ["failure", "mapped", "progress", "reduced"]
+
+
+def progress(report: Report) -> tuple[int, str]:
+    """Bytes done, and what the job's code said last."""
+    with well_formed("a report of progress"):
+        bytes_done, _, status, _ = report.body
+        return whole_number(bytes_done), text(status)
+
+
+def failure(report: Report, maps: int) -> TaskFailed:
+    """Why it failed; of a lost slice it is checked that one of the job's `maps` made it."""
+    with well_formed("a report of a failure"):
+        cause, message, frames, position = report.failure
+        if report.lost is not None:
+            whole_number(report.lost.task, most=maps - 1)
+        fields = [cause, text(message), list(map(text, frames)), text(position)]
+        return TaskFailed.from_wire(fields)
+
+
+def mapped(report: Report, spec: JobSpec) -> MapOutput:
+    with well_formed("a report of a map"):
+        output = MapOutput.from_wire(report.body)
+        if len(output.partitions) != spec.reducers:
+            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.reducers}")
+        for partition in output.partitions:
+            list(map(whole_number, partition))
+        list(map(whole_number, (output.bytes_in, output.records_in, output.records_out, output.spills)))
+        list(map(text, output.log))
+        return output
+
+
+def reduced(report: Report, spec: JobSpec) -> ReduceOutput:
+    with well_formed("a report of a reduce"):
+        output = ReduceOutput.from_wire(report.body)
+        wanted = report.attempt.task, staged_part(spec.output, spec.job, report.attempt)
+        if (output.partition, output.file) != wanted:
+            raise ValueError(f"part {output.partition!r:.20} at {output.file!r:.200} instead of {wanted[1]}")
+        list(map(whole_number, (output.size, output.crc32c, output.groups)))
+        list(map(whole_number, (output.records_in, output.records_out)))
+        list(map(text, output.log))
+        return output

@@ -1,0 +1,197 @@
+"""What any local user can send to a node's peer link: a worker deletes, moves and makes nothing that a
+message names, and refuses what is no message."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from cluster.adapters.grpc_transport import GrpcTransport
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.system_clock import SystemClock
+from cluster.adapters.task_processes import TaskProcesses
+from cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
+from cluster.ids import ClusterId, NodeId
+from cluster.mapreduce.bundle import build_bundle
+from cluster.mapreduce.failures import TaskFailed
+from cluster.mapreduce.job_events import AttemptId
+from cluster.mapreduce.orders import ReduceOrder, Report
+from cluster.mapreduce.output_commit import attempt_folder
+from cluster.mapreduce.spec import JobSpec
+from cluster.ports import Priority
+from node.compute.bundles import BundleStore
+from node.compute.worker import Worker, WorkerOptions
+from node.services.server import NodeServer, Services
+
+CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+
+def spec_of(output: Path, job: str = "j-1") -> JobSpec:
+    return JobSpec(
+        job=job, module="trials", name="counting", bundle_sha256=CODE.sha256, inputs=("/in",),
+        output=str(output), input_format="lines", output_format="tsv", reducers=2,
+    )  # fmt: skip
+
+
+def free_port() -> int:
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
+class Victim:
+    """A worker behind a real port, and a stranger who says that he is n2."""
+
+    def __init__(self, folder: Path, worker: Worker, stranger: GrpcTransport) -> None:
+        self.folder = folder
+        self.worker = worker
+        self.stranger = stranger
+        self.reports: asyncio.Queue[Report] = asyncio.Queue()
+        self.foreign = folder / "foreign"
+        self.foreign.mkdir(mode=0o700)
+        (self.foreign / "thesis").write_text("ten years")
+
+    async def send(self, method: str, body: bytes) -> bytes:
+        return await self.stranger.call(N1, method, body, timeout_s=5, priority=Priority.CONTROL)
+
+    async def hear(self, coordinator: NodeId, report: Report) -> None:
+        self.reports.put_nowait(report)
+
+    async def failure(self) -> TaskFailed:
+        """How the attempt ended that the worker took on."""
+        async with asyncio.timeout(30):
+            while (report := await self.reports.get()).kind == "progress":
+                pass
+        return TaskFailed.from_wire(report.failure)
+
+
+@pytest.fixture
+async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
+    clock, files, processes = SystemClock(), OsFileSystem(), TaskProcesses()
+
+    def transport(node: NodeId) -> GrpcTransport:
+        return GrpcTransport(node, clock=clock, entropy=OsEntropy(), cluster_id=lambda: ClusterId("c1"))
+
+    async def code() -> AsyncIterator[bytes]:
+        yield CODE.data
+
+    async with AsyncExitStack() as stack:
+        mine = await stack.enter_async_context(transport(N1))
+        stranger = await stack.enter_async_context(transport(N2))
+        bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=mine)
+        await bundles.put(CODE.sha256, code())
+        worker = Worker(
+            N1, "1", str(tmp_path / "scratch"), bundles=bundles, clock=clock, files=files, spawner=processes,
+            transport=mine, options=WorkerOptions(),
+        )  # fmt: skip
+        await stack.enter_async_context(worker)
+        for method, handler in {**worker.handlers(), **bundles.handlers()}.items():
+            mine.serve(method, handler)
+        server = NodeServer(f"127.0.0.1:{free_port()}", Services(mine.servicer(), mine.session))
+        await stack.enter_async_context(server)
+        stranger.set_peers({N1: server.address})
+        made = Victim(tmp_path, worker, stranger)
+        monkeypatch.setattr(worker, "_send", made.hear)
+        yield made
+    await processes.close()
+    files.close()
+
+
+ORDERS: list[tuple[str, Any]] = [
+    ("the staging folder named in the message, as version 1 had it", lambda v, spec: [
+        1, "j-1", ["reduce", 0, 1], "n2", spec, 1, [], str(v.foreign)]),
+    ("the same in version 2", lambda v, spec: [
+        2, "j-1", ["reduce", 0, 1], "n2", spec, 1, [], str(v.foreign)]),
+    ("an attempt whose name climbs", lambda v, spec: [
+        2, "j-1", [f"../../../{v.foreign}/x", 0, 1], "n2", spec, 1, []]),
+    ("a task that is text", lambda v, spec: [
+        2, "j-1", ["reduce", "/../../foreign", 1], "n2", spec, 1, []]),
+    ("a job whose name climbs", lambda v, spec: [
+        2, "../foreign", ["reduce", 0, 1], "n2", spec, 1, []]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "order"), ORDERS, ids=[case[0] for case in ORDERS])
+async def test_an_order_for_a_foreign_folder_is_refused_and_the_folder_stays(
+    victim: Victim, what: str, order: Any
+) -> None:
+    body = msgpack.packb(order(victim, spec_of(victim.folder / "out").encode()))
+    with pytest.raises(RingmillError):
+        await victim.send("task.start", body)
+    assert (victim.foreign / "thesis").read_text() == "ten years"
+    assert sorted(path.name for path in victim.folder.iterdir()) == ["bundles", "foreign", "scratch"]
+
+
+async def test_a_folder_that_was_there_before_an_attempt_is_neither_used_nor_deleted(victim: Victim) -> None:
+    output, attempt = victim.folder / "out", AttemptId("reduce", 0, 1)
+    there = Path(attempt_folder(str(output), "j-1", attempt))
+    there.parent.mkdir()
+    victim.foreign.rename(there)
+    await victim.send("task.start", ReduceOrder("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode())
+    assert "was there before the attempt" in (await victim.failure()).message
+    assert (there / "thesis").read_text() == "ten years"
+
+
+async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim: Victim) -> None:
+    output, attempt = victim.folder / "out", AttemptId("reduce", 0, 1)
+    there = Path(attempt_folder(str(output), "j-1", attempt))
+    there.parent.mkdir()
+    os.symlink(victim.foreign, there)
+    await victim.send("task.start", ReduceOrder("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode())
+    assert "was there before the attempt" in (await victim.failure()).message
+    assert (victim.foreign / "thesis").read_text() == "ten years"
+    assert os.readlink(there) == str(victim.foreign)
+
+
+async def test_no_folder_is_made_for_a_job_that_nobody_has_planned(victim: Victim) -> None:
+    output, attempt = victim.folder / "new" / "out", AttemptId("reduce", 0, 1)
+    await victim.send("task.start", ReduceOrder("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode())
+    assert (await victim.failure()).frames == ()
+    assert not (victim.folder / "new").exists()
+
+
+def test_an_output_whose_hidden_folder_would_lie_elsewhere_is_no_output(tmp_path: Path) -> None:
+    for output in ("/", "//", f"{tmp_path}/..", f"{tmp_path}/./x", f"{tmp_path}/a/../b"):
+        with pytest.raises(InvalidArgument, match="must name a folder"):
+            replace(spec_of(tmp_path / "out"), output=output)
+
+
+HASHES = ["../../../etc/passwd", "/etc/passwd", "0" * 63 + "/", "0" * 63, "", 7, None, ["0"] * 64]
+
+
+@pytest.mark.parametrize("sha256", HASHES, ids=map(repr, HASHES))
+async def test_a_bundle_is_asked_for_by_its_hash_alone(victim: Victim, sha256: object) -> None:
+    with pytest.raises(InvalidArgument, match="64 hexadecimal digits"):
+        await victim.send("bundle.fetch", msgpack.packb([sha256, 0]))
+
+
+JUNK = [b"", b"\x00", b"\xff" * 9, *map(msgpack.packb, (
+    [], [2], [2, "j-1", None, 7, 7], {"a": 1}, [2, 7], [2, "j", ["map", -1, 1]],
+))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "method", ["task.start", "task.poll", "task.cancel", "shuffle.fetch", "bundle.fetch"]
+)
+async def test_what_is_no_message_is_refused_in_one_line_and_leaves_no_trace_in_the_log(
+    victim: Victim, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for body in JUNK:
+        with pytest.raises((ProtocolMismatch, InvalidArgument)) as refused:
+            await victim.send(method, body)
+        assert "\n" not in str(refused.value)
+    assert caplog.records == []

@@ -38,7 +38,7 @@ Epoch = NewType("Epoch", int)
 """Number of a topology document; 0 means that no topology is known."""
 
 Actor = NewType("Actor", str)
-"""Name of one copy's writer in dots: "node#number", e.g. "n1#7"."""
+"""Name of one copy's writer in dots, of one start: "node#start.boot", e.g. "n1#7.9f31c0aa52"."""
 
 
 class KeyspaceId(NamedTuple):

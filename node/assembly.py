@@ -1,20 +1,17 @@
 """One node, put together out of its parts and the five doors: what runs in production and in the simulator.
 
-Order matters here and nowhere else: the folder's lock before the identity's start number, the clean-stop
-mark only after everything else is on the disk.  No adapter is named here, no port is bound and no signal
-is taken: node/lifecycle.py does that for a real process.
+Order matters here and nowhere else: the folder's lock before the identity's start number.  No adapter is
+named here, no port is bound and no signal is taken: node/lifecycle.py does that for a real process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.errors import DiskFull, Unavailable
 from cluster.ids import ClusterId
 from cluster.membership.profile import profile_named
 from cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
@@ -27,7 +24,7 @@ from node.coordinator.jobs import JobCoordinator
 from node.membership.liveness import Liveness
 from node.membership.topology_agent import TopologyAgent
 from node.repair.hint_delivery import HintDelivery
-from node.replica.actors import META_NAME, CopyActors, decode_counts, encode_counts
+from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
 from node.replica.hints import HintStore
 from node.replica.identity import Identity
@@ -47,8 +44,6 @@ from node.storage.engine import Engine
 from node.storage.options import Options
 
 __all__ = ["Doors", "Node", "running_node"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,32 +84,15 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
     """Open the data folder, start every loop, and at the end stop cleanly.
 
     Raises BlockingIOError when another process has the folder, InvalidArgument when it is another node's,
-    CorruptData, OSError.  Left with an error, or on a disk that takes nothing any more, it makes no
-    clean-stop mark: the next start then takes new actors.
+    CorruptData, OSError.
     """
     async with await Engine.open(
         f"{config.data}/store", storage, files=doors.files, spawner=doors.spawner
     ) as engine:
         identity = await Identity.open(config.data, config.id, files=doors.files, entropy=doors.entropy)
         control = await ControlStore.open(engine)
-        start = identity.start.number
-        saved = decode_counts(control.get(META_NAME), start - 1) if identity.was_clean else {}
-        actors = CopyActors(config.id, identity, saved)
-        async with _serving(config, doors, engine, identity, control, actors) as node:
+        async with _serving(config, doors, engine, identity, control) as node:
             yield node
-        is_saved = await _save_counts(control, encode_counts(start, actors.seal()))
-    if is_saved:
-        await identity.mark_clean_stop()
-
-
-async def _save_counts(control: ControlStore, counts: bytes) -> bool:
-    """Whether the counts of this start are on the disk, so that the next one may go on with them."""
-    try:
-        await control.put_synced(META_NAME, counts)
-    except (DiskFull, Unavailable) as error:
-        _log.warning("this stop is no clean one, the next start takes new actors: %s", error)
-        return False
-    return True
 
 
 @asynccontextmanager
@@ -124,10 +102,10 @@ async def _serving(
     engine: Engine,
     identity: Identity,
     control: ControlStore,
-    actors: CopyActors,
 ) -> AsyncIterator[Node]:
     transport = doors.transport
     hybrid = HybridClock(doors.clock)
+    actors = CopyActors(config.id, identity.start)
     objects = ObjectStore(engine, actors, hybrid)
     hints = await HintStore.open(engine)
     agent = TopologyAgent(config.id, identity.disk, store=control, transport=transport)
@@ -153,12 +131,7 @@ async def _serving(
             _compute(config, doors, identity, agent, liveness) as (bundles, jobs),
             _loops(agent.run(), liveness.run(), delivery.run(), objects.count_stored()),
         ):
-            try:
-                yield Node(
-                    config, doors, engine, identity, agent, liveness, objects, hints, kv, bundles, jobs
-                )
-            finally:
-                actors.seal()  # nobody would bring a later write to its other owners
+            yield Node(config, doors, engine, identity, agent, liveness, objects, hints, kv, bundles, jobs)
 
 
 def _requests(

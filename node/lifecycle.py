@@ -1,7 +1,7 @@
 """A real node process: the real doors, the gRPC server, signals, and an orderly end.
 
 The composition root of production.  SIGTERM and SIGINT: not ready any more, requests under way get 5 s,
-then data is synced, the folder marked as cleanly left, and the process ends with 0.
+then data is synced, and the process ends with 0.
 """
 
 from __future__ import annotations

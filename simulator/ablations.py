@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import client.router
-import node.assembly
 import node.replica.objects
 import node.replica.serving
 import node.requests.replicas
@@ -23,18 +22,18 @@ import node.storage.engine
 import node.storage.opening
 from client.retries import Next, next_step
 from cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
+from cluster.ids import Start
 from cluster.ports import FileSystem
 from cluster.quorum.receipt import Receipt
 from cluster.quorum.tally import ReadTally, WriteTally
 from cluster.ring.topology import Owner, Topology
 from cluster.versions.context import Context
-from cluster.versions.dots import actor_of
+from cluster.versions.dots import Dot, actor_of
 from cluster.versions.object_codec import decode_object, encode_object
 from cluster.versions.objects import StoredObject, merge
 from node.membership.topology_agent import TopologyAgent
-from node.replica.actors import CopyActors, decode_counts
+from node.replica.actors import CopyActors
 from node.replica.hints import HintStore, decode_hint
-from node.replica.identity import Identity
 from node.replica.objects import ObjectStore
 from node.replica.serving import ReplicaServing
 from node.replica.stored_key import copy_prefix, prefix_end
@@ -164,51 +163,23 @@ def _disk_id() -> AbstractContextManager[None]:
 
 
 def _fresh_actor() -> AbstractContextManager[None]:
-    """The former actor goes on after a crash, counting from what the stored objects say."""
-    write = ObjectStore.write
+    """Every start goes on with one actor, counting from what the stored objects say."""
+    write, next_dot = ObjectStore.write, CopyActors.next_dot
 
     async def write_as_before(store: ObjectStore, place: Any, *rest: Any) -> Any:
         actors = store._actors
         if place.copy not in actors._counts:
-            actor = actor_of(actors._node, 1)
+            actor = actor_of(actors._node, _ONE_START)
             prefix = copy_prefix(place.copy)
             scan: AsyncIterator[tuple[bytes, bytes]] = store._engine.scan(prefix, prefix_end(prefix))
             counts = [decode_object(encoded).counter_of(actor) async for _, encoded in scan]
-            actors._counts.setdefault(place.copy, (1, max(counts, default=0)))
+            actors._counts.setdefault(place.copy, max(counts, default=0))
         return await write(store, place, *rest)
 
-    return bent((ObjectStore, "write", write_as_before))
+    def continued(actors: CopyActors, copy: Any) -> Dot:
+        return Dot(actor_of(actors._node, _ONE_START), next_dot(actors, copy).counter)
 
-
-def _clean_stop_mark() -> AbstractContextManager[None]:
-    """Any start believes that the former one had stopped in order."""
-    open_identity = Identity.open.__func__  # type: ignore[attr-defined]
-
-    async def open_as_clean(cls: type[Identity], *arguments: Any, **named: Any) -> Identity:
-        identity: Identity = await open_identity(cls, *arguments, **named)
-        identity.was_clean = identity.start.number > 1
-        return identity
-
-    def decode_any(data: bytes | None, start_number: int) -> Any:
-        for number in range(start_number, 0, -1):
-            if counts := decode_counts(data, number):
-                return counts
-        return {}
-
-    return bent((Identity, "open", classmethod(open_as_clean)), (node.assembly, "decode_counts", decode_any))
-
-
-def _actors_sealed() -> AbstractContextManager[None]:
-    """A node that is stopping gives dots after it has saved its counts."""
-    return bent((CopyActors, "seal", lambda actors: dict(actors._counts)))
-
-
-def _actor_reserved() -> AbstractContextManager[None]:
-    async def take(identity: Identity) -> int:
-        identity._next_actor += 1
-        return identity._next_actor - 1
-
-    return bent((Identity, "take_actor_number", take))
+    return bent((ObjectStore, "write", write_as_before), (CopyActors, "next_dot", continued))
 
 
 # Quorums
@@ -364,6 +335,7 @@ def _hint_synced() -> AbstractContextManager[None]:
     return bent((ReplicaServing, "_take", take_unsynced))
 
 
+_ONE_START: Final = Start(1, "")
 _ROT: Final = RunOptions(faults=("bit_flip",))
 _FULL: Final = RunOptions(nodes=3, faults=("disk_full", "split_one"))
 _TWICE: Final = RunOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
@@ -374,8 +346,6 @@ _CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
 _LATE: Final = RunOptions(nodes=3, keys=24, operations=200, sessions=24, faults=("loss", "slow_link"))
 _ERRORS: Final = RunOptions(nodes=3, keys=2, faults=("disk_error", "crash_all"))
 _MIDST: Final = RunOptions(faults=("crash_child",))
-_SLOW_STOPS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "disk_slow"))
-_RESTARTS: Final = RunOptions(nodes=3, keys=2, faults=("restart", "crash"))
 
 ABLATIONS: Final = (
     Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack),
@@ -404,21 +374,7 @@ ABLATIONS: Final = (
     ),
     Ablation("file-ids-reserved", "a file's number is never given out again", _file_ids_reserved, _MIDST),
     Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id),
-    Ablation(
-        "fresh-actor", "after an unclean start a copy takes a new actor", _fresh_actor, _CRASHES_OF_THREE
-    ),
-    Ablation(
-        "clean-stop-mark",
-        "only a start after a clean stop goes on with its actors",
-        _clean_stop_mark,
-        _RESTARTS,
-    ),
-    Ablation(
-        "actor-reserved", "an actor's number is reserved on the disk before its first dot", _actor_reserved
-    ),
-    Ablation(
-        "actors-sealed", "no dot is given once a stop has saved the counts", _actors_sealed, _SLOW_STOPS
-    ),
+    Ablation("fresh-actor", "every start has actors of its own", _fresh_actor, _CRASHES_OF_THREE),
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks),
     Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers),
     Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back),

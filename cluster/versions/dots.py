@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cluster.errors import InvalidArgument
-from cluster.ids import Actor, NodeId
+from cluster.ids import Actor, Epoch, NodeId, Start
 
 __all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
+
+FIRST_EPOCH: Final = Epoch(1)
+BOOT_DIGITS: Final = 10
 
 
 class Dot(NamedTuple):
@@ -29,16 +32,21 @@ class Dot(NamedTuple):
         return f"{self.actor}:{self.counter}"
 
 
-def actor_of(node: NodeId, number: int) -> Actor:
-    """The actor with this number on a node, e.g. "n1#7"."""
-    return Actor(f"{node}#{number}")
+def actor_of(node: NodeId, start: Start, copy_epoch: Epoch = FIRST_EPOCH) -> Actor:
+    """The actor of a copy in one start of a node, e.g. "n1#7.9f31c0aa52".
+
+    40 bits of the boot id keep apart two starts that a rolled-back folder has given the same number.  Copies
+    that later epochs brought are named by their epoch, too.
+    """
+    later = "" if copy_epoch == FIRST_EPOCH else f".{copy_epoch}"
+    return Actor(f"{node}#{start.number}.{start.boot[:BOOT_DIGITS]}{later}")
 
 
 def parse_dot(text: str) -> Dot:
     """The dot that `str` wrote.  Raises InvalidArgument."""
     actor, colon, counter = text.rpartition(":")
     if not colon or "#" not in actor or not counter.isdecimal():
-        raise InvalidArgument(f"{text[:80]!r} is no dot; expected the form n1#1:5")
+        raise InvalidArgument(f"{text[:80]!r} is no dot; expected the form n1#7.9f31c0aa52:5")
     return Dot(Actor(actor), int(counter))
 
 

@@ -1,75 +1,61 @@
-"""Who this data folder is: its node, its disk id, which start this is, and which actors were used.
+"""Who this data folder is: its node, its disk id, which start this is, and which starts there were before.
 
-One small text file, IDENTITY, replaced as a whole: written beside, synced, renamed, folder synced.  Opening
-it raises the start number and takes the clean-stop mark away, both on the disk before anything is served,
-so that a start after a crash knows that it may have forgotten something.  Copies of a folder's data never
-include it.  Layout: docs/formats/identity.md.
+Two small text files, IDENTITY and IDENTITY.copy, each with the record twice, replaced as a whole one after
+the other: written beside, synced, renamed, folder synced.  Opening raises the start number on the disk before
+anything is served, and mends what was damaged.  Copies of a folder's data never include these files.
+Layout: docs/formats/identity.md.
 """
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
-from zlib import crc32
 
-from cluster.errors import CorruptData, InvalidArgument, Unavailable
+from cluster.errors import CorruptData, InvalidArgument
 from cluster.ids import DiskId, NodeId, Start
 from cluster.ports import Entropy, FileSystem
+from node.replica.identity_record import EARLIER_STARTS, IdentityRecord, encode_copies, newest_record
 
-__all__ = ["ACTOR_BLOCK", "FILE_NAME", "Identity", "IdentityRecord", "decode_identity", "encode_identity"]
+__all__ = ["FILE_NAMES", "Identity", "read_identity"]
 
-FILE_NAME: Final = "IDENTITY"
-MAGIC: Final = "ringmill-identity 1"
-ACTOR_BLOCK: Final = 1024
-_FIELDS: Final = ("node", "disk", "start", "boot", "next-actor", "clean-stop")
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityRecord:
-    """The file's content.  Actor numbers below `next_actor` may have been used."""
-
-    node: NodeId
-    disk: DiskId
-    start: Start
-    next_actor: int
-    is_clean_stop: bool
+FILE_NAMES: Final = ("IDENTITY", "IDENTITY.copy")
 
 
 class Identity:
-    """The identity of a running node.  `was_clean`: the former start ended by `mark_clean_stop`."""
+    """The identity of a running node."""
 
-    def __init__(self, path: str, record: IdentityRecord, files: FileSystem, *, was_clean: bool) -> None:
-        self.was_clean = was_clean
-        self._path = path
+    def __init__(self, folder: str, record: IdentityRecord, files: FileSystem) -> None:
+        self._folder = folder
         self._record = record
         self._files = files
-        self._next_actor = record.next_actor
-        self._reserving: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Identity:
-        """Begin a start: number raised, mark removed, both synced.  A folder without identity gets one.
+        """Begin a start: its number raised and synced.  A folder without identity gets one.
 
-        Raises InvalidArgument when the folder is another node's, CorruptData when the file is damaged,
+        Raises InvalidArgument when the folder is another node's, CorruptData when every copy is damaged,
         OSError when it cannot be written.
         """
-        path = posixpath.join(folder, FILE_NAME)
         boot = entropy.random_bytes("boot", 8).hex()
-        if files.exists(path):
-            former = decode_identity(files.read_bytes(path))
+        former = read_identity(files, folder)
+        if former is None:
+            _make_folder(files, folder)
+            disk = DiskId(entropy.random_bytes("disk", 16).hex())
+            record = IdentityRecord(node, disk, Start(1, boot))
+        else:
             if former.node != node:
                 raise InvalidArgument(
                     f"{folder} is the data of node {former.node}, this is {node}",
                     hint="start the node with its own id, or with a folder of its own",
                 )
-        else:
-            _make_folder(files, folder)
-            disk = DiskId(entropy.random_bytes("disk", 16).hex())
-            former = IdentityRecord(node, disk, Start(0, ""), next_actor=1, is_clean_stop=False)
-        record = replace(former, start=Start(former.start.number + 1, boot), is_clean_stop=False)
-        identity = cls(path, former, files, was_clean=former.is_clean_stop)
+            record = replace(
+                former,
+                start=Start(former.start.number + 1, boot),
+                edition=former.edition + 1,
+                earlier=(former.start, *former.earlier)[:EARLIER_STARTS],
+            )
+        identity = cls(folder, record, files)
         await identity._write(record)
         return identity
 
@@ -85,75 +71,49 @@ class Identity:
     def start(self) -> Start:
         return self._record.start
 
-    async def take_actor_number(self) -> int:
-        """A number that no copy of this node was ever given, reserved on the disk before it is returned.
-
-        Raises Unavailable (nothing happened) when it cannot be reserved.
-        """
-        while self._next_actor == self._record.next_actor:
-            try:
-                await asyncio.shield(self._reservation())
-            except OSError as error:
-                raise Unavailable(f"no actor number can be reserved: {error}") from error
-        self._next_actor += 1
-        return self._next_actor - 1
-
-    async def mark_clean_stop(self) -> None:
-        """The last act of a stop: everything is on the disk, the next start has forgotten nothing."""
-        if self._reserving is not None:
-            await asyncio.wait([self._reserving])
-        await self._write(replace(self._record, next_actor=self._next_actor, is_clean_stop=True))
-
-    def _reservation(self) -> asyncio.Task[None]:
-        """One write for all who wait; a request that ends meanwhile does not tear it."""
-        if self._reserving is None or self._reserving.done():
-            record = replace(self._record, next_actor=self._next_actor + ACTOR_BLOCK)
-            self._reserving = asyncio.create_task(self._write(record), name=f"reserve actors {self.node}")
-        return self._reserving
+    @property
+    def earlier(self) -> tuple[Start, ...]:
+        """Starts of this folder before this one, newest first, as far as they are remembered."""
+        return self._record.earlier
 
     async def _write(self, record: IdentityRecord) -> None:
-        """Put a record on the disk; only then is it this identity's own."""
-        beside = self._path + ".new"
-        if self._files.exists(beside):  # left by a crash
-            self._files.unlink(beside)
-        file = self._files.create(beside)
-        try:
-            await file.append_and_sync(encode_identity(record))
-        finally:
-            file.close()
-        self._files.rename(beside, self._path)
-        await self._files.off_loop(self._files.fsync_dir, posixpath.dirname(self._path))
+        """Put a record on the disk; only then is it this identity's own.
+
+        One file after the other: a power cut in between leaves one of them whole.
+        """
+        data = encode_copies(record)
+        for name in FILE_NAMES:
+            path = posixpath.join(self._folder, name)
+            beside = f"{path}.new"
+            if self._files.exists(beside):  # left by a crash
+                self._files.unlink(beside)
+            file = self._files.create(beside)
+            try:
+                await file.append_and_sync(data)
+            finally:
+                file.close()
+            self._files.rename(beside, path)
+            await self._files.off_loop(self._files.fsync_dir, self._folder)
         self._record = record
 
 
-def encode_identity(record: IdentityRecord) -> bytes:
-    """The file's bytes: a line a field, and a checksum of all before it."""
-    values = (
-        record.node, record.disk, record.start.number, record.start.boot,
-        record.next_actor, int(record.is_clean_stop),
-    )  # fmt: skip
-    lines = [MAGIC, *(f"{name} {value}" for name, value in zip(_FIELDS, values, strict=True))]
-    body = "\n".join(lines) + "\n"
-    return f"{body}crc32 {crc32(body.encode()):08x}\n".encode()
-
-
-def decode_identity(data: bytes) -> IdentityRecord:
-    """Raises CorruptData unless the bytes are exactly what `encode_identity` writes."""
-    try:
-        lines = data.decode().split("\n")
-        fields = dict(line.split(" ", 1) for line in lines[1 : len(_FIELDS) + 1])
-        record = IdentityRecord(
-            NodeId(fields["node"]),
-            DiskId(fields["disk"]),
-            Start(int(fields["start"]), fields["boot"]),
-            int(fields["next-actor"]),
-            fields["clean-stop"] == "1",
+def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
+    """The record in force, None for a folder without identity.  Raises CorruptData, OSError."""
+    paths = [path for name in FILE_NAMES if files.exists(path := posixpath.join(folder, name))]
+    contents = [files.read_bytes(path) for path in paths]
+    found = newest_record(contents)
+    if found is None and paths:
+        raise CorruptData(
+            f"every copy of the identity of {folder} is damaged, or of another version "
+            f"({_sizes(paths, contents)})",
+            hint="this folder cannot prove whose it is: start the node with an empty one, to be filled anew",
         )
-    except (ValueError, KeyError, UnicodeDecodeError) as error:
-        raise _damaged(len(data)) from error
-    if encode_identity(record) != data:
-        raise _damaged(len(data))
-    return record
+    return found
+
+
+def _sizes(paths: list[str], contents: list[bytes]) -> str:
+    pairs = zip(paths, contents, strict=True)
+    return ", ".join(f"{posixpath.basename(path)}: {len(content)} bytes" for path, content in pairs)
 
 
 def _make_folder(files: FileSystem, folder: str) -> None:
@@ -161,10 +121,3 @@ def _make_folder(files: FileSystem, folder: str) -> None:
     parent = posixpath.dirname(folder.rstrip("/"))
     if parent:
         files.fsync_dir(parent)
-
-
-def _damaged(size: int) -> CorruptData:
-    return CorruptData(
-        f"{FILE_NAME} ({size} bytes) is damaged or of another version",
-        hint="this folder cannot prove whose it is: start the node with an empty one, to be filled anew",
-    )

@@ -109,7 +109,6 @@ class ObjectStore:
         Raises what `admit` raises, InvalidArgument for a context that names writes this copy never made,
         Unavailable (nothing happened) after a clock jump, and as `apply` does.
         """
-        await self._actors.assign(place.copy)
 
         def step(encoded: bytes | None) -> Written:
             present = _decode(encoded)
@@ -145,7 +144,6 @@ class ObjectStore:
     def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
         time = self._clock.stamp(above=context.time)
         dot = self._actors.next_dot(place.copy)
-        assert dot is not None, f"{place.copy} lost its actor"
         if context.vector.covers(dot):
             raise InvalidArgument(
                 f"the context names write {dot}, which this copy has not made",

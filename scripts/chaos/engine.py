@@ -31,9 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 from cluster.adapters.os_files import OsFileSystem  # noqa: E402
 from cluster.adapters.process_spawner import ProcessSpawner  # noqa: E402
-from cluster.errors import CorruptData, DiskFull  # noqa: E402
+from cluster.errors import DiskFull  # noqa: E402
 from cluster.ids import DiskId, NodeId, Start  # noqa: E402
-from node.replica.identity import IdentityRecord, decode_identity, encode_identity  # noqa: E402
+from node.replica.identity_record import IdentityRecord, encode_copies, newest_record  # noqa: E402
 from node.storage.engine import Batch, Engine, Options  # noqa: E402
 from simulator.disk.damage import Sample, check_flip, sample_folder  # noqa: E402
 from simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
@@ -80,16 +80,13 @@ def flips(small_bytes: int, large_bytes: int, random_flips: int, processes: int)
 
 def _flip_identity() -> int:
     """Every bit of the file that says whose folder it is.  It lies beside the engine's folders."""
-    record = IdentityRecord(NodeId("n1"), DiskId("5a" * 16), Start(7, "c3" * 8), 2048, is_clean_stop=True)
-    whole = encode_identity(record)
+    record = IdentityRecord(NodeId("n1"), DiskId("5a" * 16), Start(7, "c3" * 8), 9, (Start(6, "5b" * 8),))
+    whole = encode_copies(record)
     outcomes: Counter[str] = Counter()
     for bit in range(8 * len(whole)):
         hurt = bytearray(whole)
         hurt[bit // 8] ^= 1 << bit % 8
-        try:
-            outcomes["right" if decode_identity(bytes(hurt)) == record else "BROKEN"] += 1
-        except CorruptData:
-            outcomes["corrupt"] += 1
+        outcomes["right" if newest_record([bytes(hurt)]) == record else "BROKEN"] += 1
     print(f"every bit of {len(whole)} bytes of identity: {_told(outcomes)}")
     return outcomes["BROKEN"]
 

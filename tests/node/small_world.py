@@ -11,12 +11,12 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cluster.ids import DiskId, NodeId
+from cluster.ids import DiskId, NodeId, Start
 from cluster.ring.topology import Member, Topology, first_topology
 from cluster.versions.hybrid_time import HybridClock
 from node.membership.topology_agent import TopologyAgent
 from node.repair.hint_delivery import HintDelivery
-from node.replica.actors import META_NAME, CopyActors, decode_counts, encode_counts
+from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
 from node.replica.hints import HintStore
 from node.replica.objects import ObjectStore
@@ -50,12 +50,7 @@ class Disk:
 
     engine: ForgetfulEngine
     start: int = 0
-    actors_given: int = 0
-    is_clean: bool = False
-
-    async def take_actor_number(self) -> int:
-        self.actors_given += 1
-        return self.actors_given
+    boot: str = ""  # of every start, when a test wants no fresh ones
 
 
 @dataclass
@@ -95,11 +90,10 @@ class Node:
     async def live(self) -> None:
         """From start to a clean stop."""
         disk, engine = self.disk, self.engine.as_engine()
-        was_clean, disk.is_clean = disk.is_clean, False
         disk.start += 1
         control = await ControlStore.open(engine)
-        saved = decode_counts(control.get(META_NAME), disk.start - 1) if was_clean else {}
-        actors = CopyActors(self.name, disk, saved)
+        boot = disk.boot or self.entropy.random_bytes("boot", 8).hex()
+        actors = CopyActors(self.name, Start(disk.start, boot))
         self.hints = await HintStore.open(engine)
         self.objects = ObjectStore(engine, actors, self.hybrid)
         agent = TopologyAgent(self.name, self._disk_id, store=control, transport=self.transport)
@@ -154,8 +148,6 @@ class Node:
             finally:
                 for loop in loops:
                     loop.cancel()
-        await control.put_synced(META_NAME, encode_counts(disk.start, actors.seal()))
-        disk.is_clean = True
 
     def stop(self) -> None:
         self._is_stopping.set()

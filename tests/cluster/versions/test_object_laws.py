@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.ids import NodeId
+from cluster.ids import NodeId, Start
 from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, actor_of
 from cluster.versions.hybrid_time import HybridTime
 from cluster.versions.object_codec import decode_object, encode_object, version_hash
@@ -30,7 +30,7 @@ class Replicas:
         self.writes += 1
         self.counters[at] += 1
         sibling = Sibling(
-            Dot(actor_of(NodeId(f"n{at}"), 1), self.counters[at]),
+            Dot(actor_of(NodeId(f"n{at}"), Start(1, "00" * 8)), self.counters[at]),
             None if delete else b"v%d" % self.writes,
             HybridTime(self.writes),
             OperationId(1, self.writes if operation is None else operation, HybridTime(self.writes)),

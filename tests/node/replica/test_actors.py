@@ -1,50 +1,30 @@
-"""Dots of a node's copies, over clean and unclean starts."""
+"""Dots of a node's copies: no start of any history of a folder gives one that another has given."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
-from cluster.errors import CorruptData, Unavailable
-from cluster.ids import Epoch, NodeId, PartitionId
-from node.replica.actors import CopyActors, decode_counts, encode_counts
+from cluster.ids import Epoch, NodeId, PartitionId, Start
+from node.replica.actors import CopyActors
 from node.replica.stored_key import Copy
 
 N1 = NodeId("n1")
 ONE, TWO = Copy(PartitionId(1), Epoch(1)), Copy(PartitionId(2), Epoch(1))
+SEVENTH = Start(7, "9f31c0aa52b7d64e")
 
 
-@dataclass
-class Numbers:
-    given: int = 0
-
-    async def take_actor_number(self) -> int:
-        self.given += 1
-        return self.given
+def test_each_copy_counts_by_itself_under_the_actor_of_the_start() -> None:
+    actors = CopyActors(N1, SEVENTH)
+    dots = [str(actors.next_dot(copy)) for copy in (ONE, TWO, ONE)]
+    assert dots == ["n1#7.9f31c0aa52:1", "n1#7.9f31c0aa52:1", "n1#7.9f31c0aa52:2"]
 
 
-async def test_each_copy_counts_under_an_actor_of_its_own() -> None:
-    actors = CopyActors(N1, Numbers(), {})
-    assert actors.next_dot(ONE) is None
-    for copy in (ONE, TWO, ONE):
-        await actors.assign(copy)
-    assert [str(actors.next_dot(copy)) for copy in (ONE, TWO, ONE)] == ["n1#1:1", "n1#2:1", "n1#1:2"]
+def test_a_later_copy_of_a_partition_has_another_actor() -> None:
+    actors = CopyActors(N1, SEVENTH)
+    former, later = actors.next_dot(ONE), actors.next_dot(Copy(PartitionId(1), Epoch(5)))
+    assert (former.actor, later.actor) == ("n1#7.9f31c0aa52", "n1#7.9f31c0aa52.5")
 
 
-async def test_counts_saved_by_a_clean_stop_go_on_and_others_do_not() -> None:
-    actors = CopyActors(N1, Numbers(), {})
-    await actors.assign(ONE)
-    actors.next_dot(ONE)
-    saved = encode_counts(4, actors.seal())
-    with pytest.raises(Unavailable, match="stopping"):
-        actors.next_dot(ONE)
-    resumed = CopyActors(N1, Numbers(9), decode_counts(saved, 4))
-    assert str(resumed.next_dot(ONE)) == "n1#1:2"
-    assert decode_counts(saved, 5) == {}
-    assert decode_counts(None, 4) == {}
-
-
-def test_a_damaged_record_of_counts_is_an_error() -> None:
-    with pytest.raises(CorruptData, match="actor counts"):
-        decode_counts(b"\xc1", 4)
+@pytest.mark.parametrize("other", [Start(8, SEVENTH.boot), Start(7, "9f31c0aa53b7d64e")])
+def test_another_start_and_another_history_have_other_actors(other: Start) -> None:
+    assert CopyActors(N1, SEVENTH).next_dot(ONE).actor != CopyActors(N1, other).next_dot(ONE).actor

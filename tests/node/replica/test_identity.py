@@ -1,85 +1,60 @@
-"""What a data folder says of itself, over clean stops, crashes at every call, and damage."""
+"""What a data folder says of itself, over crashes at every call, and damage."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import CorruptData, InvalidArgument, Unavailable
+from cluster.errors import CorruptData, InvalidArgument
 from cluster.ids import DiskId, NodeId, Start
-from cluster.ports import AppendFile, Buffer
-from node.replica.identity import ACTOR_BLOCK, Identity, IdentityRecord, decode_identity, encode_identity
+from node.replica.identity import FILE_NAMES, Identity, read_identity
+from node.replica.identity_record import (
+    EARLIER_STARTS,
+    IdentityRecord,
+    encode_copies,
+    newest_record,
+    sound_copies,
+)
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel, Moment
 from simulator.seeds import SeededEntropy, stream
 
 N1 = NodeId("n1")
+RECORD = IdentityRecord(
+    N1, DiskId("ab" * 16), Start(7, "cd" * 8), 9, (Start(6, "ef" * 8), Start(5, "01" * 8))
+)
+FIRST_VERSION = b"""ringmill-identity 1
+node n1
+disk 4be2c1d0a7e94f6b8a55d0c3f1e2a966
+start 7
+boot 9f31c0aa52b7d64e
+next-actor 6145
+clean-stop 0
+crc32 9f0b4e1f
+"""
 
 
-async def start(folder: Path, *, node: NodeId = N1) -> Identity:
+async def start(folder: Path, *, node: NodeId = N1, seed: int = 1) -> Identity:
     return await Identity.open(
-        str(folder / "data"), node, files=OsFileSystem(), entropy=SeededEntropy(1, "identity")
+        str(folder / "data"), node, files=OsFileSystem(), entropy=SeededEntropy(seed, "identity")
     )
 
 
 async def test_each_start_has_a_higher_number_and_the_same_disk(tmp_path: Path) -> None:
-    starts = [await start(tmp_path) for _ in range(3)]
+    starts = [await start(tmp_path, seed=seed) for seed in range(3)]
     assert [identity.start.number for identity in starts] == [1, 2, 3]
     assert len({identity.disk for identity in starts}) == 1
+    assert len({identity.start.boot for identity in starts}) == 3
     assert len(starts[0].disk) == 32
 
 
-async def test_only_a_start_after_a_clean_stop_is_clean(tmp_path: Path) -> None:
-    first = await start(tmp_path)
-    assert not first.was_clean
-    await first.mark_clean_stop()
-    assert (await start(tmp_path)).was_clean
-    assert not (await start(tmp_path)).was_clean  # the second of these never stopped
-
-
-async def test_no_actor_number_is_ever_given_twice(tmp_path: Path) -> None:
-    given: list[int] = []
-    for round_ in range(4):
-        identity = await start(tmp_path)
-        given += await asyncio.gather(*(identity.take_actor_number() for _ in range(ACTOR_BLOCK + 3)))
-        if round_ % 2:
-            await identity.mark_clean_stop()
-    assert len(set(given)) == len(given)
-
-
-async def test_a_request_that_ends_while_numbers_are_reserved_makes_none_be_given_twice() -> None:
-    """Else the next crash would have the same numbers given again, and a dot would name two writes."""
-    disk = SlowDisk()
-    identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "before"))
-    disk.may_sync.clear()
-    request = asyncio.create_task(identity.take_actor_number())
-    await asyncio.sleep(0)
-    request.cancel()
-    await asyncio.wait([request])
-    disk.may_sync.set()
-    given = [await identity.take_actor_number() for _ in range(3)]
-    again = await Identity.open("data", N1, files=_after_a_crash(disk), entropy=SeededEntropy(2, "after"))
-    assert await again.take_actor_number() > max(given)
-
-
-async def test_numbers_that_could_not_be_reserved_are_not_given() -> None:
-    disk = LossyDisk()
-    identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "before"))
-    disk.hook = _full
-    for _ in range(2):
-        with pytest.raises(Unavailable, match="No space left") as refused:
-            await identity.take_actor_number()
-        assert refused.value.outcome == "failed"
-    disk.hook = None
-    given = await identity.take_actor_number()
-    again = await Identity.open("data", N1, files=_after_a_crash(disk), entropy=SeededEntropy(2, "after"))
-    assert await again.take_actor_number() > given
+async def test_a_start_knows_those_before_it(tmp_path: Path) -> None:
+    starts = [(await start(tmp_path, seed=seed)) for seed in range(EARLIER_STARTS + 3)]
+    known = [identity.start for identity in starts[:-1]][::-1]
+    assert starts[-1].earlier == tuple(known[:EARLIER_STARTS])
 
 
 async def test_a_folder_of_another_node_is_refused_by_name(tmp_path: Path) -> None:
@@ -88,33 +63,20 @@ async def test_a_folder_of_another_node_is_refused_by_name(tmp_path: Path) -> No
         await start(tmp_path, node=NodeId("n2"))
 
 
-class SlowDisk(LossyDisk):
-    """Syncs when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_sync = asyncio.Event()
-        self.may_sync.set()
-
-    def create(self, path: str) -> AppendFile:
-        file = super().create(path)
-        sync = file.append_and_sync
-
-        async def later(data: Buffer) -> None:
-            await self.may_sync.wait()
-            await sync(data)
-
-        file.append_and_sync = later  # type: ignore[method-assign]
-        return file
+async def test_a_folder_of_the_first_version_is_read_and_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "IDENTITY").write_bytes(_with_checksum(FIRST_VERSION))
+    identity = await start(tmp_path)
+    assert (identity.disk, identity.start.number) == ("4be2c1d0a7e94f6b8a55d0c3f1e2a966", 8)
+    assert identity.earlier == (Start(7, "9f31c0aa52b7d64e"),)
+    assert (await start(tmp_path)).start.number == 9
 
 
-def _full(call: str, path: str) -> None:
-    if call == "append":
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+def _with_checksum(data: bytes) -> bytes:
+    from zlib import crc32
 
-
-def _after_a_crash(disk: LossyDisk) -> LossyDisk:
-    return LossyDisk.after(disk.moment().crash(CrashModel.PREFIX, stream(1, "crash")))
+    body = data[: data.index(b"crc32")]
+    return body + f"crc32 {crc32(body):08x}\n".encode()
 
 
 @dataclass
@@ -122,8 +84,6 @@ class Told:
     """What a node may have acted by at some moment: all of it must be known to the next start."""
 
     starts: int = 0
-    actors: int = 0
-    has_stopped_cleanly: bool = False
 
 
 async def test_a_power_cut_at_any_call_leaves_a_folder_that_knows_all_it_was_told() -> None:
@@ -134,8 +94,6 @@ async def test_a_power_cut_at_any_call_leaves_a_folder_that_knows_all_it_was_tol
             disk = LossyDisk.after(moment.crash(model, stream(number, model)))
             after = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(number, "after"))
             assert after.start.number > told.starts
-            assert await after.take_actor_number() > told.actors
-            assert after.was_clean <= told.has_stopped_cleanly
 
 
 async def _moments_of_three_starts() -> list[tuple[Moment, Told]]:
@@ -145,21 +103,57 @@ async def _moments_of_three_starts() -> list[tuple[Moment, Told]]:
     disk.hook = lambda call, path: moments.append((disk.moment(), replace(told)))
     for number in range(3):
         identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(number, "before"))
-        told.starts, told.has_stopped_cleanly = identity.start.number, False
-        for _ in range(ACTOR_BLOCK + 1):
-            told.actors = await identity.take_actor_number()
-        told.has_stopped_cleanly = True  # from here on the mark may be there
-        await identity.mark_clean_stop()
+        told.starts = identity.start.number
     disk.hook = None
     return moments
 
 
-def test_every_flipped_byte_of_the_file_is_noticed() -> None:
-    record = IdentityRecord(N1, DiskId("ab" * 16), Start(7, "cd" * 8), 2048, is_clean_stop=True)
-    data = encode_identity(record)
-    assert decode_identity(data) == record
-    for at in range(len(data)):
-        with pytest.raises(CorruptData, match="IDENTITY"):
-            decode_identity(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        with pytest.raises(CorruptData):
-            decode_identity(data[:at])
+def test_every_flipped_bit_of_a_file_leaves_the_other_copy() -> None:
+    data = encode_copies(RECORD)
+    assert sound_copies(data) == [RECORD, RECORD]
+    for bit in range(8 * len(data)):
+        hurt = bytearray(data)
+        hurt[bit // 8] ^= 1 << bit % 8
+        assert sound_copies(bytes(hurt)) == [RECORD], bit
+
+
+def test_every_flipped_bit_of_a_single_copy_is_noticed() -> None:
+    data = encode_copies(RECORD)
+    copy = data[: len(data) // 2]
+    for bit in range(8 * len(copy)):
+        hurt = bytearray(copy)
+        hurt[bit // 8] ^= 1 << bit % 8
+        assert sound_copies(bytes(hurt)) == [], bit
+    for size in range(len(copy)):
+        assert sound_copies(copy[:size]) == []
+
+
+def test_the_newest_of_all_sound_copies_holds() -> None:
+    older = replace(RECORD, start=Start(6, "ef" * 8), edition=8)
+    assert newest_record([encode_copies(older), encode_copies(RECORD)]) == RECORD
+    assert newest_record([encode_copies(older), b"rubbish"]) == older
+    assert newest_record([]) is None
+
+
+@pytest.mark.parametrize("lost", FILE_NAMES)
+@pytest.mark.parametrize("content", [b"", bytes(200), None])
+async def test_a_file_that_is_lost_or_damaged_is_mended_from_the_other(
+    tmp_path: Path, lost: str, content: bytes | None
+) -> None:
+    first = await start(tmp_path)
+    path = tmp_path / "data" / lost
+    path.unlink() if content is None else path.write_bytes(content)
+    second = await start(tmp_path)
+    assert (second.disk, second.start.number) == (first.disk, 2)
+    for name in FILE_NAMES:
+        assert len(sound_copies((tmp_path / "data" / name).read_bytes())) == 2
+
+
+async def test_a_folder_whose_copies_are_all_damaged_is_refused(tmp_path: Path) -> None:
+    await start(tmp_path)
+    for name in FILE_NAMES:
+        (tmp_path / "data" / name).write_bytes(bytes(400))
+    with pytest.raises(CorruptData, match=r"every copy of the identity of .* is damaged"):
+        await start(tmp_path)
+    with pytest.raises(CorruptData, match=r"IDENTITY: 400 bytes, IDENTITY.copy: 400 bytes"):
+        read_identity(OsFileSystem(), str(tmp_path / "data"))

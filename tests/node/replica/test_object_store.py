@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count
 
 import pytest
 
 from cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
-from cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
+from cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId, Start
 from cluster.quorum.receipt import Durability
 from cluster.versions.context import BLIND, Context
 from cluster.versions.dots import VersionVector
@@ -40,16 +37,8 @@ class StillClock:
         return 0.0
 
 
-@dataclass
-class Numbers:
-    given: Iterator[int]
-
-    async def take_actor_number(self) -> int:
-        return next(self.given)
-
-
 def store_on(engine: ForgetfulEngine, *, actor: int = 1) -> ObjectStore:
-    actors = CopyActors(NodeId("n1"), Numbers(count(actor)), {})
+    actors = CopyActors(NodeId("n1"), Start(actor, "0" * 16))
     return ObjectStore(engine.as_engine(), actors, HybridClock(StillClock()))
 
 
@@ -114,7 +103,7 @@ async def test_keys_and_bytes_are_counted_while_they_change() -> None:
 
 async def test_a_context_that_names_writes_this_copy_never_made_is_refused() -> None:
     store = store_on(ForgetfulEngine())
-    invented = Context(VersionVector(((Actor("n1#1"), 9),)), ZERO)
+    invented = Context(VersionVector(((Actor("n1#1.0000000000"), 9),)), ZERO)
     with pytest.raises(InvalidArgument, match="has not made"):
         await store.write(PLACE, intent(1, b"v", invented), admit_all)
 

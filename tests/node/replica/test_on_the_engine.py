@@ -12,7 +12,7 @@ from cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from cluster.quorum.receipt import Durability
 from cluster.versions.hybrid_time import HybridClock, HybridTime
 from cluster.versions.objects import OperationId
-from node.replica.actors import META_NAME, CopyActors, decode_counts, encode_counts
+from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
 from node.replica.hints import HintStore
 from node.replica.identity import Identity
@@ -54,15 +54,11 @@ async def replica_on(disk: LossyDisk, *, stops_cleanly: bool) -> AsyncIterator[R
     engine = await Engine.open("data/store", SMALL, files=disk, spawner=spawner)
     identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "identity"))
     control = await ControlStore.open(engine)
-    number = identity.start.number
-    saved = decode_counts(control.get(META_NAME), number - 1) if identity.was_clean else {}
-    actors = CopyActors(N1, identity, saved)
+    actors = CopyActors(N1, identity.start)
     objects = ObjectStore(engine, actors, HybridClock(StillClock()))
     yield Replica(identity, objects, await HintStore.open(engine), control, actors)
     if stops_cleanly:
-        await control.put_synced(META_NAME, encode_counts(number, actors.seal()))
         await engine.close()
-        await identity.mark_clean_stop()
 
 
 @pytest.mark.parametrize(
@@ -86,11 +82,3 @@ async def test_a_power_cut_forgets_no_synced_write_and_renews_the_actor(model: C
         fresh = (await replica.put(300)).sibling.dot
         assert fresh.actor not in {dot.actor for dot in dots}
         assert fresh.counter == 1
-
-
-async def test_after_a_clean_stop_everything_goes_on_where_it_was() -> None:
-    disk = LossyDisk()
-    async with replica_on(disk, stops_cleanly=True) as replica:
-        last = [await replica.put(number) for number in range(50)][-1].sibling.dot
-    async with replica_on(disk, stops_cleanly=True) as replica:
-        assert (await replica.put(50)).sibling.dot == (last.actor, last.counter + 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from cluster.quorum.receipt import Durability, Receipt
 from node.requests.values import ReadRequest, WriteRequest
 from tests.node.small_world import World
@@ -19,31 +21,37 @@ async def get(world: World, at: str) -> list[bytes | None]:
     return [sibling.value for sibling in result.siblings]
 
 
-def test_after_a_clean_stop_the_actor_counts_on() -> None:
+@pytest.mark.parametrize("is_orderly", [True, False])
+def test_every_start_writes_under_an_actor_of_its_own(is_orderly: bool) -> None:
     world = World()
 
     async def story() -> None:
         first = await put(world, b"a")
-        await world.stop("n1")
-        await world.start("n1")
-        second = await put(world, b"b")
-        assert second.dot == (first.dot.actor, first.dot.counter + 1)
-
-    world.run(story())
-
-
-def test_after_a_crash_the_first_write_takes_a_new_actor() -> None:
-    world = World()
-
-    async def story() -> None:
-        first = await put(world, b"a")
-        await world.stop("n1")
-        await world.start("n1")
-        world.kill("n1")  # the mark of the clean stop was used up by the start
+        if is_orderly:
+            await world.stop("n1")
+        else:
+            world.kill("n1")
         await world.start("n1")
         second = await put(world, b"b")
         assert second.dot.actor != first.dot.actor
         assert second.dot.counter == 1
+
+    world.run(story())
+
+
+def test_two_starts_of_one_number_write_under_different_actors() -> None:
+    """A folder that is put back counts its starts again."""
+    world = World()
+
+    async def story() -> None:
+        first = await put(world, b"a")
+        world.kill("n1")
+        world.disks[world.names[0]].start -= 1
+        world.disks[world.names[0]].boot = "f0" * 8
+        await world.start("n1")
+        second = await put(world, b"b")
+        assert second.dot.actor.split(".")[0] == first.dot.actor.split(".")[0]
+        assert second.dot.actor != first.dot.actor
 
     world.run(story())
 
@@ -59,6 +67,7 @@ def test_with_the_actor_used_again_an_acked_write_is_lost() -> None:
 def _seen_after_a_forgotten_write(*, reuses_actor: bool) -> list[bytes | None]:
     """A write in memory at n1 and seen by the others is forgotten by n1, which then writes again."""
     world = World()
+    world.disks[world.names[0]].boot = "0" * 16 if reuses_actor else ""
 
     async def story() -> list[bytes | None]:
         world.nodes["n1"].engine.can_sync.clear()
@@ -66,7 +75,7 @@ def _seen_after_a_forgotten_write(*, reuses_actor: bool) -> list[bytes | None]:
         await asyncio.sleep(0.1)
         world.kill("n1")
         if reuses_actor:
-            world.disks[world.names[0]].actors_given = 0
+            world.disks[world.names[0]].start -= 1
         await world.start("n1")
         receipt = await put(world, b"new", is_blind=True, level="all")
         assert {ack.durability for ack in receipt.replicas} == {Durability.SYNCED}

@@ -18,7 +18,16 @@ from cluster.ids import Actor
 from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from cluster.versions.hybrid_time import ZERO, HybridTime
 
-__all__ = ["ABSENT", "OperationId", "Sibling", "StoredObject", "merge", "merge_all", "supersede"]
+__all__ = [
+    "ABSENT",
+    "OperationId",
+    "Sibling",
+    "StoredObject",
+    "merge",
+    "merge_all",
+    "newest_first",
+    "supersede",
+]
 
 
 class OperationId(NamedTuple):
@@ -86,8 +95,8 @@ class StoredObject:
         return tuple(first.values())
 
     def live(self, wall_ms: int) -> tuple[Sibling, ...]:
-        """What a reader is shown at `wall_ms`: empty means not found."""
-        return tuple(sibling for sibling in self.visible() if sibling.is_live(wall_ms))
+        """What a reader is shown at `wall_ms`, the newest first: empty means not found."""
+        return newest_first(sibling for sibling in self.visible() if sibling.is_live(wall_ms))
 
     def counter_of(self, actor: Actor) -> int:
         """The highest count of an actor that this object has seen."""
@@ -95,6 +104,11 @@ class StoredObject:
 
 
 ABSENT = StoredObject()
+
+
+def newest_first(siblings: Iterable[Sibling]) -> tuple[Sibling, ...]:
+    """As readers are shown them: by hybrid time, the newest first, equal times by dot."""
+    return tuple(sorted(siblings, key=lambda sibling: (-sibling.time, sibling.dot)))
 
 
 def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:

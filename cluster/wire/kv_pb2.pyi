@@ -347,7 +347,7 @@ class GetResponse(_message.Message):
     """the coordinator's present hybrid time"""
     @_builtins.property
     def siblings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sibling]:
-        """by dot; empty when the key is not found"""
+        """newest first by hybrid time; empty when the key is not found"""
 
     @_builtins.property
     def answered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -414,7 +414,7 @@ class OwnerCopy(_message.Message):
     """why there is no answer"""
     @_builtins.property
     def dots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """of every sibling, tombstones included"""
+        """of every sibling, newest first, tombstones included"""
 
     def __init__(
         self,

@@ -142,7 +142,8 @@ class ObjectStore:
                 _log.warning("keys and bytes are counted up to what cannot be read only: %s", error)
 
     def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
-        time = self._clock.stamp(above=context.time)
+        # The birth, too: what one client writes after an answer is newer than what that answer told of.
+        time = self._clock.stamp(above=max(context.time, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)
         if context.vector.covers(dot):
             raise InvalidArgument(

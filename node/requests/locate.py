@@ -11,7 +11,7 @@ from typing import Final
 from cluster.errors import RingmillError
 from cluster.ids import NodeId
 from cluster.ring.hashing import position
-from cluster.versions.objects import StoredObject, merge_all
+from cluster.versions.objects import StoredObject, merge_all, newest_first
 from node.replica.routes import Route, Router, TopologyView
 from node.requests.limits import check_key
 from node.requests.replicas import Replicas
@@ -59,5 +59,5 @@ class Locator:
         state = self._liveness.state(node)
         if isinstance(held, str):
             return OwnerCopy(node, state, error=held)
-        dots = tuple(str(sibling.dot) for sibling in held.siblings)
+        dots = tuple(str(sibling.dot) for sibling in newest_first(held.siblings))
         return OwnerCopy(node, state, dots, is_same=held == merged)

@@ -53,7 +53,7 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """`siblings` is empty when the key is not found; `context` is the token of all that was seen."""
+    """`siblings` come newest first, none when the key is not found; `context` is the token of all seen."""
 
     siblings: tuple[Sibling, ...]
     context: bytes

@@ -26,7 +26,7 @@ def test_two_writers_with_the_same_old_context_leave_two_siblings() -> None:
     old = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"old"))
     ours = supersede(old, old.context, sibling(A, 2, b"ours"))
     both = supersede(ours, old.context, sibling(A, 3, b"theirs"))
-    assert [each.value for each in both.live(0)] == [b"ours", b"theirs"]
+    assert [each.value for each in both.live(0)] == [b"theirs", b"ours"]
 
 
 def test_a_write_with_the_merged_context_leaves_one() -> None:
@@ -114,3 +114,14 @@ def test_a_vector_knows_what_it_covers() -> None:
     assert not vector.covers(Dot(B, 3))
     assert vector.descends(VersionVector(((A, 3),)))
     assert not vector.descends(VersionVector(((Actor("n3#1"), 1),)))
+
+
+def test_readers_are_shown_the_newest_sibling_first_and_equal_times_by_dot() -> None:
+    def put(actor: Actor, counter: int, time: int) -> StoredObject:
+        name = OperationId(int(time), counter, HybridTime(0))
+        return supersede(ABSENT, EMPTY_VECTOR, Sibling(Dot(actor, counter), b"v", HybridTime(time), name))
+
+    c = Actor("n3#1")
+    merged = merge(merge(put(c, 1, 7), put(A, 1, 5)), put(B, 4, 7))
+    assert [each.dot for each in merged.siblings] == [Dot(A, 1), Dot(B, 4), Dot(c, 1)]
+    assert [each.dot for each in merged.live(0)] == [Dot(B, 4), Dot(c, 1), Dot(A, 1)]

@@ -57,7 +57,7 @@ def test_two_starts_of_one_number_write_under_different_actors() -> None:
 
 
 def test_a_write_after_a_crash_is_not_taken_for_one_that_was_forgotten() -> None:
-    assert _seen_after_a_forgotten_write(reuses_actor=False) == [b"forgotten here", b"new"]
+    assert _seen_after_a_forgotten_write(reuses_actor=False) == [b"new", b"forgotten here"]
 
 
 def test_with_the_actor_used_again_an_acked_write_is_lost() -> None:

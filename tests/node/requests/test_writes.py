@@ -57,6 +57,21 @@ def test_two_writers_with_the_same_old_context_leave_siblings_and_a_merged_write
     world.run(story())
 
 
+def test_what_one_client_wrote_last_is_shown_first_whichever_clock_ran_ahead() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.nodes["n1"].clock.jump(0.4)
+        world.cut("n1", "n2")
+        first = OperationId(7, 1, HybridTime(0))
+        earlier = await put(world, "n1", b"earlier", operation=first)
+        later = await put(world, "n2", b"later", operation=OperationId(7, 2, earlier.time))
+        assert later.time > earlier.time
+        assert values(await get(world, "n3", "2")) == [b"later", b"earlier"]
+
+    world.run(story())
+
+
 def test_a_put_without_context_overwrites_and_a_blind_one_does_not() -> None:
     world = World()
 
@@ -65,7 +80,7 @@ def test_a_put_without_context_overwrites_and_a_blind_one_does_not() -> None:
         await put(world, "n1", b"b")
         assert values(await get(world, "n2")) == [b"b"]
         await put(world, "n1", b"c", is_blind=True)
-        assert values(await get(world, "n2")) == [b"b", b"c"]
+        assert values(await get(world, "n2")) == [b"c", b"b"]
 
     world.run(story())
 

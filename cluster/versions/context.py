@@ -50,7 +50,9 @@ def encode_context(context: Context, keyspace: KeyspaceId, key: bytes) -> bytes:
 
 def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> Context:
     """Raises InvalidArgument for a damaged token and for one that was read from another key."""
-    if not _HEAD.size + _CHECK.size < len(token) <= MAX_TOKEN_BYTES:
+    if len(token) <= _HEAD.size + _CHECK.size:
+        raise _refused(f"is {len(token)} bytes long, too short to be one")
+    if len(token) > MAX_TOKEN_BYTES:
         raise _refused(f"is {len(token)} bytes long, at most {MAX_TOKEN_BYTES} are taken")
     sealed, check = token[: -_CHECK.size], token[-_CHECK.size :]
     version, key_hash = _HEAD.unpack_from(sealed)

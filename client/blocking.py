@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from client.arguments import Endpoints, Key, Level, Seconds
 from client.connection import AsyncClient, connect
 from client.job_values import JobState
 from client.jobs import AsyncJobs
 from client.kv import MISSING, AsyncKeyspace, Missing
-from client.messages import Key, Level
 from client.status import ClusterStatus
 from client.values import Item
 from cluster.ring.topology import Topology
@@ -97,24 +97,24 @@ class Keyspace:
     locate = _blocking(AsyncKeyspace.locate)
 
     @overload
-    def get(self, key: Key, *, r: Level | None = None, timeout: float | None = None) -> Item: ...
+    def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...
 
     @overload
     def get(
-        self, key: Key, *, default: T, r: Level | None = None, timeout: float | None = None
+        self, key: Key, default: T, *, r: Level | None = None, timeout: Seconds | None = None
     ) -> Item | T: ...
 
     def get(
         self,
         key: Key,
-        *,
         default: T | Missing = MISSING,
+        *,
         r: Level | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Item | T:
         if isinstance(default, Missing):
             return self._loop.run(self._subject.get(key, r=r, timeout=timeout))
-        return self._loop.run(self._subject.get(key, default=default, r=r, timeout=timeout))
+        return self._loop.run(self._subject.get(key, default, r=r, timeout=timeout))
 
     get.__doc__ = AsyncKeyspace.get.__doc__
 
@@ -152,7 +152,7 @@ class Client(Keyspace):
     _subject: AsyncClient
 
     def __init__(
-        self, endpoints: str | Sequence[str], *, timeout: float = 5.0, token: str = "", session: bool = True
+        self, endpoints: Endpoints, *, timeout: Seconds = 5.0, token: str = "", session: bool = True
     ) -> None:
         super().__init__(connect(endpoints, timeout=timeout, token=token, session=session), _Loop())
 
@@ -186,6 +186,6 @@ class Client(Keyspace):
         """The jobs of the cluster."""
         return Jobs(self._subject.jobs, self._loop)
 
-    def status(self, *, timeout: float | None = None) -> ClusterStatus:
+    def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
         return self._loop.run(self._subject.status(timeout=timeout))

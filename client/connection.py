@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
+from client.arguments import (
+    Endpoints,
+    Seconds,
+    checked_endpoints,
+    checked_flag,
+    checked_name,
+    checked_timeout_s,
+    checked_token,
+)
 from client.directory import Directory
 from client.kv import AsyncKeyspace
 from client.links import Link, Method
@@ -25,7 +34,7 @@ from client.status import ClusterStatus, cluster_status
 from cluster.adapters.grpc_client import ClientLink
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import InvalidArgument, RingmillError, Unavailable
+from cluster.errors import RingmillError, Unavailable
 from cluster.ports import FileSystem
 from cluster.ring.topology import Topology
 
@@ -39,18 +48,21 @@ METADATA_NAME = "ringmill-token"
 
 
 def connect(
-    endpoints: str | Sequence[str], *, timeout: float = 5.0, token: str = "", session: bool = True
+    endpoints: Endpoints, *, timeout: Seconds = 5.0, token: str = "", session: bool = True
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
     `timeout` is the deadline of each request in seconds, connecting included.  Jobs need the cluster's
-    `token`; that of a local cluster kept in $RINGMILL_HOME or ./.ringmill is found by itself.
+    `token`: this one, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.
     `session=False` sends each request as a message of its own: less to set up, for a few requests only.
-    Raises InvalidArgument for a malformed endpoint; entering raises Unavailable when none answers.
+    Raises InvalidArgument for an argument that cannot be; entering raises Unavailable when none answers.
     """
-    if timeout <= 0:
-        raise InvalidArgument(f"timeout is {timeout} s, it must be above 0")
-    return AsyncClient(_addresses(endpoints), timeout, token, session)
+    return AsyncClient(
+        checked_endpoints(endpoints),
+        checked_timeout_s(timeout),
+        checked_token(token),
+        checked_flag("session", session),
+    )
 
 
 def open_link(address: str, *, session: bool = False) -> Link:
@@ -93,6 +105,7 @@ class AsyncClient(AsyncKeyspace):
 
     def keyspace(self, name: str) -> AsyncKeyspace:
         """The same surface over another keyspace.  Raises InvalidArgument listing those that exist."""
+        checked_name("name", name)
         self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
 
@@ -108,11 +121,15 @@ class AsyncClient(AsyncKeyspace):
 
         return AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
 
-    async def status(self, *, timeout: float | None = None) -> ClusterStatus:
+    async def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
-        return await cluster_status(self._directory, timeout or self._timeout_s)
+        timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
+        return await cluster_status(self._directory, timeout_s)
 
     def _local_token(self) -> str:
+        """RINGMILL_TOKEN, else that of the local cluster that these endpoints belong to."""
+        if told := os.environ.get("RINGMILL_TOKEN", ""):
+            return checked_token(told)
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
         with _open_files() as files:
             return find_token(files, home, self._directory.order())
@@ -176,15 +193,3 @@ class _JobLink:
 
 def _open_files() -> AbstractContextManager[FileSystem]:
     return closing(OsFileSystem())
-
-
-def _addresses(endpoints: str | Sequence[str]) -> list[str]:
-    parts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
-    addresses = [part.strip() for part in parts if part.strip()]
-    if not addresses:
-        raise InvalidArgument("no endpoint was named", hint='an endpoint is "host:port", e.g. 127.0.0.1:7101')
-    for address in addresses:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise InvalidArgument(f"endpoint {address!r} is not host:port")
-    return addresses

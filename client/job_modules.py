@@ -16,13 +16,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeAlias
 
 from cluster.errors import InvalidArgument, RingmillError
 from cluster.mapreduce.bundle import Bundle, build_bundle
 from cluster.mapreduce.definition import JobDefinition
 from cluster.ports import FileSystem
 
-__all__ = ["LoadedJob", "load_job_module"]
+__all__ = ["LoadedJob", "Target", "load_job", "load_job_module"]
+
+Target: TypeAlias = str | JobDefinition
+
+
+_TARGET_HINT = "write FILE.py:NAME, e.g. examples/wordcount.py:wordcount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,21 @@ class LoadedJob:
     bundle: Bundle
 
 
+def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
+    """The job that `target` is or names; a relative path starts at `folder`.
+
+    Raises InvalidArgument as `load_job_module`, and for a job that no module has at its top level, where
+    nodes look for it by name.
+    """
+    if isinstance(target, JobDefinition):
+        return load_job_module(_target_of(target), files, folder)
+    if not isinstance(target, str):
+        raise InvalidArgument(
+            f"target is a {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
+        )
+    return load_job_module(target, files, folder)
+
+
 def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     """Import the module of `target` and find the job in it; a relative path starts at `folder`.
 
@@ -44,9 +65,7 @@ def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     """
     where, colon, name = target.rpartition(":")
     if not colon or not name.isidentifier():
-        raise InvalidArgument(
-            f"{target!r} names no job", hint="write FILE.py:NAME, e.g. examples/wordcount.py:wordcount"
-        )
+        raise InvalidArgument(f"{target!r} names no job", hint=_TARGET_HINT)
     path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
     if not files.exists(path):
         raise InvalidArgument(f"there is no file {path}", hint="is the path right?  It starts at this folder")
@@ -54,6 +73,38 @@ def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     bundle = build_bundle(module, lambda source: _source(files, f"{root}/{source}"))
     _forget_strangers(root, bundle)
     return LoadedJob(root, module, name, _job_in(_import(root, module, path), name, path), bundle)
+
+
+def _target_of(definition: JobDefinition) -> str:
+    """FILE.py:NAME of a job that was made by `job()` at the top level of a module."""
+    functions = (definition.map, definition.combine, definition.reduce)
+    likely = [sys.modules.get(function.__module__) for function in functions if function is not None]
+    for module in [*likely, *sys.modules.values()]:
+        name = _name_in(module, definition)
+        if module is None or not name:
+            continue
+        path = getattr(module, "__file__", None)
+        if path is None or not path.endswith(".py"):
+            raise InvalidArgument(
+                f"the job {name!r} is in {module.__name__}, which has no file",
+                hint="nodes import the job from its file: move it into one, and import it from there",
+            )
+        if getattr(module.__spec__, "_initializing", False):
+            raise InvalidArgument(
+                f"{path} runs a job while it is being imported",
+                hint='nodes import it, too: put the run under `if __name__ == "__main__":`',
+            )
+        return f"{posixpath.abspath(path)}:{name}"
+    raise InvalidArgument(
+        "the job is at the top level of no module",
+        hint="nodes find it by name: assign what job() gives to a name at the top level of a file",
+    )
+
+
+def _name_in(module: ModuleType | None, definition: JobDefinition) -> str:
+    """By which name a module has the job; "" when it has none."""
+    found = getattr(module, "__dict__", {}).items()
+    return next((name for name, value in list(found) if value is definition and name.isidentifier()), "")
 
 
 def _path_of_module(module: str) -> str:

@@ -9,25 +9,34 @@ from __future__ import annotations
 import asyncio
 import os.path
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from client.arguments import (
+    Inputs,
+    PathLike,
+    checked_flag,
+    checked_name,
+    checked_params,
+    checked_path,
+    checked_paths,
+    checked_reducers,
+)
 from client.directory import Directory, unreachable
-from client.job_modules import load_job_module
+from client.job_modules import Target, load_job
 from client.job_values import JobState, TaskLog, job_state, task_log
-from cluster.errors import JobFailed, NotFound, RingmillError, Unavailable
+from cluster.errors import InvalidArgument, JobFailed, NotFound, RingmillError, Unavailable
 from cluster.mapreduce.bundle import Bundle
 from cluster.mapreduce.spec import JobSpec
 from cluster.ports import Entropy, FileSystem
 from cluster.wire import jobs_pb2
 
-__all__ = ["AsyncJobs", "Inputs", "JobLink"]
+__all__ = ["AsyncJobs", "JobLink"]
 
 Answer = TypeVar("Answer", bound=Message)
-Inputs = str | Iterable[str]
 SERVICE = "/ringmill.v1.Jobs/"
 CHUNK_BYTES = 1 << 20
 RECONNECT_S = 3.0
@@ -66,19 +75,19 @@ class AsyncJobs:
 
     async def run(
         self,
-        target: str,
+        target: Target,
         *,
         input: Inputs,
-        output: str,
+        output: PathLike,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> JobState:
         """Submit a job and wait for its end.
 
-        `target` is "path/to/module.py:object" or "package.module:object"; `input` a path, folder or glob, or
-        several; paths are files that the nodes see.  Raises InvalidArgument for a module, job or input that
-        cannot be; JobFailed with the user's own frames; JobKilled.
+        `target` is what `job()` gave, "path/to/module.py:object" or "package.module:object"; `input` a path,
+        folder or glob, or several; paths are files that the nodes see.  Raises InvalidArgument for a module,
+        job or input that cannot be; JobFailed with the user's own frames; JobKilled.
         """
         job = await self.submit(
             target, input=input, output=output, reducers=reducers, params=params, overwrite=overwrite
@@ -91,28 +100,34 @@ class AsyncJobs:
 
     async def submit(
         self,
-        target: str,
+        target: Target,
         *,
         input: Inputs,
-        output: str,
+        output: PathLike,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> str:
         """Hand over code and description; the job's id.  Raises what `run` raises before a job runs."""
-        with self._files() as files:
-            loaded = load_job_module(target, files, os.getcwd())
-            bundle = loaded.bundle
+        inputs, folder = checked_paths("input", input), checked_path("output", output)
+        reducers, given = checked_reducers(reducers), checked_params(params)
+        overwrite = checked_flag("overwrite", overwrite)
+        try:
+            with self._files() as files:
+                loaded = load_job(target, files, os.getcwd())
+        except OSError as error:
+            raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+        bundle = loaded.bundle
         spec = JobSpec.of(
             loaded.definition,
             job=self._new_id(loaded.name),
             module=loaded.module,
             name=loaded.name,
             bundle_sha256=bundle.sha256,
-            inputs=_absolute([input] if isinstance(input, str) else input),
-            output=_absolute([output])[0],
+            inputs=inputs,
+            output=folder,
             reducers=reducers,
-            params=params,
+            params=given,
             overwrite=overwrite,
         )
         return await self.hand_over(bundle, spec)
@@ -137,14 +152,14 @@ class AsyncJobs:
 
     async def status(self, job: str) -> JobState:
         """A job now.  Raises NotFound when no member that answers knows it."""
-        return (await self._find(job))[1]
+        return (await self._find(checked_name("job", job)))[1]
 
     async def watch(self, job: str) -> AsyncIterator[JobState]:
         """The job's state at once, then at every change, until it is over.
 
         Raises NotFound; JobFailed when the node that keeps the job is gone, with an unknown outcome.
         """
-        address, state = await self._find(job)
+        address, state = await self._find(checked_name("job", job))
         yield state
         lost_at = None
         loop = asyncio.get_running_loop()
@@ -169,13 +184,13 @@ class AsyncJobs:
 
     async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
         """What the attempts of a job (or of one task) printed.  Raises NotFound."""
-        request = jobs_pb2.LogsRequest(job=job, task=task)
+        request = jobs_pb2.LogsRequest(job=checked_name("job", job), task=checked_name("task", task))
         answer = await self._of_keeper(job, "Logs", request, jobs_pb2.LogsResponse)
         return [task_log(one) for one in answer.logs]
 
     async def kill(self, job: str) -> JobState:
         """Stop a job; its state then.  A job that is over stays as it ended.  Raises NotFound."""
-        request = jobs_pb2.JobRequest(job=job)
+        request = jobs_pb2.JobRequest(job=checked_name("job", job))
         return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
 
     async def _hand_over(self, address: str, bundle: Bundle, spec: JobSpec) -> None:
@@ -232,11 +247,6 @@ class AsyncJobs:
     def _new_id(self, name: str) -> str:
         stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
         return f"{stem}-{self._entropy.random_bytes('client.job', 3).hex()}"
-
-
-def _absolute(paths: Iterable[str]) -> tuple[str, ...]:
-    """Paths as the nodes, whose current folders are others, must be told them."""
-    return tuple(os.path.abspath(path) for path in paths)
 
 
 async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:

@@ -9,11 +9,20 @@ from __future__ import annotations
 from typing import Final, TypeVar, overload
 
 from client import messages
+from client.arguments import (
+    ContextLike,
+    Durability,
+    Key,
+    Level,
+    Seconds,
+    Value,
+    checked_key,
+    checked_timeout_s,
+)
 from client.links import DELETE, GET, LOCATE, PUT
-from client.messages import Key, Level
 from client.operations import OperationNames
 from client.router import Router, Target
-from client.values import CausalContext, Item, Location, Receipt
+from client.values import Item, Location, Receipt
 from cluster.errors import NotFound
 from cluster.wire import kv_pb2
 
@@ -30,7 +39,11 @@ MISSING: Final = Missing()
 
 
 class AsyncKeyspace:
-    """One keyspace of a cluster.  Keys are str (UTF-8) or bytes, values bytes, times seconds."""
+    """One keyspace of a cluster.
+
+    Keys are str (UTF-8) or bytes-like, values bytes-like, times seconds or a timedelta.  Arguments of another
+    type, or outside their limits, are InvalidArgument before anything is sent.
+    """
 
     def __init__(self, name: str, router: Router, operations: OperationNames) -> None:
         self.name = name
@@ -43,13 +56,13 @@ class AsyncKeyspace:
     async def put(
         self,
         key: Key,
-        value: bytes,
+        value: Value,
         *,
-        context: CausalContext | None = None,
+        context: ContextLike | None = None,
         w: Level | None = None,
-        durability: str = "",
-        ttl: float | None = None,
-        timeout: float | None = None,
+        durability: Durability | None = None,
+        ttl: Seconds | None = None,
+        timeout: Seconds | None = None,
     ) -> Receipt:
         """Write a value and wait until `w` owners have it (default: the keyspace's).
 
@@ -57,69 +70,76 @@ class AsyncKeyspace:
         none it overwrites what its coordinator knows.  Raises QuorumNotReached and DeadlineExceeded (outcome
         unknown: it may become visible), Unavailable, Overloaded, InvalidArgument.
         """
-        data, operation = messages.key_bytes(key), self._operations.next()
+        data, timeout_s = checked_key(key), _timeout_s(timeout)
         request = messages.put_request(
-            self.name, data, value, operation, context=context, w=w, durability=durability, ttl=ttl
+            self.name,
+            data,
+            value,
+            self._operations.next(),
+            context=context,
+            w=w,
+            durability=durability,
+            ttl=ttl,
         )
 
         def prepare(epoch: int, timeout_ms: int) -> kv_pb2.PutRequest:
             request.epoch, request.timeout_ms = epoch, timeout_ms
             return request
 
-        answer = await self._router.ask(PUT, prepare, target=Target(self.name, data), timeout_s=timeout)
+        answer = await self._router.ask(PUT, prepare, target=Target(self.name, data), timeout_s=timeout_s)
         return self._receipt(answer)
 
     async def delete(
         self,
         key: Key,
         *,
-        context: CausalContext | None = None,
+        context: ContextLike | None = None,
         w: Level | None = None,
-        durability: str = "",
-        timeout: float | None = None,
+        durability: Durability | None = None,
+        timeout: Seconds | None = None,
     ) -> Receipt:
         """Write a tombstone, under the rules of `put`; deleting what is not there is no error."""
-        data, operation = messages.key_bytes(key), self._operations.next()
+        data, timeout_s = checked_key(key), _timeout_s(timeout)
         request = messages.delete_request(
-            self.name, data, operation, context=context, w=w, durability=durability
+            self.name, data, self._operations.next(), context=context, w=w, durability=durability
         )
 
         def prepare(epoch: int, timeout_ms: int) -> kv_pb2.DeleteRequest:
             request.epoch, request.timeout_ms = epoch, timeout_ms
             return request
 
-        answer = await self._router.ask(DELETE, prepare, target=Target(self.name, data), timeout_s=timeout)
+        answer = await self._router.ask(DELETE, prepare, target=Target(self.name, data), timeout_s=timeout_s)
         return self._receipt(answer)
 
     @overload
-    async def get(self, key: Key, *, r: Level | None = None, timeout: float | None = None) -> Item: ...
+    async def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...
 
     @overload
     async def get(
-        self, key: Key, *, default: T, r: Level | None = None, timeout: float | None = None
+        self, key: Key, default: T, *, r: Level | None = None, timeout: Seconds | None = None
     ) -> Item | T: ...
 
     async def get(
         self,
         key: Key,
-        *,
         default: T | Missing = MISSING,
+        *,
         r: Level | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Item | T:
         """Read a key from `r` owners, merged.
 
         Raises NotFound unless there is a `default`; QuorumNotReached, DeadlineExceeded, Unavailable,
         InvalidArgument, CorruptData.
         """
-        data = messages.key_bytes(key)
+        data, timeout_s = checked_key(key), _timeout_s(timeout)
         request = messages.get_request(self.name, data, r)
 
         def prepare(epoch: int, timeout_ms: int) -> kv_pb2.GetRequest:
             request.epoch, request.timeout_ms = epoch, timeout_ms
             return request
 
-        answer = await self._router.ask(GET, prepare, target=Target(self.name, data), timeout_s=timeout)
+        answer = await self._router.ask(GET, prepare, target=Target(self.name, data), timeout_s=timeout_s)
         self._operations.observe(answer.hybrid_time)
         item = messages.item(answer)
         if item is not None:
@@ -133,15 +153,19 @@ class AsyncKeyspace:
             )
         return default
 
-    async def locate(self, key: Key, *, timeout: float | None = None) -> Location:
+    async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
         """Where a key lives and what each owner holds of it now.  Raises Unavailable, InvalidArgument."""
-        data = messages.key_bytes(key)
+        data, timeout_s = checked_key(key), _timeout_s(timeout)
         request = messages.locate_request(self.name, data)
         answer = await self._router.ask(
-            LOCATE, lambda *_: request, target=Target(self.name, data), timeout_s=timeout
+            LOCATE, lambda *_: request, target=Target(self.name, data), timeout_s=timeout_s
         )
         return messages.location(answer)
 
     def _receipt(self, answer: kv_pb2.WriteReceipt) -> Receipt:
         self._operations.observe(answer.hybrid_time)
         return messages.receipt(answer)
+
+
+def _timeout_s(timeout: Seconds | None) -> float | None:
+    return None if timeout is None else checked_timeout_s(timeout)

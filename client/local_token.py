@@ -9,27 +9,45 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+from cluster.errors import PermissionDenied
 from cluster.ports import FileSystem
 
 __all__ = ["find_token"]
 
 
 def find_token(files: FileSystem, home: str, addresses: Collection[str]) -> str:
-    """The token of the cluster in `home` that one of `addresses` belongs to; "" when there is none."""
-    if not files.is_dir(home):
-        return ""
-    for name in files.list(home):
-        folder = f"{home}/{name}"
+    """The token of the cluster in `home` that one of `addresses` belongs to; "" when there is none.
+
+    Raises PermissionDenied when there is one that cannot be read.
+    """
+    for folder in _folders(files, home):
         is_whole = files.exists(f"{folder}/cluster.json") and files.exists(f"{folder}/token")
-        if is_whole and _addresses_of(files.read_bytes(f"{folder}/cluster.json")) & set(addresses):
-            return files.read_bytes(f"{folder}/token").decode("ascii").strip()
+        if is_whole and _addresses_of(files, f"{folder}/cluster.json") & set(addresses):
+            return _read_token(files, f"{folder}/token")
     return ""
 
 
-def _addresses_of(cluster_json: bytes) -> set[str]:
+def _folders(files: FileSystem, home: str) -> list[str]:
+    try:
+        return [f"{home}/{name}" for name in files.list(home)] if files.is_dir(home) else []
+    except OSError:
+        return []
+
+
+def _addresses_of(files: FileSystem, path: str) -> set[str]:
     """Where the nodes of a cluster listen; nobody's where the file is not what `cluster up` writes, as a
     damaged neighbour must not keep others from their own."""
     try:
-        return {node["address"] for node in json.loads(cluster_json)["nodes"]}
-    except (ValueError, KeyError, TypeError):
+        return {node["address"] for node in json.loads(files.read_bytes(path))["nodes"]}
+    except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _read_token(files: FileSystem, path: str) -> str:
+    try:
+        return files.read_bytes(path).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermissionDenied(
+            f"the cluster's token in {path} cannot be read: {error}",
+            hint="it is the node's user who may read it; RINGMILL_TOKEN or token= hand it over otherwise",
+        ) from error

@@ -1,18 +1,28 @@
 """What a reader and a writer are handed: items, receipts, locations, contexts.
 
 Plain values, free of protobuf and of any connection.  They are made from messages in client/messages.py.
-Words: docs/glossary.md ("context", "receipt", "sibling").
+Each has a `to_dict()` of what JSON can hold.  Words: docs/glossary.md ("context", "receipt", "sibling").
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
-from cluster.errors import InvalidArgument
+from cluster.errors import InvalidArgument, UnresolvedSiblings
 
-__all__ = ["EMPTY", "CausalContext", "Item", "Location", "OwnerCopy", "Receipt", "ReplicaAck"]
+__all__ = [
+    "EMPTY",
+    "CausalContext",
+    "Item",
+    "Location",
+    "OwnerCopy",
+    "Receipt",
+    "ReplicaAck",
+    "json_bytes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,13 @@ class CausalContext:
     """
 
     token: bytes
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token, bytes):
+            raise InvalidArgument(
+                f"the token of a context is a {type(self.token).__name__}; it must be bytes",
+                hint="CausalContext.parse takes its text",
+            )
 
     @property
     def text(self) -> str:
@@ -43,6 +60,10 @@ class CausalContext:
             )
         return cls(token)
 
+    def to_dict(self) -> dict[str, str]:
+        """{"context": its text}, which `parse` reads back."""
+        return {"context": self.text}
+
     def __repr__(self) -> str:
         return f"CausalContext({self.text!r})" if self.token else "EMPTY"
 
@@ -55,10 +76,10 @@ EMPTY = CausalContext(b"")
 class Item:
     """What a key holds: one value, or several siblings that nobody has resolved yet.
 
-    `siblings` and `dots` run in parallel, by dot; `value` is the first sibling.
+    `siblings`, `dots` and `expiries` run in parallel, the newest write first by hybrid time.  A write with
+    `context` replaces all of them.  An expiry is in seconds since 1970, None for a value that is kept.
     """
 
-    value: bytes
     siblings: tuple[bytes, ...]
     context: CausalContext
     dots: tuple[str, ...]
@@ -66,6 +87,61 @@ class Item:
     repaired: int = 0
     weak: bool = False
     epoch: int = 0
+    expiries: tuple[float | None, ...] = ()
+
+    @property
+    def conflict(self) -> bool:
+        """Whether there are several values."""
+        return len(self.siblings) > 1
+
+    @property
+    def value(self) -> bytes:
+        """The one value.  Raises UnresolvedSiblings when there are several."""
+        return self.one()
+
+    @property
+    def newest(self) -> bytes:
+        """The value written last by hybrid time, whatever stands beside it."""
+        return self.siblings[0]
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the newest value expires, in seconds since 1970 as time.time() tells them; None for never."""
+        return self.expiries[0] if self.expiries else None
+
+    def one(self, merge: Callable[[Sequence[bytes]], bytes] | None = None) -> bytes:
+        """The one value; of several what `merge` makes of them, newest first.
+
+        Nothing is written: put the result with this item's `context` to resolve them.  Raises
+        UnresolvedSiblings when there are several and no `merge`.
+        """
+        if len(self.siblings) == 1:
+            return self.siblings[0]
+        if merge is not None:
+            return merge(self.siblings)
+        raise UnresolvedSiblings(
+            f"the key holds {len(self.siblings)} values: concurrent writes that nobody has resolved",
+            detail={"siblings": len(self.siblings), "dots": list(self.dots)},
+            hint="item.siblings has them all, item.newest the last one; "
+            "put the merged value with context=item.context to leave one",
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it.  `value` is None when there are several; bytes that are not UTF-8 are base64,
+        under `value_b64`."""
+        value: dict[str, object] = {"value": None} if self.conflict else {**json_bytes("value", self.value)}
+        return {
+            **value,
+            "conflict": self.conflict,
+            "siblings": [json_bytes("value", each) for each in self.siblings],
+            "context": self.context.text,
+            "dots": list(self.dots),
+            "expires_at": self.expires_at,
+            "answered": list(self.answered),
+            "repaired": self.repaired,
+            "weak": self.weak,
+            "epoch": self.epoch,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +165,22 @@ class Receipt:
     weak: bool = False
     hybrid_time: int = 0
 
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it; `context` is its text."""
+        return {
+            "dot": self.dot,
+            "context": self.context.text if self.context else None,
+            "epoch": self.epoch,
+            "w": self.w,
+            "weak": self.weak,
+            "replicas": [asdict(ack) for ack in self.replicas],
+            "hybrid_time": self.hybrid_time,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerCopy:
-    """What one owner holds of a key now; `same` says that it equals the merge of all answers."""
+    """What one owner holds of a key now, newest first; `same`: it equals the merge of all answers."""
 
     node: str
     state: str
@@ -111,3 +199,21 @@ class Location:
     epoch: int
     owners: tuple[OwnerCopy, ...]
     fallbacks: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        return {
+            "position": self.position,
+            "partition": self.partition,
+            "epoch": self.epoch,
+            "owners": [{**asdict(owner), "dots": list(owner.dots)} for owner in self.owners],
+            "fallbacks": list(self.fallbacks),
+        }
+
+
+def json_bytes(name: str, data: bytes) -> dict[str, str]:
+    """Bytes in JSON: `name` when valid UTF-8, else `name_b64`."""
+    try:
+        return {name: data.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {f"{name}_b64": base64.b64encode(data).decode("ascii")}

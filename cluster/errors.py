@@ -25,6 +25,7 @@ __all__ = [
     "QuorumNotReached",
     "RingmillError",
     "Unavailable",
+    "UnresolvedSiblings",
     "WrongEpoch",
     "from_wire",
     "to_wire",
@@ -73,9 +74,18 @@ class NotFound(RingmillError, KeyError):
 
 
 class Conflict(RingmillError):
-    """A condition was false; `detail["current"]` carries the present value."""
+    """A condition was false; `detail["current"]` carries the present value.
+
+    Reserved for compare-and-set: nothing raises it yet.
+    """
 
     code, grpc_status, exit_code = "CONFLICT", "FAILED_PRECONDITION", 4
+
+
+class UnresolvedSiblings(RingmillError):
+    """A key holds several values where one was asked for; `detail["siblings"]` is their number."""
+
+    code, grpc_status, exit_code = "UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1
 
 
 class QuorumNotReached(RingmillError):
@@ -184,7 +194,7 @@ _BY_CODE: Final[dict[str, type[RingmillError]]] = {
     for cls in (
         RingmillError, NotFound, Conflict, QuorumNotReached, Unavailable, DeadlineExceeded, InvalidArgument,
         Overloaded, WrongEpoch, CorruptData, DiskFull, PermissionDenied, JobFailed, JobKilled,
-        ProtocolMismatch,
+        ProtocolMismatch, UnresolvedSiblings,
     )
 }  # fmt: skip
 

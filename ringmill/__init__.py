@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         QuorumNotReached,
         RingmillError,
         Unavailable,
+        UnresolvedSiblings,
         WrongEpoch,
     )
     from cluster.mapreduce.context import Context
@@ -41,7 +42,8 @@ __all__ = [
     "AsyncClient", "CausalContext", "Client", "Conflict", "Context", "CorruptData", "DeadlineExceeded",
     "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed",
     "JobKilled", "JobState", "Location", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",
-    "QuorumNotReached", "Receipt", "RingmillError", "Unavailable", "WrongEpoch", "connect", "job",
+    "QuorumNotReached", "Receipt", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
+    "connect", "job",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -52,7 +54,7 @@ _HOMES: Final = {
     "cluster.errors": (
         "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument", "JobFailed",
         "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch", "QuorumNotReached",
-        "RingmillError", "Unavailable", "WrongEpoch",
+        "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "cluster.mapreduce.context": ("Context",),
     "cluster.mapreduce.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),

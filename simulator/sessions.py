@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from client.arguments import durability_named, level_named
 from client.directory import Directory
 from client.kv import AsyncKeyspace
 from client.links import TOPOLOGY, Link, Method
@@ -141,13 +142,14 @@ class Session:
             return
 
     async def _send(self, wish: Wish, given: CausalContext | None) -> None:
-        level = wish.level or None
+        level = level_named(wish.level) if wish.level else None
+        durability = durability_named(wish.durability) if wish.durability else None
         if wish.kind == "get":
             await self._keyspace.get(wish.key, default=None, r=level)
         elif wish.kind == "put":
-            await self._keyspace.put(wish.key, wish.value, context=given, w=level, durability=wish.durability)
+            await self._keyspace.put(wish.key, wish.value, context=given, w=level, durability=durability)
         else:
-            await self._keyspace.delete(wish.key, context=given, w=level, durability=wish.durability)
+            await self._keyspace.delete(wish.key, context=given, w=level, durability=durability)
 
     def _given(self, wish: Wish) -> CausalContext | None:
         if wish.kind == "get" or wish.context == "none":

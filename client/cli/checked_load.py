@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from client.arguments import Level
 from client.kv import AsyncKeyspace
 from client.values import CausalContext, Item
 from cluster.errors import RingmillError
@@ -77,7 +78,7 @@ class CheckedLoad:
             for worker in range(self.workers):
                 group.create_task(self._work(self.histories[worker :: self.workers], is_over))
 
-    async def read_back(self, r: str) -> None:
+    async def read_back(self, r: Level) -> None:
         """Read and check every key once, at level `r`."""
         async with asyncio.TaskGroup() as group:
             for worker in range(self.workers):
@@ -91,7 +92,7 @@ class CheckedLoad:
                 await self._write(history)
                 await self._read(history, None)
 
-    async def _read_all(self, mine: list[KeyHistory], r: str) -> None:
+    async def _read_all(self, mine: list[KeyHistory], r: Level) -> None:
         for history in mine:
             await self._read(history, r)
 
@@ -111,7 +112,7 @@ class CheckedLoad:
             self.acknowledged += 1
         self.slowest_write_s = max(self.slowest_write_s, time.perf_counter() - begun)
 
-    async def _read(self, history: KeyHistory, r: str | None) -> None:
+    async def _read(self, history: KeyHistory, r: Level | None) -> None:
         begun = time.perf_counter()
         try:
             item = await self.db.get(history.key, r=r, default=None)

@@ -30,7 +30,9 @@ def endpoints_of(settings: Settings) -> list[str]:
 def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
     """A client for the verbs; most ask one thing only, so without a session unless told."""
     endpoints = endpoints_of(settings)
+    from client.arguments import REQUEST_LIMIT_S
     from client.connection import connect
 
+    timeout_s = min(settings.timeout_s, REQUEST_LIMIT_S)  # a verb that waits for longer asks again and again
     token = settings.token or ("" if settings.endpoints else read_token(settings.cluster_folder))
-    return connect(endpoints, timeout=settings.timeout_s, token=token, session=session)
+    return connect(endpoints, timeout=timeout_s, token=token, session=session)

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import click
 
+from client.arguments import Durability, Level, durability_named, level_named
 from client.values import EMPTY, CausalContext
 from cluster.errors import InvalidArgument
 
-__all__ = ["context_of", "key_of", "keyspace_option", "shown_key", "value_of"]
+__all__ = ["context_of", "key_of", "keyspace_option", "levels_of", "shown_key", "value_of"]
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -58,6 +59,11 @@ def context_of(token: str | None, no_context: bool) -> CausalContext | None:
     if no_context:
         return EMPTY
     return None if token is None else CausalContext.parse(token)
+
+
+def levels_of(w: str | None, durability: str) -> tuple[Level | None, Durability]:
+    """The levels that the flags of a write name.  Raises InvalidArgument."""
+    return None if w is None else level_named(w, "w"), durability_named(durability)
 
 
 def _from_hex(what: str, text: str) -> bytes:

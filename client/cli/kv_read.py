@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from client.arguments import level_named
 from client.cli import output
 from client.cli.connecting import open_client
 from client.cli.kv_arguments import key_of, keyspace_option, shown_key
 from client.cli.settings import Settings
 from client.values import Item, Location, OwnerCopy
-from cluster.errors import NotFound, RingmillError
+from cluster.errors import NotFound, UnresolvedSiblings
 
 __all__ = ["get", "locate"]
 
@@ -21,20 +22,22 @@ __all__ = ["get", "locate"]
 @click.command()
 @click.argument("key")
 @click.option("-r", "r", metavar="LEVEL", help="owners to ask: number, one, quorum, all")
-@click.option("--sibling", type=click.IntRange(min=1), metavar="N", help="print the Nth sibling alone")
+@click.option(
+    "--sibling", type=click.IntRange(min=1), metavar="N", help="print the Nth sibling alone, 1 is the newest"
+)
 @keyspace_option
 @click.pass_obj
 def get(
     settings: Settings, key: str, r: str | None, sibling: int | None, keyspace: str, is_hex: bool
 ) -> None:
-    """Print what KEY holds; each sibling on a line when there are several."""
-    name = key_of(key, is_hex)
+    """Print what KEY holds; each sibling on a line when there are several, the newest first."""
+    name, need = key_of(key, is_hex), None if r is None else level_named(r, "r")
 
     async def read() -> tuple[Item, float]:
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
             begun = time.perf_counter()
-            item = await space.get(name, r=r)
+            item = await space.get(name, r=need)
             return item, (time.perf_counter() - begun) * 1000
 
     item, took_ms = asyncio.run(read())
@@ -86,28 +89,19 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
 
 
 def _document(key: bytes, item: Item, took_ms: float) -> dict[str, Any]:
-    return {
-        **output.json_bytes("key", key),
-        **output.json_bytes("value", item.value),
-        "siblings": [output.json_bytes("value", value) for value in item.siblings],
-        "context": item.context.text,
-        "dots": list(item.dots),
-        "answered": list(item.answered),
-        "repaired": item.repaired,
-        "weak": item.weak,
-        "ms": round(took_ms, 1),
-    }
+    return {**output.json_bytes("key", key), **item.to_dict(), "ms": round(took_ms, 1)}
 
 
 def _one_of(item: Item, sibling: int | None) -> bytes:
     """The value that was asked for alone.  Raises when it is not clear which, or not there."""
     if sibling is None:
         if len(item.siblings) > 1:
-            raise RingmillError(
+            raise UnresolvedSiblings(
                 f"the key holds {len(item.siblings)} siblings, -o raw prints one",
-                hint="--sibling 1 names the first; a write with --context resolves them",
+                detail={"siblings": len(item.siblings)},
+                hint="--sibling 1 names the newest; a write with --context resolves them",
             )
-        return item.value
+        return item.newest
     if sibling > len(item.siblings):
         raise NotFound(f"there is no sibling {sibling}, the key holds {len(item.siblings)}")
     return item.siblings[sibling - 1]

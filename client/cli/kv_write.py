@@ -11,7 +11,7 @@ import click
 
 from client.cli import output
 from client.cli.connecting import open_client
-from client.cli.kv_arguments import context_of, key_of, keyspace_option, shown_key, value_of
+from client.cli.kv_arguments import context_of, key_of, keyspace_option, levels_of, shown_key, value_of
 from client.cli.settings import Settings
 from client.kv import AsyncKeyspace
 from client.values import Receipt
@@ -56,12 +56,13 @@ def put(
     """Write VALUE (- for stdin) under KEY."""
     from client.cli.settings import seconds
 
+    need, held = levels_of(w, durability)
     name, data = key_of(key, is_hex), value_of(value, file, is_hex)
     told = context_of(context, no_context)
     ttl_s = None if ttl is None else seconds(ttl)
 
     async def write(space: AsyncKeyspace) -> Receipt:
-        return await space.put(name, data, context=told, w=w, durability=durability, ttl=ttl_s)
+        return await space.put(name, data, context=told, w=need, durability=held, ttl=ttl_s)
 
     _write(settings, name, keyspace, write)
     output.next_command(settings, f"ringmill get {key}", f"ringmill locate {key}")
@@ -83,10 +84,11 @@ def delete(
     is_hex: bool,
 ) -> None:
     """Write a tombstone under KEY."""
+    need, held = levels_of(w, durability)
     name, told = key_of(key, is_hex), context_of(context, no_context)
 
     async def write(space: AsyncKeyspace) -> Receipt:
-        return await space.delete(name, context=told, w=w, durability=durability)
+        return await space.delete(name, context=told, w=need, durability=held)
 
     _write(settings, name, keyspace, write)
     output.next_command(settings, f"ringmill locate {key}")

@@ -125,7 +125,8 @@ class JobsService(JobsServicer):
         if not hmac.compare_digest(str(given).encode(), self._token.encode()):
             raise PermissionDenied(
                 f"the cluster's token is {'wrong' if given else 'missing'} (metadata {TOKEN_KEY})",
-                hint="the command line reads it from the cluster's state folder; is that the right cluster?",
+                hint="it is the line in the file `token` of the cluster's folder: hand it over as "
+                "RINGMILL_TOKEN or token=, or point RINGMILL_HOME and --cluster at that cluster",
             )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import uvloop
 
 import ringmill
+from client.arguments import Durability
 from local_cluster import BenchCluster
 from report import Report, arguments, percentile
 
@@ -62,7 +63,7 @@ async def load(cluster: BenchCluster, rounds: int, scale: int) -> list[Case]:
     keys = [f"key:{number:012d}".encode() for number in range(KEYS)]
     async with ringmill.connect(cluster.endpoints, timeout=30.0) as db:
 
-        async def put(key: bytes, durability: str = "") -> object:
+        async def put(key: bytes, durability: Durability | None = None) -> object:
             return await db.put(key, seeded.randbytes(VALUE_BYTES), durability=durability)
 
         async def get(key: bytes) -> object:

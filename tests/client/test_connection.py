@@ -186,7 +186,10 @@ def test_the_command_line_writes_and_reads(
     run("put", "k", "w", "--no-context")
     code, out, err = run("get", "k")
     assert (code, out) == (0, b"v\nw\n") and b"2 siblings" in err
-    assert run("get", "k", "-o", "raw")[0] == ExitCode.FAILED
+    code, _, err = run("get", "k", "-o", "raw")
+    assert code == ExitCode.FAILED and b"UNRESOLVED_SIBLINGS, nothing was changed" in err
+    both = json.loads(run("get", "k", "-o", "json")[1])
+    assert (both["value"], both["conflict"], len(both["siblings"])) == (None, True, 2)
     assert run("get", "k", "-o", "raw", "--sibling", "2")[1] == b"w"
     assert run("get", "absent")[0] == ExitCode.NOT_FOUND
     assert run("put", "k", "v", "-w", "3")[0] == ExitCode.QUORUM_NOT_REACHED

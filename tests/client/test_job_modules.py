@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from client.job_modules import load_job_module
+from client.job_modules import load_job, load_job_module
 from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import InvalidArgument
 
@@ -93,3 +96,50 @@ def test_a_broken_job_is_one_clear_error(
     (folder / "a_job.py").write_text(source)
     with pytest.raises(InvalidArgument, match=told):
         load_job_module(target, files, str(folder))
+
+
+def test_a_job_object_is_found_in_its_module(folder: Path, files: OsFileSystem) -> None:
+    definition = load_job_module("good_job.py:count", files, str(folder)).definition
+    job = load_job(definition, files, "/somewhere/else")
+    assert (job.module, job.name, job.root) == ("good_job", "count", str(folder))
+    assert job.definition is definition
+
+
+def test_a_job_object_of_a_script_is_found_by_the_scripts_file(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ModuleType("__main__")
+    script.__file__ = str(folder / "good_job.py")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    exec(compile(GOOD, script.__file__, "exec"), vars(script))
+    job = load_job(vars(script)["count"], files, "/somewhere/else")
+    assert (job.module, job.name) == ("good_job", "count")
+
+
+def test_a_job_object_that_has_no_name_in_a_file_is_refused(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = load_job_module("good_job.py:count", files, str(folder)).definition
+    with pytest.raises(InvalidArgument, match="at the top level of no module"):
+        load_job(replace(definition), files, str(folder))
+    notebook = ModuleType("__main__")
+    notebook.copied = replace(definition)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+    with pytest.raises(InvalidArgument, match="__main__, which has no file"):
+        load_job(notebook.copied, files, str(folder))
+
+
+def test_a_module_that_runs_its_job_while_it_is_imported_is_told_to_guard_it(
+    folder: Path, files: OsFileSystem
+) -> None:
+    script = GOOD + (
+        "from contextlib import closing\n"
+        "from client.job_modules import load_job\n"
+        "from cluster.adapters.os_files import OsFileSystem\n"
+        "with closing(OsFileSystem()) as files:\n"
+        "    load_job(count, files, '/')\n"
+    )
+    (folder / "eager_job.py").write_text(script)
+    with pytest.raises(InvalidArgument, match="while it is being imported") as refused:
+        load_job_module("eager_job.py:count", files, str(folder))
+    assert "__main__" in refused.value.hint

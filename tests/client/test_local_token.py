@@ -5,9 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from client.cli.local_state import LocalCluster, LocalNode, make_token, read_token, save_cluster
+from client.connection import connect
 from client.local_token import find_token
 from cluster.adapters.os_files import OsFileSystem
+from cluster.errors import InvalidArgument, PermissionDenied
 
 
 def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> None:
@@ -22,3 +26,25 @@ def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> No
         assert find_token(files, str(tmp_path), ["127.0.0.1:7201"]) == read_token(str(tmp_path / "b"))
         assert find_token(files, str(tmp_path), ["127.0.0.1:7301"]) == ""
         assert find_token(files, str(tmp_path / "absent"), ["127.0.0.1:7201"]) == ""
+
+
+@pytest.mark.parametrize("damage", ["no text", "a folder"])
+def test_a_token_that_cannot_be_read_is_told_and_no_other_is_tried(tmp_path: Path, damage: str) -> None:
+    save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", "127.0.0.1:7101", ""),)))
+    token = tmp_path / "a" / "token"
+    if damage == "a folder":
+        token.mkdir()
+    else:
+        token.write_bytes(b"\xff\xfe")
+    with (
+        closing(OsFileSystem()) as files,
+        pytest.raises(PermissionDenied, match="cannot be read") as refused,
+    ):
+        find_token(files, str(tmp_path), ["127.0.0.1:7101"])
+    assert "RINGMILL_TOKEN" in refused.value.hint
+
+
+def test_the_token_of_the_environment_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGMILL_TOKEN", "clé")
+    with pytest.raises(InvalidArgument, match="token"):
+        _ = connect("127.0.0.1:1").jobs

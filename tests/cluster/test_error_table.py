@@ -15,6 +15,7 @@ TABLE = {
     "RingmillError": ("INTERNAL", "INTERNAL", 1),
     "NotFound": ("NOT_FOUND", "NOT_FOUND", 3),
     "Conflict": ("CONFLICT", "FAILED_PRECONDITION", 4),
+    "UnresolvedSiblings": ("UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1),
     "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5),
     "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6),
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5),

@@ -14,7 +14,7 @@ def history(tried: int, acknowledged: int) -> KeyHistory:
 
 def item(*numbers: int) -> Item:
     values = tuple(b"k#%d#..." % number for number in numbers)
-    return Item(values[0], values, CausalContext(b"c"), ("n1#1:1",) * len(values))
+    return Item(values, CausalContext(b"c"), ("n1#1:1",) * len(values))
 
 
 @pytest.mark.parametrize("read", [item(3), item(4), item(2, 3), item(4, 1)])

@@ -31,7 +31,7 @@ def test_the_codes_of_all_errors_are_the_published_ones() -> None:
         "CONFLICT": 4, "CORRUPT_DATA": 1, "DEADLINE_EXCEEDED": 5, "DISK_FULL": 1, "INTERNAL": 1,
         "INVALID_ARGUMENT": 2, "JOB_FAILED": 1, "JOB_KILLED": 9, "NOT_FOUND": 3, "OVERLOADED": 1,
         "PERMISSION_DENIED": 1, "PROTOCOL_MISMATCH": 1, "QUORUM_NOT_REACHED": 5, "UNAVAILABLE": 6,
-        "WRONG_EPOCH": 1,
+        "UNRESOLVED_SIBLINGS": 1, "WRONG_EPOCH": 1,
     }  # fmt: skip
     kinds = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
     assert {kind.code: int(exit_codes.of(kind("x"))) for kind in kinds} == published

@@ -1,0 +1,334 @@
+"""What callers may hand in: each argument checked by type and limit before anything is allocated or sent.
+
+Every public method of the client comes through here first.  A refusal is InvalidArgument; it names the
+argument, what was given and what is taken.  Pure: no connection, no messages.  Limits: docs/guarantees.md,
+"Limits"; the node checks its own again.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+
+from client.values import CausalContext
+from cluster.errors import InvalidArgument
+
+__all__ = [
+    "REQUEST_LIMIT_S",
+    "ContextLike",
+    "Durability",
+    "Endpoints",
+    "Inputs",
+    "Key",
+    "Level",
+    "PathLike",
+    "Seconds",
+    "Value",
+    "checked_context",
+    "checked_durability",
+    "checked_endpoints",
+    "checked_flag",
+    "checked_key",
+    "checked_level",
+    "checked_name",
+    "checked_params",
+    "checked_path",
+    "checked_paths",
+    "checked_reducers",
+    "checked_timeout_s",
+    "checked_token",
+    "checked_ttl_ms",
+    "checked_value",
+    "durability_named",
+    "level_named",
+]
+
+Key: TypeAlias = str | bytes | bytearray | memoryview
+Value: TypeAlias = bytes | bytearray | memoryview
+Level: TypeAlias = int | Literal["one", "quorum", "all"]
+Durability: TypeAlias = Literal["sync", "buffered", "memory"]
+Seconds: TypeAlias = float | timedelta
+ContextLike: TypeAlias = CausalContext | str
+Endpoints: TypeAlias = str | Iterable[str]
+PathLike: TypeAlias = str | os.PathLike[str]
+Inputs: TypeAlias = PathLike | Iterable[PathLike]
+
+KEY_LIMIT: Final = 1024
+VALUE_LIMIT: Final = 16 * 1024 * 1024
+REQUEST_LIMIT_S: Final = 60.0
+TTL_LIMIT_S: Final = 100 * 365 * 24 * 3600.0
+LEVEL_LIMIT: Final = 1000
+REDUCER_LIMIT: Final = 4096
+TOKEN_LIMIT: Final = 1024
+CONTEXT_LIMIT: Final = 64 * 1024
+SHOWN_CHARS: Final = 40
+
+_LEVELS: Final[dict[str, Level]] = {"one": "one", "quorum": "quorum", "all": "all"}
+_DURABILITIES: Final[dict[str, Durability]] = {"sync": "sync", "buffered": "buffered", "memory": "memory"}
+_ENDPOINT: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+_TOKEN: Final = re.compile(r"[!-~]*", re.ASCII)
+
+
+def checked_key(key: Key) -> bytes:
+    """The key as the cluster knows it: UTF-8 of a str, 1 to 1,024 bytes."""
+    if isinstance(key, str):
+        _check_size("key", len(key), KEY_LIMIT, "put the long part into the value")
+        data = _utf8("key", key)
+    else:
+        size = _size_of("key", key, "str or bytes")
+        _check_size("key", size, KEY_LIMIT, "put the long part into the value")
+        data = bytes(key)
+    if not data:
+        raise InvalidArgument("key is empty", hint=f"a key has 1 to {KEY_LIMIT} bytes")
+    _check_size("key", len(data), KEY_LIMIT, "put the long part into the value")
+    return data
+
+
+def checked_value(value: Value) -> bytes:
+    """The bytes of a value."""
+    hint = "encode a str first: value.encode()" if isinstance(value, str) else ""
+    size = _size_of("value", value, "bytes", hint)
+    _check_size("value", size, VALUE_LIMIT, "split it over several keys")
+    return bytes(value)
+
+
+def checked_ttl_ms(ttl: Seconds | None) -> int:
+    """A ttl in milliseconds, 0 for None: the value is kept for ever."""
+    if ttl is None:
+        return 0
+    hint = "100 years at most; delete the key instead of a ttl of 0"
+    return max(1, round(_seconds("ttl", ttl, TTL_LIMIT_S, hint) * 1000))
+
+
+def checked_timeout_s(timeout: Seconds) -> float:
+    """The deadline of one request in seconds."""
+    return _seconds("timeout", timeout, REQUEST_LIMIT_S, f"a request takes {REQUEST_LIMIT_S:.0f} s at most")
+
+
+def checked_context(context: ContextLike | None) -> CausalContext | None:
+    """The context of a write: as a read handed it out, or its text."""
+    if context is None or isinstance(context, CausalContext):
+        parsed = context
+    elif isinstance(context, str):
+        parsed = CausalContext.parse(context)
+    else:
+        raise _mistyped("context", context, "the CausalContext of a read or its text", "item.context is one")
+    if parsed is not None:
+        _check_size("context", len(parsed.token), CONTEXT_LIMIT, "hand it back as it was read")
+    return parsed
+
+
+def checked_level(name: str, level: Level | None) -> str:
+    """A level as requests carry it, "" for the keyspace's own.  `name` is "r" or "w"."""
+    taken = f'"one", "quorum", "all" or a number from 1 to {LEVEL_LIMIT}'
+    if level is None:
+        return ""
+    if isinstance(level, int) and not isinstance(level, bool):
+        if not 1 <= level <= LEVEL_LIMIT:
+            raise InvalidArgument(f"{name} is {_shown(level)}", hint=f"a level is {taken}")
+        return str(int(level))
+    if not isinstance(level, str):
+        raise _mistyped(name, level, taken)
+    named = level_named(level, name)
+    return named if isinstance(named, str) else checked_level(name, named)
+
+
+def level_named(text: str, name: str = "level") -> Level:
+    """The level that `text` names, as a command line gives it: a word or decimal digits."""
+    word = text.lower()
+    if word in _LEVELS:
+        return _LEVELS[word]
+    if word.isascii() and word.isdecimal() and 1 <= len(word) <= 4:
+        return int(word)
+    raise InvalidArgument(
+        f"{name} is {_shown(text)}, which is no level",
+        hint=f'a level is "one", "quorum", "all" or a number from 1 to {LEVEL_LIMIT}',
+    )
+
+
+def checked_durability(durability: Durability | None) -> str:
+    """A durability as requests carry it, "" for the default."""
+    if durability is None:
+        return ""
+    if not isinstance(durability, str):
+        raise _mistyped("durability", durability, '"sync", "buffered" or "memory"')
+    return durability_named(durability)
+
+
+def durability_named(text: str) -> Durability:
+    """The durability of that name."""
+    if text in _DURABILITIES:
+        return _DURABILITIES[text]
+    raise InvalidArgument(
+        f"durability is {_shown(text)}, which is not known",
+        hint='it is "sync" (the default), "buffered" or "memory"',
+    )
+
+
+def checked_name(name: str, value: str) -> str:
+    """A text that names something: a keyspace, a job, a task."""
+    if not isinstance(value, str):
+        raise _mistyped(name, value, "a str")
+    _check_size(name, len(value), KEY_LIMIT, "")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{name} {_shown(value)} is no text that UTF-8 can carry") from None
+    return value
+
+
+def checked_flag(name: str, value: bool) -> bool:
+    """A bool and nothing that merely looks like one."""
+    if not isinstance(value, bool):
+        raise _mistyped(name, value, "True or False")
+    return value
+
+
+def checked_endpoints(endpoints: Endpoints) -> list[str]:
+    """Addresses "host:port", of a text with commas or of several texts."""
+    if isinstance(endpoints, str):
+        parts: list[object] = list(endpoints.split(","))
+    elif isinstance(endpoints, Iterable) and not isinstance(
+        endpoints, bytes | bytearray | memoryview | Mapping
+    ):
+        parts = list(endpoints)
+    else:
+        raise _mistyped("endpoints", endpoints, '"host:port,host:port" or a list of "host:port"')
+    addresses = [address for part in parts if (address := _address(part))]
+    if not addresses:
+        raise InvalidArgument("no endpoint was named", hint='an endpoint is "host:port", e.g. 127.0.0.1:7101')
+    return addresses
+
+
+def checked_token(token: str) -> str:
+    """The cluster's token: printable ASCII without spaces, as it travels in a header.  Never shown."""
+    if not isinstance(token, str):
+        raise _mistyped("token", token, "a str")
+    _check_size("token", len(token), TOKEN_LIMIT, "it is the one line of the cluster's token file")
+    if not _TOKEN.fullmatch(token):
+        raise InvalidArgument(
+            "token has characters that are not printable ASCII, or spaces",
+            hint="it is the one line of the cluster's token file, without its line end",
+        )
+    return token
+
+
+def checked_reducers(reducers: int | None) -> int | None:
+    """The number of part files of a job; None for the job's own."""
+    if reducers is None:
+        return None
+    if not isinstance(reducers, int) or isinstance(reducers, bool):
+        raise _mistyped("reducers", reducers, f"an int from 1 to {REDUCER_LIMIT}")
+    if not 1 <= reducers <= REDUCER_LIMIT:
+        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 1 to {REDUCER_LIMIT}")
+    return reducers
+
+
+def checked_params(params: Mapping[str, str] | None) -> dict[str, str]:
+    """Parameters of a job: texts by name."""
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise _mistyped("params", params, "a mapping of str to str")
+    for name, value in params.items():
+        checked_name("a name in params", name)
+        if not isinstance(value, str):
+            raise _mistyped(f"params[{_shown(name)}]", value, "a str", "write numbers as texts")
+    return dict(params)
+
+
+def checked_path(name: str, path: PathLike) -> str:
+    """A path of the file system that the nodes see; relative ones start at this process's folder."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise _mistyped(name, path, "a path: str or os.PathLike of str")
+    if not text or "\0" in text:
+        raise InvalidArgument(f"{name} is {_shown(text)}, which is no path")
+    return os.path.abspath(text)
+
+
+def checked_paths(name: str, paths: Inputs) -> tuple[str, ...]:
+    """One path or several."""
+    if isinstance(paths, str | os.PathLike):
+        return (checked_path(name, paths),)
+    if not isinstance(paths, Iterable) or isinstance(paths, bytes | bytearray | memoryview | Mapping):
+        raise _mistyped(name, paths, "a path, folder or glob, or several")
+    return tuple(checked_path(name, path) for path in paths)
+
+
+def _address(part: object) -> str:
+    if not isinstance(part, str):
+        raise _mistyped("an endpoint", part, 'a str "host:port"')
+    address = part.strip()
+    if not address:
+        return ""
+    match = _ENDPOINT.fullmatch(address)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise InvalidArgument(
+            f"endpoint {_shown(address)} is not host:port",
+            hint="write it without a scheme or path, e.g. 127.0.0.1:7101"
+            if "/" in address
+            else "e.g. 127.0.0.1:7101",
+        )
+    return address
+
+
+def _seconds(name: str, given: Seconds, limit_s: float, hint: str) -> float:
+    """A time span above 0 and at most `limit_s`; nan and inf are neither."""
+    if isinstance(given, timedelta):
+        span_s: float = given.total_seconds()
+    elif isinstance(given, numbers.Real) and not isinstance(given, bool):
+        span_s = given  # not yet a float: an int may be too large for one
+    else:
+        raise _mistyped(name, given, "seconds as a number, or a timedelta")
+    if not 0 < span_s <= limit_s:
+        raise InvalidArgument(
+            f"{name} is {_shown(given)} s; it must be above 0 and at most {limit_s:.0f} s",
+            detail={"limit": limit_s},
+            hint=hint,
+        )
+    return float(span_s)
+
+
+def _size_of(name: str, data: object, taken: str, hint: str = "") -> int:
+    """Bytes of something bytes-like."""
+    if isinstance(data, bytes | bytearray):
+        return len(data)
+    if isinstance(data, memoryview):
+        try:
+            return data.nbytes
+        except ValueError:
+            raise InvalidArgument(f"{name} is a memoryview that was released") from None
+    raise _mistyped(name, data, taken, hint)
+
+
+def _check_size(name: str, size: int, limit: int, hint: str) -> None:
+    if size > limit:
+        raise InvalidArgument(
+            f"{name} has {size} bytes, the limit is {limit}",
+            detail={"limit": limit, "size": size},
+            hint=hint,
+        )
+
+
+def _utf8(name: str, text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{name} {_shown(text)} is no text that UTF-8 can carry") from None
+
+
+def _mistyped(name: str, given: object, taken: str, hint: str = "") -> InvalidArgument:
+    return InvalidArgument(f"{name} is a {type(given).__name__}; it must be {taken}", hint=hint)
+
+
+def _shown(value: object) -> str:
+    """A value in an error: short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value[: SHOWN_CHARS + 1] if isinstance(value, str) else value)
+    return text if len(text) <= SHOWN_CHARS + 2 else f"{text[:SHOWN_CHARS]}…"

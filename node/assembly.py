@@ -23,12 +23,16 @@ from node.config import NodeConfig
 from node.coordinator.jobs import JobCoordinator
 from node.membership.liveness import Liveness
 from node.membership.topology_agent import TopologyAgent
+from node.repair.healing import Healing
 from node.repair.hint_delivery import HintDelivery
+from node.repair.scrubbing import scrub_now_and_then
 from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
+from node.replica.control_copy import ControlCopy
 from node.replica.hints import HintStore
 from node.replica.identity import Identity
 from node.replica.objects import ObjectStore
+from node.replica.pages import PageServing
 from node.replica.routes import Router
 from node.replica.serving import ReplicaServing
 from node.requests.attempts import Attempts
@@ -69,6 +73,7 @@ class Node:
     liveness: Liveness
     objects: ObjectStore
     hints: HintStore
+    healing: Healing
     kv: KvService
     bundles: BundleStore
     jobs: JobCoordinator
@@ -90,7 +95,7 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
         f"{config.data}/store", storage, files=doors.files, spawner=doors.spawner
     ) as engine:
         identity = await Identity.open(config.data, config.id, files=doors.files, entropy=doors.entropy)
-        control = await ControlStore.open(engine)
+        control = await ControlStore.open(engine, ControlCopy(config.data, doors.files))
         async with _serving(config, doors, engine, identity, control) as node:
             yield node
 
@@ -122,6 +127,15 @@ async def _serving(
     delivery = HintDelivery(
         config.id, hints, view=agent, liveness=liveness, transport=transport, clock=doors.clock
     )
+    healing = Healing(
+        config.id,
+        engine=engine,
+        objects=objects,
+        control=control,
+        topology=agent,
+        transport=transport,
+    )
+    PageServing(Router(config.id, agent), engine, objects).serve(transport)
     async with Background() as background:
         kv = _requests(config, doors, objects, hints, hybrid, agent, liveness, background)
         for method, handler in kv.handlers().items():
@@ -129,9 +143,18 @@ async def _serving(
         await agent.start()
         async with (
             _compute(config, doors, identity, agent, liveness) as (bundles, jobs),
-            _loops(agent.run(), liveness.run(), delivery.run(), objects.count_stored()),
+            _loops(
+                agent.run(),
+                liveness.run(),
+                delivery.run(),
+                healing.run(),
+                scrub_now_and_then(engine, config.scrub_every_s),
+                objects.count_stored(),
+            ),
         ):
-            yield Node(config, doors, engine, identity, agent, liveness, objects, hints, kv, bundles, jobs)
+            yield Node(
+                config, doors, engine, identity, agent, liveness, objects, hints, healing, kv, bundles, jobs
+            )
 
 
 def _requests(

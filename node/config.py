@@ -33,6 +33,7 @@ class NodeConfig:
     profile: str = "default"  # membership timing: "default" or "fast"
     slots: int = 1  # task processes at once
     value_limit_bytes: int = 1024 * 1024
+    scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
 
 
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
@@ -45,11 +46,19 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
     parser.add_argument("--slots", type=int, default=1, help="task processes at once")
+    parser.add_argument(
+        "--scrub-every",
+        type=float,
+        default=86_400.0,
+        help="seconds between two readings of every block; 0 never",
+    )
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
         raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
     if not 0 <= given.slots <= 64:
         raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
+    if not (given.scrub_every == 0 or 1 <= given.scrub_every <= 366 * 86_400):
+        raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
     return NodeConfig(
         id=NodeId(given.id),
         address=_loopback(given.listen),
@@ -58,6 +67,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         token=_token(given.token_file),
         profile=given.profile,
         slots=given.slots,
+        scrub_every_s=given.scrub_every,
     )
 
 

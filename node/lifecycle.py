@@ -120,4 +120,19 @@ def _figures(node: Node) -> NodeFigures:
         bytes=max(0, node.objects.size_bytes),
         hints_by_node=node.hints.counts(),
         coordinator=node.jobs.taker or "",
+        damaged_ranges=len(node.engine.corrupt_ranges()),
+        healing=node.healing.now,
+        reasons=_reasons(node),
     )
+
+
+def _reasons(node: Node) -> list[str]:
+    """Why this node is less than well, each a sentence without its name."""
+    reasons = []
+    damaged = len(node.engine.corrupt_ranges())
+    if damaged:
+        now = f", healing {node.healing.now}" if node.healing.now else ""
+        reasons.append(f"{damaged} damaged key ranges wait to be healed from the other owners{now}")
+    if node.engine.read_only_reason:
+        reasons.append(f"takes no writes: {node.engine.read_only_reason}")
+    return reasons

@@ -1,31 +1,54 @@
-"""The node's own state in its engine: topology, actor counts, and what later parts promise to remember.
+"""The node's own state: topology, actor counts, and what later parts promise to remember.
 
-Small values by name, apart from users' data, all of them held in memory.  A value is on the disk before
-`put_synced` returns, and only then seen by `get`.
+Small values by name, apart from users' data, all of them held in memory.  They are kept twice, in the engine
+and in a file of their own (node/replica/control_copy.py), so that damage of the engine's files does not take
+them.  A value is on the disk, in both, before `put_synced` returns, and only then seen by `get`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
+from cluster.errors import CorruptData, DiskFull, Unavailable
+from node.replica.control_copy import SecondCopy
 from node.replica.stored_key import Kind, kind_prefix, meta_key, prefix_end
 from node.storage.batch import Batch
 from node.storage.engine import Engine
 
 __all__ = ["ControlStore"]
 
+_log = logging.getLogger(__name__)
+
 
 class ControlStore:
-    def __init__(self, engine: Engine, values: dict[str, bytes]) -> None:
+    def __init__(self, engine: Engine, second: SecondCopy, values: dict[str, bytes]) -> None:
         self._engine = engine
+        self._second = second
         self._values = values
+        self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, engine: Engine) -> ControlStore:
-        """Read all control state.  Raises CorruptData."""
+    async def open(cls, engine: Engine, second: SecondCopy) -> ControlStore:
+        """Read all control state; where the engine's is damaged, the second copy of it.
+
+        Raises CorruptData when neither can be read.
+        """
         prefix = kind_prefix(Kind.META)
-        return cls(
-            engine,
-            {key[1:].decode(): value async for key, value in engine.scan(prefix, prefix_end(prefix))},
-        )
+        copied = second.read()
+        try:
+            values = {key[1:].decode(): value async for key, value in engine.scan(prefix, prefix_end(prefix))}
+        except CorruptData as error:
+            if copied is None:
+                raise
+            _log.warning("control state is taken from its second copy: %s", error)
+            return cls(engine, second, copied)
+        if values != (copied or {}):
+            try:
+                await second.write(values)
+            except (DiskFull, Unavailable) as error:  # the next put tries again
+                _log.warning("control state has no second copy: %s", error)
+        return cls(engine, second, values)
 
     def get(self, name: str) -> bytes | None:
         """The value last put under `name`."""
@@ -33,8 +56,20 @@ class ControlStore:
 
     async def put_synced(self, name: str, value: bytes) -> None:
         """Raises Unavailable, Overloaded or DiskFull; then the value is not certain."""
+        async with self._writing:
+            await self._second.write({**self._values, name: value})
+            await self._put({name: value})
+            self._values[name] = value
+
+    async def put_back(self) -> None:
+        """Write all values to the engine again, which has lost some of them.  Raises as `put_synced`."""
+        async with self._writing:
+            if self._values:
+                await self._put(self._values)
+
+    async def _put(self, values: dict[str, bytes]) -> None:
         await self._engine.wait_writable()
         batch = Batch()
-        batch.put(meta_key(name), value)
+        for name, value in values.items():
+            batch.put(meta_key(name), value)
         await self._engine.apply(batch).synced()
-        self._values[name] = value

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -62,13 +63,14 @@ class HintStore:
 
     @classmethod
     async def open(cls, engine: Engine) -> HintStore:
-        """Find the hints of earlier starts.  Raises CorruptData."""
-        index: dict[NodeId, dict[HintKey, None]] = {}
+        """Find the hints of earlier starts; of damaged ones those that survived.  Raises CorruptData."""
         prefix = kind_prefix(Kind.HINT)
-        async for stored, value in engine.scan(prefix, prefix_end(prefix)):
-            for target in decode_hint(value).targets:
-                index.setdefault(target, {})[parse_hint_key(stored)] = None
-        return cls(engine, index)
+        span = prefix, prefix_end(prefix)
+        try:
+            return cls(engine, await _index(engine.scan(*span)))
+        except (CorruptBlock, CorruptRange) as error:
+            _log.warning("some hints may be lost: %s", error)
+            return cls(engine, await _index(engine.survivors(*span)))
 
     @property
     def total(self) -> int:
@@ -195,6 +197,15 @@ class HintStore:
         batch = Batch()
         batch.put(hint_key(key), encode_hint(hint))
         return self._engine.apply(batch)
+
+
+async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeId, dict[HintKey, None]]:
+    index: dict[NodeId, dict[HintKey, None]] = {}
+    async with aclosing(found):
+        async for stored, value in found:
+            for target in decode_hint(value).targets:
+                index.setdefault(target, {})[parse_hint_key(stored)] = None
+    return index
 
 
 def encode_hint(hint: Hint) -> bytes:

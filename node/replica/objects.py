@@ -7,25 +7,31 @@ again.  Who may write, and what a client is told, is decided above (node/request
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from cluster.errors import InvalidArgument, RingmillError
 from cluster.quorum.receipt import Durability
 from cluster.versions.context import Context
 from cluster.versions.hybrid_time import HybridClock
 from cluster.versions.object_codec import decode_object, encode_object
-from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
+from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, merge_all, supersede
 from node.replica.actors import CopyActors
 from node.replica.stepping import change, fetch
-from node.replica.stored_key import Kind, Place, kind_prefix, prefix_end
+from node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
 from node.storage.batch import Batch
 from node.storage.engine import Commit, Engine
 
 __all__ = ["Applied", "Intent", "ObjectStore", "Written", "hold"]
+
+HEAL_TURN: Final = 64
+SCAN_TURN: Final = 1024
+"""Keys healed, and keys passed over, in one turn of the loop: about 5 ms."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +77,7 @@ class ObjectStore:
         self._actors = actors
         self._clock = clock
         self._unsynced: OrderedDict[bytes, Commit] = OrderedDict()
+        self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
         self.keys = 0
         self.size_bytes = 0
 
@@ -102,6 +109,50 @@ class ObjectStore:
             return self._store(place, present, encoded, merged)
 
         return await change(self._engine, place.stored_key, step)
+
+    async def settled(self) -> None:
+        """Return once nothing that was there at the call can be forgotten any more."""
+        if self._unsynced:
+            await next(reversed(self._unsynced.values())).synced()
+
+    async def heal(self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]) -> None:
+        """Merge what other owners hold into what survived of a damaged range, synced.
+
+        `found` is by stored key, complete for all keys from `start` to before `end`.  What survived may be
+        older than what was lost, so no key of the range may be read until all of `found` is merged in: each
+        becomes readable as it is written here.  Raises as `apply`.
+        """
+        touched: set[bytes] = set()
+        self._touched = touched
+        try:
+            survivors: dict[bytes, bytes] = {}
+            async with aclosing(self._engine.survivors(start, end)) as scan:
+                passed = 0
+                async for key, encoded in scan:
+                    if key in found:
+                        survivors[key] = encoded
+                    passed += 1
+                    if passed % SCAN_TURN == 0:
+                        await asyncio.sleep(0)
+            for number, (key, copies) in enumerate(found.items(), 1):
+                await self._engine.wait_writable()
+                if (
+                    key in touched
+                ):  # somebody else wrote it: it is readable, so this is a merge like any other
+                    await self.apply(parse_object_key(key), _merged(copies))
+                else:
+                    self._put_healed(key, survivors.get(key), copies)
+                if number % HEAL_TURN == 0:
+                    await asyncio.sleep(0)
+            await self.settled()
+        finally:
+            self._touched = None
+
+    def _put_healed(self, key: bytes, survivor: bytes | None, copies: Sequence[bytes]) -> None:
+        incoming = _merged(copies)
+        self._clock.observe(incoming.newest)
+        present = _decode(survivor)
+        self._store(parse_object_key(key), present, survivor, merge(present, incoming))
 
     async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
         """Coordinate a client's write: a new dot, stamped, in the place of what its context covers (V1).
@@ -168,6 +219,8 @@ class ObjectStore:
         batch.put(key, encoded)
         commit = self._engine.apply(batch)
         self._note_unsynced(key, commit)
+        if self._touched is not None:
+            self._touched.add(key)
         self.keys += _has_value(after) - _has_value(before)
         self.size_bytes += len(encoded) + (len(key) if old is None else -len(old))
         return Applied(after, encoded, commit)
@@ -194,6 +247,11 @@ async def hold(commit: Commit | None, durability: Durability) -> None:
 
 def _decode(encoded: bytes | None) -> StoredObject:
     return ABSENT if encoded is None else decode_object(encoded)
+
+
+def _merged(copies: Iterable[bytes]) -> StoredObject:
+    """Equal ones are decoded once."""
+    return merge_all(decode_object(encoded) for encoded in dict.fromkeys(copies))
 
 
 def _has_value(stored: StoredObject) -> bool:

@@ -79,12 +79,16 @@ class Router:
         topology = await self._at(epoch, sender)
         route = self._route(topology, topology.keyspace(keyspace), key, epoch)
         if self.node not in route.owners:
-            raise WrongEpoch(
-                f"{self.node} does not own partition {route.partition} in epoch {topology.epoch}",
-                detail={"epoch": topology.epoch, "partition": route.partition},
-                hint="fetch the topology again",
-            )
+            raise _not_an_owner(self.node, route.partition, topology.epoch)
         return route
+
+    async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
+        """The row of a peer's message about a whole partition.  Raises as `by_id`."""
+        topology = await self._at(epoch, sender)
+        row = self._view.check_row(partition, epoch or topology.epoch)
+        if self.node not in row.nodes:
+            raise _not_an_owner(self.node, partition, topology.epoch)
+        return row
 
     async def _at(self, epoch: Epoch, ask: NodeId | None) -> Topology:
         topology = self._view.topology()
@@ -97,3 +101,11 @@ class Router:
         partition = topology.partition_of(keyspace.id, key)
         row = self._view.check_row(partition, epoch or topology.epoch)
         return Route(keyspace, key, partition, row, row.nodes, topology.epoch)
+
+
+def _not_an_owner(node: NodeId, partition: PartitionId, epoch: Epoch) -> WrongEpoch:
+    return WrongEpoch(
+        f"{node} does not own partition {partition} in epoch {epoch}",
+        detail={"epoch": epoch, "partition": partition},
+        hint="fetch the topology again",
+    )

@@ -37,6 +37,7 @@ from simulator.seeds import SeededEntropy, stream
 from simulator.trace import Trace
 from simulator.transport import SimulatedTransport
 from simulator.world_loop import Process, VirtualLoop
+from tests.node.control_in_memory import ControlInMemory
 from tests.node.forgetful_engine import ForgetfulEngine
 
 __all__ = ["Disk", "Node", "World"]
@@ -51,6 +52,7 @@ class Disk:
     engine: ForgetfulEngine
     start: int = 0
     boot: str = ""  # of every start, when a test wants no fresh ones
+    control: ControlInMemory = field(default_factory=ControlInMemory)
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Node:
         """From start to a clean stop."""
         disk, engine = self.disk, self.engine.as_engine()
         disk.start += 1
-        control = await ControlStore.open(engine)
+        control = await ControlStore.open(engine, disk.control)
         boot = disk.boot or self.entropy.random_bytes("boot", 8).hex()
         actors = CopyActors(self.name, Start(disk.start, boot))
         self.hints = await HintStore.open(engine)

@@ -14,6 +14,7 @@ from cluster.versions.hybrid_time import HybridClock, HybridTime
 from cluster.versions.objects import OperationId
 from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
+from node.replica.control_copy import ControlCopy
 from node.replica.hints import HintStore
 from node.replica.identity import Identity
 from node.replica.objects import Intent, ObjectStore, Written, hold
@@ -53,7 +54,7 @@ async def replica_on(disk: LossyDisk, *, stops_cleanly: bool) -> AsyncIterator[R
     spawner = InlineSpawner(stream(1, "spawner"), longest_s=0)
     engine = await Engine.open("data/store", SMALL, files=disk, spawner=spawner)
     identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "identity"))
-    control = await ControlStore.open(engine)
+    control = await ControlStore.open(engine, ControlCopy("data", disk))
     actors = CopyActors(N1, identity.start)
     objects = ObjectStore(engine, actors, HybridClock(StillClock()))
     yield Replica(identity, objects, await HintStore.open(engine), control, actors)

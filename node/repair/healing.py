@@ -1,0 +1,210 @@
+"""Heals what this node's disk has lost: damaged key ranges are filled again from the other owners.
+
+The engine fences a range whose newest values may be lost.  Part by part the other owners are asked for what
+they hold of it, that is merged with what survived here, and only then is the part readable again (rule H5).
+
+- A part of a partition's copy needs N - W + 1 other owners, so that one of them has each acknowledged write,
+  or all others where that is fewer.  An owner that may have lost something of the same range is no source.
+  Where there is no other owner the range stays an error.
+- Control state is written again from its second copy.
+- Hints that are gone are other owners' writes that this node, an owner too, holds as objects: those are
+  healed as such, and the owners that a lost hint was for get them with the next read or catch-up.
+- What belongs to nobody is given up at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from cluster.ids import NodeId, PartitionId
+from cluster.ports import Priority, Transport
+from cluster.ring.topology import Row, Topology
+from node.repair.parts import Layout, Part, PartKind, layout_of
+from node.replica.control import ControlStore
+from node.replica.objects import ObjectStore
+from node.replica.pages import PAGE, Page, ReadPage
+from node.replica.stored_key import Copy, copy_prefix
+from node.storage.engine import Engine
+from node.storage.version import CorruptMark
+
+__all__ = ["Healing", "TopologySource"]
+
+CALL_TIMEOUT_S: Final = 5.0
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 5.0
+BETWEEN_PAGES_S: Final = 0.02  # at most 12 MiB/s from each owner
+
+_FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
+
+_log = logging.getLogger(__name__)
+
+
+class TopologySource(Protocol):
+    @property
+    def current(self) -> Topology | None:
+        """The newest document this node knows."""
+        ...
+
+    @property
+    def serving(self) -> bool:
+        """This node, with the disk it has, is a member of a cluster that is formed."""
+        ...
+
+
+class Healing:
+    """`run` for as long as the node lives.  `now` says what is being healed, in words."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        engine: Engine,
+        objects: ObjectStore,
+        control: ControlStore,
+        topology: TopologySource,
+        transport: Transport,
+    ) -> None:
+        self._node = node
+        self._engine = engine
+        self._objects = objects
+        self._control = control
+        self._topology = topology
+        self._transport = transport
+        self._told: dict[str, None] = {}  # what the log has been told of the present marks
+        self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
+        self._known: tuple[int, Layout] | None = None
+        self.now = ""
+        self.healed = 0  # parts, since the start
+
+    async def run(self) -> None:
+        """Heal until cancelled; sleeps while nothing is damaged."""
+        while True:
+            await self._engine.damage_found.wait()
+            pause_s = FIRST_PAUSE_S
+            while self._engine.corrupt_ranges():
+                self._engine.damage_found.clear()
+                if await self.round():
+                    break
+                try:
+                    async with asyncio.timeout(pause_s):
+                        await self._engine.damage_found.wait()
+                except TimeoutError:
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._engine.damage_found.clear()
+            self._told.clear()
+            await self._objects.count_stored()
+
+    async def round(self) -> bool:
+        """Heal what can be healed now; whether nothing is left."""
+        self._silent.clear()
+        work = [(mark, part) for mark in self._engine.corrupt_ranges() for part in self._parts(mark)]
+        for mark, part in sorted(work, key=lambda each: _FIRST.get(each[1].kind, 2)):
+            self.now = str(part)
+            try:
+                await self._heal(part)
+                await self._engine.mark_healed(mark, part.start, part.end)
+                self.healed += 1
+            except (RingmillError, OSError) as error:
+                self._tell_once(f"{part} cannot be healed yet: {error}")
+            finally:
+                self.now = ""
+        return not self._engine.corrupt_ranges()
+
+    def _parts(self, mark: CorruptMark) -> Sequence[Part]:
+        """Only control state may be healed by a node that does not serve: its topology may be an old one."""
+        topology = self._topology.current if self._topology.serving else None
+        epoch = topology.epoch if topology is not None else 0
+        if self._known is None or self._known[0] != epoch:
+            self._known = epoch, layout_of(topology, self._node)
+        return list(self._known[1].within(mark.start, mark.end))
+
+    async def _heal(self, part: Part) -> None:
+        """Raises RingmillError and OSError when it cannot be done now."""
+        match part.kind:
+            case PartKind.CONTROL:
+                await self._control.put_back()
+            case PartKind.HINTS:
+                _log.warning(
+                    "hints may be lost: their owners get those writes with the next read of each key"
+                )
+            case PartKind.COPY:
+                await self._heal_copy(part)
+
+    async def _heal_copy(self, part: Part) -> None:
+        assert part.partition is not None and part.row is not None and part.end is not None
+        copy = Copy(part.partition, part.row.copy_epoch)
+        prefix = copy_prefix(copy)
+        need = self._sources_needed(part.row)
+        if need < len(part.row.nodes) - self._least_w() + 1:
+            self._tell_once(f"{part} is healed from {need} other owners, all there are")
+        start = part.start
+        while start < part.end:
+            pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, need)
+            stop = min((prefix + page.covered_to if page.covered_to else part.end) for page in pages)
+            found: dict[bytes, list[bytes]] = {}
+            for page in pages:
+                for key, encoded in page.items:
+                    if prefix + key < stop:
+                        found.setdefault(prefix + key, []).append(encoded)
+            await self._objects.heal(start, stop, found)
+            start = stop
+            await asyncio.sleep(BETWEEN_PAGES_S)
+
+    def _sources_needed(self, row: Row) -> int:
+        """How many other owners have to be merged in.  Raises Unavailable when there is no other."""
+        others = len(row.nodes) - 1
+        if not others:
+            raise Unavailable("no other owner has a copy of it")
+        return min(len(row.nodes) - self._least_w() + 1, others)
+
+    def _least_w(self) -> int:
+        topology = self._topology.current
+        assert topology is not None, "a row without a topology"
+        return min(keyspace.w for keyspace in topology.keyspaces)
+
+    async def _ask(
+        self, row: Row, partition: PartitionId, start: bytes, end: bytes, prefix: bytes, need: int
+    ) -> list[Page]:
+        """A page of every other owner that can give one.  Raises Unavailable when those are too few."""
+        topology = self._topology.current
+        assert topology is not None, "a row without a topology"
+        whole_copy = not end.startswith(prefix)
+        body = ReadPage(topology.epoch, partition, start, b"" if whole_copy else end[len(prefix) :]).encode()
+        pages: list[Page] = []
+        failures: dict[NodeId, str] = {}
+
+        async def ask(node: NodeId) -> None:
+            try:
+                answer = await self._transport.call(
+                    node, PAGE, body, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+                )
+                page = Page.decode(answer)
+            except RingmillError as error:
+                failures[node] = str(error) or type(error).__name__
+                if isinstance(error, Unavailable | DeadlineExceeded):
+                    self._silent.add(node)
+                return
+            if page.row_epoch == row.row_epoch:
+                pages.append(page)
+            else:
+                failures[node] = f"answered under row epoch {page.row_epoch}"
+
+        async with asyncio.TaskGroup() as group:
+            for node in row.nodes:
+                if node in self._silent:
+                    failures[node] = "silent"
+                elif node != self._node:
+                    group.create_task(ask(node))
+        if len(pages) < need:
+            why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
+            raise Unavailable(f"{need} other owners are needed, {len(pages)} answered ({why})")
+        return pages
+
+    def _tell_once(self, story: str) -> None:
+        if story not in self._told:
+            self._told[story] = None
+            _log.warning("%s", story)

@@ -1,0 +1,35 @@
+"""Looks for cold damage: reads every block of the store now and then, slowly, so that none waits to be met.
+
+What it finds the engine fences, and node/repair/healing.py fills again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from cluster.errors import RingmillError
+from node.storage.engine import Engine
+
+__all__ = ["FIRST_S", "scrub_now_and_then"]
+
+FIRST_S: Final = 300.0
+BYTES_PER_S: Final = 8 << 20
+
+_log = logging.getLogger(__name__)
+
+
+async def scrub_now_and_then(engine: Engine, every_s: float) -> None:
+    """The first time some minutes after the start, then `every_s` seconds after the last; 0 is never."""
+    pause_s = min(FIRST_S, every_s)
+    while every_s > 0:
+        await asyncio.sleep(pause_s)
+        try:
+            damages = await engine.verify(bytes_per_s=BYTES_PER_S)
+        except (OSError, RingmillError) as error:
+            _log.warning("the store could not be scrubbed to its end: %s", error)
+        else:
+            for damage in damages:
+                _log.warning("scrubbing found damage: %s", damage)
+        pause_s = every_s

@@ -1,0 +1,74 @@
+"""The second copy of a node's control state: one small file beside IDENTITY, outside of the engine.
+
+A damaged block or log may take the engine's copy; without its topology a node would serve nothing, and could
+not ask anybody to heal it.  Layout: docs/formats/control.md.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgpack
+
+from cluster.errors import CorruptData, DiskFull, Unavailable
+from cluster.ports import FileSystem
+from node.replica.guarded_file import decode_copies, encode_copies, replace_file
+
+__all__ = ["FILE_NAME", "ControlCopy", "SecondCopy", "decode_control", "encode_control"]
+
+FILE_NAME: Final = "CONTROL"
+FORMAT_VERSION: Final = 1
+
+
+class SecondCopy(Protocol):
+    """Where control state is kept a second time."""
+
+    def read(self) -> dict[str, bytes] | None:
+        """What was written last; None when there is nothing that can be read."""
+        ...
+
+    async def write(self, values: Mapping[str, bytes]) -> None:
+        """Returns once the values are durable.  Raises Unavailable and DiskFull; then nothing is certain."""
+        ...
+
+
+class ControlCopy:
+    """The file `CONTROL` of a data folder."""
+
+    def __init__(self, folder: str, files: FileSystem) -> None:
+        self._path = f"{folder}/{FILE_NAME}"
+        self._files = files
+
+    def read(self) -> dict[str, bytes] | None:
+        if not self._files.exists(self._path):
+            return None
+        try:
+            return decode_control(self._files.read_bytes(self._path))
+        except CorruptData:
+            return None
+
+    async def write(self, values: Mapping[str, bytes]) -> None:
+        try:
+            await replace_file(self._files, self._path, encode_control(values))
+        except OSError as error:
+            kind = DiskFull if error.errno == errno.ENOSPC else Unavailable
+            raise kind(f"the second copy of the control state cannot be written: {error}") from error
+
+
+def encode_control(values: Mapping[str, bytes]) -> bytes:
+    packed: bytes = msgpack.packb([FORMAT_VERSION, dict(sorted(values.items()))])
+    return encode_copies(packed)
+
+
+def decode_control(data: bytes) -> dict[str, bytes]:
+    """Raises CorruptData."""
+    try:
+        fields: Any = msgpack.unpackb(decode_copies(data))
+        version, values = fields
+        if version != FORMAT_VERSION:
+            raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
+        return {str(name): bytes(value) for name, value in values.items()}
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+        raise CorruptData(f"{FILE_NAME} ({len(data)} bytes) does not decode: {error}") from error

@@ -1,0 +1,86 @@
+"""Whole nodes of the production composition on simulated disks, to be damaged while they are down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from cluster.versions.objects import StoredObject
+from node.assembly import Node
+from node.replica.stored_key import Copy, Place
+from node.requests.values import ReadRequest, WriteRequest
+from simulator.options import RunOptions
+from simulator.run import quiet
+from simulator.seeds import stream
+from simulator.sessions import DEFAULT_KEYSPACE
+from simulator.tunables import draw_tunables
+from simulator.world import World
+
+__all__ = ["HealingWorld", "run"]
+
+T = TypeVar("T")
+
+
+class HealingWorld:
+    """Three nodes, or more; `inside` runs work as part of a node."""
+
+    def __init__(self, nodes: int = 3, seed: int = 1) -> None:
+        tunables = draw_tunables(stream(seed, "tunables"))
+        self.world = World(seed, RunOptions(nodes=nodes), tunables)
+
+    def __getitem__(self, name: str) -> Node:
+        node = self.world.nodes[name].node
+        assert node is not None, f"{name} is not up"
+        return node
+
+    async def inside(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        return await self.world.nodes[name].inside(work)
+
+    async def put(self, name: str, key: bytes, value: bytes, level: str = "") -> None:
+        request = WriteRequest("", key, value, level=level)
+        await self.inside(name, self[name].kv._writer.write(request))
+
+    async def get(self, name: str, key: bytes, level: str = "") -> list[bytes | None]:
+        found = await self.inside(name, self[name].kv._reader.read(ReadRequest("", key, level)))
+        return [sibling.value for sibling in found.siblings]
+
+    async def held(self, name: str, key: bytes) -> StoredObject:
+        copy = Copy(self.world._partition(key), self.world._row(key).copy_epoch)
+        return await self.inside(name, self[name].objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
+
+    async def down(self, name: str) -> None:
+        await self.world.nodes[name].stop()
+
+    async def up(self, name: str) -> Node:
+        self.world.nodes[name].start()
+        node = await self.world.nodes[name].up()
+        await self.inside(name, node.topology.wait_formed())
+        return node
+
+    def damage(self, name: str, suffixes: Sequence[str], *, every: int = 1, at: float = 0.5) -> int:
+        """Flip a bit in every file of the store whose name ends so; how many there were."""
+        disk = self.world.nodes[name].disk
+        disk.is_rotten = True
+        names = [each for each in disk.lossy.list("/data/store") if each.endswith(tuple(suffixes))]
+        paths = [path for path in (f"/data/store/{each}" for each in names) if disk.lossy.size(path)]
+        for path in paths:
+            disk.lossy.flip(path, int(disk.lossy.size(path) * at), 4)
+        return len(paths)
+
+
+def run(story: Callable[[HealingWorld], Awaitable[None]], *, nodes: int = 3, seed: int = 1) -> None:
+    """Form a cluster, tell the story, and require that no node met a bug."""
+    with quiet():
+        _run(HealingWorld(nodes, seed), story)  # nobody here keeps the world: `quiet` collects it
+
+
+def _run(world: HealingWorld, story: Callable[[HealingWorld], Awaitable[None]]) -> None:
+    async def told() -> None:
+        await world.world.form()
+        await story(world)
+
+    try:
+        world.world.loop.run_until_complete(told())
+        assert not world.world.bugs(), world.world.bugs()
+    finally:
+        world.world.loop.drop_everything()

@@ -1,0 +1,148 @@
+"""A node whose store was damaged while it was down starts, serves, and is whole again by its peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from cluster.errors import CorruptData, QuorumNotReached, RingmillError
+from node.replica import pages
+from tests.node.repair.healing_world import HealingWorld, run
+
+KEYS = [b"key%d" % number for number in range(60)]
+
+
+async def fill(world: HealingWorld) -> None:
+    for number, key in enumerate(KEYS):
+        await world.put(f"n{1 + number % 3}", key, b"%d" % number * 40, "all")
+
+
+async def healed(world: HealingWorld, name: str) -> None:
+    async with asyncio.timeout(120):
+        while world[name].engine.corrupt_ranges() or world[name].healing.now:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def same_everywhere(world: HealingWorld) -> None:
+    for key in KEYS:
+        first = await world.held("n1", key)
+        for other in ("n2", "n3"):
+            assert await world.held(other, key) == first, key
+
+
+@pytest.mark.parametrize("suffixes", [(".sst",), (".log",), (".log", ".sst")], ids=["tables", "logs", "both"])
+@pytest.mark.parametrize("at", [0.0, 0.3])
+@pytest.mark.parametrize("page_items", [2, pages.PAGE_ITEMS])
+def test_a_damaged_store_is_filled_again_from_the_other_owners(
+    suffixes: tuple[str, ...], at: float, page_items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_ITEMS", page_items)
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        await world.inside("n1", world["n1"].engine.flush())
+        for number, key in enumerate(KEYS[:40]):
+            await world.put("n1", key, b"later %d" % number, "all")
+        await world.down("n1")
+        for key in KEYS[:5]:
+            await world.put("n2", key, b"while n1 was down")
+        assert world.damage("n1", suffixes, at=at)
+        await world.up("n1")
+        for key in KEYS[5:10]:
+            await world.put("n1", key, b"beside the damage")
+        await world.inside("n1", world["n1"].engine.verify(bytes_per_s=1e9))
+        await healed(world, "n1")
+        async with asyncio.timeout(60):
+            while any(world[name].hints.total for name in ("n1", "n2", "n3")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        await same_everywhere(world)
+        assert await world.get("n1", KEYS[0], "1") == [b"while n1 was down"]
+        assert await world.get("n1", KEYS[7], "1") == [b"beside the damage"]
+        assert world["n1"].objects.keys == len(KEYS)
+        assert world["n1"].healing.healed or at == 0.0  # the first byte of a log may not matter
+
+    run(story)
+
+
+async def lose_the_log(world: HealingWorld, name: str) -> None:
+    """Everything may be lost then: the mark of a damaged log covers all keys."""
+    await world.down(name)
+    assert world.damage(name, [".log"])
+    await world.up(name)
+    assert any(mark.end is None for mark in world[name].engine.corrupt_ranges())
+
+
+async def fill_and_flush(world: HealingWorld) -> None:
+    await fill(world)
+    for name in ("n1", "n2", "n3"):
+        await world.inside(name, world[name].engine.flush())
+    for key in KEYS:
+        await world.put("n2", key, b"the last", "all")
+
+
+def test_too_few_sound_owners_heal_nothing_until_one_is_back() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill_and_flush(world)
+        await world.down("n3")
+        await lose_the_log(world, "n1")
+        await asyncio.sleep(30)
+        assert world["n1"].engine.corrupt_ranges()
+        with pytest.raises(CorruptData):
+            await world.held("n1", KEYS[0])
+        await world.up("n3")
+        await healed(world, "n1")
+        await same_everywhere(world)
+
+    run(story)
+
+
+def test_an_owner_that_may_have_lost_the_same_range_is_no_source() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill_and_flush(world)
+        await lose_the_log(world, "n1")
+        await world.down("n1")
+        await lose_the_log(world, "n2")
+        await world.up("n1")
+        await asyncio.sleep(60)
+        for name in ("n1", "n2"):
+            with pytest.raises(CorruptData):
+                await world.held(name, KEYS[0])
+        with pytest.raises(QuorumNotReached):
+            await world.get("n3", KEYS[0])
+        assert await world.get("n3", KEYS[0], "1") == [b"the last"]
+
+    run(story)
+
+
+def test_without_any_other_owner_damage_stays_an_error_and_never_an_absence() -> None:
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS:
+            await world.put("n1", key, b"v")
+        await lose_the_log(world, "n1")
+        await asyncio.sleep(30)
+        with pytest.raises(CorruptData):
+            await world.held("n1", KEYS[0])
+
+    run(story, nodes=1)
+
+
+def test_what_only_the_damaged_node_has_is_kept() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        for name in ("n2", "n3"):
+            await world.down(name)
+        with contextlib.suppress(RingmillError):
+            await world.put("n1", b"alone", b"v", "1")
+        await world.inside("n1", world["n1"].engine.flush())
+        for key in KEYS[:20]:
+            with contextlib.suppress(RingmillError):
+                await world.put("n1", key, b"w", "1")
+        await lose_the_log(world, "n1")
+        for name in ("n2", "n3"):
+            await world.up(name)
+        await healed(world, "n1")
+        assert [each.value for each in (await world.held("n1", b"alone")).siblings] == [b"v"]
+
+    run(story)

@@ -1,0 +1,94 @@
+"""Control state outlives damage of the engine's copy, and of its own file."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cluster.errors import CorruptData, Unavailable
+from node.replica.control import ControlStore
+from node.replica.control_copy import FILE_NAME, ControlCopy, decode_control, encode_control
+from node.replica.guarded_file import decode_copies, encode_copies
+from node.replica.stored_key import Kind, kind_prefix
+from node.storage.errors import CorruptRange
+from simulator.disk.lossy import LossyDisk
+from tests.node.forgetful_engine import ForgetfulEngine
+
+VALUES = {"actors": b"\x01\x02", "topology": b"t" * 40}
+
+
+def flipped(data: bytes, *bits: int) -> bytes:
+    spoiled = bytearray(data)
+    for bit in bits:
+        spoiled[bit // 8] ^= 1 << bit % 8
+    return bytes(spoiled)
+
+
+def test_any_one_flipped_bit_costs_nothing() -> None:
+    data = encode_control(VALUES)
+    for bit in range(8 * len(data)):
+        assert decode_control(flipped(data, bit)) == VALUES
+
+
+def test_any_two_flipped_bits_cost_nothing_and_damage_of_all_copies_is_told() -> None:
+    data = encode_copies(b"ab")
+    for one, other in itertools.combinations(range(0, 8 * len(data), 7), 2):
+        assert decode_copies(flipped(data, one, other)) == b"ab"
+    third = 8 * len(data) // 3
+    with pytest.raises(CorruptData):
+        decode_copies(flipped(data, 100, 100 + third, 100 + 2 * third))
+    for size in (0, 1, 30):
+        with pytest.raises(CorruptData):
+            decode_copies(data[:size])
+
+
+@pytest.fixture
+def disk() -> LossyDisk:
+    disk = LossyDisk()
+    disk.mkdir("data")
+    return disk
+
+
+async def test_a_node_goes_on_with_the_second_copy_and_puts_it_back(disk: LossyDisk) -> None:
+    engine = ForgetfulEngine()
+    store = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    for name, value in VALUES.items():
+        await store.put_synced(name, value)
+    lost = ForgetfulEngine()
+    lost.scan_failure = CorruptRange("versions up to 7 may be lost")
+    again = await ControlStore.open(lost.as_engine(), ControlCopy("data", disk))
+    assert {name: again.get(name) for name in VALUES} == VALUES
+    await again.put_back()
+    lost.scan_failure = None
+    third = await ControlStore.open(lost.as_engine(), ControlCopy("data", LossyDisk()))
+    assert {name: third.get(name) for name in VALUES} == VALUES
+
+
+async def test_a_second_copy_that_is_damaged_or_old_is_written_again(disk: LossyDisk) -> None:
+    engine = ForgetfulEngine()
+    store = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    await store.put_synced("topology", b"one")
+    former = disk.read_bytes(f"data/{FILE_NAME}")
+    third = 8 * len(former) // 3
+    for number in range(3):
+        disk.flip(f"data/{FILE_NAME}", (200 + number * third) // 8, 1)
+    assert ControlCopy("data", disk).read() is None
+    await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    assert disk.read_bytes(f"data/{FILE_NAME}") == former
+
+
+async def test_without_any_readable_copy_the_start_is_refused(disk: LossyDisk) -> None:
+    engine = ForgetfulEngine()
+    engine.scan_failure = CorruptRange("versions up to 7 may be lost")
+    with pytest.raises(CorruptData):
+        await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+
+
+async def test_a_value_that_the_second_copy_did_not_take_is_not_seen(disk: LossyDisk) -> None:
+    engine = ForgetfulEngine()
+    store = await ControlStore.open(engine.as_engine(), ControlCopy("gone", disk))
+    with pytest.raises(Unavailable, match="second copy"):
+        await store.put_synced("topology", b"one")
+    assert store.get("topology") is None
+    assert engine.get_nowait(kind_prefix(Kind.META) + b"topology") is None

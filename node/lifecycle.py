@@ -107,7 +107,7 @@ def _services(node: Node, transport: GrpcTransport) -> Services:
         peer=transport.servicer(),
         session=transport.session,
         kv=node.kv,
-        topology=TopologyService(card, node.topology),
+        topology=TopologyService(card, node.topology, clock),
         membership=membership,
         jobs=JobsService(node.jobs, node.bundles, config.token),
     )

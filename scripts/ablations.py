@@ -29,6 +29,7 @@ from simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
 from simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
 from simulator.options import RunOptions  # noqa: E402
 from simulator.run import run_seed  # noqa: E402
+from simulator.wire_ablations import WIRE_ABLATIONS  # noqa: E402
 
 PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.write and given.only:
         parser.error("--write takes the whole list, as the tables are of one run")
-    chosen = [ablation_named(name) for name in given.only] or [*ABLATIONS, *JOB_ABLATIONS]
+    chosen = [ablation_named(name) for name in given.only] or [*ABLATIONS, *WIRE_ABLATIONS, *JOB_ABLATIONS]
     found = search([each.name for each in chosen], given.most, given.minutes, given.processes)
     text = tables(found)
     print(text)
@@ -103,7 +104,7 @@ def violations_without(ablation: Ablation, seed: int) -> Sequence[Violation]:
 
 def tables(found: dict[str, Found]) -> str:
     parts = []
-    for title, ablations in (("Keys and values:", ABLATIONS), ("Jobs:", JOB_ABLATIONS)):
+    for title, ablations in (("Keys and values:", (*ABLATIONS, *WIRE_ABLATIONS)), ("Jobs:", JOB_ABLATIONS)):
         rows = [_row(each, found[each.name]) for each in ablations if each.name in found]
         if rows:
             parts.append("\n".join([title, "", _HEAD, *rows, ""]))

@@ -47,15 +47,17 @@ from simulator.bending import Ablation, bent
 from simulator.job_ablations import JOB_ABLATIONS
 from simulator.options import RunOptions
 from simulator.run_files import RunAppendFile, RunFiles
+from simulator.wire_ablations import WIRE_ABLATIONS
 
 __all__ = ["ABLATIONS", "ablation_named", "switched_off"]
 
 
 def ablation_named(name: str) -> Ablation:
     """Raises InvalidArgument listing what there is."""
-    found = next((each for each in (*ABLATIONS, *JOB_ABLATIONS) if each.name == name), None)
+    every = (*ABLATIONS, *WIRE_ABLATIONS, *JOB_ABLATIONS)
+    found = next((each for each in every if each.name == name), None)
     if found is None:
-        known = ", ".join(each.name for each in (*ABLATIONS, *JOB_ABLATIONS))
+        known = ", ".join(each.name for each in every)
         raise InvalidArgument(f"there is no safeguard {name!r}; there are: {known}")
     return found
 

@@ -1,7 +1,7 @@
 """The Clock door of one simulated node: virtual time seen through a bad clock.
 
-`monotonic` and `boottime` follow the loop, because timers do; `wall` has an offset, a drift and jumps of
-its own.
+`monotonic` and `boottime` follow the loop, because timers do, `boottime` from a start of its own; `wall` has
+an offset, a drift and jumps of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ START_OF_TIME = 1_800_000_000.0
 
 
 class SimulatedClock:
-    def __init__(self, loop: VirtualLoop, *, offset_s: float = 0.0, drift: float = 0.0) -> None:
+    def __init__(
+        self, loop: VirtualLoop, *, offset_s: float = 0.0, drift: float = 0.0, booted_s: float = 0.0
+    ) -> None:
         self._loop = loop
+        self._booted_s = booted_s
         self._offset_s = offset_s
         self._drift = drift
 
@@ -32,7 +35,7 @@ class SimulatedClock:
         return self._loop.time()
 
     def boottime(self) -> float:
-        return self._loop.time()
+        return self._booted_s + self._loop.time()
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock forward or back."""

@@ -19,7 +19,7 @@ CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
 DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
-RARE: Final = {"crash_child": 0.35, "disk_lies": 0.08}
+RARE: Final = {"crash_child": 0.35, "disk_lies": 0.08, "late_socket": 0.1}
 """Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
 meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.
 """

@@ -15,7 +15,18 @@ from typing import Any, Literal
 
 from cluster.versions.objects import StoredObject
 
-__all__ = ["Final", "History", "Kind", "Operation", "Outcome", "Replica", "Vector", "Version", "covers"]
+__all__ = [
+    "Coordinated",
+    "Final",
+    "History",
+    "Kind",
+    "Operation",
+    "Outcome",
+    "Replica",
+    "Vector",
+    "Version",
+    "covers",
+]
 
 Kind = Literal["put", "delete", "get"]
 Outcome = Literal["ok", "failed", "unknown"]
@@ -67,6 +78,7 @@ class Operation:
     replicas: tuple[Replica, ...] = ()  # of a receipt
     is_weak: bool = False
     error: str = ""
+    timeout_s: float | None = None  # how long its client waited at most
 
     @property
     def is_write(self) -> bool:
@@ -92,6 +104,17 @@ class Final:
         return cls(key, node, seen, tuple(str(sibling.dot) for sibling in stored.siblings))
 
 
+@dataclass(frozen=True, slots=True)
+class Coordinated:
+    """A write as its coordinator put it into its log, seen from outside."""
+
+    at: float  # on the clock of `Operation.invoked`
+    node: str
+    key: bytes
+    value: bytes | None
+    dot: str
+
+
 @dataclass(slots=True)
 class History:
     """All operations in the order of their start, and what the owners hold at the end.
@@ -107,6 +130,7 @@ class History:
     lost: list[str] = field(default_factory=list)  # nodes whose disk was destroyed
     shown_by_lost: list[Final] = field(default_factory=list)  # what those still show of what they held
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
+    coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
 
     def is_firm(self, write: Operation) -> bool:
         """May nobody have forgotten this acknowledged write?

@@ -24,6 +24,7 @@ from simulator.trace import Trace
 __all__ = ["Injector", "cuts_of"]
 
 _LOOK_EVERY_S: Final = 0.005
+_LATE_S: Final = 0.5
 _POWER_CUTS: Final = (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST)
 
 
@@ -116,6 +117,11 @@ class Injector:
         await asyncio.sleep(fault.lasts_s)
         for name in fault.nodes:
             self._nodes[name].resume()
+
+    async def _late_socket(self, fault: Fault) -> None:
+        """Stop a node for longer than most requests wait: what they sent lies in its socket meanwhile, and is
+        read when nobody waits for it any more."""
+        await self._pause(replace(fault, lasts_s=fault.lasts_s + _LATE_S))
 
     # Clocks
 

@@ -33,11 +33,13 @@ class Link:
 
 @dataclass(slots=True)
 class Endpoint:
-    """Where bytes for a name go: the present run of that process.  `reset` hears whose connections broke."""
+    """Where bytes for a name go: the present run of that process.  `reset` hears whose connections broke;
+    `clock` is what its handshakes tell of its boot clock."""
 
     process: Process
     receive: Callable[[str, bytes], None]
     reset: Callable[[str], object] = str  # nobody cares
+    clock: Callable[[], float] = float
 
 
 Refused = Callable[[bool], None]
@@ -94,6 +96,10 @@ class Network:
         for _ in range(copies):
             at = self._arrival(link, source, target)
             self._loop.call_at(at, self._arrive, source, target, payload, refused, copies == 1)
+
+    def note_late(self, name: str, method: str) -> None:
+        """An operation waited past its deadline in the socket of a process that was stopped or slow."""
+        self._trace.fault("late_work", f"{name} {method}")
 
     def break_connections(self, name: str) -> None:
         """The process of that name was killed and its machine lives: whoever it can reach hears of it."""

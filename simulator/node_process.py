@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cluster.errors import CorruptData, DiskFull
@@ -17,9 +17,12 @@ from cluster.ports import Incoming
 from cluster.wire.topology_pb2 import GetTopologyRequest, GetTopologyResponse
 from node.assembly import Doors, Node, running_node
 from node.config import NodeConfig
+from node.replica.objects import Admission, Intent, Written
+from node.replica.stored_key import Place
 from node.storage.errors import StorageFailed
 from simulator.clocks import SimulatedClock
 from simulator.disk.moment import CrashModel
+from simulator.history import Coordinated
 from simulator.network import Network
 from simulator.run_files import NodeDisk, RunFiles
 from simulator.seeds import SeededEntropy, stream
@@ -35,6 +38,7 @@ TOPOLOGY_GET = "topology.get"
 """What the gRPC method Topology.Get answers, over simulated frames: clients learn the topology by it."""
 
 DATA = "/data"
+_LONGEST_BOOTED_S = 1e6  # machines were started at different times, so their boot clocks differ
 T = TypeVar("T")
 
 
@@ -47,6 +51,7 @@ class Surroundings:
     network: Network
     trace: Trace
     tunables: Tunables
+    coordinated: list[Coordinated] = field(default_factory=list)  # every write that a node coordinates
 
 
 @dataclass(slots=True)
@@ -67,7 +72,8 @@ class NodeProcess:
     def __init__(self, name: NodeId, address: str, world: Surroundings) -> None:
         self.name = name
         self.address = address
-        self.clock = SimulatedClock(world.loop)
+        booted_s = stream(world.seed, f"{name}/boot").random() * _LONGEST_BOOTED_S
+        self.clock = SimulatedClock(world.loop, booted_s=booted_s)
         self.disk = NodeDisk(
             name, stream(world.seed, f"{name}/disk"), world.trace, latency_s=world.tunables.disk_s
         )
@@ -197,6 +203,7 @@ class NodeProcess:
         run.doors = doors = self._doors(run, number)
         async with running_node(config, doors, world.tunables.storage) as node:
             run.node = node
+            self._watch(node)
             self._serve(run.transport, node)
             run.transport.is_listening = True
             run.is_up.set()
@@ -209,6 +216,19 @@ class NodeProcess:
         spawner = InlineSpawner(stream(self._world.seed, f"{owner}/spawner"))
         entropy = SeededEntropy(self._world.seed, owner)
         return Doors(self.clock, entropy, run.files, spawner, run.transport)
+
+    def _watch(self, node: Node) -> None:
+        """Note each write that the node coordinates, at the moment it is in its log."""
+        write = node.objects.write
+
+        async def noted(place: Place, intent: Intent, admit: Admission) -> Written:
+            written = await write(place, intent, admit)  # nothing is awaited between the log and here
+            if not written.is_repeat:
+                at, dot = self._world.loop.time(), str(written.sibling.dot)
+                self._world.coordinated.append(Coordinated(at, self.name, place.key, intent.value, dot))
+            return written
+
+        node.objects.write = noted  # type: ignore[method-assign]
 
     def _serve(self, transport: SimulatedTransport, node: Node) -> None:
         """Answer what clients ask by gRPC in production."""

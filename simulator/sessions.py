@@ -123,6 +123,7 @@ class Session:
             given=_vector(given.token, wish.key) if given else None,
             is_blind=given == EMPTY,
             is_synced=wish.durability == "",
+            timeout_s=self._timeout_s,
         )
         place = len(operations)
         operations.append(begun)

@@ -2,7 +2,8 @@
 
 A call crosses as the same bytes as in production, one operation a frame.  What the real streams tell is told
 here too: while a connection stands, a dead peer makes an outcome unknown; once it is known to be broken, the
-next dial is refused and certainly nothing was sent.
+next dial is refused and certainly nothing was sent.  Frames are stamped and their deadlines judged by the
+code of production (cluster/wire/sending_time.py); a handshake takes no time and cannot fail here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping
+from typing import NamedTuple
 
 from cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from cluster.ids import NodeId
@@ -17,11 +19,13 @@ from cluster.ports import Clock, Handler, Incoming, Priority
 from cluster.wire.error_bytes import decode_error, encode_error
 from cluster.wire.frames import (
     Answer,
+    Operation,
     decode_answers,
     decode_operations,
     encode_answers,
     encode_operations,
 )
+from cluster.wire.sending_time import PeerClock, left_us, microseconds
 from simulator.network import Endpoint, Network
 from simulator.world_loop import Process, VirtualLoop
 
@@ -30,6 +34,14 @@ __all__ = ["SimulatedTransport"]
 _ASK = b"?"
 _TELL = b"!"
 _CLOSED = b"-"  # nobody listens on the port yet
+
+
+class _Asked(NamedTuple):
+    """A call that waits for its answer."""
+
+    of: NodeId
+    answer: asyncio.Future[bytes]
+    sent_us: int
 
 
 class SimulatedTransport:
@@ -54,14 +66,15 @@ class SimulatedTransport:
         self._is_client = is_client
         self._handlers: dict[str, Handler] = {}
         self._peers: dict[NodeId, str] = {}
-        self._pending: dict[int, tuple[NodeId, asyncio.Future[bytes]]] = {}
+        self._pending: dict[int, _Asked] = {}
         self._connected: set[NodeId] = set()
         self._sequence = process.order << 32  # an answer to a former run is none to this one
         self._answering: dict[asyncio.Task[None], None] = {}
         self._is_draining = False
         self.is_listening = is_listening
         self.bugs: list[BaseException] = []
-        network.attach(name, Endpoint(process, self._receive, self._reset))
+        self._peer_clocks: dict[NodeId, tuple[Endpoint, PeerClock]] = {}
+        network.attach(name, Endpoint(process, self._receive, self._reset, clock.boottime))
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         self._peers = dict(addresses)
@@ -79,8 +92,10 @@ class SimulatedTransport:
         self._sequence += 1
         number = self._sequence
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        self._pending[number] = (to, answer)
-        frame = encode_operations([(number, method, int(timeout_s * 1e6), int(priority), body)])
+        now_us = microseconds(self._clock.boottime())
+        self._pending[number] = _Asked(to, answer, now_us)
+        operation = (number, method, microseconds(timeout_s), int(priority), body)
+        frame = encode_operations([operation], self._peer_clock(to).reading(now_us))
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
         is_forward = method.startswith("kv.") and not self._network.repeats_all
         is_once = self._is_client or is_forward
@@ -110,14 +125,26 @@ class SimulatedTransport:
     def _reset(self, peer: str) -> None:
         """The peer's process died: what was asked of it may have been done."""
         self._connected.discard(NodeId(peer))
-        for to, answer in list(self._pending.values()):
-            if to == peer and not answer.done():
-                answer.set_exception(Unavailable(f"{to} broke the connection", outcome="unknown"))
+        for asked in list(self._pending.values()):
+            if asked.of == peer and not asked.answer.done():
+                asked.answer.set_exception(Unavailable(f"{peer} broke the connection", outcome="unknown"))
+
+    def _peer_clock(self, to: NodeId) -> PeerClock:
+        """What is known of the clock of a peer's present run; a first call shakes hands."""
+        endpoint, known = self._network.endpoint(to), self._peer_clocks.get(to)
+        if endpoint is None:
+            return PeerClock()
+        if known is None or known[0] is not endpoint:
+            known = self._peer_clocks[to] = (endpoint, PeerClock())
+            received_us = microseconds(self._clock.boottime())
+            known[1].learn(microseconds(endpoint.clock()), received_us=received_us)
+        return known[1]
 
     def _refused(self, number: int, is_certain: bool) -> None:
-        to, answer = self._pending.get(number, (NodeId(""), None))
-        if answer is None or answer.done():
+        asked = self._pending.get(number)
+        if asked is None or asked.answer.done():
             return
+        to, answer = asked.of, asked.answer
         outcome = "failed" if is_certain and to not in self._connected else "unknown"
         self._connected.discard(to)
         answer.set_exception(Unavailable(f"{to} does not answer", outcome=outcome))
@@ -126,25 +153,47 @@ class SimulatedTransport:
         if payload[:1] == _CLOSED:
             self._refused(int.from_bytes(payload[1:], "big"), is_certain=True)
         elif payload[:1] == _ASK and not self.is_listening:
-            for number, *_ in decode_operations(payload[1:]):
+            for number, *_ in decode_operations(payload[1:])[0]:
                 self._network.send(self._name, sender, _CLOSED + number.to_bytes(8, "big"), _nobody)
         elif payload[:1] == _ASK:
-            for number, method, remaining_us, priority, body in decode_operations(payload[1:]):
-                deadline = self._clock.monotonic() + remaining_us / 1e6
-                source = NodeId(sender) if sender in self._peers else NodeId("")
-                incoming = Incoming(source, method, body, deadline, Priority(priority))
-                task = self._loop.create_task(self._answer(sender, number, incoming))
-                self._answering[task] = None
-                task.add_done_callback(self._answering.pop)
+            operations, sent_us = decode_operations(payload[1:])
+            for operation in operations:
+                self._begin(sender, operation, sent_us)
         else:
-            for answer in decode_answers(payload[1:]):
-                self._settle(sender, answer)
+            self._take_answers(sender, payload[1:])
+
+    def _begin(self, sender: str, operation: Operation, sent_us: int | None) -> None:
+        """Start one operation; one that waited past its deadline is refused."""
+        number, method, remaining_us, priority, body = operation
+        left = left_us(remaining_us, sent_us, microseconds(self._clock.boottime()))
+        if left <= 0:
+            self._network.note_late(self._name, method)
+            late = DeadlineExceeded(f"{method} reached {self._name} after its deadline", outcome="failed")
+            self._tell(sender, (number, b"", encode_error(late)))
+            return
+        source = NodeId(sender) if sender in self._peers else NodeId("")
+        incoming = Incoming(source, method, body, self._clock.monotonic() + left / 1e6, Priority(priority))
+        task = self._loop.create_task(self._answer(sender, number, incoming))
+        self._answering[task] = None
+        task.add_done_callback(self._answering.pop)
+
+    def _take_answers(self, sender: str, frame: bytes) -> None:
+        answers, theirs_us = decode_answers(frame)
+        sent = [asked.sent_us for each in answers if (asked := self._pending.get(each[0])) is not None]
+        if theirs_us is not None and sender in self._peers:
+            received_us = microseconds(self._clock.boottime())
+            self._peer_clock(NodeId(sender)).learn(
+                theirs_us, received_us=received_us, sent_us=max(sent, default=None)
+            )
+        for answer in answers:
+            self._settle(sender, answer)
 
     def _settle(self, sender: str, answer: Answer) -> None:
-        to, waiting = self._pending.get(answer[0], (NodeId(""), None))
-        if waiting is None or waiting.done() or to != sender:
+        asked = self._pending.get(answer[0])
+        if asked is None or asked.answer.done() or asked.of != sender:
             return
-        self._connected.add(to)
+        waiting = asked.answer
+        self._connected.add(asked.of)
         if len(answer) == 2:
             waiting.set_result(answer[1])
         else:
@@ -162,7 +211,11 @@ class SimulatedTransport:
                 b"",
                 encode_error(RingmillError(f"{type(error).__name__}: {error}", outcome="unknown")),
             )
-        self._network.send(self._name, sender, _TELL + encode_answers([answer]), _nobody)
+        self._tell(sender, answer)
+
+    def _tell(self, to: str, answer: Answer) -> None:
+        frame = encode_answers([answer], microseconds(self._clock.boottime()))
+        self._network.send(self._name, to, _TELL + frame, _nobody)
 
     async def _handled(self, incoming: Incoming) -> bytes:
         if self._is_draining:

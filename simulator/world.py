@@ -54,7 +54,7 @@ class World:
         )
         self.history = History()
         self._seed = seed
-        around = Surroundings(seed, self.loop, self.network, self.trace, tunables)
+        around = Surroundings(seed, self.loop, self.network, self.trace, tunables, self.history.coordinated)
         self.nodes = {
             name: self.node_type(NodeId(name), f"10.0.0.{number}:7100", around)
             for number, name in enumerate((f"n{i + 1}" for i in range(options.nodes)), 1)

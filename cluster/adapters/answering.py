@@ -3,6 +3,9 @@
 A handler that returns bytes is answered in the same turn of the loop; one that returns an awaitable becomes
 a task of the transport, so that a dialler that goes away cancels nothing that is already under way (W1 of
 protocols 6).  A stream has a bound of calls under way; what comes above it is refused as OVERLOADED.
+
+Deadlines are judged from the time of sending, which the stamp of a frame tells: what waited past its deadline
+in the socket of a process that was stopped is refused, and nothing of it is done.
 """
 
 from __future__ import annotations
@@ -15,7 +18,14 @@ from typing import Final
 
 from cluster.adapters.frame_stream import FrameStream, run_halves
 from cluster.adapters.paced_writer import PacedWriter
-from cluster.errors import InvalidArgument, Overloaded, ProtocolMismatch, RingmillError, Unavailable
+from cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
 from cluster.ids import NodeId
 from cluster.ports import Clock, Handler, Incoming, Priority
 from cluster.wire.error_bytes import encode_error
@@ -27,6 +37,7 @@ from cluster.wire.frames import (
     decode_operations,
     encode_answers,
 )
+from cluster.wire.sending_time import left_us, microseconds
 
 __all__ = ["Answering", "Dialler", "internal_error"]
 
@@ -75,7 +86,7 @@ class Answering:
         """
         if (refusal := self.refusal()) is not None:
             raise refusal
-        served = _Stream(dialler, PacedWriter(encode_answers))
+        served = _Stream(dialler, self._clock)
         halves = run_halves(self._read(served, stream), served.outbox.run(stream.write))
         serving = self._streams[served] = asyncio.create_task(halves)
         try:
@@ -124,19 +135,21 @@ class Answering:
             await served.outbox.room()
 
     async def _take_frame(self, served: _Stream, frame: bytes) -> None:
-        now = self._clock.monotonic()
-        for number, operation in enumerate(decode_operations(frame, max_bytes=self._max_frame_bytes), 1):
-            self._take(served, operation, now)
+        operations, sent_us = decode_operations(frame, max_bytes=self._max_frame_bytes)
+        served.is_stamped = sent_us is not None
+        now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
+        for number, operation in enumerate(operations, 1):
+            deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
+            self._take(served, operation, deadline)
             if number % _OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
-    def _take(self, served: _Stream, operation: Operation, now: float) -> None:
+    def _take(self, served: _Stream, operation: Operation, deadline: float) -> None:
         """Start one operation; what can be answered at once is."""
-        identity, method, remaining_us, priority, body = operation
-        deadline = now + remaining_us * 1e-6
-        if deadline <= self._clock.monotonic():
-            return  # expired while its frame was worked through: nobody waits for it
+        identity, method, _, priority, body = operation
         try:
+            if deadline <= self._clock.monotonic():
+                raise came_too_late(self._name, method)
             handler = self._admit(served, method, priority)
             result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
@@ -179,13 +192,20 @@ class Answering:
 class _Stream:
     """One stream that is being answered."""
 
-    __slots__ = ("dialler", "is_ended", "outbox", "under_way")
+    __slots__ = ("_clock", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
 
-    def __init__(self, dialler: Dialler, outbox: PacedWriter[Answer]) -> None:
+    def __init__(self, dialler: Dialler, clock: Clock) -> None:
+        self._clock = clock
         self.dialler = dialler
-        self.outbox = outbox
+        self.outbox: PacedWriter[Answer] = PacedWriter(self._encode)
         self.under_way = 0
+        self.is_stamped = False
         self.is_ended = False
+
+    def _encode(self, answers: list[Answer]) -> bytes:
+        """With a stamp for a dialler that knows stamps: its own frames have them."""
+        clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
+        return encode_answers(answers, clock_us)
 
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
@@ -197,6 +217,11 @@ class _Stream:
     def fail(self, identity: int, error: RingmillError) -> None:
         packed = encode_error(error)
         self.outbox.offer((identity, b"", packed), len(packed))
+
+
+def came_too_late(name: str, method: str) -> DeadlineExceeded:
+    """What waited past its deadline is told so, if anybody still listens; nothing of it was done."""
+    return DeadlineExceeded(f"{method} reached {name} after its deadline: nothing was done", outcome="failed")
 
 
 def internal_error(name: str, method: str, error: Exception) -> RingmillError:

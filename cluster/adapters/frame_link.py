@@ -4,7 +4,10 @@ A link dials when it is first used and whenever a call finds it broken, with bac
 failed attempts; during a backoff calls fail at once, so that a dead peer costs nobody its deadline.  What the
 caller is told is exact: "failed" only when the call never left this process.
 
-Rules: protocols 6 (deadlines travel as remaining time, expired work is dropped), 10 and 12.
+Each frame is stamped with what the other side's clock reads when it is made, learned at the handshake and
+from the stamps of the answers, so that the other side knows how long it waited on its way.
+
+Rules: protocols 6 (deadlines travel as remaining time, expired work is not done), 10 and 12.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from cluster.wire.frames import (
     decode_answers,
     encode_operations,
 )
+from cluster.wire.sending_time import PeerClock, microseconds
 
 __all__ = ["FrameLink"]
 
@@ -35,7 +39,7 @@ _BACKOFF_CAP_S: Final = 1.0
 class _Call:
     """One call between its start and its end."""
 
-    __slots__ = ("body", "deadline", "future", "id", "method", "priority")
+    __slots__ = ("body", "deadline", "future", "id", "method", "priority", "sent_us")
 
     def __init__(
         self, method: str, body: bytes, priority: int, deadline: float, future: asyncio.Future[bytes]
@@ -46,6 +50,7 @@ class _Call:
         self.deadline = deadline
         self.future = future
         self.id = 0  # given when it is sent
+        self.sent_us = 0  # on our boot clock
 
     def fail(self, error: RingmillError) -> None:
         if not self.future.done():
@@ -77,6 +82,7 @@ class FrameLink:
         self._max_frame_bytes = max_frame_bytes
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode)
         self._sent: dict[int, _Call] = {}
+        self._peer_clock: PeerClock | None = None  # of the present stream
         self._last_id = 0
         self._running: asyncio.Task[None] | None = None
         self._failures = 0
@@ -140,14 +146,17 @@ class FrameLink:
     def _encode(self, calls: list[_Call]) -> bytes:
         """The frame of those calls that someone still waits for; from here on they count as sent."""
         now = self._clock.monotonic()
+        now_us = microseconds(self._clock.boottime())
         operations: list[Operation] = []
         for call in calls:
             remaining_us = int((call.deadline - now) * 1e6)
             if remaining_us > 0 and not call.future.done():
                 self._last_id = call.id = self._last_id + 1
+                call.sent_us = now_us
                 self._sent[call.id] = call
                 operations.append((call.id, call.method, remaining_us, call.priority, call.body))
-        return encode_operations(operations) if operations else b""
+        stamp_us = self._peer_clock.reading(now_us) if self._peer_clock is not None else None
+        return encode_operations(operations, stamp_us) if operations else b""
 
     async def _run(self) -> None:
         """Dial and serve streams for as long as there are calls that were never sent."""
@@ -166,6 +175,7 @@ class FrameLink:
             self._back_off(error)
             return False
         self._failures = 0
+        self._peer_clock = stream.peer_clock
         lost: RingmillError = Unavailable(f"{self._name}: the stream was closed", outcome="unknown")
         try:
             await run_halves(self._read(stream), self._outbox.run(stream.write))
@@ -178,14 +188,22 @@ class FrameLink:
 
     async def _read(self, stream: FrameStream) -> None:
         while (frame := await stream.read()) is not None:
-            for answer in decode_answers(frame, max_bytes=self._max_frame_bytes):
+            answers, theirs_us = decode_answers(frame, max_bytes=self._max_frame_bytes)
+            sent_us: int | None = None
+            for answer in answers:
                 call = self._sent.pop(answer[0], None)
-                if call is None or call.future.done():
+                if call is None:
                     continue  # it came after its deadline
+                sent_us = max(call.sent_us, sent_us or 0)
+                if call.future.done():
+                    continue
                 if len(answer) == 2:
                     call.future.set_result(answer[1])
                 else:
                     call.fail(decode_error(answer[2]))
+            if theirs_us is not None and self._peer_clock is not None:
+                received_us = microseconds(self._clock.boottime())
+                self._peer_clock.learn(theirs_us, received_us=received_us, sent_us=sent_us)
 
     def _back_off(self, error: RingmillError) -> None:
         """Tell those who wait, and try again no sooner than after a jittered while."""

@@ -10,11 +10,19 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
+from cluster.wire.sending_time import PeerClock
+
 __all__ = ["FrameStream", "run_halves"]
 
 
 class FrameStream(Protocol):
     """One bidirectional stream of frames, established and agreed on."""
+
+    @property
+    def peer_clock(self) -> PeerClock | None:
+        """The other side's clock as the handshake told it; None on the answering side, and when the other
+        side is of a release that stamps nothing."""
+        ...
 
     async def read(self) -> bytes | None:
         """The next frame; None when the other side has closed the stream.

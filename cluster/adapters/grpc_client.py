@@ -2,13 +2,16 @@
 
 Methods are named by their path ("/ringmill.v1.Kv/Put") and the type of their answer, so that a command line
 imports no more stubs than it uses.  What a caller is told is exact: a call is "failed" only when no
-connection was there to send it on.  Rules: protocols 6 and 12.
+connection was there to send it on.
+
+gRPC counts a deadline from the arrival of a call, so a plain call says beside it, in metadata, until when its
+caller waits, on the node's own clock as far as earlier answers told it.  Rules: protocols 6 and 12.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Final, Self, TypeVar
 
 import grpc
@@ -17,13 +20,20 @@ from google.protobuf.message import Message
 from cluster.adapters.channels import open_channel
 from cluster.adapters.frame_link import FrameLink
 from cluster.adapters.grpc_errors import error_from_rpc, unreachable
-from cluster.adapters.grpc_streams import CLASS_KEY, DialledStream, FrameRpc, dial
+from cluster.adapters.grpc_streams import (
+    CLASS_KEY,
+    DialledStream,
+    FrameRpc,
+    clock_told,
+    dial,
+)
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
 from cluster.errors import DeadlineExceeded
 from cluster.ports import Priority
 from cluster.wire.frames import MAX_FRAME_BYTES
 from cluster.wire.kv_pb2 import Frame
+from cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
 
 __all__ = ["ClientLink"]
 
@@ -41,6 +51,8 @@ class ClientLink:
         self._max_frame_bytes = max_frame_bytes
         self._channel: grpc.aio.Channel | None = None
         self._session: FrameLink | None = None
+        self._clock = SystemClock()
+        self._peer_clock: PeerClock | None = None  # as answers to plain calls told it
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,10 +82,15 @@ class ClientLink:
         """
         channel, remaining_s = await self._connected(timeout_s)
         method = channel.unary_unary(path, _serialized, answer.FromString)
+        sent_us = microseconds(self._clock.boottime())
+        call = method(request, timeout=remaining_s, metadata=(*metadata, *self._until(sent_us, remaining_s)))
         try:
-            return await method(request, timeout=remaining_s, metadata=metadata)  # type: ignore[no-any-return]
+            message: AnswerT = await call
+            self._learn(await call.initial_metadata(), sent_us)
         except grpc.aio.AioRpcError as error:
+            self._learn(error.initial_metadata(), sent_us)
             raise error_from_rpc(error, self._address, was_sent=True) from None
+        return message
 
     async def upload(
         self,
@@ -120,7 +137,7 @@ class ClientLink:
             self._session = FrameLink(
                 self._address,
                 self._dial_session,
-                clock=SystemClock(),
+                clock=self._clock,
                 entropy=OsEntropy(),
                 max_frame_bytes=self._max_frame_bytes,
             )
@@ -132,8 +149,26 @@ class ClientLink:
             _open_session,
             ((CLASS_KEY, "session"),),
             lambda _: None,
+            clock=self._clock,
             max_frame_bytes=self._max_frame_bytes,
         )
+
+    def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
+        """Until when the caller waits, on the node's clock; nothing while that clock is not known."""
+        reading_us = self._peer_clock.reading(now_us) if self._peer_clock is not None else None
+        if reading_us is None or remaining_s is None:
+            return ()
+        return ((UNTIL_KEY, str(reading_us + microseconds(remaining_s))),)
+
+    def _learn(self, told: Iterable[tuple[str, str | bytes]] | None, sent_us: int) -> None:
+        """Take over what an answer says of the node's clock."""
+        reading = next((str(value) for key, value in told or () if key == CLOCK_KEY), None)
+        heard = clock_told(reading, self._clock)
+        if heard is None or reading is None:
+            return
+        self._peer_clock = self._peer_clock or heard
+        received_us = microseconds(self._clock.boottime())
+        self._peer_clock.learn(int(reading), received_us=received_us, sent_us=sent_us)
 
     async def _connected(self, timeout_s: float | None) -> tuple[grpc.aio.Channel, float | None]:
         """The channel, connected, and what is left of the time."""

@@ -16,8 +16,10 @@ import grpc
 from cluster.adapters.channels import CONNECT_TIMEOUT_S, open_channel
 from cluster.adapters.grpc_errors import error_from_rpc
 from cluster.errors import RingmillError, Unavailable
+from cluster.ports import Clock
 from cluster.wire.error_status import error_in_metadata, status_details, status_of, trailing_metadata
 from cluster.wire.kv_pb2 import Frame
+from cluster.wire.sending_time import CLOCK_KEY, PeerClock, microseconds
 
 __all__ = [
     "CLASS_KEY",
@@ -25,6 +27,7 @@ __all__ = [
     "NODE_KEY",
     "AcceptedStream",
     "DialledStream",
+    "clock_told",
     "dial",
     "refuse",
 ]
@@ -33,16 +36,21 @@ NODE_KEY: Final = "ringmill-node"
 CLUSTER_KEY: Final = "ringmill-cluster"
 CLASS_KEY: Final = "ringmill-class"
 
+_CLOCK_DIGITS: Final = 18
+
 FrameRpc: TypeAlias = "grpc.aio.StreamStreamCall[Frame, Frame]"
 
 
 class DialledStream:
     """The end of the side that asks."""
 
-    def __init__(self, address: str, channel: grpc.aio.Channel, rpc: FrameRpc) -> None:
+    def __init__(
+        self, address: str, channel: grpc.aio.Channel, rpc: FrameRpc, peer_clock: PeerClock | None
+    ) -> None:
         self._address = address
         self._channel = channel
         self._rpc = rpc
+        self.peer_clock = peer_clock
 
     async def read(self) -> bytes | None:
         try:
@@ -73,6 +81,8 @@ class DialledStream:
 class AcceptedStream:
     """The end of the side that answers: a servicer's context."""
 
+    peer_clock = None
+
     def __init__(self, context: grpc.aio.ServicerContext) -> None:
         self._context = context
 
@@ -99,6 +109,7 @@ async def dial(
     metadata: tuple[tuple[str, str], ...],
     check: Callable[[dict[str, str]], None],
     *,
+    clock: Clock,
     max_frame_bytes: int,
     timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> DialledStream:
@@ -115,6 +126,7 @@ async def dial(
             told = {key: str(value) for key, value in await rpc.initial_metadata()}
             if NODE_KEY not in told:
                 await rpc.read()  # a refusal comes without an introduction: this raises what it says
+            peer_clock = clock_told(told.get(CLOCK_KEY), clock)
             check(told)
     except grpc.aio.AioRpcError as error:
         await channel.close()
@@ -125,7 +137,16 @@ async def dial(
     except BaseException:
         await channel.close()
         raise
-    return DialledStream(address, channel, rpc)
+    return DialledStream(address, channel, rpc, peer_clock)
+
+
+def clock_told(text: str | None, clock: Clock) -> PeerClock | None:
+    """The clock of a side that has just said this of it; None when it has said nothing of use."""
+    if text is None or not text.isdecimal() or len(text) > _CLOCK_DIGITS:
+        return None
+    peer_clock = PeerClock()
+    peer_clock.learn(int(text), received_us=microseconds(clock.boottime()))
+    return peer_clock
 
 
 async def refuse(context: grpc.aio.ServicerContext, error: RingmillError) -> NoReturn:

@@ -31,6 +31,7 @@ from cluster.ids import ClusterId, NodeId
 from cluster.ports import Clock, Entropy, Handler, Priority
 from cluster.wire.frames import MAX_FRAME_BYTES
 from cluster.wire.peer_pb2_grpc import PeerServicer, PeerStub
+from cluster.wire.sending_time import CLOCK_KEY, microseconds
 
 __all__ = ["CLIENT_PREFIX", "GrpcTransport"]
 
@@ -151,7 +152,8 @@ class GrpcTransport:
         refusal = self._answering.refusal()
         if refusal is not None:
             await refuse(context, refusal)
-        await context.send_initial_metadata(self._identity())
+        clock = (CLOCK_KEY, str(microseconds(self._clock.boottime())))
+        await context.send_initial_metadata((*self._identity(), clock))
         try:
             await self._answering.serve(AcceptedStream(context), dialler)
         except ProtocolMismatch as error:
@@ -207,6 +209,7 @@ class GrpcTransport:
             lambda channel, metadata: PeerStub(channel).Link(metadata=metadata),
             (*self._identity(), (CLASS_KEY, traffic_class)),
             check,
+            clock=self._clock,
             max_frame_bytes=self._max_frame_bytes,
             timeout_s=DIAL_TIMEOUT_S,
         )

@@ -1,7 +1,9 @@
 """Frames: many operations, or many answers, as one checked message.  docs/formats/frame.md tells the layout.
 
 Pure: bytes in, values out.  How frames are paced and which carrier moves them is the adapters' business.
-Everything a length can tell is checked before anything is allocated for it.  Rule: protocols 11 and 12.
+Everything a length can tell is checked before anything is allocated for it.  A frame carries one stamp, a
+reading of the answering side's clock (cluster/wire/sending_time.py); frames of the former version have none.
+Rule: protocols 11 and 12.
 """
 
 from __future__ import annotations
@@ -28,11 +30,12 @@ __all__ = [
     "encode_operations",
 ]
 
-FRAME_VERSION: Final = 1
+FRAME_VERSION: Final = 2
 FRAME_TARGET_BYTES: Final = 256 * 1024  # a frame is closed when it reaches this; a larger item goes alone
 MAX_FRAME_BYTES: Final = 5 * 1024 * 1024  # client message 4 MiB + value limit 1 MiB
 OPERATION_OVERHEAD_BYTES: Final = 96  # upper bound of all that is in an operation beside its body
 
+_UNSTAMPED_VERSION: Final = 1
 _OPERATIONS: Final = 1
 _ANSWERS: Final = 2
 _HEADER: Final = struct.Struct(">BBI")  # version, kind, crc32c of the body
@@ -48,61 +51,75 @@ Answer: TypeAlias = tuple[int, bytes] | tuple[int, bytes, bytes]
 _OPERATION_SHAPE: Final = (int, str, int, int, bytes)
 _ANSWER_SHAPE: Final = (int, bytes)
 _FAILURE_SHAPE: Final = (int, bytes, bytes)
+_STAMPED_SHAPE: Final = (int, tuple)
 
 
-def encode_operations(operations: Sequence[Operation]) -> bytes:
-    """A frame of calls."""
-    return _seal(_OPERATIONS, msgpack.packb(operations))
+def encode_operations(operations: Sequence[Operation], sent_us: int | None = None) -> bytes:
+    """A frame of calls.  `sent_us` is what the receiver's clock reads now, as far as the sender knows;
+    None makes a frame of the former version."""
+    return _seal(_OPERATIONS, operations, sent_us)
 
 
-def encode_answers(answers: Sequence[Answer]) -> bytes:
-    """A frame of answers."""
-    return _seal(_ANSWERS, msgpack.packb(answers))
+def encode_answers(answers: Sequence[Answer], clock_us: int | None = None) -> bytes:
+    """A frame of answers.  `clock_us` is the reading of the sender's clock; None makes a frame of the former
+    version."""
+    return _seal(_ANSWERS, answers, clock_us)
 
 
-def decode_operations(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> list[Operation]:
-    """The calls of a frame.  Raises ProtocolMismatch: wrong version, kind, checksum, length or shape."""
-    operations = _open(_OPERATIONS, frame, max_bytes)
+def decode_operations(
+    frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES
+) -> tuple[list[Operation], int | None]:
+    """The calls of a frame, and its stamp.
+
+    Raises ProtocolMismatch: wrong version, kind, checksum, length or shape.
+    """
+    operations, sent_us = _open(_OPERATIONS, frame, max_bytes)
     for operation in operations:
         if _shape(operation) != _OPERATION_SHAPE:
             raise ProtocolMismatch("a frame holds an operation that is none: expected 5 typed fields")
-    return operations
+    return operations, sent_us
 
 
-def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> list[Answer]:
-    """The answers of a frame.  Raises ProtocolMismatch: wrong version, kind, checksum, length or shape."""
-    answers = _open(_ANSWERS, frame, max_bytes)
+def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[list[Answer], int | None]:
+    """The answers of a frame, and its stamp.  Raises as `decode_operations`."""
+    answers, clock_us = _open(_ANSWERS, frame, max_bytes)
     for answer in answers:
         if (shape := _shape(answer)) != _ANSWER_SHAPE and shape != _FAILURE_SHAPE:
             raise ProtocolMismatch("a frame holds an answer that is none: expected 2 or 3 typed fields")
-    return answers
+    return answers, clock_us
 
 
 def _shape(entry: object) -> tuple[type, ...]:
     return tuple(map(type, entry)) if type(entry) is tuple else ()
 
 
-def _seal(kind: int, body: bytes) -> bytes:
-    return _HEADER.pack(FRAME_VERSION, kind, google_crc32c.value(body)) + body
+def _seal(kind: int, entries: Sequence[Any], stamp_us: int | None) -> bytes:
+    version = _UNSTAMPED_VERSION if stamp_us is None else FRAME_VERSION
+    body: bytes = msgpack.packb(entries if stamp_us is None else [stamp_us, entries])
+    return _HEADER.pack(version, kind, google_crc32c.value(body)) + body
 
 
-def _open(kind: int, frame: bytes, max_bytes: int) -> list[Any]:
+def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | None]:
     if len(frame) > max_bytes:
         raise ProtocolMismatch(f"a frame of {len(frame)} bytes is over the limit of {max_bytes}")
     if len(frame) < _HEADER.size:
         raise ProtocolMismatch(f"a frame of {len(frame)} bytes is shorter than its header")
     version, found_kind, crc = _HEADER.unpack_from(frame)
-    if version != FRAME_VERSION:
-        raise ProtocolMismatch(f"frame version {version} is not known here, only {FRAME_VERSION}")
+    if version not in (_UNSTAMPED_VERSION, FRAME_VERSION):
+        raise ProtocolMismatch(f"frame version {version} is not known here, only 1 to {FRAME_VERSION}")
     body = frame[_HEADER.size :]
     if google_crc32c.value(body) != crc:
         raise ProtocolMismatch(f"a frame of {len(frame)} bytes does not match its checksum")
     if found_kind != kind:
         raise ProtocolMismatch(f"frame kind {found_kind} came where {kind} was expected")
     try:  # msgpack bounds every length it meets by the bytes it was given
-        entries = msgpack.unpackb(body, use_list=False)
+        fields = msgpack.unpackb(body, use_list=False)
     except (ValueError, msgpack.UnpackException) as error:
         raise ProtocolMismatch(f"a frame's body is no msgpack: {error}") from error
-    if not isinstance(entries, tuple):
-        raise ProtocolMismatch(f"a frame's body is {type(entries).__name__}, not an array")
-    return list(entries)
+    if not isinstance(fields, tuple):
+        raise ProtocolMismatch(f"a frame's body is {type(fields).__name__}, not an array")
+    if version == _UNSTAMPED_VERSION:
+        return list(fields), None
+    if _shape(fields) != _STAMPED_SHAPE or fields[0] < 0:
+        raise ProtocolMismatch("a frame's body is no stamp and array")
+    return list(fields[1]), fields[0]

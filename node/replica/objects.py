@@ -27,7 +27,7 @@ from node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, 
 from node.storage.batch import Batch
 from node.storage.engine import Commit, Engine
 
-__all__ = ["Applied", "Intent", "ObjectStore", "Written", "hold"]
+__all__ = ["Admission", "Applied", "Intent", "ObjectStore", "Written", "hold"]
 
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024

@@ -1,4 +1,5 @@
-"""The time left of one request, on this node's monotonic clock; what travels is always the time left."""
+"""The time left of one request, on this node's boot clock: it goes on while the machine sleeps or the process
+is stopped.  What travels is always the time left."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ class Deadline:
 
     @classmethod
     def after(cls, allowed_s: float, clock: Clock) -> Deadline:
-        return cls(allowed_s, clock.monotonic() + allowed_s, clock)
+        return cls(allowed_s, clock.boottime() + allowed_s, clock)
 
     @property
     def left_s(self) -> float:
         """Seconds left, never below 0."""
-        return max(0.0, self.ends_at - self.clock.monotonic())
+        return max(0.0, self.ends_at - self.clock.boottime())

@@ -10,7 +10,15 @@ from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import Final
 
-from cluster.errors import CorruptData, DiskFull, ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
+from cluster.errors import (
+    CorruptData,
+    DeadlineExceeded,
+    DiskFull,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 from cluster.ids import Actor, Epoch, NodeId
 from cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from cluster.quorum.receipt import Receipt, ReplicaAck, Role
@@ -70,7 +78,9 @@ class Forwarder:
         """Answers forwarded writes by `write`, within the time the sender has left."""
 
         async def answer(incoming: Incoming) -> bytes:
-            left_s = max(0.001, incoming.deadline - self._clock.monotonic())
+            left_s = incoming.deadline - self._clock.monotonic()
+            if left_s <= 0:
+                raise DeadlineExceeded("a forwarded write waited past its deadline", outcome="failed")
             return encode_receipt(await write(decode_request(incoming.body, left_s)))
 
         return answer

@@ -19,6 +19,7 @@ from cluster.quorum.levels import parse_level
 from cluster.quorum.receipt import Durability, Receipt
 from cluster.versions.context import BLIND, Context, decode_context
 from cluster.versions.hybrid_time import HybridClock
+from cluster.versions.objects import StoredObject
 from node.replica.hints import HintStore
 from node.replica.objects import Intent, ObjectStore, Written, hold
 from node.replica.routes import Route, Router
@@ -105,9 +106,16 @@ class Writer:
         """Apply to this node's copy.  Whatever goes wrong in here leaves nothing behind, as it awaits nothing
         once it has applied; of a later attempt an earlier one may have left something."""
         outcome = "unknown" if intent.is_retry else "failed"
+
+        def admit(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
+            """The last look before the write is in the log: this process may have been stopped meanwhile."""
+            admit_growth(before, after, size_bytes)
+            if deadline.left_s <= 0:
+                raise TimeoutError
+
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await self._objects.write(route.place, intent, admit_growth)
+                return await self._objects.write(route.place, intent, admit)
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
         except TimeoutError as error:

@@ -1,7 +1,8 @@
 """The key-value API of a node: decodes, calls the coordinator, encodes.  It decides nothing.
 
 The same methods answer unary gRPC calls and the operations of a session stream ("kv.put", "kv.delete",
-"kv.get"), with the same messages (proto/kv.proto).
+"kv.get"), with the same messages (proto/kv.proto).  gRPC counts the deadline of a unary call from its
+arrival, so a caller that knows this node's clock says until when it waits (node/services/waiting.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from cluster.errors import InvalidArgument, ProtocolMismatch
+from cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
 from cluster.ids import Epoch
 from cluster.ports import Clock, Handler, Incoming
 from cluster.quorum.receipt import Durability, Receipt
@@ -26,6 +27,7 @@ from node.requests.read import Reader
 from node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
 from node.requests.write import Writer
 from node.services.errors import abort_with, raises_status
+from node.services.waiting import seconds_left, tell_clock
 
 __all__ = ["KvService"]
 
@@ -35,7 +37,6 @@ _DURABILITIES: Final = {
     "buffered": Durability.BUFFERED,
     "memory": Durability.MEMORY,
 }
-_LEAST_S: Final = 0.001
 RequestT = TypeVar("RequestT", bound=Message)
 
 
@@ -52,19 +53,19 @@ class KvService(KvServicer):
     async def Put(  # noqa: N802
         self, request: kv_pb2.PutRequest, context: grpc.aio.ServicerContext
     ) -> kv_pb2.WriteReceipt:
-        return await self._put(request, context.time_remaining())
+        return await self._put(request, await self._left_s(context))
 
     @raises_status
     async def Delete(  # noqa: N802
         self, request: kv_pb2.DeleteRequest, context: grpc.aio.ServicerContext
     ) -> kv_pb2.WriteReceipt:
-        return await self._delete(request, context.time_remaining())
+        return await self._delete(request, await self._left_s(context))
 
     @raises_status
     async def Get(  # noqa: N802
         self, request: kv_pb2.GetRequest, context: grpc.aio.ServicerContext
     ) -> kv_pb2.GetResponse:
-        return await self._get(request, context.time_remaining())
+        return await self._get(request, await self._left_s(context))
 
     @raises_status
     async def Locate(  # noqa: N802
@@ -88,6 +89,12 @@ class KvService(KvServicer):
             "kv.delete": self._handler(kv_pb2.DeleteRequest, self._delete),
             "kv.get": self._handler(kv_pb2.GetRequest, self._get),
         }
+
+    async def _left_s(self, context: grpc.aio.ServicerContext) -> float | None:
+        """How long the caller of a unary call goes on waiting.  Tells it this node's clock."""
+        left_s = seconds_left(context, self._clock)
+        await tell_clock(context, self._clock)
+        return left_s
 
     async def _put(self, request: kv_pb2.PutRequest, left_s: float | None) -> kv_pb2.WriteReceipt:
         return _receipt(
@@ -148,11 +155,16 @@ def _operation(request: kv_pb2.PutRequest | kv_pb2.DeleteRequest) -> OperationId
 
 
 def _timeout_s(asked_ms: int, left_s: float | None) -> float:
-    """What the request asks for, cut to what its call has left; 0 when neither says anything."""
+    """What the request asks for, cut to what its call has left; 0 when neither says anything.
+
+    Raises DeadlineExceeded when its caller waits no longer.
+    """
     asked_s = asked_ms / 1000
     if left_s is None:
         return asked_s
-    left_s = min(max(left_s, _LEAST_S), MAX_TIMEOUT_S)
+    if left_s <= 0:
+        raise DeadlineExceeded("the request waited past its deadline: nothing was done", outcome="failed")
+    left_s = min(left_s, MAX_TIMEOUT_S)
     return min(asked_s, left_s) if asked_s else left_s
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import grpc
 
 from cluster.ids import DiskId, NodeId, Start
+from cluster.ports import Clock
 from cluster.wire.topology_pb2 import (
     GetTopologyRequest,
     GetTopologyResponse,
@@ -18,6 +19,7 @@ from cluster.wire.topology_pb2 import (
 from cluster.wire.topology_pb2_grpc import TopologyServicer
 from node.membership.topology_agent import TopologyAgent
 from node.services.errors import raises_status
+from node.services.waiting import tell_clock
 
 __all__ = ["NodeCard", "TopologyService"]
 
@@ -35,9 +37,12 @@ class NodeCard:
 
 
 class TopologyService(TopologyServicer):
-    def __init__(self, card: NodeCard, agent: TopologyAgent) -> None:
+    """`Get` is what clients ask first, so it also tells them this node's clock."""
+
+    def __init__(self, card: NodeCard, agent: TopologyAgent, clock: Clock) -> None:
         self._card = card
         self._agent = agent
+        self._clock = clock
 
     @raises_status
     async def Identify(  # noqa: N802
@@ -67,6 +72,7 @@ class TopologyService(TopologyServicer):
     async def Get(  # noqa: N802
         self, request: GetTopologyRequest, context: grpc.aio.ServicerContext
     ) -> GetTopologyResponse:
+        await tell_clock(context, self._clock)
         current = self._agent.current
         if current is None or current.epoch <= request.known_epoch:
             return GetTopologyResponse(epoch=self._agent.epoch)

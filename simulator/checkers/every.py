@@ -13,6 +13,7 @@ from simulator.checkers.convergence import check_convergence, check_hand_over
 from simulator.checkers.deletes import check_deletes
 from simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
 from simulator.checkers.invention import check_invention
+from simulator.checkers.late_work import check_late_work
 from simulator.checkers.liars import check_liars
 from simulator.checkers.sessions import check_sessions
 from simulator.checkers.siblings import check_siblings
@@ -32,6 +33,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_liars,
     check_sessions,
     check_deletes,
+    check_late_work,
 )
 
 

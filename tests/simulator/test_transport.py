@@ -98,17 +98,19 @@ def test_the_first_call_after_a_death_is_unknown_and_the_next_certainly_not_sent
     pair.run(story)
 
 
-def test_what_was_sent_to_a_paused_process_arrives_when_it_goes_on() -> None:
+def test_what_was_sent_to_a_paused_process_is_heard_when_it_goes_on_if_somebody_still_waits() -> None:
     pair = _Pair()
 
     async def story() -> None:
         pair.loop.pause(pair.processes["n2"])
+        patient = asyncio.ensure_future(pair.ask("echo", b"patient", timeout_s=5.0))
         with pytest.raises(DeadlineExceeded):
             await pair.ask("echo", b"late", timeout_s=0.5)
         assert pair.heard == []
         pair.loop.resume(pair.processes["n2"])
-        await asyncio.sleep(0.1)
-        assert pair.heard == [b"late"]
+        assert await patient == b"patient"
+        assert pair.heard == [b"patient"]
+        assert pair.trace.faults["late_work"] == 1
 
     pair.run(story)
 

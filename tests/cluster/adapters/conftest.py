@@ -18,6 +18,7 @@ from cluster.adapters.system_clock import SystemClock
 from cluster.errors import RingmillError
 from cluster.ids import ClusterId, NodeId
 from cluster.ports import Handler
+from cluster.wire.sending_time import PeerClock
 from node.services.server import NodeServer, Services
 
 
@@ -77,6 +78,8 @@ async def nodes() -> AsyncIterator[Nodes]:
 
 class MemoryStream:
     """One end of a stream that carries frames in memory, and can be stopped, closed and broken."""
+
+    peer_clock: PeerClock | None = None
 
     def __init__(self, incoming: asyncio.Queue[bytes | None], outgoing: asyncio.Queue[bytes | None]) -> None:
         self._incoming = incoming

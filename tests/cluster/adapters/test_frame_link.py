@@ -16,6 +16,7 @@ from cluster.errors import DeadlineExceeded, NotFound, Overloaded, ProtocolMisma
 from cluster.ids import NodeId
 from cluster.ports import Handler, Incoming, Priority
 from cluster.wire.frames import decode_operations, encode_answers
+from cluster.wire.sending_time import PeerClock, microseconds
 
 WRITE = Priority.WRITE
 
@@ -76,7 +77,7 @@ async def settled() -> None:
 async def answer(theirs: Any, body: bytes) -> None:
     """Read the next frame and answer everything in it with `body`."""
     frame = await theirs.read()
-    await theirs.write(encode_answers([(operation[0], body) for operation in decode_operations(frame)]))
+    await theirs.write(encode_answers([(operation[0], body) for operation in decode_operations(frame)[0]]))
 
 
 async def test_calls_of_one_moment_leave_as_one_frame(ends: Any) -> None:
@@ -114,7 +115,7 @@ async def test_the_time_a_call_waited_here_is_taken_from_what_travels(
     ours.moves.set()
     await answer(theirs, b"")
     frame = await theirs.read()
-    [(identity, _, remaining_us, _, _)] = decode_operations(frame)
+    [(identity, _, remaining_us, _, _)] = decode_operations(frame)[0]
     assert remaining_us == 9_750_000
     await theirs.write(encode_answers([(identity, b"")]))
     await asyncio.gather(first, second)
@@ -133,7 +134,7 @@ async def test_a_call_that_expired_in_the_queue_is_never_sent_and_failed_for_cer
     ours.moves.set()
     await answer(theirs, b"ok")
     frame = await theirs.read()
-    assert [operation[4] for operation in decode_operations(frame)] == [b"third"]
+    assert [operation[4] for operation in decode_operations(frame)[0]] == [b"third"]
     third.cancel()
     await first
 
@@ -260,6 +261,57 @@ async def test_work_that_expired_on_its_way_is_dropped_unseen(linked: Any) -> No
     with pytest.raises(DeadlineExceeded):
         await second
     assert seen == [b"first"]
+
+
+async def test_work_that_waited_on_its_way_past_its_deadline_is_refused_and_not_done(
+    linked: Any, memory_streams: Any
+) -> None:
+    ours, _ = memory_streams
+    seen: list[bytes] = []
+
+    def write(incoming: Incoming) -> bytes:
+        seen.append(incoming.body)
+        return b"done"
+
+    link = linked("write", write)
+    ours.peer_clock = PeerClock()
+    now_us = microseconds(SystemClock().boottime())
+    ours.peer_clock.learn(now_us, received_us=now_us)
+    ours.moves.clear()  # the frame is made and stamped, and lies in the socket
+    with pytest.raises(DeadlineExceeded):
+        await link.call("write", b"expired", 0.05, WRITE)
+    ours.moves.set()
+    assert await link.call("write", b"fresh", 30, WRITE) == b"done"
+    assert seen == [b"fresh"]
+
+
+async def test_a_stamp_that_is_too_early_is_mended_by_the_refusal(linked: Any, memory_streams: Any) -> None:
+    ours, _ = memory_streams
+    link = linked("write", lambda _: b"done")
+    ours.peer_clock = PeerClock()
+    now_us = microseconds(SystemClock().boottime())
+    ours.peer_clock.learn(now_us - 60_000_000, received_us=now_us)  # its handshake was a minute on its way
+    with pytest.raises(DeadlineExceeded, match="reached n2 after its deadline") as caught:
+        await link.call("write", b"", 30, WRITE)
+    assert caught.value.outcome == "failed"
+    assert await link.call("write", b"", 30, WRITE) == b"done"
+
+
+async def test_a_dialler_of_the_former_release_is_answered_in_its_own_frames(
+    linked: Any, memory_streams: Any
+) -> None:
+    ours, _ = memory_streams
+    versions: list[int] = []
+    read = ours.read
+
+    async def noting() -> bytes | None:
+        frame: bytes | None = await read()
+        versions.append(frame[0] if frame else 0)
+        return frame
+
+    ours.read = noting
+    assert await linked("write", lambda _: b"done").call("write", b"", 30, WRITE) == b"done"
+    assert versions == [1]
 
 
 async def test_a_dialler_that_goes_away_cancels_nothing_under_way(linked: Any, memory_streams: Any) -> None:

@@ -30,6 +30,9 @@ from node.services.server import NodeServer, Services
 async def main():
     transport = GrpcTransport("n2", clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: "c1")
     transport.serve("echo", lambda incoming: incoming.body)
+    done = []
+    transport.serve("do", lambda incoming: done.append(incoming.body) or b"")
+    transport.serve("done", lambda incoming: b",".join(done))
     async with transport:
         async with NodeServer("127.0.0.1:0", Services(transport.servicer(), transport.session)) as server:
             print(server.address, flush=True)
@@ -73,6 +76,21 @@ async def test_a_stopped_peer_costs_its_callers_their_deadline_and_nobody_else_a
         assert not any(call.done() for call in patient)
         process.send_signal(signal.SIGCONT)
         assert await asyncio.gather(*patient) == [bytes(200_000)] * len(patient)
+
+
+async def test_what_a_stopped_peer_was_asked_is_not_done_after_its_deadline(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    async with peer_process() as (process, address):
+        n1.set_peers({N2: address})
+        assert await n1.call(N2, "do", b"before", timeout_s=20, priority=WRITE) == b""
+        process.send_signal(signal.SIGSTOP)
+        expired = [n1.call(N2, "do", b"expired", timeout_s=0.2, priority=WRITE) for _ in range(20)]
+        told = await asyncio.gather(*expired, return_exceptions=True)
+        assert {type(error) for error in told} == {DeadlineExceeded}
+        patient = asyncio.create_task(n1.call(N2, "do", b"patient", timeout_s=600, priority=WRITE))
+        process.send_signal(signal.SIGCONT)
+        assert await patient == b""
+        assert await n1.call(N2, "done", b"", timeout_s=20, priority=WRITE) == b"before,patient"
 
 
 async def test_a_peer_stopped_before_it_was_dialled_costs_the_deadline_and_is_a_certain_failure(

@@ -23,18 +23,23 @@ operations = st.tuples(counts, st.text(max_size=20), counts, st.integers(0, 4), 
 answers = st.tuples(counts, st.binary(max_size=200)) | st.tuples(counts, st.just(b""), st.binary(max_size=99))
 
 
+stamps = st.none() | st.integers(0, 2**63 - 1)
+
+
 def sealed(body: bytes, *, version: int = 1, kind: int = 1) -> bytes:
     return struct.pack(">BBI", version, kind, google_crc32c.value(body)) + body
 
 
-@given(st.lists(operations, max_size=8))
-def test_operations_come_out_as_they_went_in(sent: list[tuple[int, str, int, int, bytes]]) -> None:
-    assert decode_operations(encode_operations(sent)) == sent
+@given(st.lists(operations, max_size=8), stamps)
+def test_operations_come_out_as_they_went_in(
+    sent: list[tuple[int, str, int, int, bytes]], stamp: int | None
+) -> None:
+    assert decode_operations(encode_operations(sent, stamp)) == (sent, stamp)
 
 
-@given(st.lists(answers, max_size=8))
-def test_answers_come_out_as_they_went_in(sent: list[tuple[int, bytes]]) -> None:
-    assert decode_answers(encode_answers(sent)) == sent
+@given(st.lists(answers, max_size=8), stamps)
+def test_answers_come_out_as_they_went_in(sent: list[tuple[int, bytes]], stamp: int | None) -> None:
+    assert decode_answers(encode_answers(sent, stamp)) == (sent, stamp)
 
 
 def test_an_operation_costs_no_more_than_its_stated_overhead() -> None:
@@ -60,13 +65,13 @@ def test_rubbish_is_refused_as_a_mismatch(rubbish: bytes) -> None:
         decode_operations(rubbish)
 
 
-@given(st.binary(max_size=300))
-def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes) -> None:
+@given(st.binary(max_size=300), st.sampled_from([1, 2]))
+def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes, version: int) -> None:
     try:
-        decoded = decode_operations(sealed(rubbish))
+        decoded = decode_operations(sealed(rubbish, version=version))
     except ProtocolMismatch:
         return
-    assert decode_operations(encode_operations(decoded)) == decoded
+    assert decode_operations(encode_operations(*decoded)) == decoded
 
 
 @pytest.mark.parametrize(
@@ -80,6 +85,9 @@ def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes) -> None:
         (sealed(msgpack.packb({"a": 1})), "not an array"),
         (sealed(msgpack.packb([[1, "kv.put", 5, 1]])), "operation that is none"),
         (sealed(msgpack.packb([[1, "kv.put", 5, 1, "text"]])), "operation that is none"),
+        (sealed(msgpack.packb([]), version=2), "no stamp and array"),
+        (sealed(msgpack.packb([-1, []]), version=2), "no stamp and array"),
+        (sealed(msgpack.packb([7, [[1]]]), version=2), "operation that is none"),
     ],
 )
 def test_a_refusal_says_what_was_wrong(frame: bytes, reason: str) -> None:

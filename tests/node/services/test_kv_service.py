@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached
 from cluster.ports import Priority
 from cluster.wire import kv_pb2
+from cluster.wire.sending_time import UNTIL_KEY
 from simulator.transport import SimulatedTransport
 from tests.node.small_world import World
 
@@ -116,9 +117,16 @@ class UnaryCall:
     """What a servicer method sees of a unary call."""
 
     left_s: float | None = None
+    told: tuple[tuple[str, str], ...] = ()
 
     def time_remaining(self) -> float | None:
         return self.left_s
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self.told
+
+    async def send_initial_metadata(self, told: object) -> None:
+        """Nobody listens."""
 
     async def abort(self, *status: object) -> None:
         raise grpc.aio.AbortError(*status)
@@ -139,5 +147,23 @@ def test_a_unary_call_answers_like_a_session_and_locate_shows_the_copies() -> No
         await service.Delete(kv_pb2.DeleteRequest(key=b"k"), call)
         with pytest.raises(grpc.aio.AbortError):
             await service.Get(kv_pb2.GetRequest(key=b"k" * 2000), call)
+
+    world.run(story())
+
+
+def test_a_unary_write_whose_caller_waits_no_longer_is_not_done() -> None:
+    world = World()
+
+    async def story() -> None:
+        n1 = world.nodes["n1"]
+        put, get = kv_pb2.PutRequest(key=b"k", value=b"late"), kv_pb2.GetRequest(key=b"k")
+        now_us = int(n1.clock.boottime() * 1e6)
+        late = UnaryCall(3.0, ((UNTIL_KEY, str(now_us - 1)),))
+        with pytest.raises(grpc.aio.AbortError, match="waited past its deadline"):
+            await n1.service.Put(put, cast("Any", late))
+        assert not (await n1.service.Get(get, cast("Any", UnaryCall(3.0)))).siblings
+        in_time = UnaryCall(3.0, ((UNTIL_KEY, str(now_us + 2_000_000)),))
+        await n1.service.Put(put, cast("Any", in_time))
+        assert (await n1.service.Get(get, cast("Any", UnaryCall(3.0)))).siblings
 
     world.run(story())

@@ -61,7 +61,7 @@ async def link() -> AsyncIterator[ClientLink]:
     services = Services(
         transport.servicer(),
         transport.session,
-        topology=TopologyService(card, agent),
+        topology=TopologyService(card, agent, clock),
         membership=MembershipService(
             N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
         ),

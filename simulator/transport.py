@@ -26,6 +26,7 @@ from cluster.wire.frames import (
     encode_operations,
 )
 from cluster.wire.sending_time import PeerClock, left_us, microseconds
+from node.requests.forward import FORWARD
 from simulator.network import Endpoint, Network
 from simulator.world_loop import Process, VirtualLoop
 
@@ -97,7 +98,7 @@ class SimulatedTransport:
         operation = (number, method, microseconds(timeout_s), int(priority), body)
         frame = encode_operations([operation], self._peer_clock(to).reading(now_us))
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
-        is_forward = method.startswith("kv.") and not self._network.repeats_all
+        is_forward = method == FORWARD and not self._network.repeats_all
         is_once = self._is_client or is_forward
         self._network.send(
             self._name,

@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cluster.adapters.complaints import Complaints
 from cluster.adapters.frame_stream import FrameStream, run_halves
 from cluster.adapters.paced_writer import PacedWriter
 from cluster.errors import (
     DeadlineExceeded,
-    InvalidArgument,
     Overloaded,
     ProtocolMismatch,
     RingmillError,
@@ -39,7 +39,7 @@ from cluster.wire.frames import (
 )
 from cluster.wire.sending_time import left_us, microseconds
 
-__all__ = ["Answering", "Dialler", "internal_error"]
+__all__ = ["Answering", "Dialler"]
 
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
 _OPERATIONS_A_TURN: Final = 128  # then the loop gets its turn, so that a full frame does not hold it
@@ -77,6 +77,7 @@ class Answering:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._streams: dict[_Stream, asyncio.Task[None]] = {}
         self._is_stopping = False
+        self._complaints = Complaints(name, clock)
 
     async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
         """Answer one stream until its dialler closes it, or `drain` does.
@@ -153,7 +154,7 @@ class Answering:
             handler = self._admit(served, method, priority)
             result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
-            served.fail(identity, internal_error(self._name, method, error))
+            served.fail(identity, self._as_ours(method, error))
             return
         if isinstance(result, bytes):
             served.answer(identity, method, result, self._max_frame_bytes)
@@ -182,11 +183,19 @@ class Answering:
         try:
             body = await result
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
-            served.fail(identity, internal_error(self._name, method, error))
+            served.fail(identity, self._as_ours(method, error))
         else:
             served.answer(identity, method, body, self._max_frame_bytes)
         finally:
             served.under_way -= 1
+
+    def _as_ours(self, method: str, error: Exception) -> RingmillError:
+        """The error as it crosses: ours as it is, any other logged and sent as INTERNAL."""
+        if isinstance(error, RingmillError):
+            return error
+        self._complaints.add(method, error)
+        text = f"{self._name}: {method} failed: {type(error).__name__}: {error!s:.200}"
+        return RingmillError(text, outcome="unknown")
 
 
 class _Stream:
@@ -210,7 +219,7 @@ class _Stream:
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
             too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
-            self.fail(identity, InvalidArgument(too_long, outcome="unknown"))
+            self.fail(identity, RingmillError(too_long, outcome="unknown"))
         else:
             self.outbox.offer((identity, body), len(body))
 
@@ -222,11 +231,3 @@ class _Stream:
 def came_too_late(name: str, method: str) -> DeadlineExceeded:
     """What waited past its deadline is told so, if anybody still listens; nothing of it was done."""
     return DeadlineExceeded(f"{method} reached {name} after its deadline: nothing was done", outcome="failed")
-
-
-def internal_error(name: str, method: str, error: Exception) -> RingmillError:
-    """The error as it crosses: ours as it is, any other logged once with its trace and sent as INTERNAL."""
-    if isinstance(error, RingmillError):
-        return error
-    _log.error("%s: %s failed", name, method, exc_info=error)
-    return RingmillError(f"{name}: {method} failed: {type(error).__name__}: {error}", outcome="unknown")

@@ -59,11 +59,13 @@ def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool)
     )
 
 
-def _too_large(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> InvalidArgument:
-    """A request over the limit was never handed to a servicer; an answer over it came after the deed."""
+def _too_large(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> RingmillError:
+    """A request over the limit is its caller's fault and was never handed to a servicer; an answer over it is
+    nobody's, and came after the deed."""
     reason = error.details() or ""
     is_answer = "CLIENT: Received" in reason or "SERVER: Sent" in reason
-    return InvalidArgument(
+    cls = RingmillError if is_answer else InvalidArgument
+    return cls(
         f"{address}: the {'answer' if is_answer else 'request'} is over the limit of a message: {reason}",
         detail={"address": address, "grpc_status": error.code().name},
         outcome="unknown" if is_answer and was_sent else "failed",

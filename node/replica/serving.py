@@ -7,12 +7,13 @@ object is held as firmly as was asked.  A read is answered only when this node c
 
 from __future__ import annotations
 
-from cluster.errors import RingmillError
+from cluster.errors import CorruptData, ProtocolMismatch, RingmillError
 from cluster.ids import NodeId
 from cluster.ports import Incoming, Transport
 from cluster.quorum.receipt import Durability
 from cluster.versions.hybrid_time import HybridClock
 from cluster.versions.object_codec import decode_object
+from cluster.versions.objects import StoredObject
 from node.replica.messages import (
     APPLY,
     DELIVER,
@@ -47,7 +48,7 @@ class ReplicaServing:
     async def apply(self, incoming: Incoming) -> bytes:
         request = Apply.decode(incoming.body)
         route = await self._router.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
-        applied = await self._objects.apply(route.place, decode_object(request.encoded))
+        applied = await self._objects.apply(route.place, _object(request.encoded))
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
 
@@ -70,7 +71,15 @@ class ReplicaServing:
         """The commit to await, None when the object is on the disk already, or why it is not taken."""
         try:
             route = await self._router.by_id(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._objects.apply(route.place, decode_object(item.encoded))
+            applied = await self._objects.apply(route.place, _object(item.encoded))
         except RingmillError as error:
             return f"{error.code}: {error.message}"
         return applied.commit
+
+
+def _object(encoded: bytes) -> StoredObject:
+    """Raises ProtocolMismatch: what a peer sends is its fault, and nothing on this disk is damaged."""
+    try:
+        return decode_object(encoded)
+    except CorruptData as error:
+        raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error

@@ -34,7 +34,7 @@ from node.requests.values import WriteRequest
 
 __all__ = ["FORWARD", "Forwarder", "decode_receipt", "decode_request", "encode_receipt", "encode_request"]
 
-FORWARD: Final = "kv.forward"
+FORWARD: Final = "write.forward"  # of nodes only: a client may ask what begins with "kv."
 
 Write = Callable[[WriteRequest], Awaitable[Receipt]]
 

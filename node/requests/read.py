@@ -21,6 +21,7 @@ from cluster.versions.context import Context, encode_context
 from cluster.versions.hybrid_time import HybridClock
 from cluster.versions.object_codec import encode_object
 from cluster.versions.objects import StoredObject
+from cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 from node.replica.routes import Route, Router
 from node.requests.background import Background
 from node.requests.collect import Collected, Collector
@@ -91,6 +92,7 @@ class Reader:
         merged = collected.merged
         self._hybrid.observe(merged.newest)
         repaired = await self._repair(route, collected, merged, deadline)
+        _check_size(merged)
         seen = Context(merged.context, merged.newest)
         return ReadResult(
             merged.live(self._hybrid.wall_ms()),
@@ -152,6 +154,18 @@ class Reader:
             repair.failures[node] = str(error) or type(error).__name__
         finally:
             repair.moved.set()
+
+
+def _check_size(merged: StoredObject) -> None:
+    """Raises QuorumNotReached, as it is when owners cannot send an object of that size either."""
+    size = sum(len(sibling.value or b"") + OPERATION_OVERHEAD_BYTES for sibling in merged.siblings)
+    if size > MAX_FRAME_BYTES - OPERATION_OVERHEAD_BYTES:
+        raise QuorumNotReached(
+            f"the {len(merged.siblings)} siblings of the key take {size} bytes, "
+            f"and one message takes {MAX_FRAME_BYTES}",
+            hint="a put or delete without a context overwrites what its coordinator holds",
+            outcome="failed",
+        )
 
 
 async def _settled(repair: Repair, wait_s: float, *, is_all_wanted: bool) -> None:

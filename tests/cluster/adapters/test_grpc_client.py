@@ -16,6 +16,7 @@ from cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, Protocol
 from cluster.ids import NodeId
 from cluster.ports import Incoming, Priority
 from cluster.wire.topology_pb2 import IdentifyRequest, IdentifyResponse
+from node.requests.forward import FORWARD
 
 CHECK = "/grpc.health.v1.Health/Check"
 IDENTIFY = "/ringmill.v1.Topology/Identify"
@@ -41,6 +42,14 @@ async def test_a_session_takes_no_methods_of_peers(nodes: Any) -> None:
     async with ClientLink(nodes.addresses[N1]) as link:
         with pytest.raises(ProtocolMismatch, match=r"'replica\.apply' on this stream"):
             await link.session_call("replica.apply", b"", 5)
+
+
+async def test_a_session_hands_no_write_on_for_a_node(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    n1.serve(FORWARD, echo)
+    async with ClientLink(nodes.addresses[N1]) as link:
+        with pytest.raises(ProtocolMismatch, match="on this stream"):
+            await link.session_call(FORWARD, b"", 5)
 
 
 async def test_a_session_takes_no_control_class(nodes: Any) -> None:
@@ -123,7 +132,7 @@ def test_an_answer_over_the_limit_leaves_open_what_was_done(details: str) -> Non
         grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), grpc.aio.Metadata(), details
     )
     told = error_from_rpc(lost, "127.0.0.1:1", was_sent=True)
-    assert (type(told), told.outcome) == (InvalidArgument, "unknown")
+    assert (told.code, told.outcome) == ("INTERNAL", "unknown")
 
 
 async def test_a_session_that_broke_is_dialled_again(nodes: Any) -> None:

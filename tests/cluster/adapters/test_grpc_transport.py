@@ -104,8 +104,9 @@ async def test_an_answer_over_the_frame_limit_is_an_error_of_that_call_alone(nod
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
     n2.serve("long", lambda _: bytes(6_000_000))
     n2.serve("echo", echo)
-    with pytest.raises(InvalidArgument, match="the answer to long has 6000000 bytes"):
+    with pytest.raises(RingmillError, match="the answer to long has 6000000 bytes") as told:
         await n1.call(N2, "long", b"", timeout_s=9, priority=WRITE)
+    assert told.value.code == "INTERNAL"
     assert await n1.call(N2, "echo", b"still here", timeout_s=9, priority=WRITE) == b"still here"
 
 
@@ -134,6 +135,22 @@ async def test_any_other_error_is_logged_once_and_crosses_as_internal(
         await n1.call(N2, "broken", b"", timeout_s=5, priority=WRITE)
     assert (caught.value.code, caught.value.outcome) == ("INTERNAL", "unknown")
     assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_a_fault_that_anybody_can_cause_is_traced_once_however_often_it_comes(
+    nodes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    async def broken(incoming: Incoming) -> bytes:
+        return incoming.body[1000:].index(b"x").to_bytes(1, "big")
+
+    n2.serve("broken", broken)
+    calls = [n1.call(N2, "broken", b"", timeout_s=20, priority=WRITE) for _ in range(500)]
+    with caplog.at_level(logging.ERROR):
+        told = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in told} == {RingmillError}
+    assert len(caplog.records) == 1
 
 
 async def test_an_unknown_method_is_a_protocol_mismatch(nodes: Any) -> None:

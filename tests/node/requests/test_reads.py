@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cluster.errors import InvalidArgument, QuorumNotReached
+from cluster.ids import Actor
 from cluster.quorum.receipt import Durability
+from cluster.versions.dots import Dot, VersionVector
+from cluster.versions.hybrid_time import ZERO
+from cluster.versions.objects import OperationId, Sibling, StoredObject
+from node.replica.stored_key import Copy, Place
 from node.storage.errors import StorageFailed
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
@@ -46,6 +51,27 @@ def test_once_a_lone_write_was_read_no_later_read_misses_it() -> None:
         world.kill("n1")
         for name in ("n2", "n3"):
             assert values(await get(world, name)) == [b"new"]
+
+    world.run(story())
+
+
+def test_an_object_that_no_message_holds_is_nobody_s_mistake() -> None:
+    world = World()
+
+    async def story() -> None:
+        home = world.topology.keyspaces[0].id
+        partition = world.topology.partition_of(home, b"key")
+        place = Place(Copy(partition, world.topology.row(partition).copy_epoch), home, b"key")
+        dots = [Dot(Actor("n8#1"), count) for count in range(1, 7)]
+        siblings = tuple(
+            Sibling(dot, bytes(1024 * 1024), ZERO, OperationId(1, dot.counter, ZERO)) for dot in dots
+        )
+        await world.nodes["n1"].objects.apply(place, StoredObject(VersionVector.of(dots), siblings))
+        with pytest.raises(QuorumNotReached, match="the 6 siblings of the key take") as told:
+            await get(world, "n1", level="1")
+        assert told.value.outcome == "failed"
+        await put(world, "n1", b"small", level="1")
+        assert values(await get(world, "n1", level="1")) == [b"small"]
 
     world.run(story())
 

@@ -1,0 +1,82 @@
+"""Whatever is sent to a node's port, its sender gets one typed error, and nothing else happens."""
+
+from __future__ import annotations
+
+import asyncio
+from inspect import isawaitable
+from random import Random
+from typing import Any
+
+import msgpack
+import pytest
+
+from cluster.errors import RingmillError
+from cluster.ids import NodeId
+from cluster.ports import Incoming, Priority
+from simulator.node_process import TOPOLOGY_GET
+from simulator.options import RunOptions
+from simulator.run import quiet
+from simulator.tunables import Tunables, draw_tunables
+from simulator.world import World
+
+BODIES = 400
+FIXED = (b"", b"\xc1", b"\xff" * 40, b"\x91" * 3000, b"\xdd\xff\xff\xff\xff", b"text")
+
+
+def anything(draws: Random, depth: int = 0) -> Any:
+    """A value of any shape that msgpack can hold."""
+    if depth < 3 and draws.random() < 0.4:
+        items = [anything(draws, depth + 1) for _ in range(draws.randrange(9))]
+        return items if draws.random() < 0.8 else {"a": items}
+    known: tuple[Any, ...] = (0, 1, 2, -1, 1 << 40, (1 << 64) - 1, 0.5, None, True, False)
+    known += ("", "n1", "map", "reduce", "sync", "x" * 300, "0" * 64, b"", b"k", draws.randbytes(20))
+    known += ([1, "job", ["map", 1, 1], "n2", b"spec", 1, [], "/staging"][: draws.randrange(9)],)
+    return draws.choice(known)
+
+
+def bodies(seed: int) -> list[bytes]:
+    draws = Random(seed)
+    return [*FIXED, *(msgpack.packb(anything(draws)) for _ in range(BODIES))]
+
+
+def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, str]]:
+    """The methods of a node, and what they raised that is no error of ours."""
+    world = World(seed, RunOptions(nodes=3, faults=()), tunables)
+    untyped: dict[str, str] = {}
+    asked: set[str] = set()
+
+    async def ask(handler: Any, method: str, body: bytes) -> None:
+        async with asyncio.timeout(0.5):
+            deadline = asyncio.get_running_loop().time() + 0.5
+            answer = handler(Incoming(NodeId("n2"), method, body, deadline, Priority.WRITE))
+            if isawaitable(answer):
+                await answer
+
+    async def story() -> None:
+        await world.form()
+        n1 = world.nodes["n1"]
+        assert n1.run is not None
+        methods = {name: found for name, found in n1.run.transport._handlers.items() if name != TOPOLOGY_GET}
+        for method, handler in sorted(methods.items()):
+            asked.add(method)
+            for body in bodies(seed):
+                try:
+                    await n1.inside(ask(handler, method, body))
+                except (RingmillError, TimeoutError):
+                    continue
+                except Exception as error:  # noqa: BLE001 - what it is, is what the test shows
+                    untyped[f"{method} {type(error).__name__}"] = f"{error} for {body[:60]!r}"
+
+    world.loop.run_until_complete(story())
+    assert not world.bugs()
+    world.loop.drop_everything()
+    return asked, untyped
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_method_refuses_rubbish_as_one_typed_error(seed: int) -> None:
+    tunables = draw_tunables(Random(seed))
+    with quiet(), tunables.applied():
+        asked, untyped = ask_everything(seed, tunables)
+    assert untyped == {}
+    assert {"replica.apply", "hint.deliver", "write.forward", "swim.ping", "kv.put", "task.start"} <= asked

@@ -1,7 +1,9 @@
 """One picture of a cluster out of what each node says of itself and of the others.
 
-`combine` is pure and takes the worst opinion there is, as an operator should see a split before it heals;
-`cluster_status` asks every member.  The figures of a node (keys, bytes, hints) are its own.
+`combine` is pure and takes the worst opinion there is, as an operator should see a split before it heals.
+Two opinions count less: a node that answers is never called down, only suspect; and a node that calls down
+most of the others that answer is itself cut off, so what it says of them and of the ranges is left out.
+`cluster_status` asks every member.  The figures of a node (keys, bytes, hints, reasons) are its own.
 """
 
 from __future__ import annotations
@@ -85,13 +87,15 @@ def combine(topology: Topology, answers: Answers) -> ClusterStatus:
     """The picture that at least one answer gives."""
     views = [answer for answer in answers.values() if isinstance(answer, StatusResponse)]
     assert views, "nobody answered"
-    nodes = tuple(_node(member, topology, answers, views) for member in topology.members)
+    cut_off = {view.node: called for view in views if (called := _cut_off_from(view, views))}
+    heard = [view for view in views if view.node not in cut_off] or views
+    nodes = tuple(_node(member, topology, answers, heard, cut_off) for member in topology.members)
     ranges = Ranges(
-        ok=min(view.ranges_ok for view in views),
-        under_replicated=max(view.ranges_under_replicated for view in views),
-        no_quorum=max(view.ranges_no_quorum for view in views),
+        ok=min(view.ranges_ok for view in heard),
+        under_replicated=max(view.ranges_under_replicated for view in heard),
+        no_quorum=max(view.ranges_no_quorum for view in heard),
     )
-    reasons = _reasons(nodes, ranges, topology, views)
+    reasons = _reasons(nodes, ranges, topology, views, _disputes(views, heard, cut_off))
     return ClusterStatus(
         cluster=topology.name,
         epoch=max(view.epoch for view in views),
@@ -111,14 +115,45 @@ async def _ask(directory: Directory, address: str, timeout_s: float) -> StatusRe
         return error
 
 
-def _node(member: Member, topology: Topology, answers: Answers, views: list[StatusResponse]) -> NodeStatus:
-    opinions = [seen.state for view in views for seen in view.members if seen.id == member.id]
+def _cut_off_from(view: StatusResponse, views: list[StatusResponse]) -> tuple[str, ...]:
+    """The answering nodes that this one calls down, if they are most of those there are besides it."""
+    others = {one.node for one in views} - {view.node}
+    called = tuple(seen.id for seen in view.members if seen.id in others and seen.state == "down")
+    return called if 2 * len(called) > len(others) else ()
+
+
+def _disputes(
+    views: list[StatusResponse], heard: list[StatusResponse], cut_off: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Answering nodes that others call down, with the words for it."""
+    disputes = {
+        node: f"{node} answers, but is cut off from {', '.join(lost)}" for node, lost in cut_off.items()
+    }
+    for node in (view.node for view in views if view.node not in cut_off):
+        callers = [
+            view.node for view in heard if ("down", node) in ((one.state, one.id) for one in view.members)
+        ]
+        if callers:
+            disputes[node] = f"{node} answers, but {', '.join(callers)} cannot reach it"
+    return disputes
+
+
+def _node(
+    member: Member,
+    topology: Topology,
+    answers: Answers,
+    heard: list[StatusResponse],
+    cut_off: Mapping[str, tuple[str, ...]],
+) -> NodeStatus:
+    opinions = [seen.state for view in heard for seen in view.members if seen.id == member.id]
     state = max((one for one in opinions if one in STATES), key=STATES.index, default="suspect")
     owns = topology.owned_by(member.id)
     own = answers.get(member.address)
     if not isinstance(own, StatusResponse):
         silent = "suspect" if state in {"up", "slow"} else state
         return NodeStatus(member.id, member.address, silent, member.state, owns, zone=member.zone)
+    if member.id in cut_off or state == "down":
+        state = "suspect"
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing,
@@ -126,9 +161,17 @@ def _node(member: Member, topology: Topology, answers: Answers, views: list[Stat
 
 
 def _reasons(
-    nodes: tuple[NodeStatus, ...], ranges: Ranges, topology: Topology, views: list[StatusResponse]
+    nodes: tuple[NodeStatus, ...],
+    ranges: Ranges,
+    topology: Topology,
+    views: list[StatusResponse],
+    disputes: Mapping[str, str],
 ) -> tuple[str, ...]:
-    reasons = [f"{node.id} is {node.state}" for node in nodes if node.state != "up"]
+    reasons = [
+        disputes.get(node.id, f"{node.id} is {node.state}")
+        for node in nodes
+        if node.state != "up" or node.id in disputes
+    ]
     reasons += [f"{view.node} is at epoch {view.epoch}" for view in views if view.epoch != topology.epoch]
     reasons += [f"{view.node}: {reason}" for view in views for reason in view.reasons]
     if ranges.under_replicated:

@@ -12,12 +12,21 @@ MEMBERS = [Member(NodeId(f"n{i}"), DiskId(f"{i:032x}"), f"127.0.0.1:{7100 + i}")
 TOPOLOGY = first_topology("test", MEMBERS, partitions=16)
 
 
-def view(node: str, *, n3: str = "up", epoch: int = 1, short: int = 0, broken: int = 0) -> StatusResponse:
-    states = {"n1": "up", "n2": "up", "n3": n3}
+def view(
+    node: str,
+    *,
+    down: str = "",
+    epoch: int = 1,
+    short: int = 0,
+    broken: int = 0,
+    reasons: tuple[str, ...] = (),
+) -> StatusResponse:
+    states = {name: "down" if name in down.split() else "up" for name in ("n1", "n2", "n3")}
     return StatusResponse(
         cluster="test", node=node, epoch=epoch, keys=5, hints=2, pid=4000, n=3, coordinator="n1",
         members=[MemberView(id=name, state=state, membership="up") for name, state in states.items()],
         ranges_ok=16 - short - broken, ranges_under_replicated=short, ranges_no_quorum=broken,
+        reasons=reasons,
     )  # fmt: skip
 
 
@@ -32,10 +41,36 @@ def test_a_cluster_in_which_all_see_all_is_ok() -> None:
 
 
 def test_the_worst_opinion_counts() -> None:
-    seen = picture(view("n1"), view("n2", n3="down", short=16), view("n3"))
+    seen = picture(view("n1"), view("n2", down="n3", short=16), Unavailable("refused"))
     assert seen.health == "degraded"
     assert seen.nodes[2].state == "down"
     assert seen.reasons[0] == "n3 is down"
+
+
+def test_a_node_that_answers_is_not_called_down() -> None:
+    seen = picture(view("n1"), view("n2", down="n3", short=16), view("n3"))
+    assert (seen.health, seen.nodes[2].state) == ("degraded", "suspect")
+    assert seen.reasons[0] == "n3 answers, but n2 cannot reach it"
+
+
+def test_a_node_cut_off_from_all_others_takes_nobody_down_with_it() -> None:
+    alone = view("n1", down="n2 n3", broken=16)
+    seen = picture(alone, view("n2", down="n1", short=16), view("n3", down="n1", short=16))
+    assert [node.state for node in seen.nodes] == ["suspect", "up", "up"]
+    assert seen.health == "degraded" and seen.ranges.no_quorum == 0
+    assert seen.reasons[0] == "n1 answers, but is cut off from n2, n3"
+
+
+def test_when_nobody_reaches_anybody_the_ranges_have_no_quorum() -> None:
+    seen = picture(
+        *(view(one, down=" ".join({"n1", "n2", "n3"} - {one}), broken=16) for one in ("n1", "n2", "n3"))
+    )
+    assert (seen.health, seen.ranges.no_quorum) == ("unavailable", 16)
+
+
+def test_what_a_node_says_of_itself_is_a_reason() -> None:
+    seen = picture(view("n1"), view("n2", reasons=("short of file descriptors",)), view("n3"))
+    assert (seen.health, seen.reasons) == ("degraded", ("n2: short of file descriptors",))
 
 
 def test_one_who_does_not_answer_is_not_called_up() -> None:
@@ -45,7 +80,7 @@ def test_one_who_does_not_answer_is_not_called_up() -> None:
 
 
 def test_ranges_without_a_quorum_make_it_unavailable() -> None:
-    seen = picture(view("n1", n3="down", broken=4), Unavailable("refused"), Unavailable("refused"))
+    seen = picture(view("n1", down="n3", broken=4), Unavailable("refused"), Unavailable("refused"))
     assert (seen.health, seen.ranges.no_quorum) == ("unavailable", 4)
 
 

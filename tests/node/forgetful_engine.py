@@ -57,6 +57,7 @@ class ForgetfulEngine:
         self.scan_failure: Exception | None = None
         self.cold: set[bytes] = set()
         self.fenced: set[bytes] = set()  # keys that begin so are damaged
+        self.is_cached = False  # a scan then never waits
         self.can_sync = asyncio.Event()
         self.can_sync.set()
         self.can_read = asyncio.Event()
@@ -121,7 +122,8 @@ class ForgetfulEngine:
             raise self.scan_failure
         for key in sorted(content, reverse=reverse):
             if start <= key and (end is None or key < end):
-                await asyncio.sleep(0)
+                if not self.is_cached:
+                    await asyncio.sleep(0)
                 yield key, content[key]
 
     def _check(self, key: bytes) -> None:

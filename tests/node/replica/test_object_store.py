@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +15,7 @@ from cluster.versions.dots import VersionVector
 from cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from cluster.versions.objects import OperationId, StoredObject
 from node.replica.actors import CopyActors
-from node.replica.objects import Intent, ObjectStore, hold
+from node.replica.objects import COUNT_SLICE, Intent, ObjectStore, hold
 from node.replica.stored_key import Copy, Place
 from node.storage.engine import Batch
 from node.storage.errors import StorageFailed
@@ -99,6 +100,38 @@ async def test_keys_and_bytes_are_counted_while_they_change() -> None:
     recount = store_on(engine)
     await recount.count_stored()
     assert (recount.keys, recount.size_bytes) == (store.keys, store.size_bytes)
+
+
+async def test_counting_gives_way_to_others_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.replica.objects.COUNT_PAUSE_S", 0)
+    engine = ForgetfulEngine()
+    before = store_on(engine)
+    written = await before.write(PLACE, intent(1), admit_all)
+    batch = Batch()
+    for number in range(10 * COUNT_SLICE):
+        batch.put(Place(COPY, KeyspaceId(1, 0), b"k%d" % number).stored_key, written.applied.encoded)
+    engine.apply(batch)
+    engine.is_cached = True  # a scan of cached blocks never waits
+    store = store_on(engine, actor=2)
+    counting = asyncio.create_task(store.count_stored())
+    seen = [0]
+    while not counting.done():
+        await asyncio.sleep(0)
+        seen.append(store.keys)
+        assert store.is_counted == counting.done()
+    assert max(later - former for former, later in pairwise(seen)) <= COUNT_SLICE
+    assert store.keys == 10 * COUNT_SLICE + 1 and store.is_counted
+
+
+async def test_figures_are_never_below_zero() -> None:
+    engine = ForgetfulEngine()
+    before = store_on(engine)
+    await before.write(PLACE, intent(1), admit_all)
+    engine.scan_failure = OSError(5, "I/O error")
+    store = store_on(engine, actor=2)
+    await store.count_stored()
+    await store.write(PLACE, intent(2, None), admit_all)
+    assert (store.keys, store.size_bytes >= 0) == (0, True)
 
 
 async def test_a_context_that_names_writes_this_copy_never_made_is_refused() -> None:

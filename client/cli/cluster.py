@@ -10,6 +10,7 @@ cluster = LazyGroup(
     "cluster",
     {
         "up": ("client.cli.cluster_up:up", "start a local cluster, or what of it is stopped"),
+        "form": ("client.cli.cluster_form:form", "make running nodes a cluster, by --endpoints"),
         "down": ("client.cli.cluster_up:down", "stop it; its data is kept"),
         "status": ("client.cli.cluster_status:status", "who is up, what is where"),
         "kill": ("client.cli.cluster_nodes:kill", "end nodes with SIGKILL"),

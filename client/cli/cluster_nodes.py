@@ -11,8 +11,9 @@ import click
 
 from client.cli import local_cluster, output, processes
 from client.cli.local_state import LocalCluster, LocalNode
+from client.cli.local_verbs import pass_local
 from client.cli.settings import Settings
-from cluster.errors import InvalidArgument
+from cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "start_again"]
 
@@ -21,7 +22,7 @@ RESTART_TIMEOUT_S = 30.0
 
 @click.command()
 @click.argument("nodes", nargs=-1, required=True)
-@click.pass_obj
+@pass_local
 def kill(settings: Settings, nodes: tuple[str, ...]) -> None:
     """End nodes with SIGKILL, as a crash would."""
 
@@ -36,7 +37,7 @@ def kill(settings: Settings, nodes: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("nodes", nargs=-1, required=True)
-@click.pass_obj
+@pass_local
 def pause(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Stop nodes with SIGSTOP: their connections stay open, and nobody answers."""
 
@@ -50,7 +51,7 @@ def pause(settings: Settings, nodes: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("nodes", nargs=-1)
-@click.pass_obj
+@pass_local
 def resume(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Let paused nodes go on (SIGCONT); all of them when none is named."""
 
@@ -66,7 +67,7 @@ def resume(settings: Settings, nodes: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("nodes", nargs=-1, required=True)
-@click.pass_obj
+@pass_local
 def restart(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Stop nodes (SIGTERM, then SIGKILL) and start them again on their data."""
     begun = time.perf_counter()
@@ -86,7 +87,7 @@ def restart(settings: Settings, nodes: tuple[str, ...]) -> None:
 @click.argument("nodes", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="go on as they are written")
 @click.option("-n", "--lines", type=click.IntRange(0), default=20, help="last lines of each node  [20]")
-@click.pass_obj
+@pass_local
 def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -> None:
     """Show what nodes said, each line with its node."""
     from client.cli import log_files
@@ -119,7 +120,11 @@ async def start_again(
 
     cluster, started = local_cluster.start_nodes(cluster, nodes)
     handles = {one.node.id: one.process for one in started}
-    await wait_ready(cluster, nodes, handles, timeout_s)
+    try:
+        await wait_ready(cluster, nodes, handles, timeout_s)
+    except RingmillError as error:
+        error.detail["changed"] = f"{' '.join(handles)} started again, and not stopped"
+        raise
     return cluster
 
 

@@ -13,6 +13,7 @@ from client.cli import local_cluster, output
 from client.cli.connecting import open_client
 from client.cli.exit_codes import ExitCode
 from client.cli.local_state import LocalCluster, cluster_names, load_cluster
+from client.cli.local_verbs import pass_local
 from client.cli.settings import Settings
 from cluster.errors import Unavailable
 
@@ -51,7 +52,7 @@ def status(settings: Settings, check: bool, target: str | None) -> ExitCode:
 
 
 @click.command("list")
-@click.pass_obj
+@pass_local
 def list_clusters(settings: Settings) -> None:
     """List the local clusters kept here."""
     found = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +12,11 @@ import click
 
 from client.cli import local_cluster, output
 from client.cli.local_cluster import Plan, Started
-from client.cli.local_state import LocalCluster, load_cluster
+from client.cli.local_state import LocalCluster, LocalNode, check_home, load_cluster
+from client.cli.local_verbs import pass_local
 from client.cli.settings import Settings
-from cluster.errors import InvalidArgument
+from cluster.errors import InvalidArgument, RingmillError
+from cluster.ring.entries import check_name
 
 __all__ = ["bring_up", "down", "up"]
 
@@ -22,16 +25,18 @@ UP_TIMEOUT_S = 30.0
 
 @click.command()
 @click.option("-n", "--nodes", type=click.IntRange(1, 100), help="how many  [5]")
-@click.option("--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3]")
+@click.option("--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or one a node]")
 @click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
-@click.option("--base-port", type=int, help="port of the first node  [7101]")
-@click.option("--zones", type=click.IntRange(1), help="spread the nodes over so many zones")
-@click.pass_obj
+@click.option("--base-port", type=int, help="port of the first node  [7101, or RINGMILL_BASE_PORT]")
+@click.option("--zones", type=click.IntRange(1), help="spread the nodes over this many zones")
+@pass_local
 def up(settings: Settings, /, **shape: int | None) -> None:
     """Start a cluster of local processes; start again what of it is stopped."""
     begun = time.perf_counter()
     plan = {name: value for name, value in shape.items() if value is not None}
-    cluster, fresh = bring_up(settings.cluster, settings.cluster_folder, plan, settings.timeout)
+    cluster, fresh = bring_up(
+        settings.cluster, settings.cluster_folder, plan, settings.timeout, base_port=settings.base_port
+    )
     took_s = time.perf_counter() - begun
     document: dict[str, Any] = {
         "cluster": cluster.name,
@@ -57,7 +62,7 @@ def up(settings: Settings, /, **shape: int | None) -> None:
 
 @click.command()
 @click.option("--purge", is_flag=True, help="remove data and logs, too")
-@click.pass_obj
+@pass_local
 def down(settings: Settings, purge: bool) -> None:
     """Stop the nodes: SIGTERM, and SIGKILL for one that has not stopped after some seconds."""
     folder = settings.cluster_folder
@@ -84,28 +89,52 @@ def down(settings: Settings, purge: bool) -> None:
 
 
 def bring_up(
-    name: str, folder: str, plan: dict[str, int], timeout_s: float | None
+    name: str, folder: str, plan: dict[str, int], timeout_s: float | None, *, base_port: int | None = None
 ) -> tuple[LocalCluster, list[str]]:
     """Make the named cluster run; the cluster, and the ids of the nodes that had to be started.
 
-    Raises InvalidArgument when it exists in another shape than `plan` asks for.
+    `base_port` is for a new cluster whose plan names none.  Everything is checked before the first file is
+    written.  A failure ends only the nodes that were started here.
+    Raises InvalidArgument when it exists in another shape than `plan` asks for, or cannot be.
     """
+    there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     with local_cluster.exclusively(folder):
         cluster = load_cluster(folder)
-        if cluster is None:
-            cluster = local_cluster.planned(name, folder, Plan(**plan))
-        else:
-            _check_shape(cluster, plan)
+        is_new = cluster is None
+        cluster = cluster or there
+        _check_shape(cluster, plan)
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:
             _form(cluster, started, timeout_s or UP_TIMEOUT_S)
-        except BaseException:
+        except BaseException as error:
             local_cluster.stop_nodes([one.node for one in started])  # nothing half-started is left running
+            if isinstance(error, RingmillError):
+                error.detail["changed"] = _undone(cluster, stopped, is_new=is_new)
             raise
         return cluster, [node.id for node in stopped]
+
+
+def _there_or_planned(name: str, folder: str, plan: dict[str, int], base_port: int | None) -> LocalCluster:
+    check_name("--cluster", name)
+    check_home(os.path.dirname(folder))
+    cluster = load_cluster(folder)
+    if cluster is not None:
+        _check_shape(cluster, plan)
+        return cluster
+    defaults = {} if base_port is None else {"base_port": base_port}
+    return local_cluster.planned(name, folder, Plan(**{**defaults, **plan}))
+
+
+def _undone(cluster: LocalCluster, started: Sequence[LocalNode], *, is_new: bool) -> str:
+    """What a failed `up` did, in words."""
+    others = [node.id for node in cluster.nodes if node not in started]
+    words = f"{' '.join(node.id for node in started)} started and stopped again"
+    if others:
+        words += f", {' '.join(others)} left running"
+    return f"{words}; {'made and kept' if is_new else 'kept'}: {cluster.folder}"
 
 
 def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -> None:

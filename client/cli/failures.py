@@ -62,6 +62,8 @@ def _why(error: RingmillError) -> str:
 
 
 def _outcome(error: RingmillError) -> str:
+    if "changed" in error.detail:
+        return str(error.detail["changed"])
     if error.outcome == "failed":
         return "nothing was changed"
     return "the outcome is unknown: it may still take effect"

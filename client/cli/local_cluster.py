@@ -20,16 +20,21 @@ from client.cli import ports, processes
 from client.cli.local_state import (
     LocalCluster,
     LocalNode,
+    check_home,
     load_cluster,
     make_token,
     save_cluster,
     token_path,
 )
+from cluster.adapters.private_files import make_private_folder, open_private, tighten
 from cluster.errors import InvalidArgument, NotFound, RingmillError
+from cluster.ring.entries import MAX_REPLICAS, check_between, check_name
+from cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS
 
 __all__ = [
     "Plan",
     "Started",
+    "check_shape",
     "exclusively",
     "node_state",
     "planned",
@@ -40,19 +45,26 @@ __all__ = [
     "stop_nodes",
 ]
 
+DEFAULT_REPLICAS = 3
+MAX_NODES = 100
 STOP_PATIENCE_S = 6.0
 KILL_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shape of a new cluster."""
+    """The shape of a new cluster.  Replicas None: 3, or as many as there are nodes."""
 
     nodes: int = 5
-    replicas: int = 3
+    replicas: int | None = None
     partitions: int = 256
     base_port: int = 7101
     zones: int = 0
+
+    @property
+    def owners(self) -> int:
+        """How many replicas a partition gets."""
+        return min(DEFAULT_REPLICAS, self.nodes) if self.replicas is None else self.replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +77,14 @@ class Started:
 
 @contextmanager
 def exclusively(folder: str) -> Iterator[None]:
-    """One command at a time changes the processes of a cluster; a second one waits."""
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, ".lock"), "w", encoding="ascii") as file:
+    """One command at a time changes the processes of a cluster; a second one waits.
+
+    Raises PermissionDenied when the folder, or the one around it, is in the hands of others.
+    """
+    check_home(os.path.dirname(folder))
+    check_home(folder)
+    make_private_folder(folder)
+    with os.fdopen(open_private(os.path.join(folder, ".lock"), os.O_WRONLY | os.O_CREAT), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -83,10 +100,32 @@ def required_cluster(folder: str) -> LocalCluster:
     return cluster
 
 
+def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> None:
+    """Raise InvalidArgument for a cluster that cannot be, naming the flag."""
+    check_name("--cluster", name)
+    check_between("--nodes", nodes, 1, MAX_NODES)
+    check_between("--replicas", replicas, 1, MAX_REPLICAS)
+    if replicas > nodes:
+        raise InvalidArgument(
+            f"--replicas is {replicas}, but there are {nodes} nodes: each replica needs a node of its own",
+            hint=f"--replicas {nodes}, or at least {replicas} nodes",
+        )
+    check_between("--partitions", partitions, MIN_PARTITIONS, MAX_PARTITIONS)
+    if partitions.bit_count() != 1:
+        raise InvalidArgument(
+            f"--partitions is {partitions}, need a power of two",
+            hint=f"--partitions {1 << partitions.bit_length() - 1} or {1 << partitions.bit_length()}",
+        )
+
+
 def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
-    """The cluster of a plan, nothing started yet.  Raises InvalidArgument for a shape that cannot be."""
-    if plan.nodes < 1 or plan.replicas < 1:
-        raise InvalidArgument(f"{plan.nodes} nodes with {plan.replicas} replicas: both start at 1")
+    """The cluster of a plan; nothing is written or started yet.
+
+    Raises InvalidArgument for a shape that cannot be, RingmillError for a taken port.
+    """
+    check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
+    if not 0 <= plan.zones <= plan.nodes:
+        raise InvalidArgument(f"--zones is {plan.zones}, but there are {plan.nodes} nodes to spread")
     ports.check_free(range(plan.base_port, plan.base_port + plan.nodes))
     nodes = tuple(
         LocalNode(
@@ -96,14 +135,17 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
         )
         for index in range(plan.nodes)
     )
-    return LocalCluster(name, folder, plan.replicas, plan.partitions, nodes)
+    return LocalCluster(name, folder, plan.owners, plan.partitions, nodes)
 
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
     """Start a process for each node and write their pids down.  Raises RingmillError for a taken port."""
     ports.check_free([node.port for node in nodes])
-    make_token(cluster.folder)
     save_cluster(cluster)
+    make_token(cluster.folder)
+    for node in nodes:
+        if os.path.isdir(cluster.data_folder(node)):
+            tighten(cluster.data_folder(node))
     started: list[Started] = []
     try:
         for node in nodes:

@@ -1,5 +1,6 @@
 """What is written down about a local cluster: `HOME/NAME/cluster.json`, its token, its folders.
 
+    HOME/NAME/                mode 0700: values and logs are nobody else's
     HOME/NAME/cluster.json    nodes with address, pid and the mark of the process's start
     HOME/NAME/token           the cluster's token, mode 0600
     HOME/NAME/n1/ ...         a data folder a node
@@ -12,14 +13,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from cluster.errors import CorruptData, NotFound
+from cluster.adapters.private_files import distrust, make_private_folder, open_private, tighten
+from cluster.errors import CorruptData, NotFound, PermissionDenied
 
 __all__ = [
     "LocalCluster",
     "LocalNode",
+    "check_home",
     "cluster_names",
     "load_cluster",
     "make_token",
@@ -29,6 +33,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+_NODE_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +85,36 @@ class LocalCluster:
 
 
 def load_cluster(folder: str) -> LocalCluster | None:
-    """The cluster of a folder, or None.  Raises CorruptData when cluster.json is not what was written."""
+    """The cluster of a folder, or None.
+
+    Raises CorruptData when cluster.json is not what was written, PermissionDenied when others may have
+    written it: signals go to the pids it names.
+    """
     path = os.path.join(folder, "cluster.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            written = json.load(file)
+        text = _read_own(path)
+        written = json.loads(text)
         if written["format"] != FORMAT:
             raise CorruptData(f"{path} has format {written['format']}, this release reads {FORMAT}")
         nodes = tuple(LocalNode(**node) for node in written["nodes"])
-        return LocalCluster(written["name"], folder, written["replicas"], written["partitions"], nodes)
+        cluster = LocalCluster(written["name"], folder, written["replicas"], written["partitions"], nodes)
+        _check_written(cluster)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptData(
-            f"{path} cannot be read: {error}", hint=f"stop its processes by hand and remove {folder}"
+            f"{path} cannot be read: {error!r}"
+            if isinstance(error, KeyError)
+            else f"{path} cannot be read: {error}",
+            hint=f"stop its processes by hand and remove {folder}",
         ) from error
+    return cluster
 
 
 def save_cluster(cluster: LocalCluster) -> None:
     """Write cluster.json as a whole: a reader sees the former or the new one."""
-    os.makedirs(os.path.join(cluster.folder, "logs"), exist_ok=True)
+    make_private_folder(os.path.join(cluster.folder, "logs"))
+    tighten(cluster.folder)
     document = {
         "format": FORMAT,
         "name": cluster.name,
@@ -108,7 +123,7 @@ def save_cluster(cluster: LocalCluster) -> None:
         "nodes": [asdict(node) for node in cluster.nodes],
     }
     path = os.path.join(cluster.folder, "cluster.json")
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
+    with os.fdopen(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
         json.dump(document, file, indent=2)
         file.write("\n")
     os.replace(f"{path}.new", path)
@@ -128,22 +143,78 @@ def token_path(folder: str) -> str:
 
 
 def make_token(folder: str) -> None:
-    """Write a fresh token, readable by its owner alone; one that exists is kept."""
+    """Write a fresh token, readable by its owner alone; one that exists is kept.
+
+    Raises PermissionDenied for one that another user may have planted.
+    """
     import secrets
 
-    os.makedirs(folder, exist_ok=True)
+    make_private_folder(folder)
+    path = token_path(folder)
     try:
-        handle = os.open(token_path(folder), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
+        _check_own(path)
+        os.chmod(path, 0o600)
         return
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(secrets.token_urlsafe(32) + "\n")
 
 
 def read_token(folder: str) -> str:
-    """The token of a local cluster; "" when it has none."""
+    """The token of a local cluster; "" when it has none.  Raises PermissionDenied for one of another user."""
     try:
-        with open(token_path(folder), encoding="ascii") as file:
-            return file.read().strip()
+        return _read_own(token_path(folder)).strip()
     except FileNotFoundError:
         return ""
+
+
+def check_home(home: str) -> None:
+    """Raise PermissionDenied when other users may put files into the folder of clusters."""
+    if os.path.isdir(home) and (why := distrust(home, follow=True)):
+        raise PermissionDenied(
+            f"local clusters cannot be kept in {home}: {why}",
+            hint=f"`chmod go-w {home}` if it is yours, or another folder in RINGMILL_HOME",
+        )
+
+
+def _check_written(cluster: LocalCluster) -> None:
+    """Raise ValueError for a cluster.json of the right form that says what cannot be."""
+    for what, count in (("replicas", cluster.replicas), ("partitions", cluster.partitions)):
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{what} is {count!r}, a number above 0 is needed")
+    if type(cluster.name) is not str or not cluster.nodes:
+        raise ValueError("it names no nodes" if not cluster.nodes else f"its name is {cluster.name!r}")
+    for node in cluster.nodes:
+        _check_node(node)
+    if len({node.id for node in cluster.nodes}) < len(cluster.nodes):
+        raise ValueError("it names a node twice")
+
+
+def _check_node(node: LocalNode) -> None:
+    texts = {"id": node.id, "address": node.address, "zone": node.zone, "started": node.started}
+    for what, text in texts.items():
+        if type(text) is not str:
+            raise ValueError(f"the {what} of a node is {text!r}, not a text")
+    if not _NODE_ID.fullmatch(node.id):
+        raise ValueError(f"{node.id[:40]!r} is no node id")
+    host, _, port = node.address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"the address of {node.id} is {node.address[:40]!r}, not host:port")
+    if type(node.pid) is not int or node.pid < 0:
+        raise ValueError(f"the pid of {node.id} is {node.pid!r}")
+
+
+def _read_own(path: str) -> str:
+    """The text of a file that nobody else can have written.  Raises PermissionDenied, FileNotFoundError."""
+    _check_own(path)
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="utf-8") as file:
+        return file.read()
+
+
+def _check_own(path: str) -> None:
+    if why := distrust(path):
+        raise PermissionDenied(
+            f"{path} is not trusted: {why}",
+            hint=f"see `ls -l {path}`; remove it when it is not yours, else `chmod 600` it",
+        )

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cluster.adapters.private_files import open_private
+
 __all__ = [
     "Found",
     "find",
@@ -90,7 +92,7 @@ def wait_gone(pid: int, mark: str, timeout_s: float) -> bool:
 
 def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess.Popen[bytes]:
     """Start `python ARGUMENTS` in a session of its own, stdout and stderr appended to the log."""
-    with open(log_path, "ab") as log:
+    with os.fdopen(open_private(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-P", *arguments],
             stdin=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from cluster.adapters.private_files import distrust
 from cluster.errors import InvalidArgument
 
 __all__ = ["DURATION", "Settings", "global_options"]
@@ -24,7 +25,7 @@ DEFAULT_CLUSTER = "default"
 DEFAULT_TIMEOUT_S = 5.0
 PREFIX = "settings_"
 FORMS = ("table", "json", "raw")
-NAMES = ("cluster", "endpoints", "home", "output", "timeout", "token")
+NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
@@ -56,6 +57,7 @@ class Settings:
     output: str = "table"
     timeout: float | None = None
     token: str = ""
+    base_port: int | None = None  # of a new local cluster
     no_color: bool = False
     verbose: bool = False
     debug: bool = False
@@ -69,6 +71,9 @@ class Settings:
         """
         settings = cls(no_color="NO_COLOR" in environment or environment.get("TERM") == "dumb")
         for path in files:
+            if os.path.exists(path) and (why := _distrust(path)):
+                settings.warnings.append(f"{path} is not obeyed: {why}")
+                continue
             for name, value in _read_toml(path).items():
                 settings._take(name, str(value), f"{name} in {path}")
         for name in sorted(environment):
@@ -81,6 +86,8 @@ class Settings:
             self.warnings.append(f"{origin} is no setting of ringmill; there are {', '.join(NAMES)}")
         elif name == "output" and value not in FORMS:
             raise InvalidArgument(f"{origin} is {value!r}; an output is {', '.join(FORMS)}")
+        elif name == "base_port":
+            self.base_port = _port(value, origin)
         else:
             setattr(self, name, seconds(value) if name == "timeout" else value)
 
@@ -114,6 +121,17 @@ def seconds(text: str) -> float:
     if match is None:
         raise InvalidArgument(f'{text!r} is no time span; write "5s", "500ms" or "2m"')
     return float(match[1]) * _UNIT_S[match[2]]
+
+
+def _port(value: str, origin: str) -> int:
+    if not value.isdecimal():
+        raise InvalidArgument(f"{origin} is {value!r}, a port number is needed")
+    return int(value)
+
+
+def _distrust(path: str) -> str:
+    """Why a settings file may be another user's word, or its folder another user's; "" when neither is."""
+    return distrust(path, follow=True) or distrust(os.path.dirname(path) or ".", follow=True)
 
 
 def global_options() -> list[click.Option]:

@@ -1,0 +1,82 @@
+"""Keeps what belongs to one user out of the reach of others: modes that no umask loosens, owners checked.
+
+A folder of values, a token or a log is made for its owner alone, and never through a symbolic link that
+somebody else left there.  What another user owns or may write is not trusted: it might have been planted.
+Only owner and mode are judged; the caller says what to do about it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+__all__ = ["distrust", "make_private_folder", "open_private", "tighten"]
+
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+
+
+def make_private_folder(path: str) -> None:
+    """Make a folder and its missing parents, each for its owner alone.  One that exists is left as it is."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/"))
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, FOLDER_MODE)
+        except FileExistsError:
+            if not os.path.isdir(folder):
+                raise
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file of ours, made for its owner alone when it is new; a descriptor.
+
+    Raises OSError with ELOOP where the path is a symbolic link.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a symbolic link, and none is followed here", path) from None
+        raise
+    if flags & os.O_CREAT and os.fstat(descriptor).st_mode & 0o077:
+        try:
+            os.fchmod(descriptor, FILE_MODE)
+        except PermissionError:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def tighten(folder: str) -> bool:
+    """Take a folder's rights away from everybody but its owner; whether there were any.
+
+    Raises PermissionError when it is not ours.
+    """
+    mode = stat.S_IMODE(os.stat(folder).st_mode)
+    if not mode & 0o077:
+        return False
+    os.chmod(folder, mode & 0o700)
+    return True
+
+
+def distrust(path: str, *, follow: bool = False) -> str:
+    """Why a file or folder is not to be trusted; "" when it is this user's own, or root's, and nobody else
+    may write it.
+
+    A link is judged itself unless `follow`.  Raises FileNotFoundError.
+    """
+    info = os.stat(path) if follow else os.lstat(path)
+    if stat.S_ISLNK(info.st_mode):
+        return f"{path} is a symbolic link"
+    if info.st_uid not in {os.geteuid(), 0}:
+        return f"{path} belongs to uid {info.st_uid}, you are uid {os.geteuid()}"
+    if info.st_mode & 0o002:
+        return f"{path} can be written by every user (mode {stat.S_IMODE(info.st_mode):04o})"
+    if info.st_mode & 0o020 and info.st_gid != os.getegid():
+        return f"{path} can be written by group {info.st_gid} (mode {stat.S_IMODE(info.st_mode):04o})"
+    return ""

@@ -1,0 +1,132 @@
+"""`cluster up` that is refused has changed nothing, and one that failed ends only what it started."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from client.cli import cluster_up, local_cluster, processes
+from client.cli.local_cluster import Plan, Started
+from client.cli.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
+from client.cli.main import main
+from client.cli.ports import free_base
+from cluster.errors import DeadlineExceeded, RingmillError
+
+REFUSED = {
+    "partitions that are no power of two": (["--partitions", "100"], "power of two"),
+    "too few partitions": (["--partitions", "8"], "--partitions is 8"),
+    "too many partitions": (["--partitions", "8192"], "--partitions is 8192"),
+    "more replicas than nodes": (["--nodes", "3", "--replicas", "5"], "there are 3 nodes"),
+    "no nodes": (["--nodes", "0"], "--nodes"),
+    "too many nodes": (["--nodes", "101"], "--nodes"),
+    "no replicas": (["--replicas", "0"], "--replicas"),
+    "more zones than nodes": (["--nodes", "3", "--zones", "4"], "--zones is 4"),
+    "a port below those of users": (["--base-port", "80"], "port 80 is out of range"),
+    "a port that the system hands out": (["--base-port", "40000"], "port 40000 is out of range"),
+    "ports that run over the limit": (["--base-port", "32766"], "port 32768 is out of range"),
+    "a name that leads out of the folder": (["--cluster", "../x"], "is no name"),
+    "an empty name": (["--cluster", ""], "is no name"),
+    "a name with a slash": (["--cluster", "a/b"], "is no name"),
+    "endpoints": (["--endpoints", "127.0.0.1:7101"], "about local processes"),
+    "a word too many": (["n1"], "unexpected extra argument"),
+    "a time that is none": (["--timeout", "soon"], "no time span"),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    place = {"RINGMILL_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    with chdir(tmp_path), patch.dict(os.environ, place):
+        yield tmp_path / "home"
+
+
+@pytest.mark.parametrize(("arguments", "why"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_up_has_changed_nothing(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    assert main(["cluster", "up", *arguments]) == 2
+    assert why in (said := capsys.readouterr().err), said
+    assert os.listdir(home.parent) == []
+
+
+def test_a_taken_port_has_changed_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = free_base(3, 23000)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", base + 2))
+        holder.listen()
+        assert main(["cluster", "up", "-n", "3", "--base-port", str(base)]) == 1
+    assert f"port {base + 2} is taken" in capsys.readouterr().err
+    assert os.listdir(home.parent) == []
+
+
+def test_the_base_port_is_a_setting(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with patch.dict(os.environ, {"RINGMILL_BASE_PORT": "80"}):
+        assert main(["cluster", "up"]) == 2
+    assert "port 80 is out of range" in capsys.readouterr().err
+    with patch.dict(os.environ, {"RINGMILL_BASE_PORT": "high"}):
+        assert main(["cluster", "up"]) == 2
+    assert "RINGMILL_BASE_PORT is 'high'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("nodes", "owners"), [(1, 1), (2, 2), (3, 3), (5, 3)])
+def test_a_small_cluster_has_as_many_replicas_as_nodes(nodes: int, owners: int) -> None:
+    plan = Plan(nodes=nodes, base_port=free_base(nodes, 23100))
+    assert local_cluster.planned("c", "/nowhere", plan).replicas == owners
+
+
+@pytest.mark.parametrize(
+    "verb", ["up", "down", "kill n1", "pause n1", "resume", "restart n1", "logs", "list"]
+)
+def test_a_verb_on_processes_refuses_endpoints(
+    home: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    assert main(["--endpoints", "127.0.0.1:7101", "cluster", *verb.split()]) == 2
+    said = capsys.readouterr().err
+    assert "about local processes" in said
+    assert "ringmill cluster " in said or "started by hand" in said
+    assert not home.exists()
+
+
+def _sleeper(home: Path, name: str) -> Started:
+    process = processes.spawn(
+        ["-c", "import time; time.sleep(600)"], log_path=str(home / f"{name}.log"), folder=str(home)
+    )
+    node = LocalNode(name, "127.0.0.1:1", "", process.pid, processes.start_mark(process.pid))
+    return Started(node, process)
+
+
+def test_a_failed_up_ends_what_it_started_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    runs, starts = _sleeper(tmp_path, "n1"), _sleeper(tmp_path, "n2")
+    stopped = LocalNode("n2", "127.0.0.1:2", "")
+    save_cluster(LocalCluster("c", str(folder), 2, 16, (runs.node, stopped)))
+
+    def start(cluster: LocalCluster, nodes: object) -> tuple[LocalCluster, list[Started]]:
+        assert nodes == [stopped]
+        return cluster, [starts]
+
+    def form(*_: object) -> None:
+        raise DeadlineExceeded("cluster c was not ready after 0.1 s")
+
+    try:
+        with (
+            patch.object(local_cluster, "start_nodes", start),
+            patch.object(cluster_up, "_form", form),
+            pytest.raises(RingmillError) as caught,
+        ):
+            cluster_up.bring_up("c", str(folder), {}, 0.1)
+        assert local_cluster.node_state(runs.node) == "running"
+        assert local_cluster.node_state(starts.node) == "stopped"
+        said = caught.value.detail["changed"]
+        assert "n2 started and stopped again, n1 left running" in said
+        assert load_cluster(str(folder)) is not None
+    finally:
+        for one in (runs, starts):
+            one.process.kill()
+            one.process.wait()

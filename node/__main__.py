@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -21,23 +22,41 @@ __all__ = ["main"]
 
 def main() -> int:
     """0 after an orderly stop; what forbids a start is an error of one line, and 1 or 2."""
+    os.umask(0o077)  # whatever this node writes is its user's alone
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", stream=sys.stderr
     )
     try:
         uvloop.run(run_node(parse_arguments(sys.argv[1:])))
-    except BlockingIOError as error:
-        return _refuse(f"the data folder is in use by another process ({error.filename})", 1)
-    except OSError as error:
-        return _refuse(str(error), 1)
-    except RingmillError as error:
-        return _refuse(f"{error}{f' ({error.hint})' if error.hint else ''}", error.exit_code)
+    except (OSError, RingmillError) as error:
+        return _refuse(error)
+    except ExceptionGroup as group:  # whatever ends a TaskGroup's body comes wrapped
+        told = group.subgroup((OSError, RingmillError))
+        if told is None:
+            raise
+        return _refuse(_first(told))
     return 0
 
 
-def _refuse(why: str, code: int) -> int:
-    logging.getLogger("node").error("cannot run: %s", why)
+def _refuse(error: BaseException) -> int:
+    code = error.exit_code if isinstance(error, RingmillError) else 1
+    logging.getLogger("node").error("cannot run: %s", _why(error))
     return code
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, RingmillError):
+        return f"{error}{f' ({error.hint})' if error.hint else ''}"
+    if isinstance(error, BlockingIOError):
+        return f"the data folder is in use by another process ({error.filename})"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename}): free some space and start the node again"
+    return str(error)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ that the simulator can build the same configuration by hand.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cluster.errors import InvalidArgument
@@ -73,7 +76,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
 
 def _loopback(address: str) -> str:
     match = _LOOPBACK.fullmatch(address)
-    if not match:
+    if not match or not _is_host(match[1]):
         raise InvalidArgument(
             f"--listen {address!r}: a loopback host:port is wanted (127.0.0.1:7101)",
             hint="there is no authentication between nodes yet, so no other address is served",
@@ -86,10 +89,25 @@ def _loopback(address: str) -> str:
     return address
 
 
+def _is_host(name: str) -> bool:
+    """Whether an IPv4 address is one: 127.999.1.1 has the form and is none."""
+    try:
+        return name in {"localhost", "[::1]"} or bool(IPv4Address(name))
+    except ValueError:
+        return False
+
+
 def _token(path: str) -> str:
     if not path:
         return ""
     try:
+        found = os.stat(path)
+        if found.st_uid not in {os.geteuid(), 0} or found.st_mode & 0o002:
+            raise InvalidArgument(
+                f"--token-file {path!r} is not trusted: it belongs to uid {found.st_uid}, "
+                f"mode {stat.S_IMODE(found.st_mode):04o}",
+                hint="a token is its owner's alone: `chmod 600` it, and start the node as that user",
+            )
         return Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"--token-file {path!r}: {error}") from error

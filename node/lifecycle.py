@@ -1,21 +1,25 @@
 """A real node process: the real doors, the gRPC server, signals, and an orderly end.
 
-The composition root of production.  SIGTERM and SIGINT: not ready any more, requests under way get 5 s,
-then data is synced, and the process ends with 0.
+The composition root of production.  SIGTERM and SIGINT: not ready any more, requests under way get 2 s,
+then data is synced, and the process ends with 0.  A node that has not managed that in 5 s ends as a crash
+would, and its log says where it hung.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
 import signal
 from importlib.metadata import version
 
+from cluster.adapters.descriptors import DescriptorWatch, connections_below, raise_limit
 from cluster.adapters.grpc_transport import GrpcTransport
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.private_files import claim_folder
 from cluster.adapters.process_spawner import ProcessSpawner
 from cluster.adapters.system_clock import SystemClock
 from cluster.ids import ClusterId
@@ -29,7 +33,9 @@ from node.storage.options import Options
 
 __all__ = ["run_node"]
 
-DRAIN_S = 5.0
+DRAIN_S = 2.0  # for frames under way
+LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
+STOP_LIMIT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +43,10 @@ async def run_node(config: NodeConfig) -> None:
     """Serve until SIGTERM or SIGINT.  Raises what opening the folder or the port raises."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
+    limit = raise_limit()
+    watch = DescriptorWatch(limit)
+    claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
     running: list[Node] = []
 
@@ -50,19 +59,28 @@ async def run_node(config: NodeConfig) -> None:
             doors = Doors(clock, entropy, OsFileSystem(), spawner, transport)
             async with running_node(config, doors, Options()) as node:
                 running.append(node)
-                async with NodeServer(config.address, _services(node, transport)) as server:
+                services = _services(node, transport, watch)
+                most = connections_below(limit)
+                async with NodeServer(config.address, services, max_connections=most) as server:
                     await server.set_started()
                     _spare_the_collector()
                     _log.info(
                         "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
                     )
-                    await _serve_until(stop, node, server)
+                    await _serve_until(stop, node, server, watch)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
                     await transport.drain(DRAIN_S)
-                    await server.stop(grace_s=DRAIN_S)
+                    await server.stop(grace_s=LAST_CALLS_S)
     finally:
         await spawner.close()
+
+
+def _begin_stop(stop: asyncio.Event) -> None:
+    """Ask for an orderly end, and see to it that there is an end at all: also when the loop is blocked."""
+    if not stop.is_set():
+        stop.set()
+        faulthandler.dump_traceback_later(STOP_LIMIT_S, exit=True)
 
 
 def _spare_the_collector() -> None:
@@ -71,12 +89,13 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
-async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer) -> None:
+async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:
     """Ready as soon as the node's cluster has formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
-        forming = group.create_task(_ready_once_formed(node, server))
+        beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
         await stop.wait()
-        forming.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _ready_once_formed(node: Node, server: NodeServer) -> None:
@@ -85,7 +104,7 @@ async def _ready_once_formed(node: Node, server: NodeServer) -> None:
     _log.info("%s serves cluster %s", node.config.id, node.cluster)
 
 
-def _services(node: Node, transport: GrpcTransport) -> Services:
+def _services(node: Node, transport: GrpcTransport, watch: DescriptorWatch) -> Services:
     config, clock = node.config, node.doors.clock
     card = NodeCard(
         node=config.id,
@@ -99,7 +118,7 @@ def _services(node: Node, transport: GrpcTransport) -> Services:
         config.id,
         agent=node.topology,
         liveness=node.liveness,
-        figures=lambda: _figures(node),
+        figures=lambda: _figures(node, watch),
         pid=os.getpid(),
         clock=clock,
     )
@@ -113,7 +132,7 @@ def _services(node: Node, transport: GrpcTransport) -> Services:
     )
 
 
-def _figures(node: Node) -> NodeFigures:
+def _figures(node: Node, watch: DescriptorWatch) -> NodeFigures:
     """Counts of a damaged store may be off until it is healed; they are for people and never below 0."""
     return NodeFigures(
         keys=max(0, node.objects.keys),
@@ -122,13 +141,13 @@ def _figures(node: Node) -> NodeFigures:
         coordinator=node.jobs.taker or "",
         damaged_ranges=len(node.engine.corrupt_ranges()),
         healing=node.healing.now,
-        reasons=_reasons(node),
+        reasons=_reasons(node, watch),
     )
 
 
-def _reasons(node: Node) -> list[str]:
+def _reasons(node: Node, watch: DescriptorWatch) -> list[str]:
     """Why this node is less than well, each a sentence without its name."""
-    reasons = []
+    reasons = [watch.reason] if watch.reason else []
     damaged = len(node.engine.corrupt_ranges())
     if damaged:
         now = f", healing {node.healing.now}" if node.healing.now else ""

@@ -2,7 +2,8 @@
 
 One thread per file system makes writes durable, so that syncs never race each other and a batch that waits
 for the former sync costs one hop; a second small pool serves cold reads, so that no read queues behind a
-sync.  Nothing is retried and no policy lives here: what an error means is the caller's to decide.
+sync.  What it makes is its owner's alone: files 0600, folders 0700.  Nothing is retried and no policy lives
+here: what an error means is the caller's to decide.
 
 Rule: docs/architecture.md, "The five doors".
 """
@@ -20,6 +21,7 @@ from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from cluster.adapters.pace import Pace
+from cluster.adapters.private_files import FILE_MODE, make_private_folder, open_private
 from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 
 __all__ = ["OsFileSystem"]
@@ -70,7 +72,7 @@ class OsFileSystem:
             return file.read()
 
     def mkdir(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
+        make_private_folder(path)
 
     def make_folder(self, path: str) -> None:
         os.mkdir(path)
@@ -148,7 +150,7 @@ class _OsAppendFile:
     def __init__(self, path: str, flags: int, syncer: ThreadPoolExecutor) -> None:
         self._path = path
         self._syncer = syncer
-        self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         self._size = os.fstat(self._descriptor).st_size
 
     @property
@@ -250,7 +252,7 @@ class _OsFileLock:
     """flock: it belongs to this open file, so a second opening in the same process is refused as well."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             with _named(path):
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Final
 
-__all__ = ["distrust", "make_private_folder", "open_private", "tighten"]
+__all__ = ["FILE_MODE", "claim_folder", "distrust", "make_private_folder", "open_private", "tighten"]
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -20,16 +20,27 @@ FILE_MODE: Final = 0o600
 
 def make_private_folder(path: str) -> None:
     """Make a folder and its missing parents, each for its owner alone.  One that exists is left as it is."""
-    missing = []
-    while path and not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path.rstrip("/"))
-    for folder in reversed(missing):
-        try:
-            os.mkdir(folder, FOLDER_MODE)
-        except FileExistsError:
-            if not os.path.isdir(folder):
-                raise
+    try:
+        os.mkdir(path, FOLDER_MODE)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        parent = os.path.dirname(path.rstrip("/"))
+        if not parent:
+            raise
+        make_private_folder(parent)
+        make_private_folder(path)
+
+
+def claim_folder(path: str) -> None:
+    """Make a folder that exists its owner's alone.  Raises PermissionError when that is another user."""
+    if not os.path.isdir(path):
+        return
+    owner, user = os.stat(path).st_uid, os.geteuid()
+    if user not in {owner, 0}:
+        raise PermissionError(errno.EPERM, f"belongs to uid {owner}, and this process is uid {user}", path)
+    tighten(path)
 
 
 def open_private(path: str, flags: int) -> int:

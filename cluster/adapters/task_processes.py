@@ -33,7 +33,7 @@ __all__ = ["MAX_MESSAGE_BYTES", "ForkedTask", "TaskProcesses"]
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _LENGTH_BYTES: Final = 4
 _START_TIMEOUT_S: Final = 20.0
-_END_TIMEOUT_S: Final = 5.0
+_END_TIMEOUT_S: Final = 1.0
 _SOURCE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -160,7 +160,7 @@ class TaskProcesses:
             _kill_group(pid)
 
     async def close(self) -> None:
-        """End the forkserver, which ends all tasks.  Waits at most 5 s, then SIGKILL."""
+        """End the forkserver, which ends all tasks.  Waits at most 1 s, then SIGKILL."""
         process, self._process = self._process, None
         self._drop_control("the node is closing")
         if process is None:

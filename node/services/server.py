@@ -1,7 +1,8 @@
 """The node's one gRPC server: every service on one port, with health and reflection.
 
-It binds, bounds messages and starts; what is asked is answered by the servicers that it is given.  A port
-that is taken is an error that names it, never a second listener.  Rules: protocols 11 and 12.
+It binds, bounds messages and connections, and starts; what is asked is answered by the servicers that it is
+given.  A port that is taken is an error that names it, never a second listener.  A connection that has not
+said hello in gRPC's way after 5 s is closed.  Rules: protocols 11 and 12.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.server_handshake_timeout_ms", 5_000),  # a connection that says nothing is not kept
 )
 
 Session = Callable[[Any, "grpc.aio.ServicerContext"], Awaitable[None]]
@@ -58,10 +60,18 @@ class Services:
 class NodeServer:
     """One listening server.  `async with` owns it; `address` is where it listens."""
 
-    def __init__(self, address: str, services: Services, *, max_message_bytes: int = MAX_FRAME_BYTES) -> None:
-        """`address` is "host:port"; port 0 takes a free one."""
+    def __init__(
+        self,
+        address: str,
+        services: Services,
+        *,
+        max_message_bytes: int = MAX_FRAME_BYTES,
+        max_connections: int = 16_384,
+    ) -> None:
+        """`address` is "host:port"; port 0 takes a free one.  A connection beyond the most is closed."""
         self._wanted = address
         self._services = services
+        self._max_connections = max_connections
         self._max_message_bytes = max_message_bytes + _MESSAGE_OVERHEAD_BYTES
         self.address = address
 
@@ -70,6 +80,7 @@ class NodeServer:
         limits = (
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.max_send_message_length", self._max_message_bytes),
+            ("grpc.max_allowed_incoming_connections", self._max_connections),
         )
         self._server = grpc.aio.server(options=_OPTIONS + limits)
         self._health = HealthServicer()

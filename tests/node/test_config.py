@@ -30,6 +30,7 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("listen", "0.0.0.0:7101"),
         ("listen", "127.0.0.1:40000"),
         ("listen", "127.0.0.1"),
+        ("listen", "127.999.1.1:7101"),
         ("slots", "65"),
         ("token_file", "/no/such/file"),
     ],
@@ -37,3 +38,11 @@ def test_a_data_folder_becomes_absolute() -> None:
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
     with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{value}"):
         parse_arguments(_line(**{flag: value}))
+
+
+def test_a_token_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("planted\n")
+    token.chmod(0o666)
+    with pytest.raises(InvalidArgument, match=r"--token-file .*token' is not trusted: .* mode 0666"):
+        parse_arguments(_line(token_file=str(token)))

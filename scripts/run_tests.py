@@ -2,6 +2,9 @@
 
     python scripts/run_tests.py [--limit-s 480] [pytest arguments]
 
+Names of tests that fail are written as they fail.  A run that takes too long is interrupted first (SIGINT),
+so that pytest prints its summary, and killed when that does not end it.
+
 Every process that a test starts inherits a mark in its environment.  When pytest has ended, a process that
 still carries it (a node, a pool or resource tracker) fails the run by name and is killed, and so is a worker
 or task process, whose environment is clean, that outlived the node it was started by.  Processes of other
@@ -25,8 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
 QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lines
 GRACE_S = 10.0
+SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
 HELPERS = {"node.task_main", "cluster.adapters.worker_main"}
+TELL_FAILURES = ["-p", "failures_at_once"]
 DEFAULTS = ["-n", "2", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
 
 
@@ -37,14 +42,17 @@ def run(arguments: list[str], limit_s: float) -> int:
     # A shell's background jobs inherit that it is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     pytest = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *(arguments or DEFAULTS)],
+        [sys.executable, "-m", "pytest", *TELL_FAILURES, *(arguments or DEFAULTS)],
         cwd=ROOT,
-        env={**os.environ, **QUIET, MARK: mark},
+        env={**os.environ, **QUIET, MARK: mark, "PYTHONPATH": _with_plugins()},
     )
     try:
         code = pytest.wait(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        print(f"tests: not done after {limit_s:.0f} s, ending them", file=sys.stderr)
+        print(f"tests: not done after {limit_s:.0f} s, ending them", file=sys.stderr, flush=True)
+        pytest.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            pytest.wait(timeout=SUMMARY_S)
         end(still_there(mark, began))
         return TIMED_OUT
     except KeyboardInterrupt:
@@ -55,6 +63,12 @@ def run(arguments: list[str], limit_s: float) -> int:
         print(f"tests: left behind: {describe(process)}", file=sys.stderr)
     end(left)
     return code or bool(left)
+
+
+def _with_plugins() -> str:
+    """Where pytest finds our plugin: beside this file."""
+    paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.pathsep.join(path for path in paths if path)
 
 
 def left_behind(mark: str, began: float, grace_s: float) -> list[psutil.Process]:

@@ -72,6 +72,35 @@ def test_a_run_beyond_its_limit_is_ended(tmp_path: Path, capfd: pytest.CaptureFi
     assert "not done after 2 s" in capfd.readouterr().err
 
 
+HANGS_AFTER_A_FAILURE = """
+import time
+def test_one():
+    assert "this" == "that"
+def test_two():
+    {hang}
+"""
+
+
+def test_a_run_beyond_its_limit_has_told_what_failed_and_prints_its_summary(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = HANGS_AFTER_A_FAILURE.format(hang="time.sleep(600)")
+    assert _run(tmp_path, text, limit_s=4.0) == run_tests.TIMED_OUT
+    said = capfd.readouterr()
+    assert "tests: failed: test_sample.py::test_one" in said.err
+    assert "assert 'this' == 'that'" in said.out and "1 failed" in said.out
+
+
+def test_a_run_that_does_not_end_when_asked_is_killed_and_has_told_what_failed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tests, "SUMMARY_S", 0.5)
+    hang = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    text = HANGS_AFTER_A_FAILURE.format(hang=hang)
+    assert _run(tmp_path, text, limit_s=4.0) == run_tests.TIMED_OUT
+    assert "tests: failed: test_sample.py::test_one" in capfd.readouterr().err
+
+
 def test_a_clean_run_keeps_the_exit_code_of_pytest(tmp_path: Path) -> None:
     assert _run(tmp_path, "def test_fails():\n    assert False\n") == 1
     assert _run(tmp_path, "def test_passes():\n    assert True\n") == 0

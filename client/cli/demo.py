@@ -101,5 +101,6 @@ def _sum_up(settings: Settings, story: Story) -> None:
     if settings.output == "json":
         output.show(settings, document, (), ())
         return
-    print(f"\n{len(story.claims)} claims, {len(failed)} failed, {document['seconds']} s")
+    slow = f", {len(story.slow)} slow" if story.slow else ""
+    print(f"\n{len(story.claims)} claims, {len(failed)} failed{slow}, {document['seconds']} s")
     output.next_command(settings, "ringmill cluster up", "ringmill put hello world")

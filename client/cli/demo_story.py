@@ -41,8 +41,29 @@ class Story:
     def check(self, claim: str, *, ok: bool, seen: str = "") -> None:
         """State a claim with what was seen of it."""
         self.claims.append({"chapter": self.chapters, "claim": claim, "ok": ok, "seen": seen})
-        mark = paint(self.settings, "ok  ", "green") if ok else paint(self.settings, "FAIL", "red")
-        self._say(f"   {mark} {claim}{f': {seen}' if seen else ''}")
+        self._tell_claim(claim, ok=ok, seen=seen)
+
+    def timed(self, claim: str, took_s: float, *, goal_s: float, limit_s: float) -> None:
+        """A claim with a goal and a limit: over the goal it is shown as slow, over the limit it fails."""
+        seen = f"{took_s:.2f} s; goal {goal_s:g} s, fails above {limit_s:g} s"
+        self.claims.append(
+            {
+                "chapter": self.chapters,
+                "claim": claim,
+                "ok": took_s < limit_s,
+                "seen": seen,
+                "slow": took_s > goal_s,
+            }
+        )
+        if goal_s < took_s < limit_s:
+            self._say(f"   {paint(self.settings, 'slow', 'yellow')} {claim}: {seen}")
+        else:
+            self._tell_claim(claim, ok=took_s < limit_s, seen=seen)
+
+    @property
+    def slow(self) -> list[str]:
+        """Claims that held and missed their goal."""
+        return [claim["claim"] for claim in self.claims if claim["ok"] and claim.get("slow")]
 
     def document(self) -> dict[str, Any]:
         return {
@@ -50,6 +71,10 @@ class Story:
             "seconds": round(time.perf_counter() - self.begun, 1),
             "claims": self.claims,
         }
+
+    def _tell_claim(self, claim: str, *, ok: bool, seen: str) -> None:
+        mark = paint(self.settings, "ok  ", "green") if ok else paint(self.settings, "FAIL", "red")
+        self._say(f"   {mark} {claim}{f': {seen}' if seen else ''}")
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr if self.settings.output == "json" else sys.stdout, flush=True)

@@ -59,6 +59,11 @@ class BenchCluster:
     def endpoints(self) -> str:
         return ",".join(f"127.0.0.1:{self._port + number}" for number in range(self.nodes))
 
+    @property
+    def folder(self) -> Path:
+        """Where the state of the cluster lies: a folder a node."""
+        return self._home / "default"
+
     def command(self, *arguments: str) -> str:
         """What `ringmill ARGUMENTS` printed.  Raises SystemExit with its stderr when it fails."""
         environment = {**os.environ, "RINGMILL_HOME": str(self._home), "PYTHONPATH": str(ROOT)}

@@ -239,6 +239,10 @@ class FileSystem(Protocol):
 
     def is_dir(self, path: str) -> bool: ...
 
+    def is_file(self, path: str) -> bool:
+        """Whether it is a regular file, links followed: no folder, pipe, socket or device."""
+        ...
+
     def size(self, path: str) -> int: ...
 
     def mtime_ns(self, path: str) -> int:

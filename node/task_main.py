@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final
 
 import google_crc32c  # noqa: F401 - imported before the fork, as are the codecs below
@@ -157,7 +158,7 @@ class _Teller:
 def _as_user_sees(failure: TaskFailed, bundle: str) -> TaskFailed:
     """File names without the folder of bundles, which says nothing to the user."""
     frames = tuple(frame.removeprefix(f"{bundle}/") for frame in failure.frames)
-    return TaskFailed(failure.cause, failure.message.replace(f"{bundle}/", ""), frames, failure.position)
+    return replace(failure, message=failure.message.replace(f"{bundle}/", ""), frames=frames)
 
 
 def _loaded_files() -> list[str]:

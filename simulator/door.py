@@ -72,6 +72,9 @@ class Door:
     def is_dir(self, path: str) -> bool:
         return self._choose(path).is_dir(path)
 
+    def is_file(self, path: str) -> bool:
+        return self._choose(path).is_file(path)
+
     def size(self, path: str) -> int:
         return self._choose(path).size(path)
 

@@ -189,6 +189,9 @@ class RunFiles:
     def is_dir(self, path: str) -> bool:
         return self._lossy.is_dir(path)
 
+    def is_file(self, path: str) -> bool:
+        return self._lossy.is_file(path)
+
     def size(self, path: str) -> int:
         return self._lossy.size(path)
 

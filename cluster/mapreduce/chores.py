@@ -11,29 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.errors import DiskFull, InvalidArgument
-from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.input_plan import InputPlan, plan_input
 from cluster.mapreduce.output_commit import StagedPart, commit_output, refuse_existing, staging_folder
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import Split, plan_splits
 from cluster.ports import FileSystem
 
 __all__ = ["plan_job", "publish_output"]
 
 
-def plan_job(spec: JobSpec, files: FileSystem) -> list[Split]:
+def plan_job(spec: JobSpec, files: FileSystem) -> InputPlan:
     """Cut the input into splits and make the staging folder.
 
-    Raises InvalidArgument, naming the path, for an input that is not there or an output that may not be.
+    Raises InvalidArgument, naming the path, for an input that is not there or cannot be read, or an output
+    that may not be.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        splits = plan_splits(list_inputs(spec.inputs, files), spec.input_format)
+        plan = plan_input(spec.inputs, spec.input_format, files)
         staging = staging_folder(spec.output, spec.job)
         files.remove_tree(staging)
         files.mkdir(staging)
     except OSError as error:
         raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
-    return splits
+    return plan
 
 
 def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem, *, again: bool) -> None:

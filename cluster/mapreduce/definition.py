@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from cluster.errors import InvalidArgument
 from cluster.mapreduce.codecs import KeyCodec, ValueCodec, key_codec, value_codec
+from cluster.mapreduce.inputs import named_inputs
 from cluster.mapreduce.laws import broken_laws
 from cluster.mapreduce.signatures import Signature, element_of, fits, name_of, read_signature
 
@@ -46,7 +47,8 @@ class FileInput:
     lines: (byte offset, line as str), split on LF only, one trailing CR dropped, UTF-8 with bytes that are
     not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  jsonl: (offset, parsed line), blank
     lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the header, as map declares).
-    file: (path, whole content as str or bytes, as map declares).  .gz and .zst are read unpacked, whole.
+    file: (path, whole content as str or bytes, as map declares).  Files ending in .gz, .bz2, .xz or .zst are
+    unpacked while they are read, as a whole; other binary files are refused in all formats but `file`.
     """
 
     format: InputFormat = "lines"
@@ -130,9 +132,8 @@ class JobDefinition:
         """
         from cluster.mapreduce.on_this_machine import run_on_this_machine  # noqa: PLC0415 - opens the real door
 
-        inputs = [input] if isinstance(input, str) else list(input)
         return run_on_this_machine(
-            self, inputs, output, reducers=reducers, params=params or {}, overwrite=overwrite
+            self, named_inputs(input), output, reducers=reducers, params=params or {}, overwrite=overwrite
         )
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from cluster.errors import CorruptData, JobFailed
 
-__all__ = ["Cause", "TaskFailed", "classify", "not_pairs"]
+__all__ = ["Cause", "TaskFailed", "classify", "not_pairs", "shown"]
 
 _MAX_MESSAGE_CHARS: Final = 2000
 _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
+_MAX_RECORD_CHARS: Final = 200
 
 
 class Cause(StrEnum):
@@ -46,35 +47,51 @@ class TaskFailed(Exception):
     """An attempt ended badly.
 
     `message` is one line for people; `frames` are the user's own traceback lines, the last 50; `position`
-    says which record was read last ("FILE offset N"), or is empty.
+    says which record was read last ("FILE offset N") and `record` shows it, at most 200 characters; both may
+    be empty.
     """
 
     cause: Cause
     message: str
     frames: tuple[str, ...] = ()
     position: str = ""
+    record: str = ""
 
     def __post_init__(self) -> None:
         """User code may say anything at any length; a failure has to fit into a message."""
         self.message = _cut(self.message, _MAX_MESSAGE_CHARS)
         self.frames = tuple(_cut(frame, _MAX_FRAME_CHARS) for frame in self.frames[-_MAX_FRAMES:])
         self.position = _cut(self.position, _MAX_FRAME_CHARS)
+        self.record = _cut(self.record, _MAX_RECORD_CHARS)
 
     def __str__(self) -> str:
         return f"{self.cause}: {self.message}" + (f" at {self.position}" if self.position else "")
 
+    @property
+    def essence(self) -> tuple[Cause, str, tuple[str, ...]]:
+        """What two failures of one kind have in common, wherever they were met."""
+        return self.cause, self.message, self.frames
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All there is to say: what, at which record, and the user's frames."""
+        return (str(self), *((f"record: {self.record}",) if self.record else ()), *self.frames)
+
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [cause, message, frames, position]."""
-        return [str(self.cause), self.message, list(self.frames), self.position]
+        """The msgpack-able form: [cause, message, frames, position, record]."""
+        return [str(self.cause), self.message, list(self.frames), self.position, self.record]
 
     @classmethod
     def from_wire(cls, fields: list[Any]) -> TaskFailed:
-        cause, message, frames, position = fields[:4]
-        return cls(Cause(cause), message, tuple(frames), position)
+        cause, message, frames, position, record = fields
+        return cls(Cause(cause), message, tuple(frames), position, record)
 
     def as_job_error(self, task: str, attempt: int) -> JobFailed:
         """The error a user gets when this attempt was the job's last chance."""
-        lines = [f"{task}, attempt {attempt}: {self}", *(f"  {frame}" for frame in self.frames[-6:])]
+        lines = [f"{task}, attempt {attempt}: {self}"]
+        if self.record:
+            lines.append(f"  record: {self.record}")
+        lines += (f"  {frame}" for frame in self.frames[-6:])
         detail = {
             "task": task,
             "attempt": attempt,
@@ -82,24 +99,27 @@ class TaskFailed(Exception):
             "message": self.message,
             "frames": list(self.frames),
             "position": self.position,
+            "record": self.record,
         }
         return JobFailed("\n".join(lines), detail=detail)
 
 
-def classify(error: BaseException, user_files: Iterable[str], position: str = "") -> TaskFailed:
+def classify(
+    error: BaseException, user_files: Iterable[str], position: str = "", record: str = ""
+) -> TaskFailed:
     """The failure behind an exception that ended an attempt.
 
     `user_files` are the source files of the job's functions: frames from the first of them on are the
     user's, and an error with none is the engine's.
     """
     if isinstance(error, TaskFailed):
-        return error if error.position else TaskFailed(error.cause, error.message, error.frames, position)
+        return error if error.position else replace(error, position=position, record=record)
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
-        return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position)
+        return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position, record)
     frames = _user_frames(error, user_files)
     if frames:
-        return TaskFailed(Cause.USER_ERROR, text, frames, position)
+        return TaskFailed(Cause.USER_ERROR, text, frames, position, record)
     if isinstance(error, CorruptData):
         return TaskFailed(Cause.CORRUPT_DATA, str(error), (), position)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -123,6 +143,14 @@ def not_pairs(error: TypeError | ValueError, role: str, where: str) -> Exception
     if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
         return error
     return TaskFailed(Cause.USER_ERROR, f"{role} {where} must give pairs (key, value): {error}")
+
+
+def shown(value: object, chars: int) -> str:
+    """A value as Python writes it, at most `chars` characters; also one that Python refuses to write."""
+    try:
+        return f"{value!r:.{chars}}"
+    except Exception as error:  # noqa: BLE001  a user's __repr__, or an int of more than 4,300 digits
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
 def _user_frames(error: BaseException, user_files: Iterable[str]) -> tuple[str, ...]:

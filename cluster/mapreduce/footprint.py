@@ -1,7 +1,8 @@
 """How much memory buffered records take, estimated from samples.
 
-Pure.  Measuring each record would cost more than mapping it, so one in a batch is measured and the batch is
-made smaller when records are large: the buffer overshoots its bound by one batch at most.
+Pure.  Measuring each record would cost more than mapping it, so one in a batch is measured and stands for
+the others of its batch.  Batches are short, and shorter when records are large, as a file may hold short
+records first and long ones behind them: the buffer overshoots its bound by one batch at most.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 __all__ = ["RecordSizes", "footprint"]
 
-MAX_BATCH: Final = 4096
+MAX_BATCH: Final = 256
 _FIRST_BATCH: Final = 16
 _DEPTH: Final = 4
 _GROUP_OVERHEAD: Final = 180  # a dict entry and a list
@@ -33,23 +34,30 @@ def footprint(value: Any, depth: int = _DEPTH) -> int:
 
 
 class RecordSizes:
-    """Running means of key and value sizes, and how many records may be buffered before the next look."""
+    """What the buffered records take, by the samples of their batches; and how long the next batch may be."""
 
-    __slots__ = ("_key", "_limit", "_value", "batch")
+    __slots__ = ("_key", "_limit", "_value", "_values_bytes", "batch")
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._key = self._value = 0.0
+        self._key = self._value = 0.0  # means that follow the last dozens of samples
+        self._values_bytes = 0.0  # of the values in the buffer
         self.batch = _FIRST_BATCH
 
     def sample(self, key: Any, value: Any) -> None:
-        """Learn from one record; the means follow the last dozens."""
+        """Learn from one record, the first of a batch that goes into the buffer."""
         weight = 1.0 if not self._value else 0.05
-        self._key += weight * (footprint(key) - self._key)
-        self._value += weight * (footprint(value) + _SLOT - self._value)
-        room = int(self._limit / 16 / (self._key + self._value))
+        key_bytes, value_bytes = footprint(key), footprint(value) + _SLOT
+        self._key += weight * (key_bytes - self._key)
+        self._value += weight * (value_bytes - self._value)
+        room = int(self._limit / 16 / (key_bytes + value_bytes))
         self.batch = max(1, min(2 * self.batch, room, MAX_BATCH))
+        self._values_bytes += self.batch * value_bytes
 
-    def estimate(self, keys: int, values: int) -> int:
-        """Bytes that so many distinct keys with so many values take."""
-        return int(keys * (self._key + _GROUP_OVERHEAD) + values * self._value)
+    def kept(self, values: int) -> None:
+        """The buffer was combined or emptied: this many values are left, of the mean size."""
+        self._values_bytes = values * self._value
+
+    def estimate(self, keys: int) -> int:
+        """Bytes that the buffer takes when it has this many distinct keys."""
+        return int(keys * (self._key + _GROUP_OVERHEAD) + self._values_bytes)

@@ -1,7 +1,9 @@
 """Which files an input names: a file, a folder with all below it, or a glob; sorted, each once.
 
-I/O only through the FileSystem passed in.  Names that begin with a dot or an underscore (hidden files,
-_SUCCESS) are passed over unless a pattern names them.
+I/O only through the FileSystem passed in.  A glob takes what a shell would take, so names with a leading dot
+only when the pattern has one too.  A folder is taken without names that begin with a dot or an underscore, as
+other engines leave their own files beside the data under such names.  _SUCCESS is taken when it is named.
+What is passed over is told by name.
 """
 
 from __future__ import annotations
@@ -9,27 +11,52 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from cluster.errors import InvalidArgument
 from cluster.mapreduce.splits import InputFile
 from cluster.ports import FileSystem
 
-__all__ = ["list_inputs"]
+__all__ = ["FoundInputs", "find_inputs", "named_inputs"]
 
 _MAGIC: Final = re.compile(r"[*?\[]")
-_HIDDEN: Final = (".", "_")
+_MARKER: Final = "_SUCCESS"
 
 
-def list_inputs(inputs: Iterable[str], files: FileSystem) -> list[InputFile]:
-    """Every input file, by sorted path, with its size and modification mark.
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """Files by sorted path, and the paths that the input covers and that are not read, sorted."""
+
+    files: tuple[InputFile, ...]
+    passed_over: tuple[str, ...]
+
+
+def named_inputs(input: str | Iterable[str]) -> tuple[str, ...]:
+    """One input or several, as a user gives them.  Raises InvalidArgument for what is no path.
+
+    An empty name would stand for the current folder with all below it.
+    """
+    inputs = (input,) if isinstance(input, str) else tuple(input)
+    for each in inputs:
+        if not isinstance(each, str) or not each:
+            raise InvalidArgument(
+                f"input {each!r} is no path",
+                hint="give a file, a folder or a glob; '.' is the current folder",
+            )
+    return inputs
+
+
+def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
+    """Every input file once, with its size and modification mark.
 
     `*` and `?` match within a name, `**` any number of folders.  Raises InvalidArgument for an input that
-    names no file, OSError for a file that cannot be looked at.
+    names no file or no regular file, OSError for a file that cannot be looked at.
     """
     found: dict[str, InputFile] = {}
+    search = _Search(files)
     for each in inputs:
-        paths = list(_paths(each, files))
+        paths = list(search.paths(each))
         if not paths:
             raise InvalidArgument(
                 f"input {each!r} names no file", hint="check the path; it may be a folder or a glob"
@@ -37,51 +64,72 @@ def list_inputs(inputs: Iterable[str], files: FileSystem) -> list[InputFile]:
         for path in paths:
             if path not in found:
                 found[path] = InputFile(path, files.size(path), files.mtime_ns(path))
-    return [found[path] for path in sorted(found)]
+    passed_over = sorted(search.passed_over - found.keys())
+    return FoundInputs(tuple(found[path] for path in sorted(found)), tuple(passed_over))
 
 
-def _paths(pattern: str, files: FileSystem) -> Iterator[str]:
-    if not _MAGIC.search(pattern) or files.exists(pattern):
-        if files.is_dir(pattern):
-            yield from _below(pattern.rstrip("/") or "/", files)
-        elif files.exists(pattern):
-            yield pattern
-        return
-    parts = pattern.split("/")
-    first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
-    folder = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
-    if files.is_dir(folder):
-        for path in _matching(folder, parts[first:], files):
-            yield from _below(path, files) if files.is_dir(path) else (path,)
+class _Search:
+    """Walks folders and globs, and keeps in mind what it passes over."""
 
+    def __init__(self, files: FileSystem) -> None:
+        self.passed_over: set[str] = set()
+        self._files = files
 
-def _matching(folder: str, parts: list[str], files: FileSystem) -> Iterator[str]:
-    part, rest = parts[0], parts[1:]
-    if part == "**":
-        yield from _matching(folder, rest or ["*"], files)
-    wanted = re.compile(r"[^/]*" if part == "**" else _name_pattern(part))
-    for name in files.list(folder):
-        if not wanted.fullmatch(name) or (name.startswith(_HIDDEN) and not part.startswith(name[0])):
-            continue
-        path = posixpath.join(folder, name)
+    def paths(self, pattern: str) -> Iterator[str]:
+        files = self._files
+        if not _MAGIC.search(pattern) or files.exists(pattern):
+            if files.is_dir(pattern):
+                yield from self._below(pattern.rstrip("/") or "/")
+            elif files.is_file(pattern):
+                yield pattern
+            elif files.exists(pattern):
+                raise InvalidArgument(
+                    f"input {pattern!r} is no regular file",
+                    hint="a pipe or a device cannot be cut into splits: write it to a file first",
+                )
+            return
+        parts = pattern.split("/")
+        first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
+        folder = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+        if files.is_dir(folder):
+            for path in self._matching(folder, parts[first:]):
+                yield from self._below(path) if files.is_dir(path) else self._regular(path)
+
+    def _matching(self, folder: str, parts: list[str]) -> Iterator[str]:
+        part, rest = parts[0], parts[1:]
         if part == "**":
-            if files.is_dir(path):
-                yield from _matching(path, parts, files)
-        elif not rest:
+            yield from self._matching(folder, rest or ["*"])
+        wanted = re.compile(r"[^/]*" if part == "**" else _name_pattern(part))
+        for name in self._files.list(folder):
+            if not wanted.fullmatch(name):
+                continue
+            path = posixpath.join(folder, name)
+            if (name.startswith(".") and not part.startswith(".")) or (name == _MARKER and part != _MARKER):
+                self.passed_over.add(path)
+            elif part == "**":
+                if self._files.is_dir(path):
+                    yield from self._matching(path, parts)
+            elif not rest:
+                yield path
+            elif self._files.is_dir(path):
+                yield from self._matching(path, rest)
+
+    def _below(self, folder: str) -> Iterator[str]:
+        for name in self._files.list(folder):
+            path = posixpath.join(folder, name)
+            if name.startswith((".", "_")):
+                self.passed_over.add(path)
+            elif self._files.is_dir(path):
+                yield from self._below(path)
+            else:
+                yield from self._regular(path)
+
+    def _regular(self, path: str) -> Iterator[str]:
+        """The path of a regular file; a pipe, a socket or a dead link in a folder is passed over."""
+        if self._files.is_file(path):
             yield path
-        elif files.is_dir(path):
-            yield from _matching(path, rest, files)
-
-
-def _below(folder: str, files: FileSystem) -> Iterator[str]:
-    for name in files.list(folder):
-        if name.startswith(_HIDDEN):
-            continue
-        path = posixpath.join(folder, name)
-        if files.is_dir(path):
-            yield from _below(path, files)
         else:
-            yield path
+            self.passed_over.add(path)
 
 
 def _name_pattern(glob: str) -> str:

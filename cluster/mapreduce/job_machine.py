@@ -61,6 +61,7 @@ class JobPlan:
     job: str
     splits: tuple[Split, ...]
     reducers: int
+    notes: tuple[str, ...] = ()  # what people are told of the plan; the story begins with them
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class JobMachine:
     _reports: FetchReports = field(default_factory=FetchReports)
 
     def __post_init__(self) -> None:
+        self.story += self.plan.notes
         self.maps = [Task("map", split.index, split.size) for split in self.plan.splits]
         self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
 

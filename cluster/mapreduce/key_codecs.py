@@ -17,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cluster.errors import InvalidArgument
+from cluster.mapreduce.failures import shown
 
 __all__ = ["KeyCodec", "key_codec"]
 
@@ -205,7 +206,7 @@ class _RowPart:
         elements = self._fields_of(key)
         if len(elements) != len(self._parts):
             raise InvalidArgument(
-                f"a key of {len(elements)} elements, its hint has {len(self._parts)}: {key!r}"
+                f"a key of {len(elements)} elements, its hint has {len(self._parts)}: {shown(key, 200)}"
             )
         return b"".join([part.put(element) for part, element in zip(self._parts, elements, strict=True)])
 
@@ -300,12 +301,14 @@ def _complement(data: bytes) -> bytes:
 def _exactly(wanted: type[T], key: Any) -> T:
     if type(key) is not wanted:
         raise InvalidArgument(
-            f"a key of type {type(key).__name__}, its hint says {wanted.__name__}: {key!r:.100}"
+            f"a key of type {type(key).__name__}, its hint says {wanted.__name__}: {shown(key, 100)}"
         )
     return key
 
 
 def _number(key: Any) -> float:
     if type(key) not in (float, int):
-        raise InvalidArgument(f"a key of type {type(key).__name__} where the hint says float: {key!r}")
+        raise InvalidArgument(
+            f"a key of type {type(key).__name__} where the hint says float: {shown(key, 100)}"
+        )
     return float(key)

@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import TaskFailed
-from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.input_plan import plan_input
 from cluster.mapreduce.output_commit import StagedPart, commit_output, refuse_existing, staging_folder
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import Split, plan_splits
+from cluster.mapreduce.splits import Split
 from cluster.mapreduce.task import (
     MapOutput,
     MapTask,
@@ -44,6 +44,7 @@ class LocalResult:
     parts: tuple[str, ...]
     records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out
     counters: Mapping[str, int]
+    notes: tuple[str, ...] = ()  # what the input named and the job did not read
 
 
 def run_local(
@@ -80,18 +81,18 @@ def run_local(
 def run_spec(definition: JobDefinition, spec: JobSpec, files: FileSystem) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_local`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    splits = plan_splits(list_inputs(spec.inputs, files), spec.input_format)
+    plan = plan_input(spec.inputs, spec.input_format, files)
     staging = staging_folder(spec.output, spec.job)
     files.remove_tree(staging)
     try:
-        maps = [_map(definition, spec, split, staging, files) for split in splits]
+        maps = [_map(definition, spec, split, staging, files) for split in plan.splits]
         reduces = [_reduce(definition, spec, number, maps, files) for number in range(spec.reducers)]
         commit_output(
             files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
         )
     finally:
         files.remove_tree(staging)
-    return _result(spec, maps, reduces)
+    return _result(spec, maps, reduces, plan.notes)
 
 
 def _map(
@@ -124,7 +125,9 @@ def _unheard(progress: Progress) -> None:
     """Nobody watches a local run."""
 
 
-def _result(spec: JobSpec, maps: Sequence[MapOutput], reduces: Sequence[ReduceOutput]) -> LocalResult:
+def _result(
+    spec: JobSpec, maps: Sequence[MapOutput], reduces: Sequence[ReduceOutput], notes: tuple[str, ...]
+) -> LocalResult:
     counters: Counter[str] = Counter()
     for counted in (*(done.counters for done in maps), *(done.counters for done in reduces)):
         counters.update(counted)
@@ -135,4 +138,4 @@ def _result(spec: JobSpec, maps: Sequence[MapOutput], reduces: Sequence[ReduceOu
         "reduce_out": sum(each.records_out for each in reduces),
     }
     parts = tuple(f"{spec.output}/{part_name(each.partition)}" for each in reduces)
-    return LocalResult(spec.output, parts, records, dict(counters))
+    return LocalResult(spec.output, parts, records, dict(counters), notes)

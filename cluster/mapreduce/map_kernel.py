@@ -23,8 +23,8 @@ from xxhash import xxh3_64_intdigest
 from cluster.errors import InvalidArgument
 from cluster.mapreduce.context import Context
 from cluster.mapreduce.definition import JobDefinition
-from cluster.mapreduce.external_sort import MERGE_FACTOR, merge_groups, narrow
-from cluster.mapreduce.failures import Cause, TaskFailed, not_pairs
+from cluster.mapreduce.external_sort import merge_groups, merge_slices, narrow
+from cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from cluster.mapreduce.footprint import RecordSizes
 from cluster.mapreduce.run_file import Group, PartitionSlice, RunWriter, Slice, read_groups
 from cluster.ports import FileSystem
@@ -99,7 +99,7 @@ class MapKernel:
 
     def _fill(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         groups, sizes = self._groups, self._sizes
-        buffered = since_check = 0
+        since_check = 0
         try:
             for key, value in pairs:
                 groups[key].append(value)
@@ -107,24 +107,24 @@ class MapKernel:
                 batch = sizes.batch
                 for key, value in islice(pairs, batch - 1):  # noqa: PLW2901 - the hot loop
                     groups[key].append(value)
-                buffered += batch
                 since_check += batch
-                if sizes.estimate(len(groups), buffered) > self._memory:
-                    buffered = self._shrink()
+                if sizes.estimate(len(groups)) > self._memory:
+                    self._shrink()
                 if since_check >= _CHECK_RECORDS:
                     since_check = 0
                     self._on_batch()
         except (TypeError, ValueError) as error:
             raise not_pairs(error, "map", self._job.map_signature.where) from error
 
-    def _shrink(self) -> int:
-        """Combine; spill when that leaves more than half of the bound.  The values that stay buffered."""
+    def _shrink(self) -> None:
+        """Combine; spill when that leaves more than half of the bound."""
         if self._combine is not None:
             self._combine_buffer()
-            if self._sizes.estimate(len(self._groups), self._carried) <= self._memory // 2:
-                return self._carried
+            self._sizes.kept(self._carried)
+            if self._sizes.estimate(len(self._groups)) <= self._memory // 2:
+                return
         self._spill()
-        return 0
+        self._sizes.kept(0)
 
     def _count_buffer(self) -> None:
         """Records map gave since the last count; before the buffer is combined or left."""
@@ -151,9 +151,8 @@ class MapKernel:
         try:
             for out_key, value in combine(key, iter(values)):
                 if out_key != key:
-                    message = (
-                        f"combine {signature.where} must keep the key {key!r:.100}, not give {out_key!r:.100}"
-                    )
+                    keys = f"the key {shown(key, 100)}, not give {shown(out_key, 100)}"
+                    message = f"combine {signature.where} must keep {keys}"
                     raise TaskFailed(Cause.USER_ERROR, message)
                 kept.append(value)
         except (TypeError, ValueError) as error:
@@ -209,14 +208,18 @@ class MapKernel:
         return lambda number: f"{self._folder}/merge-{partition:05d}-{number:05d}.run"
 
     def _recombined(self, slices: Sequence[Slice]) -> Iterator[Group]:
-        """The merged groups, shortened by the combiner and cut into pieces that fit memory."""
+        """The merged groups, shortened by the combiner.
+
+        Without one they stay in the pieces in which they were spilled: each fits into a chunk.
+        """
+        if self._combine is None:
+            yield from merge_slices(slices, self._job.value_codec, self._files)
+            return
         streams = [read_groups(self._files, each, self._job.value_codec) for each in slices]
         for key, values in merge_groups(streams):
-            first = list(islice(values, MERGE_FACTOR * 64))
-            if self._combine is None or len(first) < 2:
+            first = list(islice(values, 2))
+            if len(first) < 2:
                 yield key, first
-                while more := list(islice(values, MERGE_FACTOR * 64)):
-                    yield key, more
             else:
                 decoded = self._job.key_codec.decode(key)
                 yield key, self._combined(decoded, chain(first, values))

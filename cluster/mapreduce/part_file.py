@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import google_crc32c
 
-from cluster.mapreduce.failures import Cause, TaskFailed, not_pairs
+from cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from cluster.ports import AppendFile, FileSystem
 
 __all__ = ["PartFile", "PartTotals"]
@@ -75,7 +75,7 @@ def _next_batch(pairs: Iterator[Pair], maker: str) -> list[Pair]:
 
 def _tsv(batch: Sequence[Pair]) -> bytes:
     if all(type(key) in PLAIN and type(value) in PLAIN for key, value in batch):
-        text = "".join([f"{key}\t{value}\n" for key, value in batch])
+        text = _plain_lines(batch)
     else:
         text = "".join([f"{_cell(key)}\t{_cell(value)}\n" for key, value in batch])
     if text.count("\n") != len(batch) or text.count("\t") != len(batch):
@@ -87,14 +87,21 @@ def _tsv(batch: Sequence[Pair]) -> bytes:
         raise TaskFailed(Cause.USER_ERROR, message) from error
 
 
+def _plain_lines(batch: Sequence[Pair]) -> str:
+    try:
+        return "".join([f"{key}\t{value}\n" for key, value in batch])
+    except ValueError as error:  # Python writes no int of more than 4,300 digits
+        raise TaskFailed(Cause.USER_ERROR, f"a record cannot be written as text: {error}") from error
+
+
 def _refuse_torn(batch: Sequence[Pair]) -> None:
     for key, value in batch:
         cells = _cell(key), _cell(value)
         if "\t" in cells[0] or "\n" in cells[0] or "\n" in cells[1]:
             raise TaskFailed(
                 Cause.USER_ERROR,
-                f"record {key!r:.100} -> {value!r:.100} does not fit one tsv line (a tab in the key, or a "
-                "line feed); use output format 'jsonl', or leave them out",
+                f"record {shown(key, 100)} -> {shown(value, 100)} does not fit a tsv line (a tab in the key, "
+                "or a line feed); use output format 'jsonl', or leave them out",
             )
 
 
@@ -118,7 +125,9 @@ def _compact(value: Any, *, allow_nan: bool = True) -> str:
     try:
         return json.dumps(value, separators=(",", ":"), default=_as_json, allow_nan=allow_nan)
     except (TypeError, ValueError) as error:
-        raise TaskFailed(Cause.USER_ERROR, f"{value!r:.200} cannot be written as JSON: {error}") from error
+        raise TaskFailed(
+            Cause.USER_ERROR, f"{shown(value, 200)} cannot be written as JSON: {error}"
+        ) from error
 
 
 def _as_json(value: Any) -> Any:
@@ -133,5 +142,7 @@ def _bytes(batch: Sequence[Pair]) -> bytes:
     values = [value for _, value in batch]
     wrong = next((value for value in values if type(value) not in (bytes, str)), None)
     if wrong is not None:
-        raise TaskFailed(Cause.USER_ERROR, f"output format 'bytes' takes bytes or str, not {wrong!r:.100}")
+        raise TaskFailed(
+            Cause.USER_ERROR, f"output format 'bytes' takes bytes or str, not {shown(wrong, 100)}"
+        )
     return b"".join([v if type(v) is bytes else v.encode("utf-8", "surrogateescape") for v in values])

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import csv
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
 from cluster.mapreduce.context import Context
-from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.failures import Cause, TaskFailed, shown
+from cluster.mapreduce.file_kinds import is_packed
 from cluster.mapreduce.splits import Piece, Split
 from cluster.mapreduce.unpacking import unpacked_blocks
 from cluster.ports import FileSystem, ReadFile
@@ -27,7 +29,8 @@ Block: TypeAlias = list[tuple[Any, Any]]
 
 READ_BYTES: Final = 1 << 20
 BLOCK_RECORDS: Final = 1024
-_PACKED_SUFFIXES: Final = (".gz", ".zst")
+RECORD_CHARS: Final = 400  # cut again where it is shown; a record may be as large as a file
+_BYTE_ORDER_MARK: Final = "\ufeff"  # Windows programs put it before UTF-8; it is no part of a field
 
 
 class SplitReader:
@@ -36,8 +39,10 @@ class SplitReader:
     def __init__(
         self, split: Split, format: str, value_hint: Any, *, files: FileSystem, context: Context
     ) -> None:
-        self.bytes_done = 0
         self.records_read = 0
+        self._bytes_before = 0  # of pieces that were read to their end
+        self._piece: Piece | None = None
+        self._unpacked_bytes = 0  # of the piece at hand, handed out: when it is packed or read whole
         self._split = split
         self._format = format
         self._hint = value_hint
@@ -50,12 +55,33 @@ class SplitReader:
     @property
     def position(self) -> str:
         """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first."""
-        hint = getattr(self._left, "__length_hint__", None)
-        index = len(self._block) - (hint() if hint else 0) - 1
-        if index < 0:
-            return self._path
         unit = {"csv": "line", "file": ""}.get(self._format, "offset")
-        return f"{self._path} {unit} {self._block[index][0]}" if unit else self._path
+        last = self._last() if unit else None
+        return self._path if last is None else f"{self._path} {unit} {last[0]}"
+
+    @property
+    def record(self) -> str:
+        """The value of the record that was handed out last, as Python writes it, cut; "" before the first."""
+        last = None if self._format == "file" else self._last()
+        return "" if last is None else shown(last[1], RECORD_CHARS)
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the split up to the record that was handed out last."""
+        piece, last = self._piece, self._last()
+        if piece is None or last is None:
+            return self._bytes_before
+        if self._format in ("csv", "file") or is_packed(piece.file.path):
+            done = self._unpacked_bytes
+        else:
+            done = last[0] - piece.start
+        return self._bytes_before + max(0, min(done, piece.end - piece.start))
+
+    def _last(self) -> tuple[Any, Any] | None:
+        """The record that was handed out last."""
+        block = self._block
+        index = len(block) - operator.length_hint(self._left) - 1
+        return block[index] if 0 <= index < len(block) else None
 
     def records(self) -> Iterator[Iterator[tuple[Any, Any]]]:
         """The records, as one iterator a block (chain them: it costs no call a record).
@@ -63,8 +89,9 @@ class SplitReader:
         Raises TaskFailed for a file that changed or cannot be parsed, OSError.
         """
         for piece in self._split.pieces:
+            self._piece = piece
             self._path = self._context.path = piece.file.path
-            before = self.bytes_done
+            self._unpacked_bytes = 0
             file = _open_unchanged(piece, self._files)
             try:
                 for block in self._blocks(piece, file):
@@ -74,7 +101,8 @@ class SplitReader:
                     yield self._left
             finally:
                 file.close()
-            self.bytes_done = before + piece.end - piece.start
+            self._piece = None
+            self._bytes_before += piece.end - piece.start
 
     def _blocks(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         if self._format == "file":
@@ -90,11 +118,11 @@ class SplitReader:
         for offset, data in self._whole_lines(piece, file):
             if block := parse(offset, data, piece.file.path):
                 yield block
-                self.bytes_done += len(data)
+                self._unpacked_bytes += len(data)
 
     def _whole_lines(self, piece: Piece, file: ReadFile) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes that begin and end with a line) of the lines that start in the piece."""
-        if piece.file.path.endswith(_PACKED_SUFFIXES):
+        if is_packed(piece.file.path):
             yield from _cut_at_lines(unpacked_blocks(file), 0)
             return
         start = _line_start(file, piece.start) if piece.start else 0
@@ -108,7 +136,8 @@ class SplitReader:
         ]
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
-        rows = csv.reader(_decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0)), strict=True)
+        lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
+        rows = csv.reader(_without_mark(lines), strict=True)
         header = None if self._hint == list[str] else next(rows, None)
         block: Block = []
         line = rows.line_num
@@ -177,7 +206,7 @@ def _plain_blocks(file: ReadFile, start: int, end: int) -> Iterator[bytes]:
 
 
 def _all_blocks(piece: Piece, file: ReadFile) -> Iterator[bytes]:
-    if piece.file.path.endswith(_PACKED_SUFFIXES):
+    if is_packed(piece.file.path):
         return unpacked_blocks(file)
     return _plain_blocks(file, 0, piece.end)
 
@@ -223,10 +252,11 @@ def _byte_lines(offset: int, data: bytes, path: str) -> Block:
 def _json_lines(offset: int, data: bytes, path: str) -> Block:
     block: Block = []
     for at, line in _text_lines(offset, data, path):
-        if not line or line.isspace():
+        text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
+        if not text or text.isspace():
             continue
         try:
-            block.append((at, json.loads(line)))
+            block.append((at, json.loads(text)))
         except ValueError as error:
             raise TaskFailed(Cause.USER_ERROR, f"not JSON: {error}", (), f"{path} offset {at}") from error
     return block
@@ -236,6 +266,13 @@ def _decoded_lines(blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
     for _, data in blocks:
         lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
         yield from (line + "\n" for line in lines)
+
+
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    first = next(lines, None)
+    if first is not None:
+        yield first.removeprefix(_BYTE_ORDER_MARK)
+        yield from lines
 
 
 def _named(header: list[str], row: list[str]) -> dict[str, str]:

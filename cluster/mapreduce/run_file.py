@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import google_crc32c
@@ -21,6 +22,7 @@ import msgpack
 import zstandard
 
 from cluster.errors import CorruptData, InvalidArgument
+from cluster.mapreduce.footprint import footprint
 from cluster.mapreduce.value_codecs import ValueCodec, pack_block, unpack_block
 from cluster.ports import AppendFile, FileSystem
 
@@ -37,11 +39,17 @@ TRAILER: Final = struct.Struct("<II8s")  # crc32c of the index, its size, END
 END: Final = b"RMRUNEND"
 TARGET_RAW_BYTES: Final = 128 << 10
 MAX_RAW_BYTES: Final = 1 << 30
+FIRST_WINDOW: Final = 16  # groups and values of the first chunk, whose size nothing tells yet
+STRIDE: Final = 16  # groups taken between two looks at what they hold
+BATCH_BYTES: Final = 1 << 20  # of values in memory at a time; small ones take far more there than in a chunk
 UNCOMPRESSED_BELOW: Final = 1 << 10
 WRITE_BYTES: Final = 1 << 20
 READ_BYTES: Final = 256 << 10
 
 _METHODS: Final = {"none": 0, "zstd": 1, "lz4": 2}
+
+
+_VALUES: Final = itemgetter(1)
 
 
 class PartitionSlice(NamedTuple):
@@ -75,7 +83,7 @@ class RunWriter:
         self._zstd = zstandard.ZstdCompressor(level=1)
         self._pending: list[bytes] = [FILE_HEADER.pack(MAGIC, VERSION)]
         self._pending_bytes = self._offset = FILE_HEADER.size
-        self._window = 256  # groups a chunk, adapted to the size of the last one
+        self._window = FIRST_WINDOW  # groups a chunk, adapted to the size of the last one
         self._index: list[PartitionSlice] = []
         self._crc = self._raw = self._records = 0
 
@@ -84,7 +92,7 @@ class RunWriter:
         start = self._offset
         self._crc = self._raw = self._records = 0
         groups = iter(groups)
-        while batch := list(islice(groups, self._window)):
+        while batch := self._next_batch(groups):
             self._write_groups([key for key, _ in batch], [values for _, values in batch])
         slice_ = PartitionSlice(start, self._offset - start, self._raw, self._records, self._crc)
         self._index.append(slice_)
@@ -101,6 +109,23 @@ class RunWriter:
     def abandon(self) -> None:
         """Close without an index; such a file is no run."""
         self._file.close()
+
+    def _next_batch(self, groups: Iterator[Group]) -> list[Group]:
+        """Groups for about one chunk, bounded by what they hold and not only by their number.
+
+        Pieces of one long group come as neighbours, each of them a chunk of its own: a number of groups that
+        was right for short ones would hold gigabytes of them.  One value of each stride is measured.
+        """
+        batch: list[Group] = []
+        size = 0
+        while len(batch) < self._window and size < BATCH_BYTES:
+            more = list(islice(groups, min(STRIDE, self._window - len(batch))))
+            if not more:
+                break
+            batch += more
+            sample = more[-1][1]
+            size += sum(map(len, map(_VALUES, more))) * (footprint(sample[0]) if sample else 0)
+        return batch
 
     def _write_groups(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
         counts = list(map(len, lists))
@@ -134,6 +159,8 @@ class RunWriter:
     def _write_pieces(self, key: bytes, values: Sequence[Any], step: int) -> None:
         """One group as neighbours with the same key, each about a chunk."""
         at = 0
+        first = pack_block(self._values.to_wire(list(values[:1])))
+        step = max(1, min(step, TARGET_RAW_BYTES // len(first)))
         while at < len(values):
             piece = values[at : at + step]
             raw = pack_block([[key], [len(piece)], self._values.to_wire(list(piece))])
@@ -151,7 +178,8 @@ class RunWriter:
         method = self._method if len(raw) >= UNCOMPRESSED_BELOW else 0
         stored = raw
         if method == _METHODS["zstd"]:
-            stored = self._zstd.compress(raw)
+            # copied, as zstandard's own bytes keep the room of the worst case until they are freed
+            stored = bytes(memoryview(self._zstd.compress(raw)))
         elif method == _METHODS["lz4"]:
             stored = lz4.block.compress(raw, store_size=False)
         rest = CHUNK_HEADER.pack(0, len(stored), len(raw), records, method)[4:]

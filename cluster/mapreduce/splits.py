@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from cluster.errors import InvalidArgument
+from cluster.mapreduce.file_kinds import is_packed
 
 __all__ = ["InputFile", "Piece", "Split", "plan_splits", "split_bytes"]
 
@@ -25,7 +26,6 @@ SPLITS_AIMED_AT: Final = 32
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
 
-_WHOLE_SUFFIXES: Final = (".gz", ".zst")
 _WHOLE_FORMATS: Final = frozenset({"csv", "file"})
 
 
@@ -96,7 +96,7 @@ def _pieces(input_files: Sequence[InputFile], format: str, target: int) -> Itera
     for file in sorted(input_files, key=lambda file: file.path):
         if not file.size and format != "file":
             continue
-        whole = format in _WHOLE_FORMATS or file.path.endswith(_WHOLE_SUFFIXES)
+        whole = format in _WHOLE_FORMATS or is_packed(file.path)
         count = 1 if whole else max(1, -(-file.size // target))
         cuts = [file.size * number // count for number in range(count + 1)]
         for start, end in pairwise(cuts):

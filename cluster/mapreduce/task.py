@@ -188,7 +188,7 @@ def run_map(
         with rare_collections():
             totals = kernel.run(reader.records())
     except Exception as error:
-        raise classify(error, job.user_files, reader.position) from error
+        raise classify(error, job.user_files, reader.position, reader.record) from error
     report()
     return MapOutput(
         totals.path,

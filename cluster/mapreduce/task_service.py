@@ -54,7 +54,7 @@ def do_chore(chore: Chore, files: FileSystem) -> list[Any]:
     """Plan or publish.  Raises RingmillError."""
     spec = JobSpec.decode(chore.spec)
     if chore.what == "plan":
-        return [split.to_wire() for split in plan_job(spec, files)]
+        return plan_job(spec, files).to_wire()
     publish_output(spec, [StagedPart(*row) for row in chore.parts], files, again=chore.again)
     return []
 

@@ -1,7 +1,9 @@
 """One task of a job: its attempts, whose fault its failures were, and when it may be tried again.
 
 Pure.  Retries: 4 for errors of the user's code, 8 for lost infrastructure, 2 for memory (each with twice as
-much); the pause before the next is min(2^n x 0.25 s, 15 s) with jitter that the attempt's name gives.
+much); the pause before the next is min(2^n x 0.25 s, 15 s) with jitter that the attempt's name gives.  An
+error of the user's code that comes again at the same record comes every time: it ends the task at once.  The
+second attempt after such an error starts without a pause, as it tells whether the job can be saved.
 """
 
 from __future__ import annotations
@@ -133,9 +135,17 @@ class Task:
         if blame is Blame.NOBODY:
             return True
         count = self.charged[blame] = self.charged.get(blame, 0) + 1
-        if failure.cause is not Cause.LOST_NODE:
+        if failure.cause is Cause.USER_ERROR and self._has_failed_like(failure):
+            return False
+        is_first_of_user = failure.cause is Cause.USER_ERROR and count == 1
+        if failure.cause is not Cause.LOST_NODE and not is_first_of_user:
             self.not_before = now + self._pause(count)
         return count < BUDGETS.get(blame, 0)
+
+    def _has_failed_like(self, failure: TaskFailed) -> bool:
+        """An attempt before the one that brings this failure ended with the same error at the same record."""
+        former = [a.failure for a in self.attempts if a.failure is not None and a.failure is not failure]
+        return any((each.essence, each.position) == (failure.essence, failure.position) for each in former)
 
     def _pause(self, count: int) -> float:
         longest = min(FIRST_PAUSE_S * 2 ** (count - 1), LONGEST_PAUSE_S)

@@ -17,6 +17,7 @@ from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hi
 import msgpack
 
 from cluster.errors import InvalidArgument
+from cluster.mapreduce.failures import shown
 from cluster.mapreduce.signatures import name_of
 
 __all__ = ["ValueCodec", "pack_block", "unpack_block", "value_codec"]
@@ -64,7 +65,8 @@ class ValueCodec:
         if self._allowed is not None and not self._allowed.issuperset(map(type, values)):
             wrong = next(value for value in values if type(value) not in self._allowed)
             raise InvalidArgument(
-                f"a value of type {type(wrong).__name__} where the hint says {self._name}: {wrong!r:.200}"
+                f"a value of type {type(wrong).__name__} where the hint says {self._name}: "
+                f"{shown(wrong, 200)}"
             )
         return values if self._lower is None else list(map(self._lower, values))
 
@@ -98,7 +100,7 @@ def unpack_block(data: bytes, *, use_lists: bool) -> Any:
 def _pack_other(value: Any) -> msgpack.ExtType:
     if isinstance(value, int):
         return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-    raise InvalidArgument(f"a value of type {type(value).__name__} cannot travel: {value!r:.200}")
+    raise InvalidArgument(f"a value of type {type(value).__name__} cannot travel: {shown(value, 200)}")
 
 
 def _unpack_other(code: int, data: bytes) -> Any:

@@ -1,6 +1,7 @@
 """What the attempts of one job printed, the last of it, within a bound.
 
-Failures are kept before successes: when there is too much, the oldest output of a success goes first.
+Failures are kept before successes: when there is too much, the oldest output of a success goes first.  A
+failure that many tasks share is told in full once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from cluster.mapreduce.failures import TaskFailed
 from cluster.mapreduce.orders import Report
 from node.coordinator.views import AttemptLog
 
@@ -21,12 +23,18 @@ MAX_BYTES: Final = 2 * 1024 * 1024  # fits into one answer, for many jobs into m
 class AttemptLogs:
     _logs: list[AttemptLog] = field(default_factory=list)
     _size: int = 0
+    _first: dict[object, str] = field(default_factory=dict)  # by what failed: the attempt that met it first
+
+    def keep_failure(self, report: Report, failure: TaskFailed, peak: str) -> None:
+        """Keep what a failed attempt printed, and below it why it failed."""
+        first = self._first.setdefault(failure.essence, f"{report.attempt}")
+        if first == f"{report.attempt}":
+            self.keep(report, cause=str(failure.cause), lines=[*failure.lines, peak])
+        else:
+            self.keep(report, cause=str(failure.cause), lines=[f"{failure} (as {first})", peak])
 
     def keep(self, report: Report, *, cause: str = "", lines: Sequence[str] = ()) -> None:
-        """Keep what an ended attempt printed, and below it the lines that its code logged, or why it failed.
-
-        `cause` is empty when it succeeded.
-        """
+        """Keep what an ended attempt printed, and below it the lines that its code logged."""
         attempt = report.attempt
         task = f"{attempt.stage}-{attempt.task}"
         output = report.output + "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cluster.errors import RingmillError, from_wire
+from cluster.mapreduce.input_plan import InputPlan
 from cluster.mapreduce.output_commit import StagedPart
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import Split
 from cluster.mapreduce.task_messages import Chore, Said
 from cluster.ports import TaskProcess
 
@@ -37,10 +37,9 @@ class TaskStarter(Protocol):
 class Chores:
     spawner: TaskStarter
 
-    async def plan(self, spec: JobSpec) -> list[Split]:
+    async def plan(self, spec: JobSpec) -> InputPlan:
         """As chores.plan_job (cluster.mapreduce)."""
-        rows = await self._have_done(Chore("plan", spec.encode()), _PLAN_TIMEOUT_S)
-        return [Split.from_wire(row) for row in rows]
+        return InputPlan.from_wire(await self._have_done(Chore("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
         """As chores.publish_output (cluster.mapreduce); tried again when its process was killed."""

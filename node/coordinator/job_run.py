@@ -19,6 +19,7 @@ from typing import Final
 from cluster.errors import JobKilled, RingmillError, to_wire
 from cluster.ids import NodeId
 from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.input_plan import InputPlan
 from cluster.mapreduce.job_events import (
     AttemptFailed,
     AttemptId,
@@ -42,7 +43,6 @@ from cluster.mapreduce.job_summary import summarize
 from cluster.mapreduce.orders import Cancel, MapOrder, Order, Poll, Polled, ReduceOrder, RemoteSlice, Report
 from cluster.mapreduce.output_commit import StagedPart, staging_folder
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import Split
 from cluster.mapreduce.task_state import Attempt, AttemptState
 from cluster.ports import Clock, FileSystem, Priority, Transport
 from node.coordinator import reported
@@ -79,11 +79,11 @@ class Surroundings:
 class JobRun:
     """`run` drives it to its end; everything else may be called at any time."""
 
-    def __init__(self, spec: JobSpec, splits: Sequence[Split], world: Surroundings) -> None:
+    def __init__(self, spec: JobSpec, plan: InputPlan, world: Surroundings) -> None:
         self.spec = spec
         self._encoded_spec = spec.encode()
         self._world = world
-        self._machine = JobMachine(JobPlan(spec.job, tuple(splits), spec.reducers))
+        self._machine = JobMachine(JobPlan(spec.job, plan.splits, spec.reducers, plan.notes))
         self._logs = AttemptLogs()
         self._submitted_at = world.clock.wall()
         self._began = world.clock.monotonic()
@@ -141,7 +141,7 @@ class JobRun:
         if report.kind == "failed":
             failure = reported.failure(report, len(self._machine.maps))
             peak = f"peak memory {report.peak_bytes >> 20} MiB"
-            self._logs.keep(report, cause=str(failure.cause), lines=[str(failure), *failure.frames, peak])
+            self._logs.keep_failure(report, failure, peak)
             event: Event = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
         elif report.attempt.stage == "map":
             mapped = reported.mapped(report, self.spec)

@@ -113,6 +113,9 @@ class FolderTree:
     def is_dir(self, path: str) -> bool:
         return self._found(path) is not None
 
+    def is_file(self, path: str) -> bool:
+        return self._is_file(path)
+
     def size(self, path: str) -> int:
         return self._disk.size(self._file(path))
 

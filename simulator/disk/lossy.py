@@ -228,6 +228,9 @@ class LossyDisk:
     def is_dir(self, path: str) -> bool:
         return path in self._folders
 
+    def is_file(self, path: str) -> bool:
+        return path in self._names
+
     def size(self, path: str) -> int:
         return len(self._file(path).content)
 

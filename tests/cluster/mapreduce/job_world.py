@@ -134,10 +134,18 @@ class World:
         return ReduceDone(start.attempt, reduced)
 
     def fail(
-        self, start: StartMap | StartReduce, cause: Cause, source: AttemptId | None = None
+        self,
+        start: StartMap | StartReduce,
+        cause: Cause,
+        source: AttemptId | None = None,
+        *,
+        message: str = "",
+        position: str = "",
     ) -> list[Instruction]:
+        """An attempt fails, each time in a way of its own unless `message` says how."""
         self.nodes[start.node].running.pop(start.attempt, None)
-        return self.say(AttemptFailed(start.attempt, TaskFailed(cause, "it broke"), source))
+        failure = TaskFailed(cause, message or f"{start.attempt} broke", position=position)
+        return self.say(AttemptFailed(start.attempt, failure, source))
 
     def crash(self, name: NodeId) -> None:
         """The node is gone with all it ran; nobody has noticed yet."""

@@ -53,6 +53,10 @@ def singles(offset: int, line: str) -> Iterator[tuple[str, int]]:
     yield from line  # type: ignore[misc]
 
 
+def long_values(offset: int, line: str) -> Iterator[tuple[str, str]]:
+    yield line, "x" * 8192 if line == "zzz" else "x"
+
+
 def greedy(offset: int, line: str) -> Iterator[tuple[str, int]]:
     raise MemoryError
     yield line, 1

@@ -227,6 +227,34 @@ def test_the_users_error_is_tried_four_times_and_then_ends_the_job_with_its_word
     assert w.machine.error.detail["attempt"] == 4
 
 
+def test_the_same_error_at_the_same_record_ends_the_job_at_its_second_attempt() -> None:
+    w = world(splits=8)
+    starts = w.offer_all()
+    assert len(starts) > 1
+    w.fail(starts[0], Cause.USER_ERROR, message="ValueError: '-'", position="/in offset 7")
+    assert not w.machine.is_over
+    other = next(node for node in (N1, N2, N3) if node != starts[0].node)
+    w.finish(next(start for start in starts if start.node == other))
+    again = w.offer(other)
+    assert again is not None
+    assert again.attempt.task == starts[0].attempt.task, "before any task that was not tried"
+    w.fail(again, Cause.USER_ERROR, message="ValueError: '-'", position="/in offset 7")
+    assert isinstance(w.machine.error, JobFailed)
+    assert w.machine.error.detail["attempt"] == 2
+
+
+def test_the_same_error_at_another_record_or_of_another_kind_is_tried_again() -> None:
+    w = world(splits=1)
+    for attempt, (message, position) in enumerate(
+        (("ValueError: '-'", "at 7"), ("ValueError: '-'", "at 9"), ("KeyError: 1", "at 9")), 1
+    ):
+        [start] = w.offer_all()
+        assert start.attempt.number == attempt
+        w.fail(start, Cause.USER_ERROR, message=message, position=position)
+        w.now = w.machine.next_wakeup(w.now) or w.now
+    assert not w.machine.is_over
+
+
 def test_budgets_are_apart_eight_for_infrastructure_and_two_for_memory() -> None:
     for cause, budget in ((Cause.DISK_FULL, 8), (Cause.OUT_OF_MEMORY, 2), (Cause.INPUT_CHANGED, 1)):
         w = world(splits=1)
@@ -251,7 +279,7 @@ def test_memory_is_doubled_after_a_failure_for_lack_of_it() -> None:
 def test_a_failed_task_pauses_and_then_prefers_another_node() -> None:
     w = world(splits=1)
     [start] = w.offer_all()
-    w.fail(start, Cause.USER_ERROR)
+    w.fail(start, Cause.KILLED)
     assert w.offer_all() == []
     wakeup = w.machine.next_wakeup(w.now)
     assert wakeup is not None

@@ -15,10 +15,9 @@ from cluster.mapreduce import external_sort
 from cluster.mapreduce.chance import TaskRandom
 from cluster.mapreduce.definition import JobDefinition
 from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.input_plan import plan_input
 from cluster.mapreduce.run_file import read_index
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import plan_splits
 from cluster.mapreduce.task import MapOutput, MapTask, Progress, ReduceOutput, ReduceTask, run_map, run_reduce
 from ringmill import job
 
@@ -44,7 +43,7 @@ class Bench:
 
     def map(self, attempt: int = 1) -> list[MapOutput]:
         done = []
-        for split in plan_splits(list_inputs(self.spec.inputs, self.files), self.spec.input_format):
+        for split in plan_input(self.spec.inputs, self.spec.input_format, self.files).splits:
             folder = f"{self.folder}/map-{split.index}.{attempt}"
             self.files.mkdir(folder)
             task = MapTask(self.spec, split, split.index, attempt)
@@ -174,3 +173,19 @@ def test_progress_ends_at_the_number_of_bytes_read(tmp_path: Path, files: OsFile
         == bench.progress[-1].bytes_total
         == sum(m.partitions[0].length for m in maps)
     )
+
+
+def test_one_long_group_is_merged_in_little_memory(tmp_path: Path, files: OsFileSystem) -> None:
+    """Short keys before it make the writer expect short groups."""
+    lines = [f"key{number}" for number in range(30_000)]
+    (tmp_path / "in").write_text("\n".join([*lines, *["zzz"] * 8_000]))
+    bench = Bench(job(map=sample_jobs.long_values), tmp_path, files, 2 * MIB)
+    tracemalloc.start()
+    try:
+        maps = bench.map()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(done.spills for done in maps) > 8
+    assert sum(done.records_out for done in maps) == 38_000
+    assert peak < 24 * MIB, f"{peak >> 20} MiB for a group of 62 MiB"

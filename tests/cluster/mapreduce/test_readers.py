@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,3 +128,58 @@ def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     with pytest.raises(TaskFailed, match=str(path)) as caught:
         read(files, [Piece(file, 0, file.size)])
     assert caught.value.cause is Cause.INPUT_CHANGED
+
+
+MANY_LINES = b"".join(b"line %d\n" % number for number in range(300_000))
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_bz2_and_xz_are_unpacked_however_many_streams_they_have(
+    tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], streams: int
+) -> None:
+    path = tmp_path / f"in{suffix}"
+    size = len(MANY_LINES) // streams + 1
+    parts = [pack(MANY_LINES[at : at + size]) for at in range(0, len(MANY_LINES), size)]
+    path.write_bytes(b"".join(parts) + (bytes(8) if suffix == ".xz" else b""))
+    assert b"".join(line + b"\n" for _, line in whole(files, path, "bytes", bytes)) == MANY_LINES
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize("harm", ["cut off", "flipped"])
+def test_a_damaged_or_cut_off_file_is_an_error_and_not_a_shorter_input(
+    tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], harm: str
+) -> None:
+    packed = bytearray(pack(MANY_LINES))
+    if harm == "cut off":
+        del packed[-20:]
+    else:
+        packed[len(packed) // 2] ^= 1
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(packed)
+    with pytest.raises(TaskFailed, match="cannot unpack"):
+        whole(files, path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column_or_document(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("\ufeffid,name\n1,Ada\n", encoding="utf-8")
+    assert whole(files, path, "csv", dict[str, str]) == [(2, {"id": "1", "name": "Ada"})]
+    path.write_text('\ufeff{"id": 1}\n', encoding="utf-8")
+    assert whole(files, path, "jsonl") == [(0, {"id": 1})]
+
+
+def test_progress_moves_with_every_record_and_the_record_at_hand_is_shown(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in"
+    path.write_text("aaa\nbbb\nccc\n")
+    file = noted(path)
+    split = Split(0, (Piece(file, 0, file.size), Piece(file, 0, file.size)))
+    reader = SplitReader(split, "lines", str, files=files, context=Context("map-0", TaskRandom("0/map-0")))
+    seen = [(reader.bytes_done, reader.record) for block in reader.records() for _ in block]
+    assert seen == [(at + before, f"'{line}'") for before in (0, 12)
+                    for at, line in ((0, "aaa"), (4, "bbb"), (8, "ccc"))]  # fmt: skip
+    assert reader.bytes_done == 24

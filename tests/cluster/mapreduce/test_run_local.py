@@ -8,12 +8,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.errors import InvalidArgument, JobFailed
 from examples.wordcount import wordcount
-from ringmill import job
+from ringmill import FileOutput, job
 
 
 def _records(folder: Path) -> dict[str, int]:
@@ -95,6 +96,25 @@ def test_a_folder_that_no_job_made_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="not the output of a job"):
         wordcount.run_local(str(tmp_path / "in.txt"), str(tmp_path / "precious"), overwrite=True)
     assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("given", ["", [""], [None], [b"in"]])
+def test_an_empty_input_is_not_the_current_folder(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(InvalidArgument, match="is no path"):
+        wordcount.run_local(given, str(tmp_path / "out"))
+
+
+def wide(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, 10**5000
+
+
+@pytest.mark.parametrize("format", ["tsv", "jsonl"])
+def test_a_number_that_python_refuses_to_write_is_the_users_error(tmp_path: Path, format: Any) -> None:
+    (tmp_path / "in").write_text("a\n")
+    with pytest.raises(JobFailed) as caught:
+        job(map=wide, output=FileOutput(format)).run_local(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert caught.value.detail["cause"] == "UserError"
+    assert "4300 digits" in str(caught.value)
 
 
 def test_an_input_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import InvalidArgument
-from cluster.mapreduce.inputs import list_inputs
 from cluster.mapreduce.splits import InputFile, Split, plan_splits, split_bytes
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -55,32 +50,3 @@ def test_compressed_files_and_whole_file_formats_are_never_cut() -> None:
     }
     assert whole == {"/a.gz", "/b.zst"}
     assert len(plan_splits(found, "csv")) == 3
-
-
-def test_inputs_are_files_folders_and_globs_sorted_and_each_once(tmp_path: Path, files: OsFileSystem) -> None:
-    for name in (
-        "b.txt",
-        "a.txt",
-        "a.log",
-        "deep/x.txt",
-        "deep/er/y.txt",
-        "_SUCCESS",
-        ".hidden",
-        "deep/[z].txt",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-
-    def names(*inputs: str) -> list[str]:
-        found = list_inputs([f"{tmp_path}/{each}" for each in inputs], files)
-        return [file.path.removeprefix(f"{tmp_path}/") for file in found]
-
-    assert names("*.txt") == ["a.txt", "b.txt"]
-    assert names("b.txt", "?.txt", "a.*") == ["a.log", "a.txt", "b.txt"]
-    assert names("**/*.txt") == ["a.txt", "b.txt", "deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
-    assert names("deep") == ["deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
-    assert names("deep/[z].txt") == ["deep/[z].txt"]
-    assert names("[!b].[lt]*") == ["a.log", "a.txt"]
-    assert names("") == ["a.log", "a.txt", "b.txt", "deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
-    with pytest.raises(InvalidArgument, match="names no file"):
-        names("a.txt", "*.csv")

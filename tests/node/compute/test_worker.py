@@ -17,7 +17,7 @@ from cluster.errors import InvalidArgument, Overloaded, RingmillError
 from cluster.ids import NodeId
 from cluster.mapreduce.bundle import build_bundle
 from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.inputs import list_inputs
+from cluster.mapreduce.input_plan import plan_input
 from cluster.mapreduce.job_events import AttemptId
 from cluster.mapreduce.orders import (
     Cancel,
@@ -31,7 +31,6 @@ from cluster.mapreduce.orders import (
 )
 from cluster.mapreduce.output_commit import staging_folder
 from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.splits import plan_splits
 from cluster.mapreduce.task import MapOutput, ReduceOutput
 from cluster.ports import Incoming, Priority
 from node.compute.attempt import Patience
@@ -80,7 +79,7 @@ class Bench:
     def map_order(self, text: str, mode: str = "", number: int = 1) -> MapOrder:
         path = self.folder / "input"
         path.write_text(text)
-        (split,) = plan_splits(list_inputs([str(path)], OsFileSystem()), "lines")
+        (split,) = plan_input([str(path)], "lines", OsFileSystem()).splits
         return MapOrder("j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire())
 
     def limit(self, **seconds: float) -> None:

@@ -1,0 +1,90 @@
+"""What kind of file an input is: text, compressed text, or something that no line can be read from.
+
+Pure: from a name and the first bytes.  A binary or an archive that is read as text gives wrong counts and no
+error, so it is refused before the job starts, by its suffix or by the magic bytes of its format.
+
+Rule: docs/formats/job.md, "Splits".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["HEAD_BYTES", "is_packed", "why_unreadable"]
+
+HEAD_BYTES: Final = 512
+"""How many of a file's first bytes `why_unreadable` wants."""
+
+_PACKED: Final = {
+    ".gz": (b"\x1f\x8b",),
+    ".bz2": (b"BZh",),
+    ".xz": (b"\xfd7zXZ\x00",),
+    ".zst": (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16))),
+}
+"""Suffixes of the compressions that are unpacked, and how their files begin (zstd's may skip a frame)."""
+
+_ADVICE_ARCHIVE: Final = "unpack the archive first, and give its files as input"
+_ADVICE_UNPACK: Final = "unpack it first, or compress it as .gz, .bz2, .xz or .zst"
+_ADVICE_FILE: Final = 'read it whole: FileInput("file") hands map the path and the bytes'
+
+_SUFFIXES: Final = {
+    **dict.fromkeys(
+        (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".jar", ".whl"), _ADVICE_ARCHIVE
+    ),
+    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"), _ADVICE_ARCHIVE),
+    **dict.fromkeys((".lz4", ".snappy", ".sz", ".lzo", ".br", ".lzma", ".z"), _ADVICE_UNPACK),
+    **dict.fromkeys((".parquet", ".orc", ".avro", ".arrow", ".feather", ".h5", ".xlsx"), _ADVICE_FILE),
+}
+
+_MAGIC: Final = (
+    (0, b"PK\x03\x04", "a zip archive", _ADVICE_ARCHIVE),
+    (0, b"PK\x05\x06", "an empty zip archive", _ADVICE_ARCHIVE),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _ADVICE_ARCHIVE),
+    (0, b"Rar!\x1a\x07", "a rar archive", _ADVICE_ARCHIVE),
+    (257, b"ustar\x00", "a tar archive", _ADVICE_ARCHIVE),
+    (257, b"ustar  \x00", "a tar archive", _ADVICE_ARCHIVE),
+    (0, b"\x04\x22\x4d\x18", "lz4 data", _ADVICE_UNPACK),
+    (0, b"\xff\x06\x00\x00sNaPpY", "snappy data", _ADVICE_UNPACK),
+    (0, b"Obj\x01", "an Avro file", _ADVICE_FILE),
+    (0, b"ARROW1\x00\x00", "an Arrow file", _ADVICE_FILE),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _ADVICE_FILE),
+    (0, b"SQLite format 3\x00", "an SQLite database", _ADVICE_FILE),
+)
+_PARQUET: Final = b"PAR1"
+_BZIP2_BLOCK: Final = b"1AY&SY"  # follows "BZh" and a digit; three letters alone may begin a text
+
+
+def is_packed(path: str) -> bool:
+    """Whether a file of this name is unpacked while it is read, and therefore read as a whole."""
+    return path.endswith(tuple(_PACKED))
+
+
+def why_unreadable(path: str, head: bytes, tail: bytes) -> tuple[str, str] | None:
+    """Why no lines can be read from a file, and what to do instead; None when they can.
+
+    `head` are its first HEAD_BYTES bytes, `tail` its last four.
+    """
+    name = path.lower()
+    for suffix, advice in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return f"{suffix} files are not text", advice
+    for suffix, starts in _PACKED.items():
+        if path.endswith(suffix):
+            return None if not head or head.startswith(starts) else _misnamed(suffix)
+    return _by_magic(head, tail)
+
+
+def _misnamed(suffix: str) -> tuple[str, str]:
+    return f"it is named {suffix} and does not begin as such a file", "give it the suffix of what it holds"
+
+
+def _by_magic(head: bytes, tail: bytes) -> tuple[str, str] | None:
+    for offset, magic, what, advice in _MAGIC:
+        if head.startswith(magic, offset):
+            return f"it is {what}", advice
+    if head.startswith(_PARQUET) and tail == _PARQUET:
+        return "it is a Parquet file", _ADVICE_FILE
+    for suffix, starts in _PACKED.items():
+        if head.startswith(starts) and (suffix != ".bz2" or head.startswith(_BZIP2_BLOCK, 4)):
+            return f"it is compressed, and its name does not end in {suffix}", f"rename it to end in {suffix}"
+    return None

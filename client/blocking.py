@@ -3,29 +3,42 @@
     with ringmill.Client("127.0.0.1:7101") as db:
         db.put("user:42", b"Ada")
 
-A thread of its own runs the event loop; a call hands its coroutine over and waits.  The methods are made from
-the async ones, so that there is one source for signatures, documentation and behaviour.
+A thread of its own runs the event loop; a call hands its coroutine over and waits, never for longer than its
+deadline and a moment.  The methods are made from the async ones, so that there is one source for signatures,
+documentation and behaviour.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import os
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
-from client.arguments import Endpoints, Key, Level, Seconds
+from client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
 from client.connection import AsyncClient, connect
 from client.job_values import JobState
 from client.jobs import AsyncJobs
 from client.kv import MISSING, AsyncKeyspace, Missing
+from client.lifetime import closed, forked
 from client.status import ClusterStatus
 from client.values import Item
+from cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from cluster.ring.topology import Topology
 
 __all__ = ["Client", "Jobs", "Keyspace"]
+
+GRACE_S = 1.0
+CLOSE_S = 5.0
+JOIN_S = 5.0
+LOOK_EVERY_S = 0.5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,26 +47,87 @@ Subject_co = TypeVar("Subject_co", covariant=True)
 
 
 class _Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own, until `close`, the last reference or the interpreter's end."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ringmill-client", daemon=True)
+        self._process = os.getpid()
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=_serve, args=(started,), name="ringmill-client", daemon=True)
         self._thread.start()
+        self._loop, stop = started.result()
+        self._end = weakref.finalize(self, _end, self._loop, stop, self._thread, self._process)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`; when the wait is interrupted (Ctrl-C), the work is cancelled."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def run(self, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
+        """Wait for `work`; when the wait is interrupted (Ctrl-C), the work is cancelled.
+
+        Raises what the work raises; ClientClosed when the loop has ended or is another process's;
+        DeadlineExceeded, outcome unknown, when the work has not ended `limit_s` after its start.
+        """
+        future = self._start(work)
         try:
-            return future.result()
+            return self._outcome(future, limit_s)
         except BaseException:
             future.cancel()
             raise
 
+    def check(self) -> None:
+        """Raises ClientClosed when nothing can be run any more."""
+        if self._process != os.getpid():
+            raise forked()
+        if not self._end.alive:
+            raise closed()
+
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """End the thread; work under way is cancelled."""
+        self._end()
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        try:
+            self.check()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RingmillError:
+            work.close()
+            raise
+        except RuntimeError:  # it ended just now
+            work.close()
+            raise closed() from None
+
+    def _outcome(self, future: Future[T], limit_s: float | None) -> T:
+        until = None if limit_s is None else time.monotonic() + limit_s
+        while not wait([future], LOOK_EVERY_S).done:
+            if not self._thread.is_alive():
+                raise closed("unknown")
+            if until is not None and time.monotonic() >= until:
+                raise DeadlineExceeded(
+                    f"the client's own thread has not answered for {limit_s:.3g} s", outcome="unknown"
+                )
+        try:
+            return future.result()
+        except CancelledError:
+            raise closed("unknown") from None
+
+
+def _serve(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    """The thread: a loop until it is told to stop, then whatever is left is cancelled."""
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+
+    asyncio.run(until_stopped())
+
+
+def _end(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread, process: int
+) -> None:
+    """A forked child has the objects and not the thread, so there is nothing to end in it."""
+    if process != os.getpid():
+        return
+    with contextlib.suppress(RuntimeError):  # it has ended
+        loop.call_soon_threadsafe(stop.set)
+    if threading.current_thread() is not thread:
+        thread.join(JOIN_S)
 
 
 class _Twin(Protocol[Subject_co]):
@@ -66,24 +140,50 @@ class _Twin(Protocol[Subject_co]):
     def _loop(self) -> _Loop: ...
 
 
+class _TimedTwin(_Twin[Subject_co], Protocol[Subject_co]):
+    """One whose methods have a `timeout`, and a default for it."""
+
+    @property
+    def _timeout_s(self) -> float: ...
+
+
 def _blocking(
     method: Callable[Concatenate[Subject, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[_Twin[Subject], P], T]:
-    """The same method, waiting for its result."""
+    """The same method, waiting for its result, however long that takes."""
 
     @functools.wraps(method)
-    def wait(self: _Twin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def wait_for(self: _Twin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._loop.run(method(self._subject, *args, **kwargs))
 
-    return wait
+    return wait_for
+
+
+def _timed(
+    method: Callable[Concatenate[Subject, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[_TimedTwin[Subject], P], T]:
+    """The same method, waiting for its result until its deadline and a moment longer."""
+
+    @functools.wraps(method)
+    def wait_for(self: _TimedTwin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        limit_s = _limit_s(self._timeout_s, cast("Seconds | None", kwargs.get("timeout")))
+        return self._loop.run(method(self._subject, *args, **kwargs), limit_s)
+
+    return wait_for
+
+
+def _limit_s(default_s: float, timeout: Seconds | None) -> float:
+    """How long to wait for a request, which keeps its deadline itself as long as its thread is well."""
+    return (default_s if timeout is None else checked_timeout_s(timeout)) + GRACE_S
 
 
 class Keyspace:
     """One keyspace, blocking; see client/kv.py for what each method promises."""
 
-    def __init__(self, subject: AsyncKeyspace, loop: _Loop) -> None:
+    def __init__(self, subject: AsyncKeyspace, loop: _Loop, timeout_s: float) -> None:
         self._subject = subject
         self._loop = loop
+        self._timeout_s = timeout_s
 
     def __repr__(self) -> str:
         return f"<blocking {self._subject!r}>"
@@ -92,9 +192,9 @@ class Keyspace:
     def name(self) -> str:
         return self._subject.name
 
-    put = _blocking(AsyncKeyspace.put)
-    delete = _blocking(AsyncKeyspace.delete)
-    locate = _blocking(AsyncKeyspace.locate)
+    put = _timed(AsyncKeyspace.put)
+    delete = _timed(AsyncKeyspace.delete)
+    locate = _timed(AsyncKeyspace.locate)
 
     @overload
     def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...
@@ -112,9 +212,10 @@ class Keyspace:
         r: Level | None = None,
         timeout: Seconds | None = None,
     ) -> Item | T:
+        limit_s = _limit_s(self._timeout_s, timeout)
         if isinstance(default, Missing):
-            return self._loop.run(self._subject.get(key, r=r, timeout=timeout))
-        return self._loop.run(self._subject.get(key, default, r=r, timeout=timeout))
+            return self._loop.run(self._subject.get(key, r=r, timeout=timeout), limit_s)
+        return self._loop.run(self._subject.get(key, default, r=r, timeout=timeout), limit_s)
 
     get.__doc__ = AsyncKeyspace.get.__doc__
 
@@ -147,18 +248,19 @@ async def _next(states: AsyncIterator[JobState]) -> JobState | None:
 
 
 class Client(Keyspace):
-    """A blocking client; `with` connects and closes it.  Safe to share between threads."""
+    """A blocking client; `with`, or `close`, ends it.  Threads may share it, processes may not."""
 
     _subject: AsyncClient
 
     def __init__(
         self, endpoints: Endpoints, *, timeout: Seconds = 5.0, token: str = "", session: bool = True
     ) -> None:
-        super().__init__(connect(endpoints, timeout=timeout, token=token, session=session), _Loop())
+        subject = connect(endpoints, timeout=timeout, token=token, session=session)
+        super().__init__(subject, _Loop(), checked_timeout_s(timeout))
 
     def __enter__(self) -> Client:
         try:
-            self._loop.run(self._subject.__aenter__())
+            self._loop.run(self._subject.__aenter__(), _limit_s(self._timeout_s, None))
         except BaseException:
             self._loop.close()
             raise
@@ -167,8 +269,18 @@ class Client(Keyspace):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections.  Once is enough, again does no harm.
+
+        Calls under way in other threads end as ClientClosed, which is Unavailable: outcome "unknown" for a
+        write that was sent, else "failed".  So do all later calls.
+        """
         try:
-            self._loop.run(self._subject.__aexit__(kind, error, trace))
+            self._loop.run(self._subject.aclose(), CLOSE_S)
+        except ClientClosed:
+            return
         finally:
             self._loop.close()
 
@@ -179,7 +291,7 @@ class Client(Keyspace):
 
     def keyspace(self, name: str) -> Keyspace:
         """The same surface over another keyspace.  Raises InvalidArgument listing those that exist."""
-        return Keyspace(self._subject.keyspace(name), self._loop)
+        return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
     @property
     def jobs(self) -> Jobs:
@@ -188,4 +300,4 @@ class Client(Keyspace):
 
     def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
-        return self._loop.run(self._subject.status(timeout=timeout))
+        return self._loop.run(self._subject.status(timeout=timeout), _limit_s(self._timeout_s, timeout))

@@ -31,6 +31,7 @@ from client.local_token import find_token
 from client.operations import OperationNames
 from client.router import Router
 from client.status import ClusterStatus, cluster_status
+from cluster.adapters.channels import check_fork
 from cluster.adapters.grpc_client import ClientLink
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.os_files import OsFileSystem
@@ -55,14 +56,13 @@ def connect(
     `timeout` is the deadline of each request in seconds, connecting included.  Jobs need the cluster's
     `token`: this one, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.
     `session=False` sends each request as a message of its own: less to set up, for a few requests only.
-    Raises InvalidArgument for an argument that cannot be; entering raises Unavailable when none answers.
+    Raises InvalidArgument for an argument that cannot be, Unavailable in a process that was forked from one
+    that had used a client; entering raises Unavailable when none answers.
     """
-    return AsyncClient(
-        checked_endpoints(endpoints),
-        checked_timeout_s(timeout),
-        checked_token(token),
-        checked_flag("session", session),
-    )
+    given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
+    checked_flag("session", session)
+    check_fork()
+    return AsyncClient(*given, session)
 
 
 def open_link(address: str, *, session: bool = False) -> Link:
@@ -71,34 +71,50 @@ def open_link(address: str, *, session: bool = False) -> Link:
 
 
 class AsyncClient(AsyncKeyspace):
-    """A connected client: the surface of keyspace `default`, and the way to other keyspaces and to jobs."""
+    """A connected client: the surface of keyspace `default`, and the way to other keyspaces and to jobs.
+
+    It belongs to the event loop of its first request and to the process that made it.
+    """
 
     def __init__(self, endpoints: Sequence[str], timeout_s: float, token: str, session: bool) -> None:
         self._entropy = OsEntropy()
         self._directory = Directory(endpoints, lambda address: open_link(address, session=session))
         self._timeout_s = timeout_s
         self._token = token
+        self._jobs: AsyncJobs | None = None
+        self._job_links: set[_JobLink] = set()
         router = Router(self._directory, self._entropy, timeout_s)
         super().__init__("default", router, OperationNames(self._entropy))
 
     async def __aenter__(self) -> AsyncClient:
-        await self._directory.__aenter__()
+        self._directory.lifetime.check()
         try:
             await self._directory.learn(self._timeout_s)
         except BaseException:
-            await self._directory.__aexit__()
+            await self.aclose()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._directory.__aexit__()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all connections.  Once is enough, again does no harm.
+
+        Calls under way end as ClientClosed, which is Unavailable; outcome "unknown" of a write that was sent,
+        else "failed".  So do all later calls.
+        """
+        await self._directory.close()
+        for link in list(self._job_links):
+            await link.close()
 
     def __repr__(self) -> str:
         return f"<ringmill client of {', '.join(self._directory.order())}>"
 
     @property
     def topology(self) -> Topology:
-        """The newest topology this client has met.  Raises Unavailable outside `async with`."""
+        """The newest topology this client has met.  Raises Unavailable before it is connected."""
+        self._directory.lifetime.check_open()
         if self._directory.topology is None:
             raise Unavailable("the client is not connected", hint="use it inside `async with`")
         return self._directory.topology
@@ -114,15 +130,21 @@ class AsyncClient(AsyncKeyspace):
         """The jobs of the cluster."""
         from client.jobs import AsyncJobs  # noqa: PLC0415 - the engine's part is loaded by those who use it
 
-        self._token = self._token or self._local_token()
+        self._directory.lifetime.check_open()
+        if self._jobs is not None:
+            return self._jobs
+        token = self._token or self._local_token()
 
         def dial(address: str) -> _JobLink:
-            return _JobLink(address, self._token)
+            self._directory.lifetime.check()
+            return _JobLink(address, token, self._job_links)
 
-        return AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
+        self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
+        return self._jobs
 
     async def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:
         """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
+        self._directory.lifetime.check()
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         return await cluster_status(self._directory, timeout_s)
 
@@ -155,15 +177,21 @@ class _NodeLink:
 class _JobLink:
     """One node's Jobs service, on a connection of its own: code and logs stand before nobody's reads."""
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, opened: set[_JobLink]) -> None:
         self._address = address
         self._link = ClientLink(address)
         self._metadata = ((METADATA_NAME, token),)
+        self._opened = opened
 
     async def __aenter__(self) -> _JobLink:
+        self._opened.add(self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._opened.discard(self)
+        await self.close()
+
+    async def close(self) -> None:
         await self._link.close()
 
     async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:

@@ -1,7 +1,9 @@
 """What a client knows of its cluster: the newest topology met, one link a node, and who fell silent.
 
-Silent nodes are probed in the background with small questions, so that no write has to find out whether one
-is back.  Which request goes where is not decided here: client/router.py asks, client/routing.py orders.
+A write is sent only where somebody answered within the last second, as a connection that is warm says nothing
+of a process that was stopped since; else a small question goes first.  Silent nodes are probed in the
+background, so that no write has to find out whether one is back.  Which request goes where is not decided
+here: client/router.py asks, client/routing.py orders.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
+from client.lifetime import Lifetime
 from client.links import TOPOLOGY, Link
 from client.routing import Suspects, coordinators
-from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from cluster.errors import RingmillError, Unavailable
 from cluster.ids import PartitionId
 from cluster.ring.topology import Topology
 from cluster.wire.topology_pb2 import GetTopologyRequest
@@ -21,11 +24,13 @@ __all__ = ["Directory"]
 
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 1.0
+PROOF_AGE_S = 1.0
+PROOF_TIMEOUT_S = 10.0
 STAGGER_S = 0.15
 
 
 class Directory:
-    """Links and topology of one cluster.  `async with` owns both, and the probing task."""
+    """Links and topology of one cluster.  `close`, or `async with`, ends them and the tasks that probe."""
 
     def __init__(self, endpoints: Sequence[str], dial: Callable[[str], Link]) -> None:
         assert endpoints, "a client needs one endpoint at least"
@@ -34,21 +39,30 @@ class Directory:
         self._links: dict[str, Link] = {}
         self._suspects = Suspects()
         self._orders: dict[PartitionId, list[str]] = {}
-        self._answering: dict[str, None] = {}
-        self._blamed = asyncio.Event()
+        self._answered_at: dict[str, float] = {}
+        self._proofs: dict[str, asyncio.Task[str]] = {}
         self._probing: asyncio.Task[None] | None = None
+        self.lifetime = Lifetime()
         self.topology: Topology | None = None
 
     async def __aenter__(self) -> Directory:
-        self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
+        self.lifetime.check()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # One task of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
-        if self._probing is not None:
-            self._probing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._probing
+        await self.close()
+
+    async def close(self) -> None:
+        """End all links; calls under way fail as Unavailable.  In a forked child there is nothing to end."""
+        is_ours, was_closed = self.lifetime.is_at_home, self.lifetime.is_closed
+        self.lifetime.close()
+        if was_closed or not is_ours:
+            return
+        # Tasks of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
+        tasks = [task for task in (self._probing, *self._proofs.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for link in list(self._links.values()):
             await link.close()
         self._links.clear()
@@ -59,7 +73,8 @@ class Directory:
         return self.topology.epoch if self.topology else 0
 
     def link(self, address: str) -> Link:
-        """The link to one address, made on first use."""
+        """The link to one address, made on first use.  Raises ClientClosed."""
+        self.lifetime.check()
         if address not in self._links:
             self._links[address] = self._dial(address)
         return self._links[address]
@@ -81,28 +96,43 @@ class Directory:
 
     def blame(self, address: str) -> None:
         """This address did not answer: ask it last until a probe or an answer clears it."""
-        self._answering.pop(address, None)
+        self._answered_at.pop(address, None)
         self._suspects.blame(address)
-        self._blamed.set()
+        if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
+            self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
 
     def clear(self, address: str) -> None:
         """This address answered."""
-        self._answering[address] = None
+        self._answered_at[address] = asyncio.get_running_loop().time()
         self._suspects.clear(address)
 
-    async def prove(self, address: str, timeout_s: float) -> None:
-        """Make sure that somebody answers there, before something is sent that cannot be sent twice.
+    async def prove(self, address: str, patience_s: float) -> None:
+        """Make sure that somebody answers there now, before something is sent that cannot be sent twice.
 
-        Free when the address answered lately.  Raises Unavailable, with outcome "failed".
+        Free when the address answered within the last second; else a question is asked, which goes on when
+        patience ends, so that a late answer still counts.  Raises Unavailable, with outcome "failed".
         """
-        if address in self._answering:
+        answered_at = self._answered_at.get(address)
+        if answered_at is not None and asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S:
             return
-        try:
-            await self.pull(address, timeout_s)
-        except (Unavailable, DeadlineExceeded) as error:
+        proof = self._proofs.get(address)
+        if proof is None or proof.done():
+            proof = self._proofs[address] = asyncio.create_task(self._question(address), name="client-proof")
+        await asyncio.wait({proof}, timeout=patience_s)
+        self.lifetime.check_open()
+        why = proof.result() if proof.done() else f"no answer within {patience_s:.3g} s"
+        if why:
             raise Unavailable(
-                f"{address} does not answer: {error}", detail={"address": address}, outcome="failed"
-            ) from error
+                f"{address} does not answer: {why}", detail={"address": address}, outcome="failed"
+            )
+
+    async def _question(self, address: str) -> str:
+        """Why the address does not answer; "" when it does."""
+        try:
+            await self.pull(address, PROOF_TIMEOUT_S)
+        except RingmillError as error:
+            return str(error)
+        return ""
 
     async def pull(self, address: str, timeout_s: float) -> Topology:
         """Take over the topology of one node when it is newer than ours; Unavailable when neither has one."""
@@ -158,14 +188,11 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
-        while True:
-            await self._blamed.wait()
+        while self._suspects.all():
             await asyncio.sleep(PROBE_EVERY_S)
             for address in self._suspects.all():
                 with contextlib.suppress(RingmillError):
                     await self.pull(address, PROBE_TIMEOUT_S)
-            if not self._suspects.all():
-                self._blamed.clear()
 
 
 async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> bool:

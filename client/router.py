@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from client.directory import Directory
+from client.directory import STAGGER_S, Directory
+from client.lifetime import closed
 from client.links import Method
 from client.retries import SILENCE_SHARE, Budget, Next, attempt_timeout_s, may_retry, next_step, pause_s
 from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -69,6 +70,7 @@ class Router:
 
         Raises the last error met, with `detail["tried"]`: the addresses asked, in order.
         """
+        self.directory.lifetime.check()
         whole_s = self.timeout_s if timeout_s is None else timeout_s
         progress = _Progress(whole_s, asyncio.get_running_loop().time() + whole_s)
         self._budget.earn()
@@ -78,6 +80,8 @@ class Router:
             try:
                 return await self._attempt(address, method, prepare, progress)
             except RingmillError as error:
+                if self.directory.lifetime.is_closed and isinstance(error, Unavailable):
+                    raise closed(error.outcome if method.is_write else "failed") from error
                 error.detail["tried"] = list(progress.tried)
                 if not await self._may_go_on(error, method, target, progress):
                     raise
@@ -92,7 +96,7 @@ class Router:
             raise DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
         try:
             if method.is_write:
-                await self.directory.prove(address, min(timeout_s, progress.whole_s * SILENCE_SHARE))
+                await self.directory.prove(address, min(timeout_s, self._patience_s(address, progress)))
                 timeout_s = progress.left_s
             message = prepare(self.directory.epoch, max(1, int(timeout_s * 1000)))
             answer = await self.directory.link(address).call(method, message, timeout_s)
@@ -103,6 +107,12 @@ class Router:
             raise
         self.directory.clear(address)
         return answer
+
+    @staticmethod
+    def _patience_s(address: str, progress: _Progress) -> float:
+        """How long an address may take to prove that it answers: little while others were not asked yet."""
+        share_s = progress.whole_s * SILENCE_SHARE
+        return min(STAGGER_S, share_s) if progress.tried.count(address) == 1 else share_s
 
     async def _may_go_on(
         self, error: RingmillError, method: Method[Answer], target: Target | None, progress: _Progress

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
 __all__ = [
+    "ClientClosed",
     "Conflict",
     "CorruptData",
     "DeadlineExceeded",
@@ -125,6 +126,12 @@ class Unavailable(RingmillError):
     code, grpc_status, exit_code = "UNAVAILABLE", "UNAVAILABLE", 6
 
 
+class ClientClosed(Unavailable):
+    """This client cannot be used: it was closed, or belongs to another event loop or process."""
+
+    code, grpc_status, exit_code = "CLIENT_CLOSED", "UNAVAILABLE", 6
+
+
 class DeadlineExceeded(RingmillError, TimeoutError):
     """Time ran out.  A write's outcome is then unknown."""
 
@@ -194,7 +201,7 @@ _BY_CODE: Final[dict[str, type[RingmillError]]] = {
     for cls in (
         RingmillError, NotFound, Conflict, QuorumNotReached, Unavailable, DeadlineExceeded, InvalidArgument,
         Overloaded, WrongEpoch, CorruptData, DiskFull, PermissionDenied, JobFailed, JobKilled,
-        ProtocolMismatch, UnresolvedSiblings,
+        ProtocolMismatch, UnresolvedSiblings, ClientClosed,
     )
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ store's client.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from client.job_values import JobState
     from client.values import EMPTY, CausalContext, Item, Location, Receipt
     from cluster.errors import (
+        ClientClosed,
         Conflict,
         CorruptData,
         DeadlineExceeded,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from cluster.mapreduce.definition import FileInput, FileOutput, JobDefinition, job
 
 __all__ = [
-    "AsyncClient", "CausalContext", "Client", "Conflict", "Context", "CorruptData", "DeadlineExceeded",
+    "AsyncClient", "CausalContext", "Client", "ClientClosed", "Conflict", "Context", "CorruptData", "DeadlineExceeded",
     "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed",
     "JobKilled", "JobState", "Location", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",
     "QuorumNotReached", "Receipt", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
@@ -52,9 +54,9 @@ _HOMES: Final = {
     "client.job_values": ("JobState",),
     "client.values": ("CausalContext", "EMPTY", "Item", "Location", "Receipt"),
     "cluster.errors": (
-        "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument", "JobFailed",
-        "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch", "QuorumNotReached",
-        "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
+        "ClientClosed", "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument",
+        "JobFailed", "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",
+        "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "cluster.mapreduce.context": ("Context",),
     "cluster.mapreduce.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
@@ -66,6 +68,10 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'ringmill' has no attribute {name!r}")
+    if home.startswith("client."):
+        # gRPC reads this when it is imported.  Its own handlers of a fork end the child by SIGSEGV while
+        # asyncio channels are open, also a child that never uses a client.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     value: object = getattr(import_module(home), name)
     globals()[name] = value
     return value

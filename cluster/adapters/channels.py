@@ -7,13 +7,15 @@ gRPC's own retries stay off.  Rule: protocols 10 and 12.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import grpc
 
+from cluster.errors import Unavailable
 from cluster.wire.frames import MAX_FRAME_BYTES
 
-__all__ = ["CONNECT_TIMEOUT_S", "GRPC_OVERHEAD_BYTES", "open_channel"]
+__all__ = ["CONNECT_TIMEOUT_S", "GRPC_OVERHEAD_BYTES", "check_fork", "open_channel"]
 
 CONNECT_TIMEOUT_S: Final = 5.0  # to connect and shake hands; calls that wait have deadlines of their own
 
@@ -34,8 +36,29 @@ _OPTIONS: Final = (
 )
 
 
+_used_by: list[int] = []
+"""The process in which gRPC began its threads.  A fact of the process as gRPC's own state is, and of its
+forked children, which have that state but not the threads: a channel opened there hangs or ends the child."""
+
+
+def check_fork() -> None:
+    """Raises Unavailable in a process that was forked from one in which gRPC was in use."""
+    if _used_by and _used_by[0] != os.getpid():
+        raise Unavailable(
+            f"this process was forked from process {_used_by[0]} after that one had used gRPC, "
+            "which cannot go on in a forked child",
+            hint='fork before the first request, or start processes by "spawn" or "forkserver"',
+        )
+
+
 def open_channel(address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> grpc.aio.Channel:
-    """A channel to "host:port", not yet connected.  Messages are bounded by the frame limit."""
+    """A channel to "host:port", not yet connected.  Messages are bounded by the frame limit.
+
+    Raises Unavailable as `check_fork`.
+    """
+    check_fork()
+    if not _used_by:
+        _used_by.append(os.getpid())
     limit = max_frame_bytes + GRPC_OVERHEAD_BYTES
     limits = (("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit))
     return grpc.aio.insecure_channel(address, options=_OPTIONS + limits)

@@ -11,7 +11,8 @@ caller waits, on the node's own clock as far as earlier answers told it.  Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Self, TypeVar
 
 import grpc
@@ -29,7 +30,7 @@ from cluster.adapters.grpc_streams import (
 )
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.system_clock import SystemClock
-from cluster.errors import DeadlineExceeded
+from cluster.errors import DeadlineExceeded, Unavailable
 from cluster.ports import Priority
 from cluster.wire.frames import MAX_FRAME_BYTES
 from cluster.wire.kv_pb2 import Frame
@@ -53,6 +54,7 @@ class ClientLink:
         self._session: FrameLink | None = None
         self._clock = SystemClock()
         self._peer_clock: PeerClock | None = None  # as answers to plain calls told it
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,7 +63,8 @@ class ClientLink:
         await self.close()
 
     async def close(self) -> None:
-        """End the connections; calls under way fail as Unavailable."""
+        """End the connections; calls under way fail as Unavailable, and so do all later ones."""
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
         if self._channel is not None:
@@ -83,13 +86,15 @@ class ClientLink:
         channel, remaining_s = await self._connected(timeout_s)
         method = channel.unary_unary(path, _serialized, answer.FromString)
         sent_us = microseconds(self._clock.boottime())
-        call = method(request, timeout=remaining_s, metadata=(*metadata, *self._until(sent_us, remaining_s)))
-        try:
-            message: AnswerT = await call
-            self._learn(await call.initial_metadata(), sent_us)
-        except grpc.aio.AioRpcError as error:
-            self._learn(error.initial_metadata(), sent_us)
-            raise error_from_rpc(error, self._address, was_sent=True) from None
+        until = self._until(sent_us, remaining_s)
+        with self._told():
+            call = method(request, timeout=remaining_s, metadata=(*metadata, *until))
+            try:
+                message: AnswerT = await call
+                self._learn(await call.initial_metadata(), sent_us)
+            except grpc.aio.AioRpcError as error:
+                self._learn(error.initial_metadata(), sent_us)
+                raise
         return message
 
     async def upload(
@@ -103,10 +108,8 @@ class ClientLink:
         """One call that sends many messages and gets one answer.  Raises as `unary`."""
         channel, remaining_s = await self._connected(timeout_s)
         method = channel.stream_unary(path, _serialized, answer.FromString)
-        try:
+        with self._told():
             return await method(requests, timeout=remaining_s, metadata=metadata)  # type: ignore[no-any-return]
-        except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error, self._address, was_sent=True) from None
 
     async def stream(
         self,
@@ -119,11 +122,9 @@ class ClientLink:
         """One call with many answers; `timeout_s` None: for as long as it is read.  Raises as `unary`."""
         channel, remaining_s = await self._connected(timeout_s)
         method = channel.unary_stream(path, _serialized, answer.FromString)
-        try:
+        with self._told():
             async for message in method(request, timeout=remaining_s, metadata=metadata):
                 yield message
-        except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error, self._address, was_sent=True) from None
 
     async def session_call(
         self, method: str, body: bytes, timeout_s: float, *, priority: Priority = Priority.WRITE
@@ -133,6 +134,7 @@ class ClientLink:
         Raises what the handler raised; Unavailable, "failed" when nothing was sent; DeadlineExceeded;
         Overloaded when too much waits to be sent.
         """
+        self._check_open()
         if self._session is None:
             self._session = FrameLink(
                 self._address,
@@ -172,6 +174,7 @@ class ClientLink:
 
     async def _connected(self, timeout_s: float | None) -> tuple[grpc.aio.Channel, float | None]:
         """The channel, connected, and what is left of the time."""
+        self._check_open()
         if self._channel is None:
             self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes)
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
@@ -191,7 +194,31 @@ class ClientLink:
         while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 raise unreachable(self._address)
-            await channel.wait_for_state_change(state)
+            with self._told(was_sent=False):
+                await channel.wait_for_state_change(state)
+            self._check_open()
+
+    @contextmanager
+    def _told(self, *, was_sent: bool = True) -> Iterator[None]:
+        """What gRPC raises, in our words.  A closed channel cancels what it carries: that is no cancellation
+        of the caller's task."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._address, was_sent=was_sent) from None
+        except (asyncio.CancelledError, grpc.aio.UsageError) as error:
+            task = asyncio.current_task()
+            is_ours = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+            if is_ours or not self._is_closed:
+                raise
+            raise self._closed("unknown" if was_sent else "failed") from None
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise self._closed("failed")
+
+    def _closed(self, outcome: str) -> Unavailable:
+        return Unavailable(f"{self._address}: the link is closed", outcome=outcome)
 
 
 def _open_session(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> FrameRpc:

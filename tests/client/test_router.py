@@ -50,6 +50,7 @@ class FakeNode:
         self.cluster = cluster
         self.is_listening = True
         self.is_silent = False
+        self.delay_s = 0.0
         self.refusals: list[RingmillError] = []
         self.asked: list[str] = []
 
@@ -60,6 +61,7 @@ class FakeNode:
         if self.is_silent:
             await asyncio.sleep(timeout_s)
             raise DeadlineExceeded(f"{self.address} did not answer in {timeout_s} s", outcome="unknown")
+        await asyncio.sleep(self.delay_s)
         if self.refusals and method is not TOPOLOGY:
             raise self.refusals.pop(0)
         answer = self.cluster.answer(request)
@@ -189,6 +191,42 @@ async def test_a_read_leaves_a_silent_owner_after_a_quarter_of_the_deadline() ->
         assert cluster.owners(KEY)[1].asked[-1] == "Get"
         await db.put(KEY, b"Bob")  # the silent one is asked last now, so no write waits for it
         assert cluster.owners(KEY)[1].asked[-1] == "Put"
+
+
+async def test_a_warm_write_does_not_wait_for_a_node_that_fell_silent_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("client.directory.PROOF_AGE_S", 0.05)
+    cluster = FakeCluster()
+    async with client_of(cluster, timeout_s=30) as db:
+        await db.put(KEY, b"1")
+        first, second, _ = cluster.owners(KEY)
+        first.is_silent = True
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5):
+            await db.put(KEY, b"2")
+    assert first.asked.count("Put") == 1 and second.asked[-1] == "Put"
+
+
+async def test_many_writes_ask_one_question_of_a_node_that_was_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.directory.PROOF_AGE_S", 0.05)
+    cluster = FakeCluster()
+    async with client_of(cluster, timeout_s=30) as db:
+        first = cluster.owners(KEY)[0]
+        await db.put(KEY, b"1")
+        await asyncio.sleep(0.1)
+        before = first.asked.count("Get")
+        await asyncio.gather(*(db.put(KEY, b"2") for _ in range(50)))
+    assert first.asked.count("Get") == before + 1
+
+
+async def test_a_cluster_that_is_slow_everywhere_still_takes_writes() -> None:
+    cluster = FakeCluster()
+    async with client_of(cluster, timeout_s=8) as db:
+        for node in cluster.nodes.values():
+            node.delay_s = 0.4
+        await db.put(KEY, b"1")
+    assert len(cluster.writes) == 1
 
 
 async def test_a_node_that_answers_a_probe_is_asked_first_again(monkeypatch: pytest.MonkeyPatch) -> None:

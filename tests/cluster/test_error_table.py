@@ -18,6 +18,7 @@ TABLE = {
     "UnresolvedSiblings": ("UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1),
     "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5),
     "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6),
+    "ClientClosed": ("CLIENT_CLOSED", "UNAVAILABLE", 6),
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5),
     "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2),
     "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1),

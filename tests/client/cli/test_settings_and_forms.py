@@ -28,7 +28,8 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_codes_of_all_errors_are_the_published_ones() -> None:
     published = {
-        "CONFLICT": 4, "CORRUPT_DATA": 1, "DEADLINE_EXCEEDED": 5, "DISK_FULL": 1, "INTERNAL": 1,
+        "CLIENT_CLOSED": 6, "CONFLICT": 4, "CORRUPT_DATA": 1, "DEADLINE_EXCEEDED": 5, "DISK_FULL": 1,
+        "INTERNAL": 1,
         "INVALID_ARGUMENT": 2, "JOB_FAILED": 1, "JOB_KILLED": 9, "NOT_FOUND": 3, "OVERLOADED": 1,
         "PERMISSION_DENIED": 1, "PROTOCOL_MISMATCH": 1, "QUORUM_NOT_REACHED": 5, "UNAVAILABLE": 6,
         "UNRESOLVED_SIBLINGS": 1, "WRONG_EPOCH": 1,

@@ -1,0 +1,65 @@
+"""What a user sees while one of five real processes is stopped by SIGSTOP: requests and jobs go on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client.blocking import Client
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+WORDCOUNT = f"{EXAMPLES}/wordcount.py:wordcount"
+PATIENT_S = 30.0
+STEPS = 40
+
+
+def addresses(shell: Shell) -> dict[str, str]:
+    file = shell.folder / "home" / "default" / "cluster.json"
+    return {node["id"]: node["address"] for node in json.loads(file.read_text())["nodes"]}
+
+
+@pytest.fixture
+def paused(shell: Shell) -> Iterator[str]:
+    """n2 is paused, and called down by the others for a while."""
+    shell.ok("cluster", "pause", "n2")
+    yield addresses(shell)["n2"]
+    shell.ok("cluster", "resume", "n2")
+    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+
+
+def test_a_warm_client_loses_no_deadline_to_a_node_that_was_stopped_seconds_ago(shell: Shell) -> None:
+    with Client(addresses(shell)["n1"], timeout=PATIENT_S) as db:
+        keys = [f"warm:{number}" for number in range(STEPS)]
+        for key in keys:
+            db.put(key, b"v")
+        shell.ok("cluster", "pause", "n2")
+        try:
+            time.sleep(2.0)  # the proof that n2 answers has to grow old
+            begun = time.monotonic()
+            for key in keys:
+                db.put(key, b"w")
+            took_s = time.monotonic() - begun
+        finally:
+            shell.ok("cluster", "resume", "n2")
+    assert took_s < PATIENT_S, "a put that waits for n2 ends by its deadline, and as an error"
+
+
+def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, paused: str) -> None:
+    (shell.folder / "few.txt").write_text("a b a\n")
+    line = ("job", "run", WORDCOUNT, "--input", "few.txt", "--output", "beside", "-o", "json")
+    done = shell.ok("--timeout", "30s", *line).json
+    assert done["state"] == "SUCCEEDED"
+    begun = time.monotonic()
+    for verb in (("status", done["job"]), ("logs", done["job"]), ("kill", done["job"]), ("list",)):
+        shell.ok("--timeout", "30s", "job", *verb)
+    assert time.monotonic() - begun < PATIENT_S, "waiting for the paused node takes a whole timeout"
+    unknown = shell.run("--timeout", "30s", "job", "status", "nope")
+    assert unknown.code == 6 and paused in unknown.err

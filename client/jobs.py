@@ -1,7 +1,9 @@
 """Jobs: hand over the code, submit, watch, ask, kill.
 
-A job is kept by one node, the one that took it; other nodes do not know it, so questions about a job go to
-every member until one knows.  A job's id is chosen here, so that a submit that is repeated is the same job.
+A job is kept by one node, the one that took it; other nodes do not know it.  A client remembers who took its
+own jobs; questions about others go to all members at once, and the first that knows the job answers.  Members
+that stay silent while others answer hold nobody up.  A job's id is chosen here, so that a submit that is
+repeated is the same job.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import os.path
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -25,10 +27,19 @@ from client.arguments import (
     checked_paths,
     checked_reducers,
 )
-from client.directory import Directory, unreachable
+from client.directory import STAGGER_S, Directory, unreachable
 from client.job_modules import Target, load_job
 from client.job_values import JobState, TaskLog, job_state, task_log
-from cluster.errors import InvalidArgument, JobFailed, NotFound, RingmillError, Unavailable
+from client.retries import SILENCE_SHARE
+from cluster.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidArgument,
+    JobFailed,
+    NotFound,
+    RingmillError,
+    Unavailable,
+)
 from cluster.mapreduce.bundle import Bundle
 from cluster.mapreduce.spec import JobSpec
 from cluster.ports import Entropy, FileSystem
@@ -41,6 +52,8 @@ SERVICE = "/ringmill.v1.Jobs/"
 CHUNK_BYTES = 1 << 20
 RECONNECT_S = 3.0
 PAUSE_S = 0.2
+SILENT_S = 1.0
+REMEMBERED_JOBS = 1000
 
 
 class JobLink(Protocol):
@@ -72,6 +85,7 @@ class AsyncJobs:
         self._files = files
         self._entropy = entropy
         self._timeout_s = timeout_s
+        self._keepers: dict[str, str] = {}  # addresses by job, of those submitted here
 
     async def run(
         self,
@@ -135,20 +149,36 @@ class AsyncJobs:
     async def hand_over(self, bundle: Bundle, spec: JobSpec) -> str:
         """Give a packed job to the first member that takes it; its id.  A repeated one is the same job.
 
-        Raises InvalidArgument for what cannot be, Unavailable with its outcome.
+        Raises InvalidArgument for what cannot be, Unavailable or DeadlineExceeded with its outcome: "unknown"
+        names the job that may have been accepted.
         """
+        self._directory.lifetime.check()
         failures: dict[str, str] = {}
-        for address in self._directory.order():
-            try:
-                await self._hand_over(address, bundle, spec)
-            except Unavailable as error:
-                if error.outcome != "failed":
-                    raise
-                self._directory.blame(address)
-                failures[address] = str(error)
-            else:
-                return spec.job
+        late: list[str] = []
+        patient_s = self._timeout_s * SILENCE_SHARE
+        for patience_s, addresses in ((STAGGER_S, self._directory.order()), (patient_s, late)):
+            for address in addresses:
+                try:
+                    await self._directory.prove(address, min(patience_s, patient_s))
+                except Unavailable as error:
+                    self._note(address, error, failures)
+                    if patience_s < patient_s:
+                        late.append(address)
+                    continue
+                try:
+                    await self._hand_over(address, bundle, spec)
+                except (Unavailable, DeadlineExceeded) as error:
+                    self._note(address, error, failures)
+                else:
+                    return spec.job
         raise unreachable(list(failures), failures)
+
+    def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
+        """Go on to the next member, if certainly nothing was accepted here."""
+        if error.outcome != "failed" or isinstance(error, ClientClosed):
+            raise error
+        self._directory.blame(address)
+        failures[address] = str(error)
 
     async def status(self, job: str) -> JobState:
         """A job now.  Raises NotFound when no member that answers knows it."""
@@ -159,7 +189,7 @@ class AsyncJobs:
 
         Raises NotFound; JobFailed when the node that keeps the job is gone, with an unknown outcome.
         """
-        address, state = await self._find(checked_name("job", job))
+        address, state = await self._find_to_watch(checked_name("job", job))
         yield state
         lost_at = None
         loop = asyncio.get_running_loop()
@@ -171,14 +201,23 @@ class AsyncJobs:
                         lost_at, state = None, job_state(message)
                         yield state
             except (Unavailable, NotFound) as error:
+                self._directory.lifetime.check()
                 lost_at = lost_at or loop.time()
                 if isinstance(error, NotFound) or loop.time() - lost_at > RECONNECT_S:
                     raise _lost(state, error) from error
                 await asyncio.sleep(PAUSE_S)
 
     async def list(self) -> Sequence[JobState]:
-        """All jobs that the members know, newest first."""
-        answers = await self._of_all("List", jobs_pb2.ListRequest(), jobs_pb2.ListResponse)
+        """All jobs of the members that answer, newest first.  Raises Unavailable when none does."""
+        answers, refused = [], {}
+        async with aclosing(self._outcomes("List", jobs_pb2.ListRequest(), jobs_pb2.ListResponse)) as found:
+            async for address, outcome in found:
+                if isinstance(outcome, RingmillError):
+                    refused[address] = outcome
+                else:
+                    answers.append(outcome)
+        if refused and (not answers or not all(map(_is_silence, refused.values()))):
+            raise _refusal(refused)
         jobs = {one.job: job_state(one) for answer in answers for one in answer.jobs}
         return sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
 
@@ -195,11 +234,23 @@ class AsyncJobs:
 
     async def _hand_over(self, address: str, bundle: Bundle, spec: JobSpec) -> None:
         async with self._dial(address) as link:
-            await link.upload(
-                f"{SERVICE}PutBundle", _chunks(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
-            )
+            try:
+                await link.upload(
+                    f"{SERVICE}PutBundle", _chunks(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
+                )
+            except RingmillError as error:
+                raise error.with_outcome("failed") from error  # code alone is no job
             request = jobs_pb2.SubmitRequest(job=spec.job, spec=spec.encode())
-            await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
+            try:
+                await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
+            except RingmillError as error:
+                raise error if error.outcome == "failed" else _perhaps(spec.job, error) from error
+        self._remember(spec.job, address)
+
+    def _remember(self, job: str, address: str) -> None:
+        self._keepers[job] = address
+        while len(self._keepers) > REMEMBERED_JOBS:
+            del self._keepers[next(iter(self._keepers))]
 
     async def _of_keeper(self, job: str, method: str, request: Message, answer: type[Answer]) -> Answer:
         address, _ = await self._find(job)
@@ -208,28 +259,57 @@ class AsyncJobs:
 
     async def _find(self, job: str) -> tuple[str, JobState]:
         """The address of the node that keeps the job, and the job's state."""
-        request = jobs_pb2.JobRequest(job=job)
-        answers = await self._of_all("Status", request, jobs_pb2.JobStatus)
-        if not answers:
-            raise NotFound(
-                f"no node that answers knows job {job!r}", hint="`ringmill job list` shows those there are"
-            )
-        state = job_state(answers[0])
-        addresses = {str(node): address for node, address in self._members().items()}
-        return addresses.get(state.node, self._directory.order()[0]), state
+        request, refused = jobs_pb2.JobRequest(job=job), {}
+        likely = self._keepers.get(job)
+        async with aclosing(self._outcomes("Status", request, jobs_pb2.JobStatus, likely)) as found:
+            async for address, outcome in found:
+                if not isinstance(outcome, RingmillError):
+                    return address, job_state(outcome)
+                refused[address] = outcome
+        if all(isinstance(error, NotFound) for error in refused.values()):
+            raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows those there are")
+        raise _refusal(refused, f"no node that answers knows job {job!r}")
 
-    async def _of_all(self, method: str, request: Message, answer: type[Answer]) -> Sequence[Answer]:
-        """The answers of all members that have one.  Raises when nobody could be asked at all."""
+    async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
+        """As `_find`; of a job that was accepted it is not said that nothing was changed."""
+        try:
+            return await self._find(job)
+        except (Unavailable, DeadlineExceeded) as error:
+            if job in self._keepers:
+                raise _perhaps(job, error) from error
+            raise
+
+    async def _outcomes(
+        self, method: str, request: Message, answer: type[Answer], likely: str | None = None
+    ) -> AsyncGenerator[tuple[str, Answer | RingmillError], None]:
+        """What each member says, as it comes; the likely one has a moment before the others are asked.
+
+        Those that stay silent for a second after the last of the others come last, as DeadlineExceeded.
+        """
+        self._directory.lifetime.check()
         addresses = self._directory.order()
-        found = await asyncio.gather(*(self._ask(one, method, request, answer) for one in addresses))
-        answers = [one for one in found if not isinstance(one, RingmillError)]
-        refused = [one for one in found if isinstance(one, RingmillError)]
-        for error in refused:
-            if not isinstance(error, NotFound | Unavailable):
-                raise error
-        if not answers and all(isinstance(one, Unavailable) for one in refused):
-            raise unreachable(addresses, dict(zip(addresses, map(str, refused), strict=True)))
-        return answers
+        asked: dict[asyncio.Task[Answer | RingmillError], str] = {}
+        try:
+            for group in ([likely] if likely else [], [each for each in addresses if each != likely]):
+                for address in group:
+                    asked[asyncio.create_task(self._ask(address, method, request, answer))] = address
+                patience_s = STAGGER_S if group == [likely] else None
+                while asked:
+                    done, _ = await asyncio.wait(
+                        asked, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    self._directory.lifetime.check()
+                    for task in [each for each in asked if each in done]:
+                        yield asked.pop(task), task.result()
+                    if not done:
+                        break
+                    patience_s = patience_s or SILENT_S
+            for address in asked.values():
+                yield address, DeadlineExceeded(f"{address} does not answer", outcome="failed")
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def _ask(
         self, address: str, method: str, request: Message, answer: type[Answer]
@@ -240,10 +320,6 @@ class AsyncJobs:
         except RingmillError as error:
             return error
 
-    def _members(self) -> Mapping[str, str]:
-        topology = self._directory.topology
-        return {str(node): at for node, at in topology.addresses().items()} if topology else {}
-
     def _new_id(self, name: str) -> str:
         stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
         return f"{stem}-{self._entropy.random_bytes('client.job', 3).hex()}"
@@ -252,6 +328,35 @@ class AsyncJobs:
 async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
     for start in range(0, max(1, len(bundle.data)), CHUNK_BYTES):
         yield jobs_pb2.BundleChunk(sha256=bundle.sha256, data=bundle.data[start : start + CHUNK_BYTES])
+
+
+def _is_silence(error: RingmillError) -> bool:
+    return isinstance(error, Unavailable | DeadlineExceeded)
+
+
+def _refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillError:
+    """The error of a question that nobody answered well: what one refused, else who was silent."""
+    for error in refused.values():
+        if not _is_silence(error) and not isinstance(error, NotFound):
+            return error
+    silent = {address: str(error) for address, error in refused.items() if _is_silence(error)}
+    if len(silent) == len(refused):
+        return unreachable(list(silent), silent)
+    return Unavailable(
+        f"{what}, and {', '.join(silent)} did not answer: it may be kept there",
+        detail={"failed": silent},
+        hint="`ringmill cluster status` shows which node that is; one that is paused goes on with its jobs "
+        "when resumed",
+    )
+
+
+def _perhaps(job: str, error: RingmillError) -> RingmillError:
+    """The same error, of a job that may have been accepted or was."""
+    twin = error.with_outcome("unknown")
+    twin.message = f"job {job} may have been accepted: {error.message}"
+    twin.detail["job"] = job
+    twin.hint = f"`ringmill job status {job}` tells what became of it"
+    return twin
 
 
 def _lost(state: JobState, error: RingmillError) -> JobFailed:

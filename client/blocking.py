@@ -38,6 +38,7 @@ __all__ = ["Client", "Jobs", "Keyspace"]
 GRACE_S = 1.0
 CLOSE_S = 5.0
 JOIN_S = 5.0
+LINGER_S = 1.0
 LOOK_EVERY_S = 0.5
 
 P = ParamSpec("P")
@@ -49,10 +50,12 @@ Subject_co = TypeVar("Subject_co", covariant=True)
 class _Loop:
     """An event loop in a thread of its own, until `close`, the last reference or the interpreter's end."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_the_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._process = os.getpid()
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = threading.Thread(target=_serve, args=(started,), name="ringmill-client", daemon=True)
+        self._thread = threading.Thread(
+            target=_serve, args=(started, at_the_end), name="ringmill-client", daemon=True
+        )
         self._thread.start()
         self._loop, stop = started.result()
         self._end = weakref.finalize(self, _end, self._loop, stop, self._thread, self._process)
@@ -107,13 +110,22 @@ class _Loop:
             raise closed("unknown") from None
 
 
-def _serve(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    """The thread: a loop until it is told to stop, then whatever is left is cancelled."""
+def _serve(
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
+    at_the_end: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    """The thread: a loop until it is told to stop, and then until what was under way has ended.
+
+    gRPC tells the end of a call to the call's own loop: one that is closed by then makes noise in others.
+    """
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
         started.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
+        await at_the_end()
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left, timeout=LINGER_S)
 
     asyncio.run(until_stopped())
 
@@ -256,7 +268,7 @@ class Client(Keyspace):
         self, endpoints: Endpoints, *, timeout: Seconds = 5.0, token: str = "", session: bool = True
     ) -> None:
         subject = connect(endpoints, timeout=timeout, token=token, session=session)
-        super().__init__(subject, _Loop(), checked_timeout_s(timeout))
+        super().__init__(subject, _Loop(subject.aclose), checked_timeout_s(timeout))
 
     def __enter__(self) -> Client:
         try:

@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from cluster.mapreduce.definition import FileInput, FileOutput, JobDefinition, job
 
 __all__ = [
-    "AsyncClient", "CausalContext", "Client", "ClientClosed", "Conflict", "Context", "CorruptData", "DeadlineExceeded",
-    "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed",
-    "JobKilled", "JobState", "Location", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",
-    "QuorumNotReached", "Receipt", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
-    "connect", "job",
+    "AsyncClient", "CausalContext", "Client", "ClientClosed", "Conflict", "Context", "CorruptData",
+    "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item",
+    "JobDefinition", "JobFailed", "JobKilled", "JobState", "Location", "NotFound", "Overloaded",
+    "PermissionDenied", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Unavailable",
+    "UnresolvedSiblings", "WrongEpoch", "connect", "job",
 ]  # fmt: skip
 
 _HOMES: Final = {

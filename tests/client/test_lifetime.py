@@ -216,8 +216,7 @@ db.get("k")
 """,
     "dropped": """
 import sys, threading, ringmill
-for _ in range(3):
-    ringmill.Client(sys.argv[1], timeout=10).put("k", b"v")
+ringmill.Client(sys.argv[1], timeout=10).put("k", b"v")
 left = [each.name for each in threading.enumerate() if each.name == "ringmill-client"]
 assert not left, left
 """,

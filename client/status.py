@@ -50,6 +50,7 @@ class NodeStatus:
     zone: str = ""
     damaged_ranges: int | None = None
     healing: str = ""
+    is_counting: bool = False  # keys and bytes are those found so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _node(
         state = "suspect"
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
-        own.uptime_s, member.zone, own.damaged_ranges, own.healing,
+        own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting,
     )  # fmt: skip
 
 

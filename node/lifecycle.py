@@ -142,6 +142,7 @@ def _figures(node: Node, watch: DescriptorWatch) -> NodeFigures:
         damaged_ranges=len(node.engine.corrupt_ranges()),
         healing=node.healing.now,
         reasons=_reasons(node, watch),
+        is_counting=not node.objects.is_counted,
     )
 
 

@@ -18,7 +18,7 @@ from client.cli.settings import Settings
 from cluster.errors import Unavailable
 
 if TYPE_CHECKING:
-    from client.status import ClusterStatus
+    from client.status import ClusterStatus, NodeStatus
 
 __all__ = ["list_clusters", "status", "wait_healthy"]
 
@@ -120,6 +120,7 @@ def _show(settings: Settings, seen: ClusterStatus) -> None:
             "hints": node.hints,
             "damaged_ranges": node.damaged_ranges,
             "healing": node.healing,
+            "counting": node.is_counting,
         }
         for node in seen.nodes
     ]
@@ -145,7 +146,8 @@ def _show(settings: Settings, seen: ClusterStatus) -> None:
         )
     rows = [
         (
-            node.id, node.state, node.address, pids[node.id], node.owns, node.keys, node.bytes, node.hints,
+            node.id, node.state, node.address, pids[node.id], node.owns,
+            _so_far(node, node.keys), _so_far(node, node.bytes), node.hints,
             None if node.uptime_s is None else f"{node.uptime_s:.0f} s",
         )
         for node in seen.nodes
@@ -154,3 +156,8 @@ def _show(settings: Settings, seen: ClusterStatus) -> None:
     if settings.is_terminal:
         for reason in seen.reasons:
             print(f"  {reason}")
+
+
+def _so_far(node: NodeStatus, count: int | None) -> int | str | None:
+    """A figure, marked while the node still counts what it found at its start."""
+    return f"{count}+" if node.is_counting and count is not None else count

@@ -110,6 +110,7 @@ class StatusResponse(_message.Message):
     DAMAGED_RANGES_FIELD_NUMBER: _builtins.int
     HEALING_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     epoch: _builtins.int
     node: _builtins.str
@@ -132,6 +133,8 @@ class StatusResponse(_message.Message):
     """key ranges of this node's store that wait to be healed"""
     healing: _builtins.str
     """the range that is being healed now, in words"""
+    counting: _builtins.bool
+    """keys and bytes are those found so far: counting since the start"""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberView]:
         """in topology order"""
@@ -164,10 +167,11 @@ class StatusResponse(_message.Message):
         damaged_ranges: _builtins.int = ...,
         healing: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        counting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "damaged_ranges", b"damaged_ranges", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "sandbox", b"sandbox", "uptime_s", b"uptime_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "sandbox", b"sandbox", "uptime_s", b"uptime_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,6 +32,7 @@ class NodeFigures:
     damaged_ranges: int = 0  # key ranges of the store that wait to be healed
     healing: str = ""  # the range that is being healed now, in words
     reasons: Sequence[str] = ()  # why this node is less than well
+    is_counting: bool = False  # keys and bytes are those found so far
 
 
 class MembershipService(MembershipServicer):
@@ -72,6 +73,7 @@ class MembershipService(MembershipServicer):
             damaged_ranges=figures.damaged_ranges,
             healing=figures.healing,
             reasons=figures.reasons,
+            counting=figures.is_counting,
             uptime_s=self._clock.monotonic() - self._began,
         )
         if self._agent.current is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -17,10 +19,10 @@ from node.replica.control import ControlStore
 from node.replica.control_copy import ControlCopy
 from node.replica.hints import HintStore
 from node.replica.identity import Identity
-from node.replica.objects import Intent, ObjectStore, Written, hold
+from node.replica.objects import COUNT_SLICE, Intent, ObjectStore, Written, hold
 from node.replica.stored_key import Copy, HintKey, Place
 from node.requests.limits import admit_growth
-from node.storage.engine import Engine, Options
+from node.storage.engine import Batch, Engine, Options
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
 from simulator.seeds import SeededEntropy, stream
@@ -83,3 +85,26 @@ async def test_a_power_cut_forgets_no_synced_write_and_renews_the_actor(model: C
         fresh = (await replica.put(300)).sibling.dot
         assert fresh.actor not in {dot.actor for dot in dots}
         assert fresh.counter == 1
+
+
+async def test_counting_a_large_store_gives_way_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.replica.objects.COUNT_PAUSE_S", 0)
+    many = 20_000
+    disk, spawner = LossyDisk(), InlineSpawner(stream(1, "spawner"), longest_s=0)
+    async with replica_on(disk, stops_cleanly=True) as replica:
+        encoded = (await replica.put(0)).applied.encoded
+    async with await Engine.open("data/store", Options(), files=disk, spawner=spawner) as engine:
+        for first in range(0, many, 500):
+            batch = Batch()
+            for number in range(first, first + 500):
+                batch.put(Place(COPY, KeyspaceId(1, 0), b"many:%d" % number).stored_key, encoded)
+            engine.apply(batch)
+        await engine.flush()
+    async with replica_on(disk, stops_cleanly=True) as replica:
+        counting = asyncio.create_task(replica.objects.count_stored())
+        seen = [0]
+        while not counting.done():
+            await asyncio.sleep(0)
+            seen.append(replica.objects.keys)
+        assert replica.objects.keys == many + 1
+        assert max(later - former for former, later in pairwise(seen)) <= COUNT_SLICE

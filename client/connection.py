@@ -35,6 +35,7 @@ from cluster.adapters.channels import check_fork
 from cluster.adapters.grpc_client import ClientLink
 from cluster.adapters.os_entropy import OsEntropy
 from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.private_files import distrust
 from cluster.errors import RingmillError, Unavailable
 from cluster.ports import FileSystem
 from cluster.ring.topology import Topology
@@ -154,7 +155,7 @@ class AsyncClient(AsyncKeyspace):
             return checked_token(told)
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
         with _open_files() as files:
-            return find_token(files, home, self._directory.order())
+            return find_token(files, home, self._directory.order(), distrust)
 
 
 class _NodeLink:

@@ -1,13 +1,14 @@
 """Finds the token of a local cluster by the address of one of its nodes.
 
 `ringmill cluster up` leaves `HOME/NAME/cluster.json` and `HOME/NAME/token` (mode 0600) behind; who may read
-the token file may run jobs.  Files are read through the door that is passed in.
+the token file may run jobs.  Files are read through the door that is passed in, and believed only when nobody
+else can have planted them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from cluster.errors import PermissionDenied
 from cluster.ports import FileSystem
@@ -15,14 +16,27 @@ from cluster.ports import FileSystem
 __all__ = ["find_token"]
 
 
-def find_token(files: FileSystem, home: str, addresses: Collection[str]) -> str:
+def _believe(_path: str) -> str:
+    return ""
+
+
+def find_token(
+    files: FileSystem, home: str, addresses: Collection[str], distrust: Callable[[str], str] = _believe
+) -> str:
     """The token of the cluster in `home` that one of `addresses` belongs to; "" when there is none.
 
-    Raises PermissionDenied when there is one that cannot be read.
+    `distrust` tells why a file may be another user's word, "" when it may not.
+    Raises PermissionDenied when there is one that cannot be read or is not to be trusted.
     """
     for folder in _folders(files, home):
         is_whole = files.exists(f"{folder}/cluster.json") and files.exists(f"{folder}/token")
-        if is_whole and _addresses_of(files, f"{folder}/cluster.json") & set(addresses):
+        if not is_whole or distrust(f"{folder}/cluster.json"):
+            continue
+        if _addresses_of(files, f"{folder}/cluster.json") & set(addresses):
+            if why := distrust(f"{folder}/token"):
+                raise PermissionDenied(
+                    f"{folder}/token is not trusted: {why}", hint="`ls -l` shows whose it is"
+                )
             return _read_token(files, f"{folder}/token")
     return ""
 

@@ -122,6 +122,7 @@ def _there_or_planned(name: str, folder: str, plan: dict[str, int], base_port: i
     check_home(os.path.dirname(folder))
     cluster = load_cluster(folder)
     if cluster is not None:
+        local_cluster.check_is_no_copy(cluster)
         _check_shape(cluster, plan)
         return cluster
     defaults = {} if base_port is None else {"base_port": base_port}

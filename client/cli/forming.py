@@ -180,7 +180,7 @@ async def _listens(effort: Effort, address: str) -> None:
             await asyncio.sleep(POLL_S)
             continue
         writer.close()
-        effort.waiting[address] = "listens, has not said yet who it is"
+        effort.waiting.pop(address, None)
         return
 
 
@@ -188,6 +188,7 @@ async def _asked(
     effort: Effort, links: Mapping[str, Link], address: str, method: Method[Answer], request: Message
 ) -> Answer:
     """Ask until there is an answer.  Every question here may be asked twice."""
+    effort.waiting.setdefault(address, "listens, has not answered yet")
     while True:
         effort.check(address)
         try:

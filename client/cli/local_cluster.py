@@ -34,6 +34,7 @@ from cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS
 __all__ = [
     "Plan",
     "Started",
+    "check_is_no_copy",
     "check_shape",
     "exclusively",
     "node_state",
@@ -97,7 +98,22 @@ def required_cluster(folder: str) -> LocalCluster:
             f"there is no local cluster {os.path.basename(folder)!r} in {os.path.dirname(folder)}",
             hint="`ringmill cluster list` shows those there are, `ringmill cluster up` starts one",
         )
+    check_is_no_copy(cluster)
     return cluster
+
+
+def check_is_no_copy(cluster: LocalCluster) -> None:
+    """Raise InvalidArgument for a folder that was copied from another cluster's.
+
+    Its nodes are the other's: the same disk ids, the same ports, and the pids of processes that are not its
+    own.
+    """
+    name = os.path.basename(cluster.folder)
+    if cluster.name != name:
+        raise InvalidArgument(
+            f"{cluster.folder} is a copy of cluster {cluster.name}: its nodes are the same nodes",
+            hint=f"to put a backup back, stop cluster {cluster.name} and give the folder that name again",
+        )
 
 
 def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> None:

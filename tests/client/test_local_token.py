@@ -11,6 +11,7 @@ from client.cli.local_state import LocalCluster, LocalNode, make_token, read_tok
 from client.connection import connect
 from client.local_token import find_token
 from cluster.adapters.os_files import OsFileSystem
+from cluster.adapters.private_files import distrust
 from cluster.errors import InvalidArgument, PermissionDenied
 
 
@@ -48,3 +49,13 @@ def test_the_token_of_the_environment_is_checked_like_any_other(monkeypatch: pyt
     monkeypatch.setenv("RINGMILL_TOKEN", "clé")
     with pytest.raises(InvalidArgument, match="token"):
         _ = connect("127.0.0.1:1").jobs
+
+
+def test_a_token_that_others_can_write_is_refused_by_name(tmp_path: Path) -> None:
+    save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", "127.0.0.1:7101", ""),)))
+    make_token(str(tmp_path / "a"))
+    with closing(OsFileSystem()) as files:
+        assert find_token(files, str(tmp_path), ["127.0.0.1:7101"], distrust) != ""
+        (tmp_path / "a" / "token").chmod(0o666)
+        with pytest.raises(PermissionDenied, match=r"token is not trusted: .* written by every user"):
+            find_token(files, str(tmp_path), ["127.0.0.1:7101"], distrust)

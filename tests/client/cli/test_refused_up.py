@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import chdir
@@ -91,6 +92,17 @@ def test_a_verb_on_processes_refuses_endpoints(
     assert "about local processes" in said
     assert "ringmill cluster " in said or "started by hand" in said
     assert not home.exists()
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "kill n1", "restart n1", "logs"])
+def test_a_copy_of_a_cluster_under_another_name_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    node = LocalNode("n1", "127.0.0.1:1", "")
+    save_cluster(LocalCluster("nc", str(home / "nc"), 1, 16, (node,)))
+    shutil.copytree(home / "nc", home / "copy")
+    assert main(["--cluster", "copy", "cluster", *verb.split()]) == 2
+    assert "is a copy of cluster nc" in capsys.readouterr().err
 
 
 def _sleeper(home: Path, name: str) -> Started:

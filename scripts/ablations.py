@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
 from simulator.bending import Ablation  # noqa: E402
 from simulator.checkers.violation import Violation  # noqa: E402
+from simulator.healing_ablations import HEALING_ABLATIONS  # noqa: E402
 from simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
 from simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
 from simulator.options import RunOptions  # noqa: E402
@@ -33,6 +34,11 @@ from simulator.wire_ablations import WIRE_ABLATIONS  # noqa: E402
 
 PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
+TABLES: Final = (
+    ("Keys and values:", (*ABLATIONS, *WIRE_ABLATIONS)),
+    ("Damage and healing:", HEALING_ABLATIONS),
+    ("Jobs:", JOB_ABLATIONS),
+)
 _TELL_EVERY: Final = 50
 _HEAD: Final = (
     "| switched off | the safeguard | under | seeds until red | what breaks |\n|---|---|---|---|---|"
@@ -61,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.write and given.only:
         parser.error("--write takes the whole list, as the tables are of one run")
-    chosen = [ablation_named(name) for name in given.only] or [*ABLATIONS, *WIRE_ABLATIONS, *JOB_ABLATIONS]
+    every = [*ABLATIONS, *WIRE_ABLATIONS, *HEALING_ABLATIONS, *JOB_ABLATIONS]
+    chosen = [ablation_named(name) for name in given.only] or every
     found = search([each.name for each in chosen], given.most, given.minutes, given.processes)
     text = tables(found)
     print(text)
@@ -104,7 +111,7 @@ def violations_without(ablation: Ablation, seed: int) -> Sequence[Violation]:
 
 def tables(found: dict[str, Found]) -> str:
     parts = []
-    for title, ablations in (("Keys and values:", (*ABLATIONS, *WIRE_ABLATIONS)), ("Jobs:", JOB_ABLATIONS)):
+    for title, ablations in TABLES:
         rows = [_row(each, found[each.name]) for each in ablations if each.name in found]
         if rows:
             parts.append("\n".join([title, "", _HEAD, *rows, ""]))

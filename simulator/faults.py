@@ -25,7 +25,8 @@ meaning.  `crash_child` is drawn often, as it fires only if there is a flush or 
 """
 KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE)
 
-_DESTROY: Final = ("disk_lost", "bit_flip", "disk_lies")
+_LOSE: Final = ("disk_lost", "disk_lies")
+_DESTROY: Final = (*_LOSE, "bit_flip")
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
 
@@ -113,8 +114,11 @@ def _amount(draws: Random, kind: str) -> float:
 
 
 def lost_for_good(faults: Sequence[Fault]) -> list[str]:
-    """Nodes whose disk does not come back as it was: they are left broken when all else is healed."""
-    return sorted({fault.nodes[0] for fault in faults if fault.kind in _DESTROY})
+    """Nodes whose disk does not come back: they are left broken when all else is healed.
+
+    One on which bits have turned is not: it heals from the others.
+    """
+    return sorted({fault.nodes[0] for fault in faults if fault.kind in _LOSE})
 
 
 def _within_budget(faults: list[Fault]) -> list[Fault]:

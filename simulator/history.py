@@ -128,7 +128,9 @@ class History:
     handed_over: list[Final] = field(default_factory=list)
     crashed: dict[str, list[float]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # nodes whose disk was destroyed
-    shown_by_lost: list[Final] = field(default_factory=list)  # what those still show of what they held
+    shown_by_lost: list[Final] = field(default_factory=list)  # what those and damaged ones showed before
+    damaged: list[str] = field(default_factory=list)  # nodes on whose disks bits have turned: healed since
+    beside_damage: list[int] = field(default_factory=list)  # indexes of writes that two sound owners can take
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
     coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
 
@@ -136,10 +138,10 @@ class History:
         """May nobody have forgotten this acknowledged write?
 
         Somebody may when it was held in memory only and one of its holders crashed since, or when all its
-        holders lost their disks.
+        holders lost their disks, or some bits of them.
         """
         holders = [replica.node for replica in write.replicas if replica.role == "owner"]
-        if holders and all(node in self.lost for node in holders):
+        if holders and all(node in self.lost or node in self.damaged for node in holders):
             return False
         return write.is_synced or not any(
             at >= write.invoked for node in holders for at in self.crashed.get(node, ())
@@ -174,6 +176,10 @@ class History:
             yield json.dumps({"shown_by_liar": [_jsonable(key), _jsonable(value)]})
         for node in self.lost:
             yield json.dumps({"lost": node})
+        for node in self.damaged:
+            yield json.dumps({"damaged": node})
+        for index in self.beside_damage:
+            yield json.dumps({"beside_damage": index})
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> History:
@@ -188,6 +194,10 @@ class History:
                 history.crashed[node] = times
             elif "lost" in row:
                 history.lost.append(row["lost"])
+            elif "damaged" in row:
+                history.damaged.append(row["damaged"])
+            elif "beside_damage" in row:
+                history.beside_damage.append(row["beside_damage"])
             elif "shown_by_liar" in row:
                 key, value = (b64decode(each["b64"]) for each in row["shown_by_liar"])
                 history.shown_by_liars.append((key, value))

@@ -40,8 +40,8 @@ class NodeDisk:
         self.slower_s = 0.0
         self.error_chance = 0.0
         self.was_faulty = False  # a write of the present run has failed
-        self.is_rotten = False  # some synced bits have turned, or were never there
-        self.has_lied = False  # the latter
+        self.is_rotten = False  # some synced bits have turned
+        self.has_lied = False  # some bits that were called synced never were
         self.reused: list[BaseException] = []
         self._numbers: dict[int, FileName] = {}
         self._draws = draws
@@ -50,12 +50,12 @@ class NodeDisk:
     def cut_power(self, model: CrashModel) -> None:
         """Lose what `model` says of the unsynced."""
         self.has_lied = self.has_lied or model is CrashModel.LYING
-        self.is_rotten = self.is_rotten or self.has_lied
         self.lossy = self.lossy.cut_power(model, self._draws)
 
     def replace(self) -> None:
         """The machine gets an empty disk."""
         self.lossy = LossyDisk()
+        self.is_rotten = False
         self._numbers.clear()
 
     def note_new(self, path: str) -> None:
@@ -85,7 +85,7 @@ class NodeDisk:
 
     @property
     def may_end_a_run(self) -> bool:
-        return self.was_faulty or self.is_rotten or self.lossy.capacity is not None
+        return self.was_faulty or self.has_lied or self.lossy.capacity is not None
 
     def fill_up(self) -> None:
         """From now on there is no room for one byte more, or for less than the engine keeps back."""

@@ -35,6 +35,7 @@ __all__ = ["NotQuiet", "World"]
 
 _FLIGHT_S = 6.0  # the longest a request may still be under way at its coordinator
 _AT_REST_S = 0.25
+_AT_ONCE = 1e12  # bytes a second
 _BALANCED = 0.1  # of the clients have no say in whom they ask
 
 
@@ -110,7 +111,9 @@ class World:
                 for process in self._living():
                     await process.inside((await process.up()).topology.wait_formed())
                 await asyncio.sleep(_FLIGHT_S)
+                await self._write_beside_damage(keys)
                 await self._set_lost_aside(keys)
+                await self._damage_healed(keys)
                 await self._hints_delivered()
                 self.history.handed_over = await self._finals(keys)
                 await self._read_all(keys)
@@ -154,6 +157,36 @@ class World:
             entropy=entropy,
             timeout_s=timeout_s,
         )
+
+    async def _write_beside_damage(self, keys: Sequence[bytes]) -> None:
+        """One write of every key while bits have turned on one node's disk and all others are sound."""
+        self.history.damaged = [node.name for node in self._living() if node.disk.is_rotten]
+        if not self.history.damaged:
+            return
+        process = self.loop.process("beside")
+        session = self._client("beside", process, 5.0)
+        operations = self.history.operations
+
+        async def work() -> None:
+            async with session:
+                for key in keys:
+                    self.history.beside_damage.append(len(operations))
+                    value = b"beside damage %d" % len(operations)
+                    wish = Wish(len(operations), session.name, "put", key, value, "none", "", "", 0.0)
+                    await session.ask(wish, operations)
+
+        await self.loop.spawn(process, work())
+
+    async def _damage_healed(self, keys: Sequence[bytes]) -> None:
+        """Nodes on whose disks bits have turned find them all, and fill what is damaged from the others."""
+        for name in self.history.damaged:
+            process = self.nodes[name]
+            self.history.shown_by_lost += await self._shown(process, keys)
+            node = await process.up()
+            await process.inside(node.engine.verify(bytes_per_s=_AT_ONCE))
+            await process.inside(node.engine.settle())
+            while node.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
+                await asyncio.sleep(_AT_REST_S)
 
     async def _hints_delivered(self) -> None:
         """No node keeps a write for another any more."""
@@ -244,4 +277,7 @@ class World:
         ended = [node.name for node in self._living() if node.node is None or not node.is_running]
         hints = {name: node.node.hints.counts() for name, node in self.nodes.items() if node.node}
         waiting = {name: counts for name, counts in hints.items() if counts}
-        return f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'};"
+        damaged = [node.name for node in self._living() if node.node and node.node.engine.corrupt_ranges()]
+        return (
+            f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'}; damaged: {damaged or 'none'};"
+        )

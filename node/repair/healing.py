@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -36,7 +36,8 @@ __all__ = ["Healing", "TopologySource"]
 CALL_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 5.0
-BETWEEN_PAGES_S: Final = 0.02  # at most 12 MiB/s from each owner
+BYTES_PER_S: Final = 24 << 20  # that are taken from others at most
+PARTS_AT_ONCE: Final = 16
 
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 
@@ -99,28 +100,49 @@ class Healing:
             await self._objects.count_stored()
 
     async def round(self) -> bool:
-        """Heal what can be healed now; whether nothing is left."""
+        """Heal what can be healed now; whether nothing is left.
+
+        A part is healed once for all marks that have some of it, and marks are lifted for many parts at a
+        time, as each lifting is a synced write.
+        """
         self._silent.clear()
-        work = [(mark, part) for mark in self._engine.corrupt_ranges() for part in self._parts(mark)]
-        for mark, part in sorted(work, key=lambda each: _FIRST.get(each[1].kind, 2)):
+        marks = tuple(self._engine.corrupt_ranges())
+        layout = self._layout()
+        parts = [part for start, end in _joined(marks) for part in layout.within(start, end)]
+        healed: list[Part] = []
+        for part in sorted(parts, key=lambda each: _FIRST.get(each.kind, 2)):
             self.now = str(part)
             try:
                 await self._heal(part)
-                await self._engine.mark_healed(mark, part.start, part.end)
-                self.healed += 1
+                healed.append(part)
+                if part.kind in _FIRST or len(healed) == PARTS_AT_ONCE:
+                    await self._lift(marks, healed)
             except (RingmillError, OSError) as error:
                 self._tell_once(f"{part} cannot be healed yet: {error}")
             finally:
                 self.now = ""
+        try:
+            await self._lift(marks, healed)
+        except (RingmillError, OSError) as error:
+            self._tell_once(f"healed ranges cannot be noted yet: {error}")
         return not self._engine.corrupt_ranges()
 
-    def _parts(self, mark: CorruptMark) -> Sequence[Part]:
+    async def _lift(self, marks: Sequence[CorruptMark], healed: list[Part]) -> None:
+        """Take healed parts out of all marks, and out of the list."""
+        for start, end in _joined(healed):
+            for mark in marks:
+                if (mark.end is None or start < mark.end) and (end is None or mark.start < end):
+                    await self._engine.mark_healed(mark, start, end)
+        self.healed += len(healed)
+        healed.clear()
+
+    def _layout(self) -> Layout:
         """Only control state may be healed by a node that does not serve: its topology may be an old one."""
         topology = self._topology.current if self._topology.serving else None
         epoch = topology.epoch if topology is not None else 0
         if self._known is None or self._known[0] != epoch:
             self._known = epoch, layout_of(topology, self._node)
-        return list(self._known[1].within(mark.start, mark.end))
+        return self._known[1]
 
     async def _heal(self, part: Part) -> None:
         """Raises RingmillError and OSError when it cannot be done now."""
@@ -129,7 +151,7 @@ class Healing:
                 await self._control.put_back()
             case PartKind.HINTS:
                 _log.warning(
-                    "hints may be lost: their owners get those writes with the next read of each key"
+                    "hints may be lost: who misses such a write gets it with the next read of its key"
                 )
             case PartKind.COPY:
                 await self._heal_copy(part)
@@ -152,7 +174,8 @@ class Healing:
                         found.setdefault(prefix + key, []).append(encoded)
             await self._objects.heal(start, stop, found)
             start = stop
-            await asyncio.sleep(BETWEEN_PAGES_S)
+            size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
+            await asyncio.sleep(size_bytes / BYTES_PER_S)
 
     def _sources_needed(self, row: Row) -> int:
         """How many other owners have to be merged in.  Raises Unavailable when there is no other."""
@@ -208,3 +231,27 @@ class Healing:
         if story not in self._told:
             self._told[story] = None
             _log.warning("%s", story)
+
+
+class _Span(Protocol):
+    @property
+    def start(self) -> bytes: ...
+
+    @property
+    def end(self) -> bytes | None: ...
+
+
+def _joined(spans: Iterable[_Span]) -> Iterator[tuple[bytes, bytes | None]]:
+    """What they cover, as ranges that neither overlap nor touch, in key order."""
+    low: bytes | None = None
+    high: bytes | None = b""
+    for span in sorted(spans, key=lambda each: each.start):
+        if low is not None and high is not None and span.start > high:
+            yield low, high
+            low = None
+        if low is None:
+            low, high = span.start, span.end
+        elif high is not None:
+            high = None if span.end is None else max(high, span.end)
+    if low is not None:
+        yield low, high

@@ -15,7 +15,7 @@ from node.storage.engine import Engine
 __all__ = ["FIRST_S", "scrub_now_and_then"]
 
 FIRST_S: Final = 300.0
-BYTES_PER_S: Final = 8 << 20
+BYTES_PER_S: Final = 16 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -32,4 +32,5 @@ async def scrub_now_and_then(engine: Engine, every_s: float) -> None:
         else:
             for damage in damages:
                 _log.warning("scrubbing found damage: %s", damage)
+            _log.info("scrubbed the store, %d damages", len(damages))
         pause_s = every_s

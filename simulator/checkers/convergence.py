@@ -45,6 +45,8 @@ def check_hand_over(history: History) -> Iterator[Violation]:
 
 
 def _may_be_forgotten(history: History, write: Operation) -> bool:
-    """The write's coordinator crashed after it began."""
+    """The write's coordinator crashed after it began, or lost hints to damage of its disk."""
     node = write.dot.partition("#")[0]
-    return node in history.lost or any(at >= write.invoked for at in history.crashed.get(node, ()))
+    return node in (*history.lost, *history.damaged) or any(
+        at >= write.invoked for at in history.crashed.get(node, ())
+    )

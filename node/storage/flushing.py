@@ -1,4 +1,7 @@
-"""Flushing sealed memtables: a child rebuilds the table from the closed logs, oldest memtable first."""
+"""Flushing sealed memtables: a child rebuilds the table from the closed logs, oldest memtable first.
+
+Where a log has rotted meanwhile, the table is written from the memtable, which is sound.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from dataclasses import dataclass
 from cluster.errors import RingmillError
 from node.storage.children import table_shape
 from node.storage.errors import StorageFailed
-from node.storage.flush import FlushJob, FlushResult, flush_logs
+from node.storage.flush import FlushJob, flush_logs, flush_memtable
 from node.storage.memtable import Memtable
+from node.storage.names import log_name, temporary_name
+from node.storage.table_format import TableMeta
 from node.storage.version import Drop, Edit
 from node.storage.workroom import RETRY_S, Workroom
 from node.storage.write_ahead_log import LogFile
@@ -24,6 +29,12 @@ class Sealed:
     memtable: Memtable
     log_ids: list[int]
     last_log: LogFile
+    is_log_damaged: bool = False
+
+    @property
+    def last_sequence(self) -> int:
+        """Of the memtable, once its last log is closed."""
+        return self.last_log.written_sequence
 
     async def closed_logs(self) -> tuple[int, ...]:
         """Raises StorageFailed when the last log could not be closed."""
@@ -62,7 +73,34 @@ class Flushing:
 
     async def _flush(self, sealed: Sealed) -> None:
         log_ids = await sealed.closed_logs()
-        job = FlushJob(
+        tables = None if sealed.is_log_damaged else await self._flush_logs(sealed, log_ids)
+        if tables is None:
+            sealed.is_log_damaged = True
+            job = await self._job(sealed, log_ids)
+            tables = await self._room.files.off_loop(flush_memtable, self._room.files, job, sealed.memtable)
+        damaged = map(log_name, log_ids) if sealed.is_log_damaged else ()
+        edit = _edit(sealed, log_ids, tables)
+        await self._room.handover.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
+        self.sealed.remove(sealed)
+        self._room.counters.flushes += 1
+        self._room.counters.flushed_bytes += sum(meta.size for meta in tables)
+        self._room.on_change()
+
+    async def _flush_logs(self, sealed: Sealed, log_ids: tuple[int, ...]) -> list[TableMeta] | None:
+        """What a child made of the logs; None when they do not hold all that the memtable does."""
+        job = await self._job(sealed, log_ids)
+        try:
+            result = await self._room.children.run(flush_logs, self._room.files, job)
+        except FileNotFoundError:
+            return None
+        if not result.losses and result.last_sequence == sealed.last_sequence:
+            return result.tables
+        for meta in result.tables:
+            self._room.files.unlink(f"{self._room.folder}/{temporary_name(meta.file_id)}")
+        return None
+
+    async def _job(self, sealed: Sealed, log_ids: tuple[int, ...]) -> FlushJob:
+        return FlushJob(
             folder=self._room.folder,
             log_ids=log_ids,
             flushed_sequence=sealed.memtable.first_sequence - 1,
@@ -70,24 +108,12 @@ class Flushing:
             file_ids=tuple(await self._room.tables.take_ids(1)),
             shape=table_shape(self._room.options, is_split=False),
         )
-        result = await self._room.children.run(flush_logs, self._room.files, job)
-        edit = _edit(sealed, log_ids, result)
-        await self._room.handover.commit(edit, result.tables, finished_logs=log_ids)
-        self.sealed.remove(sealed)
-        self._room.counters.flushes += 1
-        self._room.counters.flushed_bytes += sum(meta.size for meta in result.tables)
-        self._room.on_change()
 
 
-def _edit(sealed: Sealed, log_ids: tuple[int, ...], result: FlushResult) -> Edit:
+def _edit(sealed: Sealed, log_ids: tuple[int, ...], tables: list[TableMeta]) -> Edit:
     return Edit(
-        added=tuple((0, meta) for meta in result.tables),
+        added=tuple((0, meta) for meta in tables),
         oldest_log=max(log_ids, default=-1) + 1 or None,
-        flushed_sequence=result.last_sequence,
-        drops_added=tuple(
-            Drop(prefix, sequence)
-            for prefix, sequence in sealed.memtable.drops
-            if sequence <= result.last_sequence
-        ),
-        marks_added=tuple(loss.mark() for loss in result.losses),
+        flushed_sequence=sealed.last_sequence,
+        drops_added=tuple(Drop(prefix, sequence) for prefix, sequence in sealed.memtable.drops),
     )

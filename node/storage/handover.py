@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from cluster.ports import FileSystem
 from node.storage.names import QUARANTINE, log_name, table_name, temporary_name
@@ -31,10 +32,10 @@ class Handover:
         edit: Edit,
         new: Sequence[TableMeta] = (),
         *,
-        damaged: Iterable[int] = (),
+        damaged: Iterable[str] = (),
         finished_logs: Sequence[int] = (),
     ) -> None:
-        """Name `new` tables, keep damaged ones aside, make the edit durable, delete logs that are in tables.
+        """Name `new` tables, keep damaged files aside, make the edit durable, delete logs that are in tables.
 
         Raises OSError, RingmillError; then the edit may or may not hold after a restart, and both are
         right.
@@ -47,16 +48,25 @@ class Handover:
                 )
             if new:
                 await self._files.off_loop(self._files.fsync_dir, self._folder)
-            for file_id in damaged:
-                keep_aside(self._files, self._folder, file_id)
+            await self._files.off_loop(keep_aside, self._files, self._folder, tuple(damaged))
             await self._tables.commit(edit)
             for file_id in finished_logs:
-                await self._files.off_loop(self._files.unlink, f"{self._folder}/{log_name(file_id)}")
+                with suppress(FileNotFoundError):
+                    await self._files.off_loop(self._files.unlink, f"{self._folder}/{log_name(file_id)}")
 
 
-def keep_aside(files: FileSystem, folder: str, file_id: int) -> None:
-    """Keep a damaged table for people to look at; the engine is done with it."""
+def keep_aside(files: FileSystem, folder: str, names: Sequence[str]) -> None:
+    """Keep damaged files for people to look at; the engine is done with them.  Blocks.  Raises OSError.
+
+    The second name is durable before the first may go.
+    """
+    present = [name for name in names if files.exists(f"{folder}/{name}")]
+    if not present:
+        return
     files.mkdir(f"{folder}/{QUARANTINE}")
-    target = f"{folder}/{QUARANTINE}/{table_name(file_id)}"
-    if not files.exists(target):
-        files.link(f"{folder}/{table_name(file_id)}", target)
+    for name in present:
+        target = f"{folder}/{QUARANTINE}/{name}"
+        if not files.exists(target):
+            files.link(f"{folder}/{name}", target)
+    files.fsync_dir(f"{folder}/{QUARANTINE}")
+    files.fsync_dir(folder)

@@ -19,7 +19,8 @@ from node.storage.version import Edit, MalformedEdit, Version, decode_edit, enco
 
 __all__ = ["ManifestFile", "create_manifest", "read_current", "read_edits", "read_manifest"]
 
-MANIFEST_VERSION: Final = 1
+MANIFEST_VERSION: Final = 2
+_FORMER_VERSION: Final = 1  # its edits end before the salvaged tables
 _MAGIC: Final = b"RINGMAN\0"
 _HEADER_KIND: Final = 1
 _EDIT_KIND: Final = 2
@@ -138,7 +139,11 @@ def _pointer(file_id: int) -> bytes:
 
 
 def _check_header(path: str, file_id: int, record: Record) -> None:
-    if record.payload != _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id):
+    known = [
+        _HEADER.pack(_HEADER_KIND, _MAGIC, version, file_id)
+        for version in (MANIFEST_VERSION, _FORMER_VERSION)
+    ]
+    if record.payload not in known:
         raise CorruptBlock(path, record.offset, f"not the header of a manifest of version {MANIFEST_VERSION}")
 
 

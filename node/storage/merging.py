@@ -22,6 +22,7 @@ from node.storage.compaction_pick import (
 )
 from node.storage.compaction_run import CompactionJob, compact
 from node.storage.errors import StorageFailed
+from node.storage.names import table_name
 from node.storage.table_format import TableMeta
 from node.storage.version import Drop, Edit
 from node.storage.workroom import RETRY_S, Workroom
@@ -99,7 +100,8 @@ class Merging:
             removed=_ids(pick.inputs),
             marks_added=tuple(mark for marks in result.damaged.values() for mark in marks),
         )
-        await self._room.handover.commit(edit, result.tables, damaged=result.damaged)
+        damaged = map(table_name, result.damaged)
+        await self._room.handover.commit(edit, result.tables, damaged=damaged)
         self._remember(pick, job, result.tables)
 
     def _remember(self, pick: Pick, job: CompactionJob, made: list[TableMeta]) -> None:

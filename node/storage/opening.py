@@ -1,6 +1,6 @@
 """Finding out what a folder holds when an engine is opened: new, closed in order, or left by a crash.
 
-The steps: manifest, tables, logs, then a new manifest; whatever no manifest names is swept away.
+The steps: manifest, logs, tables; then a new manifest, and what it does not name is swept away.
 """
 
 from __future__ import annotations
@@ -12,32 +12,28 @@ from node.storage.errors import CorruptBlock
 from node.storage.handover import keep_aside
 from node.storage.manifest import read_current, read_manifest
 from node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
-from node.storage.recovery import Recovered, cut_tail, recover_logs
+from node.storage.recovery import Recovered, cut_tail, expect_all, recover_logs
 from node.storage.table_reader import Table, open_table
-from node.storage.version import CorruptMark, Edit, Version
+from node.storage.version import Edit, Version, mark_of
 
-__all__ = ["Opened", "open_folder"]
+__all__ = ["Opened", "open_folder", "sweep"]
 
 
 @dataclass(slots=True)
 class Opened:
-    """The state of a folder, read and cleaned; nothing new is written yet but for a cut tail."""
+    """The state of a folder, read; nothing new is written yet but for a cut tail and the quarantine."""
 
     version: Version
     tables: dict[int, Table]
     recovered: Recovered
     next_id: int
+    unneeded: list[str]  # names to delete once a new manifest is in force
 
 
 def open_folder(files: FileSystem, folder: str) -> Opened:
     """Blocks.  Raises CorruptBlock, OSError."""
     found = {name: parsed for name in files.list(folder) if (parsed := parse_name(name))}
     version, manifest_id = _read_version(files, folder, found)
-    named = {meta.file_id for meta in version.tables()}
-    missing = named - {parsed.file_id for parsed in found.values() if parsed.kind == "table"}
-    if missing:
-        name = table_name(min(missing))
-        raise CorruptBlock(f"{folder}/{name}", 0, "the manifest names this table and it is not there")
     log_ids = sorted(
         parsed.file_id
         for parsed in found.values()
@@ -46,13 +42,32 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
     if log_ids:
         _settle(files, folder, log_name(log_ids[-1]))
     recovered = recover_logs(files, folder, log_ids, version.flushed_sequence)
+    if version.newest_log >= version.oldest_log or version.stopped_at is not None:
+        expect_all(folder, recovered, version.newest_log, version.stopped_at)
+    keep_aside(files, folder, [log_name(file_id) for file_id in recovered.damaged])
     cut_tail(files, folder, recovered)
     marks = tuple(loss.mark() for loss in recovered.losses)
-    version = version.apply(Edit(marks_added=marks))
-    version, tables = _open_tables(files, folder, version)
-    _sweep(files, folder, found, keep=named | set(recovered.log_ids) | {manifest_id})
+    newest_log = max(recovered.log_ids, default=0)
+    version, tables = _open_tables(
+        files, folder, version.apply(Edit(marks_added=marks, newest_log=newest_log))
+    )
+    keep = {manifest_id, *tables, *recovered.log_ids}
+    unneeded = [name for name, parsed in found.items() if not _is_needed(parsed, keep)]
     highest = max((parsed.file_id for parsed in found.values()), default=0)
-    return Opened(version, tables, recovered, max(highest + 1, version.reserved_ids))
+    return Opened(version, tables, recovered, max(highest + 1, version.reserved_ids), unneeded)
+
+
+def sweep(files: FileSystem, folder: str, opened: Opened) -> None:
+    """Delete what a crash or a killed child left behind, and logs that hold nothing.  Blocks.
+
+    It comes after the new manifest: until that is in force, the former one may need any of it.
+    """
+    for name in opened.unneeded:
+        files.unlink(f"{folder}/{name}")
+
+
+def _is_needed(parsed: FileName, keep: set[int]) -> bool:
+    return parsed.kind != "temporary" and parsed.file_id in keep
 
 
 def _settle(files: FileSystem, folder: str, name: str) -> None:
@@ -81,20 +96,12 @@ def _read_version(files: FileSystem, folder: str, found: dict[str, FileName]) ->
 
 
 def _open_tables(files: FileSystem, folder: str, version: Version) -> tuple[Version, dict[int, Table]]:
-    """A table that cannot be opened at all is kept aside, and its whole range marked."""
+    """A table that is not there or cannot be opened is kept aside, and its whole range marked."""
     tables: dict[int, Table] = {}
     for meta in version.tables():
         try:
             tables[meta.file_id] = open_table(files, folder, meta.file_id, meta)
-        except CorruptBlock:
-            keep_aside(files, folder, meta.file_id)
-            mark = CorruptMark(meta.smallest, meta.largest + b"\0", meta.last_sequence)
-            version = version.apply(Edit(removed=(meta.file_id,), marks_added=(mark,)))
+        except (CorruptBlock, FileNotFoundError):
+            keep_aside(files, folder, [table_name(meta.file_id)])
+            version = version.apply(Edit(removed=(meta.file_id,), marks_added=(mark_of(meta),)))
     return version, tables
-
-
-def _sweep(files: FileSystem, folder: str, found: dict[str, FileName], keep: set[int]) -> None:
-    """Delete what a crash or a killed child left behind, and logs that hold nothing."""
-    for name, parsed in found.items():
-        if parsed.kind == "temporary" or parsed.file_id not in keep:
-            files.unlink(f"{folder}/{name}")

@@ -2,24 +2,30 @@
 
 Damage at or below a sequence that was durable is corruption: it is reported as a mark over all keys,
 because which keys it held is unknown, and reading goes on behind it.  Damage above, in the last log only,
-is the honest tail of a power cut and is cut off.  Rules: docs/formats/log.md, "Recovery".
+is the honest tail of a power cut and is cut off.  Damage that costs no batch (a header, a mark) costs
+nothing.  No damage is refused.  Rules: docs/formats/log.md, "Recovery".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cluster.ports import FileSystem
 from node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
 from node.storage.errors import CorruptBlock
-from node.storage.log_format import Group, Header, Mark, read_log
+from node.storage.log_format import Group, Header, LogItem, Mark, read_log
 from node.storage.memtable import Memtable
 from node.storage.names import log_name
 from node.storage.records import Damage
 from node.storage.version import CorruptMark
 
-__all__ = ["Loss", "Recovered", "cut_tail", "recover_logs", "replay_group"]
+__all__ = ["Loss", "Recovered", "cut_tail", "expect_all", "recover_logs", "replay_group"]
+
+_MOST_SEQUENCE: Final = 1 << 55  # a cell has 56 bits for it: nobody ever wrote a higher one
+LEAP: Final = 1 << 40
+"""Nobody has applied this many batches to logs that are in no table yet: a bound where nothing tells one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,20 @@ class Recovered:
     last_sequence: int
     newest_snapshot: int = 0
     log_ids: list[int] = field(default_factory=list)  # of the logs that hold something
+    newest_readable: int = 0  # id of the newest log that has a record which can be read
+    damaged: list[int] = field(default_factory=list)  # ids of logs with damage, the tail apart
     losses: list[Loss] = field(default_factory=list)
     tail: tuple[int, int] | None = None  # the last log's id and where it is to be cut, if it is
+
+    def lose(self, loss: Loss, file_id: int) -> None:
+        """Report a loss of the log `file_id`; what comes next has a higher sequence."""
+        self.losses.append(loss)
+        self.last_sequence = max(self.last_sequence, loss.last_sequence)
+        self.note_damage(file_id)
+
+    def note_damage(self, file_id: int) -> None:
+        if file_id not in self.damaged:
+            self.damaged.append(file_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +84,7 @@ def recover_logs(
     newest_snapshot: int = 0,
     are_sealed: bool = False,
 ) -> Recovered:
-    """Read the logs `log_ids` in order.  Blocks.  Raises CorruptBlock, OSError.
+    """Read the logs `log_ids` in order.  Blocks.  Raises OSError.
 
     `flushed_sequence` is the last batch that tables hold; the first log goes on behind it.  Versions that a
     snapshot up to `newest_snapshot` may see are kept.  Where all logs are sealed, none may have a tail.
@@ -91,45 +109,89 @@ def _recover_log(
     path = f"{folder}/{log_name(file_id)}"
     data = files.read_bytes(path)
     pieces, durable_after = _pieces(file_id, data)
+    if any(not isinstance(piece.item, Damage) for piece in pieces):
+        recovered.newest_readable = file_id
+    damage: _Piece | None = None  # since the last group
     for piece, durable in zip(pieces, durable_after, strict=True):
-        expected = recovered.last_sequence + 1
-        item = piece.item
-        is_gap = isinstance(item, Damage) or item.first_sequence != expected
-        if is_gap and is_last and durable < expected:
-            recovered.tail = file_id, piece.offset
-            return
+        item, expected = piece.item, recovered.last_sequence + 1
         if isinstance(item, Damage):
+            damage = damage or piece
             continue
-        if item.first_sequence < expected:
-            raise CorruptBlock(path, piece.offset, f"batch {item.first_sequence} again, {expected} expected")
-        if is_gap:
-            recovered.losses.append(
-                Loss(path, piece.offset, expected, item.first_sequence - 1, "batches are missing before it")
-            )
-        if item.count:
-            replay_group(recovered.memtable, item, path, piece.offset, recovered.newest_snapshot)
-            if recovered.log_ids[-1:] != [file_id]:
-                recovered.log_ids.append(file_id)
-        recovered.last_sequence = item.last_sequence
-    _check_end(path, len(data), pieces, durable_after, recovered)
+        if item.first_sequence > expected:
+            at = (damage or piece).offset
+            if is_last and durable < expected:
+                recovered.tail = file_id, at
+                return
+            why = "batches are missing before it"
+            recovered.lose(Loss(path, at, expected, item.first_sequence - 1, why), file_id)
+        if damage is not None:
+            recovered.note_damage(file_id)
+            damage = None
+        _replay(recovered, file_id, path, piece.offset, item)
+    if not _check_end(path, file_id, len(data), pieces, durable_after, recovered) and damage is not None:
+        if is_last:
+            recovered.tail = file_id, damage.offset
+        else:
+            recovered.note_damage(file_id)
+
+
+def _replay(recovered: Recovered, file_id: int, path: str, offset: int, item: Group) -> None:
+    """A group that cannot be, though its checksum is right, is lost with all that it holds."""
+    last = max(item.last_sequence, recovered.last_sequence)
+    if item.first_sequence <= recovered.last_sequence:
+        why = f"batch {item.first_sequence} again, {recovered.last_sequence + 1} expected"
+        recovered.lose(Loss(path, offset, item.first_sequence, last, why), file_id)
+        return
+    if item.count:
+        if recovered.log_ids[-1:] != [file_id]:
+            recovered.log_ids.append(file_id)
+        try:
+            replay_group(recovered.memtable, item, path, offset, recovered.newest_snapshot)
+        except CorruptBlock as error:
+            recovered.lose(Loss(path, offset, item.first_sequence, last, error.why), file_id)
+    recovered.last_sequence = last
 
 
 def _check_end(
-    path: str, size: int, pieces: list[_Piece], durable_after: list[int], recovered: Recovered
-) -> None:
+    path: str,
+    file_id: int,
+    size: int,
+    pieces: list[_Piece],
+    durable_after: list[int],
+    recovered: Recovered,
+) -> bool:
     """Damage at the very end of a log that may not end so: the lost batches are known by the marks."""
     last = max(durable_after, default=0)
-    if last > recovered.last_sequence:
-        why = next((p.item.why for p in pieces if isinstance(p.item, Damage)), "batches are missing")
-        recovered.losses.append(Loss(path, size, recovered.last_sequence + 1, last, why))
-        recovered.last_sequence = last
+    if last <= recovered.last_sequence:
+        return False
+    why = next((p.item.why for p in pieces if isinstance(p.item, Damage)), "batches are missing")
+    recovered.lose(Loss(path, size, recovered.last_sequence + 1, last, why), file_id)
+    return True
+
+
+def expect_all(folder: str, recovered: Recovered, newest_log: int, stopped_at: int | None) -> None:
+    """Compare with what the manifest knows: the newest log that was begun, and how far a clean stop had got.
+
+    Without the first nobody would miss a log that is gone or whose every byte is; the second finds any loss.
+    """
+    path, expected = f"{folder}/{log_name(newest_log)}", recovered.last_sequence + 1
+    if stopped_at is not None:
+        if stopped_at >= expected:
+            why = f"the engine stopped in order behind batch {stopped_at}"
+            recovered.lose(Loss(path, 0, expected, stopped_at, why), newest_log)
+            recovered.tail = None
+    elif newest_log > recovered.newest_readable:
+        why = "the log was begun, and nothing of it can be read"
+        recovered.lose(Loss(path, 0, expected, recovered.last_sequence + LEAP, why), newest_log)
+        recovered.tail = None
 
 
 def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
     """Groups and damages, and for each the highest durable sequence told in it or behind it."""
     pieces: list[_Piece] = []
     durable: list[int] = []
-    for offset, end, item in read_log(file_id, data):
+    for offset, end, found in read_log(file_id, data):
+        item = found if _highest(found) < _MOST_SEQUENCE else Damage(offset, end, "no such batch can be")
         if isinstance(item, Group | Damage):
             pieces.append(_Piece(offset, end, item))
             durable.append(item.durable if isinstance(item, Group) else 0)
@@ -143,6 +205,19 @@ def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
     for number in range(len(durable) - 2, -1, -1):
         durable[number] = max(durable[number], durable[number + 1])
     return pieces, durable
+
+
+def _highest(item: LogItem | Damage) -> int:
+    """The highest sequence that a record speaks of."""
+    match item:
+        case Group():
+            return max(item.durable, item.last_sequence)
+        case Header():
+            return item.first_sequence
+        case Mark():
+            return item.durable
+        case Damage():
+            return 0
 
 
 def replay_group(memtable: Memtable, group: Group, path: str, offset: int, newest_snapshot: int) -> None:

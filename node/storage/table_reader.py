@@ -35,7 +35,18 @@ __all__ = ["Table", "open_table", "read_footer"]
 class Table:
     """An open table."""
 
-    __slots__ = ("file", "file_id", "handles", "largest", "last_keys", "meta", "misses", "smallest", "words")
+    __slots__ = (
+        "file",
+        "file_id",
+        "handles",
+        "is_hurt",
+        "largest",
+        "last_keys",
+        "meta",
+        "misses",
+        "smallest",
+        "words",
+    )
 
     def __init__(
         self,
@@ -44,7 +55,10 @@ class Table:
         last_keys: tuple[bytes, ...],
         handles: Handles,
         filter_words: bytes,
+        *,
+        is_hurt: bool = False,
     ) -> None:
+        self.is_hurt = is_hurt  # whole, but for a filter or properties that can be done without
         self.meta = meta
         self.file = file
         self.file_id = meta.file_id
@@ -93,30 +107,46 @@ class Table:
 def open_table(files: FileSystem, folder: str, file_id: int, expected: TableMeta | None = None) -> Table:
     """Read all but the data blocks of a table and compare it with what the manifest expects.
 
-    Blocks.  Raises CorruptBlock, OSError.
+    Where that is known, a damaged filter or damaged properties can be done without.  Blocks.  Raises
+    CorruptBlock, OSError.
     """
     file = files.open_read(f"{folder}/{table_name(file_id)}")
     try:
         footer = read_footer(file, file_id)
         last_keys, handles = decode_index(_read(file, footer.file_id, footer.index_at))
-        properties = _read(file, file_id, footer.properties_at)
-        words = _read(file, file_id, footer.filter_at)
-        meta = replace(decode_meta(properties), size=file.size)
-        if meta.file_id != file_id:
-            raise MalformedTable(f"properties of table {meta.file_id}")
         if handles.end != footer.filter_at.offset:
             raise MalformedTable(f"blocks end at byte {handles.end}, not at {footer.filter_at.offset}")
-        if len(words) % WORD_BYTES:
-            raise MalformedTable(f"a filter of {len(words)} bytes")
+        is_hurt = False
+        try:
+            meta = _read_meta(file, file_id, footer)
+            words = _read_filter(file, file_id, footer)
+        except CorruptBlock:
+            if expected is None:
+                raise
+            meta, words, is_hurt = expected, b"", True
         if expected is not None and meta != expected:
             raise MalformedTable("the table is not the one that the manifest names")
-        return Table(meta, file, last_keys, handles, words)
+        return Table(meta, file, last_keys, handles, words, is_hurt=is_hurt)
     except MalformedTable as error:
         file.close()
         raise CorruptBlock(file.path, file.size, str(error)) from None
     except BaseException:
         file.close()
         raise
+
+
+def _read_meta(file: ReadFile, file_id: int, footer: Footer) -> TableMeta:
+    meta = replace(decode_meta(_read(file, file_id, footer.properties_at)), size=file.size)
+    if meta.file_id != file_id:
+        raise MalformedTable(f"properties of table {meta.file_id}")
+    return meta
+
+
+def _read_filter(file: ReadFile, file_id: int, footer: Footer) -> bytes:
+    words = _read(file, file_id, footer.filter_at)
+    if len(words) % WORD_BYTES:
+        raise MalformedTable(f"a filter of {len(words)} bytes")
+    return words
 
 
 def read_footer(file: ReadFile, file_id: int) -> Footer:

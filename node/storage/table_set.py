@@ -60,6 +60,7 @@ class TableSet:
         self._next_id = view.version.reserved_ids - _IDS_AT_ONCE
         self._edits = asyncio.Lock()
         self._needs_manifest = False
+        self._is_cut_short = False
         self._failure: RingmillError | None = None
         self._unneeded: list[Table] = []
         self._sweep_wanted = asyncio.Event()
@@ -83,6 +84,19 @@ class TableSet:
     def manifest_part(self) -> Part:
         """The manifest in force, as far as it is synced."""
         return Part(FileName("manifest", self._manifest.file_id), self._manifest.synced_bytes)
+
+    async def note_log(self, file_id: int) -> None:
+        """Make it durable that this log was begun.  Raises OSError but for a full disk, StorageFailed."""
+        try:
+            await self.commit(Edit(newest_log=file_id))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+
+    async def note_stop(self, sequence: int) -> None:
+        """Make it durable that all up to batch `sequence` is; nothing may be written after it."""
+        if not self._is_cut_short:
+            await self.commit(Edit(stopped_at=sequence))
 
     async def renew_manifest(self) -> None:
         """Write what is in force into a new manifest.  Raises OSError, StorageFailed."""
@@ -152,21 +166,23 @@ class TableSet:
         former, self.view = self.view, View(version, {m.file_id: known[m.file_id] for m in version.tables()})
         if not former.pins:
             self._discard(former)
-        if self._manifest.is_long:
-            await self._begin_manifest()
+        self._needs_manifest = self._needs_manifest or self._manifest.is_long
 
     async def _write_down(self, edit: Edit) -> None:
         """On a full disk the next edit begins a new manifest; any other failure is the end of writing."""
         if self._failure is not None:
             raise self._failure
+        self._is_cut_short = True  # and stays so when this is cancelled, which ends no write
         try:
             if self._needs_manifest:
                 await self._begin_manifest()
                 self._needs_manifest = False
             await self._manifest.append(edit)
+            self._is_cut_short = False
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._needs_manifest = True
+                self._is_cut_short = False
                 raise
             self._failure = StorageFailed(
                 f"writing {error.filename} failed: {error.strerror}",

@@ -54,6 +54,9 @@ class Upkeep:
         )
         self.flushing = Flushing(room)
         self.merging = Merging(room)
+        for table in tables.view.tables.values():
+            if table.is_hurt:
+                self.merging.report_damage(table.file_id)
         self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.space.check()
 

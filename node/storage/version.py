@@ -6,6 +6,7 @@ ranges in key order.  The manifest is the log of edits (docs/formats/manifest.md
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -23,11 +24,13 @@ __all__ = [
     "Version",
     "decode_edit",
     "encode_edit",
+    "mark_of",
     "snapshot_edit",
     "without",
 ]
 
 LEVELS: Final = 7
+_FORMER_FIELDS: Final = 9
 
 
 class MalformedEdit(ValueError):
@@ -62,9 +65,16 @@ class Version:
     reserved_ids: int = 1  # the lowest file id that was never reserved
     drops: tuple[Drop, ...] = ()
     marks: tuple[CorruptMark, ...] = ()
+    salvaged: tuple[TableMeta, ...] = ()  # found without a manifest that places them: for healing only
+    newest_log: int = 0  # the newest log whose header is on the disk
+    stopped_at: int | None = None  # after a stop in order: the last batch
 
     def tables(self) -> list[TableMeta]:
+        """Those that a read asks."""
         return [meta for level in self.levels for meta in level]
+
+    def all_tables(self) -> list[TableMeta]:
+        return [*self.tables(), *self.salvaged]
 
     def apply(self, edit: Edit) -> Version:
         """The version after `edit`.  Raises MalformedEdit."""
@@ -87,7 +97,10 @@ class Version:
             ),
             reserved_ids=self.reserved_ids if edit.reserved_ids is None else edit.reserved_ids,
             drops=tuple(drop for drop in self.drops if drop not in edit.drops_removed) + edit.drops_added,
-            marks=tuple(mark for mark in self.marks if mark not in edit.marks_removed) + edit.marks_added,
+            marks=_once(mark for mark in (*self.marks, *edit.marks_added) if mark not in edit.marks_removed),
+            salvaged=_without_tables(self.salvaged, edit.salvaged_removed) + edit.salvaged_added,
+            newest_log=self.newest_log if edit.newest_log is None else edit.newest_log,
+            stopped_at=edit.stopped_at,
         )
 
 
@@ -104,6 +117,23 @@ class Edit:
     drops_removed: tuple[Drop, ...] = ()
     marks_added: tuple[CorruptMark, ...] = ()
     marks_removed: tuple[CorruptMark, ...] = ()
+    salvaged_added: tuple[TableMeta, ...] = ()
+    salvaged_removed: tuple[int, ...] = ()  # file ids
+    newest_log: int | None = None
+    stopped_at: int | None = None  # any later edit takes it back
+
+
+def _once(marks: Iterable[CorruptMark]) -> tuple[CorruptMark, ...]:
+    return tuple(dict.fromkeys(marks))
+
+
+def _without_tables(tables: tuple[TableMeta, ...], removed: tuple[int, ...]) -> tuple[TableMeta, ...]:
+    return tuple(meta for meta in tables if meta.file_id not in removed)
+
+
+def mark_of(meta: TableMeta) -> CorruptMark:
+    """What is lost with a whole table."""
+    return CorruptMark(meta.smallest, meta.largest + b"\0", meta.last_sequence)
 
 
 def without(mark: CorruptMark, start: bytes, end: bytes | None) -> tuple[CorruptMark, ...]:
@@ -127,6 +157,9 @@ def snapshot_edit(version: Version) -> Edit:
         reserved_ids=version.reserved_ids,
         drops_added=version.drops,
         marks_added=version.marks,
+        salvaged_added=version.salvaged,
+        newest_log=version.newest_log,
+        stopped_at=version.stopped_at,
     )
 
 
@@ -136,20 +169,28 @@ def encode_edit(edit: Edit) -> bytes:
 
 
 def decode_edit(data: bytes) -> Edit:
-    """Raises MalformedEdit."""
+    """Raises MalformedEdit.  An edit of version 1 ends before the salvaged tables."""
     try:
-        added, removed, oldest_log, flushed, reserved, *rest = msgpack.unpackb(data)
-        drops_added, drops_removed, marks_added, marks_removed = rest
+        fields = msgpack.unpackb(data)
+        if len(fields) == _FORMER_FIELDS:
+            fields += [(), (), None, None]
+        added, removed, oldest_log, flushed, reserved, *rest = fields
+        drops_added, drops_removed, marks_added, marks_removed, *rest = rest
+        salvaged_added, salvaged_removed, newest_log, stopped_at = rest
         return Edit(
             added=tuple((_level(level), meta_of(meta)) for level, meta in added),
             removed=tuple(_number(file_id) for file_id in removed),
-            oldest_log=None if oldest_log is None else _number(oldest_log),
-            flushed_sequence=None if flushed is None else _number(flushed),
-            reserved_ids=None if reserved is None else _number(reserved),
+            oldest_log=_number_or_none(oldest_log),
+            flushed_sequence=_number_or_none(flushed),
+            reserved_ids=_number_or_none(reserved),
             drops_added=tuple(Drop(_key(prefix), _number(at)) for prefix, at in drops_added),
             drops_removed=tuple(Drop(_key(prefix), _number(at)) for prefix, at in drops_removed),
             marks_added=tuple(_mark(fields) for fields in marks_added),
             marks_removed=tuple(_mark(fields) for fields in marks_removed),
+            salvaged_added=tuple(meta_of(meta) for meta in salvaged_added),
+            salvaged_removed=tuple(_number(file_id) for file_id in salvaged_removed),
+            newest_log=_number_or_none(newest_log),
+            stopped_at=_number_or_none(stopped_at),
         )
     except (ValueError, TypeError, MalformedTable) as error:
         raise MalformedEdit(str(error)) from None
@@ -171,6 +212,10 @@ def _number(value: object) -> int:
     if type(value) is not int or value < 0:
         raise MalformedEdit(f"{value!r} where a number belongs")
     return value
+
+
+def _number_or_none(value: object) -> int | None:
+    return None if value is None else _number(value)
 
 
 def _key(value: object) -> bytes:

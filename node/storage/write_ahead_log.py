@@ -91,6 +91,7 @@ class WriteAheadLog:
         files: FileSystem,
         folder: str,
         take_id: Callable[[], Awaitable[int]],
+        on_begun: Callable[[int], Awaitable[None]],
         next_sequence: int,
         on_failure: Callable[[RingmillError], None],
         on_full: Callable[[RingmillError], None],
@@ -98,6 +99,7 @@ class WriteAheadLog:
         self._files = files
         self._folder = folder
         self._take_id = take_id
+        self._on_begun = on_begun
         self._on_failure = on_failure
         self._on_full = on_full
         self._has_space = asyncio.Event()
@@ -211,18 +213,20 @@ class WriteAheadLog:
             await self._wake.wait()
 
     async def _create(self, log: LogFile) -> None:
-        """The name is durable before anything in the file can be acknowledged."""
+        """Name and header are durable, and the manifest says so, before any batch can be acknowledged: a log
+        that is gone later is missed."""
         file_id = await self._take_id()
         path = f"{self._folder}/{log_name(file_id)}"
         file = self._files.create(path)
         try:
-            file.append(frame(file_id, 0, encode_header(file_id, log.written_sequence + 1)))
+            await file.append_and_sync(frame(file_id, 0, encode_header(file_id, log.written_sequence + 1)))
         except OSError as error:
             file.close()
             self._files.unlink(path)
             self._suspend(error)
             return
         await self._files.off_loop(self._files.fsync_dir, self._folder)
+        await self._on_begun(file_id)
         log.file_ids.append(file_id)
         log.synced_sizes.append(0)
         log.file = file

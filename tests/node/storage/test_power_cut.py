@@ -98,6 +98,7 @@ class OnlySyncsAgain(LossyDisk):
 async def _survives_a_failed_sync(disk: LossyDisk) -> bool:
     """Whether a write whose sync failed, found and served by a restart, outlives a power cut."""
     killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+    await _until_begun(killed)
     disk.hook = _fails_to_sync(disk, ".log")
     with pytest.raises(StorageFailed):
         await killed.apply(_put()).synced()
@@ -154,6 +155,13 @@ def _fails_to_sync(disk: LossyDisk, suffix: str) -> Hook:
             raise OSError(errno.EIO, "Input/output error", path)
 
     return fail
+
+
+async def _until_begun(engine: Engine) -> None:
+    """The engine has a log: the next sync of it is that of a write."""
+    batch = Batch()
+    batch.put(b"first", b"")
+    await engine.apply(batch).synced()
 
 
 class NeverSyncs(LossyDisk):

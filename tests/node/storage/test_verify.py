@@ -14,6 +14,8 @@ from cluster.adapters.os_files import OsFileSystem
 from cluster.adapters.process_spawner import ProcessSpawner
 from node.storage.engine import Batch, Engine
 from node.storage.errors import CorruptBlock
+from node.storage.names import parse_name
+from node.storage.verify import Part, check_file
 from simulator.disk.engine_trace import FOLDER, TINY
 from simulator.disk.lossy import LossyDisk
 
@@ -64,11 +66,63 @@ async def test_a_log_is_checked_as_far_as_it_is_synced(disk: LossyDisk, open_eng
     await engine.apply(one(20)).buffered()
     disk.flip(log, synced + 20, 1)
     assert await engine.verify(bytes_per_s=AT_ONCE) == []
+    at_rest = disk.moment()
     for at in range(0, synced, 37):
         disk.flip(log, at, 1)
-        assert [damage.file for damage in await engine.verify(bytes_per_s=AT_ONCE)] == [log], at
+        assert [damage.file for damage in check_log(disk, log, synced)] == [log], at
         disk.flip(log, at, 1)
+    assert disk.moment() == at_rest
+    disk.flip(log, synced - 1, 1)
+    assert [damage.file for damage in await engine.verify(bytes_per_s=AT_ONCE)] == [log]
     assert await engine.get(b"key00020") == b"value 20"
+
+
+def check_log(disk: LossyDisk, log: str, size: int) -> list[CorruptBlock]:
+    named = parse_name(log.rpartition("/")[2])
+    assert named is not None
+    return [damage for step in check_file(disk, FOLDER, Part(named, size)) for damage in step.damages]
+
+
+async def test_a_log_that_rots_under_a_running_engine_is_replaced_by_a_table_of_what_is_in_memory(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(ROOMY)
+    for number in range(20):
+        await engine.apply(one(number)).synced()
+    (log,) = files_of(disk, ".log")
+    for at in range(10, disk.size(log), 50):
+        disk.flip(log, at, 1)
+    assert await engine.verify(bytes_per_s=AT_ONCE)
+    await engine.settle()
+    assert not disk.exists(log)
+    assert disk.exists(log.replace("/", "/quarantine/"))
+    assert await engine.verify(bytes_per_s=AT_ONCE) == []
+    await engine.apply(one(20)).synced()
+    await engine.close()
+    again = await open_engine(ROOMY)
+    assert not again.corrupt_ranges()
+    assert [pair async for pair in again.scan()] == [(b"key%05d" % n, b"value %d" % n) for n in range(21)]
+
+
+@pytest.mark.parametrize("harm", ["flip", "unlink", "truncate"])
+async def test_a_flush_whose_log_rotted_meanwhile_writes_what_is_in_memory(
+    disk: LossyDisk, open_engine: OpenEngine, harm: str
+) -> None:
+    engine = await open_engine(ROOMY)
+    for number in range(20):
+        await engine.apply(one(number)).synced()
+    (log,) = files_of(disk, ".log")
+    if harm == "flip":
+        disk.flip(log, 200, 1)
+    elif harm == "unlink":
+        disk.unlink(log)
+    else:
+        disk.truncate(log, 200)
+    await engine.flush()
+    await engine.close()
+    again = await open_engine(ROOMY)
+    assert not again.corrupt_ranges()
+    assert [pair async for pair in again.scan()] == [(b"key%05d" % n, b"value %d" % n) for n in range(20)]
 
 
 class NoSpawner:
@@ -104,6 +158,9 @@ async def test_a_log_that_was_cut_short_or_is_gone_is_damage(
     disk.truncate(log, disk.size(log) // 2)
     (damage, *_) = await engine.verify(bytes_per_s=AT_ONCE)
     assert damage.file == log
+    await engine.settle()
+    await engine.apply(one(20)).synced()
+    (log,) = files_of(disk, ".log")
     disk.unlink(log)
     (damage,) = await engine.verify(bytes_per_s=AT_ONCE)
     assert (damage.file, damage.why) == (log, "the file is missing")

@@ -55,7 +55,10 @@ class ControlStore:
         return self._values.get(name)
 
     async def put_synced(self, name: str, value: bytes) -> None:
-        """Raises Unavailable, Overloaded or DiskFull; then the value is not certain."""
+        """It may use the space that is kept back for control state.
+
+        Raises Unavailable, Overloaded or DiskFull; then the value is not certain.
+        """
         async with self._writing:
             await self._second.write({**self._values, name: value})
             await self._put({name: value})
@@ -68,8 +71,8 @@ class ControlStore:
                 await self._put(self._values)
 
     async def _put(self, values: dict[str, bytes]) -> None:
-        await self._engine.wait_writable()
+        await self._engine.wait_writable(is_control=True)
         batch = Batch()
         for name, value in values.items():
             batch.put(meta_key(name), value)
-        await self._engine.apply(batch).synced()
+        await self._engine.apply(batch, is_control=True).synced()

@@ -127,7 +127,7 @@ def older_ranges(version: Version, pick: Pick) -> list[tuple[bytes, bytes]]:
     low, high = _range(inputs)
     return [
         (meta.smallest, meta.largest)
-        for meta in version.tables()
+        for meta in version.all_tables()
         if meta.file_id not in ids and meta.first_sequence < newest and meta.overlaps(low, high)
     ]
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from cluster.errors import RingmillError
 from cluster.ports import FileLock, FileSystem
+from node.storage.admission import Admission
 from node.storage.back_pressure import overload
 from node.storage.batch import Batch
 from node.storage.block_cache import BlockCache
@@ -26,7 +27,7 @@ from node.storage.children import Children
 from node.storage.commit import Commit
 from node.storage.errors import CorruptBlock, NotCached, StorageFailed
 from node.storage.flushing import Sealed
-from node.storage.healing import Healing, survivor_of, survivors_in
+from node.storage.healing import Healing, Sight
 from node.storage.judgement import check_span, judge
 from node.storage.lookup import find, find_off_loop
 from node.storage.memtable import Memtable
@@ -48,7 +49,7 @@ __all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "Options", "S
 Found = tuple[int, bytes | None]
 
 _SCRUB_BYTES_PER_S: Final = 16 << 20
-_SHORTEST_PAUSE_S: Final = 0.001
+_SHORT_SPACE_SHARE: Final = 16  # of a memtable is flushed when space is short
 
 
 class Engine:
@@ -76,23 +77,20 @@ class Engine:
         self._active_logs = opened.recovered.log_ids
         self._sequence = opened.recovered.last_sequence
         self._log = WriteAheadLog(
-            files, folder, self._take_id, tables.note_log, self._sequence + 1, self._refuse, self._pause
+            files, folder, tables.take_id, tables.note_log, self._sequence + 1, self._refuse, self._pause
         )
         self._upkeep = Upkeep(
             folder, options, files, spawner, tables, self._snapshots, self._counters, self._on_change
         )
         tables.on_failure = self._refuse
-        self._healing = Healing(tables, self._upkeep.handover)
+        store = self._memtables, self._drops, lambda: self._sequence
+        actions = self._report, self.apply, self.wait_writable
+        sight = Sight(tables, self._cache, self._snapshots, *store, *actions)
+        self._healing = Healing(sight, self._upkeep.handover)
         self._sealed = self._upkeep.flushing.sealed
-        self._failure: RingmillError | None = None  # for good
-        self._log_full: RingmillError | None = None  # until space is back
-        self._refusal: RingmillError | None = None  # what an ordinary batch is told now
-        self._unpaced_bytes = 0
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._admission = Admission(self._counters)
         self._stopping = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
-        self._rate: float | None = None
         self._is_plain = True  # no drop, mark or failure: a get may return what it finds first
         self._on_change()
 
@@ -146,8 +144,9 @@ class Engine:
         (the caller did not `wait_writable`), DiskFull (read-only until space is back), StorageFailed (for
         good).
         """
-        if self._refusal is not None and not (is_control and self._log_full is self._failure is None):
-            raise self._refusal
+        admission = self._admission
+        if admission.refusal is not None:
+            admission.check(is_control=is_control)
         memtable = self._active
         if memtable.size_bytes >= 2 * self.options.memtable_bytes:
             raise overload(memtable.size_bytes)
@@ -166,7 +165,7 @@ class Engine:
             self._on_change()
         self._log.append(payload)
         memtable.size_bytes += len(payload)
-        self._unpaced_bytes += len(payload)
+        admission.unpaced_bytes += len(payload)
         if memtable.size_bytes >= self.options.memtable_bytes:
             self._seal_if_possible()
         return Commit(self._log, sequence)
@@ -177,27 +176,18 @@ class Engine:
         batch.drop_prefix(prefix)
         return self.apply(batch)
 
-    async def wait_writable(self) -> None:
+    async def wait_writable(self, *, is_control: bool = False) -> None:
         """Return when there is room for more; at once when there is.
 
         Writers are slowed down when merging lags behind, and wait when it lags far.  Raises what `apply`
         raises.
         """
-        if not self._has_room.is_set():
-            self._counters.stalled_writes += 1
-            await self._has_room.wait()
-        if self._refusal is not None:
-            raise self._refusal
-        if self._rate:
-            pause_s, self._unpaced_bytes = self._unpaced_bytes / self._rate, 0
-            if pause_s >= _SHORTEST_PAUSE_S:
-                self._counters.slowed_writes += 1
-                await asyncio.sleep(pause_s)
+        await self._admission.wait(is_control=is_control)
 
     async def settle(self) -> None:
         """Return when all sealed memtables are flushed and no merge is due.  Raises StorageFailed."""
         await self._upkeep.settle()
-        self._raise_failure()
+        self._admission.raise_failure()
 
     async def flush(self) -> None:
         """Seal the memtable and return when it is a table.  Raises StorageFailed."""
@@ -259,10 +249,8 @@ class Engine:
 
         For healing only: what was lost may be newer.  Raises OSError, StorageFailed.
         """
-        self._raise_failure()
-        sequence, drops = self._sequence, self._drops()
-        found = self._find_in_memory(key, sequence)
-        return await survivor_of(key, found, self._tables, self._cache, sequence, drops, self._report)
+        self._admission.raise_failure()
+        return await self._healing.survivor(key)
 
     def survivors(
         self, start: bytes = b"", end: bytes | None = None
@@ -271,9 +259,8 @@ class Engine:
 
         Run it to its end or close it (`contextlib.aclosing`).  Raises OSError, StorageFailed.
         """
-        self._raise_failure()
-        span = Range(start, end, self._sequence, False, tuple(self._drops()), self._report)
-        return survivors_in(self._memtables(), self._tables, self._snapshots, span)
+        self._admission.raise_failure()
+        return self._healing.survivors(start, end)
 
     # Reading
 
@@ -377,7 +364,8 @@ class Engine:
     @property
     def read_only_reason(self) -> str | None:
         """Why ordinary batches are refused now, in one line; None while they are taken."""
-        return None if self._refusal is None else self._refusal.message
+        refusal = self._admission.refusal
+        return None if refusal is None else refusal.message
 
     def stats(self) -> Stats:
         state = self._log, self._memtables(), self._cache, self._snapshots
@@ -403,9 +391,6 @@ class Engine:
         finally:
             self._log.fail(StorageFailed("the engine is closed", hint="open it again"))
 
-    async def _take_id(self) -> int:
-        return (await self._tables.take_ids(1))[0]
-
     def _memtables(self) -> list[Memtable]:
         """Newest first."""
         return [self._active, *(sealed.memtable for sealed in self._sealed)]
@@ -418,16 +403,12 @@ class Engine:
         return None
 
     def _judge(self, key: bytes, entry: Found | None, sequence: int) -> bytes | None:
-        if self._failure is not None and entry is not None and entry[0] > self._log.synced_sequence:
-            raise self._failure
+        if entry is not None and entry[0] > self._log.synced_sequence:
+            self._admission.raise_failure()
         return judge(key, entry, sequence, self._tables.version.marks, self._drops())
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
     def _check_span(self, low: bytes, high: bytes | None) -> None:
-        self._raise_failure()
+        self._admission.raise_failure()
         check_span(low, high, self._tables.version.marks)
 
     def _report(self, damage: CorruptBlock) -> None:
@@ -453,7 +434,7 @@ class Engine:
     def _seal_if_possible(self) -> None:
         """Begin a new memtable and log, unless a sealed memtable still waits for its flush."""
         if self._sealed:
-            self._has_room.clear()
+            self._admission.hold_back()
         else:
             self._seal()
 
@@ -468,33 +449,28 @@ class Engine:
     def _on_change(self) -> None:
         """The version, the memtables, the free space or the health changed."""
         self._healing.look()
-        self._is_plain = not (self._failure or self._tables.version.marks or self._drops())
-        if self._log_full and self._upkeep.space.refusal is None:
-            self._log_full = None
+        admission, short = self._admission, self._upkeep.space.refusal
+        self._is_plain = not (admission.failure or self._tables.version.marks or self._drops())
+        if admission.log_full and short is None:
+            admission.log_full = None
             self._log.resume()
-        self._refusal = self._failure or self._log_full or self._upkeep.space.refusal
-        is_full = self._active.size_bytes >= self.options.memtable_bytes
+        # a log may hold far more than the table it becomes: where space is short it is not kept for long
+        is_hoarding = short is not None and admission.log_full is None
+        limit = self.options.memtable_bytes // (_SHORT_SPACE_SHARE if is_hoarding else 1)
+        is_full = self._active.size_bytes >= limit
         if is_full and not self._sealed:
             self._seal()
             is_full = False
-        self._rate = self._upkeep.write_rate()
-        if self._refusal or (not is_full and self._rate != 0):
-            self._has_room.set()
-        else:
-            self._has_room.clear()
+        admission.look(short, self._upkeep.write_rate(), is_full=is_full)
         self._upkeep.wake()
 
     def _pause(self, error: RingmillError) -> None:
         """The log found the disk full: read-only until the space watch sees room again."""
-        self._log_full = error
         self._upkeep.space.check()
-        self._refusal = self._failure or error
-        self._has_room.set()
+        self._admission.pause(error)
 
     def _refuse(self, error: RingmillError) -> None:
         """From now on nothing is applied, and nothing is served that was never synced."""
-        self._failure = self._failure or error
-        self._refusal = self._failure
+        self._admission.end(error)
         self._is_plain = False
-        self._has_room.set()
         self._upkeep.give_up()

@@ -18,7 +18,8 @@ class CorruptBlock(CorruptData):
         super().__init__(
             f"{file} at byte {offset}: {why}",
             detail={"file": file, "offset": offset, "why": why},
-            hint="run `ringmill engine verify` on the folder; the data is healed from other copies",
+            hint="it is healed from the other owners while the node serves; "
+            "`ringmill engine verify` lists all damage",
         )
         self.file = file
         self.offset = offset

@@ -42,6 +42,8 @@ def inspect_folder(files: FileSystem, folder: str) -> Iterator[Row]:
     for level, tables in enumerate(version.levels):
         for meta in tables:
             yield {"what": "table", "file": table_name(meta.file_id), "level": level, **_table(meta)}
+    for meta in version.salvaged:
+        yield {"what": "salvaged", "file": table_name(meta.file_id), **_table(meta)}
     for name in files.list(folder):
         parsed = parse_name(name)
         if parsed is not None and parsed.kind == "log":

@@ -33,9 +33,9 @@ def judge(
 
 
 def check_span(low: bytes, high: bytes | None, marks: Iterable[CorruptMark]) -> None:
-    """Raises CorruptRange when keys from `low` to `high` (included; None has no bound) may be lost."""
+    """Raises CorruptRange when keys from `low` to before `high` (None has no bound) may be lost."""
     for mark in marks:
-        if (high is None or mark.start <= high) and (mark.end is None or low < mark.end):
+        if (high is None or mark.start < high) and (mark.end is None or low < mark.end):
             _refuse(mark)
 
 
@@ -43,5 +43,5 @@ def _refuse(mark: CorruptMark) -> NoReturn:
     raise CorruptRange(
         f"versions up to {mark.sequence} of keys from {mark.start!r} to {mark.end!r} may be lost",
         detail={"start": mark.start, "end": mark.end, "sequence": mark.sequence},
-        hint="the range is readable again once it was healed from other copies",
+        hint="it is healed from the other owners while the node serves",
     )

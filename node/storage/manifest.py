@@ -7,6 +7,7 @@ Layout: docs/formats/manifest.md.  What an edit means is node/storage/version.py
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -17,7 +18,15 @@ from node.storage.names import CURRENT, current_temporary, manifest_name, parse_
 from node.storage.records import Damage, Record, frame, read_records
 from node.storage.version import Edit, MalformedEdit, Version, decode_edit, encode_edit, snapshot_edit
 
-__all__ = ["ManifestFile", "create_manifest", "read_current", "read_edits", "read_manifest"]
+__all__ = [
+    "ManifestFile",
+    "create_manifest",
+    "has_torn_end",
+    "read_current",
+    "read_edits",
+    "read_manifest",
+    "readable_edits",
+]
 
 MANIFEST_VERSION: Final = 2
 _FORMER_VERSION: Final = 1  # its edits end before the salvaged tables
@@ -131,6 +140,20 @@ def read_edits(
         number += 1
     if damage is not None and synced_bytes is not None:
         raise CorruptBlock(path, damage.offset, damage.why)
+
+
+def has_torn_end(files: FileSystem, folder: str, file_id: int) -> bool:
+    """Did a manifest lose its end: an edit that a power cut tore, or one that has rotted since?  Blocks."""
+    records = list(read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")))
+    return not records or isinstance(records[-1], Damage)
+
+
+def readable_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[Edit]:
+    """Every edit of a damaged manifest that can be read, whatever is missing between them.  Blocks."""
+    for record in read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")):
+        if isinstance(record, Record) and record.payload[:1] == bytes([_EDIT_KIND]):
+            with suppress(MalformedEdit):
+                yield decode_edit(record.payload[_EDIT.size :])
 
 
 def _pointer(file_id: int) -> bytes:

@@ -166,7 +166,7 @@ class Merging:
     def _hides(self, drop: Drop) -> bool:
         return any(
             may_hold(meta, drop) and self._purged.get(meta.file_id, 0) < drop.sequence
-            for meta in self._room.tables.version.tables()
+            for meta in self._room.tables.version.all_tables()
         )
 
 

@@ -76,7 +76,7 @@ async def checked_chunks(
     edge = end if span.reverse else span.start
     async for keys, values in scan_chunks(memtables, view, span):
         # from where the last chunk ended: what is lost may lie between two chunks
-        low, high = (keys[0], edge) if span.reverse else (edge, keys[-1])
+        low, high = (keys[0], edge) if span.reverse else (edge, keys[-1] + b"\0")
         check(low or b"", high)
         edge = keys[0] if span.reverse else keys[-1]
         pairs = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]

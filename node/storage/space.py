@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from cluster.errors import DiskFull
@@ -14,18 +15,31 @@ from cluster.ports import FileSystem
 from node.storage.options import Options
 from node.storage.version import Version
 
-__all__ = ["SpaceWatch", "needed_space"]
+__all__ = ["NeededSpace", "SpaceWatch", "needed_space"]
 
 _POLL_S: Final = 0.5
 
 
-def needed_space(version: Version, options: Options) -> int:
-    """Free bytes below which ordinary writes are refused."""
+@dataclass(frozen=True, slots=True)
+class NeededSpace:
+    """Free bytes below which ordinary writes are refused, by what they are for."""
+
+    control_bytes: int
+    log_bytes: int
+    merge_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.control_bytes + self.log_bytes + self.merge_bytes
+
+
+def needed_space(version: Version, options: Options) -> NeededSpace:
+    """More data needs more room for a merge, up to the largest merge there is."""
     largest_merge = min(
         sum(meta.size for meta in version.tables()),
         options.level0_tables * options.memtable_bytes + options.level1_bytes,
     )
-    return options.reserve_bytes + 2 * options.memtable_bytes + largest_merge
+    return NeededSpace(options.reserve_bytes, 2 * options.memtable_bytes, largest_merge)
 
 
 class SpaceWatch:
@@ -44,13 +58,14 @@ class SpaceWatch:
         """Look now.  Raises nothing: what cannot be asked is looked at again."""
         needed = needed_space(self._version(), self._options)
         free = self._files.free_space(self._folder)
-        if free >= needed:
+        if free >= needed.total_bytes:
             self.refusal = None
         else:
+            total = needed.total_bytes
             self.refusal = DiskFull(
-                f"{free} bytes are free where {self._folder} lies, {needed} are needed: read-only",
-                detail={"free": free, "needed": needed},
-                hint="free some space; writing goes on by itself",
+                f"{free} bytes are free where {self._folder} lies, {total} are needed: read-only",
+                detail={"free": free, "needed": total, **asdict(needed)},
+                hint=f"free {total - free} bytes; writing goes on by itself",
             )
 
     async def run(self, on_look: Callable[[], None]) -> None:

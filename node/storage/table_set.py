@@ -37,7 +37,7 @@ class Level:
 class View:
     """The tables of one version, as a get walks them: newest tables first, then level by level."""
 
-    __slots__ = ("levels", "newest", "pins", "tables", "version")
+    __slots__ = ("levels", "newest", "pins", "salvaged", "tables", "version")
 
     def __init__(self, version: Version, tables: dict[int, Table]) -> None:
         self.version = version
@@ -46,6 +46,7 @@ class View:
         self.levels = [
             Level([tables[meta.file_id] for meta in level]) for level in version.levels[1:] if level
         ]
+        self.salvaged = [tables[meta.file_id] for meta in version.salvaged]  # asked by healing alone
         self.pins = 0
 
 
@@ -112,6 +113,9 @@ class TableSet:
                 await self._write(Edit(reserved_ids=self._next_id + _IDS_AT_ONCE))
         return range(first, first + count)
 
+    async def take_id(self) -> int:
+        return (await self.take_ids(1))[0]
+
     async def commit(self, edit: Edit) -> None:
         """Make an edit durable, then current.  Raises OSError, CorruptBlock (a new table is damaged)."""
         async with self._edits:
@@ -163,7 +167,10 @@ class TableSet:
         version = self.version.apply(edit)
         await self._write_down(edit)
         known = {**self.view.tables, **(opened or {})}
-        former, self.view = self.view, View(version, {m.file_id: known[m.file_id] for m in version.tables()})
+        former, self.view = (
+            self.view,
+            View(version, {m.file_id: known[m.file_id] for m in version.all_tables()}),
+        )
         if not former.pins:
             self._discard(former)
         self._needs_manifest = self._needs_manifest or self._manifest.is_long

@@ -25,6 +25,7 @@ __all__ = [
     "decode_edit",
     "encode_edit",
     "mark_of",
+    "outermost",
     "snapshot_edit",
     "without",
 ]
@@ -134,6 +135,17 @@ def _without_tables(tables: tuple[TableMeta, ...], removed: tuple[int, ...]) -> 
 def mark_of(meta: TableMeta) -> CorruptMark:
     """What is lost with a whole table."""
     return CorruptMark(meta.smallest, meta.largest + b"\0", meta.last_sequence)
+
+
+def outermost(marks: Iterable[CorruptMark]) -> tuple[CorruptMark, ...]:
+    """Marks without those that another one says all of."""
+    found = _once(marks)
+    return tuple(mark for mark in found if not any(_says_all(other, mark) for other in found))
+
+
+def _says_all(other: CorruptMark, mark: CorruptMark) -> bool:
+    reaches = other.end is None or (mark.end is not None and mark.end <= other.end)
+    return other != mark and other.sequence >= mark.sequence and other.start <= mark.start and reaches
 
 
 def without(mark: CorruptMark, start: bytes, end: bytes | None) -> tuple[CorruptMark, ...]:

@@ -1,15 +1,15 @@
 """Flipping bits in a folder at rest: is the answer right, or is it CorruptData?
 
 `sample_folder` makes a folder with tables, a log and a manifest; `check_flip` changes one byte of one
-file, opens an engine there and asks.  Allowed is the right value or an error; a wrong value, a silent
-absence or an invented key is not.  The folder was closed in order, so a mark stands behind the last group
-of its log: without it, damage there could not be told from the tail of a power cut.
+file, opens an engine there, which never fails, and asks.  Allowed is the right value or an error; a wrong
+value, a silent absence or an invented key is not.  The folder was closed in order, so a mark stands behind
+the last group of its log: without it, damage there could not be told from the tail of a power cut.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -22,7 +22,7 @@ from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel, Moment
 
-__all__ = ["Sample", "check_flip", "sample_folder"]
+__all__ = ["Sample", "check_flip", "check_flips", "sample_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,39 +121,65 @@ async def check_flip(sample: Sample, number: int, mask: int) -> str:
     """Flip `mask` in byte `number` of the folder, open it, and ask for all that the damage may touch: in a
     row both ways, and key by key.
 
-    "right", "some corrupt" or "refused to open".  Raises AssertionError for any other answer.
+    "right" or "some corrupt".  Raises AssertionError for any other answer, one that does not open included.
     """
+    return await check_flips(sample, [(number, mask)])
+
+
+async def check_flips(sample: Sample, hits: Sequence[tuple[int, int]], *, reopens: int = 0) -> str:
+    """The same of several flips at once, and again `reopens` times, each after a write and a kill."""
     disk = LossyDisk.after(sample.moment.crash(CrashModel.PREFIX, Random(0)))
-    name, offset = sample.place(number)
-    disk.flip(name, offset, mask)
-    story = f"byte {offset} of {name} ^ {mask:#x}"
-    try:
-        engine = await Engine.open(FOLDER, sample.options, files=disk, spawner=InlineSpawner())
-    except CorruptData:
-        return "refused to open"
-    async with engine:
-        asked = sample.touched(name, offset)
-        corrupt = await _check_scan(engine, sample, asked, story, reverse=False)
-        corrupt |= await _check_scan(engine, sample, asked, story, reverse=True)
-        for key in (*asked, b"key", b"zzz"):
-            try:
-                found = await engine.get(key)
-            except CorruptData:
-                corrupt = True
-            else:
-                assert found == sample.model.get(key), f"{story}: {key!r} is {found!r}"
-    return "some corrupt" if corrupt else "right"
+    places = [(*sample.place(number), mask) for number, mask in hits]
+    for name, offset, mask in places:
+        disk.flip(name, offset, mask)
+    story = ", ".join(f"byte {offset} of {name} ^ {mask:#x}" for name, offset, mask in places)
+    asked = tuple(sorted({key for name, offset, _ in places for key in sample.touched(name, offset)}))
+    model, written = dict(sample.model), dict[bytes, bytes]()
+    is_corrupt = False
+    for number in range(reopens + 1):
+        try:
+            engine = await Engine.open(FOLDER, sample.options, files=disk, spawner=InlineSpawner())
+        except CorruptData as error:
+            raise AssertionError(f"{story}: opening {number}: {error}") from error
+        async with engine:
+            is_corrupt |= await _check_all(engine, model, asked, f"{story}: opening {number}")
+            for key, value in written.items():
+                assert await engine.get(key) == value, f"{story}: {key!r} was written since"
+            if number < reopens:
+                key = asked[number * 7919 % len(asked)]
+                written[key] = model[key] = b"since %d" % number
+                batch = Batch()
+                batch.put(key, written[key])
+                await engine.wait_writable()
+                await engine.apply(batch).synced()
+                disk = disk.after_kill()
+    return "some corrupt" if is_corrupt else "right"
+
+
+async def _check_all(
+    engine: Engine, model: Mapping[bytes, bytes], asked: tuple[bytes, ...], story: str
+) -> bool:
+    is_corrupt = await _check_scan(engine, model, asked, story, reverse=False)
+    is_corrupt |= await _check_scan(engine, model, asked, story, reverse=True)
+    for key in (*asked, b"key", b"zzz"):
+        try:
+            found = await engine.get(key)
+        except CorruptData:
+            is_corrupt = True
+        else:
+            assert found == model.get(key), f"{story}: {key!r} is {found!r}"
+    return is_corrupt
 
 
 async def _check_scan(
-    engine: Engine, sample: Sample, asked: tuple[bytes, ...], story: str, *, reverse: bool
+    engine: Engine, model: Mapping[bytes, bytes], asked: tuple[bytes, ...], story: str, *, reverse: bool
 ) -> bool:
     """Scan the range of the asked keys; True when the scan ended at damage."""
     seen: list[bytes] = []
-    expected = [key for key in (reversed(asked) if reverse else asked) if key in sample.model]
+    expected = [key for key in (reversed(asked) if reverse else asked) if key in model]
     try:
         async for key, value in engine.scan(asked[0], asked[-1] + b"\0", reverse=reverse):
-            assert sample.model.get(key) == value, f"{story}: a scan gave {key!r} = {value!r}"
+            assert model.get(key) == value, f"{story}: a scan gave {key!r} = {value!r}"
             seen.append(key)
     except CorruptData:
         assert seen == expected[: len(seen)], f"{story}: a scan left something out"

@@ -33,7 +33,7 @@ async def same_everywhere(world: HealingWorld) -> None:
 
 
 @pytest.mark.parametrize("suffixes", [(".sst",), (".log",), (".log", ".sst")], ids=["tables", "logs", "both"])
-@pytest.mark.parametrize("at", [0.0, 0.3])
+@pytest.mark.parametrize("at", [0.0, 0.4])
 @pytest.mark.parametrize("page_items", [2, pages.PAGE_ITEMS])
 def test_a_damaged_store_is_filled_again_from_the_other_owners(
     suffixes: tuple[str, ...], at: float, page_items: int, monkeypatch: pytest.MonkeyPatch

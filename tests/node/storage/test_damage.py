@@ -14,7 +14,7 @@ from node.storage.log_format import read_log
 from node.storage.records import Damage, Record, frame, read_records
 from node.storage.table_format import MalformedTable, decode_index, decode_meta
 from node.storage.version import MalformedEdit, decode_edit
-from simulator.disk.damage import check_flip, sample_folder
+from simulator.disk.damage import Sample, check_flip, check_flips, sample_folder
 
 FLIPS = int(os.environ.get("RINGMILL_FLIPS", "2000"))
 
@@ -27,6 +27,23 @@ async def test_a_flipped_bit_never_changes_an_answer() -> None:
         number = random.randrange(sample.size)
         outcomes.add(await check_flip(sample, number, 1 << random.randrange(8)))
     assert "some corrupt" in outcomes
+
+
+async def test_several_damages_at_once_never_change_an_answer_however_often_it_is_opened() -> None:
+    sample = await sample_folder(seed=3, size=16_000)
+    random = Random(4)
+    places = {kind: _bytes_of(sample, kind) for kind in ("CURRENT", "MANIFEST", ".log", ".sst")}
+    for _ in range(FLIPS // 20):
+        hits = [(random.choice(places[kind]), 1 << random.randrange(8)) for kind in (".log", ".sst")]
+        hits += [(random.choice(places["MANIFEST"]), 1)] * (random.random() < 0.5)
+        hits += [(random.choice(places["CURRENT"]), 1)] * (random.random() < 0.2)
+        hits += [(random.randrange(sample.size), 1 << random.randrange(8))] * (random.random() < 0.5)
+        await check_flips(sample, hits, reopens=2)
+
+
+def _bytes_of(sample: Sample, kind: str) -> list[int]:
+    """Numbers of the bytes of all files of a kind."""
+    return [number for number in range(sample.size) if kind in sample.place(number)[0]]
 
 
 @given(st.lists(st.binary(max_size=40_000), max_size=6), st.integers(1, 1 << 40))

@@ -88,7 +88,7 @@ class ForgetfulEngine:
         value = await self.get(key)
         return value, value == self._content.get(key)
 
-    def apply(self, batch: Batch) -> ForgetfulCommit:
+    def apply(self, batch: Batch, *, is_control: bool = False) -> ForgetfulCommit:
         if self.failure is not None:
             raise self.failure
         self._log.append(list(batch.changes))
@@ -103,7 +103,7 @@ class ForgetfulEngine:
             raise self.failure
         self.synced_sequence = max(self.synced_sequence, target)
 
-    async def wait_writable(self) -> None:
+    async def wait_writable(self, *, is_control: bool = False) -> None:
         return
 
     def snapshot(self) -> HeldSnapshot:

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION: Final = 1
+MAX_COUNT: Final = 1 << 48
+"""Of one actor: at a million writes a second a start would count that far in nine years."""
 IS_RETRY: Final = 1  # flag bit of a sibling
 _NUMBER: Final = {int}
 
@@ -89,7 +91,7 @@ def encode_vector(vector: VersionVector) -> list[list[Any]]:
 
 def decode_vector(pairs: Any) -> VersionVector:
     """Raises ValueError or TypeError unless the pairs are strictly sorted and well typed."""
-    entries = tuple((_actor(actor), _u64(counter)) for actor, counter in pairs)
+    entries = tuple((_actor(actor), _count(counter)) for actor, counter in pairs)
     if any(low[0] >= high[0] for low, high in pairwise(entries)):
         raise ValueError("vector entries are not sorted by actor")
     return VersionVector(entries)
@@ -130,6 +132,12 @@ def _actor(value: Any) -> Actor:
     if not isinstance(value, str) or "#" not in value or len(value) > 255:
         raise ValueError(f"{value!r:.80} is no actor")
     return Actor(value)
+
+
+def _count(value: Any) -> int:
+    if _u64(value) >= MAX_COUNT:
+        raise ValueError(f"no actor has counted to {value}")
+    return int(value)
 
 
 def _u64(value: Any) -> HybridTime:

@@ -12,7 +12,7 @@ Decision: docs/decisions/a-fresh-actor-at-every-start.md.
 from __future__ import annotations
 
 from cluster.ids import NodeId, Start
-from cluster.versions.dots import Dot, actor_of
+from cluster.versions.dots import Dot, VersionVector, actor_of
 from node.replica.stored_key import Copy
 
 __all__ = ["CopyActors"]
@@ -34,3 +34,12 @@ class CopyActors:
         """The next dot of a copy, never given before."""
         count = self._counts[copy] = self._counts.get(copy, 0) + 1
         return Dot(actor_of(self._node, self._start, copy.copy_epoch), count)
+
+    def never_made(self, copy: Copy, seen: VersionVector) -> Dot | None:
+        """The dot by which `seen` cannot be honest: one of this start's actor that it has not given yet.
+
+        What earlier starts have given is not known for certain any more, so none of it is judged.
+        """
+        actor = actor_of(self._node, self._start, copy.copy_epoch)
+        count = seen.counter(actor)
+        return Dot(actor, count) if count > self._counts.get(copy, 0) else None

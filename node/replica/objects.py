@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.errors import InvalidArgument, RingmillError
+from cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
 from cluster.quorum.receipt import Durability
 from cluster.versions.context import Context
 from cluster.versions.hybrid_time import HybridClock
@@ -108,11 +108,19 @@ class ObjectStore:
             await commit.synced()
         return _decode(encoded), encoded or b""
 
+    def check_made(self, place: Place, told: StoredObject) -> None:
+        """Raises ProtocolMismatch for an object that names a write which this start has not made: a forged or
+        damaged one, which would hide what is yet to be written under that name."""
+        if (forged := self._actors.never_made(place.copy, told.context)) is not None:
+            raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
+
     async def apply(self, place: Place, incoming: StoredObject) -> Applied:
         """Merge an object in.  Late and repeated ones change nothing, but are durable once this one is.
 
-        Raises CorruptData, Overloaded, Unavailable and DiskFull when the engine takes no writes.
+        Raises ProtocolMismatch for an object that names a write which this node has not made, CorruptData,
+        Overloaded, Unavailable and DiskFull when the engine takes no writes.
         """
+        self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
 
         def step(encoded: bytes | None) -> Applied:
@@ -182,6 +190,11 @@ class ObjectStore:
                 commit = self._unsynced.get(place.stored_key)
                 return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
             context = intent.context or Context(present.context, present.newest)
+            if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
+                raise InvalidArgument(
+                    f"the context names write {forged}, which this node has not made",
+                    hint="get the key and hand back that answer's context",
+                )
             sibling = self._sibling(place, intent, context)
             changed = supersede(present, context.vector, sibling)
             return Written(self._store(place, present, encoded, changed, admit), sibling, is_repeat=False)
@@ -221,11 +234,6 @@ class ObjectStore:
         # The birth, too: what one client writes after an answer is newer than what that answer told of.
         time = self._clock.stamp(above=max(context.time, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)
-        if context.vector.covers(dot):
-            raise InvalidArgument(
-                f"the context names write {dot}, which this copy has not made",
-                hint="get the key and hand back that answer's context",
-            )
         return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
 
     def _store(

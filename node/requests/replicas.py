@@ -33,7 +33,9 @@ class Replicas:
         body = Read(route.epoch, route.keyspace.id, route.key).encode()
         data = await self._transport.call(node, READ, body, timeout_s=timeout_s, priority=Priority.READ)
         answer = ReadAnswer.decode(data)
-        return (decode_object(answer.encoded) if answer.encoded else ABSENT), answer.row_epoch
+        stored = decode_object(answer.encoded) if answer.encoded else ABSENT
+        self._objects.check_made(route.place, stored)
+        return stored, answer.row_epoch
 
     async def apply(
         self, node: NodeId, route: Route, encoded: bytes, durability: Durability, timeout_s: float

@@ -66,7 +66,7 @@ async def test_writers_of_a_cold_key_lose_nothing_to_each_other() -> None:
 async def test_an_object_that_comes_again_changes_nothing_and_is_still_made_durable() -> None:
     ours, engine = store_on(ForgetfulEngine()), ForgetfulEngine()
     written = await ours.write(PLACE, intent(1), admit_all)
-    theirs = store_on(engine)
+    theirs = store_on(engine, actor=2)
     first = await theirs.apply(PLACE, written.applied.stored)
     again = await theirs.apply(PLACE, written.applied.stored)
     assert again.stored == first.stored

@@ -1,0 +1,111 @@
+"""Objects and contexts that name writes which nobody has made: they erase nothing and block nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached, RingmillError
+from cluster.ids import Actor, Epoch, NodeId
+from cluster.ports import Priority
+from cluster.quorum.receipt import Durability, Receipt
+from cluster.versions.context import Context, encode_context
+from cluster.versions.dots import VersionVector
+from cluster.versions.object_codec import encode_object
+from cluster.versions.objects import StoredObject
+from node.replica.messages import APPLY, DELIVER, Apply, Deliver, DeliverAnswer, HintItem
+from tests.node.one_key import get, put, values
+from tests.node.small_world import World
+
+
+def forged(receipt: Receipt, count: int) -> StoredObject:
+    """An object without siblings that claims to have replaced the writes of this actor up to `count`."""
+    return StoredObject(VersionVector(((receipt.dot.actor, count),)))
+
+
+async def send(world: World, to: str, told: StoredObject) -> None:
+    body = Apply(Epoch(1), world.topology.keyspaces[0].id, b"key", Durability.SYNCED, encode_object(told))
+    await world.on(
+        "n3" if to != "n3" else "n2",
+        world.nodes["n3" if to != "n3" else "n2"].transport.call(
+            NodeId(to), APPLY, body.encode(), timeout_s=1.0, priority=Priority.WRITE
+        ),
+    )
+
+
+def test_a_count_that_no_actor_can_have_is_refused_by_every_owner() -> None:
+    world = World()
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"kept", level="all")
+        for name in world.names:
+            with pytest.raises(ProtocolMismatch, match="no actor has counted to"):
+                await send(world, name, forged(receipt, 1 << 63))
+        for name in world.names:
+            assert values(await get(world, name)) == [b"kept"]
+            await put(world, name, b"kept")
+
+    world.run(story())
+
+
+def test_an_owner_refuses_what_names_its_own_writes_that_it_has_not_made() -> None:
+    world = World()
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"kept", level="all")
+        told = forged(receipt, receipt.dot.counter + 1)
+        with pytest.raises(ProtocolMismatch, match="which this node has not made"):
+            await send(world, "n1", told)
+        item = HintItem(world.topology.keyspaces[0].id, b"key", encode_object(told))
+        answer = await world.on(
+            "n2",
+            world.nodes["n2"].transport.call(
+                NodeId("n1"),
+                DELIVER,
+                Deliver(Epoch(1), (item,)).encode(),
+                timeout_s=1.0,
+                priority=Priority.REPAIR,
+            ),
+        )
+        assert "has not made" in DeliverAnswer.decode(answer, 1).refusals[0]
+        assert values(await get(world, "n1", level="1")) == [b"kept"]
+        await send(world, "n1", forged(receipt, receipt.dot.counter))  # it has made that one
+
+    world.run(story())
+
+
+def test_a_reader_takes_no_answer_that_names_its_own_writes_that_it_has_not_made() -> None:
+    world = World()
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"kept", level="all")
+        for name in ("n2", "n3"):
+            await send(world, name, forged(receipt, receipt.dot.counter + 9))
+        with pytest.raises(QuorumNotReached, match="which this node has not made"):
+            await get(world, "n1")  # an error, never an absence
+        assert values(await get(world, "n1", level="1")) == [b"kept"]
+
+    world.run(story())
+
+
+def test_a_context_that_no_read_has_handed_out_is_refused_and_changes_nothing() -> None:
+    world = World()
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"kept", level="all")
+        ahead = VersionVector(((receipt.dot.actor, receipt.dot.counter + 1),))
+        token = encode_context(Context(ahead), world.topology.keyspaces[0].id, b"key")
+        with pytest.raises(InvalidArgument, match="which this node has not made"):
+            await put(world, "n1", b"lost", context=token)
+        with pytest.raises(RingmillError):
+            absurd = VersionVector(((Actor("n2#1.0"), 1 << 60),))
+            await put(
+                world,
+                "n1",
+                b"lost",
+                context=encode_context(Context(absurd), world.topology.keyspaces[0].id, b"key"),
+            )
+        assert values(await get(world, "n1")) == [b"kept"]
+        await put(world, "n1", b"next")
+        assert values(await get(world, "n2")) == [b"next"]
+
+    world.run(story())

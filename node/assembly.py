@@ -21,6 +21,7 @@ from node.compute.calls_to_self import CallsToSelf
 from node.compute.worker import Worker, WorkerOptions
 from node.config import NodeConfig
 from node.coordinator.jobs import JobCoordinator
+from node.membership.clock_watch import ClockWatch
 from node.membership.liveness import Liveness
 from node.membership.topology_agent import TopologyAgent
 from node.repair.healing import Healing
@@ -71,6 +72,7 @@ class Node:
     identity: Identity
     topology: TopologyAgent
     liveness: Liveness
+    watch: ClockWatch
     objects: ObjectStore
     hints: HintStore
     healing: Healing
@@ -136,8 +138,9 @@ async def _serving(
         transport=transport,
     )
     PageServing(Router(config.id, agent), engine, objects).serve(transport)
+    watch = ClockWatch(config.id, hybrid, view=agent, transport=transport, clock=doors.clock)
     async with Background() as background:
-        kv = _requests(config, doors, objects, hints, hybrid, agent, liveness, background)
+        kv = _requests(config, doors, objects, hints, hybrid, watch, agent, liveness, background)
         for method, handler in kv.handlers().items():
             transport.serve(method, handler)
         await agent.start()
@@ -146,6 +149,7 @@ async def _serving(
             _loops(
                 agent.run(),
                 liveness.run(),
+                watch.run(),
                 delivery.run(),
                 healing.run(),
                 scrub_now_and_then(engine, config.scrub_every_s),
@@ -153,7 +157,19 @@ async def _serving(
             ),
         ):
             yield Node(
-                config, doors, engine, identity, agent, liveness, objects, hints, healing, kv, bundles, jobs
+                config,
+                doors,
+                engine,
+                identity,
+                agent,
+                liveness,
+                watch,
+                objects,
+                hints,
+                healing,
+                kv,
+                bundles,
+                jobs,
             )
 
 
@@ -163,6 +179,7 @@ def _requests(
     objects: ObjectStore,
     hints: HintStore,
     hybrid: HybridClock,
+    watch: ClockWatch,
     agent: TopologyAgent,
     liveness: Liveness,
     background: Background,
@@ -183,6 +200,7 @@ def _requests(
         attempts=Attempts(collector, replicas, hybrid, doors.entropy),
         background=background,
         hybrid=hybrid,
+        timekeeper=watch,
         clock=clock,
     )
     reader = Reader(

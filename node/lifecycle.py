@@ -149,6 +149,7 @@ def _figures(node: Node, watch: DescriptorWatch) -> NodeFigures:
 def _reasons(node: Node, watch: DescriptorWatch) -> list[str]:
     """Why this node is less than well, each a sentence without its name."""
     reasons = [watch.reason] if watch.reason else []
+    reasons += node.watch.reasons
     damaged = len(node.engine.corrupt_ranges())
     if damaged:
         now = f", healing {node.healing.now}" if node.healing.now else ""

@@ -19,7 +19,7 @@ CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
 DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
-RARE: Final = {"crash_child": 0.35, "disk_lies": 0.08, "late_socket": 0.1}
+RARE: Final = {"crash_child": 0.35, "disk_lies": 0.08, "late_socket": 0.1, "host_clock_step": 0.1}
 """Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
 meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.
 """
@@ -29,6 +29,7 @@ _LOSE: Final = ("disk_lost", "disk_lies")
 _DESTROY: Final = (*_LOSE, "bit_flip")
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
+_STEPS_S: Final = {0.5: -3.0, 2.0: 2.0, _LONGEST_S: 3600.0}  # of a clock, by what was drawn as a duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def draw_rare_faults(
         )
         lasts_s = draws.choice((0.5, 2.0, _LONGEST_S))
         if is_drawn and kind in kinds:
-            found.append(Fault(at_s, kind, (node,), lasts_s))
+            hit = tuple(nodes) if kind == "host_clock_step" else (node,)
+            found.append(Fault(at_s, kind, hit, lasts_s, amount=_STEPS_S[lasts_s]))
     return _within_budget([*others, *found])[len(others) :]
 
 

@@ -133,6 +133,7 @@ class History:
     beside_damage: list[int] = field(default_factory=list)  # indexes of writes that two sound owners can take
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
     coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
+    faults: frozenset[str] = frozenset()  # kinds that fired; likewise
 
     def is_firm(self, write: Operation) -> bool:
         """May nobody have forgotten this acknowledged write?

@@ -130,6 +130,12 @@ class Injector:
             self._trace.fault(fault.kind, name)
             self._nodes[name].clock.jump(fault.amount)
 
+    async def _host_clock_step(self, fault: Fault) -> None:
+        """All nodes stand on one host, and somebody sets its clock."""
+        self._trace.fault(fault.kind, ",".join(fault.nodes))
+        for name in fault.nodes:
+            self._nodes[name].clock.jump(fault.amount)
+
     async def _clock_drift(self, fault: Fault) -> None:
         for name in fault.nodes:
             self._trace.fault(fault.kind, name)

@@ -137,6 +137,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 def _result(world: World, seed: int, options: RunOptions, found: list[Violation]) -> RunResult:
     history = world.history
+    history.faults = frozenset(world.trace.faults)
     return RunResult(
         seed=seed,
         options=options,

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 import simulator.transport
+from cluster.versions.hybrid_time import HybridClock
 from simulator.bending import Ablation, bent
 from simulator.options import RunOptions
 
@@ -24,6 +25,12 @@ def _judged_from_sending() -> AbstractContextManager[None]:
     return bent((simulator.transport, "left_us", judge))
 
 
+def _clocks_compared() -> AbstractContextManager[None]:
+    """After a jump of its wall clock a node believes nobody, as if it were always alone with it."""
+    return bent((HybridClock, "accept_jump", lambda clock: None))
+
+
+_STEPS: Final = RunOptions(faults=("host_clock_step",))
 _LATE_SOCKETS: Final = RunOptions(keys=2, operations=200, faults=("pause", "late_socket"))
 
 WIRE_ABLATIONS: Final = (
@@ -32,5 +39,8 @@ WIRE_ABLATIONS: Final = (
         "a deadline counts from the sending of a request, not from its reading",
         _judged_from_sending,
         _LATE_SOCKETS,
+    ),
+    Ablation(
+        "clocks-compared", "a node whose clock stepped as the others' did goes on", _clocks_compared, _STEPS
     ),
 )

@@ -52,15 +52,42 @@ def logical_part(time: HybridTime) -> int:
 class HybridClock:
     """One node's hybrid clock.
 
-    `stamp` refuses once the wall clock has moved against the monotonic one by more than 500 ms between two
-    stamps, and goes on refusing until the wall is back or the node is started again: until then nobody
-    knows which of the two readings was right.
+    `stamp` refuses once the wall clock has moved against the boot clock by more than 500 ms since it was
+    looked at last, and goes on refusing until the wall is back or `accept_jump` says that the new reading is
+    right: until then nobody knows which of the two was.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = ZERO
-        self._offset_ms = self._offset()
+        self._offset_ms = self.offset_ms
+        self._median_ms: float | None = None  # of the wall clocks of the cluster, against the own boot clock
+        self._last_expiry_ms = 0
+
+    @property
+    def offset_ms(self) -> float:
+        """Wall against the clock that also counts sleep, so that a suspended machine has not jumped."""
+        return (self._clock.wall() - self._clock.boottime()) * 1000
+
+    @property
+    def jumped_ms(self) -> float:
+        """How far the wall clock has jumped, 0 when it has not."""
+        moved_ms = self.offset_ms - self._offset_ms
+        return moved_ms if abs(moved_ms) > MAX_AHEAD_MS else 0.0
+
+    def follow(self) -> None:
+        """Follow slow drift, as of a clock being steered; a jump is not followed."""
+        if not self.jumped_ms:
+            self._offset_ms = self.offset_ms
+
+    def accept_jump(self) -> None:
+        """The wall clock is right as it is now."""
+        self._offset_ms = self.offset_ms
+
+    def expiry_follows(self, median_ms: float) -> None:
+        """From now on values expire by this median of the cluster's wall clocks, each against the own boot
+        clock."""
+        self._median_ms = median_ms
 
     def now(self) -> HybridTime:
         """The present reading; never below an earlier one."""
@@ -84,28 +111,25 @@ class HybridClock:
         if seen > self._last:
             self._last = HybridTime(max(self._last, min(seen, self._ceiling(self._wall()))))
 
-    def wall_ms(self) -> int:
-        """The wall clock alone, milliseconds: what expiry is judged by."""
-        return int(self._clock.wall() * 1000)
+    def expiry_ms(self) -> int:
+        """What expiry is judged by, milliseconds since 1970: the median of the cluster's wall clocks, the own
+        one until they were compared.  Never below an earlier reading."""
+        offset_ms = self.offset_ms if self._median_ms is None else self._median_ms
+        self._last_expiry_ms = max(self._last_expiry_ms, int(self._clock.boottime() * 1000 + offset_ms))
+        return self._last_expiry_ms
 
     def _wall(self) -> HybridTime:
-        return hybrid_time(self.wall_ms())
+        return hybrid_time(int(self._clock.wall() * 1000))
 
     @staticmethod
     def _ceiling(wall: HybridTime) -> int:
         return wall + (MAX_AHEAD_MS << LOGICAL_BITS)
 
-    def _offset(self) -> float:
-        """Wall against the clock that also counts sleep, so that a suspended machine has not jumped."""
-        return (self._clock.wall() - self._clock.boottime()) * 1000
-
     def _refuse_after_jump(self) -> None:
-        offset_ms = self._offset()
-        moved_ms = offset_ms - self._offset_ms
-        if abs(moved_ms) > MAX_AHEAD_MS:
+        if moved_ms := self.jumped_ms:
             raise Unavailable(
-                f"the wall clock jumped by {moved_ms:+.0f} ms, more than {MAX_AHEAD_MS} ms: "
-                "this node stamps no writes",
-                hint="set the clock right, or restart the node once it is right",
+                f"the wall clock of this node jumped by {moved_ms:+.0f} ms, more than {MAX_AHEAD_MS} ms, and "
+                "the clocks of the others are not known to have moved alike: it coordinates no writes",
+                hint="set its clock right; the node goes on by itself within a second",
             )
-        self._offset_ms = offset_ms  # slow drift, as of a clock being steered, is followed
+        self.follow()

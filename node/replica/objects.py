@@ -171,10 +171,11 @@ class ObjectStore:
             self._touched = None
 
     def _put_healed(self, key: bytes, survivor: bytes | None, copies: Sequence[bytes]) -> None:
-        incoming = _merged(copies)
+        incoming, place = _merged(copies), parse_object_key(key)
+        self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
         present = _decode(survivor)
-        self._store(parse_object_key(key), present, survivor, merge(present, incoming))
+        self._store(place, present, survivor, merge(present, incoming))
 
     async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
         """Coordinate a client's write: a new dot, stamped, in the place of what its context covers (V1).

@@ -2,7 +2,7 @@
 
 Reads never go back: before a client sees a result, N - R + 1 owners are known to hold it, by equal answers
 or by a synced write-back, so no later read of R owners can miss it (rule G2).  Expiry is judged once, here,
-by this node's clock (rule G3).
+by the median of the cluster's clocks (rule G3).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Reader:
         _check_size(merged)
         seen = Context(merged.context, merged.newest)
         return ReadResult(
-            merged.live(self._hybrid.wall_ms()),
+            merged.live(self._hybrid.expiry_ms()),
             encode_context(seen, route.keyspace.id, route.key),
             tuple(collected.answers),
             repaired,

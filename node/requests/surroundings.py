@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from cluster.ids import NodeId
 
-__all__ = ["DOWN", "Liveness"]
+__all__ = ["DOWN", "Liveness", "TimeKeeper"]
 
 DOWN: Final = "down"
 
@@ -21,4 +21,12 @@ class Liveness(Protocol):
 
     def order(self, nodes: Sequence[NodeId]) -> list[NodeId]:
         """The same nodes, those to ask first in front."""
+        ...
+
+
+class TimeKeeper(Protocol):
+    """Whoever judges this node's wall clock."""
+
+    async def settled(self, within_s: float) -> None:
+        """Return once a jump of the clock was judged, or there is none, or time is up."""
         ...

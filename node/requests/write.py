@@ -30,7 +30,7 @@ from node.requests.flight import Flight
 from node.requests.forward import Forwarder
 from node.requests.limits import admit_growth, check_key, check_ttl, check_value, time_allowed
 from node.requests.replicas import Replicas
-from node.requests.surroundings import DOWN, Liveness
+from node.requests.surroundings import DOWN, Liveness, TimeKeeper
 from node.requests.values import WriteRequest
 from node.storage.errors import CorruptBlock, CorruptRange, StorageFailed
 
@@ -55,6 +55,7 @@ class Writer:
         attempts: Attempts,
         background: Background,
         hybrid: HybridClock,
+        timekeeper: TimeKeeper,
         clock: Clock,
     ) -> None:
         self._router = router
@@ -66,6 +67,7 @@ class Writer:
         self._attempts = attempts
         self._background = background
         self._hybrid = hybrid
+        self._timekeeper = timekeeper
         self._clock = clock
 
     async def write(self, request: WriteRequest) -> Receipt:
@@ -85,6 +87,7 @@ class Writer:
         need = parse_level(request.level, len(route.owners), route.keyspace.w)
         intent = self._intent(request, route)
         await self._attempts.settle(request, route, deadline)
+        await self._timekeeper.settled(deadline.left_s)
 
         try:
             written = await self._write_here(route, intent, deadline)
@@ -133,7 +136,7 @@ class Writer:
         elif request.context:
             context = decode_context(request.context, route.keyspace.id, request.key)
         ttl_ms = request.ttl_ms or route.keyspace.ttl_ms
-        expires_at_ms = self._hybrid.wall_ms() + ttl_ms if ttl_ms and request.value is not None else 0
+        expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
         return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
 
     def _send(self, flight: Flight, need: int) -> None:

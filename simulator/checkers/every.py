@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final as Constant
 
+from simulator.checkers.clock_steps import check_clock_steps
 from simulator.checkers.convergence import check_convergence, check_hand_over
 from simulator.checkers.damage import check_beside_damage
 from simulator.checkers.deletes import check_deletes
@@ -36,6 +37,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_sessions,
     check_deletes,
     check_late_work,
+    check_clock_steps,
 )
 
 

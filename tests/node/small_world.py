@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from cluster.ids import DiskId, NodeId, Start
 from cluster.ring.topology import Member, Topology, first_topology
 from cluster.versions.hybrid_time import HybridClock
+from node.membership.clock_watch import ClockWatch
 from node.membership.topology_agent import TopologyAgent
 from node.repair.hint_delivery import HintDelivery
 from node.replica.actors import CopyActors
@@ -111,6 +112,9 @@ class Node:
             transport=self.transport,
             clock=self.clock,
         )
+        self.watch = ClockWatch(
+            self.name, self.hybrid, view=agent, transport=self.transport, clock=self.clock
+        )
         async with Background() as background:
             replicas = Replicas(self.name, self.transport, self.objects, self.hybrid)
             collector = Collector(replicas, self.liveness, background)
@@ -125,6 +129,7 @@ class Node:
                 attempts=Attempts(collector, replicas, self.hybrid, self.entropy),
                 background=background,
                 hybrid=self.hybrid,
+                timekeeper=self.watch,
                 clock=self.clock,
             )
             self.reader = Reader(
@@ -142,7 +147,9 @@ class Node:
             )
             for method, handler in self.service.handlers().items():
                 self.transport.serve(method, handler)
-            loops = [asyncio.create_task(loop) for loop in (self.delivery.run(), agent.run())]
+            loops = [
+                asyncio.create_task(loop) for loop in (self.delivery.run(), agent.run(), self.watch.run())
+            ]
             try:
                 await agent.wait_formed()
                 self.is_ready.set()

@@ -1,0 +1,167 @@
+"""Compares this node's wall clock with those of the other members: now and then, and at once after a jump.
+
+A step of the wall clock leaves open which of its readings was right.  When the clocks of the others moved
+alike (one host, one `ntpdate`), or the own clock agrees with their median, the node goes on; one that alone
+stepped coordinates no writes until its clock is right again, and says why.  The median is also the time by
+which values expire, so that a node with a wrong clock hides nothing before its time.
+
+Rule: docs/formats/hybrid_time.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgpack
+
+from cluster.errors import ProtocolMismatch, RingmillError
+from cluster.ids import NodeId
+from cluster.membership.clock_verdict import Comparison, compare
+from cluster.ports import Clock, Incoming, Priority, Transport
+from cluster.ring.topology import Topology
+from cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
+
+__all__ = ["TELL", "ClockWatch", "Members"]
+
+TELL: Final = "clock.tell"
+"""Peer method: no body; answers msgpack [1, wall clock in microseconds]."""
+
+_VERSION: Final = 1
+_LOOK_EVERY_S: Final = 1.0
+_COMPARE_EVERY_S: Final = 10.0
+_ANSWER_S: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Members(Protocol):
+    """Who the others are.  TopologyAgent is one."""
+
+    @property
+    def current(self) -> Topology | None: ...
+
+
+class ClockWatch:
+    def __init__(
+        self, node: NodeId, hybrid: HybridClock, *, view: Members, transport: Transport, clock: Clock
+    ) -> None:
+        self._node = node
+        self._hybrid = hybrid
+        self._view = view
+        self._transport = transport
+        self._clock = clock
+        self._last: Comparison | None = None  # before the present jump
+        self._compared_at: float | None = None
+        self._nudged = asyncio.Event()
+        self._judged = asyncio.Event()
+        self._reason = ""
+        transport.serve(TELL, self._answer)
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Why this node's clock keeps it from writing, in words; nothing when it does not."""
+        return (self._reason,) if self._reason else ()
+
+    async def run(self) -> None:
+        """Look at the clock once a second, and as soon as somebody waits for a verdict; until cancelled."""
+        while True:
+            await self._look()
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._nudged.wait()
+            except TimeoutError:
+                continue
+            self._nudged.clear()
+
+    async def settled(self, within_s: float) -> None:
+        """Return once a jump of the clock was judged, or there is none, or time is up.
+
+        The stamp of a write raises afterwards when this node may not give one.
+        """
+        if not self._hybrid.jumped_ms or self._reason:
+            return
+        self._nudged.set()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._judged.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        self._hybrid.follow()
+        now = self._clock.monotonic()
+        is_due = self._compared_at is None or now - self._compared_at >= _COMPARE_EVERY_S
+        if self._hybrid.jumped_ms or is_due:
+            await self._compare()
+        if not self._hybrid.jumped_ms:
+            self._reason = ""
+
+    async def _compare(self) -> None:
+        others = self._others()
+        if others is None:
+            return
+        readings = await asyncio.gather(*(self._ask(node) for node in others))
+        found = compare(self._hybrid.offset_ms, [each for each in readings if each is not None], len(others))
+        if found is not None:
+            self._compared_at = self._clock.monotonic()
+            self._hybrid.expiry_follows(found.median_ms)
+        self._judge(found)
+        self._judged.set()
+        self._judged = asyncio.Event()
+
+    def _judge(self, found: Comparison | None) -> None:
+        jumped_ms = self._hybrid.jumped_ms
+        if not jumped_ms:
+            self._last = found or self._last
+            return
+        what = f"the wall clock of {self._node} jumped by {jumped_ms:+.0f} ms"
+        if found is None:
+            self._reason = f"{what}, and too few nodes answer to compare it with; it coordinates no writes"
+        elif found.agrees(self._last):
+            _log.warning("%s, and the median of %d nodes agrees with it: going on", what, found.nodes)
+            self._hybrid.accept_jump()
+            self._last, self._reason = found, ""
+        else:
+            self._reason = (
+                f"{what} and is {found.apart_ms:+.0f} ms from the median of {found.nodes} nodes, more than "
+                f"{MAX_AHEAD_MS} ms; it coordinates no writes until its clock is right"
+            )
+        if self._reason:
+            _log.debug("%s", self._reason)
+
+    def _others(self) -> list[NodeId] | None:
+        """The other members; None before there is a topology."""
+        topology = self._view.current
+        if topology is None:
+            return None
+        return [member.id for member in topology.members if member.id != self._node]
+
+    async def _ask(self, node: NodeId) -> float | None:
+        """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent."""
+        asked_at = self._clock.boottime()
+        try:
+            answer = await self._transport.call(
+                node, TELL, b"", timeout_s=_ANSWER_S, priority=Priority.CONTROL
+            )
+            wall_us = _wall_us(answer)
+        except RingmillError:
+            return None
+        return wall_us / 1000 - (asked_at + self._clock.boottime()) * 500  # at the middle of the round trip
+
+    def _answer(self, incoming: Incoming) -> bytes:
+        packed: bytes = msgpack.packb([_VERSION, int(self._clock.wall() * 1e6)])
+        return packed
+
+
+def _wall_us(answer: bytes) -> int:
+    """Raises ProtocolMismatch."""
+    try:
+        fields = msgpack.unpackb(answer)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolMismatch(f"{len(answer)} bytes are no reading of a clock: {error}") from error
+    if not isinstance(fields, list) or [type(each) for each in fields] != [int, int] or fields[0] != _VERSION:
+        raise ProtocolMismatch(f"a reading of a clock is [{_VERSION}, microseconds]")
+    return int(fields[1])

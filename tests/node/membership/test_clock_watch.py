@@ -1,0 +1,95 @@
+"""Steps of wall clocks in a small cluster: one that all share stops nobody, one that is alone does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cluster.errors import Unavailable
+from tests.node.one_key import get, put, values
+from tests.node.small_world import World
+
+STEPS = pytest.mark.parametrize("step_s", [2.0, -2.0, 7200.0])
+
+
+@STEPS
+def test_a_step_that_all_clocks_make_stops_no_write(step_s: float) -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"before")
+        for node in world.nodes.values():
+            node.clock.jump(step_s)
+        for name in world.names:
+            await put(world, name, b"after " + name.encode())
+            assert not world.nodes[name].watch.reasons
+        assert values(await get(world, "n1")) == [b"after n3"]
+
+    world.run(story())
+
+
+@STEPS
+def test_a_node_whose_clock_steps_alone_stops_writing_says_why_and_goes_on_by_itself(step_s: float) -> None:
+    world = World()
+
+    async def story() -> None:
+        n1 = world.nodes["n1"]
+        await put(world, "n1", b"before")
+        n1.clock.jump(step_s)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="wall clock of this node jumped") as refused:
+                await put(world, "n1", b"never")
+            assert refused.value.outcome == "failed"
+        assert "from the median of 3 nodes" in n1.watch.reasons[0]
+        await put(world, "n2", b"by another")
+        assert values(await get(world, "n1")) == [b"by another"]
+        n1.clock.jump(-step_s)
+        await put(world, "n1", b"right again")
+        await asyncio.sleep(1.5)
+        assert not n1.watch.reasons
+
+    world.run(story())
+
+
+def test_a_clock_that_was_set_right_is_believed_though_it_jumped() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.nodes["n1"].clock.jump(7200.0)
+        with pytest.raises(Unavailable):
+            await put(world, "n1", b"never")
+        world.nodes["n1"].clock.jump(-7200.3)
+        await put(world, "n1", b"set right")
+
+    world.run(story())
+
+
+def test_a_jump_that_nobody_can_judge_stops_the_node_until_somebody_can() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"before")
+        for node in world.nodes.values():
+            node.clock.jump(2.0)
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        with pytest.raises(Unavailable):
+            await put(world, "n1", b"never", timeout_s=1.0, level="1")
+        assert "too few nodes answer" in world.nodes["n1"].watch.reasons[0]
+        for other in ("n2", "n3"):
+            world.cut("n1", other, is_cut=False)
+        await asyncio.sleep(2.5)
+        await put(world, "n1", b"judged")
+
+    world.run(story())
+
+
+def test_the_only_node_of_a_cluster_goes_on() -> None:
+    world = World(1, n=1, r=1, w=1)
+
+    async def story() -> None:
+        world.nodes["n1"].clock.jump(-2.0)
+        await put(world, "n1", b"alone")
+
+    world.run(story())

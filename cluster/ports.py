@@ -279,8 +279,18 @@ class TaskProcess(Protocol):
     def pid(self) -> int: ...
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it may still answer."""
+        ...
+
+    @property
     def peak_bytes(self) -> int:
         """Peak resident memory; 0 until it has ended, and when nobody could tell."""
+        ...
+
+    @property
+    def breach(self) -> str:
+        """The limit for whose breach its family was ended, as `Spawner.start_task` names it; else empty."""
         ...
 
     async def send(self, message: bytes) -> None:
@@ -292,7 +302,14 @@ class TaskProcess(Protocol):
         ...
 
     def output(self) -> bytes:
-        """The last 1 MiB of its stdout and stderr."""
+        """The last 1 MiB of its stdout and stderr since `settle`."""
+        ...
+
+    async def settle(self) -> bytes:
+        """Between two pieces of work: the `output` of the one that is over, all of it.
+
+        What the process has started and left behind is ended.
+        """
         ...
 
     async def wait(self) -> int:
@@ -320,7 +337,9 @@ class Spawner(Protocol):
     ) -> TaskProcess:
         """Fork a fresh task process whose current folder is `workdir` (entry: node.task_main).
 
-        `limits` maps rlimit names ("as_bytes", "cpu_s", "open_files", "file_bytes", "processes") to values.
+        `limits` maps rlimit names ("as_bytes", "cpu_s", "open_files", "file_bytes", "processes") to values,
+        and "family_bytes": memory that it and its descendants may use together.  Raises ChildProcessError
+        when no process can be made.
         """
         ...
 

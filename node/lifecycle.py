@@ -36,6 +36,10 @@ __all__ = ["run_node"]
 DRAIN_S = 2.0  # for frames under way
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
+_AS_ROOT = (
+    "RUNNING AS ROOT: jobs run as root too and may do anything on this machine, and the system's limit on "
+    "processes does not bind them; run nodes as a user of their own"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +71,8 @@ async def run_node(config: NodeConfig) -> None:
                     _log.info(
                         "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
                     )
+                    if os.geteuid() == 0:
+                        _log.warning("%s", _AS_ROOT)
                     await _serve_until(stop, node, server, watch)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)

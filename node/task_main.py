@@ -32,6 +32,7 @@ from cluster.adapters.forkserver import Forkserver
 from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import RingmillError
 from cluster.mapreduce.failures import Cause, TaskFailed, classify
+from cluster.mapreduce.file_errors import is_spoilt
 from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput, load_job
 from cluster.mapreduce.task_messages import Chore, Run, Said
 from cluster.mapreduce.task_service import answer, do_chore, do_run
@@ -104,7 +105,7 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
             return do_run(run, files, load_job, teller.hear, watch=teller.watch)
     except TaskFailed as failure:
         _lift_memory_limit()
-        raise _as_user_sees(failure, run.bundle) from failure
+        raise _as_user_sees(_rightly_blamed(failure, run), run.bundle) from failure
     except RingmillError as error:  # what is asked for is not in the bundle, or not a job
         raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
     except BaseException as error:  # sys.exit() in user code too
@@ -153,6 +154,14 @@ class _Teller:
             if (now, moved) != said:
                 self._pipe.say(Said("progress", [now.bytes_done, now.bytes_total, now.status, now.position]))
                 said = now, moved
+
+
+def _rightly_blamed(failure: TaskFailed, run: Run) -> TaskFailed:
+    """A file of the attempt that is gone or locked is the job's code's doing: nobody else writes there."""
+    if failure.cause is Cause.ENGINE_ERROR and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
+        text = f"the job's code deleted or locked the folder it works in, or a file there: {failure.message}"
+        return TaskFailed(Cause.USER_ERROR, text, failure.frames, failure.position)
+    return failure
 
 
 def _as_user_sees(failure: TaskFailed, bundle: str) -> TaskFailed:

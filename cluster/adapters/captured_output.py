@@ -1,14 +1,20 @@
 """The last 1 MiB of what a task process prints, read from a pipe at a bounded rate.
 
+Attempts that share a process are told apart: `cut` gives what the one that is over has printed.
+
 A task that prints without end is slowed down to 64 MiB a second by the full pipe; the node's loop never
 spends more on it than copying that.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
+import fcntl
 import os
-from typing import Final
+import termios
+from typing import IO, Final
 
 __all__ = ["CapturedOutput"]
 
@@ -16,6 +22,7 @@ KEPT_BYTES: Final = 1024 * 1024
 _BURST_BYTES: Final = 4 * 1024 * 1024
 _PAUSE_S: Final = 1 / 16
 _LAST_WORDS_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 0.001
 
 
 class CapturedOutput(asyncio.Protocol):
@@ -25,13 +32,15 @@ class CapturedOutput(asyncio.Protocol):
         self._kept = bytearray()
         self._since_pause = 0
         self._transport: asyncio.ReadTransport | None = None
+        self._read_end: IO[bytes] | None = None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> int:
         """Start reading; returns the writing end."""
         read_end, write_end = os.pipe()
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(read_end, "rb", 0))
+        self._read_end = os.fdopen(read_end, "rb", 0)
+        self._transport, _ = await loop.connect_read_pipe(lambda: self, self._read_end)
         return write_end
 
     def tail(self) -> bytes:
@@ -40,6 +49,25 @@ class CapturedOutput(asyncio.Protocol):
     def note(self, line: str) -> None:
         """Add a line of our own at the end."""
         self._keep(f"\n[ringmill] {line}\n".encode())
+
+    async def cut(self) -> bytes:
+        """All that was printed up to now, once the pipe is empty (a second at most); it is forgotten here."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                while self._unread() and not self._closed.done():  # noqa: ASYNC110 - a pipe has no event
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(0)  # what was read last is handed over in the loop's next turn
+        printed = self.tail()
+        self._kept.clear()
+        return printed
+
+    def _unread(self) -> int:
+        """Bytes that wait in the pipe."""
+        if self._read_end is None or self._read_end.closed:
+            return 0
+        count = array.array("i", [0])
+        fcntl.ioctl(self._read_end, termios.FIONREAD, count)
+        return count[0]
 
     async def finished(self) -> None:
         """Wait until all of it has been read; a second at most, as a descendant may hold the pipe."""

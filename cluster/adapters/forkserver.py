@@ -3,14 +3,18 @@
 A node executes it fresh and never forks itself.  Requests and answers are msgpack packets on one
 SOCK_SEQPACKET control socket; a task's own socket and output pipe arrive beside the request (SCM_RIGHTS):
 
-    node  -> ["fork", id, workdir, environment, limits] + 2 descriptors      ["kill", id]
-    here  -> ["forked", id, pid]   ["refused", id, reason]   ["ended", id, code, peak_bytes, note]
+    node  -> ["fork", id, workdir, environment, limits] + 2 descriptors
+             ["kill", id]   ["tidy", id]   ["ping", number]
+    here  -> ["forked", id, pid]   ["refused", id, reason]   ["ended", id, code, peak_bytes, breach, note]
+             ["tidied", id]   ["pong", number]
 
-Who ends whom: the end of the control socket (the node is gone, however it went) kills every task's process
-group and this process; a task that ends takes its process group along; this process is the subreaper of all
-descendants, so that one which left its session is found and killed when its own parent has ended.  When this
-process itself is killed, tasks get the parent-death signal; what they had started in sessions of their own
-may then survive: nothing short of a control group can promise more.
+Who ends whom: the end of the control socket (the node is gone, however it went) kills every task's family
+and this process; a task that ends takes its family along; "tidy" ends what an attempt has started and left
+behind in a process that goes on.  This process is the subreaper of all descendants, so that each stays below
+it in the tree whatever session it went to, and is found there.  A family that outgrows its number of
+processes or its memory is ended by name.  How one is ended so that nobody is born meanwhile is told in
+family_end.py.  When this process itself is stopped or killed, the node ends its family and starts another
+(task_processes.py).
 
 Rule: docs/architecture.md, "Task processes".
 """
@@ -22,22 +26,28 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn
 
 import msgpack
 
 from cluster.adapters.confinement import adopt_orphans, confine, die_with_parent
-from cluster.adapters.process_table import children_of, family, processes, threads_of_machine
+from cluster.adapters.family_end import end_family, members_of
+from cluster.adapters.process_table import ProcessTable, children_of, memory_of, session_of
 
-__all__ = ["MAX_PACKET", "Forkserver"]
+__all__ = ["FAMILY_BYTES", "MAX_PACKET", "Forkserver"]
+
+FAMILY_BYTES: Final = "family_bytes"  # the limit that no rlimit knows: memory of a task with its descendants
 
 MAX_PACKET: Final = 160 * 1024
 _WATCH_MS: Final = 100
 _LAST_SWEEPS: Final = 100
 _SWEEP_PAUSE_MS: Final = 10
+_HURRIED: Final = -20
+_MIB: Final = 1024 * 1024
 
 TaskMain = Callable[[socket.socket], None]
 
@@ -45,7 +55,9 @@ TaskMain = Callable[[socket.socket], None]
 @dataclass(slots=True)
 class _Task:
     id: int
-    process_limit: int
+    process_limit: int  # 0 for none, as below
+    memory_limit: int
+    breach: str = ""  # which limit its family broke
     note: str = ""
 
 
@@ -59,7 +71,7 @@ class Forkserver:
         self._pid = os.getpid()
         self._node = os.getppid()
         self._ends = False
-        self._quiet_threads = threads_of_machine()
+        self._table = ProcessTable()
 
     def run(self) -> None:
         """Serve, then leave no descendant behind."""
@@ -108,6 +120,10 @@ class Forkserver:
                 self._fork(fields, descriptors)
             elif verb == "kill":
                 self._kill(int(fields[0]))
+            elif verb == "tidy":
+                self._tidy(int(fields[0]))
+            elif verb == "ping":
+                self._answer("pong", *fields)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -121,7 +137,7 @@ class Forkserver:
             return
         if pid == 0:
             self._become_task(descriptors, workdir, environment, limits)
-        self._tasks[pid] = _Task(task_id, int(limits.get("processes", 0)))
+        self._tasks[pid] = _Task(task_id, int(limits.get("processes", 0)), int(limits.get(FAMILY_BYTES, 0)))
         self._answer("forked", task_id, pid)
 
     def _become_task(
@@ -129,6 +145,7 @@ class Forkserver:
     ) -> NoReturn:
         """In the child: confine, run the task, and never return into the forkserver's own stack."""
         code = 1
+        limits = {name: value for name, value in limits.items() if name != FAMILY_BYTES}
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -147,7 +164,32 @@ class Forkserver:
     def _kill(self, task_id: int) -> None:
         for pid, task in self._tasks.items():
             if task.id == task_id:
-                _kill_group(pid)
+                self._end_family(pid)
+
+    def _tidy(self, task_id: int) -> None:
+        """End all that a task has started, but not the task."""
+        for pid, task in self._tasks.items():
+            if task.id == task_id:
+                end_family(partial(self._descendants, pid), ProcessTable(self._tasks))
+        self._reap()
+        self._answer("tidied", task_id)
+
+    def _end_family(self, pid: int) -> None:
+        """A task with everybody below it, and every stray.  One that would not end is swept later."""
+        others = self._tasks.keys() - {pid}
+        with _hurry():
+            end_family(lambda: [pid, *self._descendants(pid)], ProcessTable(others))
+        _kill_group(pid)  # all there is where /proc is missing
+
+    def _descendants(self, pid: int) -> list[int]:
+        """Children of a task, and orphans that were its descendants or may have been."""
+        return [*self._table.children(pid), *self._strays(pid)]
+
+    def _strays(self, *leaders: int) -> list[int]:
+        """Adopted orphans whose session belongs to no living task, or to one of `leaders`."""
+        orphans = [child for child in children_of(self._pid) if child not in self._tasks]
+        living = self._tasks.keys() - set(leaders)
+        return [child for child in orphans if session_of(child) not in living]
 
     def _reap(self) -> None:
         """Bury the dead.  A task's group is killed while its dead leader still holds the group's number."""
@@ -164,32 +206,34 @@ class Forkserver:
             task = self._tasks.pop(dead.si_pid, None)
             if task is not None:
                 code = os.waitstatus_to_exitcode(status)
-                self._answer("ended", task.id, code, usage.ru_maxrss * 1024, task.note)
+                self._answer("ended", task.id, code, usage.ru_maxrss * 1024, task.breach, task.note)
 
     def _sweep(self) -> None:
-        """Kill adopted orphans whose session belongs to no living task."""
-        for pid in children_of(self._pid):
-            with contextlib.suppress(ProcessLookupError):
-                if pid not in self._tasks and os.getsid(pid) not in self._tasks:
-                    os.kill(pid, signal.SIGKILL)
+        """Kill adopted orphans whose session belongs to no living task, with all below them."""
+        if self._strays():
+            end_family(self._strays, ProcessTable(self._tasks))
+            self._reap()
 
     def _watch_families(self) -> None:
-        """End a task whose family outgrew its limit; looks closely when the machine's count grew."""
-        now = threads_of_machine()
-        self._quiet_threads = min(self._quiet_threads, now)
-        limited = {pid: task for pid, task in self._tasks.items() if task.process_limit}
-        if not limited or now - self._quiet_threads < min(t.process_limit for t in limited.values()) // 2:
-            return
-        everyone = processes()
-        self._quiet_threads = now
-        for pid, task in limited.items():
-            members = family(pid, everyone)
-            if len(members) > task.process_limit:
-                task.note = f"{len(members)} processes at once, the limit is {task.process_limit}"
-                _kill_group(pid)
-                for member in members:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(member, signal.SIGKILL)
+        """End a task whose family outgrew a limit."""
+        for pid, task in list(self._tasks.items()):
+            if task.breach or not (below := self._descendants(pid)):
+                continue  # a process alone is held by its rlimits
+            members = members_of([pid, *below], self._table)
+            task.breach, task.note = self._judge(task, members)
+            if task.breach:
+                self._end_family(pid)
+
+    def _judge(self, task: _Task, members: list[int]) -> tuple[str, str]:
+        """Which limit a family has outgrown, and how; empty when none."""
+        if 0 < task.process_limit < len(members):
+            return "processes", f"{len(members)} processes at once, the limit is {task.process_limit}"
+        limit = task.memory_limit
+        if limit and (used := memory_of(members, above=limit)) > limit:
+            used_mib, limit_mib = used // _MIB, limit // _MIB
+            text = f"its {len(members)} processes used {used_mib} MiB together, the limit is {limit_mib} MiB"
+            return FAMILY_BYTES, text
+        return "", ""
 
     def _answer(self, *fields: object) -> None:
         try:
@@ -201,14 +245,23 @@ class Forkserver:
         for pid in self._tasks:
             _kill_group(pid)
         for _ in range(_LAST_SWEEPS):
+            end_family(lambda: children_of(self._pid), self._table)
             self._reap()
-            strangers = children_of(self._pid)
-            if not strangers and not self._tasks:
+            if not children_of(self._pid):
                 return
-            for pid in strangers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             select.poll().poll(_SWEEP_PAUSE_MS)
+
+
+@contextlib.contextmanager
+def _hurry() -> Iterator[None]:
+    """Ahead of those that are being ended, where the system lets us: they may be many, and quick."""
+    former = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _HURRIED)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, former)
 
 
 def _kill_group(pid: int) -> None:

@@ -1,74 +1,126 @@
-"""Looks into the kernel's process table (Linux /proc): children, families, how many threads there are.
+"""What /proc tells about the processes of this machine: whose child each is, whether it runs, its memory.
 
-Only the forkserver asks, to find descendants that user code left behind or made in masses.  On a system
-without /proc every answer is empty, and process groups alone have to do.
+Read to find descendants that user code left behind or made in masses.  On a system without /proc every
+answer is empty, and process groups alone have to do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final
 
-__all__ = ["Process", "children_of", "family", "processes", "threads_of_machine"]
+__all__ = ["ProcessTable", "children_of", "marked", "memory_of", "session_of", "threads_of_machine"]
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_KIB: Final = 1024
+_PAUSE_S: Final = 0.001
 
 
-class Process(NamedTuple):
-    pid: int
-    parent: int
-    session: int
+class ProcessTable:
+    """LiveProcesses (cluster.adapters.family_end) of this machine.
+
+    A signal goes to the whole process group of its receiver, which reaches also who is born at that moment;
+    only to himself where the group is in `spared`.
+    """
+
+    def __init__(self, spared: Iterable[int] = ()) -> None:
+        self._spared = frozenset((*spared, os.getpgrp()))
+
+    def children(self, pid: int) -> list[int]:
+        return [child for thread in _names(f"/proc/{pid}/task") for child in _children(pid, thread)]
+
+    def can_run(self, pid: int) -> bool:
+        return _state(pid) not in ("", "T", "t", "Z", "X")
+
+    def is_gone(self, pid: int) -> bool:
+        return _state(pid) in ("", "Z", "X")
+
+    def send(self, pid: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            group = os.getpgid(pid)
+            if group not in self._spared:
+                os.killpg(group, number)
+            os.kill(pid, number)
+
+    def pause(self) -> None:
+        time.sleep(_PAUSE_S)
+
+
+def children_of(pid: int) -> list[int]:
+    """Direct children of a single-threaded process, ended ones that wait to be reaped included."""
+    return _children(pid, str(pid))
 
 
 def threads_of_machine() -> int:
     """How many threads exist now, of anyone; one cheap read.  0 when the system does not tell."""
     try:
-        with open("/proc/loadavg", "rb") as file:
-            return int(file.read().split()[3].split(b"/")[1])
-    except (OSError, ValueError, IndexError):
+        return int(_content("/proc/loadavg").split()[3].split(b"/")[1])
+    except (ValueError, IndexError):
         return 0
 
 
-def children_of(pid: int) -> list[int]:
-    """Direct children of a single-threaded process, ended ones that wait to be reaped included."""
+def session_of(pid: int) -> int:
+    """Its session's number; 0 when it is gone."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return [int(child) for child in file.read().split()]
-    except OSError:
-        return []
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
 
 
-def processes() -> list[Process]:
-    """Every process of the machine."""
-    found = []
-    for name in _pids():
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # it ended while we looked
-        found.append(Process(int(name), int(fields[1]), int(fields[3])))
-    return found
+def memory_of(pids: list[int], *, above: int) -> int:
+    """Bytes in memory that the processes use together, shared pages counted once.
+
+    The exact figure costs a walk through page tables, so it is worked out only where the cheap one, which
+    counts shared pages once for each process, is over `above`; below it the cheap one is the answer.
+    """
+    cheap = sum(_resident(pid) for pid in pids)
+    return cheap if cheap <= above else sum(_proportional(pid) for pid in pids)
 
 
-def family(leader: int, everyone: Iterable[Process]) -> list[int]:
-    """Pids of a session's leader, of its session and of all their descendants, in ascending order."""
-    by_parent: dict[int, list[int]] = {}
-    found = {leader}
-    for process in everyone:
-        by_parent.setdefault(process.parent, []).append(process.pid)
-        if process.session == leader:
-            found.add(process.pid)
-    unvisited = list(found)
-    while unvisited:
-        for child in by_parent.get(unvisited.pop(), ()):
-            if child not in found:
-                found.add(child)
-                unvisited.append(child)
-    return sorted(found)
+def marked(mark: bytes) -> list[int]:
+    """Processes that were started with `mark` (NAME=value) in their environment, or forked from such."""
+    return [int(name) for name in _pids() if mark in _content(f"/proc/{name}/environ").split(b"\0")]
+
+
+def _resident(pid: int) -> int:
+    fields = _content(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * _PAGE_BYTES if fields else 0
+
+
+def _proportional(pid: int) -> int:
+    for line in _content(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * _KIB
+    return _resident(pid)  # a kernel that does not tell
+
+
+def _state(pid: int) -> str:
+    """One letter as in ps; "" when there is no such process."""
+    return _content(f"/proc/{pid}/stat").rpartition(b")")[2][1:2].decode()
+
+
+def _children(pid: int, thread: str) -> list[int]:
+    return [int(child) for child in _content(f"/proc/{pid}/task/{thread}/children").split()]
 
 
 def _pids() -> list[str]:
+    return [name for name in _names("/proc") if name.isdigit()]
+
+
+def _names(folder: str) -> list[str]:
     try:
-        return [name for name in os.listdir("/proc") if name.isdigit()]
+        return os.listdir(folder)
     except OSError:
         return []
+
+
+def _content(path: str) -> bytes:
+    """Empty when the process has ended, or is none of ours."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

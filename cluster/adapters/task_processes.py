@@ -5,7 +5,10 @@ and descriptors (its environment is built here, not inherited).  One packet sock
 endings; each task has its own stream socket for framed messages and a pipe for what it prints.
 
 What a task may not do to the node: a message above 16 MiB ends the conversation, output is read at a bounded
-rate and only its last 1 MiB is kept.
+rate and only its last 1 MiB is kept.  Nor to others: while there are tasks the forkserver is pinged, and one
+that is silent for 5 s, stopped by a task or stuck, is ended with all below it and replaced; a start that
+this interrupts is tried again on the new one.  Those who had left the tree of a forkserver that was killed
+are found by a mark in their environment.
 
 Rule: docs/architecture.md, "Task processes".
 """
@@ -14,10 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import sys
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -26,14 +31,23 @@ import msgpack
 
 from cluster.adapters.captured_output import CapturedOutput
 from cluster.adapters.child_process import ChildProcess
+from cluster.adapters.family_end import end_family
 from cluster.adapters.forkserver import MAX_PACKET
+from cluster.adapters.process_table import ProcessTable, children_of, marked
 
 __all__ = ["MAX_MESSAGE_BYTES", "ForkedTask", "TaskProcesses"]
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _LENGTH_BYTES: Final = 4
+_TABLE: Final = ProcessTable()
+_log = logging.getLogger(__name__)
 _START_TIMEOUT_S: Final = 20.0
+_START_TRIES: Final = 3
 _END_TIMEOUT_S: Final = 1.0
+_PING_EVERY_S: Final = 1.0
+_SILENT_PINGS: Final = 5  # counted, not timed: a node that stood still itself must not blame the forkserver
+_LOOKS_AFTER_S: Final = (0.0, 0.1, 0.4)
+_MARK: Final = "RINGMILL_TASKS_OF"
 _SOURCE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -48,15 +62,24 @@ class ForkedTask:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._peak_bytes = 0
+        self._breach = ""
 
     @property
     def pid(self) -> int:
         return self._pid
 
     @property
+    def is_alive(self) -> bool:
+        return not self._ended.done()
+
+    @property
     def peak_bytes(self) -> int:
         """Peak resident memory in bytes; 0 until the process has ended."""
         return self._peak_bytes
+
+    @property
+    def breach(self) -> str:
+        return self._breach
 
     async def send(self, message: bytes) -> None:
         assert self._streams is not None
@@ -82,6 +105,11 @@ class ForkedTask:
     def output(self) -> bytes:
         return self._output.tail()
 
+    async def settle(self) -> bytes:
+        """As TaskProcess.settle (cluster.ports); costs a few reads where nothing was left behind."""
+        await self._owner.tidy(self._id, self._pid)
+        return await self._output.cut()
+
     async def wait(self) -> int:
         """Also waits for its last words; messages not yet received are then gone."""
         code = await asyncio.shield(self._ended)
@@ -98,8 +126,8 @@ class ForkedTask:
         self._pid = pid
         self._streams = streams
 
-    def _has_ended(self, code: int, peak_bytes: int, note: str) -> None:
-        self._peak_bytes = peak_bytes
+    def _has_ended(self, code: int, peak_bytes: int, breach: str, note: str) -> None:
+        self._peak_bytes, self._breach = peak_bytes, breach
         if note:
             self._output.note(note)
         if not self._ended.done():
@@ -117,6 +145,11 @@ class TaskProcesses:
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._tasks: dict[int, ForkedTask] = {}
         self._pids: dict[int, asyncio.Future[int]] = {}
+        self._tidied: dict[int, asyncio.Future[None]] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._heard = self._has_spoken = False
+        self._mark = ""
         self._last_id = 0
 
     @property
@@ -128,7 +161,18 @@ class TaskProcesses:
         self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
     ) -> ForkedTask:
         """As Spawner.start_task (cluster.ports).  Raises ChildProcessError when no process could be made."""
-        await self._ensure_forkserver()
+        for tries_left in reversed(range(_START_TRIES)):
+            await self._ensure_forkserver()
+            try:
+                return await self._start_task(workdir, environment, limits)
+            except _ForkserverGone as error:
+                if not tries_left:
+                    raise ChildProcessError(f"{error}, {_START_TRIES} times") from error
+        raise AssertionError("the last try returns or raises")
+
+    async def _start_task(
+        self, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> ForkedTask:
         self._last_id += 1
         task_id = self._last_id
         output = CapturedOutput()
@@ -136,21 +180,34 @@ class TaskProcesses:
         pipe = await output.open()
         task = self._tasks[task_id] = ForkedTask(self, task_id, output)
         answered = self._pids[task_id] = asyncio.get_running_loop().create_future()
+        marked = {**environment, _MARK: self._mark}
         try:
-            self._send(["fork", task_id, workdir, dict(environment), dict(limits)], [theirs.detach(), pipe])
+            self._send(["fork", task_id, workdir, marked, dict(limits)], [theirs.detach(), pipe])
             pid = await asyncio.wait_for(answered, _START_TIMEOUT_S)
             task._connected(pid, await asyncio.open_unix_connection(sock=ours))
         except BaseException as error:
             ours.close()
             self.kill(task_id, 0)
             if isinstance(error, TimeoutError):
-                raise ChildProcessError(
-                    f"the forkserver made no process in {_START_TIMEOUT_S:g} s"
-                ) from error
+                why = f"the forkserver made no process in {_START_TIMEOUT_S:g} s"
+                self._drop_control(why)
+                raise _ForkserverGone(why) from error
             raise
         finally:
             self._pids.pop(task_id, None)
         return task
+
+    async def tidy(self, task_id: int, pid: int) -> None:
+        """End what a task has started and left behind, if there is anything."""
+        forkserver = self.forkserver_pid
+        if forkserver is None or task_id not in self._tasks:
+            return
+        known = {task.pid for task in self._tasks.values()}
+        if not _TABLE.children(pid) and known.issuperset(children_of(forkserver)):
+            return
+        tidied = self._tidied.setdefault(task_id, asyncio.get_running_loop().create_future())
+        self._send(["tidy", task_id], [])
+        await tidied
 
     def kill(self, task_id: int, pid: int) -> None:
         """SIGKILL to a task's group, by the forkserver (only it knows that the number is not reused)."""
@@ -162,7 +219,8 @@ class TaskProcesses:
     async def close(self) -> None:
         """End the forkserver, which ends all tasks.  Waits at most 1 s, then SIGKILL."""
         process, self._process = self._process, None
-        self._drop_control("the node is closing")
+        self._close_control("the node is closing")
+        await asyncio.gather(*self._endings)
         if process is None:
             return
         try:
@@ -176,31 +234,50 @@ class TaskProcesses:
         async with self._starting:
             if self._control is not None:
                 return
-            if self._process is not None:  # it died on its own: bury it before the next one
-                await self._process.wait()
+            self._mark, self._has_spoken = uuid.uuid4().hex, False
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            try:
                 self._process = ChildProcess(
                     (*self._command, str(theirs.fileno())),
-                    environment=_clean_environment(),
+                    environment={**_clean_environment(), _MARK: self._mark},
                     pass_fds=(theirs.fileno(),),
                     folder="/",
                     new_session=True,
                 )
+            except OSError as error:
+                ours.close()
+                raise ChildProcessError(f"cannot start a forkserver: {error.strerror}") from error
+            finally:
+                theirs.close()
             ours.setblocking(False)
             self._control = ours
             asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable)
+            self._watching = asyncio.create_task(self._watch(), name="forkserver")
+
+    async def _watch(self) -> None:
+        """Replace a forkserver that is silent while there are tasks, once it has begun to answer at all.
+
+        Until then it starts, which takes long on a crowded machine: the first start of a task has a timeout.
+        """
+        silent = 0
+        while self._control is not None:
+            if silent >= _SILENT_PINGS:
+                self._drop_control(f"the forkserver was silent for {_SILENT_PINGS * _PING_EVERY_S:g} s")
+                return
+            is_busy, self._heard = bool(self._tasks), False
+            if is_busy:
+                self._send(["ping", silent], [])
+            await asyncio.sleep(_PING_EVERY_S)
+            silent = silent + 1 if is_busy and self._has_spoken and not self._heard else 0
 
     def _send(self, fields: list[Any], descriptors: list[int]) -> None:
         """Queue a packet; its descriptors are closed once they are over there."""
         packet = msgpack.packb(fields)
         if len(packet) > MAX_PACKET or self._control is None:
             _close_all(descriptors)
-            raise ChildProcessError(
-                f"an order of {len(packet)} bytes; the limit is {MAX_PACKET}"
-                if self._control is not None
-                else "the forkserver has ended"
-            )
+            if self._control is None:
+                raise _ForkserverGone("the forkserver has ended")
+            raise ChildProcessError(f"an order of {len(packet)} bytes; the limit is {MAX_PACKET}")
         self._outbox.append((packet, descriptors))
         self._flush()
 
@@ -233,10 +310,13 @@ class TaskProcesses:
             if not packet:
                 self._drop_control("the forkserver has ended")
                 return
+            self._heard = self._has_spoken = True
             self._on_answer(*msgpack.unpackb(packet))
 
     def _on_answer(self, verb: str, task_id: int, *fields: Any) -> None:
         answered = self._pids.get(task_id)
+        if verb in ("ended", "tidied") and (tidied := self._tidied.pop(task_id, None)) is not None:
+            tidied.set_result(None)
         if verb == "ended":
             task = self._tasks.pop(task_id, None)
             if task is not None:
@@ -249,24 +329,59 @@ class TaskProcesses:
                 answered.set_exception(ChildProcessError(fields[0]))
 
     def _drop_control(self, why: str) -> None:
-        """The forkserver is gone, or shall go: every task of it counts as killed."""
+        """The forkserver is gone, or is to go: end it with all below it; its tasks count as killed."""
+        process, self._process = self._process, None
+        if self._close_control(why) and process is not None:
+            _log.warning("%s: its tasks are ended, the next task starts another", why)
+            ending = asyncio.create_task(_end_family_of(process, self._mark))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    def _close_control(self, why: str) -> bool:
+        """Every task counts as killed, and a sound forkserver ends by this; whether it was open."""
         control, self._control = self._control, None
         if control is None:
-            return
+            return False
         loop = asyncio.get_running_loop()
         loop.remove_reader(control.fileno())
         loop.remove_writer(control.fileno())
         control.close()
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            self._watching.cancel()
         while self._outbox:
             _close_all(self._outbox.popleft()[1])
         for answered in self._pids.values():
             if not answered.done():
-                answered.set_exception(ChildProcessError(why))
+                answered.set_exception(_ForkserverGone(why))
+        for tidied in self._tidied.values():
+            tidied.set_result(None)
+        self._tidied.clear()
         for task in self._tasks.values():
             if task.pid:
                 _kill_group(task.pid)
-            task._has_ended(-signal.SIGKILL, 0, why)
+            task._has_ended(-signal.SIGKILL, 0, "", why)
         self._tasks.clear()
+        return True
+
+
+class _ForkserverGone(ChildProcessError):
+    """Nothing was made; another forkserver may do better."""
+
+
+async def _end_family_of(process: ChildProcess, mark: str) -> None:
+    """End a forkserver and everybody that it or a task of it has started, wherever they are in the tree."""
+
+    def roots() -> list[int]:
+        own = [process.pid] if process.returncode is None else []
+        return [*own, *marked(f"{_MARK}={mark}".encode())]
+
+    for pause_s in _LOOKS_AFTER_S:  # the mark of one who is just being executed cannot be read
+        await asyncio.sleep(pause_s)
+        await asyncio.to_thread(end_family, roots, _TABLE)
+    process.kill()
+    with contextlib.suppress(TimeoutError):  # it hangs in the kernel: nothing waits for it
+        async with asyncio.timeout(_END_TIMEOUT_S):
+            await process.wait()
 
 
 def _clean_environment() -> dict[str, str]:

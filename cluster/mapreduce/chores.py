@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.errors import DiskFull, InvalidArgument
+from cluster.errors import InvalidArgument
+from cluster.mapreduce.file_errors import refusal_of
 from cluster.mapreduce.input_plan import InputPlan, plan_input
 from cluster.mapreduce.output_commit import StagedPart, commit_output, refuse_existing, staging_folder
 from cluster.mapreduce.spec import JobSpec
@@ -40,11 +41,11 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     """Make the parts the output.  `again` when a former call may have got anywhere.
 
     Raises InvalidArgument when somebody else has made the output meanwhile, CorruptData when a part is gone,
-    DiskFull when a file system refuses.
+    DiskFull; InvalidArgument also for a path that may not be written.
     """
     try:
         if not again:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
         commit_output(files, spec.job, spec.output, parts, overwrite=spec.overwrite)
     except OSError as error:
-        raise DiskFull(f"output {spec.output}: {error.strerror}: {error.filename}") from error
+        raise refusal_of(error, f"output {spec.output}") from error

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.file_errors import failure_of
 from cluster.mapreduce.map_kernel import RUN_NAME
 from cluster.mapreduce.orders import MapOrder, Order, ReduceOrder
 from cluster.mapreduce.output_commit import attempt_folder
@@ -92,7 +93,7 @@ class Attempt:
             text = f"still running after {self.patience.wall_s:g} s"
             raise TaskFailed(Cause.TIMEOUT, text, (), self.progress.position) from error
         except OSError as error:  # at this node's own files
-            raise TaskFailed(Cause.DISK_FULL, f"{error.strerror}: {error.filename}") from error
+            raise failure_of(error, "the attempt's folder") from error
 
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
         spec = JobSpec.decode(self.order.spec)
@@ -108,10 +109,12 @@ class Attempt:
             raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
         try:
             result = await self._converse(process, run)
-        except BaseException:
+        except BaseException as error:
             await self._bury(process)
+            if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
+                raise self._with_limit(error, self.pool.limits_of(kind)["as_bytes"]) from error
             raise
-        self.output = process.output()
+        self.output = await process.settle()
         await self.pool.give_back(kind, process)
         return result
 
@@ -123,6 +126,12 @@ class Attempt:
         except FileExistsError as error:
             raise TaskFailed(Cause.ENGINE_ERROR, f"{folder} was there before the attempt") from error
         self.staging = folder
+
+    def _with_limit(self, failure: TaskFailed, limit_bytes: int) -> TaskFailed:
+        """A failure for want of memory, with what there was."""
+        said = failure.message.removesuffix(": ")
+        text = f"{said}; this try had {limit_bytes >> 20} MiB, for the process and all that it started"
+        return replace(failure, message=text)
 
     async def _bundle(self, spec: JobSpec) -> str:
         try:
@@ -190,17 +199,19 @@ class Attempt:
         """A process that speaks no more has ended, as a rule; else user code has spoilt its pipe."""
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
-                return self._ending(await process.wait(), process.output())
+                return self._ending(process, await process.wait())
         except TimeoutError:
             return TaskFailed(
                 Cause.USER_ERROR, f"spoilt the task's own pipe: {error}", (), self.progress.position
             )
 
-    def _ending(self, code: int, output: bytes) -> TaskFailed:
+    def _ending(self, process: TaskProcess, code: int) -> TaskFailed:
         """The cause of a process that ended without a word."""
-        last = output.rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
+        last = process.output().rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
         said = f"; it last printed: {last}" if last else ""
         position = self.progress.position
+        if process.breach == "family_bytes":
+            return TaskFailed(Cause.OUT_OF_MEMORY, last.removeprefix("[ringmill] "), (), position)
         if code == -signal.SIGXCPU:
             return TaskFailed(Cause.TIMEOUT, "used up its processor time", (), position)
         if code < 0:

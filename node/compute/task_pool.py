@@ -1,6 +1,7 @@
 """Keeps a task process warm between attempts that run the same code.
 
-A process has run user code, so it is only ever reused for the same bundle, and never after a failure.  At
+A process has run user code, so it is only ever reused for the same bundle, and never after a failure.
+Before it is kept, what it printed is taken and what it left behind is ended: attempts share nothing else.  At
 most one idle process a slot waits; another bundle's attempt ends the longest idle one.
 
 Rule: docs/architecture.md, "Task processes".
@@ -8,6 +9,7 @@ Rule: docs/architecture.md, "Task processes".
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -54,18 +56,32 @@ class TaskPool:
     spawner: TaskStarter
     slots: int = 1
     limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
+    is_able: bool = True  # the last start of a process did not fail
     _idle: list[tuple[ProcessKind, TaskProcess]] = field(default_factory=list)
 
     async def take(self, kind: ProcessKind, folder: str) -> TaskProcess:
         """An idle process of this kind, or a new one in `folder`.  Raises ChildProcessError."""
+        self._idle = [(known, process) for known, process in self._idle if process.is_alive]
         for index in reversed(range(len(self._idle))):
             if self._idle[index][0] == kind:
                 return self._idle.pop(index)[1]
         while len(self._idle) >= self.slots:
             await end(self._idle.pop(0)[1])
-        return await self.spawner.start_task(
-            workdir=folder, environment=_ENVIRONMENT, limits=self._limits_of(kind)
-        )
+        return await self._start(folder, self.limits_of(kind))
+
+    async def try_again(self, folder: str) -> None:
+        """See whether processes can be started by now; `is_able` tells."""
+        with contextlib.suppress(ChildProcessError):
+            await end(await self._start(folder, self.limits))
+
+    async def _start(self, folder: str, limits: Mapping[str, int]) -> TaskProcess:
+        try:
+            process = await self.spawner.start_task(workdir=folder, environment=_ENVIRONMENT, limits=limits)
+        except ChildProcessError:
+            self.is_able = False
+            raise
+        self.is_able = True
+        return process
 
     async def give_back(self, kind: ProcessKind, process: TaskProcess) -> None:
         """Keep a process that has done its attempt well."""
@@ -73,8 +89,10 @@ class TaskPool:
         while len(self._idle) > self.slots:
             await end(self._idle.pop(0)[1])
 
-    def _limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
-        return {**self.limits, "as_bytes": self.limits["as_bytes"] * kind.memory_factor}
+    def limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
+        """With the memory that this kind may use; its descendants together with it not more than it alone."""
+        memory_bytes = self.limits["as_bytes"] * kind.memory_factor
+        return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
     async def close(self) -> None:
         while self._idle:

@@ -179,7 +179,7 @@ class Worker:
         if job is not None:
             job.heard_at = self._clock.monotonic()
             return self._about(job)
-        return Polled(self._start, self._options.slots).encode()
+        return Polled(self._start, self._slots_offered).encode()
 
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.setdefault(job, _Job(coordinator, 0.0))
@@ -187,7 +187,12 @@ class Worker:
         return known
 
     def _about(self, job: _Job) -> bytes:
-        return Polled(self._start, self._options.slots, tuple(job.attempts)).encode()
+        return Polled(self._start, self._slots_offered, tuple(job.attempts)).encode()
+
+    @property
+    def _slots_offered(self) -> int:
+        """None while no task process can be had here: what waits runs elsewhere."""
+        return self._options.slots if self._pool.is_able else 0
 
     async def _run(self, order: Order) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
@@ -316,6 +321,8 @@ class Worker:
         patience = self._options.orphan_after_s
         while True:
             await asyncio.sleep(patience / 10)
+            if not self._pool.is_able:
+                await self._pool.try_again(self._folder)
             now = self._clock.monotonic()
             for name, job in list(self._jobs.items()):
                 if now - job.heard_at > patience:

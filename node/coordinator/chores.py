@@ -1,16 +1,17 @@
 """Has a job planned and its output published in a task process, so that the node's loop waits for no file.
 
-One fresh process each time: it runs no user code and is gone after its answer.
+One fresh process each time: it runs no user code and is gone after its answer.  A node that cannot have it
+done says Unavailable, "failed" where it comes to planning: another node may take the job.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from cluster.errors import RingmillError, from_wire
+from cluster.errors import RingmillError, Unavailable, from_wire
 from cluster.mapreduce.input_plan import InputPlan
 from cluster.mapreduce.output_commit import StagedPart
 from cluster.mapreduce.spec import JobSpec
@@ -22,6 +23,7 @@ __all__ = ["Chores", "TaskStarter"]
 _PLAN_TIMEOUT_S: Final = 60.0
 _PUBLISH_TIMEOUT_S: Final = 600.0
 _TRIES: Final = 3
+_PAUSE_S: Final = 0.1
 _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}
 
 
@@ -42,22 +44,24 @@ class Chores:
         return InputPlan.from_wire(await self._have_done(Chore("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
-        """As chores.publish_output (cluster.mapreduce); tried again when its process was killed."""
+        """As chores.publish_output (cluster.mapreduce)."""
         rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
-        for attempt in range(_TRIES):
-            try:
-                await self._have_done(Chore("publish", spec.encode(), rows, attempt > 0), _PUBLISH_TIMEOUT_S)
-            except _Interrupted:
-                if attempt == _TRIES - 1:
-                    raise
-            else:
-                return
+        await self._have_done(Chore("publish", spec.encode(), rows), _PUBLISH_TIMEOUT_S)
 
     async def _have_done(self, chore: Chore, timeout_s: float) -> Any:
+        """Every step of either may be done again, so a process that ended before its answer is no end."""
+        for tried in range(_TRIES - 1):
+            try:
+                return await self._try(replace(chore, again=tried > 0), timeout_s)
+            except _Interrupted:
+                await asyncio.sleep(_PAUSE_S * tried)
+        return await self._try(replace(chore, again=True), timeout_s)
+
+    async def _try(self, chore: Chore, timeout_s: float) -> Any:
         try:
             process = await self.spawner.start_task(workdir="/", environment={}, limits=_LIMITS)
         except ChildProcessError as error:
-            raise _Interrupted(f"no process to {chore.what} the job: {error}") from error
+            raise _interrupted(chore, f"no process to {chore.what} the job: {error}") from error
         try:
             async with asyncio.timeout(timeout_s):
                 await process.send(chore.encode())
@@ -65,7 +69,7 @@ class Chores:
         except TimeoutError as error:
             raise RingmillError(f"{chore.what} of the job took longer than {timeout_s:g} s") from error
         except (EOFError, BrokenPipeError, ValueError) as error:
-            raise _Interrupted(f"{chore.what} of the job broke off: {error}") from error
+            raise _interrupted(chore, f"{chore.what} of the job broke off: {error}") from error
         finally:
             process.kill()
             await process.wait()
@@ -74,5 +78,10 @@ class Chores:
         return said.body
 
 
-class _Interrupted(RingmillError):
-    """The process ended before it answered."""
+class _Interrupted(Unavailable):
+    """No process could be had, or it ended before it answered."""
+
+
+def _interrupted(chore: Chore, why: str) -> _Interrupted:
+    """A plan that was begun is nothing to anybody; an output may be shown."""
+    return _Interrupted(why, outcome="failed" if chore.what == "plan" else "unknown")

@@ -29,11 +29,11 @@ def progress(report: Report) -> tuple[int, str]:
 def failure(report: Report, maps: int) -> TaskFailed:
     """Why it failed; of a lost slice it is checked that one of the job's `maps` made it."""
     with well_formed("a report of a failure"):
-        cause, message, frames, position, record = report.failure
         if report.lost is not None:
             whole_number(report.lost.task, most=maps - 1)
-        fields = [cause, text(message), list(map(text, frames)), text(position), text(record)]
-        return TaskFailed.from_wire(fields)
+        failed = TaskFailed.from_wire(report.failure)
+        list(map(text, (failed.message, failed.position, failed.record, *failed.frames)))
+        return failed
 
 
 def mapped(report: Report, spec: JobSpec) -> MapOutput:

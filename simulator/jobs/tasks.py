@@ -105,8 +105,16 @@ class SimulatedTask:
         return self._number
 
     @property
+    def is_alive(self) -> bool:
+        return not self.ended.done()
+
+    @property
     def peak_bytes(self) -> int:
         return 0
+
+    @property
+    def breach(self) -> str:
+        return ""
 
     async def send(self, message: bytes) -> None:
         if self.ended.done():
@@ -121,6 +129,9 @@ class SimulatedTask:
         return said
 
     def output(self) -> bytes:
+        return b""
+
+    async def settle(self) -> bytes:
         return b""
 
     async def wait(self) -> int:

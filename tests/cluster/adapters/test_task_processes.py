@@ -74,6 +74,7 @@ async def test_a_task_lives_in_its_own_session_and_folder_with_nothing_of_the_no
     )
     assert seen["pid"] == seen["session"] == seen["group"] == task.pid
     assert seen["folder"] == str(tmp_path)
+    assert seen["environment"].pop("RINGMILL_TASKS_OF") in environment_of(processes.forkserver_pid)
     assert seen["environment"] == {"HELLO": "task"}
     assert seen["descriptors"] == [0, 1, 2, 3, 4]  # 4 is the listing's own
     assert "SECRET" not in environment_of(processes.forkserver_pid)
@@ -220,19 +221,159 @@ async def test_a_folder_that_is_missing_ends_the_task_with_the_reason(
     assert b"FileNotFoundError" in task.output()
 
 
-async def test_a_forkserver_that_stands_still_is_told_as_no_process(
+async def test_a_forkserver_that_stands_still_is_replaced_and_the_start_goes_on_with_the_new_one(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    former = await start(processes, tmp_path)
+    escaped = int(
+        await ask(
+            former,
+            "import subprocess, sys\n"
+            "wait = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+            "answer(str(subprocess.Popen(wait, start_new_session=True, env={}).pid))",
+        )
+    )
+    stopped = processes.forkserver_pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    async with asyncio.timeout(60):
+        task = await start(processes, tmp_path)
+        assert await former.wait() == -9
+    assert processes.forkserver_pid not in {None, stopped}
+    assert await ask(task, "answer('fresh')") == "fresh"
+    assert b"the forkserver was silent for" in former.output()
+    await until(lambda: not any(map(is_alive, (stopped, former.pid, escaped))), "the former family is gone")
+
+
+async def test_a_task_that_stops_its_forkserver_is_killed_when_it_is_told_to(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    task = await start(processes, tmp_path)
+    await task.send(b"import os, signal, time; os.kill(os.getppid(), signal.SIGSTOP); time.sleep(600)")
+    await asyncio.sleep(0.1)
+    task.kill()
+    async with asyncio.timeout(60):
+        assert await task.wait() == -9
+
+
+async def test_a_forkserver_answers_while_its_task_works(
     processes: TaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await start(processes, tmp_path)
-    forkserver = processes.forkserver_pid
-    assert forkserver is not None
-    monkeypatch.setattr(task_processes, "_START_TIMEOUT_S", 0.2)
-    os.kill(forkserver, signal.SIGSTOP)
-    try:
-        with pytest.raises(ChildProcessError, match="made no process"):
-            await start(processes, tmp_path)
-    finally:
-        os.kill(forkserver, signal.SIGCONT)
+    pongs: list[int] = []
+    on_answer = processes._on_answer
+
+    def hear(verb: str, number: int, *fields: object) -> None:
+        pongs.extend([number] if verb == "pong" else [])
+        on_answer(verb, number, *fields)
+
+    monkeypatch.setattr(task_processes, "_PING_EVERY_S", 0.02)
+    monkeypatch.setattr(task_processes, "_SILENT_PINGS", 1_000)
+    monkeypatch.setattr(processes, "_on_answer", hear)
+    task = await start(processes, tmp_path)
+    await task.send(b"while True: pass")
+    await until(lambda: len(pongs) > 5, "pings are answered")
+
+
+async def test_a_forkserver_that_ends_at_once_is_tried_three_times_and_told(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    script = f"open({str(starts)!r}, 'a').write('x')"
+    processes = TaskProcesses((sys.executable, "-c", script))
+    with pytest.raises(ChildProcessError, match=r"the forkserver has ended.*, 3 times"):
+        await start(processes, tmp_path)
+    assert starts.read_text() == "xxx"
+    await processes.close()
+
+
+async def test_what_an_attempt_printed_is_taken_whole_and_not_told_again(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    task = await start(processes, tmp_path)
+    for name in ("first", "second"):
+        await ask(task, f"import sys; sys.stdout.write('{name} ' * 50_000); sys.stdout.flush(); answer('')")
+        assert await task.settle() == f"{name} ".encode() * 50_000
+    assert await task.settle() == b""
+
+
+LEFT_BEHIND = {
+    "a child": "answer(str(subprocess.Popen(wait).pid))",
+    "a child in a session of its own": "answer(str(subprocess.Popen(wait, start_new_session=True).pid))",
+    "an orphan in the task's session": """
+        shell = subprocess.run(["/bin/sh", "-c", "nohup sleep 600 >/dev/null 2>&1 & echo $!"],
+            stdout=subprocess.PIPE)
+        answer(shell.stdout.decode().strip())""",
+}
+
+
+@pytest.mark.parametrize("what", LEFT_BEHIND)
+async def test_what_an_attempt_leaves_behind_ends_with_it_and_the_process_goes_on(
+    processes: TaskProcesses, tmp_path: Path, what: str
+) -> None:
+    task = await start(processes, tmp_path)
+    beginning = "import subprocess, sys\nwait = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+    pid = int(await ask(task, beginning + textwrap.dedent(LEFT_BEHIND[what]).strip()))
+    assert is_alive(pid)
+    await task.settle()
+    await until(lambda: not is_alive(pid), "what was left behind is gone")
+    assert await ask(task, "answer('still here')") == "still here"
+
+
+async def test_a_fork_bomb_of_sessions_is_ended_by_name_with_everybody(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    """It stops by itself at some hundreds, each forking on in a session of its own."""
+    bomb = await start(processes, tmp_path, processes=40)
+    await bomb.send(
+        textwrap.dedent(
+            """
+            import os, time
+            def count():
+                try:
+                    os.mkdir(f"one-{os.getpid()}")
+                except OSError:
+                    pass
+                return len(os.listdir("."))
+            while count() < 300:
+                if os.fork() == 0:
+                    os.setsid()
+                time.sleep(0.002)
+            time.sleep(30)
+            os._exit(0)
+            """
+        ).encode()
+    )
+    async with asyncio.timeout(60):
+        assert await bomb.wait() == -9
+    assert b"the limit is 40" in bomb.output()
+    assert bomb.breach == "processes"
+    born = [int(name.partition("-")[2]) for name in os.listdir(tmp_path)]
+    await until(lambda: not any(map(is_alive, born)), "nobody of the bomb is left")
+    task = await start(processes, tmp_path)
+    assert await ask(task, "answer('still here')") == "still here"
+
+
+async def test_memory_is_limited_for_a_family_together_and_shared_pages_count_once(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    story = """
+        import os, time
+        held = bytearray(60 << 20)
+        for n in range({children}):
+            if os.fork() == 0:
+                mine = bytearray({own} << 20)
+                time.sleep(600)
+        time.sleep({wait})
+        answer("well")
+        """
+    limits = {"as_bytes": 600 << 20, "family_bytes": 300 << 20}
+    sharing = await start(processes, tmp_path, **limits)
+    assert await ask(sharing, story.format(children=8, own=0, wait=1)) == "well"
+    hog = await start(processes, tmp_path, **limits)
+    await hog.send(textwrap.dedent(story.format(children=6, own=80, wait=60)).encode())
+    async with asyncio.timeout(60):
+        assert await hog.wait() == -9
+    assert hog.breach == "family_bytes"
+    assert b"processes used" in hog.output()
+    assert b"the limit is 300 MiB" in hog.output()
 
 
 async def test_a_killed_forkserver_takes_its_tasks_along_and_the_next_task_starts_another(
@@ -247,6 +388,25 @@ async def test_a_killed_forkserver_takes_its_tasks_along_and_the_next_task_start
     again = await start(processes, tmp_path)
     assert processes.forkserver_pid not in {None, first}
     assert await ask(again, "answer('fresh')") == "fresh"
+
+
+async def test_a_killed_forkserver_takes_along_who_had_left_the_session(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    task = await start(processes, tmp_path)
+    pid = int(
+        await ask(
+            task,
+            "import subprocess, sys\n"
+            "wait = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+            "answer(str(subprocess.Popen(wait, start_new_session=True).pid))",
+        )
+    )
+    forkserver = processes.forkserver_pid
+    assert forkserver is not None
+    os.kill(forkserver, signal.SIGKILL)
+    assert await task.wait() == -9
+    await until(lambda: not is_alive(pid), "the one in a session of its own is gone")
 
 
 async def test_a_node_killed_by_sigkill_leaves_no_forkserver_no_task_and_no_descendant(

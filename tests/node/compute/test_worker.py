@@ -1,6 +1,7 @@
 """A worker runs attempts in real task processes and tells each way they can end by its name."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -13,10 +14,11 @@ import pytest
 from cluster.adapters.os_files import OsFileSystem
 from cluster.adapters.system_clock import SystemClock
 from cluster.adapters.task_processes import TaskProcesses
-from cluster.errors import InvalidArgument, Overloaded, RingmillError
+from cluster.errors import DiskFull, InvalidArgument, Overloaded, RingmillError
 from cluster.ids import NodeId
 from cluster.mapreduce.bundle import build_bundle
 from cluster.mapreduce.failures import Cause, TaskFailed
+from cluster.mapreduce.file_errors import failure_of, refusal_of
 from cluster.mapreduce.input_plan import plan_input
 from cluster.mapreduce.job_events import AttemptId
 from cluster.mapreduce.orders import (
@@ -32,7 +34,7 @@ from cluster.mapreduce.orders import (
 from cluster.mapreduce.output_commit import staging_folder
 from cluster.mapreduce.spec import JobSpec
 from cluster.mapreduce.task import MapOutput, ReduceOutput
-from cluster.ports import Incoming, Priority
+from cluster.ports import Incoming, Priority, TaskProcess
 from node.compute.attempt import Patience
 from node.compute.bundles import BundleStore
 from node.compute.task_pool import DEFAULT_LIMITS
@@ -81,6 +83,12 @@ class Bench:
         path.write_text(text)
         (split,) = plan_input([str(path)], "lines", OsFileSystem()).splits
         return MapOrder("j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire())
+
+    async def change_code(self) -> None:
+        """What is ordered from now on needs another process."""
+        code = build_bundle("trials", {"trials.py": SOURCE + b"# changed\n"}.get)
+        await self.worker._bundles.put(code.sha256, once(code.data))
+        self.bundle = code.sha256
 
     def limit(self, **seconds: float) -> None:
         patience = replace(PATIENCE, **seconds)
@@ -171,7 +179,9 @@ CASES = [
     ("raise", Cause.USER_ERROR, "KeyError: 'no such thing'"),
     ("exit", Cause.USER_ERROR, "left with exit code 0 before its task was done"),
     ("sys.exit", Cause.USER_ERROR, "SystemExit: enough"),
-    ("memory", Cause.OUT_OF_MEMORY, "MemoryError"),
+    ("memory", Cause.OUT_OF_MEMORY, "MemoryError; this try had 600 MiB"),
+    ("memory of children", Cause.OUT_OF_MEMORY, "MiB together, the limit is 600 MiB; this try had 600 MiB"),
+    ("delete", Cause.USER_ERROR, "the job's code deleted or locked the folder it works in"),
     ("forks", Cause.KILLED, "processes at once, the limit is 40"),
     ("forge", Cause.USER_ERROR, "the output '/etc/passwd' is not "),
     ("pipe", Cause.USER_ERROR, "wrote into the task's own pipe"),
@@ -314,3 +324,56 @@ async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> N
     assert "cluster.mapreduce.task" in names
     assert [name for name in names if name.split(".")[0] in {"grpc", "google", "psutil", "fsspec"}] == []
     assert [name for name in names if name.split(".")[0] == "node"] == ["node"]
+
+
+async def test_what_one_attempt_printed_is_not_told_of_the_next(bench: Bench) -> None:
+    noisy = await bench.run(bench.map_order("poison\n", "print"))
+    quiet = await bench.run(bench.map_order("fine\n", "print", number=2))
+    assert (len(noisy.output), quiet.output) == (64 * 1024, b"")
+
+
+async def test_a_job_that_stops_the_forkserver_costs_seconds_and_not_the_node(bench: Bench) -> None:
+    assert (await bench.run(bench.map_order("poison\n", "stop"))).kind == "done"
+    await bench.change_code()
+    assert (await bench.run(bench.map_order("fine\n", number=2))).kind == "done"
+
+
+async def test_a_worker_without_task_processes_offers_no_slot_until_they_are_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(**_: object) -> TaskProcess:
+        raise ChildProcessError("no more processes")
+
+    bench.worker._options = replace(bench.worker._options, orphan_after_s=0.5)
+    await bench.run(bench.map_order("fine\n"))
+    await bench.change_code()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.worker._pool.spawner, "start_task", refuse)
+        failure = await bench.fails(bench.map_order("fine\n", number=2))
+        assert (failure.cause, failure.message) == (
+            Cause.ENGINE_ERROR, "no task process: no more processes",
+        )  # fmt: skip
+        assert await slots(bench) == 0
+    await bench.worker._pool.try_again(bench.worker._folder)
+    assert await slots(bench) == 1
+
+
+async def slots(bench: Bench) -> int:
+    return Polled.decode(await bench.ask("task.poll", Poll("j-1").encode())).slots
+
+
+def test_an_error_of_a_file_is_told_by_what_it_means() -> None:
+    told = {
+        errno.ENOSPC: (Cause.DISK_FULL, DiskFull),
+        errno.EDQUOT: (Cause.DISK_FULL, DiskFull),
+        errno.EACCES: (Cause.USER_ERROR, InvalidArgument),
+        errno.EPERM: (Cause.USER_ERROR, InvalidArgument),
+        errno.EROFS: (Cause.USER_ERROR, InvalidArgument),
+        errno.EIO: (Cause.ENGINE_ERROR, RingmillError),
+    }
+    for number, (cause, kind) in told.items():
+        error = OSError(number, os.strerror(number), "/out/x")
+        failure, refusal = failure_of(error, "reduce"), refusal_of(error, "output /out")
+        assert (failure.cause, type(refusal)) == (cause, kind)
+        assert f"{os.strerror(number)}: /out/x" in failure.message
+        assert f"{os.strerror(number)}: /out/x" in str(refusal)

@@ -1,6 +1,8 @@
 """A job that counts words, but for what its parameter `mode` makes of a line that says "poison"."""
 
 import os
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -46,6 +48,16 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
             time.sleep(0.02)
     if mode == "slow":
         time.sleep(0.8)
+    if mode == "memory of children":
+        for _ in range(8):
+            if os.fork() == 0:
+                held = [bytearray(100 << 20)]
+                time.sleep(60)
+        time.sleep(60)
+    if mode == "delete":
+        shutil.rmtree(os.getcwd())
+    if mode == "stop":
+        os.kill(os.getppid(), signal.SIGSTOP)
     if mode == "forks":
         while True:
             os.fork()

@@ -14,6 +14,7 @@ from cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wir
 from cluster.ids import NodeId
 from cluster.mapreduce.orders import Report, decode_order
 from cluster.mapreduce.task import MapOutput
+from cluster.ports import TaskProcess
 from node.compute import shuffle_client
 
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
@@ -369,3 +370,37 @@ async def test_a_forged_report_moves_no_foreign_file_into_the_output(cluster: An
     view = await cluster.run(cluster.spec())
     assert (view.state, len(refusals), secret.read_text()) == ("SUCCEEDED", 1, "mine alone")
     assert cluster.parts() == cluster.expected()
+
+
+async def test_a_node_that_cannot_make_processes_takes_no_job_and_runs_no_task(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(**_: object) -> TaskProcess:
+        raise ChildProcessError("no more processes")
+
+    monkeypatch.setattr(cluster.nodes[N1].processes, "start_task", refuse)
+    cluster.write_much()
+    await cluster.nodes[N2].bundles.put(cluster.bundle, cluster._code())
+    assert await cluster.submit(cluster.spec(), by="n3") == N2
+    view = await cluster.finish(at="n2")
+    assert (view.state, cluster.parts() == cluster.expected()) == ("SUCCEEDED", True)
+    assert {report.node for report in cluster.reports if report.kind == "done"} == {N2, N3}
+
+
+async def test_a_plan_whose_process_was_killed_is_made_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = cluster.nodes[N1].processes
+    killed: list[int] = []
+    start_task = processes.start_task
+
+    async def kill_first(**wanted: Any) -> TaskProcess:
+        process: TaskProcess = await start_task(**wanted)
+        if not killed:
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+        return process
+
+    monkeypatch.setattr(processes, "start_task", kill_first)
+    cluster.write_input("a\n")
+    assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"

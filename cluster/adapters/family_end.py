@@ -34,10 +34,6 @@ class LiveProcesses(Protocol):
         """Whether it is neither stopped, nor dead, nor gone."""
         ...
 
-    def is_gone(self, pid: int) -> bool:
-        """Whether it has ended, reaped or not."""
-        ...
-
     def send(self, pid: int, number: int) -> None:
         """A signal, to its process group as well where that is of the family; harmless when it is gone."""
         ...
@@ -62,28 +58,34 @@ def members_of(roots: Iterable[int], table: LiveProcesses) -> list[int]:
 def end_family(roots: Callable[[], Collection[int]], table: LiveProcesses) -> bool:
     """Kill the processes that `roots` gives, asked anew for each look, and all their descendants.
 
-    False when some were left after many passes: call it again.  Dead children of the caller are still the
-    caller's to reap.
+    Nobody who was sent SIGKILL is waited for: he makes no children any more, and a large one takes seconds
+    to be gone.  False when some were still found after many passes: call it again.  Dead children of the
+    caller are the caller's to reap.
     """
+    killed: set[int] = set()
     for _ in range(_PASSES):
-        for pid in reversed(_stop(roots, table)):  # children first: no orphan is made, which might be woken
-            table.send(pid, signal.SIGKILL)
-        if all(table.is_gone(pid) for pid in members_of(roots(), table)):
+        found = [pid for pid in _stop(roots, table, killed) if pid not in killed]
+        if not found:
             return True
+        for pid in reversed(found):  # children first: no orphan is made, which might be woken
+            table.send(pid, signal.SIGKILL)
+            killed.add(pid)
         table.pause()
     return False
 
 
-def _stop(roots: Callable[[], Collection[int]], table: LiveProcesses) -> list[int]:
+def _stop(roots: Callable[[], Collection[int]], table: LiveProcesses, killed: Collection[int]) -> list[int]:
     """Stop all of them; who was met until a look found nobody who runs, parents before their children."""
     everyone: dict[int, None] = {}
     for _ in range(_LOOKS):
-        if not _look(roots(), table, everyone):
+        if not _look(roots(), table, everyone, killed):
             break
     return list(everyone)
 
 
-def _look(roots: Iterable[int], table: LiveProcesses, everyone: dict[int, None]) -> bool:
+def _look(
+    roots: Iterable[int], table: LiveProcesses, everyone: dict[int, None], killed: Collection[int]
+) -> bool:
     """Go down the tree, stop who runs and come back to him until he stands; whether anybody ran.
 
     The children of one who stands are all there are, so he is not looked at again: what this costs follows
@@ -99,7 +101,7 @@ def _look(roots: Iterable[int], table: LiveProcesses, everyone: dict[int, None])
             if pid in standing or pid in runners:
                 continue
             everyone[pid] = None
-            if table.can_run(pid):
+            if pid not in killed and table.can_run(pid):
                 table.send(pid, signal.SIGSTOP)
                 runners[pid] = None
             else:

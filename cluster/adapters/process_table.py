@@ -35,9 +35,6 @@ class ProcessTable:
     def can_run(self, pid: int) -> bool:
         return _state(pid) not in ("", "T", "t", "Z", "X")
 
-    def is_gone(self, pid: int) -> bool:
-        return _state(pid) in ("", "Z", "X")
-
     def send(self, pid: int, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             group = os.getpgid(pid)

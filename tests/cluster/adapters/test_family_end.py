@@ -46,10 +46,6 @@ class Bomb:
         self._tick()
         return pid in self.parents and pid not in self.stopped
 
-    def is_gone(self, pid: int) -> bool:
-        self._tick()
-        return pid not in self.parents
-
     def send(self, pid: int, number: int) -> None:
         self._tick()
         self.under_way.append((self.calls + self.delay, pid, number))
@@ -100,6 +96,7 @@ def test_nobody_is_left_of_a_family_that_forks_on_while_it_is_ended(what: str) -
     bomb = BOMBS[what]
     assert len(bomb.parents) > 50
     assert end_family(bomb.roots, bomb)
+    bomb.pause()
     assert bomb.parents == {}
     assert bomb.born < LIMIT, "it was ended, it did not end by itself"
 
@@ -120,3 +117,14 @@ def test_a_family_that_is_gone_already_is_ended() -> None:
     bomb = Bomb()
     assert end_family(list, bomb)
     assert bomb.parents
+
+
+def test_who_dies_slowly_is_not_waited_for() -> None:
+    """A process of gigabytes is seen for seconds after SIGKILL; the watch over the others must go on."""
+    slow = Bomb(calls_a_fork=6)
+    slow.delay = 100_000
+    slow.stopped |= set(slow.parents)
+    began = slow.calls
+    assert end_family(slow.roots, slow)
+    assert slow.calls - began < 20 * len(slow.parents)
+    assert {pid for _, pid, number in slow.under_way if number == signal.SIGKILL} == set(slow.parents)

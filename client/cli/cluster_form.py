@@ -26,7 +26,9 @@ DEFAULT_PARTITIONS = 256
 
 
 @click.command()
-@click.option("--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or one a node]")
+@click.option(
+    "--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or as many as nodes]"
+)
 @click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
 @click.pass_obj
 def form(settings: Settings, replicas: int | None, partitions: int | None) -> None:

@@ -25,7 +25,9 @@ UP_TIMEOUT_S = 30.0
 
 @click.command()
 @click.option("-n", "--nodes", type=click.IntRange(1, 100), help="how many  [5]")
-@click.option("--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or one a node]")
+@click.option(
+    "--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or as many as nodes]"
+)
 @click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
 @click.option("--base-port", type=int, help="port of the first node  [7101, or RINGMILL_BASE_PORT]")
 @click.option("--zones", type=click.IntRange(1), help="spread the nodes over this many zones")

@@ -51,6 +51,7 @@ def _effort(
         addresses=list(by_address),
         timeout_s=timeout_s,
         names={node.address: node.id for node in nodes},
+        pids={node.address: cluster.node(node.id).pid for node in nodes},
         check=_watch(cluster, by_address, started),
     )
 

@@ -18,10 +18,11 @@ from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from client.connection import open_link
-from client.links import HEALTH, IDENTIFY, INIT, TOPOLOGY, Link, Method
-from cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from client.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Link, Method
+from cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from cluster.ids import DiskId, NodeId
 from cluster.ring.topology import Member, Topology, first_topology
+from cluster.wire.membership_pb2 import StatusRequest
 from cluster.wire.topology_pb2 import GetTopologyRequest, IdentifyRequest, IdentifyResponse, InitRequest
 
 __all__ = ["Effort", "Formed", "Shape", "form", "wait_ready"]
@@ -59,11 +60,14 @@ class Effort:
     """One try to get nodes to serve: where they listen, for how long, and what is still waited for.
 
     `check` is called with an address while it is waited for, and raises when the node's process has ended.
+    `pids` are those of the processes that must answer: two clusters that start at once may have chosen the
+    same ports, and a node of the other would be taken for one of these.
     """
 
     addresses: Sequence[str]
     timeout_s: float
     names: Mapping[str, str] = field(default_factory=dict)
+    pids: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[str], None] = _no_process
     dial: Callable[[str], Link] = open_link
     waiting: dict[str, str] = field(default_factory=dict)
@@ -72,11 +76,13 @@ class Effort:
 async def form(effort: Effort, shape: Shape) -> Formed:
     """Make the nodes one cluster, and wait until each is ready to serve.
 
-    Raises InvalidArgument when nodes belong to different clusters, or to one that does not name them all;
-    what `effort.check` raises; DeadlineExceeded, with what was still waited for, when time ran out.
+    Raises RingmillError when another process answers; InvalidArgument when nodes belong to different
+    clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, with what
+    was still waited for, when time ran out.
     """
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
+        await _all(_check_process(effort, links, address) for address in effort.addresses)
         asked = IdentifyRequest()
         identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
         _check_distinct(effort, identities)
@@ -95,6 +101,7 @@ async def wait_ready(effort: Effort) -> None:
     """Wait until restarted nodes serve again.  Raises as `form` does."""
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
+        await _all(_check_process(effort, links, address) for address in effort.addresses)
         await _all(_ready(effort, links, address) for address in effort.addresses)
 
 
@@ -182,6 +189,20 @@ async def _listens(effort: Effort, address: str) -> None:
         writer.close()
         effort.waiting.pop(address, None)
         return
+
+
+async def _check_process(effort: Effort, links: Mapping[str, Link], address: str) -> None:
+    """Raise RingmillError when another process than ours answers."""
+    ours = effort.pids.get(address)
+    if ours is None:
+        return
+    answering = (await _asked(effort, links, address, STATUS, StatusRequest())).pid
+    if answering != ours:
+        effort.check(address)  # the better story, when ours has ended because the port was taken
+        raise RingmillError(
+            f"{address} is answered by pid {answering}, and {_named(effort, address)} is pid {ours}",
+            hint="another cluster took the port; choose another --base-port",
+        )
 
 
 async def _asked(

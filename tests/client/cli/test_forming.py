@@ -13,9 +13,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from client.cli import forming
 from client.cli.forming import Effort, Shape, form, wait_ready
-from client.links import HEALTH, IDENTIFY, INIT, TOPOLOGY, Method
+from client.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Method
 from cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from cluster.ring.topology import Topology
+from cluster.wire.membership_pb2 import StatusResponse
 from cluster.wire.topology_pb2 import GetTopologyResponse, IdentifyResponse, InitRequest, InitResponse
 
 SHAPE = Shape("c", 2, 16)
@@ -32,12 +33,15 @@ class FakeNode:
     troubles: list[RingmillError] = field(default_factory=list)
     serves: bool = True
     calls: int = 0
+    pid: int = 1
 
     async def call(self, method: Method[Message], request: Message, timeout_s: float) -> Message:
         await asyncio.sleep(0)
         self.calls += 1
         if self.troubles:
             raise self.troubles.pop(0)
+        if method is STATUS:
+            return StatusResponse(pid=self.pid)
         if method is IDENTIFY:
             cluster = Topology.decode(self.document).cluster if self.document else ""
             return IdentifyResponse(node=self.name, disk=self.disk, address=self.address, cluster=cluster)
@@ -157,6 +161,17 @@ async def test_two_nodes_of_one_name_are_refused() -> None:
         with pytest.raises(InvalidArgument, match="are both called n1"):
             await form(effort(nodes), SHAPE)
         assert not any(node.document for node in nodes)
+
+
+async def test_a_node_of_another_cluster_on_the_same_port_is_not_taken_for_ours() -> None:
+    async with running("n1", "n2") as nodes:
+        await form(effort(nodes), SHAPE)  # by somebody else
+        trying = effort(nodes)
+        trying.pids = {nodes[0].address: 1, nodes[1].address: 2}
+        with pytest.raises(RingmillError, match=r"is answered by pid 1, and .* is pid 2"):
+            await form(trying, SHAPE)
+        with pytest.raises(RingmillError, match="is answered by pid 1"):
+            await wait_ready(trying)
 
 
 def test_a_call_may_take_less_than_the_whole() -> None:

@@ -8,6 +8,7 @@ Any one endpoint is enough: the others are learned from it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -47,6 +48,9 @@ __all__ = ["AsyncClient", "connect", "open_link"]
 
 Answer = TypeVar("Answer", bound=Message)
 METADATA_NAME = "ringmill-token"
+LINGER_S = 0.02
+"""How long closing leaves gRPC to tell this loop that the operations of its sessions were cancelled.  What it
+tells after the loop was closed is a traceback in the log of the next loop."""
 
 
 def connect(
@@ -84,6 +88,7 @@ class AsyncClient(AsyncKeyspace):
         self._token = token
         self._jobs: AsyncJobs | None = None
         self._job_links: set[_JobLink] = set()
+        self._has_session = session
         router = Router(self._directory, self._entropy, timeout_s)
         super().__init__("default", router, OperationNames(self._entropy))
 
@@ -105,9 +110,12 @@ class AsyncClient(AsyncKeyspace):
         Calls under way end as ClientClosed, which is Unavailable; outcome "unknown" of a write that was sent,
         else "failed".  So do all later calls.
         """
+        was_open = not self._directory.lifetime.is_closed
         await self._directory.close()
         for link in list(self._job_links):
             await link.close()
+        if was_open and self._has_session:
+            await asyncio.sleep(LINGER_S)
 
     def __repr__(self) -> str:
         return f"<ringmill client of {', '.join(self._directory.order())}>"

@@ -6,7 +6,7 @@ Plain values, made from the messages of proto/jobs.proto.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import msgpack
@@ -84,6 +84,29 @@ class JobState:
             raise JobKilled(f"job {self.job} was killed", detail={"job": self.job})
         if self.state == "FAILED":
             raise self.error or JobFailed(f"job {self.job} failed", detail={"job": self.job})
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it; `error` is None, or its code, message and hint."""
+        error = self.error
+        return {
+            "job": self.job,
+            "name": self.name,
+            "state": self.state,
+            "node": self.node,
+            "output": self.output,
+            "seconds": self.seconds,
+            "submitted_at": self.submitted_at,
+            "stages": [asdict(stage) for stage in self.stages],
+            "tasks": [asdict(task) for task in self.tasks],
+            "retried": self.retried,
+            "backup": self.backup,
+            "records": dict(self.records),
+            "counters": dict(self.counters),
+            "events": list(self.events),
+            "error": None
+            if error is None
+            else {"code": error.code, "message": error.message, "hint": error.hint},
+        }
 
     def stage(self, name: str) -> Stage:
         """The stage of that name; an empty one before the job was planned."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from client.directory import Directory, unreachable
 from client.links import STATUS
@@ -65,6 +65,10 @@ class ClusterStatus:
     coordinator: str
     ranges: Ranges
     nodes: tuple[NodeStatus, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        return {**asdict(self), "reasons": list(self.reasons), "nodes": [asdict(node) for node in self.nodes]}
 
     @property
     def hints(self) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 
+import msgpack
 import pytest
 
 from client import messages
+from client.job_values import job_state
+from client.status import ClusterStatus, NodeStatus, Ranges
 from client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
-from cluster.errors import UnresolvedSiblings
-from cluster.wire import kv_pb2
+from cluster.errors import JobFailed, UnresolvedSiblings, to_wire
+from cluster.wire import jobs_pb2, kv_pb2
 
 CONTEXT = CausalContext(b"\x01\x02")
 ONE = Item((b"Ada",), CONTEXT, ("n1#1:1",), expiries=(1_900_000_000.5,))
@@ -62,6 +65,20 @@ def test_every_value_can_be_json() -> None:
     for value in (ONE, TWO, receipt, location, CONTEXT, EMPTY):
         assert json.loads(json.dumps(value.to_dict())) == value.to_dict()
     assert receipt.to_dict()["replicas"] == [{"node": "n1", "role": "owner", "durability": "synced"}]
+
+
+def test_states_of_jobs_and_clusters_can_be_json() -> None:
+    failure = msgpack.packb(to_wire(JobFailed("map-3 failed", hint="job logs j")))
+    stage = jobs_pb2.StageStatus(name="map", total=3, done=1)
+    message = jobs_pb2.JobStatus(
+        job="j", state="FAILED", error=failure, stages=[stage], records={"map_in": 7}
+    )
+    state = job_state(message).to_dict()
+    assert json.loads(json.dumps(state)) == state
+    assert state["error"] == {"code": "JOB_FAILED", "message": "map-3 failed", "hint": "job logs j"}
+    node = NodeStatus("n1", "127.0.0.1:7101", "up", "up", 16)
+    status = ClusterStatus("c", 1, 3, "ok", ("why",), "n1", Ranges(1, 0, 0), (node,)).to_dict()
+    assert json.loads(json.dumps(status)) == status
 
 
 def test_values_survive_pickle() -> None:

@@ -19,6 +19,8 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 WORDCOUNT = f"{EXAMPLES}/wordcount.py:wordcount"
 PATIENT_S = 30.0
 STEPS = 40
+SHORT = ("--timeout", "4s")
+"""Less than gRPC takes to give a connection up: who waits for the paused node ends by its deadline."""
 
 
 def addresses(shell: Shell) -> dict[str, str]:
@@ -55,11 +57,9 @@ def test_a_warm_client_loses_no_deadline_to_a_node_that_was_stopped_seconds_ago(
 def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, paused: str) -> None:
     (shell.folder / "few.txt").write_text("a b a\n")
     line = ("job", "run", WORDCOUNT, "--input", "few.txt", "--output", "beside", "-o", "json")
-    done = shell.ok("--timeout", "30s", *line).json
+    done = shell.ok(*SHORT, *line).json
     assert done["state"] == "SUCCEEDED"
-    begun = time.monotonic()
     for verb in (("status", done["job"]), ("logs", done["job"]), ("kill", done["job"]), ("list",)):
-        shell.ok("--timeout", "30s", "job", *verb)
-    assert time.monotonic() - begun < PATIENT_S, "waiting for the paused node takes a whole timeout"
-    unknown = shell.run("--timeout", "30s", "job", "status", "nope")
+        shell.ok(*SHORT, "job", *verb)
+    unknown = shell.run(*SHORT, "job", "status", "nope")
     assert unknown.code == 6 and paused in unknown.err

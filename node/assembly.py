@@ -7,11 +7,13 @@ named here, no port is bound and no signal is taken: node/lifecycle.py does that
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from cluster.errors import DiskFull, Overloaded, Unavailable
 from cluster.ids import ClusterId
 from cluster.membership.profile import profile_named
 from cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
@@ -24,6 +26,7 @@ from node.coordinator.jobs import JobCoordinator
 from node.membership.clock_watch import ClockWatch
 from node.membership.liveness import Liveness
 from node.membership.topology_agent import TopologyAgent
+from node.repair.catch_up import CatchUp
 from node.repair.healing import Healing
 from node.repair.hint_delivery import HintDelivery
 from node.repair.scrubbing import scrub_now_and_then
@@ -39,6 +42,7 @@ from node.replica.serving import ReplicaServing
 from node.requests.attempts import Attempts
 from node.requests.background import Background
 from node.requests.collect import Collector
+from node.requests.equalize import Equalizer
 from node.requests.forward import FORWARD, Forwarder
 from node.requests.locate import Locator
 from node.requests.read import Reader
@@ -49,6 +53,10 @@ from node.storage.engine import Engine
 from node.storage.options import Options
 
 __all__ = ["Doors", "Node", "running_node"]
+
+_log = logging.getLogger(__name__)
+
+STOPPED: Final = "stopped"  # control state: the number of the last start that stopped in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Node:
     objects: ObjectStore
     hints: HintStore
     healing: Healing
+    catch_up: CatchUp
     kv: KvService
     bundles: BundleStore
     jobs: JobCoordinator
@@ -100,6 +109,20 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
         control = await ControlStore.open(engine, ControlCopy(config.data, doors.files))
         async with _serving(config, doors, engine, identity, control) as node:
             yield node
+        if node.catch_up.is_done:
+            await _note_clean_stop(control, identity.start.number)
+
+
+async def _note_clean_stop(control: ControlStore, start: int) -> None:
+    """Nothing of this start is left undone: the next one need not compare what it holds."""
+    try:
+        await control.put_synced(STOPPED, str(start).encode())
+    except (DiskFull, Overloaded, Unavailable) as error:
+        _log.warning("this stop is not noted as clean: %s", error)
+
+
+def _was_clean(control: ControlStore, start: int) -> bool:
+    return start == 1 or control.get(STOPPED) == str(start - 1).encode()
 
 
 @asynccontextmanager
@@ -129,18 +152,29 @@ async def _serving(
     delivery = HintDelivery(
         config.id, hints, view=agent, liveness=liveness, transport=transport, clock=doors.clock
     )
-    healing = Healing(
-        config.id,
-        engine=engine,
-        objects=objects,
-        control=control,
-        topology=agent,
-        transport=transport,
-    )
     PageServing(Router(config.id, agent), engine, objects).serve(transport)
     watch = ClockWatch(config.id, hybrid, view=agent, transport=transport, clock=doors.clock)
     async with Background() as background:
-        kv = _requests(config, doors, objects, hints, hybrid, watch, agent, liveness, background)
+        kv, equalizer = _requests(config, doors, objects, hints, hybrid, watch, agent, liveness, background)
+        catch_up = CatchUp(
+            config.id,
+            engine=engine,
+            topology=agent,
+            liveness=liveness,
+            transport=transport,
+            equalize=equalizer.equalize,
+        )
+        if not _was_clean(control, identity.start.number):
+            catch_up.want()
+        healing = Healing(
+            config.id,
+            engine=engine,
+            objects=objects,
+            control=control,
+            topology=agent,
+            transport=transport,
+            on_lost_hints=catch_up.want,
+        )
         for method, handler in kv.handlers().items():
             transport.serve(method, handler)
         await agent.start()
@@ -152,25 +186,15 @@ async def _serving(
                 watch.run(),
                 delivery.run(),
                 healing.run(),
+                catch_up.run(),
                 scrub_now_and_then(engine, config.scrub_every_s),
                 objects.count_stored(),
             ),
         ):
             yield Node(
-                config,
-                doors,
-                engine,
-                identity,
-                agent,
-                liveness,
-                watch,
-                objects,
-                hints,
-                healing,
-                kv,
-                bundles,
-                jobs,
-            )
+                config, doors, engine, identity, agent, liveness, watch, objects, hints, healing, catch_up,
+                kv, bundles, jobs,
+            )  # fmt: skip
 
 
 def _requests(
@@ -183,7 +207,7 @@ def _requests(
     agent: TopologyAgent,
     liveness: Liveness,
     background: Background,
-) -> KvService:
+) -> tuple[KvService, Equalizer]:
     """The coordinating half of the node, and the replica's answers to other coordinators."""
     clock, transport = doors.clock, doors.transport
     router = Router(config.id, agent)
@@ -214,7 +238,8 @@ def _requests(
     locator = Locator(router=router, view=agent, replicas=replicas, liveness=liveness)
     ReplicaServing(router, objects, hybrid).serve(transport)
     transport.serve(FORWARD, forwarder.handler(writer.write))
-    return KvService(writer=writer, reader=reader, locator=locator, clock=clock)
+    kv = KvService(writer=writer, reader=reader, locator=locator, clock=clock)
+    return kv, Equalizer(router, collector, replicas, clock)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import client.router
 from client.retries import Next, next_step
 from cluster.errors import CorruptData
 from cluster.ports import Incoming
+from node.repair.catch_up import CatchUp
 from node.repair.healing import Healing
 from node.replica.messages import Apply, ApplyAnswer
 from node.replica.serving import ReplicaServing
@@ -80,6 +81,12 @@ def _healed_by_merging() -> AbstractContextManager[None]:
     return bent((Healing, "_heal_copy", pull_nothing))
 
 
+def _caught_up() -> AbstractContextManager[None]:
+    """After a crash nobody looks who misses the writes whose hints died with it."""
+    return bent((CatchUp, "want", lambda catch_up: None))
+
+
+_CRASHES: Final = RunOptions(nodes=3, keys=24, faults=("crash", "loss"))
 _ROT: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip",))
 _ROT_IN_TROUBLE: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip", "loss", "split_one", "crash"))
 
@@ -91,6 +98,7 @@ _ROT_UNDER_LOAD: Final = RunOptions(
 )
 
 HEALING_ABLATIONS: Final = (
+    Ablation("caught-up", "owners are compared after a start that may have lost hints", _caught_up, _CRASHES),
     Ablation(
         "damage-turns", "an owner that cannot read its own copy lets another coordinate", _damage_turns, _ROT
     ),

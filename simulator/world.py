@@ -189,8 +189,8 @@ class World:
                 await asyncio.sleep(_AT_REST_S)
 
     async def _hints_delivered(self) -> None:
-        """No node keeps a write for another any more."""
-        while any(map(self._keeps_hints, self._living())):  # noqa: ASYNC110 - virtual time costs nothing
+        """No node keeps a write for another any more, and none still has to find out who misses one."""
+        while any(self._keeps_hints(node) or self._compares(node) for node in self._living()):  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_AT_REST_S)
 
     async def _set_lost_aside(self, keys: Sequence[bytes]) -> None:
@@ -238,6 +238,16 @@ class World:
         if process.node is None:
             return True
         return any(target not in self.history.lost for target in process.node.hints.counts())
+
+    def _compares(self, process: NodeProcess) -> bool:
+        """Partitions whose owners can all be asked; the others wait for good."""
+        if process.node is None:
+            return True
+        catch_up = process.node.catch_up
+        assert self._topology is not None, "the cluster was formed"
+        rows = [self._topology.row(partition) for partition in catch_up.waiting]
+        is_asked = not (catch_up.is_done or rows)
+        return is_asked or any(not set(row.nodes) & set(self.history.lost) for row in rows)
 
     def _living(self) -> list[NodeProcess]:
         return [process for name, process in self.nodes.items() if name not in self.history.lost]

@@ -8,7 +8,8 @@ they hold of it, that is merged with what survived here, and only then is the pa
   Where there is no other owner the range stays an error.
 - Control state is written again from its second copy.
 - Hints that are gone are other owners' writes that this node, an owner too, holds as objects: those are
-  healed as such, and the owners that a lost hint was for get them with the next read or catch-up.
+  healed as such, and the owners that a lost hint was for get them as all owners are compared
+  (node/repair/catch_up.py).
 - What belongs to nobody is given up at once.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -68,6 +69,7 @@ class Healing:
         control: ControlStore,
         topology: TopologySource,
         transport: Transport,
+        on_lost_hints: Callable[[], None],
     ) -> None:
         self._node = node
         self._engine = engine
@@ -75,6 +77,7 @@ class Healing:
         self._control = control
         self._topology = topology
         self._transport = transport
+        self._on_lost_hints = on_lost_hints
         self._told: dict[str, None] = {}  # what the log has been told of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
         self._known: tuple[int, Layout] | None = None
@@ -150,9 +153,8 @@ class Healing:
             case PartKind.CONTROL:
                 await self._control.put_back()
             case PartKind.HINTS:
-                _log.warning(
-                    "hints may be lost: who misses such a write gets it with the next read of its key"
-                )
+                _log.warning("hints may be lost: all owners are compared, to find who misses a write")
+                self._on_lost_hints()
             case PartKind.COPY:
                 await self._heal_copy(part)
 

@@ -1,24 +1,27 @@
-"""Pages of one copy: what an owner holds of a key range, in order, for another owner that merges it in.
+"""Pages of one copy: what an owner holds of a key range, in order, for another owner.
 
-A page is answered only when this node cannot forget what it shows, and not at all when it may have lost
-something of the range itself: then it is no source there.
+One that merges them in asks for the objects, one that compares for their digests.  A page is answered only
+when this node cannot forget what it shows, and not at all when it may have lost something of the range
+itself: then it is no source there.
 """
 
 from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from cluster.ids import Epoch, PartitionId
 from cluster.ports import Incoming, Transport
+from cluster.ring.topology import Row
 from node.replica.objects import ObjectStore
 from node.replica.packing import check_fields, pack, unpack
 from node.replica.routes import Router
 from node.replica.stored_key import Copy, copy_prefix, prefix_end
 from node.storage.engine import Engine
 
-__all__ = ["PAGE", "PAGE_BYTES", "PAGE_ITEMS", "Page", "PageServing", "ReadPage"]
+__all__ = ["PAGE", "PAGE_BYTES", "PAGE_ITEMS", "Page", "PageServing", "ReadPage", "digest_of", "read_page"]
 
 PAGE: Final = "replica.page"
 PAGE_BYTES: Final = 256 * 1024
@@ -29,21 +32,23 @@ PAGE_ITEMS: Final = 1000
 class ReadPage:
     """What do you hold of this partition from key `start` to before `end` (empty: to its last key)?
 
-    Keys are stored keys without their copy's prefix, which may differ between owners.
+    Keys are stored keys without their copy's prefix, which may differ between owners.  `is_brief` asks for
+    digests in place of objects.
     """
 
     epoch: Epoch
     partition: PartitionId
-    start: bytes
-    end: bytes
+    start: bytes = b""
+    end: bytes = b""
+    is_brief: bool = False
 
     def encode(self) -> bytes:
-        return pack([self.epoch, self.partition, self.start, self.end])
+        return pack([self.epoch, self.partition, self.start, self.end, self.is_brief])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadPage:
-        epoch, partition, start, end = unpack(body, (int, int, bytes, bytes))
-        return cls(Epoch(epoch), PartitionId(partition), start, end)
+        epoch, partition, start, end, is_brief = unpack(body, (int, int, bytes, bytes, bool))
+        return cls(Epoch(epoch), PartitionId(partition), start, end, is_brief)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Page:
     """Objects in key order; `covered_to` is the key where the next page begins, empty when this was all."""
 
     row_epoch: Epoch
-    items: tuple[tuple[bytes, bytes], ...]  # key as in `ReadPage`, object (docs/formats/object.md)
+    items: tuple[tuple[bytes, bytes], ...]  # key as in `ReadPage`, object (docs/formats/object.md) or digest
     covered_to: bytes
 
     def encode(self) -> bytes:
@@ -80,19 +85,27 @@ class PageServing:
         """Raises WrongEpoch when this node is no owner, CorruptData when it may have lost some of it."""
         request = ReadPage.decode(incoming.body)
         row = await self._router.row_of(request.partition, request.epoch, sender=incoming.sender)
-        prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
-        items, covered_to = await self._read(prefix, request)
+        page = await read_page(self._engine, request, row)
         await self._objects.settled()
-        return Page(row.row_epoch, tuple(items), covered_to).encode()
+        return page.encode()
 
-    async def _read(self, prefix: bytes, request: ReadPage) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        items: list[tuple[bytes, bytes]] = []
-        size_bytes = 0
-        end = prefix + request.end if request.end else prefix_end(prefix)
-        async with aclosing(self._engine.scan(prefix + request.start, end)) as scan:
-            async for key, encoded in scan:
-                if items and (size_bytes + len(encoded) > PAGE_BYTES or len(items) == PAGE_ITEMS):
-                    return items, key[len(prefix) :]
-                items.append((key[len(prefix) :], encoded))
-                size_bytes += len(encoded)
-        return items, b""
+
+async def read_page(engine: Engine, request: ReadPage, row: Row) -> Page:
+    """What this node holds, synced or not.  Raises CorruptData when it may have lost some of it, OSError."""
+    prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
+    end = prefix + request.end if request.end else prefix_end(prefix)
+    items: list[tuple[bytes, bytes]] = []
+    size_bytes = 0
+    async with aclosing(engine.scan(prefix + request.start, end)) as scan:
+        async for key, encoded in scan:
+            shown = digest_of(encoded) if request.is_brief else encoded
+            if items and (size_bytes + len(shown) > PAGE_BYTES or len(items) == PAGE_ITEMS):
+                return Page(row.row_epoch, tuple(items), key[len(prefix) :])
+            items.append((key[len(prefix) :], shown))
+            size_bytes += len(shown)
+    return Page(row.row_epoch, tuple(items), b"")
+
+
+def digest_of(encoded: bytes) -> bytes:
+    """8 bytes that two different objects share once in 10^19."""
+    return blake2b(encoded, digest_size=8).digest()

@@ -1,7 +1,7 @@
 """C2: once faults have ended, all owners of a key hold the same.
 
-At the end, after every key was read from all its owners.  Before that hints alone bring a write to every
-owner, unless the node that keeps them forgot what was in its memory.
+At the end, after every key was read from all its owners.  Before that hints bring a write to every owner, or
+the comparing of owners that follows a start which may have lost some.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_convergence(history: History) -> Iterator[Violation]:
 
 
 def check_hand_over(history: History) -> Iterator[Violation]:
-    """When all hints are delivered and nobody has read yet, every owner knows every write."""
+    """Hints are delivered, owners compared, and nobody has read yet: every owner knows every write."""
     finals = history.handed_over_by_key()
     for key, operations in history.by_key().items():
         for write in operations:
@@ -38,15 +38,15 @@ def check_hand_over(history: History) -> Iterator[Violation]:
                     yield Violation(
                         "C2",
                         key,
-                        f"{write.kind} {write.dot} never reached {final.node}, though its coordinator lives "
-                        "and all hints are delivered",
+                        f"{write.kind} {write.dot} never reached {final.node}, though all hints are "
+                        "delivered and owners compared",
                         (write.index,),
                     )
 
 
 def _may_be_forgotten(history: History, write: Operation) -> bool:
-    """The write's coordinator crashed after it began, or lost hints to damage of its disk."""
+    """All who hold it have lost some bits; or an owner is lost for good, which ends the comparing of its
+    partitions, and the write's coordinator is lost or crashed after it began."""
     node = write.dot.partition("#")[0]
-    return node in (*history.lost, *history.damaged) or any(
-        at >= write.invoked for at in history.crashed.get(node, ())
-    )
+    has_crashed = any(at >= write.invoked for at in history.crashed.get(node, ()))
+    return not history.is_firm(write) or (bool(history.lost) and (node in history.lost or has_crashed))

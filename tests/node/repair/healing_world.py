@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from cluster.versions.objects import StoredObject
@@ -25,7 +26,8 @@ class HealingWorld:
     """Three nodes, or more; `inside` runs work as part of a node."""
 
     def __init__(self, nodes: int = 3, seed: int = 1) -> None:
-        tunables = draw_tunables(stream(seed, "tunables"))
+        drawn = draw_tunables(stream(seed, "tunables"))
+        tunables = replace(drawn, storage=replace(drawn.storage, memtable_bytes=1 << 16))
         self.world = World(seed, RunOptions(nodes=nodes), tunables)
 
     def __getitem__(self, name: str) -> Node:

@@ -1,0 +1,167 @@
+"""Compares a node's copies with those of the other owners when hints may be missing, and mends what differs.
+
+Hints bring a write to the owners that missed it, from the node that coordinated it.  Those that were still to
+be kept die with its process, so after a start that was not clean each partition that this node owns is
+compared once: its owners list their keys with digests, and a key on which they differ is made equal.  The
+same is done when damage may have taken hints.  A partition waits until all its owners can be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from cluster.errors import RingmillError, Unavailable
+from cluster.ids import KeyspaceId, NodeId, PartitionId
+from cluster.ports import Priority, Transport
+from cluster.ring.topology import Row, Topology
+from node.replica.pages import PAGE, Page, ReadPage, read_page
+from node.replica.stored_key import Copy, copy_prefix, parse_object_key
+from node.storage.engine import Engine
+
+__all__ = ["CatchUp", "Liveness", "TopologySource"]
+
+CALL_TIMEOUT_S: Final = 5.0
+BETWEEN_PAGES_S: Final = 0.02
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 30.0
+KEYS_AT_ONCE: Final = 16
+
+_log = logging.getLogger(__name__)
+
+Equalize = Callable[[KeyspaceId, bytes], Awaitable[None]]
+"""Make all owners of a key hold the same.  Raises RingmillError when one of them cannot."""
+
+
+class TopologySource(Protocol):
+    @property
+    def current(self) -> Topology | None: ...
+
+    async def wait_formed(self) -> None:
+        """Returns once the first document is known to count."""
+        ...
+
+
+class Liveness(Protocol):
+    def state(self, node: NodeId) -> str:
+        """One of "up", "suspect", "down", "slow"."""
+        ...
+
+
+class CatchUp:
+    """`run` for as long as the node lives.  `mended` counts keys on which owners differed."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        engine: Engine,
+        topology: TopologySource,
+        liveness: Liveness,
+        transport: Transport,
+        equalize: Equalize,
+    ) -> None:
+        self._node = node
+        self._engine = engine
+        self._topology = topology
+        self._liveness = liveness
+        self._transport = transport
+        self._equalize = equalize
+        self._asked = asyncio.Event()
+        self._waiting: dict[PartitionId, None] = {}
+        self.mended = 0
+
+    def want(self) -> None:
+        """Hints may be missing: compare everything this node owns, from the start."""
+        self._asked.set()
+
+    @property
+    def is_done(self) -> bool:
+        return not (self._asked.is_set() or self._waiting)
+
+    @property
+    def waiting(self) -> Sequence[PartitionId]:
+        """Partitions that are still to be compared; none yet while that was only wanted."""
+        return list(self._waiting)
+
+    async def run(self) -> None:
+        """Compare what is wanted until cancelled."""
+        await self._topology.wait_formed()
+        while True:
+            await self._asked.wait()
+            pause_s = FIRST_PAUSE_S
+            while not self.is_done:
+                self._take_on()
+                await self._round()
+                if self._waiting:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            _log.info(
+                "caught up with the other owners: %d keys were not the same since the start", self.mended
+            )
+
+    def _take_on(self) -> None:
+        if self._asked.is_set():
+            self._asked.clear()
+            rows = self._rows()
+            self._waiting = {PartitionId(n): None for n, row in enumerate(rows) if self._node in row.nodes}
+
+    def _rows(self) -> Sequence[Row]:
+        topology = self._topology.current
+        assert topology is not None, "a formed cluster has a topology"
+        return topology.rows
+
+    async def _round(self) -> None:
+        """Try every partition whose owners all seem up."""
+        for partition in list(self._waiting):
+            row = self._rows()[partition]
+            if any(self._liveness.state(node) not in ("up", "slow") for node in row.nodes):
+                continue
+            try:
+                await self._compare(partition, row)
+            except (RingmillError, OSError) as error:
+                _log.debug("partition %d is compared later: %s", partition, error)
+                await asyncio.sleep(BETWEEN_PAGES_S)
+            else:
+                self._waiting.pop(partition, None)
+
+    async def _compare(self, partition: PartitionId, row: Row) -> None:
+        """Raises RingmillError and OSError when an owner could not be asked, or a key not be made equal."""
+        prefix = copy_prefix(Copy(partition, row.copy_epoch))
+        start = b""
+        while True:
+            pages = await self._pages(partition, row, start)
+            stops = [page.covered_to for page in pages if page.covered_to]
+            stop = min(stops, default=b"")
+            listed = [{key: digest for key, digest in page.items if not stop or key < stop} for page in pages]
+            differing = [
+                key for key in sorted(set().union(*listed)) if len({keys.get(key) for keys in listed}) > 1
+            ]
+            for first in range(0, len(differing), KEYS_AT_ONCE):
+                places = [parse_object_key(prefix + key) for key in differing[first : first + KEYS_AT_ONCE]]
+                await asyncio.gather(*(self._equalize(place.keyspace, place.key) for place in places))
+                self.mended += len(places)
+            await asyncio.sleep(BETWEEN_PAGES_S)
+            if not stop:
+                return
+            start = stop
+
+    async def _pages(self, partition: PartitionId, row: Row, start: bytes) -> list[Page]:
+        """What every owner lists from `start` on."""
+        topology = self._topology.current
+        assert topology is not None, "a formed cluster has a topology"
+        request = ReadPage(topology.epoch, partition, start, is_brief=True)
+        others = [node for node in row.nodes if node != self._node]
+        pages = await asyncio.gather(*(self._ask(node, request, row) for node in others))
+        return [await read_page(self._engine, request, row), *pages]
+
+    async def _ask(self, node: NodeId, request: ReadPage, row: Row) -> Page:
+        answer = await self._transport.call(
+            node, PAGE, request.encode(), timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+        )
+        page = Page.decode(answer)
+        if page.row_epoch != row.row_epoch:
+            raise Unavailable(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
+        return page

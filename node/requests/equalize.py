@@ -1,0 +1,51 @@
+"""Making all owners of one key equal: read it from all of them, and write back what some of them lack.
+
+For repair, which has found that owners differ; a client's read does as much as its level needs
+(node/requests/read.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from cluster.errors import Unavailable
+from cluster.ids import Epoch, KeyspaceId, NodeId
+from cluster.ports import Clock
+from cluster.quorum.receipt import Durability
+from cluster.versions.object_codec import encode_object
+from node.replica.routes import Route, Router
+from node.requests.collect import Collector
+from node.requests.deadline import Deadline
+from node.requests.replicas import Replicas
+
+__all__ = ["Equalizer"]
+
+ALLOWED_S: Final = 5.0
+
+
+class Equalizer:
+    def __init__(self, router: Router, collector: Collector, replicas: Replicas, clock: Clock) -> None:
+        self._router = router
+        self._collector = collector
+        self._replicas = replicas
+        self._clock = clock
+
+    async def equalize(self, keyspace: KeyspaceId, key: bytes) -> None:
+        """Returns once every owner holds the merge of all, synced.
+
+        Raises QuorumNotReached, Unavailable and what an owner raised when one of them cannot be reached or
+        cannot take it.
+        """
+        deadline = Deadline.after(ALLOWED_S, self._clock)
+        route = await self._router.by_id(keyspace, key, Epoch(0), sender=self._router.node)
+        collected = await self._collector.collect(route, len(route.owners), deadline)
+        merged = collected.merged
+        encoded = encode_object(merged)
+        stale = [node for node, stored in collected.answers.items() if stored != merged]
+        await asyncio.gather(*(self._bring(node, route, encoded, deadline) for node in stale))
+
+    async def _bring(self, node: NodeId, route: Route, encoded: bytes, deadline: Deadline) -> None:
+        _, row_epoch = await self._replicas.apply(node, route, encoded, Durability.SYNCED, deadline.left_s)
+        if row_epoch != route.row.row_epoch:
+            raise Unavailable(f"{node} answered under row epoch {row_epoch}, not {route.row.row_epoch}")

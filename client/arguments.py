@@ -323,7 +323,7 @@ def _utf8(name: str, text: str) -> bytes:
 
 
 def _mistyped(name: str, given: object, taken: str, hint: str = "") -> InvalidArgument:
-    return InvalidArgument(f"{name} is a {type(given).__name__}; it must be {taken}", hint=hint)
+    return InvalidArgument(f"{name} is of type {type(given).__name__}; it must be {taken}", hint=hint)
 
 
 def _shown(value: object) -> str:

@@ -52,7 +52,7 @@ def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
         return load_job_module(_target_of(target), files, folder)
     if not isinstance(target, str):
         raise InvalidArgument(
-            f"target is a {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
+            f"target is of type {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
         )
     return load_job_module(target, files, folder)
 

@@ -38,7 +38,7 @@ class CausalContext:
     def __post_init__(self) -> None:
         if not isinstance(self.token, bytes):
             raise InvalidArgument(
-                f"the token of a context is a {type(self.token).__name__}; it must be bytes",
+                f"the token of a context is of type {type(self.token).__name__}; it must be bytes",
                 hint="CausalContext.parse takes its text",
             )
 

@@ -153,7 +153,7 @@ def test_a_wrong_argument_is_refused_at_construction(
 
 
 def test_a_blocking_call_is_refused_in_the_same_words() -> None:
-    with pytest.raises(InvalidArgument, match="key is a int; it must be str or bytes"):
+    with pytest.raises(InvalidArgument, match="key is of type int; it must be str or bytes"):
         Client(NOBODY).get(3)  # type: ignore[call-overload]
 
 

@@ -304,7 +304,7 @@ async def test_contexts_travel_as_they_were_handed_out() -> None:
         (lambda db: db.put("", b"v"), "empty"),
         (lambda db: db.put("k" * 1025, b"v"), "1025 bytes, the limit is 1024"),
         (lambda db: db.put("k", bytes(16 * 2**20 + 1)), "value has 16777217 bytes"),
-        (lambda db: db.put("k", "text"), "value is a str; it must be bytes"),
+        (lambda db: db.put("k", "text"), "value is of type str; it must be bytes"),
         (lambda db: db.put("k", b"v", w=0), "w is 0"),
         (lambda db: db.put("k", b"v", ttl=0), "ttl is 0"),
         (lambda db: db.get("k", r="most"), "r is 'most'"),

@@ -45,6 +45,19 @@ def test_a_token_that_cannot_be_read_is_told_and_no_other_is_tried(tmp_path: Pat
     assert "RINGMILL_TOKEN" in refused.value.hint
 
 
+def test_the_token_of_the_environment_stands_before_that_of_a_local_cluster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", "127.0.0.1:7101", ""),)))
+    make_token(str(tmp_path / "a"))
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
+    db = connect("127.0.0.1:7101")
+    assert db._local_token() == read_token(str(tmp_path / "a"))
+    monkeypatch.setenv("RINGMILL_TOKEN", "of-the-environment")
+    assert db._local_token() == "of-the-environment"
+
+
 def test_the_token_of_the_environment_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGMILL_TOKEN", "clé")
     with pytest.raises(InvalidArgument, match="token"):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import NoReturn
 
 from cluster.errors import InvalidArgument
 from cluster.ids import NodeId
@@ -39,9 +40,14 @@ class NodeConfig:
     scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidArgument(message, hint="`ringmill node run --help` lists what it takes")
+
+
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     """The configuration of a command line.  Raises InvalidArgument naming the flag and the value."""
-    parser = argparse.ArgumentParser(prog="python -m node", description="Run one Ringmill node.")
+    parser = _Parser(prog="ringmill node run", description="Run one Ringmill node.", allow_abbrev=False)
     parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
     parser.add_argument("--listen", required=True, help="host:port; loopback only")
     parser.add_argument("--data", required=True, help="data folder")

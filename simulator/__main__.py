@@ -5,18 +5,17 @@ Exit codes: 0 every promise held, 1 one was broken, 2 a bad argument, 130 interr
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from client.cli import failures
 from client.cli.exit_codes import ExitCode
+from client.cli.failures import Interrupted
 from client.cli.progress_bar import Bar
-from client.cli.settings import Settings
+from client.cli.running import run_command
 from cluster.errors import InvalidArgument
 from simulator.campaign import Summary, run_seeds
-from simulator.command_line import options_of, parse
+from simulator.command_line import Given, simulate_command
 from simulator.job_report import (
     MOST_JOB_RUNS,
     JobOutcome,
@@ -54,22 +53,21 @@ class Sum(Protocol[A_contra]):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        given = parse(words)
-        options = options_of(given)
-        _check_files(given)
-    except InvalidArgument as error:
-        failures.tell(error, ExitCode.USAGE, Settings(output="json" if "json" in words else "table"))
-        return ExitCode.USAGE
+    words = sys.argv[1:] if arguments is None else arguments
+    return run_command(simulate_command(_simulate), "ringmill simulate", words)
+
+
+def _simulate(given: Given, options: RunOptions) -> ExitCode:
+    """Raises InvalidArgument for a file that cannot be written, Interrupted on Ctrl-C."""
+    _check_files(given)
     try:
         is_ok = _run(given, options)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        raise _interrupted(f"seed {given.seed} has no verdict", "run it again") from interruption
     return ExitCode.DONE if is_ok else ExitCode.FAILED
 
 
-def _check_files(given: argparse.Namespace) -> None:
+def _check_files(given: Given) -> None:
     """A file that cannot be written is found out before a run and not after it.  Raises InvalidArgument."""
     for flag in ("trace", "html", "history"):
         path = getattr(given, flag)
@@ -83,17 +81,13 @@ def _check_files(given: argparse.Namespace) -> None:
             ) from error
 
 
-def _run(given: argparse.Namespace, options: RunOptions) -> bool:
+def _run(given: Given, options: RunOptions) -> bool:
     if given.seeds > 1:
         return _many_jobs(given, options) if given.jobs else _many(given, options)
-    try:
-        return _one_of_jobs(given, options) if given.jobs else _one(given, options)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: seed {given.seed} has no verdict", file=sys.stderr)
-        raise
+    return _one_of_jobs(given, options) if given.jobs else _one(given, options)
 
 
-def _one(given: argparse.Namespace, options: RunOptions) -> bool:
+def _one(given: Given, options: RunOptions) -> bool:
     bar = Bar("operations", given.ops)
     result = run_seed(given.seed, options, story=bool(given.trace or given.html), watch=bar.show)
     bar.end()
@@ -108,12 +102,12 @@ def _one(given: argparse.Namespace, options: RunOptions) -> bool:
     return result.is_ok
 
 
-def _one_of_jobs(given: argparse.Namespace, options: RunOptions) -> bool:
+def _one_of_jobs(given: Given, options: RunOptions) -> bool:
     result = run_job_seed(given.seed, options, story=bool(given.trace))
     _write(given.trace, "\n".join(result.story) + "\n")
     if result.violations and not given.no_shrink:
         result = _smaller(result, MOST_JOB_RUNS, shrink_jobs)
-    print(to_json(job_document(result)) if given.output == "json" else job_text(result))
+    print(to_json(job_document(result)) if given.is_json else job_text(result))
     return result.is_ok
 
 
@@ -125,15 +119,15 @@ def _smaller(failing: V, most_runs: int, shrink_it: Callable[[V, Callable[[int],
     return found
 
 
-def _many(given: argparse.Namespace, options: RunOptions) -> bool:
+def _many(given: Given, options: RunOptions) -> bool:
     return _sum_up(given, Summary(), run_seeds(_seeds(given), options, processes=given.processes))
 
 
-def _many_jobs(given: argparse.Namespace, options: RunOptions) -> bool:
+def _many_jobs(given: Given, options: RunOptions) -> bool:
     return _sum_up(given, JobSummary(), run_job_seeds(_seeds(given), options, processes=given.processes))
 
 
-def _sum_up(given: argparse.Namespace, summary: Sum[R], results: Iterable[R]) -> bool:
+def _sum_up(given: Given, summary: Sum[R], results: Iterable[R]) -> bool:
     bar = Bar("seeds", given.seeds)
     try:
         for result in results:
@@ -141,15 +135,18 @@ def _sum_up(given: argparse.Namespace, summary: Sum[R], results: Iterable[R]) ->
             bar.show(summary.seeds)
             if result.seed in summary.failed:
                 _say(bar, f"seed {result.seed}: {summary.failed[result.seed]}")
-    except KeyboardInterrupt:
-        _say(bar, _so_far(given, summary.seeds, len(summary.failed)))
-        raise
+    except KeyboardInterrupt as interruption:
+        bar.end()
+        raise _interrupted(
+            f"{summary.seeds:,} of {given.seeds:,} seeds done, {len(summary.failed)} with a violation",
+            f"go on with --seed {given.seed + summary.seeds} --seeds {given.seeds - summary.seeds}",
+        ) from interruption
     bar.end()
-    print(to_json(summary.document()) if given.output == "json" else summary.text())
+    print(to_json(summary.document()) if given.is_json else summary.text())
     return not summary.failed
 
 
-def _seeds(given: argparse.Namespace) -> range:
+def _seeds(given: Given) -> range:
     return range(given.seed, given.seed + given.seeds)
 
 
@@ -158,15 +155,14 @@ def _say(bar: Bar, line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _so_far(given: argparse.Namespace, seeds: int, failed: int) -> str:
-    return (
-        f"interrupted: {seeds:,} of {given.seeds:,} seeds done, {failed} with a violation; "
-        f"go on with --seed {given.seed + seeds} --seeds {given.seeds - seeds}"
-    )
+def _interrupted(told: str, hint: str) -> Interrupted:
+    """A run is dropped as it stands: what its half-done tasks say to that is noise."""
+    sys.unraisablehook = lambda _: None
+    return Interrupted(f"interrupted: {told}", hint=hint)
 
 
-def _print(given: argparse.Namespace, result: RunResult) -> None:
-    if given.output == "json":
+def _print(given: Given, result: RunResult) -> None:
+    if given.is_json:
         print(to_json(as_document(result)))
         return
     print(as_text(result))

@@ -1,15 +1,21 @@
 """What `ringmill simulate` can be told: flags, and the options of a run that they mean.
 
-Nothing runs here.  Every mistake is an InvalidArgument with what to try.
+Nothing runs here.  Every mistake is a usage error with what to try.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-from dataclasses import replace
-from typing import Final, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+import click
+from click.core import ParameterSource
+
+from client.cli.exit_codes import ExitCode
+from client.cli.global_options import global_options
+from client.cli.settings import Settings
 from cluster.errors import InvalidArgument
 from simulator.ablations import ablation_named
 from simulator.faults import KINDS
@@ -17,37 +23,55 @@ from simulator.job_run import JOB_OPTIONS
 from simulator.jobs.faults import JOB_KINDS
 from simulator.options import RunOptions
 
-__all__ = ["options_of", "parse"]
+__all__ = ["Given", "simulate_command"]
 
-_RANGES: Final = (
-    ("seeds", 1, 1_000_000),
-    ("processes", 1, 256),
-    ("nodes", 3, 9),
-    ("ops", 1, 100_000),
-    ("sessions", 1, 64),
-    ("keys", 1, 10_000),
-)
 _OF_KEYS_ALONE: Final = ("ops", "sessions", "keys", "only_ops", "history", "html")
+_OF_ONE_RUN: Final = ("trace", "html", "history")
+_MEANS_NOTHING: Final = ("cluster", "endpoints", "timeout", "token_file")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidArgument(message, hint="`ringmill simulate --help` lists what it takes")
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The flags of one command line."""
+
+    seed: int
+    seeds: int
+    processes: int
+    jobs: bool
+    nodes: int
+    ops: int
+    sessions: int
+    keys: int
+    faults: str | None
+    without: str
+    only_faults: str | None
+    only_ops: str | None
+    no_shrink: bool
+    trace: str
+    html: str
+    history: str
+    is_json: bool
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Raises InvalidArgument."""
-    given = _parser().parse_args(arguments)
-    for name, low, high in _RANGES:
-        if not low <= getattr(given, name) <= high:
-            raise InvalidArgument(
-                f"--{name} {getattr(given, name)} cannot be", hint=f"a number from {low:,} to {high:,}"
-            )
-    _check_company(given)
-    return given
+def simulate_command(run: Callable[[Given, RunOptions], ExitCode]) -> click.Command:
+    """The command that checks its flags and hands them to `run`."""
+
+    @click.pass_context
+    def simulate(ctx: click.Context, /, **flags: Any) -> ExitCode:
+        given = Given(**flags, is_json=ctx.ensure_object(Settings).output == "json")
+        _check_company(ctx, given)
+        return run(given, _options_of(given))
+
+    return click.Command(
+        "simulate",
+        callback=simulate,
+        params=[*_flags(), *global_options(_MEANS_NOTHING)],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        help="Run a whole cluster in one process, from a seed, under faults, and judge it.",
+    )
 
 
-def options_of(given: argparse.Namespace) -> RunOptions:
+def _options_of(given: Given) -> RunOptions:
     """Raises InvalidArgument."""
     plain = JOB_OPTIONS if given.jobs else RunOptions()
     known = JOB_KINDS if given.jobs else KINDS
@@ -71,41 +95,50 @@ def options_of(given: argparse.Namespace) -> RunOptions:
     )
 
 
-def _check_company(given: argparse.Namespace) -> None:
-    """Flags that mean nothing beside others."""
-    for name in ("trace", "html", "history"):
-        path = getattr(given, name)
-        if path and given.seeds > 1:
+def _check_company(ctx: click.Context, given: Given) -> None:
+    """Flags that mean nothing beside others.  Raises InvalidArgument."""
+    told = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for name in _OF_ONE_RUN:
+        if name in told and given.seeds > 1:
             raise InvalidArgument(f"--{name} is of one run", hint=f"leave out --seeds {given.seeds}")
-    plain = _parser()
     for name in _OF_KEYS_ALONE if given.jobs else ():
-        if getattr(given, name) != plain.get_default(name):
+        if name in told:
             raise InvalidArgument(f"--{name.replace('_', '-')} means nothing to --jobs", hint="leave it out")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="ringmill simulate", description="Run a whole cluster in one process, from a seed, under faults."
-    )
-    add = parser.add_argument
-    add("--seed", type=int, default=1, help="what everything is drawn from (default 1)")
-    add("--seeds", type=int, default=1, help="run so many seeds, from --seed on")
-    add("--processes", type=int, default=os.cpu_count() or 1, help="for --seeds")
-    add("--jobs", action="store_true", help="run MapReduce jobs on three nodes, in place of puts and gets")
-    add("--nodes", type=int, default=5, help="3 to 9")
-    add("--ops", type=int, default=100, help="operations that clients ask for")
-    add("--sessions", type=int, default=4, help="clients at once")
-    add("--keys", type=int, default=8, help="keys they share; in one run of eight, eight times as many")
-    add("--faults", metavar="KINDS", help=f"kinds with commas between, or none: {', '.join(KINDS)}")
-    add("--without", default="", metavar="NAMES", help="safeguards to switch off")
-    add("--only-faults", metavar="INDEXES", help="of the drawn faults keep these")
-    add("--only-ops", metavar="INDEXES", help="of the drawn operations keep these")
-    add("--no-shrink", action="store_true", help="leave a failing run as long as it is")
-    add("--trace", default="", metavar="FILE", help="write the story of the run")
-    add("--html", default="", metavar="FILE", help="write a timeline as one page")
-    add("--history", default="", metavar="FILE", help="write the history as JSON lines")
-    add("-o", "--output", choices=("text", "json"), default="text")
-    return parser
+def _flags() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--seed"], type=int, default=1, show_default=True, help="what everything is drawn from"
+        ),
+        _number("--seeds", 1, 1, 1_000_000, "run this many seeds, from --seed on"),
+        _number("--processes", min(os.cpu_count() or 1, 256), 1, 256, "for --seeds"),
+        click.Option(
+            ["--jobs"], is_flag=True, help="run MapReduce jobs on three nodes, in place of puts and gets"
+        ),
+        _number("--nodes", 5, 3, 9, "in the cluster"),
+        _number("--ops", 100, 1, 100_000, "operations that clients ask for"),
+        _number("--sessions", 4, 1, 64, "clients at once"),
+        _number("--keys", 8, 1, 10_000, "keys they share; in one run of eight, eight times as many"),
+        click.Option(
+            ["--faults"], metavar="KINDS", help=f"kinds with commas between, or none: {', '.join(KINDS)}"
+        ),
+        click.Option(["--without"], default="", metavar="NAMES", help="safeguards to switch off"),
+        click.Option(["--only-faults"], metavar="INDEXES", help="of the drawn faults keep these"),
+        click.Option(["--only-ops"], metavar="INDEXES", help="of the drawn operations keep these"),
+        click.Option(["--no-shrink"], is_flag=True, help="leave a failing run as long as it is"),
+        _file("--trace", "write the story of the run"),
+        _file("--html", "write a timeline as one page"),
+        _file("--history", "write the history as JSON lines"),
+    ]
+
+
+def _number(name: str, usual: int, low: int, high: int, what: str) -> click.Option:
+    return click.Option([name], type=click.IntRange(low, high), default=usual, show_default=True, help=what)
+
+
+def _file(name: str, what: str) -> click.Option:
+    return click.Option([name], type=click.Path(), default="", metavar="FILE", help=what)
 
 
 def _names(text: str) -> list[str]:

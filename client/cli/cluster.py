@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from client.cli.lazy import LazyGroup
+from client.cli.lazy import LazyGroup, Verb
 
 __all__ = ["cluster"]
+
+LOCAL = "token_file"
+AT_ONCE = "token_file timeout"
+EVERY = "cluster token_file timeout"
+HIDDEN = "endpoints"  # refused by client/cli/local_verbs.py, also when it comes from the environment
 
 cluster = LazyGroup(
     "cluster",
     {
-        "up": ("client.cli.cluster_up:up", "start a local cluster, or what of it is stopped"),
-        "form": ("client.cli.cluster_form:form", "make running nodes a cluster, by --endpoints"),
-        "down": ("client.cli.cluster_up:down", "stop it; its data is kept"),
-        "status": ("client.cli.cluster_status:status", "who is up, what is where"),
-        "kill": ("client.cli.cluster_nodes:kill", "end nodes with SIGKILL"),
-        "pause": ("client.cli.cluster_nodes:pause", "stop nodes with SIGSTOP: there, but silent"),
-        "resume": ("client.cli.cluster_nodes:resume", "let paused nodes go on"),
-        "restart": ("client.cli.cluster_nodes:restart", "stop nodes and start them on their data"),
-        "logs": ("client.cli.cluster_nodes:logs", "what nodes say"),
-        "list": ("client.cli.cluster_status:list_clusters", "local clusters and how many nodes run"),
+        "up": Verb(
+            "client.cli.cluster_up:up", "start a local cluster, or what of it is stopped", LOCAL, HIDDEN
+        ),
+        "form": Verb(
+            "client.cli.cluster_form:form", "make running nodes a cluster, by --endpoints", "token_file"
+        ),
+        "down": Verb("client.cli.cluster_up:down", "stop it; its data is kept", AT_ONCE, HIDDEN),
+        "status": Verb("client.cli.cluster_status:status", "who is up, what is where", "token_file"),
+        "kill": Verb("client.cli.cluster_nodes:kill", "end nodes with SIGKILL", AT_ONCE, HIDDEN),
+        "pause": Verb("client.cli.cluster_nodes:pause", "stop nodes with SIGSTOP: silent", AT_ONCE, HIDDEN),
+        "resume": Verb("client.cli.cluster_nodes:resume", "let paused nodes go on", AT_ONCE, HIDDEN),
+        "restart": Verb("client.cli.cluster_nodes:restart", "stop nodes, start them again", LOCAL, HIDDEN),
+        "logs": Verb("client.cli.cluster_nodes:logs", "what nodes say", AT_ONCE, HIDDEN),
+        "list": Verb(
+            "client.cli.cluster_status:list_clusters", "local clusters, and which run", EVERY, HIDDEN
+        ),
     },
     "Start, look at and disturb a local cluster: one process a node.",
 )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from client.cli.lazy import LazyGroup
+from client.cli.lazy import LazyGroup, Verb
 
 __all__ = ["job"]
 
 job = LazyGroup(
     "job",
     {
-        "run": ("client.cli.job_run:run", "hand over a job and follow it to its end"),
-        "list": ("client.cli.job_read:list_jobs", "jobs that the nodes know, newest first"),
-        "status": ("client.cli.job_read:status", "one job, with its tasks"),
-        "logs": ("client.cli.job_read:logs", "what the attempts of a job printed"),
-        "kill": ("client.cli.job_read:kill", "stop a job"),
+        "run": Verb("client.cli.job_run:run", "hand over a job and follow it to its end"),
+        "list": Verb("client.cli.job_read:list_jobs", "jobs that the nodes know, newest first"),
+        "status": Verb("client.cli.job_read:status", "one job, with its tasks"),
+        "logs": Verb("client.cli.job_read:logs", "what the attempts of a job printed"),
+        "kill": Verb("client.cli.job_read:kill", "stop a job"),
     },
     "Run MapReduce jobs on the nodes of a cluster.",
 )

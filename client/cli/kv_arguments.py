@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import click
 
-from client.arguments import Durability, Level, durability_named, level_named
+from client.arguments import VALUE_LIMIT, Durability, Level, durability_named, level_named
 from client.values import EMPTY, CausalContext
 from cluster.errors import InvalidArgument
 
-__all__ = ["context_of", "key_of", "keyspace_option", "levels_of", "shown_key", "value_of"]
+__all__ = ["context_of", "key_of", "keyspace_option", "levels_of", "value_of"]
+
+_PIECE_BYTES = 1 << 20
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -28,15 +30,11 @@ def key_of(text: str, is_hex: bool) -> bytes:
     return _from_hex("key", text) if is_hex else text.encode("utf-8", "surrogateescape")
 
 
-def shown_key(key: bytes) -> str:
-    """A key for people's eyes."""
-    return key.decode("utf-8", "backslashreplace")
-
-
 def value_of(text: str | None, file: str | None, is_hex: bool) -> bytes:
     """The value's bytes: the argument, `-` for stdin, or --file.
 
-    Raises InvalidArgument when there is none or more than one, or for bad hexadecimal.
+    Raises InvalidArgument when there is none or more than one, for one that cannot be read or is longer
+    than any cluster takes, and for bad hexadecimal.
     """
     if (text is None) == (file is None):
         raise InvalidArgument(
@@ -44,21 +42,54 @@ def value_of(text: str | None, file: str | None, is_hex: bool) -> bytes:
             hint="ringmill put greeting hello",
         )
     if file is not None:
-        with open(file, "rb") as source:
-            return source.read()
+        try:
+            with open(file, "rb") as source:
+                return _bounded(source)
+        except (OSError, ValueError) as error:
+            if isinstance(error, InvalidArgument):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InvalidArgument(
+                f"--file {file} cannot be read: {reason}", hint="name a file, or - for stdin"
+            ) from error
     assert text is not None
     if text == "-":
-        return sys.stdin.buffer.read()
+        if sys.stdin is None:
+            raise InvalidArgument(
+                "stdin is closed, so there is no value to read", hint="--file PATH, or VALUE"
+            )
+        return _bounded(sys.stdin.buffer)
     return _from_hex("value", text) if is_hex else text.encode("utf-8", "surrogateescape")
 
 
 def context_of(token: str | None, no_context: bool) -> CausalContext | None:
     """The context that the flags name.  Raises InvalidArgument when both are given, or for a bad token."""
     if token is not None and no_context:
-        raise InvalidArgument("--context and --no-context exclude each other")
+        raise InvalidArgument(
+            "--context and --no-context exclude each other",
+            hint="--context replaces what a read saw, --no-context adds a sibling",
+        )
     if no_context:
         return EMPTY
-    return None if token is None else CausalContext.parse(token)
+    try:
+        return None if token is None else CausalContext.parse(token)
+    except InvalidArgument as error:
+        error.hint = error.hint or "a context is what `ringmill get KEY -o json` prints as context"
+        raise
+
+
+def _bounded(source: BinaryIO) -> bytes:
+    """What `source` holds, read no further than any cluster takes; /dev/zero has no end."""
+    data = bytearray()
+    while piece := source.read(min(_PIECE_BYTES, VALUE_LIMIT + 1 - len(data))):
+        data += piece
+    if len(data) > VALUE_LIMIT:
+        raise InvalidArgument(
+            f"the value has more than {VALUE_LIMIT} bytes, which no cluster takes",
+            detail={"limit": VALUE_LIMIT},
+            hint="split it over several keys",
+        )
+    return bytes(data)
 
 
 def levels_of(w: str | None, durability: str) -> tuple[Level | None, Durability]:
@@ -70,4 +101,4 @@ def _from_hex(what: str, text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError as error:
-        raise InvalidArgument(f"the {what} is not hexadecimal: {error}") from error
+        raise InvalidArgument(f"the {what} is not hexadecimal: {error}", hint="as in 6b65 for ke") from error

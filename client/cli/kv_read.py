@@ -10,8 +10,9 @@ import click
 
 from client.arguments import level_named
 from client.cli import output
+from client.cli.calling import typed_key
 from client.cli.connecting import open_client
-from client.cli.kv_arguments import key_of, keyspace_option, shown_key
+from client.cli.kv_arguments import key_of, keyspace_option
 from client.cli.settings import Settings
 from client.values import Item, Location, OwnerCopy
 from cluster.errors import NotFound, UnresolvedSiblings
@@ -40,7 +41,11 @@ def get(
             item = await space.get(name, r=need)
             return item, (time.perf_counter() - begun) * 1000
 
-    item, took_ms = asyncio.run(read())
+    try:
+        item, took_ms = asyncio.run(read())
+    except NotFound as error:
+        error.hint = f"`ringmill locate {typed_key(name)}` shows what each owner holds of it"
+        raise
     if settings.output == "json":
         output.show(settings, _document(name, item, took_ms), (), ())
     elif settings.output == "raw":
@@ -50,9 +55,8 @@ def get(
         _print_values(settings, shown, is_hex)
         if len(item.siblings) > 1:
             output.note(f"{len(item.siblings)} siblings: concurrent writes that nobody has resolved")
-            output.next_command(
-                settings, f"ringmill put {key} VALUE --context {item.context.text}   (resolves them)"
-            )
+            resolve = f"ringmill put --context {item.context.text} {typed_key(name)} VALUE"
+            output.next_command(settings, f"{resolve}   (resolves them)")
         if settings.verbose:
             output.note(f"dots {' '.join(item.dots)}  answered {' '.join(item.answered)}  {took_ms:.1f} ms")
 
@@ -72,10 +76,8 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
 
     found = asyncio.run(ask())
     if settings.is_terminal:
-        print(
-            f"{shown_key(name)}  position {found.position:#018x}  partition {found.partition}"
-            f"  epoch {found.epoch}  then {' '.join(found.fallbacks)}"
-        )
+        place = f"position {found.position:#018x}  partition {found.partition}  epoch {found.epoch}"
+        print(f"{output.printable(output.text_of(name))}  {place}  then {' '.join(found.fallbacks)}")
     document = {
         **output.json_bytes("key", name),
         "position": found.position,

@@ -10,11 +10,14 @@ from typing import TypeVar
 import click
 
 from client.cli import output
+from client.cli.calling import typed_key
 from client.cli.connecting import open_client
-from client.cli.kv_arguments import context_of, key_of, keyspace_option, levels_of, shown_key, value_of
-from client.cli.settings import Settings
+from client.cli.failures import Interrupted
+from client.cli.kv_arguments import context_of, key_of, keyspace_option, levels_of, value_of
+from client.cli.settings import Settings, seconds
 from client.kv import AsyncKeyspace
 from client.values import Receipt
+from cluster.errors import InvalidArgument
 
 __all__ = ["delete", "put"]
 
@@ -35,8 +38,8 @@ def write_options(verb: Verb) -> Verb:
 @click.command()
 @click.argument("key")
 @click.argument("value", required=False)
-@click.option("--file", metavar="PATH", help="take the value from a file")
-@click.option("--ttl", metavar="TIME", help="forget it after this time, e.g. 60s")
+@click.option("--file", type=click.Path(), metavar="PATH", help="take the value from a file")
+@click.option("--ttl", metavar="TIME", help="forget it after this time: 60s, 12h, 30d, 2w")
 @write_options
 @keyspace_option
 @click.pass_obj
@@ -54,18 +57,18 @@ def put(
     is_hex: bool,
 ) -> None:
     """Write VALUE (- for stdin) under KEY."""
-    from client.cli.settings import seconds
-
     need, held = levels_of(w, durability)
     name, data = key_of(key, is_hex), value_of(value, file, is_hex)
     told = context_of(context, no_context)
     ttl_s = None if ttl is None else seconds(ttl)
+    if ttl_s is not None and ttl_s <= 0:
+        raise InvalidArgument(f"--ttl {ttl} is not above 0", hint=f"`ringmill delete {typed_key(name)}`")
 
     async def write(space: AsyncKeyspace) -> Receipt:
         return await space.put(name, data, context=told, w=need, durability=held, ttl=ttl_s)
 
-    _write(settings, name, keyspace, write)
-    output.next_command(settings, f"ringmill get {key}", f"ringmill locate {key}")
+    _write(settings, "put", name, keyspace, write)
+    output.next_command(settings, f"ringmill get {typed_key(name)}", f"ringmill locate {typed_key(name)}")
 
 
 @click.command()
@@ -90,16 +93,19 @@ def delete(
     async def write(space: AsyncKeyspace) -> Receipt:
         return await space.delete(name, context=told, w=need, durability=held)
 
-    _write(settings, name, keyspace, write)
-    output.next_command(settings, f"ringmill locate {key}")
+    _write(settings, "delete", name, keyspace, write)
+    output.next_command(settings, f"ringmill locate {typed_key(name)}")
 
 
 def _write(
     settings: Settings,
+    verb: str,
     key: bytes,
     keyspace: str,
     write: Callable[[AsyncKeyspace], Awaitable[Receipt]],
 ) -> None:
+    """Do the write and show its receipt.  Raises Interrupted, with its outcome unknown, on Ctrl-C."""
+
     async def run() -> tuple[Receipt, float]:
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
@@ -107,7 +113,14 @@ def _write(
             receipt = await write(space)
             return receipt, (time.perf_counter() - begun) * 1000
 
-    receipt, took_ms = asyncio.run(run())
+    try:
+        receipt, took_ms = asyncio.run(run())
+    except KeyboardInterrupt as interruption:
+        raise Interrupted(
+            f"the {verb} of {output.printable(output.text_of(key))} was interrupted",
+            hint=f"`ringmill get {typed_key(key)}` shows what holds; a {verb} may be sent again",
+            outcome="unknown",
+        ) from interruption
     document = {
         **output.json_bytes("key", key),
         "dot": receipt.dot,
@@ -123,8 +136,8 @@ def _write(
     acked = ", ".join(
         ack.node if ack.role == "owner" else f"{ack.node} ({ack.role})" for ack in receipt.replicas
     )
-    row = ("OK", shown_key(key), receipt.dot, f"acked by {acked}", f"{took_ms:.1f} ms")
+    row = ("OK", output.text_of(key), receipt.dot, f"acked by {acked}", f"{took_ms:.1f} ms")
     if settings.output == "json" or not settings.is_terminal:
         output.show(settings, document, (), [row])
     else:
-        print("  ".join(row))
+        print(output.printable("  ".join(row)))

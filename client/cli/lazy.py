@@ -1,18 +1,35 @@
-"""Command groups whose verbs are imported when they are used, not when help is printed.
+"""Command groups whose verbs are imported when they are used, not when help is printed or a shell completes.
 
-A group is a table: verb -> (module:attribute, one line of help).  `ringmill get` loads what get needs.
+A group is a table: verb -> where it is, one line of help, and the global settings that mean nothing to it.
+`ringmill get` loads what get needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
-from client.cli.settings import global_options
+from client.cli.global_options import check_given, global_options
+from client.cli.near_misses import did_you_mean
 
-__all__ = ["LazyGroup", "Passthrough"]
+__all__ = ["LazyGroup", "Passthrough", "Verb"]
+
+
+class Verb(NamedTuple):
+    """Where a verb is ("module:attribute"), a line of help, and names of settings with spaces between.
+
+    `refused` settings mean nothing to the verb; help also leaves out the `hidden` ones, which the verb
+    itself refuses.
+    """
+
+    home: str
+    summary: str
+    refused: str = ""
+    hidden: str = ""
 
 
 class Passthrough(click.Command):
@@ -28,8 +45,14 @@ class Passthrough(click.Command):
 class LazyGroup(click.Group):
     """A group over a table of verbs; every verb also takes the global flags."""
 
-    def __init__(self, name: str, verbs: Mapping[str, tuple[str, str]], summary: str) -> None:
-        super().__init__(name, help=summary, params=[*global_options()], no_args_is_help=True)
+    def __init__(self, name: str, verbs: Mapping[str, Verb], summary: str) -> None:
+        super().__init__(
+            name,
+            help=summary,
+            params=[*global_options()],
+            no_args_is_help=True,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
         self._verbs = dict(verbs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -38,14 +61,37 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._verbs:
             return None
-        module, _, attribute = self._verbs[cmd_name][0].partition(":")
+        module, _, attribute = self._verbs[cmd_name].home.partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         if not isinstance(command, LazyGroup | Passthrough):
+            verb = self._verbs[cmd_name]
+            options = global_options(verb.refused.split(), verb.hidden.split())
             present = {option.name for option in command.params}
-            command.params.extend(one for one in global_options() if one.name not in present)
+            command.params.extend(one for one in options if one.name not in present)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        if word in self._verbs:
+            check_given(ctx, self._verbs[word].refused.split(), f"{ctx.command_path} {word}")
+        elif not word.startswith("-"):
+            told = f"there is no verb {word!r} in `{ctx.command_path}`"
+            raise click.UsageError(f"{told}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        verbs = [
+            CompletionItem(name, help=verb.summary)
+            for name, verb in self._verbs.items()
+            if name.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl([(verb, summary) for verb, (_, summary) in self._verbs.items()])
+            formatter.write_dl([(name, verb.summary) for name, verb in self._verbs.items()])

@@ -1,7 +1,7 @@
-"""`ringmill`: finds the verb, runs it, and turns every ending into an exit code.
+"""`ringmill`: the table of verbs.
 
-Verbs live in a file a group and are imported on use (client/cli/lazy.py).  No verb calls exit: it returns an
-ExitCode or raises; the table of codes is client/cli/exit_codes.py.
+Verbs live in a file a group and are imported on use (client/cli/lazy.py); how a line is run and how it ends
+is client/cli/running.py's.
 """
 
 from __future__ import annotations
@@ -12,89 +12,67 @@ from collections.abc import Sequence
 
 import click
 
-from client.cli import exit_codes, failures
 from client.cli.exit_codes import ExitCode
-from client.cli.lazy import LazyGroup
-from client.cli.settings import Settings
-from cluster.errors import InvalidArgument, RingmillError
+from client.cli.lazy import LazyGroup, Verb
+from client.cli.running import run_command
 
 __all__ = ["main", "ringmill"]
 
-SETTINGS_FILES = (os.path.expanduser("~/.config/ringmill/config.toml"), "ringmill.toml")
+COMPLETING = "_RINGMILL_COMPLETE"
+NO_CLUSTER = "cluster endpoints timeout token_file"
 
-ringmill = LazyGroup(
+
+class _Program(LazyGroup):
+    """The verbs, and --version, which is the verb `version` by its other name."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        if not ctx.params.pop("is_version"):
+            return super().invoke(ctx)
+        command = self.get_command(ctx, "version")
+        assert command is not None
+        with command.make_context("version", [], parent=ctx) as alone:
+            return command.invoke(alone)
+
+
+ringmill = _Program(
     "ringmill",
     {
-        "cluster": ("client.cli.cluster:cluster", "start, look at and disturb a local cluster"),
-        "put": ("client.cli.kv_write:put", "write a value"),
-        "get": ("client.cli.kv_read:get", "read a key"),
-        "delete": ("client.cli.kv_write:delete", "write a tombstone"),
-        "locate": ("client.cli.kv_read:locate", "show where a key lives and what each owner holds"),
-        "job": ("client.cli.job:job", "run MapReduce jobs on the nodes"),
-        "demo": ("client.cli.demo:demo", "a guided tour that checks its own claims"),
-        "node": ("client.cli.programs:node", "run one node in the foreground"),
-        "engine": ("client.cli.programs:engine", "look into a node's storage"),
-        "simulate": ("client.cli.programs:simulate", "run a whole cluster in the simulator"),
-        "version": ("client.cli.programs:version", "print the version"),
+        "cluster": Verb("client.cli.cluster:cluster", "start, look at and disturb a local cluster"),
+        "put": Verb("client.cli.kv_write:put", "write a value", "token_file"),
+        "get": Verb("client.cli.kv_read:get", "read a key", "token_file"),
+        "delete": Verb("client.cli.kv_write:delete", "write a tombstone", "token_file"),
+        "locate": Verb(
+            "client.cli.kv_read:locate", "show where a key lives and what each owner holds", "token_file"
+        ),
+        "job": Verb("client.cli.job:job", "run MapReduce jobs on the nodes"),
+        "demo": Verb("client.cli.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER),
+        "node": Verb("client.cli.programs:node", "run one node in the foreground"),
+        "engine": Verb("client.cli.engine:engine", "look into a node's storage"),
+        "simulate": Verb("client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER),
+        "completion": Verb(
+            "client.cli.programs:completion", "print the completion script of a shell", NO_CLUSTER
+        ),
+        "help": Verb("client.cli.programs:help_about", "explain a verb", NO_CLUSTER),
+        "version": Verb("client.cli.programs:version", "print the version", NO_CLUSTER),
     },
     "A leaderless key-value store and a MapReduce engine on the same nodes.",
 )
+ringmill.params.append(click.Option(["--version", "is_version"], is_flag=True, help="print the version"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code is the answer."""
-    settings = Settings()
-    try:
-        settings = Settings.gathered(os.environ, SETTINGS_FILES)
-        for warning in settings.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        code = _run(list(sys.argv[1:] if arguments is None else arguments), settings)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon_stdout()
-        return ExitCode.DONE
-    except RingmillError as error:
-        return _failed(error, settings)
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
-    except OSError as error:
-        return _failed(RingmillError(str(error), hint="see the name and the reason above"), settings)
-    return code
+    if COMPLETING in os.environ:
+        return _complete(os.environ[COMPLETING])
+    return run_command(ringmill, "ringmill", sys.argv[1:] if arguments is None else arguments)
 
 
-def _run(arguments: list[str], settings: Settings) -> ExitCode:
-    try:
-        with ringmill.make_context("ringmill", arguments, obj=settings) as context:
-            result = ringmill.invoke(context)
-    except click.exceptions.NoArgsIsHelpError as shown:
-        shown.show()
-        return ExitCode.USAGE
-    except click.ClickException as error:
-        return _misused(error, settings)
-    except click.exceptions.Exit as ending:
-        return ExitCode(ending.exit_code)
-    return result if isinstance(result, ExitCode) else ExitCode.DONE
+def _complete(instruction: str) -> int:
+    """Answer the completion script of a shell (`ringmill completion bash`), or print that script."""
+    from click.shell_completion import shell_complete
 
+    from client.cli.running import settings_for_completion
 
-def _misused(error: click.ClickException, settings: Settings) -> ExitCode:
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "ringmill"
-    told = InvalidArgument(error.format_message(), hint=f"`{path} --help` lists what it takes")
-    failures.tell(told, ExitCode.USAGE, settings)
-    return ExitCode.USAGE
-
-
-def _failed(error: RingmillError, settings: Settings) -> ExitCode:
-    code = exit_codes.of(error)
-    failures.tell(error, code, settings)
-    if settings.debug:
-        import traceback
-
-        traceback.print_exception(error)
-    return code
-
-
-def _abandon_stdout() -> None:
-    """The reader went away: let the interpreter's last flush go nowhere, quietly."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    obj = settings_for_completion()
+    failed = shell_complete(ringmill, {"obj": obj}, "ringmill", COMPLETING, instruction)
+    return ExitCode.FAILED if failed else ExitCode.DONE

@@ -9,12 +9,16 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
 
+from client.cli.calling import as_typed
 from client.cli.settings import Settings
 
-__all__ = ["fields", "json_bytes", "next_command", "note", "paint", "show", "text_of", "write_bytes"]
+__all__ = [
+    "advise", "fields", "json_bytes", "next_command", "note", "paint", "printable", "show", "text_of",
+    "to_json", "write_bytes",
+]  # fmt: skip
 
 _COLORS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _STATE_COLORS = {
@@ -32,7 +36,7 @@ def show(
 ) -> None:
     """One answer, in the form that was asked for."""
     if settings.output == "json":
-        print(json.dumps(document, ensure_ascii=False))
+        print(to_json(document, sys.stdout))
     elif settings.is_terminal:
         _print_table(settings, columns, rows)
     else:
@@ -43,22 +47,28 @@ def show(
 def fields(settings: Settings, document: Mapping[str, Any], rows: Sequence[tuple[str, object]]) -> None:
     """One thing with several facts: "name  value" lines."""
     if settings.output == "json":
-        print(json.dumps(document, ensure_ascii=False))
+        print(to_json(document, sys.stdout))
         return
     width = max((len(name) for name, _ in rows), default=0) if settings.is_terminal else 0
     for name, value in rows:
-        print(f"{paint(settings, name.ljust(width), 'dim')}  {value}" if width else f"{name}\t{_cell(value)}")
+        shown = printable(str(value))
+        print(f"{paint(settings, name.ljust(width), 'dim')}  {shown}" if width else f"{name}\t{_cell(value)}")
 
 
 def note(text: str) -> None:
     """A line beside the answer, for people: stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+
+
+def advise(settings: Settings, text: str) -> None:
+    """A note that names commands: they are shown as this user has to type them."""
+    note(as_typed(text, settings))
 
 
 def next_command(settings: Settings, *commands: str) -> None:
     """The next useful commands, when a person looks."""
     if settings.output == "table" and sys.stderr.isatty():
-        note(f"  try:  {'  ·  '.join(commands)}")
+        advise(settings, f"  try:  {'  ·  '.join(commands)}")
 
 
 def paint(settings: Settings, text: str, color: str = "") -> str:
@@ -75,9 +85,25 @@ def json_bytes(name: str, data: bytes) -> dict[str, str]:
         return {f"{name}_b64": base64.b64encode(data).decode("ascii")}
 
 
+def to_json(document: object, stream: TextIO, default: Callable[[Any], Any] | None = None) -> str:
+    """One document on one line, in characters that `stream` can carry."""
+    is_unicode = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    return json.dumps(document, ensure_ascii=not is_unicode, default=default)
+
+
 def text_of(data: bytes) -> str:
-    """Bytes for people's eyes."""
-    return data.decode("utf-8", "backslashreplace")
+    """Bytes for people's eyes; the line ends and tabs of a text stay."""
+    return printable(data.decode("utf-8", "backslashreplace"), keep="\n\t")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` with every character that could steer a terminal written as an escape, but those in `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode("ascii")
+        for one in text
+    )
 
 
 def write_bytes(data: bytes) -> None:
@@ -89,11 +115,11 @@ def write_bytes(data: bytes) -> None:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+    return printable(text.replace("\\", "\\\\"))
 
 
 def _print_table(settings: Settings, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    cells = [[("-" if value is None else str(value)) for value in row] for row in rows]
+    cells = [[("-" if value is None else printable(str(value))) for value in row] for row in rows]
     right = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
 

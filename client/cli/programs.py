@@ -1,4 +1,4 @@
-"""Verbs that become another program of this distribution, and `version`."""
+"""Verbs about the program itself, and verbs that become another program of this distribution."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from importlib.util import find_spec
 import click
 
 from client.cli import output
-from client.cli.lazy import LazyGroup, Passthrough
+from client.cli.lazy import LazyGroup, Passthrough, Verb
 from client.cli.processes import our_environment
 from client.cli.settings import Settings
 from cluster.errors import RingmillError
 
-__all__ = ["engine", "node", "run", "simulate", "version"]
+__all__ = ["become", "completion", "help_about", "node", "run", "simulate", "version"]
+
+SHELLS = ("bash", "zsh", "fish")
 
 
-def _become(module: str, arguments: Sequence[str]) -> None:
+def become(module: str, arguments: Sequence[str]) -> None:
     """Replace this process by `python -m module`, with the same code on its path.
 
     Raises RingmillError when this distribution does not hold such a program.
@@ -34,26 +36,64 @@ def _become(module: str, arguments: Sequence[str]) -> None:
 @click.pass_context
 def run(ctx: click.Context) -> None:
     """Run one node in the foreground (python -m node)."""
-    _become("node", ctx.args)
+    become("node", ctx.args)
 
 
 node = LazyGroup(
-    "node", {"run": ("client.cli.programs:run", "run one node in the foreground")}, "One node by itself."
+    "node",
+    {
+        "run": Verb(
+            "client.cli.programs:run",
+            "run one node in the foreground",
+            "cluster debug endpoints no_color output timeout token_file verbose",
+        )
+    },
+    "One node by itself.",
 )
-
-
-@click.command(cls=Passthrough)
-@click.pass_context
-def engine(ctx: click.Context) -> None:
-    """Look into a node's storage (python -m node.storage)."""
-    _become("node.storage", ctx.args)
 
 
 @click.command(cls=Passthrough)
 @click.pass_context
 def simulate(ctx: click.Context) -> None:
     """Run a whole cluster in the simulator (python -m simulator)."""
-    _become("simulator", ctx.args)
+    become("simulator", [*_flags_before(ctx.ensure_object(Settings)), *ctx.args])
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script by which SHELL completes verbs and flags.
+
+    \b
+    bash   eval "$(ringmill completion bash)"                     in ~/.bashrc
+    zsh    eval "$(ringmill completion zsh)"                      in ~/.zshrc, after compinit
+    fish   ringmill completion fish | source                      in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from client.cli.main import COMPLETING, ringmill
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    print(kind(ringmill, {}, "ringmill", COMPLETING).source())
+
+
+@click.command("help")
+@click.argument("verb", nargs=-1)
+@click.pass_context
+def help_about(ctx: click.Context, verb: tuple[str, ...]) -> None:
+    """Explain VERB, such as: help cluster up."""
+    about, command = ctx.find_root(), ctx.find_root().command
+    for word in verb:
+        if not isinstance(command, click.Group):
+            raise click.UsageError(f"`{about.command_path}` has no verbs of its own", ctx)
+        _, found, _ = command.resolve_command(about, [word])
+        assert found is not None
+        command, about = found, click.Context(found, parent=about, info_name=word)
+    if isinstance(command, Passthrough):
+        about.args = ["--help"]
+        command.invoke(about)
+    click.echo(command.get_help(about))
 
 
 @click.command()
@@ -70,3 +110,10 @@ def version(settings: Settings) -> None:
         ours = "unknown"
     document = {"ringmill": ours, "python": platform.python_version(), "grpc": version_of("grpcio")}
     output.fields(settings, document, list(document.items()))
+
+
+def _flags_before(settings: Settings) -> list[str]:
+    """The flags that stood before the verb, for the program that takes its place."""
+    flags = ["-o", settings.output] if "output" in settings.given else []
+    others = ("no_color", "verbose", "debug")
+    return [*flags, *(f"--{name.replace('_', '-')}" for name in others if name in settings.given)]

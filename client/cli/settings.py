@@ -1,8 +1,7 @@
 """What every verb is told: cluster, endpoints, output form, timeout.
 
 A flag stands above RINGMILL_*, that above ./ringmill.toml, that above ~/.config/ringmill/config.toml, that
-above the default.  Global flags may stand before or after the verb; each writes into the one Settings of the
-run.
+above the default.  The flags themselves are client/cli/global_options.py's.
 """
 
 from __future__ import annotations
@@ -14,42 +13,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import click
-
 from cluster.adapters.private_files import distrust
 from cluster.errors import InvalidArgument
 
-__all__ = ["DURATION", "Settings", "global_options"]
+__all__ = ["FORMS", "LONGEST_TIMEOUT_S", "Settings", "seconds"]
 
 DEFAULT_CLUSTER = "default"
 DEFAULT_TIMEOUT_S = 5.0
-PREFIX = "settings_"
+LONGEST_TIMEOUT_S = 7 * 86400.0  # gRPC's timers overflow some way above
+LONGEST_SPAN_S = 36_500 * 86400.0
 FORMS = ("table", "json", "raw")
-NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
-_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
-
-
-class _Duration(click.ParamType[float]):
-    """A time span: "500ms", "5s", "2m", or a number of seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return seconds(str(value))
-        except InvalidArgument as error:
-            self.fail(str(error), param, ctx)
-
-
-DURATION = _Duration()
+NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
+_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[!-~]{0,1024}")
 
 
 @dataclass(slots=True)
 class Settings:
-    """The settings of one run.  `output` "table" means rows without a frame when stdout is no terminal."""
+    """The settings of one run.  `output` "table" means rows without a frame when stdout is no terminal.
+
+    `given` names the settings that came from a flag of this command line.
+    """
 
     cluster: str = DEFAULT_CLUSTER
     endpoints: str = ""
@@ -58,9 +44,11 @@ class Settings:
     timeout: float | None = None
     token: str = ""
     base_port: int | None = None  # of a new local cluster
+    token_file: str = ""
     no_color: bool = False
     verbose: bool = False
     debug: bool = False
+    given: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -84,12 +72,28 @@ class Settings:
     def _take(self, name: str, value: str, origin: str) -> None:
         if name not in NAMES:
             self.warnings.append(f"{origin} is no setting of ringmill; there are {', '.join(NAMES)}")
-        elif name == "output" and value not in FORMS:
-            raise InvalidArgument(f"{origin} is {value!r}; an output is {', '.join(FORMS)}")
         elif name == "base_port":
             self.base_port = _port(value, origin)
         else:
-            setattr(self, name, seconds(value) if name == "timeout" else value)
+            self.set(name, timeout_of(value, origin) if name == "timeout" else value, origin)
+
+    def set(self, name: str, value: object, origin: str) -> None:
+        """Take over one value.  Raises InvalidArgument that names `origin` for one that cannot be."""
+        if name == "output" and value not in FORMS:
+            raise InvalidArgument(
+                f"{origin} is {value!r}; an output is {', '.join(FORMS)}", hint=f"{origin}=json, for example"
+            )
+        if name == "cluster" and not _CLUSTER_NAME.fullmatch(str(value)):
+            raise InvalidArgument(
+                f"{origin}: {value!r} is no name of a cluster",
+                hint="up to 64 letters, digits, dots, dashes and underscores; it names a folder",
+            )
+        if name == "token" and not _TOKEN.fullmatch(str(value)):
+            raise InvalidArgument(
+                f"{origin}: a token has printable ASCII characters only, without spaces",
+                hint="the file `token` in the cluster's state folder holds it, without the end of line",
+            )
+        setattr(self, name, value)
 
     @property
     def timeout_s(self) -> float:
@@ -119,8 +123,25 @@ def seconds(text: str) -> float:
     """A time span as people write it.  Raises InvalidArgument."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise InvalidArgument(f'{text!r} is no time span; write "5s", "500ms" or "2m"')
-    return float(match[1]) * _UNIT_S[match[2]]
+        raise InvalidArgument(f'{text!r} is no time span; write "500ms", "5s", "2m", "1h", "30d" or "2w"')
+    span_s = float(match[1]) * _UNIT_S[match[2]]
+    if span_s > LONGEST_SPAN_S:
+        raise InvalidArgument(f"{text!r} is above the longest time span, {LONGEST_SPAN_S / 86400:.0f}d")
+    return span_s
+
+
+def timeout_of(text: str, origin: str) -> float:
+    """A timeout in seconds.  Raises InvalidArgument that names `origin`."""
+    try:
+        span_s = seconds(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{origin}: {error}", hint=f"{origin}=5s, for example") from error
+    if not 0 < span_s <= LONGEST_TIMEOUT_S:
+        raise InvalidArgument(
+            f"{origin}: a timeout is above 0 and at most {LONGEST_TIMEOUT_S / 86400:.0f}d, not {text!r}",
+            hint=f"{origin}=5s, for example",
+        )
+    return span_s
 
 
 def _port(value: str, origin: str) -> int:
@@ -134,32 +155,6 @@ def _distrust(path: str) -> str:
     return distrust(path, follow=True) or distrust(os.path.dirname(path) or ".", follow=True)
 
 
-def global_options() -> list[click.Option]:
-    """Fresh options for one command; they are stored, not handed to it."""
-    return [
-        _stored("--cluster", metavar="NAME", help="local cluster to talk to  [default]"),
-        _stored("--endpoints", metavar="A:P,B:P", help="addresses of nodes, instead of --cluster"),
-        _stored("-o", "output", type=click.Choice(FORMS), help="form of the answer  [table]"),
-        _stored("--timeout", type=DURATION, metavar="TIME", help="how long to try or wait  [5s]"),
-        _stored("--no-color", is_flag=True, default=None, help="plain text"),
-        _stored("-v", "--verbose", is_flag=True, default=None, help="say more"),
-        _stored("--debug", is_flag=True, default=None, help="show a trace when something fails"),
-    ]
-
-
-def _stored(*names: str, **options: Any) -> click.Option:
-    """An option kept under a name of its own, so that a verb may have one of the same long name."""
-    attribute = names[-1].lstrip("-").replace("-", "_")
-    flags = [name for name in names if name.startswith("-")]
-    return click.Option([*flags, PREFIX + attribute], expose_value=False, callback=_store, **options)
-
-
-def _store(ctx: click.Context, option: click.Parameter, value: object) -> None:
-    if value is not None:
-        assert option.name is not None
-        setattr(ctx.find_object(Settings), option.name.removeprefix(PREFIX), value)
-
-
 def _read_toml(path: str) -> dict[str, Any]:
     """The settings of one file; none when it is not there.  Raises InvalidArgument when it does not parse."""
     if not os.path.exists(path):
@@ -169,5 +164,5 @@ def _read_toml(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidArgument(f"{path} is no TOML: {error}") from error
+    except (OSError, ValueError) as error:  # bytes that are not UTF-8 are a ValueError, too
+        raise InvalidArgument(f"{path} is no TOML: {error}", hint=f"mend or remove {path}") from error

@@ -1,15 +1,23 @@
 """`ringmill engine inspect|verify|dump`: looking into the files of a folder, human first, JSON with -o json.
 
-A composition root of its own: it opens the real files.  Exit codes: 0 fine, 1 damage found, 2 bad
-arguments, 3 nothing there.
+A composition root of its own: it opens the real files.  The command line checks what was typed and hands it
+on (client/cli/engine.py); `python -m node.storage` takes the same words.  Exit codes: 0 fine, 1 damage found
+or a file that cannot be read, 2 bad arguments, 3 nothing there, 130 interrupted.
+
+The JSON of a command is one document, a list with a row on each line.  Bytes stand there as text when they
+are printable UTF-8, else in base64 under the same name with _b64.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import NamedTuple, NoReturn
 
 from cluster.adapters.os_files import OsFileSystem
 from node.storage.errors import CorruptBlock
@@ -18,75 +26,107 @@ from node.storage.inspect import Row, dump_file, inspect_folder, verify_folder
 __all__ = ["main"]
 
 _PREVIEW_BYTES = 40
+_WHAT_IS_WANTED = "DATA/store of a node's data folder DATA"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+class _Failure(NamedTuple):
+    code: int
+    name: str
+    message: str
+    hint: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    parsed = _parser().parse_args(arguments)
-    files = OsFileSystem()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    files, is_json = OsFileSystem(), "json" in words
     try:
-        return _run(files, parsed)
-    except CorruptBlock as error:
-        _tell(
-            f"damage: {error}",
-            "CORRUPT_DATA, nothing was changed",
-            "`ringmill engine verify` finds all of it",
-        )
-        return 1
-    except (FileNotFoundError, NotADirectoryError) as error:
-        _tell(
-            f"{error.filename} is not there", "NOT_FOUND, nothing was changed", "DATA/store of a node's data"
-        )
-        return 3
-    except ValueError as error:
-        _tell(str(error), "INVALID_ARGUMENT, nothing was changed", "`ringmill engine --help`")
-        return 2
+        parsed = _parser().parse_args(words)
+        is_json = parsed.output == "json"
+        return _run(files, parsed, is_json)
+    except BrokenPipeError:
+        with suppress(BrokenPipeError):
+            sys.stdout.close()  # nobody reads on: the interpreter's last flush has nothing to do
+        return 0
+    except (CorruptBlock, OSError, ValueError, KeyboardInterrupt) as error:
+        return _tell(_failure(error), is_json)
     finally:
         files.close()
 
 
-def _run(files: OsFileSystem, parsed: argparse.Namespace) -> int:
-    show = _write_json if parsed.output == "json" else _write_text
+def _failure(error: BaseException) -> _Failure:
+    match error:
+        case CorruptBlock():
+            return _Failure(1, "CORRUPT_DATA", f"damage: {error}", "`ringmill engine verify` finds all of it")
+        case FileNotFoundError() | NotADirectoryError():
+            return _Failure(3, "NOT_FOUND", f"{error.filename} is not there", _WHAT_IS_WANTED)
+        case OSError():
+            message = f"{error.filename or 'a file'}: {error.strerror or error}"
+            return _Failure(1, "FILE_FAILED", message, _WHAT_IS_WANTED)
+        case ValueError():
+            return _Failure(2, "INVALID_ARGUMENT", str(error), "`ringmill engine --help`")
+    return _Failure(130, "INTERRUPTED", "interrupted", "run it again; it only reads")
+
+
+def _run(files: OsFileSystem, parsed: argparse.Namespace, is_json: bool) -> int:
+    show = _write_json if is_json else _write_text
     if parsed.command == "inspect":
-        show(inspect_folder(files, parsed.folder))
-        return 0
-    if parsed.command == "dump":
-        folder, _, name = parsed.file.rpartition("/")
+        show(inspect_folder(files, parsed.path))
+    elif parsed.command == "dump":
+        folder, _, name = parsed.path.rpartition("/")
         show(dump_file(files, folder or ".", name))
-        return 0
-    rows = list(verify_folder(files, parsed.folder))
-    show(rows)
-    return 1 if any(row["damages"] for row in rows) else 0
+    else:
+        rows = list(verify_folder(files, parsed.path))
+        if not rows:
+            raise FileNotFoundError(2, "no store", f"a store in {parsed.path}")
+        show(rows)
+        sys.stdout.flush()
+        return 1 if any(row["damages"] for row in rows) else 0
+    sys.stdout.flush()
+    return 0
 
 
-def _tell(error: str, why: str, what_to_try: str) -> None:
-    sys.stderr.write(f"error: {error}\n  why: {why}\n  try: {what_to_try}\n")
+def _tell(failure: _Failure, is_json: bool) -> int:
+    code, name, message, hint = failure
+    if is_json:
+        error = {"code": name, "exit": code, "message": message, "detail": {}, "hint": hint}
+        sys.stderr.write(json.dumps({"error": {**error, "outcome": "failed"}}) + "\n")
+    else:
+        sys.stderr.write(f"error: {message}\n  why: {name}, nothing was changed\n  try: {hint}\n")
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ringmill engine", description="Look into a storage folder.")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = _Parser(prog="ringmill engine", description="Look into a storage folder.", allow_abbrev=False)
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     for name, argument, what in (
-        ("inspect", "folder", "tables by level, logs, what is dropped or unreadable"),
-        ("verify", "folder", "check every block of every file; exit 1 when one is damaged"),
-        ("dump", "file", "every record of one log, table or manifest"),
+        ("inspect", "FOLDER", "tables by level, logs, what is dropped or unreadable"),
+        ("verify", "FOLDER", "check every block of every file; exit 1 when one is damaged"),
+        ("dump", "FILE", "every record of one log, table or manifest"),
     ):
-        command = commands.add_parser(name, help=what)
-        command.add_argument(argument)
-        command.add_argument(
-            "-o",
-            "--output",
-            choices=("text", "json"),
-            default=argparse.SUPPRESS,
-            help="json: a line a record",
-        )
+        command = commands.add_parser(name, help=what, allow_abbrev=False)
+        command.add_argument("path", metavar=argument)
+        command.add_argument("-o", "--output", choices=("table", "json"), default=argparse.SUPPRESS)
     return parser
 
 
 def _write_json(rows: Iterable[Row]) -> None:
-    for row in rows:
-        sys.stdout.write(json.dumps(row, default=_text_of_bytes) + "\n")
+    """The rows as one list, each as soon as it is read; whole also when an error comes behind some rows."""
+    before = "[\n"
+    try:
+        for row in rows:
+            sys.stdout.write(before + json.dumps(_plain(row)))
+            before = ",\n"
+    except Exception:
+        sys.stdout.write("" if before == "[\n" else "\n]\n")
+        raise
+    sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 def _write_text(rows: Iterable[Row]) -> None:
@@ -96,6 +136,22 @@ def _write_text(rows: Iterable[Row]) -> None:
         sys.stdout.write("  ".join(words) + "\n")
 
 
+def _plain(row: Row) -> Row:
+    return dict(chain.from_iterable(_fields(name, value) for name, value in row.items()))
+
+
+def _fields(name: str, value: object) -> list[tuple[str, object]]:
+    if not isinstance(value, bytes):
+        return [(name, value)]
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable():
+        return [(name, text)]
+    return [(f"{name}_b64", base64.b64encode(value).decode("ascii"))]
+
+
 def _short(value: object) -> object:
     if not isinstance(value, bytes):
         return value
@@ -103,10 +159,8 @@ def _short(value: object) -> object:
     return text if len(value) <= _PREVIEW_BYTES else f"{text}… ({len(value)} bytes)"
 
 
-def _text_of_bytes(value: object) -> str:
+def _text_of_bytes(value: bytes) -> str:
     """Printable bytes as text, others as \\x escapes; a backslash is escaped too, so it reads back."""
-    if not isinstance(value, bytes):
-        raise TypeError(f"{value!r} in a row")
     return value.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 

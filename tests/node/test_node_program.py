@@ -191,3 +191,13 @@ def test_a_node_that_cannot_stop_in_order_ends_all_the_same_and_says_where_it_hu
         process.kill()
     assert process.returncode == 1
     assert "Timeout (0:00:00.5" in said and "in close" in said
+
+
+def test_a_line_that_does_not_parse_is_one_line_that_names_the_flag() -> None:
+    for line, told in (
+        (["--listen"], "--listen"),
+        (["--data", "x"], "--listen"),
+        (["--slots", "x"], "--slots"),
+    ):
+        code, said = refusal(*line)
+        assert code == 2 and len(said) == 1 and told in said[0] and "--help" in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -31,7 +32,8 @@ async def folder(tmp_path: Path) -> Path:
 
 
 def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return found
 
 
 def test_inspect_tells_tables_and_logs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +56,8 @@ def test_dump_shows_every_record_of_each_kind_of_file(
         if file.suffix in (".log", ".sst") or file.name.startswith("MANIFEST"):
             assert main(["dump", str(file), "-o", "json"]) == 0
             records += rows(capsys)
-    values = {row["key"]: row["value"] for row in records if row.get("record") == "put"}
-    assert values["key007"] == "\\xffvalue 7"
+    values = {row["key"]: row["value_b64"] for row in records if row.get("record") == "put"}
+    assert base64.b64decode(str(values["key007"])) == b"\xffvalue 7"
     assert len(values) == 100
     assert any(row.get("record") == "drop prefix" for row in records)
     assert any("edit" in row for row in records)
@@ -77,3 +79,22 @@ def test_verify_finds_the_damaged_byte(folder: Path, capsys: pytest.CaptureFixtu
 
 def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     assert main(["inspect", str(tmp_path / "missing")]) == 3
+    assert main(["verify", str(tmp_path / "missing")]) == 3
+
+
+def test_a_folder_without_a_store_is_not_called_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert main(["verify", str(tmp_path)]) == 3
+    told = capsys.readouterr()
+    assert told.out == "" and "a store in" in told.err and "DATA/store" in told.err
+
+
+def test_errors_and_misuses_are_json_when_json_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line, code in ((["inspect", str(tmp_path / "none")], 3), (["fly"], 2), (["dump"], 2)):
+        assert main(["-o", "json", *line]) == code
+        error = json.loads(capsys.readouterr().err)["error"]
+        assert error["exit"] == code and error["hint"]

@@ -1,0 +1,43 @@
+"""What somebody meant who typed a verb that is not there: a slip, or the word of another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+__all__ = ["did_you_mean"]
+
+# Words of redis-cli, etcdctl, kubectl, nodetool and yarn, and verbs that stand in a group here.
+_FOREIGN: Final = {
+    "add": "put", "set": "put", "write": "put", "store": "put", "insert": "put",
+    "cat": "get", "fetch": "get", "read": "get", "show": "get",
+    "del": "delete", "rm": "delete", "remove": "delete", "unset": "delete",
+    "explain": "locate", "find": "locate", "where": "locate", "getendpoints": "locate",
+    "start": "cluster up", "up": "cluster up", "create": "cluster up", "init": "cluster up",
+    "down": "cluster down", "shutdown": "cluster down", "stop": "cluster down",
+    "info": "cluster status", "nodes": "cluster status", "ps": "cluster status", "ring": "cluster status",
+    "status": "cluster status", "top": "cluster status",
+    "clusters": "cluster list", "list": "cluster list", "ls": "cluster list",
+    "kill": "cluster kill", "pause": "cluster pause", "restart": "cluster restart",
+    "resume": "cluster resume", "logs": "cluster logs",
+    "jobs": "job list", "mapreduce": "job run", "run": "job run", "submit": "job run",
+    "attach": "job follow", "wait": "job follow", "watch": "job follow",
+    "inspect": "engine inspect", "verify": "engine verify", "dump": "engine dump", "check": "engine verify",
+    "sim": "simulate", "test": "simulate", "tour": "demo",
+    "man": "help", "usage": "help",
+}  # fmt: skip
+
+
+def did_you_mean(group: str, word: str, verbs: Iterable[str]) -> str:
+    """ "; did you mean `ringmill put`?" for a word that `group` has no verb for, or ""."""
+    known = set(verbs)
+    foreign = _FOREIGN.get(word.lower(), "")
+    program, _, inside = group.partition(" ")
+    if inside and foreign.split(" ")[-1] in known:  # `job submit` means run of this group
+        meant = [foreign.split(" ")[-1]]
+    elif not inside and foreign:
+        meant = [foreign]
+    else:
+        meant = get_close_matches(word.lower(), sorted(known), n=1)
+    return f"; did you mean `{' '.join([program, inside, meant[0]]).replace('  ', ' ')}`?" if meant else ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from client.lifetime import Lifetime
 from client.links import TOPOLOGY, Link
 from client.routing import Suspects, coordinators
-from cluster.errors import RingmillError, Unavailable
+from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from cluster.ids import PartitionId
 from cluster.ring.topology import Topology
 from cluster.wire.topology_pb2 import GetTopologyRequest
@@ -157,9 +157,9 @@ class Directory:
     async def learn(self, timeout_s: float) -> None:
         """Ask the endpoints for the topology: the next one as soon as the former is silent for a moment.
 
-        Raises Unavailable, with what each said, when none answers in time.
+        Raises Unavailable, with what each said, when all refuse; DeadlineExceeded when time runs out before.
         """
-        failures: dict[str, str] = {}
+        failures: dict[str, RingmillError] = {}
         waiting: set[asyncio.Task[bool]] = set()
         try:
             async with asyncio.timeout(timeout_s):
@@ -176,13 +176,13 @@ class Directory:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        raise unreachable(self._endpoints, failures)
+        raise _nobody(self._endpoints, failures, timeout_s)
 
-    async def _pull_noted(self, address: str, timeout_s: float, failures: dict[str, str]) -> bool:
+    async def _pull_noted(self, address: str, timeout_s: float, failures: dict[str, RingmillError]) -> bool:
         try:
             await self.pull(address, timeout_s)
         except RingmillError as error:
-            failures[address] = str(error)
+            failures[address] = error
             self.blame(address)
             return False
         return True
@@ -200,6 +200,22 @@ async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> 
     done, _ = await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
     waiting -= done
     return any(task.result() for task in done)
+
+
+def _nobody(
+    endpoints: Sequence[str], failures: Mapping[str, RingmillError], timeout_s: float
+) -> RingmillError:
+    """The error of a first contact in vain: a deadline that was missed, if some endpoint was still silent."""
+    found = unreachable(endpoints, {address: str(error) for address, error in failures.items()})
+    silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
+    if not silent:
+        return found
+    return DeadlineExceeded(
+        f"{found.message}: {len(silent)} of them silent for {timeout_s:g} s",
+        detail=found.detail,
+        hint="a longer --timeout (timeout=); `ringmill cluster status` shows who is down",
+        outcome="failed",
+    )
 
 
 def unreachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:

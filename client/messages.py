@@ -130,7 +130,17 @@ def location(message: kv_pb2.LocateResponse) -> Location:
 
 def _owner_copies(owners: Sequence[kv_pb2.OwnerCopy]) -> list[OwnerCopy]:
     return [
-        OwnerCopy(one.node, one.state, tuple(one.dots), one.same, one.answered, one.error) for one in owners
+        OwnerCopy(
+            one.node,
+            one.state,
+            tuple(one.dots),
+            one.same,
+            one.answered,
+            one.error,
+            tuple(one.tombstone),
+            tuple(one.expires_at_ms),
+        )
+        for one in owners
     ]
 
 

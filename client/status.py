@@ -180,7 +180,7 @@ def _reasons(
     reasons += [f"{view.node} is at epoch {view.epoch}" for view in views if view.epoch != topology.epoch]
     reasons += [f"{view.node}: {reason}" for view in views for reason in view.reasons]
     if ranges.under_replicated:
-        reasons.append(f"{ranges.under_replicated} ranges lack an owner but have their quorum")
+        reasons.append(f"{ranges.under_replicated} partitions lack an owner but have their quorum")
     if ranges.no_quorum:
-        reasons.append(f"{ranges.no_quorum} ranges have no quorum")
+        reasons.append(f"{ranges.no_quorum} partitions have no quorum")
     return tuple(reasons)

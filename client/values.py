@@ -180,7 +180,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class OwnerCopy:
-    """What one owner holds of a key now, newest first; `same`: it equals the merge of all answers."""
+    """What one owner holds of a key now, newest first; `same`: it equals the merge of all answers.
+
+    Beside each dot stand whether it is a tombstone, and when it expires: milliseconds since 1970, 0: never.
+    """
 
     node: str
     state: str
@@ -188,6 +191,8 @@ class OwnerCopy:
     same: bool
     answered: bool
     error: str = ""
+    tombstones: tuple[bool, ...] = ()
+    expires_at_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +211,13 @@ class Location:
             "position": self.position,
             "partition": self.partition,
             "epoch": self.epoch,
-            "owners": [{**asdict(owner), "dots": list(owner.dots)} for owner in self.owners],
+            "owners": [_with_lists(asdict(owner)) for owner in self.owners],
             "fallbacks": list(self.fallbacks),
         }
+
+
+def _with_lists(fields: dict[str, object]) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def json_bytes(name: str, data: bytes) -> dict[str, str]:

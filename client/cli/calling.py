@@ -20,13 +20,19 @@ _COMMAND = re.compile(
     r"(?<![\w./-])ringmill (?=(cluster status|cluster|put|get|delete|locate|job|demo|engine|node|simulate"
     r"|version|help|completion|--help)\b)"
 )
+_REST = re.compile(r"[^`\n]*")
 _TO_A_CLUSTER = ("cluster", "put", "get", "delete", "locate", "job")
 _TO_ENDPOINTS = ("cluster status", "put", "get", "delete", "locate", "job")
 
 
 def as_typed(text: str, settings: Settings) -> str:
     """`text` with its commands as this user has to type them."""
-    return _COMMAND.sub(lambda found: f"{program_name()} {_flags(found[1], settings)}", text)
+
+    def typed(found: re.Match[str]) -> str:
+        rest = _REST.match(text, found.end())
+        return f"{program_name()} {_flags(found[1], rest[0] if rest else '', settings)}"
+
+    return _COMMAND.sub(typed, text)
 
 
 def program_name(arguments: Sequence[str] = ()) -> str:
@@ -57,13 +63,18 @@ def typed_key(key: bytes) -> str:
     return f"-- {shlex.quote(text)}" if text.startswith("-") else shlex.quote(text)
 
 
-def _flags(verb: str, settings: Settings) -> str:
-    flags = ""
-    if "cluster" in settings.given and verb.split(" ", maxsplit=1)[0] in _TO_A_CLUSTER:
+def _flags(verb: str, rest: str, settings: Settings) -> str:
+    """The flags that lead to the same cluster, unless the `rest` of the command has them."""
+    flags, group = "", verb.partition(" ")[0]
+    if "cluster" in settings.given - _given_in(rest) and group in _TO_A_CLUSTER:
         flags += f"--cluster {shlex.quote(settings.cluster)} "
-    if "endpoints" in settings.given and verb in _TO_ENDPOINTS:
+    if "endpoints" in settings.given - _given_in(rest) and verb in _TO_ENDPOINTS:
         flags += f"--endpoints {shlex.quote(settings.endpoints)} "
     return flags
+
+
+def _given_in(command: str) -> set[str]:
+    return {name for name in ("cluster", "endpoints") if f"--{name} " in command}
 
 
 def _found_by_the_shell(called: str) -> bool:

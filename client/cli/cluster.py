@@ -14,9 +14,7 @@ HIDDEN = "endpoints"  # refused by client/cli/local_verbs.py, also when it comes
 cluster = LazyGroup(
     "cluster",
     {
-        "up": Verb(
-            "client.cli.cluster_up:up", "start a local cluster, or what of it is stopped", LOCAL, HIDDEN
-        ),
+        "up": Verb("client.cli.cluster_up:up", "start a local cluster, or what of it stopped", LOCAL, HIDDEN),
         "form": Verb(
             "client.cli.cluster_form:form", "make running nodes a cluster, by --endpoints", "token_file"
         ),
@@ -28,7 +26,7 @@ cluster = LazyGroup(
         "restart": Verb("client.cli.cluster_nodes:restart", "stop nodes, start them again", LOCAL, HIDDEN),
         "logs": Verb("client.cli.cluster_nodes:logs", "what nodes say", AT_ONCE, HIDDEN),
         "list": Verb(
-            "client.cli.cluster_status:list_clusters", "local clusters, and which run", EVERY, HIDDEN
+            "client.cli.cluster_status:list_clusters", "local clusters and which run", EVERY, HIDDEN
         ),
     },
     "Start, look at and disturb a local cluster: one process a node.",

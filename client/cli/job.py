@@ -10,9 +10,12 @@ job = LazyGroup(
     "job",
     {
         "run": Verb("client.cli.job_run:run", "hand over a job and follow it to its end"),
+        "follow": Verb("client.cli.job_follow:follow", "wait for the end of a job"),
+        "wait": Verb("client.cli.job_follow:follow", "another name of follow"),
         "list": Verb("client.cli.job_read:list_jobs", "jobs that the nodes know, newest first"),
         "status": Verb("client.cli.job_read:status", "one job, with its tasks"),
         "logs": Verb("client.cli.job_read:logs", "what the attempts of a job printed"),
+        "output": Verb("client.cli.job_output:job_output", "its part files, or what is in them"),
         "kill": Verb("client.cli.job_read:kill", "stop a job"),
     },
     "Run MapReduce jobs on the nodes of a cluster.",

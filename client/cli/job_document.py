@@ -6,7 +6,7 @@ from typing import Any
 
 from client.job_values import JobState
 
-__all__ = ["job_document", "progress_line"]
+__all__ = ["job_document", "job_fields", "progress_line"]
 
 
 def job_document(state: JobState) -> dict[str, Any]:
@@ -26,6 +26,22 @@ def job_document(state: JobState) -> dict[str, Any]:
         "records": dict(state.records),
         "counters": dict(state.counters),
     }
+
+
+def job_fields(state: JobState) -> list[tuple[str, object]]:
+    """What people want to know of a job, as names and values."""
+    counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in state.stages)
+    stages = ", ".join(f"{count} {one.name}" for one, count in counts)
+    records = ", ".join(f"{name} {count}" for name, count in state.records.items())
+    return [
+        ("job", state.job),
+        ("state", state.state),
+        ("output", state.output),
+        ("took", f"{state.seconds:.1f} s"),
+        ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
+        ("records", records or "none yet"),
+        *((f"counter {name}", count) for name, count in sorted(state.counters.items())),
+    ]
 
 
 def progress_line(state: JobState) -> str:

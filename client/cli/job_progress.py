@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from client.cli.calling import as_typed
 from client.cli.job_document import progress_line
-from client.cli.output import note
+from client.cli.output import note, printable
 from client.cli.settings import Settings
 from client.job_values import JobState, Stage
 
@@ -28,18 +29,18 @@ class Show(Protocol):
 def progress(settings: Settings) -> Iterator[Show]:
     """How to show each state, as fits where stderr goes."""
     if settings.output != "table" or not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(settings)
         return
-    with _bars() as show:
+    with _bars(settings) as show:
         yield show
 
 
 class _Lines:
     """A line when a stage or the job moves on, at most every few seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._next = 0.0
-        self._events = _Events()
+        self._events = _Events(settings)
 
     def __call__(self, state: JobState) -> None:
         for line in self._events.new_in(state):
@@ -53,7 +54,8 @@ class _Lines:
 class _Events:
     """What happened to a job, as lines: the first few, at its end how many more."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._told = 0
 
     def new_in(self, state: JobState) -> list[str]:
@@ -61,7 +63,8 @@ class _Events:
         lines = [_short(event) for event in state.events[self._told : EVENTS_TOLD]]
         self._told += len(lines)
         if state.is_over and len(state.events) > EVENTS_TOLD:
-            lines.append(f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}")
+            more = f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}"
+            lines.append(as_typed(more, self._settings))
         return lines
 
 
@@ -70,7 +73,7 @@ def _short(event: str) -> str:
 
 
 @contextmanager
-def _bars() -> Iterator[Show]:
+def _bars(settings: Settings) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -82,7 +85,7 @@ def _bars() -> Iterator[Show]:
     )
 
     bars: dict[str, TaskID] = {}
-    events = _Events()
+    events = _Events(settings)
     with Progress(
         TextColumn("  {task.description:<7}"),
         BarColumn(bar_width=32),
@@ -94,7 +97,7 @@ def _bars() -> Iterator[Show]:
 
         def show(state: JobState) -> None:
             for line in events.new_in(state):
-                shown.console.print(line, style="yellow", markup=False)
+                shown.console.print(printable(line), style="yellow", markup=False)
             for stage in state.stages:
                 if stage.name not in bars:
                     bars[stage.name] = shown.add_task(stage.name, total=stage.total or None, rate="")

@@ -11,7 +11,7 @@ import click
 from client.cli import output
 from client.cli.connecting import open_client
 from client.cli.exit_codes import ExitCode
-from client.cli.job_document import job_document, progress_line
+from client.cli.job_document import job_document, job_fields
 from client.cli.settings import Settings
 from client.job_values import JobState, TaskLog
 
@@ -21,7 +21,10 @@ __all__ = ["kill", "list_jobs", "logs", "status"]
 @click.command("list")
 @click.pass_obj
 def list_jobs(settings: Settings) -> None:
-    """List the jobs that the nodes know, newest first."""
+    """List the jobs that the nodes know, newest first.
+
+    The node that took a job keeps it in memory: a restart of that node forgets it; its output stays.
+    """
 
     async def ask() -> Sequence[JobState]:
         async with open_client(settings) as db:
@@ -38,7 +41,8 @@ def list_jobs(settings: Settings) -> None:
     ]  # fmt: skip
     columns = ("JOB", "STATE", "NAME", "MAP", "REDUCE", "TOOK", "NODE", "SUBMITTED")
     output.show(settings, [job_document(one) for one in states], columns, rows)
-    if not states:
+    if not states and settings.output != "json":
+        output.note("no jobs: nodes keep them in memory, so those from before a restart are forgotten")
         output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
 
 
@@ -70,11 +74,11 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
     if state.error is not None:
         document["error"] = state.error.message
     if settings.output != "json":
-        print(progress_line(state))
+        output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", state.node)])
         for event in state.events:
-            print(f"  {event}")
+            print(output.printable(f"  {event}", keep="\n\t"))
         if state.error is not None:
-            print(f"  {state.error.message}")
+            print(output.printable(f"  {state.error.message}", keep="\n\t"))
     if tasks or settings.output == "json":
         rows = [(one.task, one.state, one.attempts, one.node, one.last_error) for one in state.tasks]
         output.show(settings, document, ("TASK", "STATE", "ATTEMPTS", "NODE", "LAST ERROR"), rows)
@@ -104,9 +108,9 @@ def logs(settings: Settings, job: str, task: str) -> None:
         return
     for one in found:
         cause = f"  {one.cause}" if one.cause else ""
-        print(f"{one.task} attempt {one.attempt} on {one.node}{cause}")
+        print(output.printable(f"{one.task} attempt {one.attempt} on {one.node}{cause}", keep="\n\t"))
         for line in one.output.decode("utf-8", "replace").splitlines():
-            print(f"  {line}")
+            print(output.printable(f"  {line}", keep="\t"))
 
 
 @click.command()

@@ -8,8 +8,7 @@ import click
 
 from client.cli import output as forms
 from client.cli.connecting import open_client
-from client.cli.job_document import job_document
-from client.cli.job_progress import progress
+from client.cli.job_follow import say_it_goes_on, show_end, watched
 from client.cli.settings import Settings
 from client.job_values import JobState
 from cluster.errors import InvalidArgument
@@ -24,9 +23,9 @@ __all__ = ["run"]
     "--output", "output", required=True, metavar="FOLDER", help="made by the job, whole or not at all"
 )
 @click.option("--reducers", type=click.IntRange(1, 4096), help="part files that come out")
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="a parameter of the job")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="what it reads as ctx.params")
 @click.option("--overwrite", is_flag=True, help="replace an output folder that exists")
-@click.option("--detach", is_flag=True, help="do not wait for the end")
+@click.option("--detach", is_flag=True, help="do not wait: print the job's id, for `job follow`")
 @click.pass_obj
 def run(
     settings: Settings,
@@ -54,44 +53,21 @@ def run(
             if detach:
                 return None
             forms.note(f"job {submitted}: {target}")
-            with progress(settings) as show:
-                async for state in db.jobs.watch(submitted):
-                    show(state)
-            return state
+            return await watched(settings, db, submitted)
 
     try:
         last = asyncio.run(follow())
     except KeyboardInterrupt:
         if submitted:
-            forms.note(f"job {submitted} goes on without you; stop it with: ringmill job kill {submitted}")
+            say_it_goes_on(settings, submitted)
+        else:
+            forms.advise(settings, "whether the job was taken is not known: see ringmill job list")
         raise
     if last is None:
         forms.fields(settings, {"job": submitted, "state": "PENDING"}, [("job", submitted)])
-        forms.next_command(settings, f"ringmill job status {submitted}", f"ringmill job logs {submitted}")
+        forms.next_command(settings, f"ringmill job follow {submitted}", f"ringmill job kill {submitted}")
         return
-    _tell(settings, last)
-
-
-def _tell(settings: Settings, last: JobState) -> None:
-    if settings.output == "json":
-        forms.show(settings, job_document(last), (), ())
-    elif last.state == "SUCCEEDED":
-        done, tasks = f"{last.seconds:.1f} s", job_document(last)["tasks"]
-        forms.fields(
-            settings,
-            {},
-            [
-                ("job", last.job),
-                ("state", last.state),
-                ("output", last.output),
-                ("took", done),
-                ("tasks", f"{tasks['map']} map, {tasks['reduce']} reduce, {tasks['retried']} retried"),
-                ("records", ", ".join(f"{name} {count}" for name, count in last.records.items())),
-                *((f"counter {name}", count) for name, count in sorted(last.counters.items())),
-            ],
-        )
-        forms.next_command(settings, f"head {last.output}/part-00000", f"ringmill job status {last.job}")
-    last.raise_unless_succeeded()
+    show_end(settings, last)
 
 
 def _parameters(texts: tuple[str, ...]) -> dict[str, str]:
@@ -99,6 +75,8 @@ def _parameters(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise InvalidArgument(f"--param {text!r} is not NAME=VALUE")
+            raise InvalidArgument(
+                f"--param {text!r} is not NAME=VALUE", hint="--param word=error, for example"
+            )
         parameters[name] = value
     return parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -86,7 +87,7 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
         "owners": [_owner(owner) for owner in found.owners],
         "fallbacks": list(found.fallbacks),
     }
-    rows = [(one.node, one.state, " ".join(one.dots) or "-", _verdict(one)) for one in found.owners]
+    rows = [(one.node, one.state, _held(one, time.time()), _verdict(one)) for one in found.owners]
     output.show(settings, document, ("OWNER", "STATE", "DOTS", "COPY"), rows)
 
 
@@ -124,10 +125,27 @@ def _owner(owner: OwnerCopy) -> dict[str, Any]:
         "node": owner.node,
         "state": owner.state,
         "dots": list(owner.dots),
+        "tombstones": list(owner.tombstones),
+        "expires_at_ms": list(owner.expires_at_ms),
         "same": owner.same,
         "answered": owner.answered,
     }
     return {**document, "error": owner.error} if owner.error else document
+
+
+def _held(owner: OwnerCopy, now_s: float) -> str:
+    """The writes an owner holds, each with what keeps a reader from seeing it, now or soon."""
+    fates = zip_longest(owner.dots, owner.tombstones, owner.expires_at_ms, fillvalue=0)
+    return ", ".join(f"{dot}{_fate(bool(gone), ms / 1000, now_s)}" for dot, gone, ms in fates) or "-"
+
+
+def _fate(is_deleted: bool, expires_at_s: float, now_s: float) -> str:
+    if is_deleted:
+        return " deleted"
+    if not expires_at_s:
+        return ""
+    left_s = expires_at_s - now_s
+    return f" expires in {output.span(left_s)}" if left_s > 0 else " expired"
 
 
 def _verdict(owner: OwnerCopy) -> str:

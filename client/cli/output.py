@@ -16,7 +16,7 @@ from client.cli.calling import as_typed
 from client.cli.settings import Settings
 
 __all__ = [
-    "advise", "fields", "json_bytes", "next_command", "note", "paint", "printable", "show", "text_of",
+    "advise", "fields", "json_bytes", "next_command", "note", "paint", "printable", "show", "span", "text_of",
     "to_json", "write_bytes",
 ]  # fmt: skip
 
@@ -94,6 +94,18 @@ def to_json(document: object, stream: TextIO, default: Callable[[Any], Any] | No
 def text_of(data: bytes) -> str:
     """Bytes for people's eyes; the line ends and tabs of a text stay."""
     return printable(data.decode("utf-8", "backslashreplace"), keep="\n\t")
+
+
+def span(seconds: float) -> str:
+    """A time span for people: its two largest units."""
+    whole = max(0, int(seconds))
+    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    parts: list[str] = []
+    for name, size in units:
+        count, whole = divmod(whole, size)
+        if count or parts or name == "s":
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2])
 
 
 def printable(text: str, keep: str = "") -> str:

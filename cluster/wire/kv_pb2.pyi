@@ -404,6 +404,8 @@ class OwnerCopy(_message.Message):
     SAME_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    TOMBSTONE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     state: _builtins.str
     """up, suspect, down, slow"""
@@ -416,6 +418,14 @@ class OwnerCopy(_message.Message):
     def dots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of every sibling, newest first, tombstones included"""
 
+    @_builtins.property
+    def tombstone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """of each dot: a delete, no value"""
+
+    @_builtins.property
+    def expires_at_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of each dot: wall clock; 0: never"""
+
     def __init__(
         self,
         *,
@@ -425,10 +435,12 @@ class OwnerCopy(_message.Message):
         same: _builtins.bool = ...,
         answered: _builtins.bool = ...,
         error: _builtins.str = ...,
+        tombstone: _abc.Iterable[_builtins.bool] | None = ...,
+        expires_at_ms: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "dots", b"dots", "error", b"error", "node", b"node", "same", b"same", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "dots", b"dots", "error", b"error", "expires_at_ms", b"expires_at_ms", "node", b"node", "same", b"same", "state", b"state", "tombstone", b"tombstone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

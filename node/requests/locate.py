@@ -59,5 +59,12 @@ class Locator:
         state = self._liveness.state(node)
         if isinstance(held, str):
             return OwnerCopy(node, state, error=held)
-        dots = tuple(str(sibling.dot) for sibling in newest_first(held.siblings))
-        return OwnerCopy(node, state, dots, is_same=held == merged)
+        siblings = newest_first(held.siblings)
+        return OwnerCopy(
+            node,
+            state,
+            tuple(str(one.dot) for one in siblings),
+            is_same=held == merged,
+            tombstones=tuple(one.value is None for one in siblings),
+            expires_at_ms=tuple(one.expires_at_ms for one in siblings),
+        )

@@ -79,6 +79,8 @@ class OwnerCopy:
     dots: tuple[str, ...] = ()
     is_same: bool = False
     error: str = ""
+    tombstones: tuple[bool, ...] = ()  # of each dot
+    expires_at_ms: tuple[int, ...] = ()  # of each dot; 0: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,8 @@ def _located(located: Located) -> kv_pb2.LocateResponse:
                 same=copy.is_same,
                 answered=not copy.error,
                 error=copy.error,
+                tombstone=copy.tombstones,
+                expires_at_ms=copy.expires_at_ms,
             )
             for copy in located.owners
         ],

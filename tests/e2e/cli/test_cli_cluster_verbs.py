@@ -89,8 +89,22 @@ def test_a_paused_node_holds_up_no_request_beyond_its_deadline(shell: Shell) -> 
     assert shell.ok("get", "patience", "--timeout", "4s").out == b"1\n"
     shell.ok("put", "patience", "2", "--timeout", "4s")  # nothing is sent to one who does not answer
     assert time.monotonic() - begun < 8.5
+    state = {one["id"]: one["state"] for one in shell.run("cluster", "status", "-o", "json").json["nodes"]}
+    assert state[first] == "paused"
+    shown = shell.run("cluster", "status", "--check")
+    assert shown.code == 7 and f"{first} is paused" in shown.err
+    waited = shell.run("cluster", "status", "--wait", "healthy", "--timeout", "1s")
+    assert waited.code == 8 and f"left: {first} is paused" in waited.err
     shell.ok("cluster", "resume")
     healthy(shell)
+
+
+def test_a_status_in_a_pipe_has_rows_on_stdout_and_its_verdict_on_stderr(shell: Shell) -> None:
+    shown = shell.ok("cluster", "status")
+    assert [row.split(b"\t")[0] for row in shown.out.splitlines()] == [b"n1", b"n2", b"n3", b"n4", b"n5"]
+    assert "  ok  epoch 1  N=3  partitions: 256 complete, 0 short" in shown.err
+    node = shell.ok("cluster", "status", "-o", "json").json["nodes"][0]
+    assert node["zone"] == "default" and node["uptime_s"] > 0
 
 
 def test_kill_9_of_every_node_loses_nothing_that_was_acknowledged(shell: Shell) -> None:

@@ -65,6 +65,33 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
     assert shell.run("job", "status", "nope").code == 3
 
 
+def test_a_job_that_is_over_can_be_followed_and_its_output_read(shell: Shell) -> None:
+    source = texts(shell)
+    line = ("job", "run", WORDCOUNT, "--input", source, "--output", "read-back", "--reducers", "2")
+    job = shell.ok(*line, "--detach", "-o", "json").json["job"]
+    followed = shell.ok("job", "follow", job, "-o", "json").json
+    assert (followed["job"], followed["state"]) == (job, "SUCCEEDED")
+    assert shell.ok("job", "wait", job).out.startswith(f"job\t{job}\nstate\tSUCCEEDED\n".encode())
+    shown = dict(line.split("\t") for line in shell.ok("job", "status", job).out.decode().splitlines())
+    assert shown["output"] == str(shell.folder / "read-back") and "map_in 101" in shown["records"]
+    parts = [shell.folder / "read-back" / f"part-0000{number}" for number in range(2)]
+    named = [row.split("\t") for row in shell.ok("job", "output", job).out.decode().splitlines()]
+    assert named == [[str(part), str(part.stat().st_size)] for part in parts]
+    assert shell.ok("job", "output", job, "--cat").out == b"".join(part.read_bytes() for part in parts)
+    assert shell.run("job", "follow", "nope").code == shell.run("job", "output", "nope").code == 3
+    for part in (*parts, shell.folder / "read-back" / "_SUCCESS"):
+        part.unlink()
+    assert shell.run("job", "output", job).code == 3
+
+
+def test_a_token_file_stands_for_the_clusters_own(shell: Shell) -> None:
+    token = str(shell.folder / "home" / "default" / "token")
+    assert shell.ok("--endpoints", address(shell), "job", "list", "--token-file", token).code == 0
+    (shell.folder / "wrong").write_text("guessed\n")
+    refused = shell.run("--endpoints", address(shell), "job", "list", "--token-file", "wrong")
+    assert refused.code == 1 and "--token-file" in refused.err
+
+
 def test_an_output_that_exists_is_refused_without_overwrite(shell: Shell) -> None:
     source = texts(shell)
     line = ("job", "run", WORDCOUNT, "--input", source, "--output", "twice", "--reducers", "2")

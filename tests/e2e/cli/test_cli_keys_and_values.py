@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +67,39 @@ def test_locate_shows_three_owners_and_what_each_holds(shell: Shell) -> None:
     assert len(place["fallbacks"]) == 2 and 0 <= place["partition"] < 256
 
 
+def test_locate_marks_what_no_reader_is_shown(shell: Shell) -> None:
+    shell.ok("put", "buried", "x")
+    shell.ok("delete", "buried", "-w", "all")
+    assert shell.ok("locate", "buried").out.count(b" deleted\t") == 3
+    shell.ok("put", "brief", "x", "--ttl", "100ms", "-w", "all")
+    shell.ok("put", "long", "x", "--ttl", "100d", "-w", "all")
+    deadline = time.monotonic() + 30
+    while shell.run("get", "brief").code != 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert shell.ok("locate", "brief").out.count(b" expired\t") == 3
+    assert shell.ok("locate", "long").out.count(b" expires in 99 d 23 h\t") == 3
+    owner = shell.ok("locate", "long", "-o", "json").json["owners"][0]
+    assert owner["tombstones"] == [False] and owner["expires_at_ms"][0] > time.time() * 1000
+
+
+def test_a_deadline_that_is_missed_is_5_however_short(shell: Shell) -> None:
+    missed = shell.run("get", "k", "--timeout", "1ms", "-o", "json")
+    assert (missed.code, missed.error["code"]) == (5, "DEADLINE_EXCEEDED")
+    assert shell.run("put", "k", "v", "--timeout", "1ms").code == 5
+
+
+def test_a_key_that_steers_terminals_is_shown_escaped(shell: Shell) -> None:
+    shell.ok("put", "esc\x1b[31mred", "v\x1b[0m")
+    assert b"\x1b" not in shell.ok("put", "esc\x1b[31mred", "v\x1b[0m").out
+    assert shell.ok("get", "esc\x1b[31mred", "-o", "raw").out == b"v\x1b[0m"
+    missing = shell.run("get", "no\x1b[31m")
+    assert missing.code == 3 and "\x1b" not in missing.err and "locate --hex 6e6f1b5b33316d" in missing.err
+    dashed = shell.run("put", "n", "-5")
+    assert dashed.code == 2 and "put n -- -5" in dashed.err
+    shell.ok("put", "n", "--", "-5")
+    assert shell.ok("get", "n").out == b"-5\n"
+
+
 def test_bad_input_is_one_clear_error_each(shell: Shell) -> None:
     too_long = shell.run("put", "k" * 1025, "v")
     assert too_long.code == 2 and "1025 bytes, the limit is 1024" in too_long.err
@@ -76,8 +110,10 @@ def test_bad_input_is_one_clear_error_each(shell: Shell) -> None:
     foreign = shell.ok("put", "one", "1", "-o", "json").json["context"]
     assert shell.run("put", "another", "1", "--context", foreign).code == 1
     assert shell.run("put", "k", "v", "--context", "???").code == 2
-    assert shell.run("put", "k", "v", "-w", "9").code in (1, 2)
-    for refused in (too_long, too_big):
+    too_many = shell.run("put", "k", "v", "-w", "9")
+    assert too_many.code == 1 and "--help" not in too_many.err  # refused by the cluster, which knows N
+    assert shell.run("put", "k", "v", "-w", "two").code == 2  # found before anything was sent
+    for refused in (too_long, too_big, too_many):
         assert len(refused.err.splitlines()) == 3
     assert shell.ok("cluster", "status", "--check").code == 0
 

@@ -1,0 +1,63 @@
+"""How a status is shown: what this machine knows of paused nodes, and words for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from client.cli import local_cluster, status_view
+from client.cli.local_state import LocalCluster, LocalNode
+from client.cli.output import span
+from client.cli.settings import Settings
+from client.status import ClusterStatus, NodeStatus, Ranges
+
+NODES = tuple(LocalNode(f"n{number}", f"127.0.0.1:{7100 + number}", "") for number in (1, 2, 3))
+CLUSTER = LocalCluster("nc", "/nowhere", 3, 256, NODES)
+
+
+def seen(health: str, *states: str, reasons: tuple[str, ...] = ()) -> ClusterStatus:
+    nodes = tuple(
+        NodeStatus(node.id, node.address, state, "up", 256) for node, state in zip(NODES, states, strict=True)
+    )
+    return ClusterStatus("nc", 1, 3, health, reasons, "n1", Ranges(256, 0, 0), nodes)
+
+
+@pytest.fixture
+def second_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_cluster, "node_state", lambda node: "paused" if node.id == "n2" else "running")
+
+
+@pytest.mark.usefixtures("second_is_paused")
+def test_a_paused_node_is_called_so_and_resume_is_the_hint() -> None:
+    told = seen("degraded", "up", "down", "down", reasons=("n2 is down", "n3 is down", "2 partitions"))
+    shown = status_view.with_paused(told, CLUSTER)
+    assert [node.state for node in shown.nodes] == ["up", "paused", "down"]
+    assert shown.reasons == ("n2 is paused", "n3 is down", "2 partitions")
+    assert status_view.next_commands(shown) == [
+        "ringmill cluster resume n2", "ringmill cluster restart n3",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("second_is_paused")
+def test_a_node_paused_just_now_is_no_healthy_cluster() -> None:
+    shown = status_view.with_paused(seen("ok", "up", "up", "up"), CLUSTER)
+    assert (shown.health, shown.reasons) == ("degraded", ("n2 is paused",))
+
+
+def test_nothing_is_added_for_a_cluster_that_is_not_of_this_machine() -> None:
+    told = seen("ok", "up", "up", "up")
+    assert status_view.with_paused(told, None) is told
+
+
+def test_a_node_that_did_not_answer_has_empty_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    status_view.show_status(Settings(), seen("degraded", "up", "up", "down", reasons=("n3 is down",)), None)
+    told = capsys.readouterr()
+    assert told.out.splitlines()[2] == "n3\tdown\t127.0.0.1:7103\t\t256\t\t\t\t"
+    assert told.err.splitlines()[1] == "  n3 is down"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0 s"), (59, "59 s"), (847, "14 m 7 s"), (7500, "2 h 5 m"), (3 * 86400 + 4 * 3600, "3 d 4 h")],
+)
+def test_a_span_is_its_two_largest_units(seconds: float, shown: str) -> None:
+    assert span(seconds) == shown

@@ -78,7 +78,8 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
     found = asyncio.run(ask())
     if settings.is_terminal:
         place = f"position {found.position:#018x}  partition {found.partition}  epoch {found.epoch}"
-        print(f"{output.printable(output.text_of(name))}  {place}  then {' '.join(found.fallbacks)}")
+        then = f"  then {' '.join(found.fallbacks)}" if found.fallbacks else ""
+        print(f"{output.printable(output.text_of(name))}  {place}{then}")
     document = {
         **output.json_bytes("key", name),
         "position": found.position,

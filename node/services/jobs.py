@@ -126,7 +126,7 @@ class JobsService(JobsServicer):
             raise PermissionDenied(
                 f"the cluster's token is {'wrong' if given else 'missing'} (metadata {TOKEN_KEY})",
                 hint="it is the line in the file `token` of the cluster's folder: hand it over as "
-                "RINGMILL_TOKEN or token=, or point RINGMILL_HOME and --cluster at that cluster",
+                "--token-file, RINGMILL_TOKEN or token=, or point RINGMILL_HOME and --cluster at it",
             )
 
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from cluster.adapters.process_table import threads_of_machine
 
-__all__ = ["adopt_orphans", "confine", "die_with_parent", "resource_limits"]
+__all__ = ["adopt_orphans", "confine", "die_with_parent", "resource_limits", "wake_with_parent_gone"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -81,6 +81,12 @@ def die_with_parent(parent: int) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def wake_with_parent_gone() -> None:
+    """Ask for SIGCONT when the parent ends: one that was stopped before can then see it and clean up."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def adopt_orphans() -> None:

@@ -43,11 +43,14 @@ class LiveProcesses(Protocol):
         ...
 
 
-def members_of(roots: Iterable[int], table: LiveProcesses) -> list[int]:
-    """The roots and all their descendants, as one look shows them."""
+def members_of(roots: Iterable[int], table: LiveProcesses, *, most: int) -> list[int]:
+    """The roots and all their descendants, as one look shows them; it ends at more than `most`.
+
+    A bomb grows while it is counted, and takes the processors from who counts.
+    """
     met: dict[int, None] = {}
     waiting = list(roots)
-    while waiting:
+    while waiting and len(met) <= most:
         pid = waiting.pop()
         if pid not in met:
             met[pid] = None

@@ -34,7 +34,7 @@ from typing import Any, Final, NoReturn
 
 import msgpack
 
-from cluster.adapters.confinement import adopt_orphans, confine, die_with_parent
+from cluster.adapters.confinement import adopt_orphans, confine, die_with_parent, wake_with_parent_gone
 from cluster.adapters.family_end import end_family, members_of
 from cluster.adapters.process_table import ProcessTable, children_of, memory_of, session_of
 
@@ -47,6 +47,7 @@ _WATCH_MS: Final = 100
 _LAST_SWEEPS: Final = 100
 _SWEEP_PAUSE_MS: Final = 10
 _HURRIED: Final = -20
+_MANY: Final = 4096
 _MIB: Final = 1024 * 1024
 
 TaskMain = Callable[[socket.socket], None]
@@ -76,6 +77,7 @@ class Forkserver:
     def run(self) -> None:
         """Serve, then leave no descendant behind."""
         adopt_orphans()
+        wake_with_parent_gone()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _only_wake)
@@ -219,7 +221,7 @@ class Forkserver:
         for pid, task in list(self._tasks.items()):
             if task.breach or not (below := self._descendants(pid)):
                 continue  # a process alone is held by its rlimits
-            members = members_of([pid, *below], self._table)
+            members = members_of([pid, *below], self._table, most=task.process_limit or _MANY)
             task.breach, task.note = self._judge(task, members)
             if task.breach:
                 self._end_family(pid)
@@ -227,7 +229,10 @@ class Forkserver:
     def _judge(self, task: _Task, members: list[int]) -> tuple[str, str]:
         """Which limit a family has outgrown, and how; empty when none."""
         if 0 < task.process_limit < len(members):
-            return "processes", f"{len(members)} processes at once, the limit is {task.process_limit}"
+            return (
+                "processes",
+                f"at least {len(members)} processes at once, the limit is {task.process_limit}",
+            )
         limit = task.memory_limit
         if limit and (used := memory_of(members, above=limit)) > limit:
             used_mib, limit_mib = used // _MIB, limit // _MIB

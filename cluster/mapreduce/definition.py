@@ -29,6 +29,7 @@ InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "file"]
 OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes"]
 
 MAX_REDUCERS: Final = 4096
+TASK_MEMORY_MIB: Final = (64, 1 << 20)
 
 _FIRST: Final[dict[str, Any]] = {"lines": int, "jsonl": int, "csv": int, "bytes": int, "file": str}
 _SECOND: Final[dict[str, tuple[Any, ...]]] = {
@@ -85,6 +86,7 @@ class JobDefinition:
     map_signature: Signature = field(repr=False)
     combine_signature: Signature | None = field(repr=False)
     reduce_signature: Signature | None = field(repr=False)
+    task_memory_mib: int = 0
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -146,6 +148,7 @@ def job(
     output: FileOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
+    task_memory_mib: int = 0,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -153,6 +156,7 @@ def job(
     before they travel, any number of times; `reduce(key, values)` gives the pairs that are written (without
     it the pairs of map are, sorted by key).  Each may take `ctx` as a third parameter.  Their type hints
     choose the codecs.  `params` are texts with their defaults, set anew at each submit, read as `ctx.params`.
+    `task_memory_mib` is what a task process may use, with all that it starts; 0 for the nodes' own limit.
 
     Raises InvalidArgument for a function that cannot be shipped, hints that are missing or do not fit each
     other, or a number out of range.
@@ -160,6 +164,7 @@ def job(
     source, sink = input or FileInput(), output or FileOutput()
     if not 1 <= reducers <= MAX_REDUCERS:
         raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
+    check_task_memory(task_memory_mib)
     map_signature = read_signature(map, "map")
     _check_input(map_signature, source)
     definition = JobDefinition(
@@ -173,10 +178,20 @@ def job(
         map_signature,
         None if combine is None else _grouped(read_signature(combine, "combine"), map_signature, "combine"),
         None if reduce is None else _grouped(read_signature(reduce, "reduce"), map_signature, "reduce"),
+        task_memory_mib,
     )
     _check_combine(definition)
     _check_output(definition)
     return definition
+
+
+def check_task_memory(mebibytes: int) -> None:
+    """Raises InvalidArgument."""
+    least, most = TASK_MEMORY_MIB
+    if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
+        raise InvalidArgument(
+            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
+        )
 
 
 def _check_input(map_signature: Signature, source: FileInput) -> None:

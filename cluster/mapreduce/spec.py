@@ -15,11 +15,11 @@ from typing import Any, Final
 import msgpack
 
 from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.mapreduce.definition import MAX_REDUCERS, JobDefinition
+from cluster.mapreduce.definition import MAX_REDUCERS, JobDefinition, check_task_memory
 
 __all__ = ["JobSpec"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -46,6 +46,7 @@ class JobSpec:
     params: Mapping[str, str] = field(default_factory=dict)
     memory_bytes: int = 64 * _MIB  # of one task's buffer
     compression: str = "zstd"  # of what travels between map and reduce
+    task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
 
     def __post_init__(self) -> None:
         problems = [
@@ -67,6 +68,7 @@ class JobSpec:
         for is_wrong, message in problems:
             if is_wrong:
                 raise InvalidArgument(message)
+        check_task_memory(self.task_memory_mib)
 
     @property
     def title(self) -> str:
@@ -105,6 +107,7 @@ class JobSpec:
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
+            task_memory_mib=definition.task_memory_mib,
         )
 
     def encode(self) -> bytes:
@@ -131,7 +134,7 @@ class JobSpec:
                 f"a job description of version {version}; this side knows version {VERSION}"
             )
         if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
-            raise ProtocolMismatch("a job description with other fields than version 1 has")
+            raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         return cls(**_typed(values))
 
@@ -145,6 +148,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type, before they are believed."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
+        "task_memory_mib": int,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -102,7 +102,7 @@ class Attempt:
         if isinstance(self.order, ReduceOrder):
             self._make_staging(spec)
         run = await self._inputs(bundle)
-        kind = ProcessKind(spec.bundle_sha256, self.order.memory_factor)
+        kind = ProcessKind(spec.bundle_sha256, self.order.memory_factor, spec.task_memory_mib)
         try:
             process = await self.pool.take(kind, self.folder)
         except ChildProcessError as error:
@@ -129,8 +129,10 @@ class Attempt:
 
     def _with_limit(self, failure: TaskFailed, limit_bytes: int) -> TaskFailed:
         """A failure for want of memory, with what there was."""
-        said = failure.message.removesuffix(": ")
-        text = f"{said}; this try had {limit_bytes >> 20} MiB, for the process and all that it started"
+        said, had_mib = failure.message.removesuffix(": "), limit_bytes >> 20
+        text = f"{said}; this try had {had_mib} MiB, for the process and all that it started"
+        if self.order.memory_factor > 1:
+            text += f"; job(task_memory_mib={2 * had_mib}) asks for more"
         return replace(failure, message=text)
 
     async def _bundle(self, spec: JobSpec) -> str:

@@ -47,6 +47,7 @@ class ProcessKind(NamedTuple):
 
     bundle: str  # its SHA-256
     memory_factor: int = 1  # of the memory limit
+    memory_mib: int = 0  # that limit; 0 for the pool's
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class TaskPool:
 
     def limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
         """With the memory that this kind may use; its descendants together with it not more than it alone."""
-        memory_bytes = self.limits["as_bytes"] * kind.memory_factor
+        memory_bytes = (kind.memory_mib * _MIB or self.limits["as_bytes"]) * kind.memory_factor
         return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
     async def close(self) -> None:

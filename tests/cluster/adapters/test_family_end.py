@@ -105,7 +105,7 @@ def test_killing_whom_one_look_has_shown_leaves_those_who_were_born_meanwhile() 
     """What ending a family was before: the bomb ends when it likes."""
     bomb = Bomb(calls_a_fork=4)
     while bomb.roots() and bomb.born < LIMIT:
-        everyone = members_of(bomb.roots(), bomb)
+        everyone = members_of(bomb.roots(), bomb, most=LIMIT)
         for pid in everyone:
             bomb.send(pid, signal.SIGKILL)
         for _ in range(10):  # until the next round of the watch
@@ -128,3 +128,8 @@ def test_who_dies_slowly_is_not_waited_for() -> None:
     assert end_family(slow.roots, slow)
     assert slow.calls - began < 20 * len(slow.parents)
     assert {pid for _, pid, number in slow.under_way if number == signal.SIGKILL} == set(slow.parents)
+
+
+def test_counting_a_bomb_ends_just_above_the_limit() -> None:
+    bomb = Bomb(calls_a_fork=1)
+    assert len(members_of(bomb.roots(), bomb, most=40)) == 41

@@ -409,9 +409,11 @@ async def test_a_killed_forkserver_takes_along_who_had_left_the_session(
     await until(lambda: not is_alive(pid), "the one in a session of its own is gone")
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
 async def test_a_node_killed_by_sigkill_leaves_no_forkserver_no_task_and_no_descendant(
-    tmp_path: Path,
+    tmp_path: Path, is_stopped: bool
 ) -> None:
+    """Nor when its forkserver had been stopped by a task before."""
     story = """
         import asyncio, sys
         from cluster.adapters.task_processes import TaskProcesses
@@ -442,6 +444,8 @@ async def test_a_node_killed_by_sigkill_leaves_no_forkserver_no_task_and_no_desc
     pids = list(map(int, (await node.stdout.readline()).split()))
     assert len(pids) == 7
     assert all(map(is_alive, pids))
+    if is_stopped:
+        os.kill(pids[0], signal.SIGSTOP)
     node.kill()
     await node.wait()
     await until(lambda: not any(map(is_alive, pids)), "nothing of the node's is left")

@@ -37,7 +37,7 @@ def planned(files: OsFileSystem, *inputs: Path, format: str = "lines") -> tuple[
 def zipped() -> bytes:
     into = io.BytesIO()
     with zipfile.ZipFile(into, "w") as archive:
-        archive.writestr("t.txt", TEXT)
+        archive.writestr(zipfile.ZipInfo("t.txt"), TEXT)
     return into.getvalue()
 
 
@@ -121,8 +121,8 @@ def test_a_pipe_in_a_folder_is_passed_over_and_told(tmp_path: Path, files: OsFil
         ("t", zipped()),
         ("t.tar", tarred()),
         ("t.txt", tarred()),
-        ("t.tar.gz", gzip.compress(tarred())),
-        ("t.tgz", gzip.compress(tarred())),
+        ("t.tar.gz", gzip.compress(tarred(), mtime=0)),
+        ("t.tgz", gzip.compress(tarred(), mtime=0)),
         ("t.parquet", b"PAR1....PAR1"),
         ("t.snappy.parquet", b"PAR1....PAR1"),
         ("part-00000", b"PAR1....PAR1"),
@@ -132,14 +132,14 @@ def test_a_pipe_in_a_folder_is_passed_over_and_told(tmp_path: Path, files: OsFil
         ("t.arrow", b"ARROW1\0\0"),
         ("t.lz4", lz4.frame.compress(TEXT)),
         ("t.log", lz4.frame.compress(TEXT)),
-        ("t.txt", gzip.compress(TEXT)),
+        ("t.txt", gzip.compress(TEXT, mtime=0)),
         ("t.txt", bz2.compress(TEXT)),
         ("t.txt", lzma.compress(TEXT)),
         ("t.txt", zstandard.compress(TEXT)),
-        ("T.GZ", gzip.compress(TEXT)),
+        ("T.GZ", gzip.compress(TEXT, mtime=0)),
         ("t.gz", TEXT),
         ("t.bz2", TEXT),
-        ("t.xz", gzip.compress(TEXT)),
+        ("t.xz", gzip.compress(TEXT, mtime=0)),
         ("t.zst", TEXT),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_file_that_holds_no_lines_is_refused_before_the_job_starts(
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("t.gz", gzip.compress(TEXT)),
+        ("t.gz", gzip.compress(TEXT, mtime=0)),
         ("t.bz2", bz2.compress(TEXT)),
         ("t.xz", lzma.compress(TEXT)),
         ("t.zst", zstandard.compress(TEXT)),

@@ -39,6 +39,7 @@ def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
         ({"output": "relative"}, "absolute"),
         ({"bundle_sha256": "xyz"}, "64 hexadecimal"),
         ({"compression": "rar"}, "zstd, lz4, none"),
+        ({"task_memory_mib": 63}, "task_memory_mib must be 64 to 1048576"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(change: dict[str, Any], message: str) -> None:
@@ -51,8 +52,9 @@ def test_values_out_of_range_are_refused_by_name(change: dict[str, Any], message
     [
         b"",
         b"rubbish",
-        msgpack.packb([2, {}]),
-        msgpack.packb([1, {"job": "x"}]),
+        msgpack.packb([1, {}]),
+        msgpack.packb([3, {}]),
+        msgpack.packb([2, {"job": "x"}]),
         msgpack.packb(7),
         SPEC.encode()[:-1],
         SPEC.encode().replace(b"\xa8reducers\x01", b"\xa8reducers\xc3"),

@@ -377,3 +377,16 @@ def test_an_error_of_a_file_is_told_by_what_it_means() -> None:
         assert (failure.cause, type(refusal)) == (cause, kind)
         assert f"{os.strerror(number)}: /out/x" in failure.message
         assert f"{os.strerror(number)}: /out/x" in str(refusal)
+
+
+async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:
+    order = bench.map_order("poison\n", "memory")
+    less = replace(bench.spec("memory"), task_memory_mib=400).encode()
+    for number, factor, told in (
+        (1, 1, "this try had 400 MiB, for the process and all that it started"),
+        (2, 2, "this try had 800 MiB, for the process and all that it started; "
+               "job(task_memory_mib=1600) asks for more"),
+    ):  # fmt: skip
+        attempt = AttemptId("map", 0, number)
+        failure = await bench.fails(MapOrder("j-1", attempt, ME, less, factor, order.split))
+        assert (failure.cause, failure.message) == (Cause.OUT_OF_MEMORY, f"MemoryError; {told}")

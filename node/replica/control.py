@@ -42,8 +42,8 @@ class ControlStore:
             if copied is None:
                 raise
             _log.warning("control state is taken from its second copy: %s", error)
-            return cls(engine, second, copied)
-        if values != (copied or {}):
+            values = copied
+        if values and not second.holds(values):  # damage must not add up until no part is sound
             try:
                 await second.write(values)
             except (DiskFull, Unavailable) as error:  # the next put tries again

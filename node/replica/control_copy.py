@@ -29,6 +29,10 @@ class SecondCopy(Protocol):
         """What was written last; None when there is nothing that can be read."""
         ...
 
+    def holds(self, values: Mapping[str, bytes]) -> bool:
+        """What is there is these values, and no part of it is damaged."""
+        ...
+
     async def write(self, values: Mapping[str, bytes]) -> None:
         """Returns once the values are durable.  Raises Unavailable and DiskFull; then nothing is certain."""
         ...
@@ -48,6 +52,10 @@ class ControlCopy:
             return decode_control(self._files.read_bytes(self._path))
         except CorruptData:
             return None
+
+    def holds(self, values: Mapping[str, bytes]) -> bool:
+        exists = self._files.exists(self._path)
+        return exists and self._files.read_bytes(self._path) == encode_control(values)
 
     async def write(self, values: Mapping[str, bytes]) -> None:
         try:

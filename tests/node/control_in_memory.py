@@ -14,5 +14,8 @@ class ControlInMemory:
     def read(self) -> dict[str, bytes] | None:
         return self.values
 
+    def holds(self, values: Mapping[str, bytes]) -> bool:
+        return self.values == dict(values)
+
     async def write(self, values: Mapping[str, bytes]) -> None:
         self.values = dict(values)

@@ -92,3 +92,16 @@ async def test_a_value_that_the_second_copy_did_not_take_is_not_seen(disk: Lossy
         await store.put_synced("topology", b"one")
     assert store.get("topology") is None
     assert engine.get_nowait(kind_prefix(Kind.META) + b"topology") is None
+
+
+async def test_damage_of_one_part_is_mended_by_the_next_start_and_never_adds_up(disk: LossyDisk) -> None:
+    engine = ForgetfulEngine()
+    store = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    await store.put_synced("topology", b"one")
+    size = disk.size(f"data/{FILE_NAME}")
+    for is_engine_damaged in (False, True):
+        engine.scan_failure = CorruptRange("versions may be lost") if is_engine_damaged else None
+        for number in range(6):
+            disk.flip(f"data/{FILE_NAME}", (number % 3) * size // 3 + 20, 1)
+            again = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+            assert again.get("topology") == b"one"

@@ -19,14 +19,16 @@ CLOCK: Final = ("clock_jump", "clock_drift")
 SPLIT: Final = ("split_one", "split_halves", "split_bridge", "split_ring", "one_way", "flapping")
 LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
 DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
-RARE: Final = {"crash_child": 0.35, "disk_lies": 0.08, "late_socket": 0.1, "host_clock_step": 0.1}
+RARE: Final = {
+    "crash_child": 0.35, "disk_lies": 0.08, "late_socket": 0.1, "host_clock_step": 0.1, "bit_rot": 0.1,
+}  # fmt: skip
 """Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
 meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.
 """
 KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE)
 
 _LOSE: Final = ("disk_lost", "disk_lies")
-_DESTROY: Final = (*_LOSE, "bit_flip")
+_DESTROY: Final = (*_LOSE, "bit_flip", "bit_rot")
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
 _STEPS_S: Final = {0.5: -3.0, 2.0: 2.0, _LONGEST_S: 3600.0}  # of a clock, by what was drawn as a duration

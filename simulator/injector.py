@@ -289,6 +289,19 @@ class Injector:
         if self._draws.random() < 0.5:
             await self._crash(replace(fault, kind="crash"))
 
+    async def _bit_rot(self, fault: Fault) -> None:
+        """The node stops in order, bits turn in every file of its folder, and it starts again."""
+        name = fault.nodes[0]
+        node = self._nodes[name]
+        if not node.is_running:
+            return
+        node.resume()
+        await node.stop()
+        if node.run is None:
+            for _ in range(node.disk.rot_everywhere()):
+                self._trace.fault(fault.kind, name)
+        self._start([name])
+
     async def _replace_faulty(self, name: str) -> None:
         """What an operator does once the disk is well: start the node again."""
         node = self._nodes[name]

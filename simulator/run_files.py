@@ -14,6 +14,8 @@ from random import Random
 from typing import Final, ParamSpec, TypeVar
 
 from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from node.replica.control_copy import FILE_NAME as CONTROL_NAME
+from node.replica.identity import FILE_NAMES as IDENTITY_NAMES
 from node.storage.names import CURRENT, FileName, parse_name
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
@@ -21,7 +23,8 @@ from simulator.trace import Trace
 
 __all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
 
-_STORE: Final = "/data/store"
+_DATA: Final = "/data"
+_STORE: Final = f"{_DATA}/store"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -82,6 +85,17 @@ class NodeDisk:
         for path in tables:
             self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
         return len(tables)
+
+    def rot_everywhere(self) -> int:
+        """Flip one bit in every file of the node, for good; how many there were."""
+        self.is_rotten = True
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
+        paths = [f"{_STORE}/{name}" for name in names]
+        paths += [f"{_DATA}/{name}" for name in (*IDENTITY_NAMES, CONTROL_NAME)]
+        paths = [path for path in paths if self.lossy.exists(path) and self.lossy.size(path)]
+        for path in paths:
+            self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
+        return len(paths)
 
     @property
     def may_end_a_run(self) -> bool:

@@ -233,6 +233,7 @@ def _requests(
         replicas=replicas,
         background=background,
         hybrid=hybrid,
+        timekeeper=watch,
         clock=clock,
     )
     locator = Locator(router=router, view=agent, replicas=replicas, liveness=liveness)

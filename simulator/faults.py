@@ -21,6 +21,7 @@ LINK: Final = ("loss", "duplicate", "reorder", "slow_link", "stuck_link")
 DISK: Final = ("disk_error", "disk_full", "disk_slow", "disk_lost", "bit_flip")
 RARE: Final = {
     "crash_child": 0.35, "disk_lies": 0.08, "late_socket": 0.1, "host_clock_step": 0.1, "bit_rot": 0.1,
+    "skewed_clock": 0.1,
 }  # fmt: skip
 """Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
 meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.

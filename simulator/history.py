@@ -79,6 +79,7 @@ class Operation:
     is_weak: bool = False
     error: str = ""
     timeout_s: float | None = None  # how long its client waited at most
+    ttl_s: float | None = None  # of a put
 
     @property
     def is_write(self) -> bool:

@@ -25,6 +25,7 @@ __all__ = ["Injector", "cuts_of"]
 
 _LOOK_EVERY_S: Final = 0.005
 _LATE_S: Final = 0.5
+_SKEW_S: Final = 7200.0
 _POWER_CUTS: Final = (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST)
 
 
@@ -129,6 +130,17 @@ class Injector:
         for name in fault.nodes:
             self._trace.fault(fault.kind, name)
             self._nodes[name].clock.jump(fault.amount)
+
+    async def _skewed_clock(self, fault: Fault) -> None:
+        """A node is started with a clock that is two hours ahead, or behind.  Nothing jumps while it runs."""
+        for name in fault.nodes:
+            node = self._nodes[name]
+            if node.is_running:
+                self._trace.fault(fault.kind, name)
+                node.resume()
+                await node.stop()
+                node.clock.jump(_SKEW_S if fault.amount > 0 else -_SKEW_S)
+                self._start([name])
 
     async def _host_clock_step(self, fault: Fault) -> None:
         """All nodes stand on one host, and somebody sets its clock."""

@@ -25,7 +25,7 @@ from simulator.options import RunOptions
 from simulator.seeds import stream
 from simulator.tunables import draw_tunables
 from simulator.verdict import Verdict
-from simulator.workload import Wish, draw_workload
+from simulator.workload import Wish, draw_workload, with_ttl
 from simulator.world import NotQuiet, World
 from simulator.world_loop import Stuck
 
@@ -85,6 +85,7 @@ def drawn_wishes(seed: int, options: RunOptions) -> list[Wish]:
         sessions=options.sessions,
         keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
     )
+    wishes = with_ttl(stream(seed, "workload/ttl"), wishes)
     kept = options.only_operations
     return wishes if kept is None else [wish for wish in wishes if wish.index in kept]
 

@@ -124,6 +124,7 @@ class Session:
             is_blind=given == EMPTY,
             is_synced=wish.durability == "",
             timeout_s=self._timeout_s,
+            ttl_s=wish.ttl_s,
         )
         place = len(operations)
         operations.append(begun)
@@ -148,7 +149,9 @@ class Session:
         if wish.kind == "get":
             await self._keyspace.get(wish.key, default=None, r=level)
         elif wish.kind == "put":
-            await self._keyspace.put(wish.key, wish.value, context=given, w=level, durability=durability)
+            await self._keyspace.put(
+                wish.key, wish.value, context=given, w=level, durability=durability, ttl=wish.ttl_s
+            )
         else:
             await self._keyspace.delete(wish.key, context=given, w=level, durability=durability)
 

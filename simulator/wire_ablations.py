@@ -6,10 +6,15 @@ Tables and rules as in simulator/ablations.py.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Final
 
 import simulator.transport
 from cluster.versions.hybrid_time import HybridClock
+from node.replica.objects import Intent
+from node.replica.routes import Route
+from node.requests.values import WriteRequest
+from node.requests.write import Writer
 from simulator.bending import Ablation, bent
 from simulator.options import RunOptions
 
@@ -30,6 +35,25 @@ def _clocks_compared() -> AbstractContextManager[None]:
     return bent((HybridClock, "accept_jump", lambda clock: None))
 
 
+def _whole_ttl() -> AbstractContextManager[None]:
+    """A value lives a tenth of its ttl."""
+    intent = Writer._intent
+
+    def short(writer: Writer, request: WriteRequest, route: Route) -> Intent:
+        whole = intent(writer, request, route)
+        now_ms = writer._hybrid.expiry_ms()
+        left_ms = (whole.expires_at_ms - now_ms) // 10
+        return replace(whole, expires_at_ms=now_ms + left_ms) if whole.expires_at_ms else whole
+
+    return bent((Writer, "_intent", short))
+
+
+def _shared_expiry() -> AbstractContextManager[None]:
+    """Expiry is judged by each node's own wall clock."""
+    return bent((HybridClock, "expiry_ms", lambda clock: int(clock._clock.wall() * 1000)))
+
+
+_SKEWED: Final = RunOptions(keys=2, faults=("skewed_clock",))
 _STEPS: Final = RunOptions(faults=("host_clock_step",))
 _LATE_SOCKETS: Final = RunOptions(keys=2, operations=200, faults=("pause", "late_socket"))
 
@@ -43,4 +67,6 @@ WIRE_ABLATIONS: Final = (
     Ablation(
         "clocks-compared", "a node whose clock stepped as the others' did goes on", _clocks_compared, _STEPS
     ),
+    Ablation("whole-ttl", "a value is shown until its ttl is over", _whole_ttl, RunOptions(faults=())),
+    Ablation("shared-expiry", "expiry goes by the median of all clocks", _shared_expiry, _SKEWED),
 )

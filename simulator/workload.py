@@ -6,13 +6,16 @@ look-up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
+from typing import Final, Literal
 
 from simulator.history import Kind
 
-__all__ = ["Wish", "draw_workload"]
+__all__ = ["Wish", "draw_workload", "with_ttl"]
+
+_TTL_RUNS: Final = 1 / 2
+_TTL_CHANCE: Final = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Wish:
     level: str  # "" is the keyspace's default
     durability: str  # "" is "sync"
     pause_s: float  # before asking
+    ttl_s: float | None = None  # of a put
 
 
 def draw_workload(draws: Random, *, operations: int, sessions: int, keys: int) -> list[Wish]:
@@ -51,3 +55,15 @@ def _draw(draws: Random, index: int, session: str, names: list[bytes]) -> Wish:
         durability=draws.choices(("", "memory", "buffered"), (10, 1, 1))[0] if kind != "get" else "",
         pause_s=draws.choice((0.0, 0.0, 0.01, 0.2, 1.0)) * draws.random(),
     )
+
+
+def with_ttl(draws: Random, wishes: list[Wish]) -> list[Wish]:
+    """The same wishes, some puts with a ttl in one run of two; from a stream of its own, so that the rest of
+    a seed's workload stays what it was."""
+    if draws.random() >= _TTL_RUNS:
+        return wishes
+    found = []
+    for wish in wishes:
+        has_ttl, ttl_s = draws.random() < _TTL_CHANCE, draws.choice((1.0, 3.0, 10.0, 7200.0))
+        found.append(replace(wish, ttl_s=ttl_s) if has_ttl and wish.kind == "put" else wish)
+    return found

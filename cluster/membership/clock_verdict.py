@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 
 from cluster.versions.hybrid_time import MAX_AHEAD_MS
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "shared_reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,13 @@ def compare(own_ms: float, others_ms: Sequence[float], asked: int) -> Comparison
         return None
     readings = [*others_ms, own_ms] if len(others_ms) % 2 == 0 else list(others_ms)
     return Comparison(own_ms, median(readings), len(others_ms) + 1)
+
+
+def shared_reading(own_ms: float, others_ms: Sequence[float], asked: int) -> float | None:
+    """The reading that one wrong clock cannot move: what all nodes judge expiry by.
+
+    None while there are only two readings of a larger cluster, as one of the two may be wrong.
+    """
+    if len(others_ms) < 2 and len(others_ms) < asked:
+        return None
+    return median_low([own_ms, *others_ms])

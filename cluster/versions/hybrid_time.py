@@ -75,6 +75,11 @@ class HybridClock:
         moved_ms = self.offset_ms - self._offset_ms
         return moved_ms if abs(moved_ms) > MAX_AHEAD_MS else 0.0
 
+    @property
+    def knows_shared_time(self) -> bool:
+        """Whether expiry goes by the cluster's clocks already, and not by this node's alone."""
+        return self._median_ms is not None
+
     def follow(self) -> None:
         """Follow slow drift, as of a clock being steered; a jump is not followed."""
         if not self.jumped_ms:

@@ -19,7 +19,7 @@ import msgpack
 
 from cluster.errors import ProtocolMismatch, RingmillError
 from cluster.ids import NodeId
-from cluster.membership.clock_verdict import Comparison, compare
+from cluster.membership.clock_verdict import Comparison, compare, shared_reading
 from cluster.ports import Clock, Incoming, Priority, Transport
 from cluster.ring.topology import Topology
 from cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
@@ -81,8 +81,15 @@ class ClockWatch:
 
         The stamp of a write raises afterwards when this node may not give one.
         """
-        if not self._hybrid.jumped_ms or self._reason:
-            return
+        if self._hybrid.jumped_ms and not self._reason:
+            await self._next_look(within_s)
+
+    async def compared(self, within_s: float) -> None:
+        """Return once expiry goes by the cluster's clocks, or they were asked in vain, or time is up."""
+        if not self._hybrid.knows_shared_time:
+            await self._next_look(within_s)
+
+    async def _next_look(self, within_s: float) -> None:
         self._nudged.set()
         try:
             async with asyncio.timeout(within_s):
@@ -104,11 +111,12 @@ class ClockWatch:
         if others is None:
             return
         readings = await asyncio.gather(*(self._ask(node) for node in others))
-        found = compare(self._hybrid.offset_ms, [each for each in readings if each is not None], len(others))
-        if found is not None:
+        own_ms, told = self._hybrid.offset_ms, [each for each in readings if each is not None]
+        shared_ms = shared_reading(own_ms, told, len(others))
+        if shared_ms is not None:
             self._compared_at = self._clock.monotonic()
-            self._hybrid.expiry_follows(found.median_ms)
-        self._judge(found)
+            self._hybrid.expiry_follows(shared_ms)
+        self._judge(compare(own_ms, told, len(others)))
         self._judged.set()
         self._judged = asyncio.Event()
 

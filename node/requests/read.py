@@ -28,6 +28,7 @@ from node.requests.collect import Collected, Collector
 from node.requests.deadline import Deadline
 from node.requests.limits import check_key, time_allowed
 from node.requests.replicas import Replicas
+from node.requests.surroundings import TimeKeeper
 from node.requests.values import ReadRequest, ReadResult
 
 __all__ = ["Reader"]
@@ -69,6 +70,7 @@ class Reader:
         replicas: Replicas,
         background: Background,
         hybrid: HybridClock,
+        timekeeper: TimeKeeper,
         clock: Clock,
     ) -> None:
         self._router = router
@@ -76,6 +78,7 @@ class Reader:
         self._replicas = replicas
         self._background = background
         self._hybrid = hybrid
+        self._timekeeper = timekeeper
         self._clock = clock
 
     async def read(self, request: ReadRequest) -> ReadResult:
@@ -93,6 +96,8 @@ class Reader:
         self._hybrid.observe(merged.newest)
         repaired = await self._repair(route, collected, merged, deadline)
         _check_size(merged)
+        if any(sibling.expires_at_ms for sibling in merged.siblings):
+            await self._timekeeper.compared(deadline.left_s / 2)
         seen = Context(merged.context, merged.newest)
         return ReadResult(
             merged.live(self._hybrid.expiry_ms()),

@@ -30,3 +30,7 @@ class TimeKeeper(Protocol):
     async def settled(self, within_s: float) -> None:
         """Return once a jump of the clock was judged, or there is none, or time is up."""
         ...
+
+    async def compared(self, within_s: float) -> None:
+        """Return once expiry goes by the cluster's clocks, or they were asked in vain, or time is up."""
+        ...

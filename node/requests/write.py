@@ -85,6 +85,8 @@ class Writer:
         if self._router.node not in route.owners:
             return await self._forwarder.forward(request, route, deadline)
         need = parse_level(request.level, len(route.owners), route.keyspace.w)
+        if request.ttl_ms or route.keyspace.ttl_ms:
+            await self._timekeeper.compared(deadline.left_s / 2)
         intent = self._intent(request, route)
         await self._attempts.settle(request, route, deadline)
         await self._timekeeper.settled(deadline.left_s)

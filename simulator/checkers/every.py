@@ -14,6 +14,7 @@ from simulator.checkers.convergence import check_convergence, check_hand_over
 from simulator.checkers.damage import check_beside_damage
 from simulator.checkers.deletes import check_deletes
 from simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
+from simulator.checkers.expiry import check_expiry
 from simulator.checkers.invention import check_invention
 from simulator.checkers.late_work import check_late_work
 from simulator.checkers.liars import check_liars
@@ -38,6 +39,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_deletes,
     check_late_work,
     check_clock_steps,
+    check_expiry,
 )
 
 

@@ -138,6 +138,7 @@ class Node:
                 replicas=replicas,
                 background=background,
                 hybrid=self.hybrid,
+                timekeeper=self.watch,
                 clock=self.clock,
             )
             self.locator = Locator(router=router, view=agent, replicas=replicas, liveness=self.liveness)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.membership.clock_verdict import Comparison, compare
+from cluster.membership.clock_verdict import Comparison, compare, shared_reading
 
 
 def agrees(own_ms: float, others_ms: list[float], former: Comparison | None = None) -> bool:
@@ -40,3 +40,22 @@ def test_clocks_that_always_differed_may_move_alike() -> None:
 def test_fewer_than_half_of_the_others_say_nothing() -> None:
     assert compare(0, [1], 4) is None
     assert compare(0, [1, 2], 4) is not None
+
+
+@pytest.mark.parametrize(
+    ("own_ms", "others_ms", "asked", "expected"),
+    [
+        (7200, [0, 0], 2, 0),
+        (0, [7200, 0, 0], 4, 0),
+        (0, [-7200, 0, 0], 3, 0),
+        (7200, [0], 2, None),
+        (7200, [0], 1, 0),
+        (0, [7200], 1, 0),
+        (5, [], 0, 5),
+        (5, [], 2, None),
+    ],
+)
+def test_expiry_goes_by_a_reading_that_one_wrong_clock_cannot_move(
+    own_ms: float, others_ms: list[float], asked: int, expected: float | None
+) -> None:
+    assert shared_reading(own_ms, others_ms, asked) == expected

@@ -15,9 +15,25 @@ from node.replica.messages import Apply, ApplyAnswer
 from node.replica.serving import ReplicaServing
 from node.requests.forward import Forwarder
 from simulator.bending import Ablation, bent
+from simulator.checkers import convergence
+from simulator.history import History, Operation
 from simulator.options import RunOptions
 
-__all__ = ["HEALING_ABLATIONS"]
+__all__ = ["HEALING_ABLATIONS", "without_comparing"]
+
+
+def without_comparing() -> tuple[tuple[object, str, object], ...]:
+    """Owners are not compared after a crash, and nobody asks for what only that would mend.
+
+    For safeguards of hints: comparing finds after a crash what they are there to keep.
+    """
+
+    def may_be_forgotten(history: History, write: Operation) -> bool:
+        node = write.dot.partition("#")[0]
+        has_crashed = any(at >= write.invoked for at in history.crashed.get(node, ()))
+        return has_crashed or node in (*history.lost, *history.damaged)
+
+    return (CatchUp, "want", lambda catch_up: None), (convergence, "_may_be_forgotten", may_be_forgotten)
 
 
 def _damage_turns() -> AbstractContextManager[None]:
@@ -52,6 +68,7 @@ def _fenced_is_no_ack() -> AbstractContextManager[None]:
 
 
 def _fenced_keeps_hints() -> AbstractContextManager[None]:
+    """Nor are owners compared after a crash, which would find what was struck off."""
     take = ReplicaServing._take
 
     async def take_anyhow(serving: ReplicaServing, *rest: Any) -> Any:
@@ -59,7 +76,7 @@ def _fenced_keeps_hints() -> AbstractContextManager[None]:
         is_fenced = isinstance(outcome, str) and outcome.startswith(CorruptData.code)
         return None if is_fenced else outcome
 
-    return bent((ReplicaServing, "_take", take_anyhow))
+    return bent((ReplicaServing, "_take", take_anyhow), *without_comparing())
 
 
 def _healed_from_enough() -> AbstractContextManager[None]:

@@ -55,7 +55,8 @@ def inspect_folder(files: FileSystem, folder: str) -> Iterator[Row]:
 
 
 def verify_folder(files: FileSystem, folder: str) -> Iterator[Row]:
-    """One row a file: how many damages, and where.  Raises OSError."""
+    """One row a file: how many damages, and where; a table that the manifest names and that is gone has a row
+    too.  Raises OSError."""
     for name in files.list(folder):
         parsed = parse_name(name)
         if name == CURRENT:
@@ -71,6 +72,18 @@ def verify_folder(files: FileSystem, folder: str) -> Iterator[Row]:
             "bytes": files.size(f"{folder}/{name}"),
             "damages": [{"offset": damage.offset, "why": damage.why} for damage in damages],
         }
+    for name in _missing_tables(files, folder):
+        why = "the manifest names this table and it is not there"
+        yield {"what": "table", "file": name, "bytes": 0, "damages": [{"offset": 0, "why": why}]}
+
+
+def _missing_tables(files: FileSystem, folder: str) -> list[str]:
+    try:
+        version = read_manifest(files, folder, read_current(files, folder))
+    except (CorruptBlock, FileNotFoundError):  # that has its own row
+        return []
+    names = [table_name(meta.file_id) for meta in version.all_tables()]
+    return [name for name in names if not files.exists(f"{folder}/{name}")]
 
 
 def dump_file(files: FileSystem, folder: str, name: str) -> Iterator[Row]:

@@ -76,9 +76,12 @@ async def _entries(
         count = len(block.suffixes)
         for key, head, value in zip(block.keys, block.heads(0, count), block.values(0, count), strict=True):
             if start <= key and (end is None or key < end):
-                sequence = head >> 8
-                rank = (sequence or table.meta.last_sequence, not sequence, table.file_id)
-                yield key, rank, value if head & 1 else None
+                yield key, _rank(head, table), value if head & 1 else None
+
+
+def _rank(head: int, table: Table) -> Rank:
+    sequence = head >> 8
+    return sequence or table.meta.last_sequence, not sequence, table.file_id
 
 
 def _meets(table: Table, start: bytes, end: bytes | None) -> bool:

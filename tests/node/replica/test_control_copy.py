@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from cluster.errors import CorruptData, Unavailable
+from cluster.errors import CorruptData, DiskFull, Unavailable
 from node.replica.control import ControlStore
 from node.replica.control_copy import FILE_NAME, ControlCopy, decode_control, encode_control
 from node.replica.guarded_file import decode_copies, encode_copies
 from node.replica.stored_key import Kind, kind_prefix
+from node.storage.engine import Batch, Engine
 from node.storage.errors import CorruptRange
+from simulator.disk.engine_trace import TINY, InlineSpawner
 from simulator.disk.lossy import LossyDisk
 from tests.node.forgetful_engine import ForgetfulEngine
 
@@ -105,3 +108,20 @@ async def test_damage_of_one_part_is_mended_by_the_next_start_and_never_adds_up(
             disk.flip(f"data/{FILE_NAME}", (number % 3) * size // 3 + 20, 1)
             again = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
             assert again.get("topology") == b"one"
+
+
+async def test_control_state_is_kept_while_the_disk_is_too_full_for_anything_else(disk: LossyDisk) -> None:
+    options = replace(TINY, memtable_bytes=4000, reserve_bytes=100_000)
+    async with await Engine.open("data/store", options, files=disk, spawner=InlineSpawner()) as engine:
+        store = await ControlStore.open(engine, ControlCopy("data", disk))
+        disk.capacity = disk.used + 90_000
+        with pytest.raises(DiskFull, match="read-only"):
+            for number in range(10_000):
+                batch = Batch()
+                batch.put(b"key%05d" % number, bytes(100))
+                await engine.wait_writable()
+                engine.apply(batch)
+        await store.put_synced("topology", b"epoch 2")
+        disk.capacity = None
+    async with await Engine.open("data/store", options, files=disk, spawner=InlineSpawner()) as engine:
+        assert (await ControlStore.open(engine, ControlCopy("data", disk))).get("topology") == b"epoch 2"

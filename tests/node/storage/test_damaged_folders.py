@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from node.storage import opening
 from node.storage.batch import Batch as RawBatch
 from node.storage.engine import Batch, Engine
 from node.storage.errors import CorruptRange
@@ -262,3 +263,17 @@ async def test_a_damaged_filter_or_properties_cost_nothing(
     assert await again.verify(bytes_per_s=1e9) == []
     await again.close()
     assert not disk.exists(table)  # written anew
+
+
+async def test_without_the_manifests_word_a_lost_log_is_an_absence(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The safeguard switched off: the tests above are worth something."""
+    monkeypatch.setattr(opening, "expect_all", lambda *arguments: None)
+    engine = await open_engine(ROOMY)
+    await write_ten(engine)
+    await engine.close()
+    (log,) = files_of(disk, ".log")
+    overwrite(disk, log, 0, disk.size(log))
+    again = await open_engine(ROOMY)
+    assert await again.get(b"key1") is None

@@ -98,3 +98,11 @@ def test_errors_and_misuses_are_json_when_json_was_asked_for(
         assert main(["-o", "json", *line]) == code
         error = json.loads(capsys.readouterr().err)["error"]
         assert error["exit"] == code and error["hint"]
+
+
+def test_verify_misses_a_table_that_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(folder), "-o", "json"]) == 0
+    table = min(folder.glob("*.sst"))
+    table.unlink()
+    assert main(["verify", str(folder)]) == 1
+    assert table.name in capsys.readouterr().out

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from cluster.errors import CorruptData
+from node.storage import salvaged_tables
 from node.storage.engine import Batch, Engine
 from node.storage.errors import CorruptRange
 from node.storage.names import FileName, parse_name
@@ -258,3 +259,20 @@ async def test_a_number_is_never_given_twice_beside_damage(disk: LossyDisk, open
         await (engine.close() if random.random() < 0.5 else kill(engine))
         for path in files_of(disk, "MANIFEST") + files_of(disk, "CURRENT"):
             disk.flip(path, random.randrange(disk.size(path)), 1)
+
+
+async def test_without_comparing_versions_an_old_value_would_survive(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The safeguard switched off: the oldest table wins, whatever the versions say."""
+    seen = 0
+    for seed in range(6):
+        fresh = LossyDisk()
+        async with await Engine.open(FOLDER, TINY, files=fresh, spawner=InlineSpawner()) as engine:
+            model = await fill(engine, seed)
+        destroy_manifests(fresh)
+        monkeypatch.setattr(salvaged_tables, "_rank", lambda head, table: (0, False, -table.file_id))
+        async with await Engine.open(FOLDER, TINY, files=fresh, spawner=InlineSpawner()) as again:
+            seen += dict([pair async for pair in again.survivors()]) != model
+        monkeypatch.undo()
+    assert seen

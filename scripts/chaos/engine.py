@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
+import logging
 import os
 import subprocess
 import sys
@@ -296,6 +297,7 @@ def main() -> int:
     commands.add_parser("full").add_argument("--size-mib", type=int, default=64)
     commands.add_parser("victim").add_argument("folder")
     chosen = parser.parse_args()
+    logging.disable(logging.WARNING)  # an engine tells of each damage that it meets
     if chosen.command == "crash":
         return asyncio.run(crash(chosen.operations, chosen.seed))
     if chosen.command == "flips":

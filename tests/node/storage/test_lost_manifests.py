@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 
+import msgpack
 import pytest
 
 from cluster.errors import CorruptData
@@ -13,6 +14,7 @@ from node.storage import salvaged_tables
 from node.storage.engine import Batch, Engine
 from node.storage.errors import CorruptRange
 from node.storage.names import FileName, parse_name
+from node.storage.records import Record, frame, read_records
 from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
 from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel, Moment
@@ -276,3 +278,25 @@ async def test_without_comparing_versions_an_old_value_would_survive(
             seen += dict([pair async for pair in again.survivors()]) != model
         monkeypatch.undo()
     assert seen
+
+
+async def test_a_manifest_of_version_1_is_read(disk: LossyDisk, open_engine: OpenEngine) -> None:
+    engine = await open_engine(TINY)
+    model = await fill(engine, 8)
+    await engine.close()
+    manifest = files_of(disk, "MANIFEST")[-1]
+    named = parse_name(manifest.rpartition("/")[2])
+    assert named is not None
+    items = read_records(named.file_id, disk.read_bytes(manifest))
+    records = [item.payload for item in items if isinstance(item, Record)]
+    disk.truncate(manifest, 0)
+    file = disk.open_append(manifest)
+    for number, payload in enumerate(records):
+        former = payload[:9] + b"\1\0" + payload[11:]
+        if number:
+            former = payload[:9] + msgpack.packb(msgpack.unpackb(payload[9:])[:9])
+        file.append(frame(named.file_id, disk.size(manifest), former))
+    file.sync()
+    again = await open_engine(TINY)
+    assert not again.corrupt_ranges()
+    assert dict([pair async for pair in again.scan()]) == model

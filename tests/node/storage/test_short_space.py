@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -26,12 +27,12 @@ def one(key: bytes, value: bytes) -> Batch:
     return batch
 
 
-async def fill_until_refused(engine: Engine, key: Callable[[int], bytes], *, value_bytes: int = 100) -> None:
+async def fill_until_refused(engine: Engine, key: Callable[[int], bytes]) -> None:
     random = Random(1)
     with pytest.raises(DiskFull, match="read-only"):
         for number in range(10_000):
             await engine.wait_writable()
-            await engine.apply(one(key(number), random.randbytes(value_bytes))).synced()
+            await engine.apply(one(key(number), random.randbytes(100))).synced()
 
 
 async def until_writable(engine: Engine) -> None:
@@ -46,8 +47,13 @@ async def test_a_log_that_takes_the_space_is_flushed_and_writing_goes_on_by_itse
     options = replace(TINY, memtable_bytes=4_000_000, reserve_bytes=0)
     engine = await open_engine(options)
     disk.capacity = disk.used + needed_space(Version(), options).total_bytes + 300_000
-    await fill_until_refused(engine, lambda number: b"the same key", value_bytes=1000)
-    await until_writable(engine)  # nobody made room: the log became a table of one key
+    for number in range(400):  # a tenth of a memtable, and more than there is space for
+        with suppress(DiskFull):
+            await engine.wait_writable()
+            await engine.apply(one(b"the same key", b"%0999d" % number)).synced()
+    async with asyncio.timeout(PATIENCE_S):  # nobody makes room: the log becomes a table of one key
+        while not engine.stats().counters.flushes or engine.read_only_reason:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     await engine.apply(one(b"after", b"1")).synced()
     assert await engine.get(b"after") == b"1"
 

@@ -1,4 +1,7 @@
-"""`python -m node`: one node in the foreground; logs on stderr, nothing on stdout."""
+"""`python -m node`: one node in the foreground; logs on stderr, nothing on stdout.
+
+`python -m node reset` makes a folder that of a new node, and says so on stdout.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import uvloop
 from cluster.errors import RingmillError
 from node.config import parse_arguments
 from node.lifecycle import run_node
+from node.reset import run_reset
 
 __all__ = ["main"]
 
@@ -27,7 +31,10 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", stream=sys.stderr
     )
     try:
-        uvloop.run(run_node(parse_arguments(sys.argv[1:])))
+        if sys.argv[1:2] == ["reset"]:
+            run_reset(sys.argv[2:])
+        else:
+            uvloop.run(run_node(parse_arguments(sys.argv[1:])))
     except (OSError, RingmillError) as error:
         return _refuse(error)
     except ExceptionGroup as group:  # whatever ends a TaskGroup's body comes wrapped

@@ -16,6 +16,7 @@ from typing import Any, Final
 from cluster.errors import DiskFull, Overloaded, Unavailable
 from cluster.ids import ClusterId
 from cluster.membership.profile import profile_named
+from cluster.membership.starts import Announcement, FoundLogs, LogMark
 from cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
 from cluster.versions.hybrid_time import HybridClock
 from node.compute.bundles import BundleStore
@@ -25,6 +26,7 @@ from node.config import NodeConfig
 from node.coordinator.jobs import JobCoordinator
 from node.membership.clock_watch import ClockWatch
 from node.membership.liveness import Liveness
+from node.membership.starts import Starts
 from node.membership.topology_agent import TopologyAgent
 from node.repair.catch_up import CatchUp
 from node.repair.healing import Healing
@@ -34,7 +36,7 @@ from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
 from node.replica.control_copy import ControlCopy
 from node.replica.hints import HintStore
-from node.replica.identity import Identity
+from node.replica.identity import FolderRefused, Identity
 from node.replica.objects import ObjectStore
 from node.replica.pages import PageServing
 from node.replica.routes import Router
@@ -50,6 +52,7 @@ from node.requests.replicas import Replicas
 from node.requests.write import Writer
 from node.services.kv import KvService
 from node.storage.engine import Engine
+from node.storage.found_logs import found_logs, synced_log
 from node.storage.options import Options
 
 __all__ = ["Doors", "Node", "running_node"]
@@ -79,6 +82,7 @@ class Node:
     engine: Engine
     identity: Identity
     topology: TopologyAgent
+    starts: Starts
     liveness: Liveness
     watch: ClockWatch
     objects: ObjectStore
@@ -100,17 +104,32 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
     """Open the data folder, start every loop, and at the end stop cleanly.
 
     Raises BlockingIOError when another process has the folder, InvalidArgument when it is another node's,
-    CorruptData, OSError.
+    FolderRefused when it is not the one that the cluster counts on, CorruptData, OSError.
     """
-    async with await Engine.open(
-        f"{config.data}/store", storage, files=doors.files, spawner=doors.spawner
-    ) as engine:
-        identity = await Identity.open(config.data, config.id, files=doors.files, entropy=doors.entropy)
-        control = await ControlStore.open(engine, ControlCopy(config.data, doors.files))
-        async with _serving(config, doors, engine, identity, control) as node:
-            yield node
-        if node.catch_up.is_done:
-            await _note_clean_stop(control, identity.start.number)
+    store, files = f"{config.data}/store", doors.files
+    found = _found(files, store)
+    try:
+        async with await Engine.open(store, storage, files=files, spawner=doors.spawner) as engine:
+            identity = await Identity.open(config.data, config.id, files=files, entropy=doors.entropy)
+            control = await ControlStore.open(engine, ControlCopy(config.data, files))
+            async with _serving(config, doors, engine, identity, control, found) as node:
+                yield node
+            if node.catch_up.is_done:
+                await _note_clean_stop(control, identity.start.number)
+    except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
+        if refused := group.subgroup(FolderRefused):
+            raise _first(refused) from None
+        raise
+
+
+def _found(files: FileSystem, store: str) -> FoundLogs:
+    highest, logs = found_logs(files, store)
+    return FoundLogs(highest, tuple(LogMark(*log) for log in logs))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _note_clean_stop(control: ControlStore, start: int) -> None:
@@ -132,23 +151,17 @@ async def _serving(
     engine: Engine,
     identity: Identity,
     control: ControlStore,
+    found: FoundLogs,
 ) -> AsyncIterator[Node]:
     transport = doors.transport
     hybrid = HybridClock(doors.clock)
-    actors = CopyActors(config.id, identity.start)
-    objects = ObjectStore(engine, actors, hybrid)
+    objects = ObjectStore(engine, CopyActors(config.id, identity.start), hybrid)
     hints = await HintStore.open(engine)
-    agent = TopologyAgent(config.id, identity.disk, store=control, transport=transport)
-    liveness = Liveness(
-        config.id,
-        identity.disk,
-        identity.start,
-        profile_named(config.profile),
-        topology=agent,
-        transport=transport,
-        clock=doors.clock,
-        entropy=doors.entropy,
+    agent = TopologyAgent(
+        config.id, identity.disk, store=control, transport=transport, awaits_confirmation=True
     )
+    starts = _starts(identity, found, agent, control, transport, engine, objects)
+    liveness = _liveness(config, doors, identity, agent)
     delivery = HintDelivery(
         config.id, hints, view=agent, liveness=liveness, transport=transport, clock=doors.clock
     )
@@ -182,6 +195,7 @@ async def _serving(
             _compute(config, doors, identity, agent, liveness) as (bundles, jobs),
             _loops(
                 agent.run(),
+                starts.run(),
                 liveness.run(),
                 watch.run(),
                 delivery.run(),
@@ -192,9 +206,44 @@ async def _serving(
             ),
         ):
             yield Node(
-                config, doors, engine, identity, agent, liveness, watch, objects, hints, healing, catch_up,
-                kv, bundles, jobs,
+                config, doors, engine, identity, agent, starts, liveness, watch, objects, hints, healing,
+                catch_up, kv, bundles, jobs,
             )  # fmt: skip
+
+
+def _liveness(config: NodeConfig, doors: Doors, identity: Identity, agent: TopologyAgent) -> Liveness:
+    """Who seems alive, and what the others are told of this node."""
+    return Liveness(
+        config.id,
+        identity.disk,
+        identity.start,
+        profile_named(config.profile),
+        topology=agent,
+        transport=doors.transport,
+        clock=doors.clock,
+        entropy=doors.entropy,
+    )
+
+
+def _starts(
+    identity: Identity,
+    found: FoundLogs,
+    agent: TopologyAgent,
+    control: ControlStore,
+    transport: Transport,
+    engine: Engine,
+    objects: ObjectStore,
+) -> Starts:
+    """What tells the other members of this start, and remembers theirs."""
+    return Starts(
+        Announcement(identity.node, identity.disk, identity.start, identity.earlier, found),
+        topology=agent,
+        store=control,
+        transport=transport,
+        mark=lambda: LogMark(*synced_log(engine)),
+        changes=lambda: objects.changes,
+        refuse=identity.refuse,
+    )
 
 
 def _requests(

@@ -26,6 +26,7 @@ from simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
 from simulator.bending import Ablation  # noqa: E402
 from simulator.checkers.violation import Violation  # noqa: E402
 from simulator.healing_ablations import HEALING_ABLATIONS  # noqa: E402
+from simulator.identity_ablations import IDENTITY_ABLATIONS  # noqa: E402
 from simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
 from simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
 from simulator.options import RunOptions  # noqa: E402
@@ -35,7 +36,7 @@ from simulator.wire_ablations import WIRE_ABLATIONS  # noqa: E402
 PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 TABLES: Final = (
-    ("Keys and values:", (*ABLATIONS, *WIRE_ABLATIONS)),
+    ("Keys and values:", (*ABLATIONS, *IDENTITY_ABLATIONS, *WIRE_ABLATIONS)),
     ("Damage and healing:", HEALING_ABLATIONS),
     ("Jobs:", JOB_ABLATIONS),
 )
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.write and given.only:
         parser.error("--write takes the whole list, as the tables are of one run")
-    every = [*ABLATIONS, *WIRE_ABLATIONS, *HEALING_ABLATIONS, *JOB_ABLATIONS]
+    every = [*ABLATIONS, *IDENTITY_ABLATIONS, *WIRE_ABLATIONS, *HEALING_ABLATIONS, *JOB_ABLATIONS]
     chosen = [ablation_named(name) for name in given.only] or every
     found = search([each.name for each in chosen], given.most, given.minutes, given.processes)
     text = tables(found)

@@ -46,6 +46,7 @@ from node.storage.names import parse_name
 from node.storage.opening import Opened
 from simulator.bending import Ablation, bent
 from simulator.healing_ablations import HEALING_ABLATIONS
+from simulator.identity_ablations import IDENTITY_ABLATIONS
 from simulator.job_ablations import JOB_ABLATIONS
 from simulator.options import RunOptions
 from simulator.run_files import RunAppendFile, RunFiles
@@ -56,7 +57,7 @@ __all__ = ["ABLATIONS", "ablation_named", "switched_off"]
 
 def ablation_named(name: str) -> Ablation:
     """Raises InvalidArgument listing what there is."""
-    every = (*ABLATIONS, *WIRE_ABLATIONS, *HEALING_ABLATIONS, *JOB_ABLATIONS)
+    every = (*ABLATIONS, *IDENTITY_ABLATIONS, *WIRE_ABLATIONS, *HEALING_ABLATIONS, *JOB_ABLATIONS)
     found = next((each for each in every if each.name == name), None)
     if found is None:
         known = ", ".join(each.name for each in every)

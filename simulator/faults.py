@@ -26,9 +26,11 @@ RARE: Final = {
 """Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
 meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.
 """
-KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE)
+FOLDERS: Final = {"folder_restored": 0.1, "folder_copied": 0.05}
+"""Drawn behind the rare ones, in the same way: data folders that are not what they seem."""
+KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE) + tuple(FOLDERS)
 
-_LOSE: Final = ("disk_lost", "disk_lies")
+_LOSE: Final = ("disk_lost", "disk_lies", "folder_restored")
 _DESTROY: Final = (*_LOSE, "bit_flip", "bit_rot")
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
@@ -51,7 +53,7 @@ def draw_faults(draws: Random, kinds: tuple[str, ...], nodes: list[str], horizon
 
     Half of the runs dwell on three kinds at most, so that what only their company shows is met often.
     """
-    kinds = tuple(kind for kind in kinds if kind not in RARE)
+    kinds = tuple(kind for kind in kinds if kind not in RARE and kind not in FOLDERS)
     allowed = [kind for kind in kinds if draws.random() < 0.5]
     if draws.random() < 0.5:
         allowed = draws.sample(kinds, min(len(kinds), draws.randint(1, 3)))
@@ -67,7 +69,7 @@ def draw_rare_faults(
     """At most one of each rare kind, after the `others` in a run's list.  It keeps to their budget."""
     often = 1 / (2 * len(kinds)) if kinds else 0.0
     found: list[Fault] = []
-    for kind, chance in RARE.items():
+    for kind, chance in (RARE | FOLDERS).items():
         is_drawn, at_s, node = (
             draws.random() < max(chance, often),
             draws.random() * horizon_s,

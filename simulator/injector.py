@@ -17,6 +17,7 @@ from typing import Final
 from cluster.errors import InvalidArgument
 from simulator.disk.moment import CrashModel
 from simulator.faults import Fault
+from simulator.folder_faults import FolderFaults
 from simulator.network import Link, Network
 from simulator.node_process import NodeProcess
 from simulator.trace import Trace
@@ -45,6 +46,7 @@ class Injector:
         self._network = network
         self._trace = trace
         self._draws = draws
+        self.folders = FolderFaults(nodes, network, trace, draws)
         self.document = b""  # the cluster's first topology
         self._cuts: Counter[tuple[str, str]] = Counter()  # of each directed link, the splits that cut it
         self._apart: list[str] = []  # nodes that nobody may listen to any more
@@ -274,7 +276,16 @@ class Injector:
         self._keep_apart()
         self._start([name])
 
+    # Folders
+
+    async def _folder_restored(self, fault: Fault) -> None:
+        await self.folders.restore(fault.nodes[0], fault.kind)
+
+    async def _folder_copied(self, fault: Fault) -> None:
+        await self.folders.copy(fault.nodes[0], fault.kind)
+
     def _keep_apart(self) -> None:
+        self.folders.keep_cut_off()
         for name in self._apart:
             for other in (*self._nodes, *self._clients, "last"):
                 if other != name:

@@ -17,10 +17,12 @@ from cluster.ports import Incoming
 from cluster.wire.topology_pb2 import GetTopologyRequest, GetTopologyResponse
 from node.assembly import Doors, Node, running_node
 from node.config import NodeConfig
+from node.replica.identity import FolderRefused
 from node.replica.objects import Admission, Intent, Written
 from node.replica.stored_key import Place
 from node.storage.errors import StorageFailed
 from simulator.clocks import SimulatedClock
+from simulator.disk.lossy import LossyDisk
 from simulator.disk.moment import CrashModel
 from simulator.history import Coordinated
 from simulator.network import Network
@@ -32,7 +34,7 @@ from simulator.transport import SimulatedTransport
 from simulator.tunables import Tunables
 from simulator.world_loop import Process, VirtualLoop
 
-__all__ = ["TOPOLOGY_GET", "NodeProcess", "NodeRun", "Surroundings"]
+__all__ = ["DATA", "TOPOLOGY_GET", "NodeProcess", "NodeRun", "Surroundings"]
 
 TOPOLOGY_GET = "topology.get"
 """What the gRPC method Topology.Get answers, over simulated frames: clients learn the topology by it."""
@@ -69,13 +71,15 @@ class NodeRun:
 
 
 class NodeProcess:
-    def __init__(self, name: NodeId, address: str, world: Surroundings) -> None:
+    def __init__(self, name: NodeId, address: str, world: Surroundings, *, host: str = "") -> None:
+        """`host` is the process's own name, where two of them claim to be one node."""
         self.name = name
+        self.host = host or name
         self.address = address
         booted_s = stream(world.seed, f"{name}/boot").random() * _LONGEST_BOOTED_S
         self.clock = SimulatedClock(world.loop, booted_s=booted_s)
         self.disk = NodeDisk(
-            name, stream(world.seed, f"{name}/disk"), world.trace, latency_s=world.tunables.disk_s
+            self.host, stream(world.seed, f"{self.host}/disk"), world.trace, latency_s=world.tunables.disk_s
         )
         self.crashes: list[float] = []  # when it forgot what was in memory
         self.failures: list[BaseException] = []  # what ended a run, or was raised by a handler: bugs
@@ -107,9 +111,9 @@ class NodeProcess:
         """Begin a run; nothing is awaited."""
         assert self.run is None, f"{self.name} runs already"
         world = self._world
-        process = world.loop.process(self.name)
+        process = world.loop.process(self.host)
         transport = SimulatedTransport(
-            self.name,
+            self.host,
             loop=world.loop,
             network=world.network,
             process=process,
@@ -119,9 +123,15 @@ class NodeProcess:
         run = NodeRun(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
         self._runs.append(run)
         self.disk.was_faulty = False
-        world.trace.note(self.name, f"starts run {len(self._runs)}")
+        world.trace.note(self.host, f"starts run {len(self._runs)}")
         run.life = world.loop.spawn(process, self._live(run, len(self._runs)))
         run.life.add_done_callback(self._note_end)
+
+    def beside(self, kept: LossyDisk, host: str) -> NodeProcess:
+        """A process that would run as this node on a copy of its folder, under another address."""
+        twin = NodeProcess(self.name, f"{host}:7100", self._world, host=host)
+        twin.disk.put_back(kept)
+        return twin
 
     def kill(self, model: CrashModel | None) -> None:
         """End the run at once.  With a model its machine loses power, without one the page cache survives."""
@@ -136,7 +146,7 @@ class NodeProcess:
         self._cut_children_short(run)
         run.files.seal()
         if model is None:
-            world.network.break_connections(self.name)
+            world.network.break_connections(self.host)
         else:
             self.disk.cut_power(model)
 
@@ -170,7 +180,7 @@ class NodeProcess:
             self.failures += self._bugs_of(run)
             self._world.loop.kill(run.process)
             run.files.seal()
-            self._world.network.break_connections(self.name)
+            self._world.network.break_connections(self.host)
             self._world.trace.note(self.name, "has stopped")
 
     async def up(self) -> Node:
@@ -212,7 +222,7 @@ class NodeProcess:
 
     def _doors(self, run: NodeRun, number: int) -> Doors:
         """The world as this run sees it."""
-        owner = f"{self.name}/{number}"
+        owner = f"{self.host}/{number}"
         spawner = InlineSpawner(stream(self._world.seed, f"{owner}/spawner"))
         entropy = SeededEntropy(self._world.seed, owner)
         return Doors(self.clock, entropy, run.files, spawner, run.transport)
@@ -240,7 +250,9 @@ class NodeProcess:
             self.failures.append(error)
 
     def _is_excused(self, error: BaseException) -> bool:
-        """A disk that failed in this run, is full or rots may end it."""
+        """A disk that failed in this run, is full or rots may end it, and so may an old copy of a folder."""
+        if self.disk.is_old_copy and isinstance(error, FolderRefused):
+            return True
         return self.disk.may_end_a_run and _is_of_the_disk(error)
 
 

@@ -45,6 +45,7 @@ class NodeDisk:
         self.was_faulty = False  # a write of the present run has failed
         self.is_rotten = False  # some synced bits have turned
         self.has_lied = False  # some bits that were called synced never were
+        self.is_old_copy = False  # its content was put back, or copied from another disk
         self.reused: list[BaseException] = []
         self._numbers: dict[int, FileName] = {}
         self._draws = draws
@@ -59,6 +60,12 @@ class NodeDisk:
         """The machine gets an empty disk."""
         self.lossy = LossyDisk()
         self.is_rotten = False
+        self._numbers.clear()
+
+    def put_back(self, kept: LossyDisk) -> None:
+        """Somebody replaces the disk's content by an older copy of it."""
+        self.lossy = kept
+        self.is_old_copy = True
         self._numbers.clear()
 
     def note_new(self, path: str) -> None:

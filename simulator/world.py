@@ -125,7 +125,8 @@ class World:
 
     def bugs(self) -> list[BaseException]:
         """What no node may ever raise, in the order of the nodes."""
-        return [error for node in self.nodes.values() for error in node.bugs()]
+        nodes = [*self.nodes.values(), *self.injector.folders.copies]
+        return [error for node in nodes for error in node.bugs()]
 
     async def _session(self, name: str, wishes: Sequence[Wish], drawn: Random) -> None:
         process = self.loop.process(name)
@@ -205,6 +206,10 @@ class World:
             elif process.node is not None and process.is_running and process.node.topology.serving:
                 self.history.shown_by_lost += await self._shown(process, keys)
             process.kill(CrashModel.PREFIX)
+        for twin in self.injector.folders.copies:
+            if twin.node is not None and twin.is_running and twin.node.topology.serving:
+                self.history.shown_by_lost += await self._shown(twin, keys)
+            twin.kill(CrashModel.PREFIX)
 
     async def _shown(self, process: NodeProcess, keys: Sequence[bytes]) -> list[Final]:
         """What one node holds of the keys that it owns and can read."""

@@ -15,7 +15,7 @@ from client.cli.processes import our_environment
 from client.cli.settings import Settings
 from cluster.errors import RingmillError
 
-__all__ = ["become", "completion", "help_about", "node", "run", "simulate", "version"]
+__all__ = ["become", "completion", "help_about", "node", "reset", "run", "simulate", "version"]
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -39,6 +39,13 @@ def run(ctx: click.Context) -> None:
     become("node", ctx.args)
 
 
+@click.command(cls=Passthrough)
+@click.pass_context
+def reset(ctx: click.Context) -> None:
+    """Make a data folder that of a new, empty node (python -m node reset)."""
+    become("node", ["reset", *ctx.args])
+
+
 node = LazyGroup(
     "node",
     {
@@ -46,7 +53,12 @@ node = LazyGroup(
             "client.cli.programs:run",
             "run one node in the foreground",
             "cluster debug endpoints no_color output timeout token_file verbose",
-        )
+        ),
+        "reset": Verb(
+            "client.cli.programs:reset",
+            "make a folder that of a new node; move its data aside",
+            "cluster debug endpoints no_color output timeout token_file verbose",
+        ),
     },
     "One node by itself.",
 )

@@ -1,8 +1,8 @@
 """The failure detector at work: carries its probes, wakes it in time, tells who wants to know.
 
 All judgement is in cluster/membership; this loop has none.  Probes travel in the control class, on a
-connection of their own.  A node whose disk is not the one the topology names keeps silent and does not
-answer, so that it is seen down, as it serves nothing (I2).
+connection of their own.  A node whose disk is not the one the topology names, or whose start is not confirmed
+yet, keeps silent and does not answer, so that it is seen down, as it serves nothing (I2, I3).
 
 Rule: docs/architecture.md, "Who seems alive".
 """
@@ -45,7 +45,7 @@ class TopologySource(Protocol):
     def current(self) -> Topology | None: ...
 
     @property
-    def is_displaced(self) -> bool: ...
+    def may_speak(self) -> bool: ...
 
     def on_change(self, listener: Callable[[Topology], None]) -> None: ...
 
@@ -181,7 +181,7 @@ class Liveness:
     # Inside.
 
     def _may_take_part(self) -> bool:
-        return not self._topology.is_displaced
+        return self._topology.may_speak
 
     def _take_members(self, topology: Topology) -> None:
         self._detector.epoch = topology.epoch

@@ -42,7 +42,16 @@ _log = logging.getLogger(__name__)
 class TopologyAgent:
     """Holds the newest known document.  `start` first, then `run` for as long as the node lives."""
 
-    def __init__(self, node: NodeId, disk: DiskId, *, store: ControlStore, transport: Transport) -> None:
+    def __init__(
+        self,
+        node: NodeId,
+        disk: DiskId,
+        *,
+        store: ControlStore,
+        transport: Transport,
+        awaits_confirmation: bool = False,
+    ) -> None:
+        """`awaits_confirmation`: nothing is served before `confirm_start`."""
         self._seat = Owner(node, disk)
         self._store = store
         self._transport = transport
@@ -51,6 +60,9 @@ class TopologyAgent:
         self._adopting = asyncio.Lock()
         self._heard: tuple[Epoch, NodeId] = (Epoch(0), node)
         self._heard_newer = asyncio.Event()
+        self._is_confirmed = asyncio.Event()
+        if not awaits_confirmation:
+            self._is_confirmed.set()
         self._forming = Forming(
             self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
         )
@@ -76,6 +88,11 @@ class TopologyAgent:
     def is_displaced(self) -> bool:
         """The topology knows no node of this id with this disk (I2)."""
         return self._current is not None and all(m.seat != self._seat for m in self._current.members)
+
+    @property
+    def may_speak(self) -> bool:
+        """This node may tell others what it knows: it has its place, and its start is confirmed."""
+        return not self.is_displaced and self._is_confirmed.is_set()
 
     def topology(self) -> Topology:
         """The current document.  Raises Unavailable (nothing happened) when this node may not serve by it."""
@@ -185,14 +202,30 @@ class TopologyAgent:
             self._heard_newer.set()
 
     async def wait_formed(self) -> None:
-        """Returns once the first document is known to count (T4); `serving` then tells the rest."""
+        """Returns once the first document is known to count (T4) and enough members know of this start.
+
+        `serving` then tells the rest.
+        """
         await self._forming.wait()
+        await self._is_confirmed.wait()
+
+    def confirm_start(self) -> None:
+        """Enough members have noted this start (I3): from now on it may serve."""
+        if not self._is_confirmed.is_set():
+            self._is_confirmed.set()
+            if self._current is not None:
+                for listener in self._listeners:
+                    listener(self._current)
 
     async def run(self) -> None:
         """See the cluster formed, and pull what gossip hears of, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._forming.run())
             tasks.create_task(self._pull_what_is_heard_of())
+
+    def withdraw_start(self) -> None:
+        """A member knows better: nothing is served any more."""
+        self._is_confirmed.clear()
 
     # Inside.
 
@@ -220,6 +253,12 @@ class TopologyAgent:
                 f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
                 "acknowledged writes, so it serves nothing",
                 hint=f"give {node} its own data folder back, or replace it",
+            )
+        if not self._is_confirmed.is_set():
+            return Unavailable(
+                f"{node} has started, and half of the other members have yet to confirm that its data is not "
+                "an old copy",
+                hint="it serves as soon as they can be reached; another owner may answer now",
             )
         if not self._forming.is_done:
             return Unavailable(

@@ -8,18 +8,24 @@ Layout: docs/formats/identity.md.
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 from dataclasses import replace
 from typing import Final
 
 from cluster.errors import CorruptData, InvalidArgument
 from cluster.ids import DiskId, NodeId, Start
+from cluster.membership.starts import EARLIER_STARTS
 from cluster.ports import Entropy, FileSystem
-from node.replica.identity_record import EARLIER_STARTS, IdentityRecord, encode_copies, newest_record
+from node.replica.identity_record import IdentityRecord, encode_copies, newest_record
 
-__all__ = ["FILE_NAMES", "Identity", "read_identity"]
+__all__ = ["FILE_NAMES", "FolderRefused", "Identity", "read_identity"]
 
 FILE_NAMES: Final = ("IDENTITY", "IDENTITY.copy")
+
+
+class FolderRefused(CorruptData):
+    """This data folder is not the one that the cluster counts on."""
 
 
 class Identity:
@@ -27,15 +33,16 @@ class Identity:
 
     def __init__(self, folder: str, record: IdentityRecord, files: FileSystem) -> None:
         self._folder = folder
-        self._record = record
+        self.record = record
         self._files = files
+        self._writing = asyncio.Lock()
 
     @classmethod
     async def open(cls, folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Identity:
         """Begin a start: its number raised and synced.  A folder without identity gets one.
 
-        Raises InvalidArgument when the folder is another node's, CorruptData when every copy is damaged,
-        OSError when it cannot be written.
+        Raises InvalidArgument when the folder is another node's, FolderRefused when it is known to be an old
+        copy, CorruptData when every copy is damaged, OSError when it cannot be written.
         """
         boot = entropy.random_bytes("boot", 8).hex()
         former = read_identity(files, folder)
@@ -49,6 +56,8 @@ class Identity:
                     f"{folder} is the data of node {former.node}, this is {node}",
                     hint="start the node with its own id, or with a folder of its own",
                 )
+            if former.superseded is not None:
+                raise _old_copy(folder, former, former.superseded)
             record = replace(
                 former,
                 start=Start(former.start.number + 1, boot),
@@ -59,22 +68,31 @@ class Identity:
         await identity._write(record)
         return identity
 
+    async def refuse(self, known: Start) -> FolderRefused:
+        """The cluster has seen a start go on from newer data: no later start of this folder may serve.
+
+        Returns what to raise.
+        """
+        async with self._writing:
+            await self._write(replace(self.record, edition=self.record.edition + 1, superseded=known))
+        return _old_copy(self._folder, self.record, known)
+
     @property
     def node(self) -> NodeId:
-        return self._record.node
+        return self.record.node
 
     @property
     def disk(self) -> DiskId:
-        return self._record.disk
+        return self.record.disk
 
     @property
     def start(self) -> Start:
-        return self._record.start
+        return self.record.start
 
     @property
     def earlier(self) -> tuple[Start, ...]:
         """Starts of this folder before this one, newest first, as far as they are remembered."""
-        return self._record.earlier
+        return self.record.earlier
 
     async def _write(self, record: IdentityRecord) -> None:
         """Put a record on the disk; only then is it this identity's own.
@@ -94,7 +112,7 @@ class Identity:
                 file.close()
             self._files.rename(beside, path)
             await self._files.off_loop(self._files.fsync_dir, self._folder)
-        self._record = record
+        self.record = record
 
 
 def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
@@ -109,6 +127,16 @@ def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
             hint="this folder cannot prove whose it is: start the node with an empty one, to be filled anew",
         )
     return found
+
+
+def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefused:
+    """What a start on a rolled-back folder is told."""
+    return FolderRefused(
+        f"{folder} is an old copy of {record.node}'s data: this is start {record.start.number}, and the "
+        f"cluster has seen newer data, of start {known.number}",
+        hint=f"give {record.node} its own folder back, or make this one a new node's: "
+        f"ringmill node reset {folder}",
+    )
 
 
 def _sizes(paths: list[str], contents: list[bytes]) -> str:

@@ -14,7 +14,6 @@ from zlib import crc32
 from cluster.ids import DiskId, NodeId, Start
 
 __all__ = [
-    "EARLIER_STARTS",
     "IdentityRecord",
     "encode_copies",
     "encode_record",
@@ -22,7 +21,6 @@ __all__ = [
     "sound_copies",
 ]
 
-EARLIER_STARTS: Final = 32
 _MAGIC: Final = "ringmill-identity 2"
 _FIRST_MAGIC: Final = "ringmill-identity 1"
 _COPIES: Final = 2  # in one file
@@ -38,6 +36,7 @@ class IdentityRecord:
     start: Start
     edition: int = 1
     earlier: tuple[Start, ...] = field(default=())
+    superseded: Start | None = None  # the start that went on from newer data: this folder is an old copy
 
 
 def encode_copies(record: IdentityRecord) -> bytes:
@@ -54,6 +53,7 @@ def encode_record(record: IdentityRecord) -> bytes:
         f"disk {record.disk}",
         f"start {_start_text(record.start)}",
         f"earlier {' '.join(map(_start_text, record.earlier)) or '-'}",
+        f"superseded {_start_text(record.superseded) if record.superseded else '-'}",
     )
     body = "\n".join(lines) + "\n"
     return f"{body}{_CHECK}{crc32(body.encode()):08x}\n".encode()
@@ -78,17 +78,18 @@ def sound_copies(data: bytes) -> list[IdentityRecord]:
 
 
 def _parse(copy: bytes) -> IdentityRecord | None:
-    fields = _fields(copy, ("edition", "node", "disk", "start", "earlier"))
+    fields = _fields(copy, ("edition", "node", "disk", "start", "earlier", "superseded"))
     if fields is None:
         return None
     try:
-        earlier = fields["earlier"]
+        earlier, superseded = fields["earlier"], fields["superseded"]
         record = IdentityRecord(
             NodeId(fields["node"]),
             DiskId(fields["disk"]),
             _start(fields["start"]),
             int(fields["edition"]),
             () if earlier == "-" else tuple(map(_start, earlier.split(" "))),
+            None if superseded == "-" else _start(superseded),
         )
     except ValueError:
         return None

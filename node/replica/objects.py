@@ -84,6 +84,7 @@ class ObjectStore:
         self._keys = 0
         self._size_bytes = 0
         self.is_counted = False
+        self.changes = 0  # of objects, since the start
 
     @property
     def keys(self) -> int:
@@ -255,6 +256,7 @@ class ObjectStore:
         self._note_unsynced(key, commit)
         if self._touched is not None:
             self._touched.add(key)
+        self.changes += 1
         self._keys += _has_value(after) - _has_value(before)
         self._size_bytes += len(encoded) + (len(key) if old is None else -len(old))
         return Applied(after, encoded, commit)

@@ -11,6 +11,8 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
+from cluster.errors import Unavailable
+
 __all__ = ["Background"]
 
 
@@ -20,10 +22,17 @@ class Background:
     def __init__(self, drain_s: float = 3.0) -> None:
         self._drain_s = drain_s
         self._group = asyncio.TaskGroup()
+        self._is_over = False
         self._running: dict[asyncio.Task[Any], None] = {}  # a dict, as it keeps the order of starting
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` now.  An error it does not handle ends the block, and with it the node."""
+        """Run `work` now.  An error it does not handle ends the block, and with it the node.
+
+        Raises Unavailable once the block has been left: nobody would see the work to its end.
+        """
+        if self._is_over:
+            work.close()
+            raise Unavailable("this node has stopped", outcome="unknown")
         task = self._group.create_task(work)
         self._running[task] = None
         task.add_done_callback(self._forget)
@@ -43,6 +52,7 @@ class Background:
             if self._running and error is None:
                 await asyncio.wait(list(self._running), timeout=self._drain_s)
         finally:
+            self._is_over = True
             for task in list(self._running):
                 task.cancel()
         await self._group.__aexit__(kind, error, trace)

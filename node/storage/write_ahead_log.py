@@ -116,6 +116,7 @@ class WriteAheadLog:
         self.failure: RingmillError | None = None
         self.synced_sequence = next_sequence - 1
         self.buffered_sequence = next_sequence - 1
+        self.synced_file = (0, 0)  # number of the newest file with something on the disk, and how many bytes
         self.syncs = 0
         self.written_bytes = 0
 
@@ -126,6 +127,8 @@ class WriteAheadLog:
 
     def append(self, payload: bytes) -> None:
         """Remember the batch with the next sequence number; the task writes it soon, asked or not."""
+        if not self._logs:
+            raise StorageFailed("the engine is closed", hint="open it again")
         waiting = self._logs[-1].waiting
         waiting.append(payload)
         if len(waiting) == 1:
@@ -271,6 +274,7 @@ class WriteAheadLog:
         finally:
             self._in_flight = False
         log.synced_sizes[-1] = log.file.size  # nothing else is appended while a sync is in flight
+        self.synced_file = log.file_id, log.file.size
         self.syncs += 1
         self.written_bytes += len(data)
         self._advance(last)

@@ -10,9 +10,9 @@ import pytest
 from cluster.adapters.os_files import OsFileSystem
 from cluster.errors import CorruptData, InvalidArgument
 from cluster.ids import DiskId, NodeId, Start
-from node.replica.identity import FILE_NAMES, Identity, read_identity
+from cluster.membership.starts import EARLIER_STARTS
+from node.replica.identity import FILE_NAMES, FolderRefused, Identity, read_identity
 from node.replica.identity_record import (
-    EARLIER_STARTS,
     IdentityRecord,
     encode_copies,
     newest_record,
@@ -157,3 +157,16 @@ async def test_a_folder_whose_copies_are_all_damaged_is_refused(tmp_path: Path) 
         await start(tmp_path)
     with pytest.raises(CorruptData, match=r"IDENTITY: 400 bytes, IDENTITY.copy: 400 bytes"):
         read_identity(OsFileSystem(), str(tmp_path / "data"))
+
+
+async def test_a_folder_that_was_found_to_be_an_old_copy_stays_one(tmp_path: Path) -> None:
+    """Else each try would raise its number, until it is above the one that the cluster knows."""
+    identity = await start(tmp_path)
+    refusal = await identity.refuse(Start(9, "cd" * 8))
+    assert "old copy of n1's data" in refusal.message and "start 9" in refusal.message
+    for _ in range(2):
+        with pytest.raises(
+            FolderRefused, match=r"old copy of n1's data: this is start 1, .* start 9"
+        ) as told:
+            await start(tmp_path)
+        assert f"ringmill node reset {tmp_path}/data" in told.value.hint

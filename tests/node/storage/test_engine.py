@@ -212,3 +212,22 @@ async def test_real_files_and_real_child_processes_do_the_same(tmp_path: Path) -
         async with await Engine.open(str(tmp_path / "d"), options, files=files, spawner=spawner) as engine:
             assert await everything(engine) == written
     files.close()
+
+
+async def test_an_engine_that_is_closing_refuses_a_batch_and_never_stumbles_over_it(
+    open_engine: OpenEngine,
+) -> None:
+    engine = await open_engine()
+    closing = asyncio.create_task(engine.close())
+    refused = 0
+    while not closing.done():
+        await asyncio.sleep(0)
+        batch = Batch()
+        batch.put(b"key", b"value")
+        try:
+            if closing.done() or not engine._log._logs:
+                engine.apply(batch, is_control=True)
+        except Unavailable:
+            refused += 1
+    await closing
+    assert refused

@@ -1,0 +1,263 @@
+"""Tells the other members of this start, and remembers theirs: an old copy of a folder is noticed.
+
+Until enough members have noted this start it serves nothing; it answers others' announcements all the same,
+as all nodes may start at once.  Later it goes on telling how far its log is on the disk, and those who did
+not hear of it yet.  A member that knows better ends this node: its folder was rolled back, or is a copy of
+one that runs.  A new start is on a member's disk before it answers, and how far a log is follows in seconds.
+
+Rule: docs/architecture.md, "Identity"; decision: docs/decisions/peers-remember-starts.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Final, Protocol
+
+import msgpack
+
+from cluster.errors import RingmillError, Unavailable
+from cluster.ids import DiskId, NodeId, Start
+from cluster.membership.starts import (
+    Announcement,
+    LogMark,
+    Remembered,
+    Reply,
+    Verdict,
+    decode_remembered,
+    encode_remembered,
+    judge,
+    noted,
+    others_needed,
+)
+from cluster.ports import Incoming, Priority, Transport
+from cluster.ring.topology import Topology
+from node.membership.forming import ControlStore
+from node.replica.identity import FolderRefused
+
+__all__ = ["TELL", "WHO", "Starts", "TopologyHold"]
+
+TELL: Final = "start.tell"
+"""Peer method: an Announcement; answers a Reply."""
+
+WHO: Final = "start.who"
+"""Peer method: nothing; answers msgpack [start number, boot id] of the run that listens at the address."""
+
+_STORED_AS: Final = "starts"
+_TELL_TIMEOUT_S: Final = 2.0
+_WHO_TIMEOUT_S: Final = 0.5
+_PAUSE_S: Final = 0.02
+_PAUSE_CAP_S: Final = 1.0
+_NEWS_EVERY_S: Final = 1.0
+_KEEP_EVERY_S: Final = 2.0
+_AGAIN_EVERY: Final = 5  # times `_NEWS_EVERY_S`, when there is no news
+_log = logging.getLogger(__name__)
+
+
+class TopologyHold(Protocol):
+    """Who the members are, and what waits for this start to be confirmed.  TopologyAgent is one."""
+
+    @property
+    def current(self) -> Topology | None: ...
+
+    @property
+    def is_displaced(self) -> bool: ...
+
+    def on_change(self, listener: Callable[[Topology], None]) -> None: ...
+
+    def confirm_start(self) -> None: ...
+
+    def withdraw_start(self) -> None: ...
+
+
+class Starts:
+    """`run` for as long as the node lives.
+
+    `mark` says how far the log is on the disk, `changes` counts writes of users' data, `refuse` notes on the
+    disk that this folder is an old copy, and returns what to raise.
+    """
+
+    def __init__(
+        self,
+        announcement: Announcement,
+        *,
+        topology: TopologyHold,
+        store: ControlStore,
+        transport: Transport,
+        mark: Callable[[], LogMark],
+        changes: Callable[[], int],
+        refuse: Callable[[Start], Awaitable[FolderRefused]],
+    ) -> None:
+        self._announcement = announcement
+        self._topology = topology
+        self._store = store
+        self._transport = transport
+        self._mark = mark
+        self._changes = changes
+        self._refuse = refuse
+        self._durable = decode_remembered(store.get(_STORED_AS))
+        self._remembered = dict(self._durable)
+        self._has_news = asyncio.Event()
+        self._is_over = False
+        self._writing = asyncio.Lock()
+        self._heard_by: set[NodeId] = set()
+        self._has_members = asyncio.Event()
+        transport.serve(TELL, self._answer_tell)
+        transport.serve(WHO, self._answer_who)
+        topology.on_change(lambda _: self._has_members.set())
+
+    def remembered(self, disk: DiskId) -> Remembered | None:
+        """What this node knows of a disk and cannot forget any more."""
+        return self._durable.get(disk)
+
+    # This node's own start.
+
+    async def run(self) -> None:
+        """Tell all members, again and again.
+
+        Raises FolderRefused when one of them knows that this folder is an old copy, or a copy of a folder
+        that is in use.
+        """
+        try:
+            await self._tell_members()
+        finally:
+            self._is_over = True
+
+    async def _tell_members(self) -> None:
+        told: set[NodeId] = set()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_marks(), name="keep how far the logs of others are")
+            while True:
+                await self._has_members.wait()
+                self._has_members.clear()
+                self._confirm_if_enough()
+                for node in self._others():
+                    if node not in told:
+                        told.add(node)
+                        tasks.create_task(self._keep_telling(node), name=f"tell {node} of this start")
+
+    async def _keep_telling(self, node: NodeId) -> None:
+        """Until it is heard with growing pauses, then with every second's news."""
+        pause_s = _PAUSE_S
+        while True:
+            changes = self._changes()
+            try:
+                await self._tell(node)
+            except FolderRefused:
+                raise
+            except RingmillError as error:
+                _log.debug("%s has not noted this start: %s", node, error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_CAP_S)
+                continue
+            pause_s = _PAUSE_S
+            self._heard_by.add(node)
+            self._confirm_if_enough()
+            for _ in range(_AGAIN_EVERY):
+                await asyncio.sleep(_NEWS_EVERY_S)
+                if self._changes() != changes:
+                    break
+
+    async def _tell(self, node: NodeId) -> None:
+        body = replace(self._announcement, mark=self._mark()).encode()
+        answer = await self._transport.call(
+            node, TELL, body, timeout_s=_TELL_TIMEOUT_S, priority=Priority.CONTROL
+        )
+        reply = Reply.decode(answer)
+        if reply.verdict is Verdict.OLD_COPY:
+            self._topology.withdraw_start()
+            raise await self._refuse(reply.known)
+        if reply.verdict is Verdict.RUNS_ALREADY:
+            raise FolderRefused(
+                f"{self._announcement.node} runs already on this data, as start {reply.known.number} of disk "
+                f"{self._announcement.disk}: this folder is a copy of the one in use",
+                hint="end this copy; `ringmill node reset DIR` makes its folder a new node's",
+            )
+
+    def _confirm_if_enough(self) -> None:
+        topology = self._topology.current
+        if topology is None or self._topology.is_displaced:
+            return
+        heard = [node for node in self._others() if node in self._heard_by]
+        if len(heard) >= others_needed(len(topology.members)):
+            self._topology.confirm_start()
+
+    def _others(self) -> list[NodeId]:
+        topology = self._topology.current
+        if topology is None or self._topology.is_displaced:
+            return []
+        return [member.id for member in topology.members if member.id != self._announcement.node]
+
+    # What others announce.
+
+    async def _answer_tell(self, incoming: Incoming) -> bytes:
+        """Raises Unavailable when this node is in no place to remember anything."""
+        told = Announcement.decode(incoming.body)
+        self._check_membership(told)
+        known = self._remembered.get(told.disk)
+        if known is not None and known.start != told.start and await self._is_alive(told.node, known.start):
+            return Reply(Verdict.RUNS_ALREADY, known.start).encode()
+        async with self._writing:
+            known = self._remembered.get(told.disk)
+            verdict = judge(known, told)
+            if verdict is not Verdict.NOTED:
+                assert known is not None
+                _log.warning(
+                    "start %d of %s on an old copy of its data is refused", told.start.number, told.node
+                )
+                return Reply(verdict, known.start).encode()
+            news = noted(known, told)
+            if known is None or known.start != told.start:
+                await self._remember({**self._remembered, told.disk: news})
+            elif news != known:
+                self._remembered[told.disk] = news
+                self._has_news.set()
+        return Reply(Verdict.NOTED, told.start).encode()
+
+    async def _keep_marks(self) -> None:
+        """Bring new marks to the disk, those of all members at once and not too often."""
+        while True:
+            await self._has_news.wait()
+            await asyncio.sleep(_KEEP_EVERY_S)
+            async with self._writing:
+                self._has_news.clear()
+                try:
+                    await self._remember(self._remembered)
+                except RingmillError as error:
+                    _log.debug("how far the logs of others are is not on the disk: %s", error)
+                    self._has_news.set()
+
+    async def _remember(self, starts: Mapping[DiskId, Remembered]) -> None:
+        """Returns once it is on the disk.  `_writing` is held.  Raises Unavailable when this node stops."""
+        if self._is_over:
+            raise Unavailable(f"{self._announcement.node} is stopping, so it remembers no more starts")
+        after = dict(starts)
+        await self._store.put_synced(_STORED_AS, encode_remembered(after))
+        self._durable = after
+        self._remembered = dict(after)
+
+    def _check_membership(self, told: Announcement) -> None:
+        topology = self._topology.current
+        if topology is None or self._topology.is_displaced:
+            raise Unavailable(
+                f"{self._announcement.node} is no member of a cluster, so it remembers no starts"
+            )
+        if not any(member.seat == (told.node, told.disk) for member in topology.members):
+            raise Unavailable(f"{told.node} with disk {told.disk} is no member of cluster {topology.name}")
+
+    async def _is_alive(self, node: NodeId, start: Start) -> bool:
+        """Whether this very start still answers at the node's address."""
+        try:
+            answer = await self._transport.call(
+                node, WHO, b"", timeout_s=_WHO_TIMEOUT_S, priority=Priority.CONTROL
+            )
+            number, boot = msgpack.unpackb(answer)
+        except (RingmillError, ValueError, msgpack.UnpackException):
+            return False
+        return (number, boot) == start
+
+    def _answer_who(self, incoming: Incoming) -> bytes:
+        packed: bytes = msgpack.packb(self._announcement.start)
+        return packed

@@ -1,0 +1,97 @@
+"""`ringmill node reset DIR`: make a data folder that of a new, empty node with the same node id.
+
+For a folder that a node refuses to run on: an old copy, or one whose store is lost.  The former data is moved
+aside as a sibling folder and never deleted.  The new node has a new disk id, so it owns nothing until the
+topology names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import posixpath
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.adapters.os_entropy import OsEntropy
+from cluster.adapters.os_files import OsFileSystem
+from cluster.errors import CorruptData, InvalidArgument
+from cluster.ids import DiskId, NodeId
+from cluster.ports import Entropy, FileSystem
+from node.replica.identity import Identity, read_identity
+
+__all__ = ["Reset", "reset_folder", "run_reset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What was done: where the former data lies now, and who the folder is."""
+
+    node: NodeId
+    former: DiskId | None
+    disk: DiskId
+    moved_to: str
+
+
+def run_reset(arguments: Sequence[str]) -> None:
+    """The command line of it.  Raises InvalidArgument, CorruptData, BlockingIOError, OSError."""
+    parser = argparse.ArgumentParser(
+        prog="ringmill node reset",
+        description="Make a data folder that of a new, empty node. Its data is moved aside, not deleted.",
+    )
+    parser.add_argument("data", metavar="DIR", help="the node's data folder")
+    parser.add_argument("--id", default="", help="the node's id, when the folder cannot tell it any more")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    given = parser.parse_args(arguments)
+    folder = str(Path(given.data).absolute())
+    if not given.yes and not _is_wanted(folder):
+        raise InvalidArgument(f"{folder} is left as it is", hint="--yes resets it without asking")
+    work = reset_folder(folder, NodeId(given.id), files=OsFileSystem(), entropy=OsEntropy())
+    done = asyncio.run(work)
+    print(f"{folder} is a new, empty folder of {done.node} with disk {done.disk}")
+    print(f"the former data is in {done.moved_to}")
+    print("a cluster that has seen the former disk keeps this one out: members cannot be replaced yet")
+
+
+async def reset_folder(folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Reset:
+    """Move a data folder aside and begin an empty one.  `node` may be empty when the folder tells it.
+
+    Raises InvalidArgument when there is no such folder or no id, BlockingIOError when a node runs on it.
+    """
+    if not files.is_dir(folder):
+        raise InvalidArgument(f"{folder} is no folder")
+    try:
+        former = read_identity(files, folder)
+    except CorruptData:
+        former = None
+    node = node or (former.node if former else node)
+    if not node:
+        raise InvalidArgument(f"{folder} does not tell whose data it is", hint="name the node with --id")
+    if former and former.node != node:
+        raise InvalidArgument(f"{folder} is the data of node {former.node}, not of {node}")
+    files.mkdir(f"{folder}/store")
+    lock = files.lock(f"{folder}/store/LOCK")  # held by a node that runs on the folder
+    try:
+        moved_to = _free_name(files, f"{folder}.before-reset")
+        files.rename(folder, moved_to)
+        files.fsync_dir(posixpath.dirname(folder))
+        fresh = await Identity.open(folder, node, files=files, entropy=entropy)
+    finally:
+        lock.release()
+    return Reset(node, former.disk if former else None, fresh.disk, moved_to)
+
+
+def _free_name(files: FileSystem, wanted: str) -> str:
+    number = 1
+    while files.exists(f"{wanted}-{number}"):
+        number += 1
+    return f"{wanted}-{number}"
+
+
+def _is_wanted(folder: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    print(f"Make {folder} the folder of a new, empty node? Its data is moved aside, not deleted.")
+    return input("Type yes: ").strip() == "yes"

@@ -1,0 +1,102 @@
+"""Data folders that are not what they seem, on real processes: put back, or copied and started twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client.cli.ports import free_base
+from client.cli.processes import our_environment
+from tests.e2e.cli.conftest import Shell
+
+NEWS_S = 2.0  # in which members hear how far a log is
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    shell = Shell(tmp_path_factory.mktemp("folders"))
+    start = 24000 + os.getpid() % 500 * 12
+    shell.ok("cluster", "up", "-n", "3", "--base-port", str(free_base(3, start)))
+    yield shell
+    shell.ok("cluster", "down")
+
+
+def folder_of(shell: Shell, node: str) -> Path:
+    return shell.folder / "home" / "default" / node
+
+
+def put_many(shell: Shell, prefix: str) -> dict[str, bytes]:
+    written = {f"{prefix}:{number}": b"%s %d\n" % (prefix.encode(), number) for number in range(12)}
+    for key, value in written.items():
+        shell.ok("put", key, value.decode().strip())
+    return written
+
+
+def wait_for_hints(shell: Shell) -> None:
+    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "60s")
+
+
+@pytest.mark.parametrize("node", ["n1"])
+@pytest.mark.parametrize("is_live", [False, True])
+def test_an_older_copy_of_a_folder_is_refused_in_one_line_and_nothing_is_lost(
+    three: Shell, node: str, is_live: bool, tmp_path: Path
+) -> None:
+    put_many(three, f"before-{is_live}")
+    folder, kept, true = folder_of(three, node), tmp_path / "kept", tmp_path / "true"
+    if is_live:
+        shutil.copytree(folder, kept)
+    else:
+        three.ok("cluster", "kill", node)
+        shutil.copytree(folder, kept)
+        three.ok("cluster", "restart", node)
+    wait_for_hints(three)
+    written = put_many(three, f"after-{is_live}")
+    time.sleep(NEWS_S)
+    three.ok("cluster", "kill", node)
+    folder.rename(true)
+    kept.rename(folder)
+
+    for _ in range(2):  # trying again does not help it
+        refused = three.run("cluster", "restart", node)
+        assert refused.code == 1, refused
+        assert f"{folder} is an old copy of {node}'s data" in refused.err, refused.err
+        assert f"ringmill node reset {folder}" in refused.err
+        assert "Traceback" not in refused.err
+    for key, value in written.items():
+        assert three.ok("get", key).out == value
+
+    reset = three.command("node", "reset", str(folder), "--yes")
+    assert reset.code == 0 and f"{folder}.before-reset-" in reset.out.decode()
+    shutil.rmtree(folder)
+    true.rename(folder)
+    three.ok("cluster", "restart", node)
+    wait_for_hints(three)
+    for key, value in written.items():
+        assert three.ok("get", key, "-r", "all").out == value
+
+
+def test_a_copy_started_beside_the_folder_in_use_is_refused(three: Shell, tmp_path: Path) -> None:
+    written = put_many(three, "copied")
+    kept = tmp_path / "n2"
+    shutil.copytree(folder_of(three, "n2"), kept)
+    port = free_base(1, 23000 + os.getpid() % 500)
+    place = ["--listen", f"127.0.0.1:{port}", "--data", str(kept)]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "node", "--id", "n2", *place],
+        env=our_environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "n2 runs already on this data" in last or "is an old copy of n2's data" in last
+    assert "Traceback" not in done.stderr
+    wait_for_hints(three)
+    for key, value in written.items():
+        assert three.ok("get", key, "-r", "all").out == value

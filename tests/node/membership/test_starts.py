@@ -1,0 +1,221 @@
+"""Starts told to members: who may serve when, and who is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from cluster.errors import Unavailable
+from cluster.ids import NodeId, Start
+from cluster.membership.starts import NO_MARK, Announcement, FoundLogs, LogMark
+from cluster.ring.topology import Topology, first_topology
+from node.membership.starts import Starts
+from node.membership.topology_agent import TopologyAgent
+from node.replica.identity import FolderRefused
+from tests.node.membership.test_topology_agent import Disk, Network, NetworkTransport, member
+
+N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
+FIRST, SECOND = Start(1, "aa"), Start(2, "bb")
+
+
+def topology_of(members: int) -> Topology:
+    return first_topology("test", [member(i + 1) for i in range(members)], partitions=16, n=1, r=1, w=1)
+
+
+@dataclass
+class One:
+    """One start of one node."""
+
+    starts: Starts
+    agent: TopologyAgent
+    mark: LogMark = NO_MARK
+    changes: int = 0
+    refusals: list[Start] = field(default_factory=list)
+    life: asyncio.Task[None] | None = None
+
+
+class Cluster:
+    def __init__(self, members: int = 3) -> None:
+        self.topology = topology_of(members)
+        self.network = Network()
+        self.disks = {NodeId(f"n{i + 1}"): Disk() for i in range(members)}
+        self.lives: list[asyncio.Task[None]] = []
+
+    async def start(
+        self,
+        node: NodeId,
+        start: Start,
+        *earlier: Start,
+        logs: Sequence[LogMark] = (),
+        disk: Disk | None = None,
+    ) -> One:
+        transport = NetworkTransport(self.network, node)
+        store = disk or self.disks[node]
+        seat = self.topology.member(node)
+        agent = TopologyAgent(node, seat.disk, store=store, transport=transport, awaits_confirmation=True)
+        found = FoundLogs(max((log.log for log in logs), default=0), tuple(logs))
+        one: One
+
+        async def refuse(known: Start) -> FolderRefused:
+            one.refusals.append(known)
+            return FolderRefused("an old copy")
+
+        starts = Starts(
+            Announcement(node, seat.disk, start, earlier, found),
+            topology=agent,
+            store=store,
+            transport=transport,
+            mark=lambda: one.mark,
+            changes=lambda: one.changes,
+            refuse=refuse,
+        )
+        one = One(starts, agent)
+        self.network.gone.discard(node)
+        await agent.init(self.topology.encode())
+        one.life = asyncio.create_task(starts.run())
+        self.lives += [one.life, asyncio.create_task(agent.run())]
+        return one
+
+    def gone(self, *nodes: NodeId) -> None:
+        self.network.gone |= set(nodes)
+
+    async def end(self) -> None:
+        for life in self.lives:
+            life.cancel()
+        await asyncio.gather(*self.lives, return_exceptions=True)
+
+
+@asynccontextmanager
+async def cluster(members: int = 3) -> AsyncIterator[Cluster]:
+    made = Cluster(members)
+    try:
+        yield made
+    finally:
+        await made.end()
+
+
+def knows(one: One, mark: LogMark) -> bool:
+    """Whether a member was told how far n1's log is."""
+    remembered = one.starts.remembered(topology_of(3).member(N1).disk)
+    return remembered is not None and remembered.mark == mark
+
+
+async def serving(one: One) -> None:
+    async with asyncio.timeout(30):
+        await one.agent.wait_formed()
+    one.agent.topology()
+
+
+async def refused(one: One) -> FolderRefused:
+    assert one.life is not None
+    with suppress(ExceptionGroup):
+        async with asyncio.timeout(30):
+            await one.life
+    error = one.life.exception()
+    assert isinstance(error, ExceptionGroup)
+    found = error.exceptions[0]
+    assert isinstance(found, FolderRefused)
+    return found
+
+
+async def test_all_may_start_at_once_and_a_node_alone_needs_nobody() -> None:
+    async with cluster(3) as three:
+        for one in [await three.start(node, FIRST) for node in (N1, N2, N3)]:
+            await serving(one)
+    async with cluster(1) as alone:
+        await serving(await alone.start(N1, FIRST))
+
+
+async def test_one_of_three_may_be_down_while_another_starts() -> None:
+    async with cluster(3) as three:
+        three.gone(N3)
+        for one in [await three.start(node, FIRST) for node in (N1, N2)]:
+            await serving(one)
+
+
+async def test_a_start_that_nobody_confirms_serves_nothing_until_somebody_does() -> None:
+    async with cluster(3) as three:
+        one = await three.start(N1, FIRST)
+        await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match="half of the other members have yet to confirm") as told:
+            one.agent.topology()
+        assert told.value.outcome == "failed" and not one.agent.may_speak
+        await three.start(N2, FIRST)
+        await serving(one)
+
+
+async def test_a_member_that_cannot_note_a_start_does_not_confirm_it() -> None:
+    class Full(Disk):
+        async def put_synced(self, name: str, value: bytes) -> None:
+            if name == "starts":
+                raise Unavailable("no space left")
+            await super().put_synced(name, value)
+
+    async with cluster(3) as three:
+        three.disks[N2] = Full()
+        one = await three.start(N1, FIRST)
+        await three.start(N2, FIRST)
+        await asyncio.sleep(0.1)
+        assert not one.agent.serving
+        await three.start(N3, FIRST)
+        await serving(one)
+
+
+async def test_an_older_copy_is_refused_also_after_its_members_started_again() -> None:
+    async with cluster(3) as three:
+        for one in [await three.start(node, SECOND, FIRST) for node in (N1, N2)]:
+            await serving(one)
+        await three.end()
+        await three.start(N2, Start(3, "cc"), SECOND, FIRST)
+        copy = await three.start(N1, Start(2, "other"), FIRST)
+        await refused(copy)
+        assert copy.refusals == [SECOND]
+        assert not copy.agent.serving
+
+
+async def test_a_copy_that_lacks_the_end_of_the_log_is_refused() -> None:
+    async with cluster(3) as three:
+        one = await three.start(N1, FIRST)
+        other = await three.start(N2, FIRST)
+        await serving(one)
+        one.mark, one.changes = LogMark(4, 900), 1
+        async with asyncio.timeout(30):
+            while not knows(other, one.mark):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+        three.lives[0].cancel()
+        copy = await three.start(N1, SECOND, FIRST, logs=[LogMark(4, 899)])
+        await refused(copy)
+        whole = await three.start(N1, Start(2, "cc"), FIRST, logs=[LogMark(4, 900)])
+        await serving(whole)
+
+
+async def test_a_copy_of_a_folder_in_use_is_refused_and_the_one_in_use_goes_on() -> None:
+    async with cluster(3) as three:
+        one = await three.start(N1, FIRST)
+        await serving(await three.start(N2, FIRST))
+        answering = dict(three.network.handlers)
+        copy = await three.start(N1, SECOND, FIRST, disk=Disk())
+        three.network.handlers.update({key: answering[key] for key in answering if key[0] == N1})
+        error = await refused(copy)
+        assert "n1 runs already on this data, as start 1" in error.message
+        assert copy.refusals == []  # it is no old copy: once the other has ended it may start
+        assert one.agent.serving
+
+
+async def test_a_member_that_is_stopping_notes_nothing_any_more() -> None:
+    """Its store may be closed already."""
+    async with cluster(3) as three:
+        one, other = [await three.start(node, FIRST) for node in (N1, N2)]
+        await serving(one)
+        assert other.life is not None
+        other.life.cancel()
+        await asyncio.wait([other.life])
+        kept = dict(three.disks[N2].durable)
+        again = await three.start(N1, SECOND, FIRST)
+        await asyncio.sleep(0.1)
+        assert not again.agent.serving
+        assert three.disks[N2].durable == kept

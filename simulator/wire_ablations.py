@@ -53,7 +53,7 @@ def _shared_expiry() -> AbstractContextManager[None]:
     return bent((HybridClock, "expiry_ms", lambda clock: int(clock._clock.wall() * 1000)))
 
 
-_SKEWED: Final = RunOptions(keys=2, faults=("skewed_clock",))
+_SKEWED: Final = RunOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))
 _STEPS: Final = RunOptions(faults=("host_clock_step",))
 _LATE_SOCKETS: Final = RunOptions(keys=2, operations=200, faults=("pause", "late_socket"))
 

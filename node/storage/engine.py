@@ -420,8 +420,9 @@ class Engine:
             self._leave_damaged_log()
 
     def _leave_damaged_log(self) -> None:
-        self._seal()
-        self._sealed[0].is_log_damaged = True
+        if self._admission.failure is None:  # else nothing is written any more
+            self._seal()
+            self._sealed[0].is_log_damaged = True
 
     def _logs_in_force(self) -> list[Part]:
         oldest_log = self._tables.version.oldest_log
@@ -458,7 +459,7 @@ class Engine:
         is_hoarding = short is not None and admission.log_full is None
         limit = self.options.memtable_bytes // (_SHORT_SPACE_SHARE if is_hoarding else 1)
         is_full = self._active.size_bytes >= limit
-        if is_full and not self._sealed:
+        if is_full and not self._sealed and admission.failure is None:
             self._seal()
             is_full = False
         admission.look(short, self._upkeep.write_rate(), is_full=is_full)

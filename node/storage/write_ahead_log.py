@@ -104,7 +104,8 @@ class WriteAheadLog:
         self._on_full = on_full
         self._has_space = asyncio.Event()
         self._has_space.set()
-        self._logs: deque[LogFile] = deque([LogFile(next_sequence)])
+        self._current = LogFile(next_sequence)
+        self._logs: deque[LogFile] = deque([self._current])  # none after a failure or the end
         self._wake = asyncio.Event()
         self._in_flight = False
         self._broken: tuple[LogFile, int, OSError] | None = None
@@ -122,8 +123,8 @@ class WriteAheadLog:
 
     @property
     def current(self) -> LogFile:
-        """The log that `append` appends to."""
-        return self._logs[-1]
+        """The log that `append` appends to, or did to the end."""
+        return self._current
 
     def append(self, payload: bytes) -> None:
         """Remember the batch with the next sequence number; the task writes it soon, asked or not."""
@@ -138,7 +139,8 @@ class WriteAheadLog:
         """Close the current log behind what it holds and begin another; the former is returned."""
         former = self._logs[-1]
         former.is_closing = True
-        self._logs.append(LogFile(next_sequence))
+        self._current = LogFile(next_sequence)
+        self._logs.append(self._current)
         self._wake.set()
         return former
 

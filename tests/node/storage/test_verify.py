@@ -200,3 +200,15 @@ async def test_no_false_alarm_while_files_come_grow_and_go(tmp_path: Path) -> No
     files.close()
     assert found == []
     assert passes > 1
+
+
+async def test_a_scrub_that_outlives_its_engine_finds_nothing_wrong(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(TINY)
+    await fill(engine, 200)
+    scrub = asyncio.create_task(engine.verify(bytes_per_s=AT_ONCE))
+    await asyncio.sleep(0)
+    await engine.close()
+    assert await scrub == []
+    assert await engine.verify(bytes_per_s=AT_ONCE) == []

@@ -114,7 +114,7 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
             control = await ControlStore.open(engine, ControlCopy(config.data, files))
             async with _serving(config, doors, engine, identity, control, found) as node:
                 yield node
-            if node.catch_up.is_done:
+            if node.catch_up.is_done and node.hints.is_whole:
                 await _note_clean_stop(control, identity.start.number)
     except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
         if refused := group.subgroup(FolderRefused):

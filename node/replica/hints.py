@@ -59,6 +59,7 @@ class HintStore:
         self._engine = engine
         self._by_target = index
         self._refused: dict[HintKey, Refused] = {}
+        self._has_lost = False
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
 
     @classmethod
@@ -71,6 +72,15 @@ class HintStore:
         except (CorruptBlock, CorruptRange) as error:
             _log.warning("some hints may be lost: %s", error)
             return cls(engine, await _index(engine.survivors(*span)))
+
+    @property
+    def is_whole(self) -> bool:
+        """All hints of this start are in the engine: none waits in memory, none was lost."""
+        return not (self._refused or self._has_lost)
+
+    def note_lost(self) -> None:
+        """A hint could not be kept."""
+        self._has_lost = True
 
     @property
     def total(self) -> int:
@@ -116,6 +126,9 @@ class HintStore:
             self._refused[key] = Refused(every, merge(former.stored, stored))
             self.kept.set()
             raise
+        except RingmillError:
+            self.note_lost()
+            raise
 
     async def keep_refused(self) -> None:
         """Keep, synced, what a full, overloaded or damaged disk refused, as far as it takes it by now."""
@@ -129,6 +142,7 @@ class HintStore:
                 continue
             except RingmillError as error:
                 _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)
+                self.note_lost()
             if self._refused.get(key) is refused:
                 del self._refused[key]
 

@@ -229,6 +229,7 @@ class Writer:
             async with asyncio.timeout(LAST_MOMENT_S):
                 await self._keep(flight, node)
         except (TimeoutError, RingmillError) as error:
+            self._hints.note_lost()
             _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from cluster.errors import DiskFull, Unavailable
+from node.replica.hints import HintStore
 from simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -69,5 +73,28 @@ def test_a_clean_stop_leaves_nothing_to_compare() -> None:
         world.world.nodes["n1"].kill(CrashModel.PREFIX)
         node = await world.up("n1")
         assert not node.catch_up.is_done
+
+    run(story)
+
+
+@pytest.mark.parametrize("refusal", [DiskFull, Unavailable], ids=["refused", "lost"])
+def test_a_hint_that_never_reached_the_disk_makes_the_stop_no_clean_one(
+    refusal: type[DiskFull | Unavailable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: HealingWorld) -> None:
+        async def refuse(*_: object) -> None:
+            raise refusal("no hint can be kept now")
+
+        await world.down("n3")
+        with monkeypatch.context() as disk:
+            disk.setattr(HintStore, "_change", refuse)
+            for key in KEYS:
+                await world.put("n1", key, b"v")
+            await world.down("n1")
+        for name in ("n1", "n3"):
+            await world.up(name)
+        await caught_up(world, "n1")
+        for key in KEYS:
+            assert [each.value for each in (await world.held("n3", key)).siblings] == [b"v"]
 
     run(story)

@@ -202,7 +202,7 @@ async def _serving(
                 healing.run(),
                 catch_up.run(),
                 scrub_now_and_then(engine, config.scrub_every_s),
-                objects.count_stored(),
+                objects.keep_counted(),
             ),
         ):
             yield Node(

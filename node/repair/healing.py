@@ -100,7 +100,7 @@ class Healing:
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             self._engine.damage_found.clear()
             self._told.clear()
-            await self._objects.count_stored()
+            self._objects.count_again()
 
     async def round(self) -> bool:
         """Heal what can be healed now; whether nothing is left.

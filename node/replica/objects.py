@@ -83,6 +83,8 @@ class ObjectStore:
         self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
         self._keys = 0
         self._size_bytes = 0
+        self._count_wanted = asyncio.Event()
+        self._count_wanted.set()
         self.is_counted = False
         self.changes = 0  # of objects, since the start
 
@@ -203,8 +205,19 @@ class ObjectStore:
 
         return await change(self._engine, place.stored_key, step)
 
+    async def keep_counted(self) -> None:
+        """Count what is stored, and once more whenever that is wanted, until cancelled."""
+        while True:
+            await self._count_wanted.wait()
+            self._count_wanted.clear()
+            await self.count_stored()
+
+    def count_again(self) -> None:
+        """The figures may be wrong: damage has hidden keys from them."""
+        self._count_wanted.set()
+
     async def count_stored(self) -> None:
-        """Count keys and bytes once, beside the traffic; from then on they are kept.
+        """Count keys and bytes once, beside the traffic; from then on they are kept.  One count at a time.
 
         A million objects take half a minute, in slices between which requests are served.  What cannot be
         read ends the counting, as figures for people are not worth a node: they are too low then.

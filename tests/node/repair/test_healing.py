@@ -9,6 +9,7 @@ import pytest
 
 from cluster.errors import CorruptData, QuorumNotReached, RingmillError
 from node.replica import pages
+from node.replica.objects import ObjectStore
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%d" % number for number in range(60)]
@@ -82,6 +83,26 @@ async def fill_and_flush(world: HealingWorld) -> None:
         await world.inside(name, world[name].engine.flush())
     for key in KEYS:
         await world.put("n2", key, b"the last", "all")
+
+
+def test_healing_never_waits_for_the_count_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def count_for_ever(_: ObjectStore) -> None:
+        await asyncio.Event().wait()
+
+    async def story(world: HealingWorld) -> None:
+        monkeypatch.setattr(ObjectStore, "count_stored", count_for_ever)
+        node = world["n1"]
+        for _ in range(2):
+            before = node.healing.healed
+            await fill_and_flush(world)
+            assert world.damage("n1", [".sst"], at=0.4)
+            assert await world.inside("n1", node.engine.verify(bytes_per_s=1e9))
+            async with asyncio.timeout(60):
+                while node.healing.healed == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            await healed(world, "n1")
+
+    run(story)
 
 
 def test_too_few_sound_owners_heal_nothing_until_one_is_back() -> None:

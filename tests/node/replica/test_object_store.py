@@ -123,6 +123,31 @@ async def test_counting_gives_way_to_others_after_each_slice(monkeypatch: pytest
     assert store.keys == 10 * COUNT_SLICE + 1 and store.is_counted
 
 
+async def test_a_count_that_is_wanted_meanwhile_follows_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.replica.objects.COUNT_PAUSE_S", 0)
+    engine = ForgetfulEngine()
+    before = store_on(engine)
+    for number in range(2 * COUNT_SLICE):
+        await before.write(Place(COPY, KeyspaceId(1, 0), b"k%d" % number), intent(number), admit_all)
+    store, counts = store_on(engine, actor=2), list[int]()
+    count_once = store.count_stored
+
+    async def count_noted() -> None:
+        await count_once()
+        counts.append(store.keys)
+
+    monkeypatch.setattr(store, "count_stored", count_noted)
+    counting = asyncio.create_task(store.keep_counted())
+    async with asyncio.timeout(60):
+        while not store.keys:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        store.count_again()
+        while len(counts) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    counting.cancel()
+    assert counts == [2 * COUNT_SLICE] * 2  # nothing is counted twice
+
+
 async def test_figures_are_never_below_zero() -> None:
     engine = ForgetfulEngine()
     before = store_on(engine)

@@ -13,11 +13,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from cluster.errors import RingmillError, Unavailable
+from cluster.errors import RingmillError
 from cluster.ids import KeyspaceId, NodeId, PartitionId
-from cluster.ports import Priority, Transport
+from cluster.ports import Transport
 from cluster.ring.topology import Row, Topology
-from node.replica.pages import PAGE, Page, ReadPage, read_page
+from node.replica.pages import Page, ReadPage, ask_page, read_page
 from node.replica.stored_key import Copy, copy_prefix, parse_object_key
 from node.storage.engine import Engine
 
@@ -154,14 +154,7 @@ class CatchUp:
         assert topology is not None, "a formed cluster has a topology"
         request = ReadPage(topology.epoch, partition, start, is_brief=True)
         others = [node for node in row.nodes if node != self._node]
-        pages = await asyncio.gather(*(self._ask(node, request, row) for node in others))
-        return [await read_page(self._engine, request, row), *pages]
-
-    async def _ask(self, node: NodeId, request: ReadPage, row: Row) -> Page:
-        answer = await self._transport.call(
-            node, PAGE, request.encode(), timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+        pages = await asyncio.gather(
+            *(ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S) for node in others)
         )
-        page = Page.decode(answer)
-        if page.row_epoch != row.row_epoch:
-            raise Unavailable(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
-        return page
+        return [await read_page(self._engine, request, row), *pages]

@@ -22,12 +22,12 @@ from typing import Final, Protocol
 
 from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from cluster.ids import NodeId, PartitionId
-from cluster.ports import Priority, Transport
+from cluster.ports import Transport
 from cluster.ring.topology import Row, Topology
 from node.repair.parts import Layout, Part, PartKind, layout_of
 from node.replica.control import ControlStore
 from node.replica.objects import ObjectStore
-from node.replica.pages import PAGE, Page, ReadPage
+from node.replica.pages import Page, ReadPage, ask_page
 from node.replica.stored_key import Copy, copy_prefix
 from node.storage.engine import Engine
 from node.storage.version import CorruptMark
@@ -198,25 +198,17 @@ class Healing:
         topology = self._topology.current
         assert topology is not None, "a row without a topology"
         whole_copy = not end.startswith(prefix)
-        body = ReadPage(topology.epoch, partition, start, b"" if whole_copy else end[len(prefix) :]).encode()
+        request = ReadPage(topology.epoch, partition, start, b"" if whole_copy else end[len(prefix) :])
         pages: list[Page] = []
         failures: dict[NodeId, str] = {}
 
         async def ask(node: NodeId) -> None:
             try:
-                answer = await self._transport.call(
-                    node, PAGE, body, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
-                )
-                page = Page.decode(answer)
+                pages.append(await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S))
             except RingmillError as error:
                 failures[node] = str(error) or type(error).__name__
                 if isinstance(error, Unavailable | DeadlineExceeded):
                     self._silent.add(node)
-                return
-            if page.row_epoch == row.row_epoch:
-                pages.append(page)
-            else:
-                failures[node] = f"answered under row epoch {page.row_epoch}"
 
         async with asyncio.TaskGroup() as group:
             for node in row.nodes:

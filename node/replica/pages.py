@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from cluster.ids import Epoch, PartitionId
-from cluster.ports import Incoming, Transport
+from cluster.errors import ProtocolMismatch, WrongEpoch
+from cluster.ids import Epoch, NodeId, PartitionId
+from cluster.ports import Incoming, Priority, Transport
 from cluster.ring.topology import Row
 from node.replica.objects import ObjectStore
 from node.replica.packing import check_fields, pack, unpack
@@ -21,11 +22,24 @@ from node.replica.routes import Router
 from node.replica.stored_key import Copy, copy_prefix, prefix_end
 from node.storage.engine import Engine
 
-__all__ = ["PAGE", "PAGE_BYTES", "PAGE_ITEMS", "Page", "PageServing", "ReadPage", "digest_of", "read_page"]
+__all__ = [
+    "PAGE",
+    "PAGE_BYTES",
+    "PAGE_ITEMS",
+    "READ_BYTES",
+    "Page",
+    "PageServing",
+    "ReadPage",
+    "ask_page",
+    "digest_of",
+    "read_page",
+]
 
 PAGE: Final = "replica.page"
 PAGE_BYTES: Final = 256 * 1024
 PAGE_ITEMS: Final = 1000
+READ_BYTES: Final = 4 << 20
+"""Of objects, for one page of digests: to read and hash more would hold the loop and outlast the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +104,38 @@ class PageServing:
         return page.encode()
 
 
+async def ask_page(
+    transport: Transport, node: NodeId, request: ReadPage, row: Row, *, timeout_s: float
+) -> Page:
+    """The page of another owner.
+
+    Raises what the call raises, WrongEpoch when it was answered by another row than `row`, and
+    ProtocolMismatch when the next page would not begin behind this one's start.
+    """
+    answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR)
+    page = Page.decode(answer)
+    if page.row_epoch != row.row_epoch:
+        raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
+    if page.covered_to and page.covered_to <= request.start:
+        raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
+    return page
+
+
 async def read_page(engine: Engine, request: ReadPage, row: Row) -> Page:
     """What this node holds, synced or not.  Raises CorruptData when it may have lost some of it, OSError."""
     prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
     end = prefix + request.end if request.end else prefix_end(prefix)
     items: list[tuple[bytes, bytes]] = []
-    size_bytes = 0
+    size_bytes = read_bytes = 0
     async with aclosing(engine.scan(prefix + request.start, end)) as scan:
         async for key, encoded in scan:
             shown = digest_of(encoded) if request.is_brief else encoded
-            if items and (size_bytes + len(shown) > PAGE_BYTES or len(items) == PAGE_ITEMS):
+            size_bytes += len(shown)
+            read_bytes += len(encoded)
+            is_full = size_bytes > PAGE_BYTES or read_bytes > READ_BYTES or len(items) == PAGE_ITEMS
+            if items and is_full:
                 return Page(row.row_epoch, tuple(items), key[len(prefix) :])
             items.append((key[len(prefix) :], shown))
-            size_bytes += len(shown)
     return Page(row.row_epoch, tuple(items), b"")
 
 

@@ -1,0 +1,70 @@
+"""Pages of a copy: bounded in what is read for them, and each one leads on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from cluster.errors import ProtocolMismatch, WrongEpoch
+from cluster.ids import Epoch, NodeId, PartitionId
+from cluster.ports import Transport
+from cluster.ring.topology import Row
+from node.replica import pages
+from node.replica.pages import Page, ReadPage, ask_page, digest_of, read_page
+from node.replica.stored_key import Copy, copy_prefix
+from node.storage.engine import Batch
+from tests.node.forgetful_engine import ForgetfulEngine
+
+ROW = Row((), "steady", Epoch(1), Epoch(1))
+PARTITION = PartitionId(3)
+PREFIX = copy_prefix(Copy(PARTITION, ROW.copy_epoch))
+
+
+async def test_a_page_of_digests_ends_before_much_was_read_for_it() -> None:
+    engine = ForgetfulEngine()
+    batch = Batch()
+    large = bytes(pages.READ_BYTES // 8)
+    for number in range(40):
+        batch.put(PREFIX + b"k%02d" % number, large)
+    engine.apply(batch)
+    shown: list[tuple[bytes, bytes]] = []
+    start = b""
+    async with asyncio.timeout(60):
+        while True:
+            request = ReadPage(Epoch(1), PARTITION, start, is_brief=True)
+            page = await read_page(engine.as_engine(), request, ROW)
+            assert len(page.items) <= 8
+            shown += page.items
+            if not page.covered_to:
+                break
+            assert page.covered_to > start
+            start = page.covered_to
+    assert shown == [(b"k%02d" % number, digest_of(large)) for number in range(40)]
+
+
+class AnswersAlike:
+    """A peer that says the same whatever it is asked."""
+
+    def __init__(self, page: Page) -> None:
+        self._answer = page.encode()
+
+    async def call(self, *_: object, **__: object) -> bytes:
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        (Page(Epoch(1), (), b"k5"), ProtocolMismatch),
+        (Page(Epoch(1), (), b"k4"), ProtocolMismatch),
+        (Page(Epoch(2), (), b""), WrongEpoch),
+    ],
+    ids=["the same again", "back", "another row"],
+)
+async def test_a_page_that_leads_nowhere_is_refused(page: Page, error: type[Exception]) -> None:
+    transport = cast("Transport", AnswersAlike(page))
+    request = ReadPage(Epoch(1), PARTITION, b"k5")
+    with pytest.raises(error):
+        await ask_page(transport, NodeId("n2"), request, ROW, timeout_s=1)

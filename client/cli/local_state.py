@@ -208,7 +208,7 @@ def _check_node(node: LocalNode) -> None:
 def _read_own(path: str) -> str:
     """The text of a file that nobody else can have written.  Raises PermissionDenied, FileNotFoundError."""
     _check_own(path)
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="utf-8") as file:
+    with os.fdopen(open_private(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read()
 
 

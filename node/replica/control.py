@@ -1,4 +1,4 @@
-"""The node's own state: topology, actor counts, and what later parts promise to remember.
+"""The node's own state: topology, starts of the members, and its last stop in order.
 
 Small values by name, apart from users' data, all of them held in memory.  They are kept twice, in the engine
 and in a file of their own (node/replica/control_copy.py), so that damage of the engine's files does not take

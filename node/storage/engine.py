@@ -230,11 +230,6 @@ class Engine:
         """Set when a range is marked, and at opening when some are; clear it before you look at them."""
         return self._healing.found
 
-    async def wait_damage(self) -> None:
-        """Return when a range was marked since the last call; at the first call, when there is one."""
-        await self._healing.found.wait()
-        self._healing.found.clear()
-
     async def mark_healed(self, mark: CorruptMark, start: bytes = b"", end: bytes | None = None) -> None:
         """The caller has merged other copies of [start, end) in: that part of the mark is readable again.
 

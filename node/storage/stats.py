@@ -64,13 +64,6 @@ class Stats:
     def table_bytes(self) -> int:
         return sum(level.size_bytes for level in self.levels)
 
-    @property
-    def approximate_keys(self) -> int:
-        """Keys that are there, about: a key that was overwritten counts twice until it is merged, a deletion
-        takes back itself and one more.  Never negative."""
-        entries = sum(level.entries - 2 * level.tombstones for level in self.levels)
-        return max(0, entries + self.memtable_keys)
-
 
 def take_stats(
     sequence: int,

@@ -43,7 +43,8 @@ async def marked(disk: LossyDisk, engine: Engine) -> CorruptMark:
     with pytest.raises(CorruptBlock):
         await engine.get(KEYS[0])
     async with asyncio.timeout(PATIENCE_S):
-        await engine.wait_damage()
+        await engine.damage_found.wait()
+        engine.damage_found.clear()
     (mark,) = engine.corrupt_ranges()
     return mark
 
@@ -90,7 +91,8 @@ async def test_a_block_that_is_damaged_just_now_is_passed_over_by_survivors(
     assert found.keys() == set(KEYS[:-1])
     assert found[KEYS[0]] == b"old" * 8
     async with asyncio.timeout(PATIENCE_S):
-        await engine.wait_damage()
+        await engine.damage_found.wait()
+        engine.damage_found.clear()
 
 
 async def test_a_mark_is_healed_piece_by_piece_and_each_piece_survives_a_restart(

@@ -36,7 +36,7 @@ from node.replica.actors import CopyActors
 from node.replica.control import ControlStore
 from node.replica.control_copy import ControlCopy
 from node.replica.hints import HintStore
-from node.replica.identity import FolderRefused, Identity
+from node.replica.identity import FolderRefused, Identity, check_store
 from node.replica.objects import ObjectStore
 from node.replica.pages import PageServing
 from node.replica.routes import Router
@@ -107,6 +107,7 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
     FolderRefused when it is not the one that the cluster counts on, CorruptData, OSError.
     """
     store, files = f"{config.data}/store", doors.files
+    check_store(files, config.data)
     found = _found(files, store)
     try:
         async with await Engine.open(store, storage, files=files, spawner=doors.spawner) as engine:
@@ -116,6 +117,8 @@ async def running_node(config: NodeConfig, doors: Doors, storage: Options) -> As
                 yield node
             if node.catch_up.is_done and node.hints.is_whole:
                 await _note_clean_stop(control, identity.start.number)
+        if engine.sequence == engine.synced_sequence:
+            await _note_left(identity)
     except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
         if refused := group.subgroup(FolderRefused):
             raise _first(refused) from None
@@ -130,6 +133,14 @@ def _found(files: FileSystem, store: str) -> FoundLogs:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _note_left(identity: Identity) -> None:
+    """The last act of a stop, behind the closed engine."""
+    try:
+        await identity.note_clean_stop()
+    except OSError as error:
+        _log.warning("what this stop has left is not noted: %s", error)
 
 
 async def _note_clean_stop(control: ControlStore, start: int) -> None:

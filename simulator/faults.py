@@ -26,11 +26,11 @@ RARE: Final = {
 """Drawn beside the others, with these chances, from a stream of their own: seeds of former days keep their
 meaning.  `crash_child` is drawn often, as it fires only if there is a flush or a merge to be met.
 """
-FOLDERS: Final = {"folder_restored": 0.1, "folder_copied": 0.05}
+FOLDERS: Final = {"folder_restored": 0.1, "folder_copied": 0.05, "store_lost": 0.05}
 """Drawn behind the rare ones, in the same way: data folders that are not what they seem."""
 KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE) + tuple(FOLDERS)
 
-_LOSE: Final = ("disk_lost", "disk_lies", "folder_restored")
+_LOSE: Final = ("disk_lost", "disk_lies", "folder_restored", "store_lost")
 _DESTROY: Final = (*_LOSE, "bit_flip", "bit_rot")
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0

@@ -1,13 +1,14 @@
-"""Data folders that are not what they seem: an older copy put back, a copy started beside the one in use.
+"""Data folders that are not what they seem: an older copy put back, a copy started beside, a store lost.
 
-Both are done only once members remember what the copy lacks, and enough of them: what nobody was told of can
-be noticed by nobody (docs/guarantees.md says how long that is).
+The first two are done only once members remember what the copy lacks, and enough of them: what nobody was
+told of can be noticed by nobody (docs/operations.md says how long that is).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from random import Random
 from typing import Final
 
@@ -69,6 +70,28 @@ class FolderFaults:
             if each.run is None:
                 each.start()
 
+    async def lose_store(self, name: str, kind: str) -> None:
+        """Empty a node's store, or put an older copy of it back, under the identity that is there."""
+        node = self._nodes[name]
+        if not node.is_running or node.node is None:
+            return
+        older = node.disk.lossy.after_kill() if self._draws.random() < 0.5 else None
+        await node.stop()
+        if older is not None and self._draws.random() < 0.5:
+            if node.run is None:
+                node.start()
+            with suppress(RuntimeError):  # it ended again
+                await node.up()
+            node.kill(None)
+        if node.run is None:
+            self._trace.fault(kind, name)
+            node.disk.put_back(node.disk.lossy.after_kill())
+            node.disk.make_room()
+            replace_store(node.disk.lossy, older)
+            await asyncio.sleep(self._draws.random())
+            if node.run is None:
+                node.start()
+
     def keep_cut_off(self) -> None:
         """Some never reach a member again that could tell them; clients do."""
         for name in self._cut_off:
@@ -112,6 +135,21 @@ class FolderFaults:
                 return True
             await asyncio.sleep(_LOOK_EVERY_S)
         return False
+
+
+def replace_store(disk: LossyDisk, older: LossyDisk | None) -> None:
+    """All of the store's files go; those of an older disk come."""
+    store = f"{DATA}/store"
+    for name in disk.list(store):
+        if not disk.is_dir(f"{store}/{name}"):
+            disk.unlink(f"{store}/{name}")
+    if older is not None:
+        for name in older.list(store):
+            if not older.is_dir(f"{store}/{name}"):
+                file = disk.create(f"{store}/{name}")
+                file.append(older.read_bytes(f"{store}/{name}"))
+                file.sync()
+    disk.fsync_dir(store)
 
 
 def _announced_by(node: NodeProcess, kept: LossyDisk) -> Announcement | None:

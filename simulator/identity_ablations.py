@@ -7,9 +7,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 import node.membership.starts
+import node.replica.identity
 from cluster.membership.starts import Announcement, FoundLogs, Remembered, Verdict, judge
+from cluster.ports import FileSystem
 from node.membership.topology_agent import TopologyAgent
 from node.replica.control import ControlStore
+from node.replica.identity_record import IdentityRecord
+from node.replica.store_name import missing_from_store
 from simulator.bending import Ablation, bent
 from simulator.options import RunOptions
 
@@ -43,13 +47,13 @@ def _boot_compared() -> AbstractContextManager[None]:
     return bent((node.membership.starts, "judge", judge_numbers))
 
 
-def _log_compared() -> AbstractContextManager[None]:
+def _judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
     """What a folder's logs held when it was opened does not matter."""
+    return judge(known, replace(told, found=FoundLogs(highest=1 << 60)))
 
-    def judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
-        return judge(known, replace(told, found=FoundLogs(highest=1 << 60)))
 
-    return bent((node.membership.starts, "judge", judge_starts))
+def _log_compared() -> AbstractContextManager[None]:
+    return bent((node.membership.starts, "judge", _judge_starts))
 
 
 def _unconfirmed_waits() -> AbstractContextManager[None]:
@@ -61,8 +65,26 @@ def _unconfirmed_waits() -> AbstractContextManager[None]:
     return bent((TopologyAgent, "__init__", make_confirmed))
 
 
+def _store_named() -> AbstractContextManager[None]:
+    """No store is asked whether it is the one that was left."""
+    return bent((node.replica.identity, "missing_from_store", lambda files, store, record: ""))
+
+
+def _left_compared() -> AbstractContextManager[None]:
+    """The same, but for the store's name and the number of its manifest."""
+    missing = missing_from_store
+
+    def missing_by_name(files: FileSystem, store: str, record: IdentityRecord) -> str:
+        return missing(files, store, replace(record, left=()))
+
+    return bent((node.replica.identity, "missing_from_store", missing_by_name))
+
+
+_LOST: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))
 _RESTORED: Final = RunOptions(nodes=3, keys=2, faults=("folder_restored",))
 IDENTITY_ABLATIONS: Final = (
+    Ablation("store-named", "a store that is not the one its node left is a lost one", _store_named, _LOST),
+    Ablation("left-compared", "a store has to hold what a clean stop left in it", _left_compared, _LOST),
     Ablation(
         "starts-remembered",
         "members refuse a folder that lacks a start they know",

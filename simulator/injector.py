@@ -281,6 +281,9 @@ class Injector:
     async def _folder_restored(self, fault: Fault) -> None:
         await self.folders.restore(fault.nodes[0], fault.kind)
 
+    async def _store_lost(self, fault: Fault) -> None:
+        await self.folders.lose_store(fault.nodes[0], fault.kind)
+
     async def _folder_copied(self, fault: Fault) -> None:
         await self.folders.copy(fault.nodes[0], fault.kind)
 

@@ -261,7 +261,8 @@ class World:
         """One read of every key from all its living owners, repeated until it is answered."""
         process = self.loop.process("last")
         session = self._client("last", process, 5.0)
-        reads = insist(session, keys, lambda key: str(len(self._owners(key))), self.history.operations)
+        kept = [key for key in keys if self._owners(key)]
+        reads = insist(session, kept, lambda key: str(len(self._owners(key))), self.history.operations)
         await self.loop.spawn(process, reads)
 
     async def _finals(self, keys: Sequence[bytes]) -> list[Final]:

@@ -18,8 +18,9 @@ from cluster.ids import DiskId, NodeId, Start
 from cluster.membership.starts import EARLIER_STARTS
 from cluster.ports import Entropy, FileSystem
 from node.replica.identity_record import IdentityRecord, encode_copies, newest_record
+from node.replica.store_name import left_files, missing_from_store, name_store, newest_manifest
 
-__all__ = ["FILE_NAMES", "FolderRefused", "Identity", "read_identity"]
+__all__ = ["FILE_NAMES", "FolderRefused", "Identity", "check_store", "read_identity"]
 
 FILE_NAMES: Final = ("IDENTITY", "IDENTITY.copy")
 
@@ -64,9 +65,19 @@ class Identity:
                 edition=former.edition + 1,
                 earlier=(former.start, *former.earlier)[:EARLIER_STARTS],
             )
+        store = posixpath.join(folder, "store")
+        if files.is_dir(store):
+            await name_store(files, store, record.disk)  # before the identity says that it is there
+            record = replace(record, store=newest_manifest(files, store), left=())
         identity = cls(folder, record, files)
         await identity._write(record)
         return identity
+
+    async def note_clean_stop(self) -> None:
+        """The last act of a stop: what the store holds now is what the next start has to find."""
+        left = left_files(self._files, posixpath.join(self._folder, "store"))
+        async with self._writing:
+            await self._write(replace(self.record, edition=self.record.edition + 1, left=left))
 
     async def refuse(self, known: Start) -> FolderRefused:
         """The cluster has seen a start go on from newer data: no later start of this folder may serve.
@@ -113,6 +124,23 @@ class Identity:
             self._files.rename(beside, path)
             await self._files.off_loop(self._files.fsync_dir, self._folder)
         self.record = record
+
+
+def check_store(files: FileSystem, folder: str) -> None:
+    """Raises FolderRefused when the folder's store is not the one that its identity knows.
+
+    Also CorruptData and OSError.  Called before the store is opened, as an engine makes a new store in an
+    empty folder.
+    """
+    record = read_identity(files, folder)
+    why = missing_from_store(files, posixpath.join(folder, "store"), record) if record else ""
+    if record and why:
+        raise FolderRefused(
+            f"{folder}/store is not the store that {record.node} left (disk {record.disk}): {why}; what it "
+            "held may be lost",
+            hint=f"give {record.node} its own store back, or make the folder a new node's: "
+            f"ringmill node reset {folder}",
+        )
 
 
 def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:

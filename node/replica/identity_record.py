@@ -36,6 +36,8 @@ class IdentityRecord:
     start: Start
     edition: int = 1
     earlier: tuple[Start, ...] = field(default=())
+    store: int | None = None  # number of the store's manifest at this start
+    left: tuple[tuple[str, int], ...] = ()  # files of the store and their sizes in bytes, after a clean stop
     superseded: Start | None = None  # the start that went on from newer data: this folder is an old copy
 
 
@@ -53,6 +55,8 @@ def encode_record(record: IdentityRecord) -> bytes:
         f"disk {record.disk}",
         f"start {_start_text(record.start)}",
         f"earlier {' '.join(map(_start_text, record.earlier)) or '-'}",
+        f"store {'-' if record.store is None else record.store}",
+        f"left {' '.join(f'{name}:{size}' for name, size in record.left) or '-'}",
         f"superseded {_start_text(record.superseded) if record.superseded else '-'}",
     )
     body = "\n".join(lines) + "\n"
@@ -78,7 +82,7 @@ def sound_copies(data: bytes) -> list[IdentityRecord]:
 
 
 def _parse(copy: bytes) -> IdentityRecord | None:
-    fields = _fields(copy, ("edition", "node", "disk", "start", "earlier", "superseded"))
+    fields = _fields(copy, ("edition", "node", "disk", "start", "earlier", "store", "left", "superseded"))
     if fields is None:
         return None
     try:
@@ -89,6 +93,8 @@ def _parse(copy: bytes) -> IdentityRecord | None:
             _start(fields["start"]),
             int(fields["edition"]),
             () if earlier == "-" else tuple(map(_start, earlier.split(" "))),
+            None if fields["store"] == "-" else int(fields["store"]),
+            () if fields["left"] == "-" else tuple(map(_left, fields["left"].split(" "))),
             None if superseded == "-" else _start(superseded),
         )
     except ValueError:
@@ -120,6 +126,12 @@ def _fields(copy: bytes, names: tuple[str, ...]) -> dict[str, str] | None:
 
 def _start_text(start: Start) -> str:
     return f"{start.number}.{start.boot}"
+
+
+def _left(text: str) -> tuple[str, int]:
+    """Raises ValueError."""
+    name, _, size_bytes = text.rpartition(":")
+    return name, int(size_bytes)
 
 
 def _start(text: str) -> Start:

@@ -174,7 +174,7 @@ def test_a_node_that_cannot_stop_in_order_ends_all_the_same_and_says_where_it_hu
         "import sys, node.lifecycle as lifecycle\n"
         "async def close(self):\n"
         "    import time; time.sleep(600)\n"
-        "lifecycle.STOP_LIMIT_S = 0.5\n"
+        "lifecycle.STOP_LIMIT_S = 5.0\n"  # an orderly stop syncs what it leaves, on a busy disk too
         "lifecycle.ProcessSpawner.close = close\n"
         "from node.__main__ import main\n"
         "sys.exit(main())\n"
@@ -190,7 +190,7 @@ def test_a_node_that_cannot_stop_in_order_ends_all_the_same_and_says_where_it_hu
     finally:
         process.kill()
     assert process.returncode == 1
-    assert "Timeout (0:00:00.5" in said and "in close" in said
+    assert "Timeout (0:00:05" in said and "in close" in said
 
 
 def test_a_line_that_does_not_parse_is_one_line_that_names_the_flag() -> None:

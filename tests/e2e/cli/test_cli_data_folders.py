@@ -100,3 +100,27 @@ def test_a_copy_started_beside_the_folder_in_use_is_refused(three: Shell, tmp_pa
     wait_for_hints(three)
     for key, value in written.items():
         assert three.ok("get", key, "-r", "all").out == value
+
+
+@pytest.mark.parametrize("lose", ["emptied", "replaced"])
+def test_a_store_that_is_not_the_one_its_node_left_is_no_empty_one(
+    three: Shell, lose: str, tmp_path: Path
+) -> None:
+    written = put_many(three, f"store-{lose}")
+    store, kept = folder_of(three, "n3") / "store", tmp_path / "store"
+    three.ok("cluster", "down")
+    store.rename(kept)
+    if lose == "replaced":
+        shutil.copytree(folder_of(three, "n2") / "store", store)
+    for _ in range(2):
+        up = three.run("cluster", "up")
+        assert up.code != 0
+        assert f"{store} is not the store that n3 left" in up.err, up.err
+        why = "STORE is not in it" if lose == "emptied" else "it belongs to disk"
+        assert why in up.err
+    shutil.rmtree(store, ignore_errors=True)
+    kept.rename(store)
+    three.ok("cluster", "up")
+    wait_for_hints(three)
+    for key, value in written.items():
+        assert three.ok("get", key, "-r", "all").out == value

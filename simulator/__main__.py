@@ -6,6 +6,7 @@ Exit codes: 0 every promise held, 1 one was broken, 2 a bad argument, 130 interr
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -158,6 +159,7 @@ def _say(bar: Bar, line: str) -> None:
 def _interrupted(told: str, hint: str) -> Interrupted:
     """A run is dropped as it stands: what its half-done tasks say to that is noise."""
     sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody awaits any more
     return Interrupted(f"interrupted: {told}", hint=hint)
 
 

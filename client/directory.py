@@ -27,6 +27,10 @@ PROBE_TIMEOUT_S = 1.0
 PROOF_AGE_S = 1.0
 PROOF_TIMEOUT_S = 10.0
 STAGGER_S = 0.15
+_FORM_HINT = (
+    "`ringmill cluster form --endpoints HOST:PORT,...` makes running nodes a cluster, "
+    "`ringmill cluster up` finishes a local one"
+)
 
 
 class Directory:
@@ -144,7 +148,8 @@ class Directory:
         if self.topology is None:
             raise Unavailable(
                 f"{address} belongs to no cluster yet",
-                hint="`ringmill cluster up` makes its nodes one",
+                detail={"address": address, "formed": False},
+                hint=_FORM_HINT,
             )
         self.clear(address)
         return self.topology
@@ -207,6 +212,8 @@ def _nobody(
 ) -> RingmillError:
     """The error of a first contact in vain: a deadline that was missed, if some endpoint was still silent."""
     found = unreachable(endpoints, {address: str(error) for address, error in failures.items()})
+    if any(error.detail.get("formed") is False for error in failures.values()):
+        found.hint = _FORM_HINT
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
     if not silent:
         return found

@@ -5,16 +5,16 @@ Plain values, made from the messages of proto/jobs.proto.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, overload
 
 import msgpack
 
 from cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
 from cluster.wire import jobs_pb2
 
-__all__ = ["JobState", "Stage", "Task", "TaskLog", "job_state", "task_log"]
+__all__ = ["JobList", "JobState", "Stage", "Task", "TaskLog", "job_state", "task_log"]
 
 ENDED: Final = ("SUCCEEDED", "FAILED", "KILLED")
 _FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
@@ -111,6 +111,26 @@ class JobState:
     def stage(self, name: str) -> Stage:
         """The stage of that name; an empty one before the job was planned."""
         return next((one for one in self.stages if one.name == name), Stage(name, 0, 0, 0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class JobList(Sequence[JobState]):
+    """Jobs, newest first.  `silent` names members that did not answer: jobs that they keep are left out."""
+
+    jobs: tuple[JobState, ...]
+    silent: tuple[str, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> JobState: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[JobState, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> JobState | tuple[JobState, ...]:
+        return self.jobs[index]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
 
 
 def job_state(message: jobs_pb2.JobStatus) -> JobState:

@@ -29,7 +29,7 @@ from client.arguments import (
 )
 from client.directory import STAGGER_S, Directory, unreachable
 from client.job_modules import Target, load_job
-from client.job_values import JobState, TaskLog, job_state, task_log
+from client.job_values import JobList, JobState, TaskLog, job_state, task_log
 from client.retries import SILENCE_SHARE
 from cluster.errors import (
     ClientClosed,
@@ -207,8 +207,11 @@ class AsyncJobs:
                     raise _lost(state, error) from error
                 await asyncio.sleep(PAUSE_S)
 
-    async def list(self) -> Sequence[JobState]:
-        """All jobs of the members that answer, newest first.  Raises Unavailable when none does."""
+    async def list(self) -> JobList:
+        """All jobs of the members that answer, newest first; its `silent` names those that do not.
+
+        Raises Unavailable when none answers.
+        """
         answers, refused = [], {}
         async with aclosing(self._outcomes("List", jobs_pb2.ListRequest(), jobs_pb2.ListResponse)) as found:
             async for address, outcome in found:
@@ -219,7 +222,8 @@ class AsyncJobs:
         if refused and (not answers or not all(map(_is_silence, refused.values()))):
             raise _refusal(refused)
         jobs = {one.job: job_state(one) for answer in answers for one in answer.jobs}
-        return sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
+        newest_first = sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
+        return JobList(tuple(newest_first), tuple(sorted(refused)))
 
     async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
         """What the attempts of a job (or of one task) printed.  Raises NotFound."""

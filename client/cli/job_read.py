@@ -13,7 +13,7 @@ from client.cli.connecting import open_client
 from client.cli.exit_codes import ExitCode
 from client.cli.job_document import job_document, job_fields
 from client.cli.settings import Settings
-from client.job_values import JobState, TaskLog
+from client.job_values import JobList, JobState, TaskLog
 
 __all__ = ["kill", "list_jobs", "logs", "status"]
 
@@ -26,7 +26,7 @@ def list_jobs(settings: Settings) -> None:
     The node that took a job keeps it in memory: a restart of that node forgets it; its output stays.
     """
 
-    async def ask() -> Sequence[JobState]:
+    async def ask() -> JobList:
         async with open_client(settings) as db:
             return await db.jobs.list()
 
@@ -41,7 +41,13 @@ def list_jobs(settings: Settings) -> None:
     ]  # fmt: skip
     columns = ("JOB", "STATE", "NAME", "MAP", "REDUCE", "TOOK", "NODE", "SUBMITTED")
     output.show(settings, [job_document(one) for one in states], columns, rows)
-    if not states and settings.output != "json":
+    if states.silent:
+        output.advise(
+            settings,
+            f"{', '.join(states.silent)} did not answer: jobs kept there are left out; "
+            "`ringmill cluster status` shows which node that is",
+        )
+    elif not states and settings.output != "json":
         output.note("no jobs: nodes keep them in memory, so those from before a restart are forgotten")
         output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
 

@@ -137,7 +137,7 @@ def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> Non
 def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
     """The cluster of a plan; nothing is written or started yet.
 
-    Raises InvalidArgument for a shape that cannot be, RingmillError for a taken port.
+    Raises InvalidArgument for a shape that cannot be, PortTaken.
     """
     check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
     if not 0 <= plan.zones <= plan.nodes:
@@ -155,7 +155,7 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
 
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
-    """Start a process for each node and write their pids down.  Raises RingmillError for a taken port."""
+    """Start a process for each node and write their pids down.  Raises PortTaken."""
     ports.check_free([node.port for node in nodes])
     save_cluster(cluster)
     make_token(cluster.folder)

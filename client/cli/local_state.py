@@ -103,7 +103,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptData(
-            f"{path} cannot be read: {error!r}"
+            f"{path} cannot be read: {error.args[0]!r} is missing"
             if isinstance(error, KeyError)
             else f"{path} cannot be read: {error}",
             hint=f"stop its processes by hand and remove {folder}",

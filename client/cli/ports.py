@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from typing import ClassVar
 
 from cluster.errors import InvalidArgument, RingmillError
 
-__all__ = ["HOST", "LIMIT", "check_free", "free_base", "is_free"]
+__all__ = ["HOST", "LIMIT", "PortTaken", "check_free", "free_base", "is_free"]
 
 HOST = "127.0.0.1"
 LIMIT = 32768
+
+
+class PortTaken(RingmillError):
+    """Somebody else listens where a node is to listen."""
+
+    code: ClassVar[str] = "PORT_TAKEN"
 
 
 def is_free(port: int) -> bool:
@@ -29,14 +36,14 @@ def is_free(port: int) -> bool:
 
 
 def check_free(ports: Sequence[int]) -> None:
-    """Raises RingmillError naming the first taken port and its owner, InvalidArgument out of range."""
+    """Raises PortTaken naming the first taken port and its owner, InvalidArgument out of range."""
     for port in ports:
         if not 1024 <= port < LIMIT:
             raise InvalidArgument(
                 f"port {port} is out of range, nodes use 1024 to {LIMIT - 1}", hint="choose a --base-port"
             )
         if not is_free(port):
-            raise RingmillError(
+            raise PortTaken(
                 f"port {port} is taken by {owner_of(port)}",
                 detail={"port": port},
                 hint=f"stop it, or choose another range: --base-port {free_base(len(ports), ports[0] + 100)}",

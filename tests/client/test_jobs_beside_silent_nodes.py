@@ -148,7 +148,16 @@ async def test_the_list_is_that_of_those_who_answer(jobs: Jobs) -> None:
     jobs.silence(first)
     second.jobs, third.jobs = ["a"], ["b"]
     async with asyncio.timeout(PATIENCE_S):
-        assert {state.job for state in await jobs.list()} == {"a", "b"}
+        found = await jobs.list()
+    assert {state.job for state in found} == {"a", "b"}
+    assert found.silent == (first.address,), "what it keeps is left out, so it is named"
+
+
+async def test_a_list_of_all_members_leaves_nobody_out(jobs: Jobs) -> None:
+    some(jobs)[1].jobs = ["a", "b"]
+    found = await jobs.list()
+    assert [state.job for state in found[:1]] == ["a"]
+    assert (len(found), found.silent) == (2, ())
 
 
 async def test_a_job_that_a_silent_node_may_keep_is_not_called_absent(jobs: Jobs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -125,6 +126,15 @@ async def test_a_key_is_asked_of_its_first_owner() -> None:
         await db.put(KEY, b"Ada")
         assert (await db.get("user:42")).value == b"Ada"
     assert cluster.owners(KEY)[0].asked[-2:] == ["Put", "Get"]
+
+
+async def test_who_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:
+    cluster = FakeCluster()
+    cluster.topology = replace(cluster.topology, epoch=Epoch(0))
+    with pytest.raises(Unavailable, match="belongs to no cluster yet") as unformed:
+        async with client_of(cluster):
+            pass
+    assert "cluster form --endpoints" in unformed.value.hint
 
 
 async def test_one_living_endpoint_is_enough_and_the_dead_ones_are_named_when_there_is_none() -> None:

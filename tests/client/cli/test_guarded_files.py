@@ -166,3 +166,9 @@ def test_a_state_file_of_nonsense_is_one_clear_error(
     assert len(said) == 3 and str(path) in said[0], said
     with pytest.raises(CorruptData):
         load_cluster(str(home / "default"))
+
+
+def test_what_is_missing_in_a_state_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").write_text("{}")
+    with pytest.raises(CorruptData, match="'format' is missing"):
+        load_cluster(str(tmp_path))

@@ -59,8 +59,9 @@ def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> 
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((ports.HOST, base + 1))
         holder.listen()
-        with pytest.raises(RingmillError, match=rf"port {base + 1} is taken by pid {os.getpid()}"):
+        with pytest.raises(RingmillError, match=rf"port {base + 1} is taken by pid {os.getpid()}") as taken:
             local_cluster.planned("c", "/nowhere", Plan(nodes=2, base_port=base))
+        assert taken.value.code == "PORT_TAKEN", "no fault of this program"
         assert ports.free_base(2, base) > base + 1
 
 

@@ -61,5 +61,6 @@ def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, pa
     assert done["state"] == "SUCCEEDED"
     for verb in (("status", done["job"]), ("logs", done["job"]), ("kill", done["job"]), ("list",)):
         shell.ok(*SHORT, "job", *verb)
+    assert f"{paused} did not answer" in shell.ok(*SHORT, "job", "list").err
     unknown = shell.run(*SHORT, "job", "status", "nope")
     assert unknown.code == 6 and paused in unknown.err

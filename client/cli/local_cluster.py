@@ -156,7 +156,8 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
     """Start a process for each node and write their pids down.  Raises PortTaken."""
-    ports.check_free([node.port for node in nodes])
+    are_settled = any(node.pid for node in cluster.nodes)
+    ports.check_free([node.port for node in nodes], are_settled=are_settled)
     save_cluster(cluster)
     make_token(cluster.folder)
     for node in nodes:

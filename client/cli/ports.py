@@ -16,6 +16,7 @@ __all__ = ["HOST", "LIMIT", "PortTaken", "check_free", "free_base", "is_free"]
 
 HOST = "127.0.0.1"
 LIMIT = 32768
+LONGEST_COMMAND = 80
 
 
 class PortTaken(RingmillError):
@@ -35,19 +36,22 @@ def is_free(port: int) -> bool:
     return True
 
 
-def check_free(ports: Sequence[int]) -> None:
-    """Raises PortTaken naming the first taken port and its owner, InvalidArgument out of range."""
+def check_free(ports: Sequence[int], *, are_settled: bool = False) -> None:
+    """Raises PortTaken naming the first taken port and its owner, InvalidArgument out of range.
+
+    `are_settled`: nodes that exist keep their addresses, so that no other range can be had.
+    """
     for port in ports:
         if not 1024 <= port < LIMIT:
             raise InvalidArgument(
                 f"port {port} is out of range, nodes use 1024 to {LIMIT - 1}", hint="choose a --base-port"
             )
         if not is_free(port):
-            raise PortTaken(
-                f"port {port} is taken by {owner_of(port)}",
-                detail={"port": port},
-                hint=f"stop it, or choose another range: --base-port {free_base(len(ports), ports[0] + 100)}",
-            )
+            hint = "stop it: nodes that exist keep their addresses"
+            if not are_settled:
+                other = free_base(len(ports), ports[0] + 100)
+                hint = f"stop it, or choose another range: --base-port {other}"
+            raise PortTaken(f"port {port} is taken by {owner_of(port)}", detail={"port": port}, hint=hint)
 
 
 def free_base(count: int, start: int = 7101) -> int:
@@ -71,7 +75,13 @@ def owner_of(port: int) -> str:
                 if connection.pid is None:
                     break
                 process = psutil.Process(connection.pid)
-                return f"pid {connection.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
+                return f"pid {connection.pid} ({_shortened(process.cmdline()) or process.name()})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         pass
     return "a process of another user"
+
+
+def _shortened(command: Sequence[str]) -> str:
+    """A command line on one line, and no longer than a look needs."""
+    line = " ".join(" ".join(command).split())
+    return line if len(line) <= LONGEST_COMMAND else f"{line[:LONGEST_COMMAND]}…"

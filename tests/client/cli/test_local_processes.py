@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,34 @@ def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> 
             local_cluster.planned("c", "/nowhere", Plan(nodes=2, base_port=base))
         assert taken.value.code == "PORT_TAKEN", "no fault of this program"
         assert ports.free_base(2, base) > base + 1
+
+
+def test_no_other_range_is_offered_for_nodes_that_exist() -> None:
+    base = ports.free_base(1, 21000)
+    node = LocalNode("n1", f"{ports.HOST}:{base}", "", pid=1, started="boot/1")
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((ports.HOST, base))
+        holder.listen()
+        with pytest.raises(ports.PortTaken, match=f"port {base} is taken") as taken:
+            local_cluster.start_nodes(LocalCluster("c", "/nowhere", 1, 16, (node,)), [node])
+    assert "--base-port" not in taken.value.hint
+
+
+def test_the_owner_of_a_port_is_told_on_one_line() -> None:
+    base = ports.free_base(1, 21000)
+    lines = (
+        "import socket, sys",
+        f"server = socket.create_server(('{ports.HOST}', {base}))",
+        "print(1, flush=True)",
+        "sys.stdin.read()",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"1\n"
+        owner = ports.owner_of(base)
+        holder.communicate()
+    assert owner.startswith(f"pid {holder.pid} (") and "\n" not in owner
 
 
 @pytest.mark.parametrize("base", [80, 40000, 32767])

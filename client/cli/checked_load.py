@@ -59,8 +59,10 @@ class CheckedLoad:
     keys: int = 256
     workers: int = 16
     prefix: str = "load"
+    read_tries: int = 1  # a read that nobody answers is asked this often before it counts as failed
     acknowledged: int = 0
     reads: int = 0
+    repeated_reads: int = 0
     unknown: int = 0
     refused: int = 0
     failed_reads: list[str] = field(default_factory=list)
@@ -114,11 +116,15 @@ class CheckedLoad:
 
     async def _read(self, history: KeyHistory, r: Level | None) -> None:
         begun = time.perf_counter()
-        try:
-            item = await self.db.get(history.key, r=r, default=None)
-        except RingmillError as error:
-            self.failed_reads.append(f"{history.key!r}: {error}")
-            return
+        for tried in range(1, self.read_tries + 1):
+            try:
+                item = await self.db.get(history.key, r=r, default=None)
+                break
+            except RingmillError as error:
+                if tried == self.read_tries:
+                    self.failed_reads.append(f"{history.key!r}: {error}")
+                    return
+                self.repeated_reads += 1
         self.reads += 1
         self.slowest_read_s = max(self.slowest_read_s, time.perf_counter() - begun)
         if fault := history.fault_of(item):

@@ -113,7 +113,7 @@ async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: ran
     done: list[Round] = []
     async with connect(endpoints, token=read_token(cluster.folder)) as db:
         cold = await _fill(db, given.keys, chance)
-        load = CheckedLoad(db, keys=64, workers=4)
+        load = CheckedLoad(db, keys=64, workers=4, read_tries=5)
         is_over = asyncio.Event()
         print("round  node ended   files  flips  start s   heal s  writes   reads", flush=True)
         async with asyncio.TaskGroup() as group:
@@ -131,7 +131,7 @@ async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: ran
         f"{len(done)} rounds, {sum(one.flips for one in done)} bits flipped in "
         f"{sum(one.files for one in done)} files; "
         f"{load.acknowledged} writes ({load.unknown} of unknown outcome as their node ended), "
-        f"{load.reads} reads; slowest start {max((one.start_s for one in done), default=0.0):.1f} s, "
+        f"{load.reads} reads ({load.repeated_reads} asked again as nobody answered in time); slowest start {max((one.start_s for one in done), default=0.0):.1f} s, "
         f"slowest heal {slowest:.1f} s; {len(bad)} with a violation"
     )
     return bool(done) and not bad

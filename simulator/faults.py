@@ -30,7 +30,7 @@ FOLDERS: Final = {"folder_restored": 0.1, "folder_copied": 0.05, "store_lost": 0
 """Drawn behind the rare ones, in the same way: data folders that are not what they seem."""
 KINDS: Final = PROCESS + CLOCK + SPLIT + LINK + DISK + tuple(RARE) + tuple(FOLDERS)
 
-_LOSE: Final = ("disk_lost", "disk_lies", "folder_restored", "store_lost")
+_LOSE: Final = ("disk_lost", "disk_lies", "folder_restored", "folder_copied", "store_lost")
 _DESTROY: Final = (*_LOSE, "bit_flip", "bit_rot")
 _MOST: Final = 8  # faults a run; more of them only hide one another
 _LONGEST_S: Final = 8.0
@@ -123,7 +123,8 @@ def _amount(draws: Random, kind: str) -> float:
 def lost_for_good(faults: Sequence[Fault]) -> list[str]:
     """Nodes whose disk does not come back: they are left broken when all else is healed.
 
-    One on which bits have turned is not: it heals from the others.
+    One on which bits have turned is not: it heals from the others.  One whose folder was copied may be: a member
+    that is cut off from it can take the copy for its next start, and refuses the original from then on.
     """
     return sorted({fault.nodes[0] for fault in faults if fault.kind in _LOSE})
 

@@ -109,6 +109,7 @@ class FolderFaults:
             self._trace.fault(kind, name)
             twin = node.beside(kept, f"{name}-copy{len(self.copies)}")
             self.copies.append(twin)
+            node.has_twin = True
             twin.start()
 
     async def _copy(self, node: NodeProcess) -> LossyDisk | None:

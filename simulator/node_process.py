@@ -83,6 +83,7 @@ class NodeProcess:
         )
         self.crashes: list[float] = []  # when it forgot what was in memory
         self.failures: list[BaseException] = []  # what ended a run, or was raised by a handler: bugs
+        self.has_twin = False  # a copy of its folder was started beside it
         self._world = world
         self._runs: list[NodeRun] = []
 
@@ -250,8 +251,8 @@ class NodeProcess:
             self.failures.append(error)
 
     def _is_excused(self, error: BaseException) -> bool:
-        """A disk that failed in this run, is full or rots may end it, and so may an old copy of a folder."""
-        if self.disk.is_old_copy and isinstance(error, FolderRefused):
+        """A disk that failed in this run, is full or rots may end it, and so may an old copy of a folder, or a copy beside it."""
+        if (self.disk.is_old_copy or self.has_twin) and isinstance(error, FolderRefused):
             return True
         return self.disk.may_end_a_run and _is_of_the_disk(error)
 

@@ -131,7 +131,8 @@ async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: ran
         f"{len(done)} rounds, {sum(one.flips for one in done)} bits flipped in "
         f"{sum(one.files for one in done)} files; "
         f"{load.acknowledged} writes ({load.unknown} of unknown outcome as their node ended), "
-        f"{load.reads} reads ({load.repeated_reads} asked again as nobody answered in time); slowest start {max((one.start_s for one in done), default=0.0):.1f} s, "
+        f"{load.reads} reads ({load.repeated_reads} asked again as nobody answered in time); "
+        f"slowest start {max((one.start_s for one in done), default=0.0):.1f} s, "
         f"slowest heal {slowest:.1f} s; {len(bad)} with a violation"
     )
     return bool(done) and not bad

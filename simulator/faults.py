@@ -123,8 +123,8 @@ def _amount(draws: Random, kind: str) -> float:
 def lost_for_good(faults: Sequence[Fault]) -> list[str]:
     """Nodes whose disk does not come back: they are left broken when all else is healed.
 
-    One on which bits have turned is not: it heals from the others.  One whose folder was copied may be: a member
-    that is cut off from it can take the copy for its next start, and refuses the original from then on.
+    One on which bits have turned is not: it heals from the others.  One whose folder was copied may be: a
+    member that is cut off from it can take the copy for its next start, and refuses the original then.
     """
     return sorted({fault.nodes[0] for fault in faults if fault.kind in _LOSE})
 

@@ -251,7 +251,7 @@ class NodeProcess:
             self.failures.append(error)
 
     def _is_excused(self, error: BaseException) -> bool:
-        """A disk that failed in this run, is full or rots may end it, and so may an old copy of a folder, or a copy beside it."""
+        """A disk that failed in this run, is full or rots may end it, and so may a copy of a folder."""
         if (self.disk.is_old_copy or self.has_twin) and isinstance(error, FolderRefused):
             return True
         return self.disk.may_end_a_run and _is_of_the_disk(error)

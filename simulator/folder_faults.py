@@ -105,7 +105,7 @@ class FolderFaults:
         if not node.is_running or node.node is None:
             return
         kept = node.disk.lossy.after_kill()
-        if await self._is_outdated(node, kept):
+        if await self._is_outdated(node, kept, spared=0):  # who knows nothing against it may take it up
             self._trace.fault(kind, name)
             twin = node.beside(kept, f"{name}-copy{len(self.copies)}")
             self.copies.append(twin)
@@ -123,16 +123,20 @@ class FolderFaults:
             node.start()
         return kept
 
-    async def _is_outdated(self, node: NodeProcess, kept: LossyDisk) -> bool:
-        """Wait until any half of the other members holds one that remembers what the copy lacks."""
+    async def _is_outdated(self, node: NodeProcess, kept: LossyDisk, *, spared: int | None = None) -> bool:
+        """Wait until all others but `spared` remember what the copy lacks.
+
+        By default as many are spared as leave one who knows in any half of them.
+        """
         told = _announced_by(node, kept)
         if told is None:
             return False
-        spared = len(self._nodes) - 1 - others_needed(len(self._nodes))
+        others_count = len(self._nodes) - 1
+        least = others_count - (others_needed(len(self._nodes)) - 1 if spared is None else spared)
         for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
             others = [each.node for each in self._nodes.values() if each is not node and each.node]
             known = [other.starts.remembered(told.disk) for other in others]
-            if sum(judge(each, told) is Verdict.OLD_COPY for each in known) > spared:
+            if sum(judge(each, told) is Verdict.OLD_COPY for each in known) >= least:
                 return True
             await asyncio.sleep(_LOOK_EVERY_S)
         return False

@@ -103,6 +103,8 @@ class Starts:
         self._is_over = False
         self._writing = asyncio.Lock()
         self._heard_by: set[NodeId] = set()
+        self._refused_by: set[NodeId] = set()
+        self._is_confirmed = self._is_refused = False
         self._has_members = asyncio.Event()
         transport.serve(TELL, self._answer_tell)
         transport.serve(WHO, self._answer_who)
@@ -167,6 +169,10 @@ class Starts:
         )
         reply = Reply.decode(answer)
         if reply.verdict is Verdict.OLD_COPY:
+            self._refused_by.add(node)
+            if not self._is_superseded():
+                raise Unavailable(f"{node} has noted start {reply.known.number}, which nobody else confirms")
+            self._is_refused = True
             self._topology.withdraw_start()
             raise await self._refuse(reply.known)
         if reply.verdict is Verdict.RUNS_ALREADY:
@@ -176,12 +182,24 @@ class Starts:
                 hint="end this copy; `ringmill node reset DIR` makes its folder a new node's",
             )
 
+    def _is_superseded(self) -> bool:
+        """Whether a refusal ends this start.
+
+        One is enough before it serves.  Once it does, a copy that few members have noted cannot serve beside
+        it, so it goes on until as many refuse it as would confirm the other.
+        """
+        topology = self._topology.current
+        assert topology is not None, "members were told"
+        enough = max(1, others_needed(len(topology.members)))
+        return not self._is_confirmed or len(self._refused_by) >= enough
+
     def _confirm_if_enough(self) -> None:
         topology = self._topology.current
-        if topology is None or self._topology.is_displaced:
+        if topology is None or self._topology.is_displaced or self._is_refused:
             return
         heard = [node for node in self._others() if node in self._heard_by]
         if len(heard) >= others_needed(len(topology.members)):
+            self._is_confirmed = True
             self._topology.confirm_start()
 
     def _others(self) -> list[NodeId]:

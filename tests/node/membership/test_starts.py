@@ -11,7 +11,7 @@ import pytest
 
 from cluster.errors import Unavailable
 from cluster.ids import NodeId, Start
-from cluster.membership.starts import NO_MARK, Announcement, FoundLogs, LogMark
+from cluster.membership.starts import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
 from cluster.ring.topology import Topology, first_topology
 from node.membership.starts import Starts
 from node.membership.topology_agent import TopologyAgent
@@ -219,3 +219,23 @@ async def test_a_member_that_is_stopping_notes_nothing_any_more() -> None:
         await asyncio.sleep(0.1)
         assert not again.agent.serving
         assert three.disks[N2].durable == kept
+
+
+async def test_a_copy_that_one_of_four_others_has_noted_does_not_end_the_original() -> None:
+    """It is not confirmed, so it cannot serve beside the original; two members could have confirmed it."""
+    async with cluster(5) as five:
+        names = [NodeId(f"n{i + 1}") for i in range(5)]
+        nodes = {node: await five.start(node, FIRST) for node in names}
+        for one in nodes.values():
+            await serving(one)
+        disk = five.topology.member(N1).disk
+        for noting, is_ended in ((names[1], False), (names[2], True)):
+            remembered = {**nodes[noting].starts._remembered, disk: Remembered(N1, SECOND)}
+            nodes[noting].starts._remembered = remembered
+            nodes[N1].changes += 1
+            async with asyncio.timeout(30):
+                while noting not in nodes[N1].starts._refused_by:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
+            assert (nodes[N1].refusals == [SECOND]) is is_ended
+            assert nodes[N1].agent.serving is not is_ended

@@ -15,6 +15,7 @@ from typing import Final
 
 from cluster.ids import DiskId
 from cluster.ports import FileSystem
+from node.replica.guarded_file import replace_file
 from node.replica.identity_record import IdentityRecord
 from node.storage.names import CURRENT, parse_name
 
@@ -62,16 +63,7 @@ async def name_store(files: FileSystem, store: str, disk: DiskId) -> None:
     path = f"{store}/{FILE_NAME}"
     if files.exists(path) and files.read_bytes(path) == content:
         return
-    beside = f"{path}.new"
-    if files.exists(beside):  # left by a crash
-        files.unlink(beside)
-    file = files.create(beside)
-    try:
-        await file.append_and_sync(content)
-    finally:
-        file.close()
-    files.rename(beside, path)
-    await files.off_loop(files.fsync_dir, store)
+    await replace_file(files, path, content)
 
 
 def left_files(files: FileSystem, store: str) -> tuple[tuple[str, int], ...]:

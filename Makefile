@@ -46,7 +46,8 @@ lint: setup ## ruff, mypy --strict, import-linter, tidy
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/ruff check -q .
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/lint-imports --no-cache >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
+	@rm -rf .venv/imports && mkdir .venv/imports && cp -RL ringmill .venv/imports/  # grimp follows no links
+	@PYTHONPATH=.venv/imports .venv/bin/lint-imports --no-cache >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
 	@$(PY) scripts/tidy.py
 
 proto: setup ## rebuild the gRPC stubs from proto/

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
-from client.values import CausalContext
-from cluster.errors import InvalidArgument
+from ringmill.client.values import CausalContext
+from ringmill.cluster.errors import InvalidArgument
 
 __all__ = [
     "REQUEST_LIMIT_S",

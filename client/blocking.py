@@ -22,16 +22,16 @@ from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
-from client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
-from client.connection import AsyncClient, connect
-from client.job_values import JobState
-from client.jobs import AsyncJobs
-from client.kv import MISSING, AsyncKeyspace, Missing
-from client.lifetime import closed, forked
-from client.status import ClusterStatus
-from client.values import Item
-from cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
-from cluster.ring.topology import Topology
+from ringmill.client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.connection import AsyncClient, connect
+from ringmill.client.jobs.job_values import JobState
+from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.kv import MISSING, AsyncKeyspace, Missing
+from ringmill.client.lifetime import closed, forked
+from ringmill.client.status import ClusterStatus
+from ringmill.client.values import Item
+from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
+from ringmill.cluster.ring.topology import Topology
 
 __all__ = ["Client", "Jobs", "Keyspace"]
 
@@ -233,7 +233,7 @@ class Keyspace:
 
 
 class Jobs:
-    """The jobs of a cluster, blocking; see client/jobs.py for what each method promises."""
+    """The jobs of a cluster, blocking; see client/jobs/jobs.py for what each method promises."""
 
     def __init__(self, subject: AsyncJobs, loop: _Loop) -> None:
         self._subject = subject

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
-from client.arguments import (
+from ringmill.client.arguments import (
     Endpoints,
     Seconds,
     checked_endpoints,
@@ -25,24 +25,24 @@ from client.arguments import (
     checked_timeout_s,
     checked_token,
 )
-from client.directory import Directory
-from client.kv import AsyncKeyspace
-from client.links import Link, Method
-from client.local_token import find_token
-from client.operations import OperationNames
-from client.router import Router
-from client.status import ClusterStatus, cluster_status
-from cluster.adapters.channels import check_fork
-from cluster.adapters.grpc_client import ClientLink
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.private_files import distrust
-from cluster.errors import RingmillError, Unavailable
-from cluster.ports import FileSystem
-from cluster.ring.topology import Topology
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.local_token import find_token
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import Link, Method
+from ringmill.client.routing.router import Router
+from ringmill.client.status import ClusterStatus, cluster_status
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.private_files import distrust
+from ringmill.cluster.adapters.network.channels import check_fork
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ring.topology import Topology
 
 if TYPE_CHECKING:
-    from client.jobs import AsyncJobs
+    from ringmill.client.jobs.jobs import AsyncJobs
 
 __all__ = ["AsyncClient", "connect", "open_link"]
 
@@ -137,7 +137,7 @@ class AsyncClient(AsyncKeyspace):
     @property
     def jobs(self) -> AsyncJobs:
         """The jobs of the cluster."""
-        from client.jobs import AsyncJobs  # noqa: PLC0415 - the engine's part is loaded by those who use it
+        from ringmill.client.jobs.jobs import AsyncJobs  # noqa: PLC0415 - the engine's part is loaded by those who use it
 
         self._directory.lifetime.check_open()
         if self._jobs is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, TypeVar, overload
 
-from client import messages
-from client.arguments import (
+from ringmill.client import messages
+from ringmill.client.arguments import (
     ContextLike,
     Durability,
     Key,
@@ -19,12 +19,12 @@ from client.arguments import (
     checked_key,
     checked_timeout_s,
 )
-from client.links import DELETE, GET, LOCATE, PUT
-from client.operations import OperationNames
-from client.router import Router, Target
-from client.values import Item, Location, Receipt
-from cluster.errors import NotFound
-from cluster.wire import kv_pb2
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
+from ringmill.client.routing.router import Router, Target
+from ringmill.client.values import Item, Location, Receipt
+from ringmill.cluster.errors import NotFound
+from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = ["MISSING", "AsyncKeyspace", "Missing"]
 

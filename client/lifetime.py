@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from cluster.errors import ClientClosed
+from ringmill.cluster.errors import ClientClosed
 
 __all__ = ["Lifetime", "closed", "forked"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 
-from cluster.errors import PermissionDenied
-from cluster.ports import FileSystem
+from ringmill.cluster.errors import PermissionDenied
+from ringmill.cluster.ports import FileSystem
 
 __all__ = ["find_token"]
 

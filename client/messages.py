@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from client.arguments import (
+from ringmill.client.arguments import (
     ContextLike,
     Durability,
     Level,
@@ -19,9 +19,9 @@ from client.arguments import (
     checked_ttl_ms,
     checked_value,
 )
-from client.operations import Operation
-from client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
-from cluster.wire import kv_pb2
+from ringmill.client.operations import Operation
+from ringmill.client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
+from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = [
     "delete_request",

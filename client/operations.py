@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cluster.ports import Entropy
+from ringmill.cluster.ports import Entropy
 
 __all__ = ["Operation", "OperationNames"]
 

@@ -12,11 +12,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from client.directory import Directory, unreachable
-from client.links import STATUS
-from cluster.errors import RingmillError
-from cluster.ring.topology import Member, Topology
-from cluster.wire.membership_pb2 import StatusRequest, StatusResponse
+from ringmill.client.routing.directory import Directory, unreachable
+from ringmill.client.routing.links import STATUS
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ring.topology import Member, Topology
+from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 
 __all__ = ["ClusterStatus", "NodeStatus", "Ranges", "cluster_status", "combine"]
 

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from cluster.errors import InvalidArgument, UnresolvedSiblings
+from ringmill.cluster.errors import InvalidArgument, UnresolvedSiblings
 
 __all__ = [
     "EMPTY",

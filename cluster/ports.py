@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
-from cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId
 
 __all__ = [
     "AppendFile",
@@ -335,7 +335,7 @@ class Spawner(Protocol):
     async def start_task(
         self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
     ) -> TaskProcess:
-        """Fork a fresh task process whose current folder is `workdir` (entry: node.task_main).
+        """Fork a fresh task process whose current folder is `workdir` (entry: ringmill.node.task_main).
 
         `limits` maps rlimit names ("as_bytes", "cpu_s", "open_files", "file_bytes", "processes") to values,
         and "family_bytes": memory that it and its descendants may use together.  Raises ChildProcessError

@@ -1,6 +1,6 @@
-"""`python -m node`: one node in the foreground; logs on stderr, nothing on stdout.
+"""`python -m ringmill.node`: one node in the foreground; logs on stderr, nothing on stdout.
 
-`python -m node reset` makes a folder that of a new node, and says so on stdout.
+`python -m ringmill.node reset` makes a folder that of a new node, and says so on stdout.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 import uvloop
 
-from cluster.errors import RingmillError
-from node.config import parse_arguments
-from node.lifecycle import run_node
-from node.reset import run_reset
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.config import parse_arguments
+from ringmill.node.lifecycle import run_node
+from ringmill.node.reset import run_reset
 
 __all__ = ["main"]
 

@@ -13,47 +13,47 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cluster.errors import DiskFull, Overloaded, Unavailable
-from cluster.ids import ClusterId
-from cluster.membership.profile import profile_named
-from cluster.membership.starts import Announcement, FoundLogs, LogMark
-from cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
-from cluster.versions.hybrid_time import HybridClock
-from node.compute.bundles import BundleStore
-from node.compute.calls_to_self import CallsToSelf
-from node.compute.worker import Worker, WorkerOptions
-from node.config import NodeConfig
-from node.coordinator.jobs import JobCoordinator
-from node.membership.clock_watch import ClockWatch
-from node.membership.liveness import Liveness
-from node.membership.starts import Starts
-from node.membership.topology_agent import TopologyAgent
-from node.repair.catch_up import CatchUp
-from node.repair.healing import Healing
-from node.repair.hint_delivery import HintDelivery
-from node.repair.scrubbing import scrub_now_and_then
-from node.replica.actors import CopyActors
-from node.replica.control import ControlStore
-from node.replica.control_copy import ControlCopy
-from node.replica.hints import HintStore
-from node.replica.identity import FolderRefused, Identity, check_store
-from node.replica.objects import ObjectStore
-from node.replica.pages import PageServing
-from node.replica.routes import Router
-from node.replica.serving import ReplicaServing
-from node.requests.attempts import Attempts
-from node.requests.background import Background
-from node.requests.collect import Collector
-from node.requests.equalize import Equalizer
-from node.requests.forward import FORWARD, Forwarder
-from node.requests.locate import Locator
-from node.requests.read import Reader
-from node.requests.replicas import Replicas
-from node.requests.write import Writer
-from node.services.kv import KvService
-from node.storage.engine import Engine
-from node.storage.found_logs import found_logs, synced_log
-from node.storage.options import Options
+from ringmill.cluster.errors import DiskFull, Overloaded, Unavailable
+from ringmill.cluster.ids import ClusterId
+from ringmill.cluster.membership.profile import profile_named
+from ringmill.cluster.membership.starts import Announcement, FoundLogs, LogMark
+from ringmill.cluster.ports import Clock, Entropy, FileSystem, Spawner, Transport
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.calls_to_self import CallsToSelf
+from ringmill.node.compute.worker import Worker, WorkerOptions
+from ringmill.node.config import NodeConfig
+from ringmill.node.coordinator.jobs import JobCoordinator
+from ringmill.node.identity.identity import FolderRefused, Identity, check_store
+from ringmill.node.membership.clock_watch import ClockWatch
+from ringmill.node.membership.liveness import Liveness
+from ringmill.node.membership.starts import Starts
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.repair.catch_up import CatchUp
+from ringmill.node.repair.healing import Healing
+from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.scrubbing import scrub_now_and_then
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.control_copy import ControlCopy
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.pages import PageServing
+from ringmill.node.replica.routes import Router
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.requests.attempts import Attempts
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.collect import Collector
+from ringmill.node.requests.equalize import Equalizer
+from ringmill.node.requests.forward import FORWARD, Forwarder
+from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.write import Writer
+from ringmill.node.services.kv import KvService
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.options import Options
+from ringmill.node.storage.recovery.found_logs import found_logs
 
 __all__ = ["Doors", "Node", "running_node"]
 
@@ -251,7 +251,7 @@ def _starts(
         topology=agent,
         store=control,
         transport=transport,
-        mark=lambda: LogMark(*synced_log(engine)),
+        mark=lambda: LogMark(*engine.synced_log),
         changes=lambda: objects.changes,
         refuse=identity.refuse,
     )

@@ -1,4 +1,4 @@
-"""What one node is told at its start: the command line of `python -m node`, checked once.
+"""What one node is told at its start: the command line of `python -m ringmill.node`, checked once.
 
 The only file of node/ that may read the environment and the token file.  Values are plain and frozen, so
 that the simulator can build the same configuration by hand.
@@ -16,8 +16,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NoReturn
 
-from cluster.errors import InvalidArgument
-from cluster.ids import NodeId
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import NodeId
 
 __all__ = ["NodeConfig", "parse_arguments"]
 

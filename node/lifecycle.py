@@ -15,21 +15,21 @@ import os
 import signal
 from importlib.metadata import version
 
-from cluster.adapters.descriptors import DescriptorWatch, connections_below, raise_limit
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.private_files import claim_folder
-from cluster.adapters.process_spawner import ProcessSpawner
-from cluster.adapters.system_clock import SystemClock
-from cluster.ids import ClusterId
-from node.assembly import Doors, Node, running_node
-from node.config import NodeConfig
-from node.services.jobs import JobsService
-from node.services.membership import MembershipService, NodeFigures
-from node.services.server import NodeServer, Services
-from node.services.topology import NodeCard, TopologyService
-from node.storage.options import Options
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.private_files import claim_folder
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.ids import ClusterId
+from ringmill.node.assembly import Doors, Node, running_node
+from ringmill.node.config import NodeConfig
+from ringmill.node.services.jobs import JobsService
+from ringmill.node.services.membership import MembershipService, NodeFigures
+from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.services.topology import NodeCard, TopologyService
+from ringmill.node.storage.options import Options
 
 __all__ = ["run_node"]
 

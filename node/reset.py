@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import CorruptData, InvalidArgument
-from cluster.ids import DiskId, NodeId
-from cluster.ports import Entropy, FileSystem
-from node.replica.identity import Identity, read_identity
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.node.identity.identity import Identity, read_identity
 
 __all__ = ["Reset", "reset_folder", "run_reset"]
 

@@ -1,9 +1,9 @@
 """Entry of the forkserver and of the task processes it forks: the one place where user code runs.
 
-    python -P -m node.task_main --forkserver FD
+    python -P -m ringmill.node.task_main --forkserver FD
 
 The forkserver imports here what every task needs, so that a task begins 2 ms after it was asked for.  It and
-its children know cluster.mapreduce and the real FileSystem, never gRPC nor the rest of the node.
+its children know ringmill.cluster.mapreduce and the real FileSystem, never gRPC nor the rest of the node.
 
 A task process answers one Run after the other until one fails: then user code may have left anything behind,
 and it ends.  A second thread tells how far the work is, so that slow work is told from none.
@@ -27,15 +27,16 @@ import google_crc32c  # noqa: F401 - imported before the fork, as are the codecs
 import lz4.block  # noqa: F401
 import zstandard  # noqa: F401
 
-from cluster.adapters.counted_files import CountedFiles
-from cluster.adapters.forkserver import Forkserver
-from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import RingmillError
-from cluster.mapreduce.failures import Cause, TaskFailed, classify
-from cluster.mapreduce.file_errors import is_spoilt
-from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput, load_job
-from cluster.mapreduce.task_messages import Chore, Run, Said
-from cluster.mapreduce.task_service import answer, do_chore, do_run
+from ringmill.cluster.adapters.files.counted_files import CountedFiles
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.forkserver import Forkserver
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
+from ringmill.cluster.mapreduce.file_errors import is_spoilt
+from ringmill.cluster.mapreduce.kernel.task import Progress, load_job
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said
+from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
 
 __all__ = ["main", "serve_runs"]
 
@@ -45,7 +46,7 @@ _TELL_EVERY_S: Final = 0.5
 
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "--forkserver":
-        sys.stderr.write("node.task_main is started by a node: --forkserver FD\n")
+        sys.stderr.write("ringmill.node.task_main is started by a node: --forkserver FD\n")
         return 2
     gc.freeze()  # what is here before the fork stays shared with the children
     Forkserver(socket.socket(fileno=int(arguments[1])), serve_runs).run()

@@ -14,11 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from client.blocking import Client
-    from client.connection import AsyncClient, connect
-    from client.job_values import JobState
-    from client.values import EMPTY, CausalContext, Item, Location, Receipt
-    from cluster.errors import (
+    from ringmill.client.blocking import Client
+    from ringmill.client.connection import AsyncClient, connect
+    from ringmill.client.jobs.job_values import JobState
+    from ringmill.client.jobs.run_local import run_local
+    from ringmill.client.values import EMPTY, CausalContext, Item, Location, Receipt
+    from ringmill.cluster.errors import (
         ClientClosed,
         Conflict,
         CorruptData,
@@ -37,29 +38,32 @@ if TYPE_CHECKING:
         UnresolvedSiblings,
         WrongEpoch,
     )
-    from cluster.mapreduce.context import Context
-    from cluster.mapreduce.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.laws import broken_laws
+    from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
     "AsyncClient", "CausalContext", "Client", "ClientClosed", "Conflict", "Context", "CorruptData",
     "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item",
     "JobDefinition", "JobFailed", "JobKilled", "JobState", "Location", "NotFound", "Overloaded",
     "PermissionDenied", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Unavailable",
-    "UnresolvedSiblings", "WrongEpoch", "connect", "job",
+    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "run_local",
 ]  # fmt: skip
 
 _HOMES: Final = {
-    "client.blocking": ("Client",),
-    "client.connection": ("AsyncClient", "connect"),
-    "client.job_values": ("JobState",),
-    "client.values": ("CausalContext", "EMPTY", "Item", "Location", "Receipt"),
-    "cluster.errors": (
+    "ringmill.client.blocking": ("Client",),
+    "ringmill.client.connection": ("AsyncClient", "connect"),
+    "ringmill.client.jobs.job_values": ("JobState",),
+    "ringmill.client.jobs.run_local": ("run_local",),
+    "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
+    "ringmill.client.values": ("CausalContext", "EMPTY", "Item", "Location", "Receipt"),
+    "ringmill.cluster.errors": (
         "ClientClosed", "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument",
         "JobFailed", "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
-    "cluster.mapreduce.context": ("Context",),
-    "cluster.mapreduce.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -68,7 +72,7 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'ringmill' has no attribute {name!r}")
-    if home.startswith("client."):
+    if home.startswith("ringmill.client."):
         # gRPC reads this when it is imported.  Its own handlers of a fork end the child by SIGSEGV while
         # asyncio channels are open, also a child that never uses a client.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")

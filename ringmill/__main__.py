@@ -16,7 +16,7 @@ def main() -> int:
     former = signal.getsignal(signal.SIGINT)
     if former is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from client.cli.main import main as run
+    from ringmill.client.cli.main import main as run
 
     if former is signal.default_int_handler:
         signal.signal(signal.SIGINT, former)

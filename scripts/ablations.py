@@ -22,16 +22,16 @@ from typing import Final
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
-from simulator.bending import Ablation  # noqa: E402
-from simulator.checkers.violation import Violation  # noqa: E402
-from simulator.healing_ablations import HEALING_ABLATIONS  # noqa: E402
-from simulator.identity_ablations import IDENTITY_ABLATIONS  # noqa: E402
-from simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
-from simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
-from simulator.options import RunOptions  # noqa: E402
-from simulator.run import run_seed  # noqa: E402
-from simulator.wire_ablations import WIRE_ABLATIONS  # noqa: E402
+from ringmill.simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
+from ringmill.simulator.bending import Ablation  # noqa: E402
+from ringmill.simulator.checkers.violation import Violation  # noqa: E402
+from ringmill.simulator.healing_ablations import HEALING_ABLATIONS  # noqa: E402
+from ringmill.simulator.identity_ablations import IDENTITY_ABLATIONS  # noqa: E402
+from ringmill.simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
+from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
+from ringmill.simulator.options import RunOptions  # noqa: E402
+from ringmill.simulator.run import run_seed  # noqa: E402
+from ringmill.simulator.wire_ablations import WIRE_ABLATIONS  # noqa: E402
 
 PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"

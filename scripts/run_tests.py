@@ -30,7 +30,7 @@ QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lin
 GRACE_S = 10.0
 SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
-HELPERS = {"node.task_main", "cluster.adapters.worker_main"}
+HELPERS = {"ringmill.node.task_main", "ringmill.cluster.adapters.processes.worker_main"}
 TELL_FAILURES = ["-p", "failures_at_once"]
 DEFAULTS = ["-n", "2", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
 

@@ -2,9 +2,9 @@
 
     python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
 
-Sizes, the five doors, forbidden names, empty packages, named surfaces, swallowed errors, stale stubs, dead
-links in the documentation.  Each rule is a generator in scripts/tidy_rules/; docs/development.md says why it
-is there.  Generated stubs (*_pb2*) are left out.
+Sizes, crowded folders, circles of files, the five doors, forbidden names, empty packages, named surfaces,
+swallowed errors, bare imports, stale stubs, dead links in the documentation.  Each rule is a generator in
+scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidy_rules import code, doors, links, names, stubs
+from tidy_rules import code, doors, links, names, rooms, stubs
 from tidy_rules.finding import Finding, Source
 from tidy_rules.tree import files_of
 
@@ -25,12 +25,15 @@ CODE_RULES = (
     code.swallowed_errors,
     doors.doors,
     doors.determinism,
+    rooms.bare_imports,
 )
+TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files)
 
 
 def findings(root: Path) -> Iterator[Finding]:
     """Everything that is out of order below `root`, in the order of the files."""
     files = files_of(root)
+    sources: list[Source] = []
     for path in files:
         yield from names.file_name(path)
         text = _text(root / path)
@@ -42,16 +45,19 @@ def findings(root: Path) -> Iterator[Finding]:
         else:
             yield from links.dead_citations(root, path, text)
         if path.suffix == ".py":
-            yield from _python(path, text)
+            yield from _python(path, text, sources)
+    for rule in TREE_RULES:
+        yield from rule(sources)
     yield from stubs.stale_stubs(root)
 
 
-def _python(path: Path, text: str) -> Iterator[Finding]:
+def _python(path: Path, text: str, sources: list[Source]) -> Iterator[Finding]:
     try:
         source = Source.parse(path, text)
     except SyntaxError as error:
         yield Finding(path, error.lineno or 1, f"does not parse: {error.msg}; repair it")
         return
+    sources.append(source)
     for rule in CODE_RULES:
         yield from rule(source)
 

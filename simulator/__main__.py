@@ -1,4 +1,4 @@
-"""`python -m simulator`, which `ringmill simulate` becomes: run a cluster from a seed and judge it.
+"""`python -m ringmill.simulator`, which `ringmill simulate` becomes: run a cluster from a seed and judge it.
 
 Exit codes: 0 every promise held, 1 one was broken, 2 a bad argument, 130 interrupted.
 """
@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from client.cli.exit_codes import ExitCode
-from client.cli.failures import Interrupted
-from client.cli.progress_bar import Bar
-from client.cli.running import run_command
-from cluster.errors import InvalidArgument
-from simulator.campaign import Summary, run_seeds
-from simulator.command_line import Given, simulate_command
-from simulator.job_report import (
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.failures import Interrupted
+from ringmill.client.cli.frame.progress_bar import Bar
+from ringmill.client.cli.running import run_command
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.simulator.campaign import Summary, run_seeds
+from ringmill.simulator.command_line import Given, simulate_command
+from ringmill.simulator.job_report import (
     MOST_JOB_RUNS,
     JobOutcome,
     JobSummary,
@@ -26,13 +26,13 @@ from simulator.job_report import (
     run_job_seeds,
     shrink_jobs,
 )
-from simulator.job_run import run_job_seed
-from simulator.options import RunOptions
-from simulator.report import as_document, as_text, failure_text, to_json
-from simulator.run import RunResult, run_seed
-from simulator.shrink import MOST_RUNS, shrink
-from simulator.timeline import timeline_html
-from simulator.verdict import Verdict
+from ringmill.simulator.job_run import run_job_seed
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.report import as_document, as_text, failure_text, to_json
+from ringmill.simulator.run import RunResult, run_seed
+from ringmill.simulator.shrink import MOST_RUNS, shrink
+from ringmill.simulator.timeline import timeline_html
+from ringmill.simulator.verdict import Verdict
 
 __all__ = ["main"]
 

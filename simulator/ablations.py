@@ -13,44 +13,44 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-import client.router
-import node.replica.objects
-import node.replica.serving
-import node.requests.replicas
-import node.requests.write
-import node.storage.engine
-import node.storage.opening
-import simulator.healing_ablations
-from client.retries import Next, next_step
-from cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
-from cluster.ids import Start
-from cluster.ports import FileSystem
-from cluster.quorum.receipt import Receipt
-from cluster.quorum.tally import ReadTally, WriteTally
-from cluster.ring.topology import Owner, Topology
-from cluster.versions.context import Context
-from cluster.versions.dots import Dot, actor_of
-from cluster.versions.object_codec import decode_object, encode_object
-from cluster.versions.objects import StoredObject, merge
-from node.membership.topology_agent import TopologyAgent
-from node.replica.actors import CopyActors
-from node.replica.hints import HintStore, decode_hint
-from node.replica.objects import ObjectStore
-from node.replica.serving import ReplicaServing
-from node.replica.stored_key import copy_prefix, prefix_end
-from node.requests.flight import Flight
-from node.requests.read import Reader
-from node.requests.write import Writer
-from node.storage.engine import Engine
-from node.storage.names import parse_name
-from node.storage.opening import Opened
-from simulator.bending import Ablation, bent
-from simulator.healing_ablations import HEALING_ABLATIONS
-from simulator.identity_ablations import IDENTITY_ABLATIONS
-from simulator.job_ablations import JOB_ABLATIONS
-from simulator.options import RunOptions
-from simulator.run_files import RunAppendFile, RunFiles
-from simulator.wire_ablations import WIRE_ABLATIONS
+import ringmill.client.routing.router
+import ringmill.node.replica.objects
+import ringmill.node.replica.serving
+import ringmill.node.requests.replicas
+import ringmill.node.requests.write
+import ringmill.node.storage.engine
+import ringmill.node.storage.recovery.opening
+import ringmill.simulator.healing_ablations
+from ringmill.client.routing.retries import Next, next_step
+from ringmill.cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
+from ringmill.cluster.ids import Start
+from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.quorum.tally import ReadTally, WriteTally
+from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.versions.context import Context
+from ringmill.cluster.versions.dots import Dot, actor_of
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import StoredObject, merge
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.hints import HintStore, decode_hint
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.replica.stored_key import copy_prefix, prefix_end
+from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.write import Writer
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.names import parse_name
+from ringmill.node.storage.recovery.opening import Opened
+from ringmill.simulator.bending import Ablation, bent
+from ringmill.simulator.healing_ablations import HEALING_ABLATIONS
+from ringmill.simulator.identity_ablations import IDENTITY_ABLATIONS
+from ringmill.simulator.job_ablations import JOB_ABLATIONS
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run_files import RunAppendFile, RunFiles
+from ringmill.simulator.wire_ablations import WIRE_ABLATIONS
 
 __all__ = ["ABLATIONS", "ablation_named", "switched_off"]
 
@@ -82,7 +82,7 @@ async def _hold_nothing(commit: object, durability: object) -> None:
 
 
 def _sync_before_ack() -> AbstractContextManager[None]:
-    modules = (node.replica.serving, node.requests.replicas, node.requests.write)
+    modules = (ringmill.node.replica.serving, ringmill.node.requests.replicas, ringmill.node.requests.write)
     return bent(*((module, "hold", _hold_nothing) for module in modules))
 
 
@@ -91,11 +91,11 @@ def _folder_sync() -> AbstractContextManager[None]:
 
 
 def _cut_tail() -> AbstractContextManager[None]:
-    return bent((node.storage.opening, "cut_tail", lambda files, folder, recovered: None))
+    return bent((ringmill.node.storage.recovery.opening, "cut_tail", lambda files, folder, recovered: None))
 
 
 def _recovered_synced() -> AbstractContextManager[None]:
-    return bent((node.storage.opening, "_settle", lambda files, folder, name: None))
+    return bent((ringmill.node.storage.recovery.opening, "_settle", lambda files, folder, name: None))
 
 
 def _recovered_rewritten() -> AbstractContextManager[None]:
@@ -146,11 +146,11 @@ def _file_ids_reserved() -> AbstractContextManager[None]:
 
     def open_by_names(files: FileSystem, folder: str) -> Opened:
         found = [parsed.file_id for name in files.list(folder) if (parsed := parse_name(name))]
-        opened = node.storage.opening.open_folder(files, folder)
+        opened = ringmill.node.storage.recovery.opening.open_folder(files, folder)
         opened.next_id = max(found, default=0) + 1
         return opened
 
-    return bent((node.storage.engine, "open_folder", open_by_names))
+    return bent((ringmill.node.storage.engine, "open_folder", open_by_names))
 
 
 # Identity
@@ -231,7 +231,7 @@ def _no_blind_retry() -> AbstractContextManager[None]:
         known = next_step(error, is_write=is_write)
         return Next.TURN if is_write and error.outcome != "failed" else known
 
-    return bent((client.router, "next_step", step))
+    return bent((ringmill.client.routing.router, "next_step", step))
 
 
 def _holders_by_default_r() -> AbstractContextManager[None]:
@@ -261,11 +261,11 @@ def _siblings() -> AbstractContextManager[None]:
     def last_writer_wins(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         return _last(merge(ours, theirs))
 
-    return bent((node.replica.objects, "merge", last_writer_wins))
+    return bent((ringmill.node.replica.objects, "merge", last_writer_wins))
 
 
 def _merge() -> AbstractContextManager[None]:
-    return bent((node.replica.objects, "merge", lambda ours, theirs: theirs))
+    return bent((ringmill.node.replica.objects, "merge", lambda ours, theirs: theirs))
 
 
 def _honest_receipt() -> AbstractContextManager[None]:
@@ -338,7 +338,9 @@ def _hint_synced() -> AbstractContextManager[None]:
         outcome = await take(serving, *rest)
         return outcome if isinstance(outcome, str) else None
 
-    return bent((ReplicaServing, "_take", take_unsynced), *simulator.healing_ablations.without_comparing())
+    return bent(
+        (ReplicaServing, "_take", take_unsynced), *ringmill.simulator.healing_ablations.without_comparing()
+    )
 
 
 _ONE_START: Final = Start(1, "")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from simulator.options import RunOptions
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["Ablation", "bent"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
-from simulator.options import RunOptions
-from simulator.report import fault_list
-from simulator.run import RunResult, run_seed
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.report import fault_list
+from ringmill.simulator.run import RunResult, run_seed
 
 __all__ = ["Summary", "Totals", "over_processes", "run_seeds"]
 

@@ -6,7 +6,7 @@ an offset, a drift and jumps of its own.
 
 from __future__ import annotations
 
-from simulator.world_loop import VirtualLoop
+from ringmill.simulator.world_loop import VirtualLoop
 
 __all__ = ["START_OF_TIME", "SimulatedClock"]
 

@@ -13,15 +13,15 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from client.cli.exit_codes import ExitCode
-from client.cli.global_options import global_options
-from client.cli.settings import Settings
-from cluster.errors import InvalidArgument
-from simulator.ablations import ablation_named
-from simulator.faults import KINDS
-from simulator.job_run import JOB_OPTIONS
-from simulator.jobs.faults import JOB_KINDS
-from simulator.options import RunOptions
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.global_options import global_options
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.simulator.ablations import ablation_named
+from ringmill.simulator.faults import KINDS
+from ringmill.simulator.job_run import JOB_OPTIONS
+from ringmill.simulator.jobs.faults import JOB_KINDS
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["Given", "simulate_command"]
 

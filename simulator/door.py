@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 
 __all__ = ["Door"]
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 from random import Random
 from typing import Final
 
-from cluster.ids import Start
-from cluster.membership.starts import (
+from ringmill.cluster.ids import Start
+from ringmill.cluster.membership.starts import (
     EARLIER_STARTS,
     Announcement,
     FoundLogs,
@@ -22,13 +22,13 @@ from cluster.membership.starts import (
     judge,
     others_needed,
 )
-from node.replica.identity import read_identity
-from node.storage.found_logs import found_logs
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
-from simulator.network import Network
-from simulator.node_process import DATA, NodeProcess
-from simulator.trace import Trace
+from ringmill.node.identity.identity import read_identity
+from ringmill.node.storage.recovery.found_logs import found_logs
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.network import Network
+from ringmill.simulator.node_process import DATA, NodeProcess
+from ringmill.simulator.trace import Trace
 
 __all__ = ["FolderFaults"]
 

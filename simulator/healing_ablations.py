@@ -5,19 +5,19 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-import client.router
-from client.retries import Next, next_step
-from cluster.errors import CorruptData
-from cluster.ports import Incoming
-from node.repair.catch_up import CatchUp
-from node.repair.healing import Healing
-from node.replica.messages import Apply, ApplyAnswer
-from node.replica.serving import ReplicaServing
-from node.requests.forward import Forwarder
-from simulator.bending import Ablation, bent
-from simulator.checkers import convergence
-from simulator.history import History, Operation
-from simulator.options import RunOptions
+import ringmill.client.routing.router
+from ringmill.client.routing.retries import Next, next_step
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ports import Incoming
+from ringmill.node.repair.catch_up import CatchUp
+from ringmill.node.repair.healing import Healing
+from ringmill.node.replica.messages import Apply, ApplyAnswer
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.requests.forward import Forwarder
+from ringmill.simulator.bending import Ablation, bent
+from ringmill.simulator.checkers import convergence
+from ringmill.simulator.history import History, Operation
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["HEALING_ABLATIONS", "without_comparing"]
 
@@ -48,7 +48,7 @@ def _damage_turns() -> AbstractContextManager[None]:
             raise CorruptData("this owner cannot read its own copy")
         return await forward(forwarder, *rest)
 
-    return bent((client.router, "next_step", step), (Forwarder, "forward", forward_others))
+    return bent((ringmill.client.routing.router, "next_step", step), (Forwarder, "forward", forward_others))
 
 
 def _fenced_is_no_ack() -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.objects import StoredObject
 
 __all__ = [
     "Coordinated",

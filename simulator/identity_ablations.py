@@ -6,22 +6,22 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
 
-import node.membership.starts
-import node.replica.identity
-from cluster.membership.starts import Announcement, FoundLogs, Remembered, Verdict, judge
-from cluster.ports import FileSystem
-from node.membership.topology_agent import TopologyAgent
-from node.replica.control import ControlStore
-from node.replica.identity_record import IdentityRecord
-from node.replica.store_name import missing_from_store
-from simulator.bending import Ablation, bent
-from simulator.options import RunOptions
+import ringmill.node.identity.identity
+import ringmill.node.membership.starts
+from ringmill.cluster.membership.starts import Announcement, FoundLogs, Remembered, Verdict, judge
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.identity.identity_record import IdentityRecord
+from ringmill.node.identity.store_name import missing_from_store
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.replica.control import ControlStore
+from ringmill.simulator.bending import Ablation, bent
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["IDENTITY_ABLATIONS"]
 
 
 def _starts_remembered() -> AbstractContextManager[None]:
-    return bent((node.membership.starts, "judge", lambda known, told: Verdict.NOTED))
+    return bent((ringmill.node.membership.starts, "judge", lambda known, told: Verdict.NOTED))
 
 
 def _starts_synced() -> AbstractContextManager[None]:
@@ -44,7 +44,7 @@ def _boot_compared() -> AbstractContextManager[None]:
         is_later = known is None or known.start.number <= told.start.number
         return Verdict.NOTED if is_later else Verdict.OLD_COPY
 
-    return bent((node.membership.starts, "judge", judge_numbers))
+    return bent((ringmill.node.membership.starts, "judge", judge_numbers))
 
 
 def _judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
@@ -53,7 +53,7 @@ def _judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
 
 
 def _log_compared() -> AbstractContextManager[None]:
-    return bent((node.membership.starts, "judge", _judge_starts))
+    return bent((ringmill.node.membership.starts, "judge", _judge_starts))
 
 
 def _unconfirmed_waits() -> AbstractContextManager[None]:
@@ -67,7 +67,7 @@ def _unconfirmed_waits() -> AbstractContextManager[None]:
 
 def _store_named() -> AbstractContextManager[None]:
     """No store is asked whether it is the one that was left."""
-    return bent((node.replica.identity, "missing_from_store", lambda files, store, record: ""))
+    return bent((ringmill.node.identity.identity, "missing_from_store", lambda files, store, record: ""))
 
 
 def _left_compared() -> AbstractContextManager[None]:
@@ -77,7 +77,7 @@ def _left_compared() -> AbstractContextManager[None]:
     def missing_by_name(files: FileSystem, store: str, record: IdentityRecord) -> str:
         return missing(files, store, replace(record, left=()))
 
-    return bent((node.replica.identity, "missing_from_store", missing_by_name))
+    return bent((ringmill.node.identity.identity, "missing_from_store", missing_by_name))
 
 
 _LOST: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))

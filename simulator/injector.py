@@ -14,13 +14,13 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from cluster.errors import InvalidArgument
-from simulator.disk.moment import CrashModel
-from simulator.faults import Fault
-from simulator.folder_faults import FolderFaults
-from simulator.network import Link, Network
-from simulator.node_process import NodeProcess
-from simulator.trace import Trace
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.faults import Fault
+from ringmill.simulator.folder_faults import FolderFaults
+from ringmill.simulator.network import Link, Network
+from ringmill.simulator.node_process import NodeProcess
+from ringmill.simulator.trace import Trace
 
 __all__ = ["Injector", "cuts_of"]
 

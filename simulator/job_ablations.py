@@ -9,18 +9,18 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
-import node.compute.shuffle_client
-from cluster.errors import RingmillError
-from cluster.mapreduce import output_commit
-from cluster.mapreduce.job_machine import JobMachine
-from cluster.mapreduce.orders import Cancel
-from cluster.mapreduce.part_file import PartFile
-from cluster.mapreduce.task import part_name
-from node.compute.worker import Worker
-from node.coordinator.job_run import JobRun
-from simulator.bending import Ablation, bent
-from simulator.disk.folder_tree import FolderTree
-from simulator.jobs.options import JOB_OPTIONS
+import ringmill.node.compute.shuffle_client
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.commit import output_commit
+from ringmill.cluster.mapreduce.files.part_file import PartFile
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.outputs import part_name
+from ringmill.cluster.mapreduce.talk.orders import Cancel
+from ringmill.node.compute.worker import Worker
+from ringmill.node.coordinator.job_run import JobRun
+from ringmill.simulator.bending import Ablation, bent
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.jobs.options import JOB_OPTIONS
 
 __all__ = ["JOB_ABLATIONS"]
 
@@ -38,7 +38,7 @@ def _orders_once() -> AbstractContextManager[None]:
 
 
 def _slice_checksum() -> AbstractContextManager[None]:
-    return bent((node.compute.shuffle_client, "_is_sound", lambda piece, checksum: True))
+    return bent((ringmill.node.compute.shuffle_client, "_is_sound", lambda piece, checksum: True))
 
 
 def _lost_output_revoked() -> AbstractContextManager[None]:
@@ -68,7 +68,7 @@ def _success_last() -> AbstractContextManager[None]:
             output_commit._move(files, part, f"{output}/{part_name(part.partition)}")
         output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
 
-    from cluster.mapreduce import chores  # noqa: PLC0415
+    from ringmill.cluster.mapreduce.commit import chores  # noqa: PLC0415
 
     return bent((chores, "commit_output", show_first))
 

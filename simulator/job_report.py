@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.campaign import Totals, over_processes
-from simulator.job_run import JOB_OPTIONS, JobRunResult, run_job_seed
-from simulator.options import RunOptions
-from simulator.report import broken_lines, document, lines, replay_command
-from simulator.shrink import Search
+from ringmill.simulator.campaign import Totals, over_processes
+from ringmill.simulator.job_run import JOB_OPTIONS, JobRunResult, run_job_seed
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.report import broken_lines, document, lines, replay_command
+from ringmill.simulator.shrink import Search
 
 __all__ = [
     "MOST_JOB_RUNS",

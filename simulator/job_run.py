@@ -11,24 +11,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cluster.mapreduce import splits
-from simulator.ablations import switched_off
-from simulator.checkers.jobs import check_jobs
-from simulator.checkers.violation import Violation
-from simulator.jobs.faults import draw_job_faults
-from simulator.jobs.history import JobHistory
-from simulator.jobs.options import JOB_OPTIONS
-from simulator.jobs.oracle import Expected, expected_of
-from simulator.jobs.sessions import JobWish
-from simulator.jobs.tunables import draw_job_tunables
-from simulator.jobs.world import JobWorld, draw_wishes, packed_job
-from simulator.options import RunOptions
-from simulator.run import found_bugs, quiet
-from simulator.seeds import stream
-from simulator.tunables import draw_tunables
-from simulator.verdict import Verdict
-from simulator.world import NotQuiet
-from simulator.world_loop import Stuck
+from ringmill.cluster.mapreduce.files import splits
+from ringmill.simulator.ablations import switched_off
+from ringmill.simulator.checkers.jobs import check_jobs
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.jobs.faults import draw_job_faults
+from ringmill.simulator.jobs.history import JobHistory
+from ringmill.simulator.jobs.options import JOB_OPTIONS
+from ringmill.simulator.jobs.oracle import Expected, expected_of
+from ringmill.simulator.jobs.sessions import JobWish
+from ringmill.simulator.jobs.tunables import draw_job_tunables
+from ringmill.simulator.jobs.world import JobWorld, draw_wishes, packed_job
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import found_bugs, quiet
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.tunables import draw_tunables
+from ringmill.simulator.verdict import Verdict
+from ringmill.simulator.world import NotQuiet
+from ringmill.simulator.world_loop import Stuck
 
 __all__ = ["JOB_OPTIONS", "JobRunResult", "run_job_seed"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from simulator.trace import Trace
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.world_loop import Process, VirtualLoop
 
 __all__ = ["Endpoint", "Link", "Network", "Refused"]
 

@@ -11,28 +11,28 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cluster.errors import CorruptData, DiskFull
-from cluster.ids import NodeId
-from cluster.ports import Incoming
-from cluster.wire.topology_pb2 import GetTopologyRequest, GetTopologyResponse
-from node.assembly import Doors, Node, running_node
-from node.config import NodeConfig
-from node.replica.identity import FolderRefused
-from node.replica.objects import Admission, Intent, Written
-from node.replica.stored_key import Place
-from node.storage.errors import StorageFailed
-from simulator.clocks import SimulatedClock
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
-from simulator.history import Coordinated
-from simulator.network import Network
-from simulator.run_files import NodeDisk, RunFiles
-from simulator.seeds import SeededEntropy, stream
-from simulator.spawner import InlineSpawner
-from simulator.trace import Trace
-from simulator.transport import SimulatedTransport
-from simulator.tunables import Tunables
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.cluster.errors import CorruptData, DiskFull
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming
+from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest, GetTopologyResponse
+from ringmill.node.assembly import Doors, Node, running_node
+from ringmill.node.config import NodeConfig
+from ringmill.node.identity.identity import FolderRefused
+from ringmill.node.replica.objects import Admission, Intent, Written
+from ringmill.node.replica.stored_key import Place
+from ringmill.node.storage.errors import StorageFailed
+from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.history import Coordinated
+from ringmill.simulator.network import Network
+from ringmill.simulator.run_files import NodeDisk, RunFiles
+from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.spawner import InlineSpawner
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.tunables import Tunables
+from ringmill.simulator.world_loop import Process, VirtualLoop
 
 __all__ = ["DATA", "TOPOLOGY_GET", "NodeProcess", "NodeRun", "Surroundings"]
 

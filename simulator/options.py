@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.faults import KINDS
+from ringmill.simulator.faults import KINDS
 
 __all__ = ["RunOptions"]
 

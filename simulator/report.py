@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from simulator.options import RunOptions
-from simulator.run import RunResult, drawn_faults, drawn_wishes
-from simulator.verdict import Verdict
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import RunResult, drawn_faults, drawn_wishes
+from ringmill.simulator.verdict import Verdict
 
 __all__ = [
     "as_document",

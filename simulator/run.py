@@ -15,19 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from simulator.ablations import switched_off
-from simulator.checkers.every import check_all
-from simulator.checkers.staleness import staleness_s
-from simulator.checkers.violation import Violation
-from simulator.faults import Fault, draw_faults, draw_rare_faults, lost_for_good
-from simulator.history import History, Operation
-from simulator.options import RunOptions
-from simulator.seeds import stream
-from simulator.tunables import draw_tunables
-from simulator.verdict import Verdict
-from simulator.workload import Wish, draw_workload, with_ttl
-from simulator.world import NotQuiet, World
-from simulator.world_loop import Stuck
+from ringmill.simulator.ablations import switched_off
+from ringmill.simulator.checkers.every import check_all
+from ringmill.simulator.checkers.staleness import staleness_s
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.faults import Fault, draw_faults, draw_rare_faults, lost_for_good
+from ringmill.simulator.history import History, Operation
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.tunables import draw_tunables
+from ringmill.simulator.verdict import Verdict
+from ringmill.simulator.workload import Wish, draw_workload, with_ttl
+from ringmill.simulator.world import NotQuiet, World
+from ringmill.simulator.world_loop import Stuck
 
 __all__ = ["RunResult", "drawn_faults", "drawn_wishes", "found_bugs", "quiet", "run_seed"]
 

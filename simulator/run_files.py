@@ -13,13 +13,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, ParamSpec, TypeVar
 
-from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
-from node.replica.control_copy import FILE_NAME as CONTROL_NAME
-from node.replica.identity import FILE_NAMES as IDENTITY_NAMES
-from node.storage.names import CURRENT, FileName, parse_name
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
-from simulator.trace import Trace
+from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from ringmill.node.identity.identity import FILE_NAMES as IDENTITY_NAMES
+from ringmill.node.replica.control_copy import FILE_NAME as CONTROL_NAME
+from ringmill.node.storage.names import CURRENT, FileName, parse_name
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.trace import Trace
 
 __all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
 

@@ -14,21 +14,21 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from client.arguments import durability_named, level_named
-from client.directory import Directory
-from client.kv import AsyncKeyspace
-from client.links import TOPOLOGY, Link, Method
-from client.operations import OperationNames
-from client.router import Router
-from client.values import EMPTY, CausalContext
-from cluster.errors import RingmillError
-from cluster.ids import KeyspaceId, NodeId
-from cluster.ports import Entropy, Priority, Transport
-from cluster.versions.context import decode_context
-from cluster.wire import kv_pb2
-from simulator.history import Operation, Outcome, Replica, Vector, Version
-from simulator.node_process import TOPOLOGY_GET
-from simulator.workload import Wish
+from ringmill.client.arguments import durability_named, level_named
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import TOPOLOGY, Link, Method
+from ringmill.client.routing.router import Router
+from ringmill.client.values import EMPTY, CausalContext
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ports import Entropy, Priority, Transport
+from ringmill.cluster.versions.context import decode_context
+from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.simulator.history import Operation, Outcome, Replica, Vector, Version
+from ringmill.simulator.node_process import TOPOLOGY_GET
+from ringmill.simulator.workload import Wish
 
 __all__ = ["Dial", "Session", "SimulatedLink", "insist"]
 

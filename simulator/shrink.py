@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from simulator.options import RunOptions
-from simulator.run import RunResult, drawn_faults, drawn_wishes, run_seed
-from simulator.verdict import Verdict
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import RunResult, drawn_faults, drawn_wishes, run_seed
+from ringmill.simulator.verdict import Verdict
 
 __all__ = ["MOST_RUNS", "Search", "Shrunk", "shortest", "shrink"]
 

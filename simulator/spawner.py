@@ -13,8 +13,8 @@ from functools import partial
 from random import Random
 from typing import Final, ParamSpec, TypeVar
 
-from cluster.ports import FileSystem, TaskProcess
-from simulator.door import Door
+from ringmill.cluster.ports import FileSystem, TaskProcess
+from ringmill.simulator.door import Door
 
 __all__ = ["InlineSpawner"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from simulator.history import Operation
-from simulator.run import RunResult
+from ringmill.simulator.history import Operation
+from ringmill.simulator.run import RunResult
 
 __all__ = ["timeline_html"]
 

@@ -13,11 +13,11 @@ import inspect
 from collections.abc import Awaitable, Mapping
 from typing import NamedTuple
 
-from cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Clock, Handler, Incoming, Priority
-from cluster.wire.error_bytes import decode_error, encode_error
-from cluster.wire.frames import (
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock, Handler, Incoming, Priority
+from ringmill.cluster.wire.error_bytes import decode_error, encode_error
+from ringmill.cluster.wire.frames import (
     Answer,
     Operation,
     decode_answers,
@@ -25,10 +25,10 @@ from cluster.wire.frames import (
     encode_answers,
     encode_operations,
 )
-from cluster.wire.sending_time import PeerClock, left_us, microseconds
-from node.requests.forward import FORWARD
-from simulator.network import Endpoint, Network
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.cluster.wire.sending_time import PeerClock, left_us, microseconds
+from ringmill.node.requests.forward import FORWARD
+from ringmill.simulator.network import Endpoint, Network
+from ringmill.simulator.world_loop import Process, VirtualLoop
 
 __all__ = ["SimulatedTransport"]
 

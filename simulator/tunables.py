@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
-from node.repair import hint_delivery
-from node.storage.options import Options
+from ringmill.node.repair import hint_delivery
+from ringmill.node.storage.options import Options
 
 __all__ = ["Tunables", "draw_tunables"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.checkers.violation import Violation
-from simulator.options import RunOptions
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["Verdict"]
 

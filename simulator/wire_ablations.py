@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Final
 
-import simulator.transport
-from cluster.versions.hybrid_time import HybridClock
-from node.replica.objects import Intent
-from node.replica.routes import Route
-from node.requests.values import WriteRequest
-from node.requests.write import Writer
-from simulator.bending import Ablation, bent
-from simulator.options import RunOptions
+import ringmill.simulator.transport
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.node.replica.objects import Intent
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.write import Writer
+from ringmill.simulator.bending import Ablation, bent
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["WIRE_ABLATIONS"]
 
@@ -27,7 +27,7 @@ def _judged_from_sending() -> AbstractContextManager[None]:
     def judge(remaining_us: int, sent_us: int | None, now_us: int) -> int:
         return remaining_us
 
-    return bent((simulator.transport, "left_us", judge))
+    return bent((ringmill.simulator.transport, "left_us", judge))
 
 
 def _clocks_compared() -> AbstractContextManager[None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
-from simulator.history import Kind
+from ringmill.simulator.history import Kind
 
 __all__ = ["Wish", "draw_workload", "with_ttl"]
 

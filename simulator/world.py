@@ -11,25 +11,25 @@ from collections.abc import Sequence
 from random import Random
 from typing import ClassVar
 
-from cluster.errors import CorruptData
-from cluster.ids import NodeId, PartitionId
-from cluster.ring.topology import Member, Row, Topology, first_topology
-from node.replica.stored_key import Copy, Place
-from simulator.clocks import SimulatedClock
-from simulator.disk.moment import CrashModel
-from simulator.faults import Fault
-from simulator.history import Final, History
-from simulator.injector import Injector
-from simulator.network import Network
-from simulator.node_process import NodeProcess, Surroundings
-from simulator.options import RunOptions
-from simulator.seeds import SeededEntropy, stream
-from simulator.sessions import DEFAULT_KEYSPACE, Session, SimulatedLink, insist
-from simulator.trace import Trace
-from simulator.transport import SimulatedTransport
-from simulator.tunables import Tunables
-from simulator.workload import Wish
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.faults import Fault
+from ringmill.simulator.history import Final, History
+from ringmill.simulator.injector import Injector
+from ringmill.simulator.network import Network
+from ringmill.simulator.node_process import NodeProcess, Surroundings
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.sessions import DEFAULT_KEYSPACE, Session, SimulatedLink, insist
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.tunables import Tunables
+from ringmill.simulator.workload import Wish
+from ringmill.simulator.world_loop import Process, VirtualLoop
 
 __all__ = ["NotQuiet", "World"]
 

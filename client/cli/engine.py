@@ -1,16 +1,16 @@
-"""`ringmill engine inspect|verify|dump`: what they take; the work is node.storage's own program.
+"""`ringmill engine inspect|verify|dump`: what they take; the work is ringmill.node.storage's own program.
 
 The storage engine stands alone and knows no click, and the command line reaches into no node: so a checked
-line is handed to `python -m node.storage`, which opens the files.
+line is handed to `python -m ringmill.node.storage`, which opens the files.
 """
 
 from __future__ import annotations
 
 import click
 
-from client.cli.lazy import LazyGroup, Verb
-from client.cli.programs import become
-from client.cli.settings import Settings
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.programs import become
 
 __all__ = ["dump", "engine", "inspect", "verify"]
 
@@ -19,9 +19,13 @@ NO_CLUSTER = "cluster endpoints timeout token_file"
 engine = LazyGroup(
     "engine",
     {
-        "inspect": Verb("client.cli.engine:inspect", "tables by level, logs, what is dropped", NO_CLUSTER),
-        "verify": Verb("client.cli.engine:verify", "check every block of every file", NO_CLUSTER),
-        "dump": Verb("client.cli.engine:dump", "every record of one log, table or manifest", NO_CLUSTER),
+        "inspect": Verb(
+            "ringmill.client.cli.engine:inspect", "tables by level, logs, what is dropped", NO_CLUSTER
+        ),
+        "verify": Verb("ringmill.client.cli.engine:verify", "check every block of every file", NO_CLUSTER),
+        "dump": Verb(
+            "ringmill.client.cli.engine:dump", "every record of one log, table or manifest", NO_CLUSTER
+        ),
     },
     "Look into the files of a node's storage; reads only, also while the node runs.",
 )
@@ -53,4 +57,4 @@ def dump(settings: Settings, file: str) -> None:
 
 def _become(settings: Settings, verb: str, path: str) -> None:
     form = "json" if settings.output == "json" else "table"
-    become("node.storage", ["-o", form, verb, "--", path])
+    become("ringmill.node.storage", ["-o", form, verb, "--", path])

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from client.cli.global_options import check_given, global_options
-from client.cli.near_misses import did_you_mean
+from ringmill.client.cli.frame.global_options import check_given, global_options
+from ringmill.client.cli.near_misses import did_you_mean
 
 __all__ = ["LazyGroup", "Passthrough", "Verb"]
 

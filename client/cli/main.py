@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import click
 
-from client.cli.exit_codes import ExitCode
-from client.cli.lazy import LazyGroup, Verb
-from client.cli.running import run_command
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.running import run_command
 
 __all__ = ["main", "ringmill"]
 
@@ -37,23 +37,31 @@ class _Program(LazyGroup):
 ringmill = _Program(
     "ringmill",
     {
-        "cluster": Verb("client.cli.cluster:cluster", "start, look at and disturb a local cluster"),
-        "put": Verb("client.cli.kv_write:put", "write a value", "token_file"),
-        "get": Verb("client.cli.kv_read:get", "read a key", "token_file"),
-        "delete": Verb("client.cli.kv_write:delete", "write a tombstone", "token_file"),
+        "cluster": Verb(
+            "ringmill.client.cli.cluster.cluster:cluster", "start, look at and disturb a local cluster"
+        ),
+        "put": Verb("ringmill.client.cli.kv.kv_write:put", "write a value", "token_file"),
+        "get": Verb("ringmill.client.cli.kv.kv_read:get", "read a key", "token_file"),
+        "delete": Verb("ringmill.client.cli.kv.kv_write:delete", "write a tombstone", "token_file"),
         "locate": Verb(
-            "client.cli.kv_read:locate", "show where a key lives and what each owner holds", "token_file"
+            "ringmill.client.cli.kv.kv_read:locate",
+            "show where a key lives and what each owner holds",
+            "token_file",
         ),
-        "job": Verb("client.cli.job:job", "run MapReduce jobs on the nodes"),
-        "demo": Verb("client.cli.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER),
-        "node": Verb("client.cli.programs:node", "run one node in the foreground"),
-        "engine": Verb("client.cli.engine:engine", "look into a node's storage"),
-        "simulate": Verb("client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER),
+        "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
+        "demo": Verb(
+            "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
+        ),
+        "node": Verb("ringmill.client.cli.programs:node", "run one node in the foreground"),
+        "engine": Verb("ringmill.client.cli.engine:engine", "look into a node's storage"),
+        "simulate": Verb(
+            "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER
+        ),
         "completion": Verb(
-            "client.cli.programs:completion", "print the completion script of a shell", NO_CLUSTER
+            "ringmill.client.cli.programs:completion", "print the completion script of a shell", NO_CLUSTER
         ),
-        "help": Verb("client.cli.programs:help_about", "explain a verb", NO_CLUSTER),
-        "version": Verb("client.cli.programs:version", "print the version", NO_CLUSTER),
+        "help": Verb("ringmill.client.cli.programs:help_about", "explain a verb", NO_CLUSTER),
+        "version": Verb("ringmill.client.cli.programs:version", "print the version", NO_CLUSTER),
     },
     "A leaderless key-value store and a MapReduce engine on the same nodes.",
 )
@@ -71,7 +79,7 @@ def _complete(instruction: str) -> int:
     """Answer the completion script of a shell (`ringmill completion bash`), or print that script."""
     from click.shell_completion import shell_complete
 
-    from client.cli.running import settings_for_completion
+    from ringmill.client.cli.running import settings_for_completion
 
     obj = settings_for_completion()
     failed = shell_complete(ringmill, {"obj": obj}, "ringmill", COMPLETING, instruction)

@@ -9,11 +9,11 @@ from importlib.util import find_spec
 
 import click
 
-from client.cli import output
-from client.cli.lazy import LazyGroup, Passthrough, Verb
-from client.cli.processes import our_environment
-from client.cli.settings import Settings
-from cluster.errors import RingmillError
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.lazy import LazyGroup, Passthrough, Verb
+from ringmill.client.local.processes import our_environment
+from ringmill.cluster.errors import RingmillError
 
 __all__ = ["become", "completion", "help_about", "node", "reset", "run", "simulate", "version"]
 
@@ -35,27 +35,27 @@ def become(module: str, arguments: Sequence[str]) -> None:
 @click.command(cls=Passthrough)
 @click.pass_context
 def run(ctx: click.Context) -> None:
-    """Run one node in the foreground (python -m node)."""
-    become("node", ctx.args)
+    """Run one node in the foreground (python -m ringmill.node)."""
+    become("ringmill.node", ctx.args)
 
 
 @click.command(cls=Passthrough)
 @click.pass_context
 def reset(ctx: click.Context) -> None:
-    """Make a data folder that of a new, empty node (python -m node reset)."""
-    become("node", ["reset", *ctx.args])
+    """Make a data folder that of a new, empty node (python -m ringmill.node reset)."""
+    become("ringmill.node", ["reset", *ctx.args])
 
 
 node = LazyGroup(
     "node",
     {
         "run": Verb(
-            "client.cli.programs:run",
+            "ringmill.client.cli.programs:run",
             "run one node in the foreground",
             "cluster debug endpoints no_color output timeout token_file verbose",
         ),
         "reset": Verb(
-            "client.cli.programs:reset",
+            "ringmill.client.cli.programs:reset",
             "make a folder that of a new node; move its data aside",
             "cluster debug endpoints no_color output timeout token_file verbose",
         ),
@@ -67,8 +67,8 @@ node = LazyGroup(
 @click.command(cls=Passthrough)
 @click.pass_context
 def simulate(ctx: click.Context) -> None:
-    """Run a whole cluster in the simulator (python -m simulator)."""
-    become("simulator", [*_flags_before(ctx.ensure_object(Settings)), *ctx.args])
+    """Run a whole cluster in the simulator (python -m ringmill.simulator)."""
+    become("ringmill.simulator", [*_flags_before(ctx.ensure_object(Settings)), *ctx.args])
 
 
 @click.command()
@@ -83,7 +83,7 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from client.cli.main import COMPLETING, ringmill
+    from ringmill.client.cli.main import COMPLETING, ringmill
 
     kind = get_completion_class(shell)
     assert kind is not None

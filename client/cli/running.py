@@ -1,7 +1,7 @@
 """Runs one command line of a click program, and turns every ending into an exit code.
 
-`ringmill` and `python -m simulator` both go through here.  No verb calls exit: it returns an ExitCode or
-raises; the table of codes is client/cli/exit_codes.py.
+`ringmill` and `python -m ringmill.simulator` both go through here.  No verb calls exit: it returns an
+ExitCode or raises; the table of codes is client/cli/frame/exit_codes.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import click
 
-from client.cli import exit_codes, failures
-from client.cli.exit_codes import ExitCode
-from client.cli.settings import FORMS, Settings
-from cluster.errors import InvalidArgument, RingmillError
+from ringmill.client.cli.frame import exit_codes, failures
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.settings import FORMS, Settings
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["run_command", "settings_for_completion"]
 

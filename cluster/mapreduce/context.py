@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.chance import TaskRandom
 
 __all__ = ["MAX_COUNT", "Context"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from cluster.errors import CorruptData, JobFailed
+from ringmill.cluster.errors import CorruptData, JobFailed
 
 __all__ = ["Cause", "TaskFailed", "classify", "not_pairs", "shown"]
 

@@ -9,8 +9,8 @@ import errno
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.errors import DiskFull, InvalidArgument, RingmillError
-from cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
 __all__ = ["failure_of", "is_spoilt", "refusal_of"]
 

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import DiskId, NodeId, Start
 
 __all__ = ["NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, median_low
 
-from cluster.versions.hybrid_time import MAX_AHEAD_MS
+from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS
 
 __all__ = ["Comparison", "compare", "shared_reading"]
 

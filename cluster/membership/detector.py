@@ -26,12 +26,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from cluster.ids import DiskId, NodeId, Start
-from cluster.membership.claims import NEVER_SEEN, Claim, MemberState, Message, Rank
-from cluster.membership.gossip import Gossip
-from cluster.membership.health import LocalHealth
-from cluster.membership.profile import Profile
-from cluster.membership.rotation import Rotation
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.claims import NEVER_SEEN, Claim, MemberState, Message, Rank
+from ringmill.cluster.membership.gossip import Gossip
+from ringmill.cluster.membership.health import LocalHealth
+from ringmill.cluster.membership.profile import Profile
+from ringmill.cluster.membership.rotation import Rotation
 
 __all__ = ["Changed", "Detector", "Instruction", "Ping"]
 

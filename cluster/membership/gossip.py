@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.ids import NodeId
-from cluster.membership.claims import Claim
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.membership.claims import Claim
 
 __all__ = ["Gossip"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, log10
 
-from cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["DEFAULT", "FAST", "Profile", "profile_named"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId
 
 __all__ = ["Rotation"]
 

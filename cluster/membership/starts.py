@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
-from cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import DiskId, NodeId, Start
 
 __all__ = [
     "EARLIER_STARTS",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["holders_for_a_strict_read", "majority", "parse_level"]
 

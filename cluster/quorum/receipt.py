@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cluster.ids import Epoch, NodeId
-from cluster.versions.dots import Dot
-from cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.versions.dots import Dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
 
 __all__ = ["Durability", "Receipt", "ReplicaAck", "Role"]
 

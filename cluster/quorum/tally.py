@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cluster.ids import Epoch, NodeId
-from cluster.quorum.receipt import Durability
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.receipt import Durability
 
 __all__ = ["ReadTally", "WriteTally"]
 

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
 
-from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
-from cluster.ring.entries import Keyspace, Member, Owner, Row
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ring.entries import Keyspace, Member, Owner, Row
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack", "unpack"]
 

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from cluster.errors import InvalidArgument
-from cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
 
 __all__ = [
     "KINDS",

@@ -11,7 +11,7 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from cluster.ids import KeyspaceId, PartitionId, Position
+from ringmill.cluster.ids import KeyspaceId, PartitionId, Position
 
 __all__ = ["MAX_PARTITIONS", "MIN_PARTITIONS", "hash_tag", "partition_of", "partition_start", "position"]
 

@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cluster.ids import NodeId, PartitionId
-from cluster.ring.entries import Member
-from cluster.ring.hashing import partition_start
-from cluster.ring.quotas import quotas, zone_limit
-from cluster.ring.tokens import circle_of
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ring.entries import Member
+from ringmill.cluster.ring.hashing import partition_start
+from ringmill.cluster.ring.quotas import quotas, zone_limit
+from ringmill.cluster.ring.tokens import circle_of
 
 __all__ = ["place"]
 

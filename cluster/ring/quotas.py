@@ -16,8 +16,8 @@ from fractions import Fraction
 from math import floor
 from typing import TypeVar
 
-from cluster.ids import NodeId
-from cluster.ring.entries import Member
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.entries import Member
 
 __all__ = ["fair_shares", "quotas", "zone_limit"]
 

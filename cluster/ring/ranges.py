@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cluster.ids import NodeId
-from cluster.ring.entries import Row
-from cluster.ring.topology import Topology
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.entries import Row
+from ringmill.cluster.ring.topology import Topology
 
 __all__ = ["RangeCounts", "count_ranges"]
 

@@ -14,8 +14,8 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from cluster.ids import NodeId, Position
-from cluster.ring.entries import Member
+from ringmill.cluster.ids import NodeId, Position
+from ringmill.cluster.ring.entries import Member
 
 __all__ = ["TOKENS_PER_WEIGHT", "Circle", "circle_of"]
 

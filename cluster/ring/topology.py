@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from cluster.errors import InvalidArgument
-from cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
-from cluster.ring.document import FORMAT_VERSION, Document, pack, unpack
-from cluster.ring.entries import (
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack, unpack
+from ringmill.cluster.ring.entries import (
     MAX_EPOCH,
     MAX_REPLICAS,
     Keyspace,
@@ -25,9 +25,15 @@ from cluster.ring.entries import (
     check_between,
     check_name,
 )
-from cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS, partition_of, partition_start, position
-from cluster.ring.placement import place
-from cluster.ring.tokens import Circle, circle_of
+from ringmill.cluster.ring.hashing import (
+    MAX_PARTITIONS,
+    MIN_PARTITIONS,
+    partition_of,
+    partition_start,
+    position,
+)
+from ringmill.cluster.ring.placement import place
+from ringmill.cluster.ring.tokens import Circle, circle_of
 
 __all__ = [
     "FORMAT_VERSION",

@@ -14,11 +14,11 @@ from zlib import crc32
 import msgpack
 from xxhash import xxh3_64_digest
 
-from cluster.errors import InvalidArgument
-from cluster.ids import KeyspaceId
-from cluster.versions.dots import EMPTY_VECTOR, VersionVector
-from cluster.versions.hybrid_time import ZERO, HybridTime
-from cluster.versions.object_codec import decode_vector, encode_vector
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
+from ringmill.cluster.versions.object_codec import decode_vector, encode_vector
 
 __all__ = ["BLIND", "FORMAT_VERSION", "MAX_TOKEN_BYTES", "Context", "decode_context", "encode_context"]
 

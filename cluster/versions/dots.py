@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from cluster.errors import InvalidArgument
-from cluster.ids import Actor, Epoch, NodeId, Start
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
 
 __all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
 

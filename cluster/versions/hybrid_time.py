@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final, NewType
 
-from cluster.errors import Unavailable
-from cluster.ports import Clock
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ports import Clock
 
 __all__ = [
     "MAX_AHEAD_MS",

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgpack
 from xxhash import xxh3_64_intdigest
 
-from cluster.errors import CorruptData, ProtocolMismatch
-from cluster.ids import Actor
-from cluster.versions.dots import Dot, VersionVector
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
 
 __all__ = [
     "FORMAT_VERSION",

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cluster.ids import Actor
-from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
-from cluster.versions.hybrid_time import ZERO, HybridTime
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 
 __all__ = [
     "ABSENT",

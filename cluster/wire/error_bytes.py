@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
-from cluster.errors import ProtocolMismatch, RingmillError, from_wire, to_wire
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError, from_wire, to_wire
 
 __all__ = ["ERROR_METADATA_KEY", "MAX_METADATA_ERROR_BYTES", "decode_error", "encode_error"]
 

@@ -1,7 +1,8 @@
 """An error at the gRPC edge: its status code and the trailing metadata that carries all of it.
 
 Both sides of every gRPC method convert here and nowhere else: servicers through node/services/errors.py,
-callers through cluster/adapters/grpc_errors.py.  The table error -> status is cluster/errors.py itself.
+callers through cluster/adapters/network/grpc_errors.py.  The table error -> status is cluster/errors.py
+itself.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Final
 
 import grpc
 
-from cluster.errors import RingmillError
-from cluster.wire.error_bytes import (
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.wire.error_bytes import (
     ERROR_METADATA_KEY,
     MAX_METADATA_ERROR_BYTES,
     decode_error,

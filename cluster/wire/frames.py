@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import google_crc32c
 import msgpack
 
-from cluster.errors import ProtocolMismatch
+from ringmill.cluster.errors import ProtocolMismatch
 
 __all__ = [
     "FRAME_TARGET_BYTES",

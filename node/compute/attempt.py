@@ -1,7 +1,7 @@
 """One attempt on this node: gather its inputs, run it in a task process, say how it ended.
 
-Every way to end badly becomes one cause (cluster.mapreduce.failures) here, with what is known of it: exit
-code or signal, the last record's position, the tail of what was printed.
+Every way to end badly becomes one cause (ringmill.cluster.mapreduce.failures) here, with what is known of it:
+exit code or signal, the last record's position, the tail of what was printed.
 
 Rule: docs/architecture.md, "Task processes".
 """
@@ -13,19 +13,19 @@ import signal
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
-from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.file_errors import failure_of
-from cluster.mapreduce.map_kernel import RUN_NAME
-from cluster.mapreduce.orders import MapOrder, Order, ReduceOrder
-from cluster.mapreduce.output_commit import attempt_folder
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task import MapOutput, ReduceOutput, part_name
-from cluster.mapreduce.task_messages import Run, Said
-from cluster.ports import FileSystem, TaskProcess, Transport
-from node.compute.bundles import BundleStore
-from node.compute.shuffle_client import fetch_slices
-from node.compute.task_pool import ProcessKind, TaskPool, end
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.file_errors import failure_of
+from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.talk.orders import MapOrder, Order, ReduceOrder
+from ringmill.cluster.mapreduce.talk.task_messages import Run, Said
+from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.shuffle_client import fetch_slices
+from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
 
 __all__ = ["Attempt", "HowFar", "Patience"]
 

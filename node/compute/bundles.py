@@ -15,11 +15,11 @@ from typing import Final
 
 import msgpack
 
-from cluster.errors import InvalidArgument, NotFound
-from cluster.ids import NodeId
-from cluster.mapreduce.bundle import MAX_BUNDLE_BYTES, check_bundle
-from cluster.mapreduce.well_formed import well_formed, whole_number
-from cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
+from ringmill.cluster.errors import InvalidArgument, NotFound
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
+from ringmill.cluster.mapreduce.talk.well_formed import well_formed, whole_number
+from ringmill.cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
 
 __all__ = ["FETCH_METHOD", "BundleStore"]
 

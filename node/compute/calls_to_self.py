@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Mapping
 from inspect import isawaitable
 
-from cluster.errors import DeadlineExceeded, ProtocolMismatch
-from cluster.ids import NodeId
-from cluster.ports import Clock, Handler, Incoming, Priority, Transport
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
 
 __all__ = ["CallsToSelf"]
 
@@ -36,7 +36,7 @@ class CallsToSelf:
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
     ) -> bytes:
-        """As Transport.call (cluster.ports)."""
+        """As Transport.call (ringmill.cluster.ports)."""
         if to != self._node:
             return await self._transport.call(to, method, body, timeout_s=timeout_s, priority=priority)
         handler = self._handlers.get(method)

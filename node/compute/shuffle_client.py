@@ -17,13 +17,13 @@ from typing import Final
 import google_crc32c
 import msgpack
 
-from cluster.errors import CorruptData, DeadlineExceeded, NotFound, Overloaded, Unavailable
-from cluster.ids import NodeId
-from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.orders import RemoteSlice
-from cluster.mapreduce.run_file import Slice
-from cluster.ports import FileSystem, Priority, Transport
-from node.compute.shuffle_server import CHUNK_BYTES, FETCH_METHOD
+from ringmill.cluster.errors import CorruptData, DeadlineExceeded, NotFound, Overloaded, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.outputs import Slice
+from ringmill.cluster.mapreduce.talk.orders import RemoteSlice
+from ringmill.cluster.ports import FileSystem, Priority, Transport
+from ringmill.node.compute.shuffle_server import CHUNK_BYTES, FETCH_METHOD
 
 __all__ = ["SliceLost", "fetch_slices"]
 

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from cluster.errors import CorruptData, InvalidArgument, NotFound
-from cluster.mapreduce.well_formed import well_formed, whole_number
-from cluster.ports import FileSystem, Handler, Incoming
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.mapreduce.talk.well_formed import well_formed, whole_number
+from ringmill.cluster.ports import FileSystem, Handler, Incoming
 
 __all__ = ["CHUNK_BYTES", "FETCH_METHOD", "OutputId", "ShuffleServer"]
 

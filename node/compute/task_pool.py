@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from cluster.ports import TaskProcess
+from ringmill.cluster.ports import TaskProcess
 
 __all__ = ["DEFAULT_LIMITS", "ProcessKind", "TaskPool", "TaskStarter", "end"]
 

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cluster.errors import InvalidArgument, NotFound, Overloaded, ProtocolMismatch, RingmillError
-from cluster.ids import NodeId
-from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.job_events import AttemptId
-from cluster.mapreduce.orders import (
+from ringmill.cluster.errors import InvalidArgument, NotFound, Overloaded, ProtocolMismatch, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.mapreduce.talk.orders import (
     Cancel,
     Order,
     Poll,
@@ -29,15 +31,13 @@ from cluster.mapreduce.orders import (
     Report,
     decode_order,
 )
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task import MapOutput
-from cluster.mapreduce.well_formed import well_formed
-from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
-from node.compute.attempt import Attempt, HowFar, Patience
-from node.compute.bundles import BundleStore
-from node.compute.shuffle_client import SliceLost
-from node.compute.shuffle_server import OutputId, ShuffleServer
-from node.compute.task_pool import DEFAULT_LIMITS, TaskPool, TaskStarter
+from ringmill.cluster.mapreduce.talk.well_formed import well_formed
+from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
+from ringmill.node.compute.attempt import Attempt, HowFar, Patience
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.shuffle_client import SliceLost
+from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
+from ringmill.node.compute.task_pool import DEFAULT_LIMITS, TaskPool, TaskStarter
 
 __all__ = ["Worker", "WorkerOptions"]
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cluster.mapreduce.failures import TaskFailed
-from cluster.mapreduce.orders import Report
-from node.coordinator.views import AttemptLog
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.node.coordinator.views import AttemptLog
 
 __all__ = ["AttemptLogs"]
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from cluster.errors import RingmillError, Unavailable, from_wire
-from cluster.mapreduce.input_plan import InputPlan
-from cluster.mapreduce.output_commit import StagedPart
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task_messages import Chore, Said
-from cluster.ports import TaskProcess
+from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.talk.task_messages import Chore, Said
+from ringmill.cluster.ports import TaskProcess
 
 __all__ = ["Chores", "TaskStarter"]
 
@@ -40,11 +40,11 @@ class Chores:
     spawner: TaskStarter
 
     async def plan(self, spec: JobSpec) -> InputPlan:
-        """As chores.plan_job (cluster.mapreduce)."""
+        """As chores.plan_job (ringmill.cluster.mapreduce)."""
         return InputPlan.from_wire(await self._have_done(Chore("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
-        """As chores.publish_output (cluster.mapreduce)."""
+        """As chores.publish_output (ringmill.cluster.mapreduce)."""
         rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
         await self._have_done(Chore("publish", spec.encode(), rows), _PUBLISH_TIMEOUT_S)
 

@@ -1,9 +1,9 @@
 """One job at work: carries out what its state machine says and tells it what happens.
 
-It decides nothing about tasks (cluster/mapreduce/job_machine.py does): it offers free slots, sends orders,
-polls the workers, hears their reports, makes the output visible and cleans up.  Three facts come from the
-polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an attempt
-that only one side knows is ended on that side.
+It decides nothing about tasks (cluster/mapreduce/machine/job_machine.py does): it offers free slots, sends
+orders, polls the workers, hears their reports, makes the output visible and cleans up.  Three facts come from
+the polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an
+attempt that only one side knows is ended on that side.
 
 Rule: docs/architecture.md, "Life of a job".
 """
@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from cluster.errors import JobKilled, RingmillError, to_wire
-from cluster.ids import NodeId
-from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.input_plan import InputPlan
-from cluster.mapreduce.job_events import (
+from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, staging_folder
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
     AttemptProgressed,
@@ -38,18 +40,25 @@ from cluster.mapreduce.job_events import (
     StartReduce,
     Winner,
 )
-from cluster.mapreduce.job_machine import JobMachine, JobPlan
-from cluster.mapreduce.job_summary import summarize
-from cluster.mapreduce.orders import Cancel, MapOrder, Order, Poll, Polled, ReduceOrder, RemoteSlice, Report
-from cluster.mapreduce.output_commit import StagedPart, staging_folder
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task_state import Attempt, AttemptState
-from cluster.ports import Clock, FileSystem, Priority, Transport
-from node.coordinator import reported
-from node.coordinator.attempt_logs import AttemptLogs
-from node.coordinator.chores import Chores
-from node.coordinator.slots import Slots
-from node.coordinator.views import AttemptLog, JobView
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_summary import summarize
+from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
+from ringmill.cluster.mapreduce.talk.orders import (
+    Cancel,
+    MapOrder,
+    Order,
+    Poll,
+    Polled,
+    ReduceOrder,
+    RemoteSlice,
+    Report,
+)
+from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.node.coordinator import reported
+from ringmill.node.coordinator.attempt_logs import AttemptLogs
+from ringmill.node.coordinator.chores import Chores
+from ringmill.node.coordinator.slots import Slots
+from ringmill.node.coordinator.views import AttemptLog, JobView
 
 __all__ = ["JobRun", "Surroundings"]
 

@@ -18,16 +18,16 @@ from typing import Final, Protocol, Self
 
 import msgpack
 
-from cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
-from cluster.ids import NodeId
-from cluster.mapreduce.orders import Report
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.well_formed import well_formed
-from cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
-from node.coordinator.chores import Chores, TaskStarter
-from node.coordinator.job_run import JobRun, Surroundings
-from node.coordinator.slots import Slots
-from node.coordinator.views import AttemptLog, JobView
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.cluster.mapreduce.talk.well_formed import well_formed
+from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
+from ringmill.node.coordinator.chores import Chores, TaskStarter
+from ringmill.node.coordinator.job_run import JobRun, Surroundings
+from ringmill.node.coordinator.slots import Slots
+from ringmill.node.coordinator.views import AttemptLog, JobView
 
 __all__ = ["BundleSource", "JobCoordinator"]
 
@@ -39,7 +39,7 @@ _WATCH_PAUSE_S: Final = 0.1
 
 
 class BundleSource(Protocol):
-    """Where code bundles are (node.compute.bundles)."""
+    """Where code bundles are (ringmill.node.compute.bundles)."""
 
     async def ensure(self, sha256: str, source: NodeId) -> str: ...
 

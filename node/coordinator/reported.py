@@ -9,12 +9,12 @@ Pure.  Rule: docs/formats/orders.md.
 
 from __future__ import annotations
 
-from cluster.mapreduce.failures import TaskFailed
-from cluster.mapreduce.orders import Report
-from cluster.mapreduce.output_commit import staged_part
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task import MapOutput, ReduceOutput
-from cluster.mapreduce.well_formed import text, well_formed, whole_number
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import staged_part
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.cluster.mapreduce.talk.well_formed import text, well_formed, whole_number
 
 __all__ = ["failure", "mapped", "progress", "reduced"]
 

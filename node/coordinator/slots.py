@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.ids import NodeId
-from cluster.mapreduce.job_events import AttemptId
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 
 __all__ = ["Slots"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.ids import NodeId
-from cluster.mapreduce.job_summary import JobSummary
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
 
 __all__ = ["AttemptLog", "JobView"]
 
@@ -33,7 +33,7 @@ class JobView:
     submitted_at: float  # wall clock, seconds
     seconds: float
     summary: JobSummary
-    error: list[Any] | None  # cluster.errors.to_wire, when FAILED or KILLED
+    error: list[Any] | None  # ringmill.cluster.errors.to_wire, when FAILED or KILLED
 
     @property
     def state(self) -> str:

@@ -17,12 +17,12 @@ from typing import Final, Protocol
 
 import msgpack
 
-from cluster.errors import ProtocolMismatch, RingmillError
-from cluster.ids import NodeId
-from cluster.membership.clock_verdict import Comparison, compare, shared_reading
-from cluster.ports import Clock, Incoming, Priority, Transport
-from cluster.ring.topology import Topology
-from cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
+from ringmill.cluster.ports import Clock, Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
 
 __all__ = ["TELL", "ClockWatch", "Members"]
 

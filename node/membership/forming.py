@@ -12,9 +12,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from cluster.errors import RingmillError
-from cluster.ids import NodeId
-from cluster.ring.topology import Owner, Topology
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.topology import Owner, Topology
 
 __all__ = ["ControlStore", "Forming"]
 

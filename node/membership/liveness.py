@@ -16,13 +16,13 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
-from cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
-from cluster.ids import DiskId, Epoch, NodeId, Start
-from cluster.membership.claims import MemberState, Message
-from cluster.membership.detector import Detector, Instruction, Ping
-from cluster.membership.profile import Profile
-from cluster.ports import Clock, Entropy, Incoming, Priority, Transport
-from cluster.ring.topology import Topology
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
+from ringmill.cluster.membership.claims import MemberState, Message
+from ringmill.cluster.membership.detector import Detector, Instruction, Ping
+from ringmill.cluster.membership.profile import Profile
+from ringmill.cluster.ports import Clock, Entropy, Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Topology
 
 __all__ = ["PING", "PING_REQ", "Liveness", "TopologySource"]
 

@@ -18,9 +18,9 @@ from typing import Final, Protocol
 
 import msgpack
 
-from cluster.errors import RingmillError, Unavailable
-from cluster.ids import DiskId, NodeId, Start
-from cluster.membership.starts import (
+from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.starts import (
     Announcement,
     LogMark,
     Remembered,
@@ -32,10 +32,10 @@ from cluster.membership.starts import (
     noted,
     others_needed,
 )
-from cluster.ports import Incoming, Priority, Transport
-from cluster.ring.topology import Topology
-from node.membership.forming import ControlStore
-from node.replica.identity import FolderRefused
+from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Topology
+from ringmill.node.identity.identity import FolderRefused
+from ringmill.node.membership.forming import ControlStore
 
 __all__ = ["TELL", "WHO", "Starts", "TopologyHold"]
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from cluster.errors import (
+from ringmill.cluster.errors import (
     CorruptData,
     InvalidArgument,
     ProtocolMismatch,
@@ -22,10 +22,10 @@ from cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
-from cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from cluster.ports import Incoming, Priority, Transport
-from cluster.ring.topology import Owner, Row, Topology
-from node.membership.forming import ControlStore, Forming
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.node.membership.forming import ControlStore, Forming
 
 __all__ = ["PULL", "ControlStore", "TopologyAgent"]
 

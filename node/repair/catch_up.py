@@ -13,13 +13,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from cluster.errors import RingmillError
-from cluster.ids import KeyspaceId, NodeId, PartitionId
-from cluster.ports import Transport
-from cluster.ring.topology import Row, Topology
-from node.replica.pages import Page, ReadPage, ask_page, read_page
-from node.replica.stored_key import Copy, copy_prefix, parse_object_key
-from node.storage.engine import Engine
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ports import Transport
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.node.replica.pages import Page, ReadPage, ask_page, read_page
+from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key
+from ringmill.node.storage.engine import Engine
 
 __all__ = ["CatchUp", "Liveness", "TopologySource"]
 

@@ -20,17 +20,17 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
-from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
-from cluster.ids import NodeId, PartitionId
-from cluster.ports import Transport
-from cluster.ring.topology import Row, Topology
-from node.repair.parts import Layout, Part, PartKind, layout_of
-from node.replica.control import ControlStore
-from node.replica.objects import ObjectStore
-from node.replica.pages import Page, ReadPage, ask_page
-from node.replica.stored_key import Copy, copy_prefix
-from node.storage.engine import Engine
-from node.storage.version import CorruptMark
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ports import Transport
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.pages import Page, ReadPage, ask_page
+from ringmill.node.replica.stored_key import Copy, copy_prefix
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.version.version import CorruptMark
 
 __all__ = ["Healing", "TopologySource"]
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Clock, Priority, Transport
-from cluster.ring.topology import Topology
-from node.replica.hints import HintStore
-from node.replica.messages import DELIVER, Deliver, DeliverAnswer, HintItem
-from node.replica.stored_key import HintKey
+from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock, Priority, Transport
+from ringmill.cluster.ring.topology import Topology
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.messages import DELIVER, Deliver, DeliverAnswer, HintItem
+from ringmill.node.replica.stored_key import HintKey
 
 __all__ = ["HintDelivery", "Liveness", "TopologyView"]
 

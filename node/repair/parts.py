@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cluster.ids import NodeId, PartitionId
-from cluster.ring.topology import Row, Topology
-from node.replica.stored_key import Copy, Kind, copy_prefix, kind_prefix, prefix_end
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.node.replica.stored_key import Copy, Kind, copy_prefix, kind_prefix, prefix_end
 
 __all__ = ["Layout", "Part", "PartKind", "layout_of"]
 

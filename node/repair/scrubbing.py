@@ -9,8 +9,8 @@ import asyncio
 import logging
 from typing import Final
 
-from cluster.errors import RingmillError
-from node.storage.engine import Engine
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.storage.engine import Engine
 
 __all__ = ["FIRST_S", "scrub_now_and_then"]
 

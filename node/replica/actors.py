@@ -11,9 +11,9 @@ Decision: docs/decisions/a-fresh-actor-at-every-start.md.
 
 from __future__ import annotations
 
-from cluster.ids import NodeId, Start
-from cluster.versions.dots import Dot, VersionVector, actor_of
-from node.replica.stored_key import Copy
+from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.versions.dots import Dot, VersionVector, actor_of
+from ringmill.node.replica.stored_key import Copy
 
 __all__ = ["CopyActors"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cluster.errors import CorruptData, DiskFull, Unavailable
-from node.replica.control_copy import SecondCopy
-from node.replica.stored_key import Kind, kind_prefix, meta_key, prefix_end
-from node.storage.batch import Batch
-from node.storage.engine import Engine
+from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.node.replica.control_copy import SecondCopy
+from ringmill.node.replica.stored_key import Kind, kind_prefix, meta_key, prefix_end
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Engine
 
 __all__ = ["ControlStore"]
 

@@ -12,9 +12,9 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
-from cluster.errors import CorruptData, DiskFull, Unavailable
-from cluster.ports import FileSystem
-from node.replica.guarded_file import decode_copies, encode_copies, replace_file
+from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.identity.guarded_file import decode_copies, encode_copies, replace_file
 
 __all__ = ["FILE_NAME", "ControlCopy", "SecondCopy", "decode_control", "encode_control"]
 

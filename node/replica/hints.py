@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import msgpack
 
-from cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
-from cluster.ids import NodeId
-from cluster.versions.object_codec import decode_object, encode_object
-from cluster.versions.objects import StoredObject, merge
-from node.replica.stepping import change, fetch
-from node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
-from node.storage.batch import Batch
-from node.storage.engine import Commit, Engine
-from node.storage.errors import CorruptBlock, CorruptRange
+from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import StoredObject, merge
+from ringmill.node.replica.stepping import change, fetch
+from ringmill.node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Commit, Engine
+from ringmill.node.storage.errors import CorruptBlock, CorruptRange
 
 __all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.errors import ProtocolMismatch
-from cluster.ids import Epoch, KeyspaceId
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridTime
-from node.replica.packing import check_fields, pack, unpack
+from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.ids import Epoch, KeyspaceId
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
     "APPLY", "DELIVER", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "HintItem", "Read",

@@ -15,17 +15,25 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
-from cluster.quorum.receipt import Durability
-from cluster.versions.context import Context
-from cluster.versions.hybrid_time import HybridClock
-from cluster.versions.object_codec import decode_object, encode_object, holds_value
-from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, merge_all, supersede
-from node.replica.actors import CopyActors
-from node.replica.stepping import change, fetch
-from node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
-from node.storage.batch import Batch
-from node.storage.engine import Commit, Engine
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.context import Context
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
+from ringmill.cluster.versions.objects import (
+    ABSENT,
+    OperationId,
+    Sibling,
+    StoredObject,
+    merge,
+    merge_all,
+    supersede,
+)
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.stepping import change, fetch
+from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Commit, Engine
 
 __all__ = ["COUNT_SLICE", "Admission", "Applied", "Intent", "ObjectStore", "Written", "hold"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 
-from cluster.errors import ProtocolMismatch
+from ringmill.cluster.errors import ProtocolMismatch
 
 __all__ = ["check_fields", "pack", "unpack"]
 

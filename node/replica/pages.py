@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from cluster.errors import ProtocolMismatch, WrongEpoch
-from cluster.ids import Epoch, NodeId, PartitionId
-from cluster.ports import Incoming, Priority, Transport
-from cluster.ring.topology import Row
-from node.replica.objects import ObjectStore
-from node.replica.packing import check_fields, pack, unpack
-from node.replica.routes import Router
-from node.replica.stored_key import Copy, copy_prefix, prefix_end
-from node.storage.engine import Engine
+from ringmill.cluster.errors import ProtocolMismatch, WrongEpoch
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Row
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.packing import check_fields, pack, unpack
+from ringmill.node.replica.routes import Router
+from ringmill.node.replica.stored_key import Copy, copy_prefix, prefix_end
+from ringmill.node.storage.engine import Engine
 
 __all__ = [
     "PAGE",

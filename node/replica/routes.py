@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster.errors import InvalidArgument, WrongEpoch
-from cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
-from cluster.ring.topology import Keyspace, Row, Topology
-from node.replica.stored_key import Copy, HintKey, Place
+from ringmill.cluster.errors import InvalidArgument, WrongEpoch
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Keyspace, Row, Topology
+from ringmill.node.replica.stored_key import Copy, HintKey, Place
 
 __all__ = ["Route", "Router", "TopologyView"]
 

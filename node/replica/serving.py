@@ -7,14 +7,14 @@ object is held as firmly as was asked.  A read is answered only when this node c
 
 from __future__ import annotations
 
-from cluster.errors import CorruptData, ProtocolMismatch, RingmillError
-from cluster.ids import NodeId
-from cluster.ports import Incoming, Transport
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridClock
-from cluster.versions.object_codec import decode_object
-from cluster.versions.objects import StoredObject
-from node.replica.messages import (
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming, Transport
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.messages import (
     APPLY,
     DELIVER,
     READ,
@@ -26,9 +26,9 @@ from node.replica.messages import (
     Read,
     ReadAnswer,
 )
-from node.replica.objects import ObjectStore, hold
-from node.replica.routes import Router
-from node.storage.engine import Commit
+from ringmill.node.replica.objects import ObjectStore, hold
+from ringmill.node.replica.routes import Router
+from ringmill.node.storage.engine import Commit
 
 __all__ = ["ReplicaServing"]
 

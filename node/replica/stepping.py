@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from cluster.errors import Overloaded, Unavailable
-from node.storage.engine import Engine
-from node.storage.errors import NotCached
+from ringmill.cluster.errors import Overloaded, Unavailable
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.errors import NotCached
 
 __all__ = ["change", "fetch"]
 

@@ -11,7 +11,7 @@ import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from cluster.ids import Epoch, KeyspaceId, PartitionId
+from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 
 __all__ = [
     "Copy",

@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from cluster.errors import DeadlineExceeded, RingmillError
-from cluster.ports import Entropy
-from cluster.quorum.levels import majority
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridClock, millis
-from cluster.versions.object_codec import encode_object
-from cluster.versions.objects import OperationId
-from node.replica.routes import Route
-from node.requests.collect import Collector
-from node.requests.deadline import Deadline
-from node.requests.replicas import Replicas
-from node.requests.values import WriteRequest
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.cluster.ports import Entropy
+from ringmill.cluster.quorum.levels import majority
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridClock, millis
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.collect import Collector
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.values import WriteRequest
 
 __all__ = ["RECOGNISED_FOR_MS", "Attempts"]
 

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
-from cluster.errors import Unavailable
+from ringmill.cluster.errors import Unavailable
 
 __all__ = ["Background"]
 

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.errors import QuorumNotReached, RingmillError
-from cluster.ids import Epoch, NodeId
-from cluster.quorum.tally import ReadTally
-from cluster.versions.objects import StoredObject, merge_all
-from node.replica.routes import Route
-from node.requests.background import Background
-from node.requests.deadline import Deadline
-from node.requests.replicas import Replicas
-from node.requests.surroundings import Liveness
+from ringmill.cluster.errors import QuorumNotReached, RingmillError
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.tally import ReadTally
+from ringmill.cluster.versions.objects import StoredObject, merge_all
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.surroundings import Liveness
 
 __all__ = ["Collected", "Collector"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluster.ports import Clock
+from ringmill.cluster.ports import Clock
 
 __all__ = ["Deadline"]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from cluster.errors import Unavailable
-from cluster.ids import Epoch, KeyspaceId, NodeId
-from cluster.ports import Clock
-from cluster.quorum.receipt import Durability
-from cluster.versions.object_codec import encode_object
-from node.replica.routes import Route, Router
-from node.requests.collect import Collector
-from node.requests.deadline import Deadline
-from node.requests.replicas import Replicas
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.node.replica.routes import Route, Router
+from ringmill.node.requests.collect import Collector
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.replicas import Replicas
 
 __all__ = ["Equalizer"]
 

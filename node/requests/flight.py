@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 
-from cluster.errors import QuorumNotReached
-from cluster.ids import Epoch, NodeId
-from cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
-from cluster.quorum.tally import WriteTally
-from cluster.versions.context import Context, encode_context
-from node.replica.objects import Written
-from node.replica.routes import Route
-from node.requests.deadline import Deadline
-from node.storage.engine import Commit
+from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from ringmill.cluster.quorum.tally import WriteTally
+from ringmill.cluster.versions.context import Context, encode_context
+from ringmill.node.replica.objects import Written
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.storage.engine import Commit
 
 __all__ = ["Flight"]
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import Final
 
-from cluster.errors import (
+from ringmill.cluster.errors import (
     CorruptData,
     DeadlineExceeded,
     DiskFull,
@@ -19,18 +19,18 @@ from cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
-from cluster.ids import Actor, Epoch, NodeId
-from cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from cluster.quorum.receipt import Receipt, ReplicaAck, Role
-from cluster.versions.dots import Dot
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.objects import OperationId
-from node.replica.messages import durability_named
-from node.replica.packing import check_fields, pack, unpack
-from node.replica.routes import Route
-from node.requests.deadline import Deadline
-from node.requests.surroundings import Liveness
-from node.requests.values import WriteRequest
+from ringmill.cluster.ids import Actor, Epoch, NodeId
+from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
+from ringmill.cluster.quorum.receipt import Receipt, ReplicaAck, Role
+from ringmill.cluster.versions.dots import Dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.messages import durability_named
+from ringmill.node.replica.packing import check_fields, pack, unpack
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.surroundings import Liveness
+from ringmill.node.requests.values import WriteRequest
 
 __all__ = ["FORWARD", "Forwarder", "decode_receipt", "decode_request", "encode_receipt", "encode_request"]
 

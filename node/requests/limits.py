@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from cluster.errors import InvalidArgument
-from cluster.versions.objects import StoredObject
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.versions.objects import StoredObject
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from cluster.errors import RingmillError
-from cluster.ids import NodeId
-from cluster.ring.hashing import position
-from cluster.versions.objects import StoredObject, merge_all, newest_first
-from node.replica.routes import Route, Router, TopologyView
-from node.requests.limits import check_key
-from node.requests.replicas import Replicas
-from node.requests.surroundings import Liveness
-from node.requests.values import ANY_EPOCH, Located, LocateRequest, OwnerCopy
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.hashing import position
+from ringmill.cluster.versions.objects import StoredObject, merge_all, newest_first
+from ringmill.node.replica.routes import Route, Router, TopologyView
+from ringmill.node.requests.limits import check_key
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.surroundings import Liveness
+from ringmill.node.requests.values import ANY_EPOCH, Located, LocateRequest, OwnerCopy
 
 __all__ = ["Locator"]
 

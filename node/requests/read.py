@@ -12,24 +12,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cluster.errors import QuorumNotReached, RingmillError
-from cluster.ids import NodeId
-from cluster.ports import Clock
-from cluster.quorum.levels import holders_for_a_strict_read, parse_level
-from cluster.quorum.receipt import Durability
-from cluster.versions.context import Context, encode_context
-from cluster.versions.hybrid_time import HybridClock
-from cluster.versions.object_codec import encode_object
-from cluster.versions.objects import StoredObject
-from cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
-from node.replica.routes import Route, Router
-from node.requests.background import Background
-from node.requests.collect import Collected, Collector
-from node.requests.deadline import Deadline
-from node.requests.limits import check_key, time_allowed
-from node.requests.replicas import Replicas
-from node.requests.surroundings import TimeKeeper
-from node.requests.values import ReadRequest, ReadResult
+from ringmill.cluster.errors import QuorumNotReached, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.context import Context, encode_context
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
+from ringmill.node.replica.routes import Route, Router
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.collect import Collected, Collector
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.limits import check_key, time_allowed
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.surroundings import TimeKeeper
+from ringmill.node.requests.values import ReadRequest, ReadResult
 
 __all__ = ["Reader"]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from cluster.ids import Epoch, NodeId
-from cluster.ports import Priority, Transport
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridClock
-from cluster.versions.object_codec import decode_object
-from cluster.versions.objects import ABSENT, StoredObject
-from node.replica.messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
-from node.replica.objects import ObjectStore, hold
-from node.replica.routes import Route
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.cluster.versions.objects import ABSENT, StoredObject
+from ringmill.node.replica.messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
+from ringmill.node.replica.objects import ObjectStore, hold
+from ringmill.node.replica.routes import Route
 
 __all__ = ["Replicas"]
 

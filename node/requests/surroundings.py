@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId
 
 __all__ = ["DOWN", "Liveness", "TimeKeeper"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.ids import Epoch, NodeId, PartitionId, Position
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.objects import OperationId, Sibling
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Position
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId, Sibling
 
 ANY_EPOCH: Final = Epoch(0)
 

@@ -12,27 +12,27 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Overloaded, RingmillError
-from cluster.ids import NodeId
-from cluster.ports import Clock
-from cluster.quorum.levels import parse_level
-from cluster.quorum.receipt import Durability, Receipt
-from cluster.versions.context import BLIND, Context, decode_context
-from cluster.versions.hybrid_time import HybridClock
-from cluster.versions.objects import StoredObject
-from node.replica.hints import HintStore
-from node.replica.objects import Intent, ObjectStore, Written, hold
-from node.replica.routes import Route, Router
-from node.requests.attempts import Attempts
-from node.requests.background import Background
-from node.requests.deadline import Deadline
-from node.requests.flight import Flight
-from node.requests.forward import Forwarder
-from node.requests.limits import admit_growth, check_key, check_ttl, check_value, time_allowed
-from node.requests.replicas import Replicas
-from node.requests.surroundings import DOWN, Liveness, TimeKeeper
-from node.requests.values import WriteRequest
-from node.storage.errors import CorruptBlock, CorruptRange, StorageFailed
+from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Overloaded, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.quorum.levels import parse_level
+from ringmill.cluster.quorum.receipt import Durability, Receipt
+from ringmill.cluster.versions.context import BLIND, Context, decode_context
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.objects import Intent, ObjectStore, Written, hold
+from ringmill.node.replica.routes import Route, Router
+from ringmill.node.requests.attempts import Attempts
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.limits import admit_growth, check_key, check_ttl, check_value, time_allowed
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.surroundings import DOWN, Liveness, TimeKeeper
+from ringmill.node.requests.values import WriteRequest
+from ringmill.node.storage.errors import CorruptBlock, CorruptRange, StorageFailed
 
 __all__ = ["Writer"]
 

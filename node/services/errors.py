@@ -1,7 +1,7 @@
 """The servicers' side of the error conversion: what a method raises becomes a gRPC status with metadata.
 
 Servicers decorate their methods and raise RingmillErrors; nothing else in node/services converts errors.
-The caller's side is cluster/adapters/grpc_errors.py; both speak cluster/wire/error_status.py.
+The caller's side is cluster/adapters/network/grpc_errors.py; both speak cluster/wire/error_status.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NoReturn, TypeVar
 
 import grpc
 
-from cluster.errors import RingmillError
-from cluster.wire.error_status import status_details, status_of, trailing_metadata
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.wire.error_status import status_details, status_of, trailing_metadata
 
 __all__ = ["abort_with", "raises_status", "raises_status_in_stream"]
 

@@ -15,12 +15,12 @@ from typing import Final, Protocol
 import grpc
 import msgpack
 
-from cluster.errors import InvalidArgument, PermissionDenied
-from cluster.ids import NodeId
-from cluster.wire import jobs_pb2 as wire
-from cluster.wire.jobs_pb2_grpc import JobsServicer
-from node.coordinator.views import AttemptLog, JobView
-from node.services.errors import raises_status, raises_status_in_stream
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.wire.stubs import jobs_pb2 as wire
+from ringmill.cluster.wire.stubs.jobs_pb2_grpc import JobsServicer
+from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.services.errors import raises_status, raises_status_in_stream
 
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "job_status"]
 
@@ -31,7 +31,7 @@ _MAX_ERROR_CHARS: Final = 300
 
 
 class Coordinator(Protocol):
-    """What this service asks (node.coordinator.jobs)."""
+    """What this service asks (ringmill.node.coordinator.jobs)."""
 
     async def submit(self, job: str, spec: bytes) -> NodeId: ...
 
@@ -47,7 +47,7 @@ class Coordinator(Protocol):
 
 
 class Bundles(Protocol):
-    """Where bundles are kept (node.compute.bundles)."""
+    """Where bundles are kept (ringmill.node.compute.bundles)."""
 
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int: ...
 

@@ -13,21 +13,21 @@ from typing import Final, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
-from cluster.ids import Epoch
-from cluster.ports import Clock, Handler, Incoming
-from cluster.quorum.receipt import Durability, Receipt
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.objects import OperationId
-from cluster.wire import kv_pb2
-from cluster.wire.kv_pb2_grpc import KvServicer
-from node.requests.limits import MAX_TIMEOUT_S
-from node.requests.locate import Locator
-from node.requests.read import Reader
-from node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
-from node.requests.write import Writer
-from node.services.errors import abort_with, raises_status
-from node.services.waiting import seconds_left, tell_clock
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import Epoch
+from ringmill.cluster.ports import Clock, Handler, Incoming
+from ringmill.cluster.quorum.receipt import Durability, Receipt
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
+from ringmill.node.requests.limits import MAX_TIMEOUT_S
+from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
+from ringmill.node.requests.write import Writer
+from ringmill.node.services.errors import abort_with, raises_status
+from ringmill.node.services.waiting import seconds_left, tell_clock
 
 __all__ = ["KvService"]
 

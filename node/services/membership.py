@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from cluster.ids import NodeId
-from cluster.ports import Clock
-from cluster.ring.ranges import count_ranges
-from cluster.ring.topology import Topology
-from cluster.wire.membership_pb2 import MemberView, StatusRequest, StatusResponse
-from cluster.wire.membership_pb2_grpc import MembershipServicer
-from node.membership.liveness import Liveness
-from node.membership.topology_agent import TopologyAgent
-from node.services.errors import raises_status
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.ring.ranges import count_ranges
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusRequest, StatusResponse
+from ringmill.cluster.wire.stubs.membership_pb2_grpc import MembershipServicer
+from ringmill.node.membership.liveness import Liveness
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.services.errors import raises_status
 
 __all__ = ["MembershipService", "NodeFigures"]
 

@@ -17,14 +17,17 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
-from cluster.errors import InvalidArgument
-from cluster.wire import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, topology_pb2
-from cluster.wire.frames import MAX_FRAME_BYTES
-from cluster.wire.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
-from cluster.wire.kv_pb2_grpc import KvServicer, add_KvServicer_to_server
-from cluster.wire.membership_pb2_grpc import MembershipServicer, add_MembershipServicer_to_server
-from cluster.wire.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
-from cluster.wire.topology_pb2_grpc import TopologyServicer, add_TopologyServicer_to_server
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
+from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, topology_pb2
+from ringmill.cluster.wire.stubs.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
+from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer, add_KvServicer_to_server
+from ringmill.cluster.wire.stubs.membership_pb2_grpc import (
+    MembershipServicer,
+    add_MembershipServicer_to_server,
+)
+from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
+from ringmill.cluster.wire.stubs.topology_pb2_grpc import TopologyServicer, add_TopologyServicer_to_server
 
 __all__ = ["LIVENESS", "READINESS", "STARTUP", "NodeServer", "Services"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import grpc
 
-from cluster.ids import DiskId, NodeId, Start
-from cluster.ports import Clock
-from cluster.wire.topology_pb2 import (
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetTopologyRequest,
     GetTopologyResponse,
     IdentifyRequest,
@@ -16,10 +16,10 @@ from cluster.wire.topology_pb2 import (
     InitRequest,
     InitResponse,
 )
-from cluster.wire.topology_pb2_grpc import TopologyServicer
-from node.membership.topology_agent import TopologyAgent
-from node.services.errors import raises_status
-from node.services.waiting import tell_clock
+from ringmill.cluster.wire.stubs.topology_pb2_grpc import TopologyServicer
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.services.errors import raises_status
+from ringmill.node.services.waiting import tell_clock
 
 __all__ = ["NodeCard", "TopologyService"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import grpc
 
-from cluster.ports import Clock
-from cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, microseconds
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, microseconds
 
 __all__ = ["seconds_left", "tell_clock"]
 

@@ -1,8 +1,8 @@
 """`ringmill engine inspect|verify|dump`: looking into the files of a folder, human first, JSON with -o json.
 
 A composition root of its own: it opens the real files.  The command line checks what was typed and hands it
-on (client/cli/engine.py); `python -m node.storage` takes the same words.  Exit codes: 0 fine, 1 damage found
-or a file that cannot be read, 2 bad arguments, 3 nothing there, 130 interrupted.
+on (client/cli/engine.py); `python -m ringmill.node.storage` takes the same words.  Exit codes: 0 fine, 1
+damage found or a file that cannot be read, 2 bad arguments, 3 nothing there, 130 interrupted.
 
 The JSON of a command is one document, a list with a row on each line.  Bytes stand there as text when they
 are printable UTF-8, else in base64 under the same name with _b64.
@@ -19,9 +19,9 @@ from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple, NoReturn
 
-from cluster.adapters.os_files import OsFileSystem
-from node.storage.errors import CorruptBlock
-from node.storage.inspect import Row, dump_file, inspect_folder, verify_folder
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.node.storage.check.inspect import Row, dump_file, inspect_folder, verify_folder
+from ringmill.node.storage.errors import CorruptBlock
 
 __all__ = ["main"]
 

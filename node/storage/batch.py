@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from struct import Struct, error
 from typing import Final
 
-from cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument
 
 __all__ = [
     "DELETE",

@@ -16,33 +16,32 @@ from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Final
 
-from cluster.errors import RingmillError
-from cluster.ports import FileLock, FileSystem
-from node.storage.admission import Admission
-from node.storage.back_pressure import overload
-from node.storage.batch import Batch
-from node.storage.block_cache import BlockCache
-from node.storage.checkpoint import make_checkpoint
-from node.storage.children import Children
-from node.storage.commit import Commit
-from node.storage.errors import CorruptBlock, NotCached, StorageFailed
-from node.storage.flushing import Sealed
-from node.storage.healing import Healing, Sight
-from node.storage.judgement import check_span, judge
-from node.storage.lookup import find, find_off_loop
-from node.storage.memtable import Memtable
-from node.storage.names import LOCK, parse_name
-from node.storage.opening import Opened, open_folder, sweep
-from node.storage.options import Durability, Options
-from node.storage.scan import Range, checked_chunks
-from node.storage.scrubbing import logs_in_force, scrub_store
-from node.storage.snapshots import Snapshot, Snapshots
-from node.storage.stats import Counters, Stats, take_stats
-from node.storage.table_set import TableSet
-from node.storage.upkeep import Upkeep
-from node.storage.verify import Part
-from node.storage.version import CorruptMark, Drop
-from node.storage.write_ahead_log import WriteAheadLog
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ports import FileLock, FileSystem
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.check.checkpoint import make_checkpoint
+from ringmill.node.storage.check.healing import Healing, Sight
+from ringmill.node.storage.check.scrubbing import logs_in_force, scrub_store
+from ringmill.node.storage.errors import CorruptBlock, NotCached, StorageFailed
+from ringmill.node.storage.log.commit import Commit
+from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
+from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.names import LOCK, FilePart, parse_name
+from ringmill.node.storage.options import Durability, Options
+from ringmill.node.storage.read.judgement import check_span, judge
+from ringmill.node.storage.read.lookup import find, find_off_loop
+from ringmill.node.storage.read.scan import Range, checked_chunks
+from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
+from ringmill.node.storage.table.block_cache import BlockCache
+from ringmill.node.storage.upkeep.admission import Admission
+from ringmill.node.storage.upkeep.back_pressure import overload
+from ringmill.node.storage.upkeep.children import Children
+from ringmill.node.storage.upkeep.flushing import Sealed
+from ringmill.node.storage.upkeep.stats import Counters, Stats, take_stats
+from ringmill.node.storage.upkeep.upkeep import Upkeep
+from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
+from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.version.version import CorruptMark, Drop
 
 __all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "Options", "Snapshot"]
 
@@ -357,6 +356,11 @@ class Engine:
         return self._log.synced_sequence
 
     @property
+    def synced_log(self) -> tuple[int, int]:
+        """Number of the newest log with synced bytes, and how many bytes of it are synced; (0, 0) before."""
+        return self._log.synced_file
+
+    @property
     def read_only_reason(self) -> str | None:
         """Why ordinary batches are refused now, in one line; None while they are taken."""
         refusal = self._admission.refusal
@@ -419,7 +423,7 @@ class Engine:
             self._seal()
             self._sealed[0].is_log_damaged = True
 
-    def _logs_in_force(self) -> list[Part]:
+    def _logs_in_force(self) -> list[FilePart]:
         oldest_log = self._tables.version.oldest_log
         return logs_in_force(self._active_logs, self._log.current, self._sealed, oldest_log)
 

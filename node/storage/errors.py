@@ -6,7 +6,7 @@ themselves.
 
 from __future__ import annotations
 
-from cluster.errors import CorruptData, Unavailable
+from ringmill.cluster.errors import CorruptData, Unavailable
 
 __all__ = ["CorruptBlock", "CorruptRange", "NotCached", "StorageFailed"]
 

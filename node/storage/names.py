@@ -5,6 +5,7 @@ One counter numbers all of them and never gives a number twice, so a number alon
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LOCK",
     "QUARANTINE",
     "FileName",
+    "FilePart",
     "current_temporary",
     "log_name",
     "manifest_name",
@@ -65,3 +67,11 @@ def parse_name(name: str) -> FileName | None:
 
 def _numbered(kind: str, digits: str) -> FileName | None:
     return FileName(kind, int(digits)) if digits.isascii() and digits.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """The first `size` bytes of a file, or all of it."""
+
+    name: FileName
+    size: int | None = None

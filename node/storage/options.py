@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["COMPRESSIONS", "STRATEGIES", "Durability", "Options"]
 

@@ -23,9 +23,9 @@ from report import percentile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.process_spawner import ProcessSpawner
-from node.storage.engine import Batch, Commit, Engine, NotCached, Options
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.node.storage.engine import Batch, Commit, Engine, NotCached, Options
 
 KEY_BYTES = 16
 VALUE_BYTES = 100

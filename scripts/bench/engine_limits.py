@@ -28,10 +28,10 @@ from report import Report, arguments, percentile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.process_spawner import ProcessSpawner
-from node.storage.engine import Batch, Engine, Options
-from node.storage.stats import Stats
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.storage.upkeep.stats import Stats
 
 VALUE_BYTES = 100
 BATCH = 16

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import uvloop
 
 import ringmill
-from client.arguments import Durability
 from local_cluster import BenchCluster
 from report import Report, arguments, percentile
+from ringmill.client.arguments import Durability
 
 NODES = 5
 VALUE_BYTES = 100

@@ -17,20 +17,20 @@ from pathlib import Path
 import uvloop
 
 import ringmill
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.process_spawner import ProcessSpawner
-from cluster.ids import Actor, KeyspaceId
-from cluster.ring.topology import Topology
-from cluster.versions.dots import Dot, VersionVector
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.object_codec import encode_object
-from cluster.versions.objects import OperationId, Sibling, StoredObject
 from local_cluster import BenchCluster
-from node.replica.stored_key import Copy, Place
-from node.storage.batch import Batch
-from node.storage.engine import Engine
-from node.storage.options import Options
 from report import Report, arguments, percentile
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.cluster.ids import Actor, KeyspaceId
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.options import Options
 
 NODES = 3
 NAMES = tuple(f"n{number}" for number in range(1, NODES + 1))

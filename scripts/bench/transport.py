@@ -18,14 +18,14 @@ from contextlib import AsyncExitStack
 import psutil
 import uvloop
 
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import Unavailable
-from cluster.ids import ClusterId, NodeId
-from cluster.ports import Incoming, Priority
-from node.services.server import NodeServer, Services
 from report import Report, arguments, percentile
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ids import ClusterId, NodeId
+from ringmill.cluster.ports import Incoming, Priority
+from ringmill.node.services.server import NodeServer, Services
 
 BODY_BYTES = 117  # a small put as it crosses between replicas
 SERVER = NodeId("n2")

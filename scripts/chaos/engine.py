@@ -30,15 +30,15 @@ from random import Random
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cluster.adapters.os_files import OsFileSystem  # noqa: E402
-from cluster.adapters.process_spawner import ProcessSpawner  # noqa: E402
-from cluster.errors import DiskFull  # noqa: E402
-from cluster.ids import DiskId, NodeId, Start  # noqa: E402
-from node.replica.identity_record import IdentityRecord, encode_copies, newest_record  # noqa: E402
-from node.storage.engine import Batch, Engine, Options  # noqa: E402
-from simulator.disk.damage import Sample, check_flip, sample_folder  # noqa: E402
-from simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
-from simulator.disk.moment import CrashModel  # noqa: E402
+from ringmill.cluster.adapters.files.os_files import OsFileSystem  # noqa: E402
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner  # noqa: E402
+from ringmill.cluster.errors import DiskFull  # noqa: E402
+from ringmill.cluster.ids import DiskId, NodeId, Start  # noqa: E402
+from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record  # noqa: E402
+from ringmill.node.storage.engine import Batch, Engine, Options  # noqa: E402
+from ringmill.simulator.disk.damage import Sample, check_flip, sample_folder  # noqa: E402
+from ringmill.simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
+from ringmill.simulator.disk.moment import CrashModel  # noqa: E402
 
 SKIPPED = 77
 ENDLESS_S = 120

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chaos.run_real import ChaosResult
-from simulator.history import Operation
+from ringmill.simulator.history import Operation
 
 __all__ = ["document", "lines"]
 

@@ -29,11 +29,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
-from client.cli import local_cluster, processes  # noqa: E402
-from client.cli.checked_load import CheckedLoad  # noqa: E402
-from client.cli.cluster_up import bring_up  # noqa: E402
-from client.cli.formation import wait_ready  # noqa: E402
-from client.cli.local_state import (  # noqa: E402
+from ringmill.client.cli.cluster.cluster_up import bring_up  # noqa: E402
+from ringmill.client.connection import AsyncClient, connect  # noqa: E402
+from ringmill.client.local import local_cluster, processes  # noqa: E402
+from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
+from ringmill.client.local.formation import wait_ready  # noqa: E402
+from ringmill.client.local.local_state import (  # noqa: E402
     LocalCluster,
     LocalNode,
     load_cluster,
@@ -41,9 +42,8 @@ from client.cli.local_state import (  # noqa: E402
     save_cluster,
     token_path,
 )
-from client.cli.ports import free_base  # noqa: E402
-from client.connection import AsyncClient, connect  # noqa: E402
-from cluster.errors import RingmillError  # noqa: E402
+from ringmill.client.local.ports import free_base  # noqa: E402
+from ringmill.cluster.errors import RingmillError  # noqa: E402
 
 __all__ = ["main"]
 
@@ -229,7 +229,7 @@ def _has_said(log: Path, since: int, words: str) -> bool:
 async def _start(cluster: LocalCluster, node: LocalNode) -> LocalCluster:
     """Start the node on its data, with a scrub that never rests.  Raises RingmillError when it ends."""
     command = [
-        "-m", "node", "--id", node.id, "--listen", node.address, "--data", cluster.data_folder(node),
+        "-m", "ringmill.node", "--id", node.id, "--listen", node.address, "--data", cluster.data_folder(node),
         "--token-file", token_path(cluster.folder), "--profile", "fast", "--scrub-every", str(SCRUB_EVERY_S),
     ]  # fmt: skip
     process = processes.spawn(command, log_path=cluster.log_path(node), folder=cluster.folder)

@@ -32,12 +32,12 @@ except ImportError:
     print("skipped: atheris is not installed here (pip install atheris)")
     sys.exit(SKIPPED)
 
-with atheris.instrument_imports(include=["node.storage"]):
-    from node.storage.names import FileName, parse_name
-    from simulator.disk.damage import sample_folder
-    from simulator.disk.lossy import LossyDisk
-    from simulator.disk.moment import CrashModel
-    from simulator.disk.readers import KINDS, assemble, parts_of, read_to_end
+with atheris.instrument_imports(include=["ringmill.node.storage"]):
+    from ringmill.node.storage.names import FileName, parse_name
+    from ringmill.simulator.disk.damage import sample_folder
+    from ringmill.simulator.disk.lossy import LossyDisk
+    from ringmill.simulator.disk.moment import CrashModel
+    from ringmill.simulator.disk.readers import KINDS, assemble, parts_of, read_to_end
 
 
 def read_input(kind: str, data: bytes) -> None:

@@ -21,14 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from client.cli import local_cluster, processes  # noqa: E402
-from client.cli.checked_load import CheckedLoad  # noqa: E402
-from client.cli.cluster_nodes import start_again  # noqa: E402
-from client.cli.cluster_up import bring_up  # noqa: E402
-from client.cli.demo_cluster import until  # noqa: E402
-from client.cli.local_state import LocalCluster, load_cluster, read_token  # noqa: E402
-from client.cli.ports import free_base  # noqa: E402
-from client.connection import AsyncClient, connect  # noqa: E402
+from ringmill.client.cli.cluster.cluster_nodes import start_again  # noqa: E402
+from ringmill.client.cli.cluster.cluster_up import bring_up  # noqa: E402
+from ringmill.client.cli.demo.demo_cluster import until  # noqa: E402
+from ringmill.client.connection import AsyncClient, connect  # noqa: E402
+from ringmill.client.local import local_cluster, processes  # noqa: E402
+from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
+from ringmill.client.local.local_state import LocalCluster, load_cluster, read_token  # noqa: E402
+from ringmill.client.local.ports import free_base  # noqa: E402
 
 __all__ = ["main"]
 

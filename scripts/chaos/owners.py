@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import DeadlineExceeded, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Priority
-from cluster.ring.topology import Topology
-from cluster.versions.object_codec import decode_object
-from cluster.versions.objects import ABSENT
-from node.replica.messages import READ, Read, ReadAnswer
-from simulator.history import Final
-from simulator.sessions import DEFAULT_KEYSPACE
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import DeadlineExceeded, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.cluster.versions.objects import ABSENT
+from ringmill.node.replica.messages import READ, Read, ReadAnswer
+from ringmill.simulator.history import Final
+from ringmill.simulator.sessions import DEFAULT_KEYSPACE
 
 __all__ = ["finals"]
 

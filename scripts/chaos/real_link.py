@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from client.connection import open_link
-from client.links import Method
-from cluster.wire import kv_pb2
+from ringmill.client.connection import open_link
+from ringmill.client.routing.links import Method
+from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = ["RecordedLink"]
 

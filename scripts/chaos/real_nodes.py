@@ -1,7 +1,7 @@
 """Node processes of one chaos run: started, killed, paused, started again, stopped at the end.
 
 Signals go to processes that were started here and nowhere else: pid and start mark are compared before each
-(client/cli/processes.py).  Blocking steps are short or run in a thread, as the proxies share this loop.
+(client/local/processes.py).  Blocking steps are short or run in a thread, as the proxies share this loop.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from subprocess import Popen
 
 from chaos.links import HOST
-from client.cli import local_cluster, processes
-from client.cli.formation import wait_ready
-from client.cli.local_cluster import Plan
-from client.cli.local_state import LocalNode
-from client.cli.ports import free_base
-from client.connection import open_link
-from client.links import IDENTIFY, INIT, STATUS
-from cluster.errors import RingmillError
-from cluster.ids import DiskId, NodeId
-from cluster.ring.topology import Member, Topology, first_topology
-from cluster.wire.membership_pb2 import StatusRequest
-from cluster.wire.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
+from ringmill.client.connection import open_link
+from ringmill.client.local import local_cluster, processes
+from ringmill.client.local.formation import wait_ready
+from ringmill.client.local.local_cluster import Plan
+from ringmill.client.local.local_state import LocalNode
+from ringmill.client.local.ports import free_base
+from ringmill.client.routing.links import IDENTIFY, INIT, STATUS
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
 
 __all__ = ["RealNodes"]
 

@@ -16,16 +16,16 @@ from chaos.owners import finals
 from chaos.real_faults import RealInjector, draw_real_faults
 from chaos.real_link import RecordedLink
 from chaos.real_nodes import REPLICAS, RealNodes
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.errors import DeadlineExceeded, RingmillError, Unavailable
-from cluster.ring.topology import Topology
-from simulator.checkers.every import check_all
-from simulator.checkers.staleness import staleness_s
-from simulator.checkers.violation import Violation
-from simulator.history import History
-from simulator.seeds import stream
-from simulator.sessions import Session, insist
-from simulator.workload import Wish, draw_workload
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.ring.topology import Topology
+from ringmill.simulator.checkers.every import check_all
+from ringmill.simulator.checkers.staleness import staleness_s
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.sessions import Session, insist
+from ringmill.simulator.workload import Wish, draw_workload
 
 __all__ = ["ChaosOptions", "ChaosResult", "run_chaos"]
 

@@ -16,6 +16,7 @@ __all__ = ["determinism", "doors"]
 OPEN_ROOMS = (
     "cluster/adapters",
     "client/cli",
+    "client/local",
     "client/blocking.py",
     "node/config.py",
     "node/task_main.py",

@@ -11,7 +11,7 @@ from tidy_rules.finding import Finding
 
 __all__ = ["stale_stubs"]
 
-RECORD = Path("cluster/wire/proto.sha256")
+RECORD = Path("cluster/wire/stubs/proto.sha256")
 
 
 def stale_stubs(root: Path) -> Iterator[Finding]:

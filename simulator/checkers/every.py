@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final as Constant
 
-from simulator.checkers.clock_steps import check_clock_steps
-from simulator.checkers.convergence import check_convergence, check_hand_over
-from simulator.checkers.damage import check_beside_damage
-from simulator.checkers.deletes import check_deletes
-from simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
-from simulator.checkers.expiry import check_expiry
-from simulator.checkers.invention import check_invention
-from simulator.checkers.late_work import check_late_work
-from simulator.checkers.liars import check_liars
-from simulator.checkers.sessions import check_sessions
-from simulator.checkers.siblings import check_siblings
-from simulator.checkers.violation import Violation
-from simulator.history import History
+from ringmill.simulator.checkers.clock_steps import check_clock_steps
+from ringmill.simulator.checkers.convergence import check_convergence, check_hand_over
+from ringmill.simulator.checkers.damage import check_beside_damage
+from ringmill.simulator.checkers.deletes import check_deletes
+from ringmill.simulator.checkers.durability import check_before_quiet, check_damaged, check_durability
+from ringmill.simulator.checkers.expiry import check_expiry
+from ringmill.simulator.checkers.invention import check_invention
+from ringmill.simulator.checkers.late_work import check_late_work
+from ringmill.simulator.checkers.liars import check_liars
+from ringmill.simulator.checkers.sessions import check_sessions
+from ringmill.simulator.checkers.siblings import check_siblings
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
 
 __all__ = ["CHECKERS", "check_all"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from simulator.checkers.violation import Violation
-from simulator.history import Coordinated, History, Operation, covers
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import Coordinated, History, Operation, covers
 
 __all__ = ["check_expiry"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulator.checkers.violation import Violation
-from simulator.history import History, Operation
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History, Operation
 
 __all__ = ["check_invention"]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-from simulator.checkers.violation import Violation
-from simulator.jobs.history import JobHistory, JobRecord, Told
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.jobs.history import JobHistory, JobRecord, Told
 
 __all__ = ["check_jobs"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from simulator.checkers.violation import Violation
-from simulator.history import History
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
 
 __all__ = ["check_late_work"]
 

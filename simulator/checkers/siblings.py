@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulator.checkers.violation import Violation
-from simulator.history import History, Operation, covers
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History, Operation, covers
 
 __all__ = ["check_siblings"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.history import History, covers
+from ringmill.simulator.history import History, covers
 
 __all__ = ["staleness_s"]
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from cluster.errors import CorruptData
-from node.storage.engine import Batch, Engine, Options
-from node.storage.names import parse_name
-from node.storage.table_format import TRAILER_BYTES
-from node.storage.table_reader import open_table
-from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel, Moment
+from ringmill.cluster.errors import CorruptData
+from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.storage.names import parse_name
+from ringmill.node.storage.table.table_format import TRAILER_BYTES
+from ringmill.node.storage.table.table_reader import open_table
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel, Moment
 
 __all__ = ["Sample", "check_flip", "check_flips", "sample_folder"]
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, ParamSpec, TypeVar
 
-from cluster.errors import CorruptData
-from node.storage.engine import Batch, Engine, Options
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel, Moment
+from ringmill.cluster.errors import CorruptData
+from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel, Moment
 
 __all__ = ["FOLDER", "InlineSpawner", "Point", "Trace", "TINY", "check_crash", "record_trace"]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from random import Random
 from typing import ParamSpec, TypeVar
 
-from cluster.ports import AppendFile, FileLock, FileSystem, ReadFile
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
+from ringmill.cluster.ports import AppendFile, FileLock, FileSystem, ReadFile
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
 
 __all__ = ["FolderTree"]
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, ParamSpec, TypeVar
 
-from cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
-from simulator.disk.moment import CrashModel, Moment, NameChange, Survivors, Write
+from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from ringmill.simulator.disk.moment import CrashModel, Moment, NameChange, Survivors, Write
 
 __all__ = ["Hook", "LossyDisk"]
 

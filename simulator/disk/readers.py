@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from node.storage.checksum import checksum
-from node.storage.errors import CorruptBlock
-from node.storage.inspect import dump_file
-from node.storage.manifest import read_manifest
-from node.storage.names import FileName, log_name, manifest_name, table_name
-from node.storage.records import Record, frame, read_records
-from node.storage.recovery import recover_logs
-from node.storage.table_format import (
+from ringmill.node.storage.check.inspect import dump_file
+from ringmill.node.storage.check.verify import check_file
+from ringmill.node.storage.checksum import checksum
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.log.records import Record, frame, read_records
+from ringmill.node.storage.names import FileName, FilePart, log_name, manifest_name, table_name
+from ringmill.node.storage.recovery.recovery import recover_logs
+from ringmill.node.storage.table.table_format import (
     FOOTER_BYTES,
     TRAILER_BYTES,
     Footer,
@@ -25,9 +25,9 @@ from node.storage.table_format import (
     pack_trailer,
     unpack_trailer,
 )
-from node.storage.table_reader import open_table, read_footer
-from node.storage.verify import Part, check_file
-from simulator.disk.lossy import LossyDisk
+from ringmill.node.storage.table.table_reader import open_table, read_footer
+from ringmill.node.storage.version.manifest import read_manifest
+from ringmill.simulator.disk.lossy import LossyDisk
 
 __all__ = ["KINDS", "assemble", "parts_of", "read_to_end"]
 
@@ -45,7 +45,7 @@ def read_to_end(name: FileName, data: bytes) -> bool:
     so many bytes can hold.
     """
     disk, kind, file_id = _disk_with(name, data), name.kind, name.file_id
-    is_whole = not any(step.damages for step in check_file(disk, FOLDER, Part(name)))
+    is_whole = not any(step.damages for step in check_file(disk, FOLDER, FilePart(name)))
     try:
         rows = sum(1 for _ in dump_file(disk, FOLDER, _NAMES[kind](file_id)))
         assert kind == "table" or rows <= len(data), f"{rows} records in {len(data)} bytes"

@@ -8,12 +8,12 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from simulator.disk.folder_tree import FolderTree
-from simulator.disk.lossy import LossyDisk
-from simulator.faults import CLOCK, LINK, PROCESS, SPLIT, Fault, draw_faults
-from simulator.injector import Injector
-from simulator.jobs.nodes import SHARED, JobNode
-from simulator.seeds import stream
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.faults import CLOCK, LINK, PROCESS, SPLIT, Fault, draw_faults
+from ringmill.simulator.injector import Injector
+from ringmill.simulator.jobs.nodes import SHARED, JobNode
+from ringmill.simulator.seeds import stream
 
 __all__ = ["JOB_KINDS", "JobInjector", "draw_job_faults"]
 

@@ -9,18 +9,18 @@ from typing import Final
 
 import msgpack
 
-from cluster.ports import FileSystem, Handler, Incoming
-from cluster.wire import jobs_pb2 as wire
-from node.assembly import Doors, Node
-from node.coordinator.views import JobView
-from node.services.jobs import job_status
-from simulator.disk.folder_tree import FolderTree
-from simulator.disk.moment import CrashModel
-from simulator.door import Door
-from simulator.jobs.tasks import TaskSpawner
-from simulator.node_process import NodeProcess, NodeRun
-from simulator.seeds import stream
-from simulator.transport import SimulatedTransport
+from ringmill.cluster.ports import FileSystem, Handler, Incoming
+from ringmill.cluster.wire.stubs import jobs_pb2 as wire
+from ringmill.node.assembly import Doors, Node
+from ringmill.node.coordinator.views import JobView
+from ringmill.node.services.jobs import job_status
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.door import Door
+from ringmill.simulator.jobs.tasks import TaskSpawner
+from ringmill.simulator.node_process import NodeProcess, NodeRun
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.transport import SimulatedTransport
 
 __all__ = ["SHARED", "JobNode", "TaskPace"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.jobs.faults import JOB_KINDS
-from simulator.options import RunOptions
+from ringmill.simulator.jobs.faults import JOB_KINDS
+from ringmill.simulator.options import RunOptions
 
 __all__ = ["JOB_OPTIONS"]
 

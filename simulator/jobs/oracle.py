@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.mapreduce.local import run_spec
-from simulator.disk.folder_tree import FolderTree
-from simulator.jobs import places_of_words
-from simulator.jobs.nodes import SHARED
-from simulator.jobs.sessions import JobWish
-from simulator.seeds import stream
+from ringmill.cluster.mapreduce.local.local import run_spec
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.jobs import places_of_words
+from ringmill.simulator.jobs.nodes import SHARED
+from ringmill.simulator.jobs.sessions import JobWish
+from ringmill.simulator.seeds import stream
 
 __all__ = ["INPUT", "Expected", "content", "expected_of", "write_file", "write_input"]
 

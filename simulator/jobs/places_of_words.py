@@ -6,8 +6,8 @@ It is packed into a bundle and loaded from there, as any user's job.
 
 from collections.abc import Iterable, Iterator
 
-from cluster.mapreduce.context import Context
-from cluster.mapreduce.definition import job
+from ringmill.cluster.mapreduce.api.definition import job
+from ringmill.cluster.mapreduce.context import Context
 
 __all__ = ["places"]
 

@@ -11,17 +11,17 @@ from typing import Final, TypeVar
 import msgpack
 from google.protobuf.message import Message
 
-from client.directory import Directory
-from client.job_values import JobState, job_state
-from client.jobs import AsyncJobs
-from cluster.errors import RingmillError
-from cluster.ids import NodeId
-from cluster.mapreduce.bundle import Bundle
-from cluster.mapreduce.spec import JobSpec
-from cluster.ports import Entropy, FileSystem, Priority, Transport
-from cluster.wire.jobs_pb2 import JobStatus
-from simulator.jobs.history import JobRecord, Told
-from simulator.sessions import SimulatedLink
+from ringmill.client.jobs.job_values import JobState, job_state
+from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.routing.directory import Directory
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.ports import Entropy, FileSystem, Priority, Transport
+from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus
+from ringmill.simulator.jobs.history import JobRecord, Told
+from ringmill.simulator.sessions import SimulatedLink
 
 __all__ = ["JobSession", "JobWish"]
 

@@ -1,8 +1,9 @@
 """The Spawner door with task processes: the task side of the protocol, run step by step in virtual time.
 
-A simulated task process answers encoded messages with production code (cluster/mapreduce/task_service.py)
-over the files of its node, stops before changes to them as the seed says, and can be killed at each stop.
-Its bundle is read through that door and loaded from memory; the real loader imports from a real file.
+A simulated task process answers encoded messages with production code
+(cluster/mapreduce/talk/task_service.py) over the files of its node, stops before changes to them as the seed
+says, and can be killed at each stop. Its bundle is read through that door and loaded from memory; the real
+loader imports from a real file.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
-from cluster.errors import RingmillError
-from cluster.mapreduce.bundle import check_bundle
-from cluster.mapreduce.definition import JobDefinition
-from cluster.mapreduce.failures import Cause, TaskFailed, classify
-from cluster.mapreduce.task import MapOutput, Progress, ReduceOutput
-from cluster.mapreduce.task_messages import Chore, Run, Said, decode_request
-from cluster.mapreduce.task_service import answer, do_chore, do_run
-from cluster.ports import FileSystem, TaskProcess
-from simulator.door import Door
-from simulator.jobs.stepped import Dropped, Stepped
-from simulator.spawner import InlineSpawner
-from simulator.trace import Trace
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.bundle import check_bundle
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
+from ringmill.cluster.mapreduce.kernel.task import Progress
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
+from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
+from ringmill.cluster.ports import FileSystem, TaskProcess
+from ringmill.simulator.door import Door
+from ringmill.simulator.jobs.stepped import Dropped, Stepped
+from ringmill.simulator.spawner import InlineSpawner
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.world_loop import Process, VirtualLoop
 
 __all__ = ["SimulatedTask", "TaskSpawner"]
 
@@ -84,7 +86,7 @@ class TaskSpawner(InlineSpawner):
 
 
 class SimulatedTask:
-    """A TaskProcess (cluster.ports)."""
+    """A TaskProcess (ringmill.cluster.ports)."""
 
     def __init__(self, spawner: TaskSpawner, process: Process, number: int) -> None:
         self.process = process
@@ -171,7 +173,7 @@ class SimulatedTask:
         return answer(message, lambda run: self._run(run, files), lambda chore: _chore(chore, files, stop))
 
     def _run(self, run: Run, files: FileSystem) -> MapOutput | ReduceOutput:
-        """As node.task_main does it: whatever happens is a TaskFailed."""
+        """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
         try:
             return do_run(run, files, lambda *job: _load(files, *job), self._hear)
         except TaskFailed:

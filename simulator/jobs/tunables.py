@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from node.compute import worker
-from node.coordinator import job_run
-from simulator.bending import bent
+from ringmill.node.compute import worker
+from ringmill.node.coordinator import job_run
+from ringmill.simulator.bending import bent
 
 __all__ = ["JobTunables", "draw_job_tunables"]
 

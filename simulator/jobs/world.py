@@ -9,25 +9,25 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from client.job_values import job_state
-from cluster.ids import NodeId
-from cluster.mapreduce.bundle import Bundle, build_bundle
-from cluster.mapreduce.spec import JobSpec
-from node.services.jobs import job_status
-from simulator.clocks import SimulatedClock
-from simulator.disk.folder_tree import FolderTree
-from simulator.faults import Fault
-from simulator.jobs import places_of_words
-from simulator.jobs.faults import JobInjector
-from simulator.jobs.history import JobHistory, JobRecord, Sighting
-from simulator.jobs.nodes import SHARED, JobNode, TaskPace
-from simulator.jobs.oracle import INPUT, Expected, content, write_file, write_input
-from simulator.jobs.sessions import JobSession, JobWish, told
-from simulator.options import RunOptions
-from simulator.seeds import SeededEntropy, stream
-from simulator.transport import SimulatedTransport
-from simulator.tunables import Tunables
-from simulator.world import NotQuiet, World
+from ringmill.client.jobs.job_values import job_state
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.node.services.jobs import job_status
+from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.faults import Fault
+from ringmill.simulator.jobs import places_of_words
+from ringmill.simulator.jobs.faults import JobInjector
+from ringmill.simulator.jobs.history import JobHistory, JobRecord, Sighting
+from ringmill.simulator.jobs.nodes import SHARED, JobNode, TaskPace
+from ringmill.simulator.jobs.oracle import INPUT, Expected, content, write_file, write_input
+from ringmill.simulator.jobs.sessions import JobSession, JobWish, told
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.tunables import Tunables
+from ringmill.simulator.world import NotQuiet, World
 
 __all__ = ["JobWorld", "draw_wishes"]
 

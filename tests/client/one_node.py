@@ -10,19 +10,19 @@ from contextlib import contextmanager
 
 import grpc
 
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import QuorumNotReached
-from cluster.ids import ClusterId, DiskId, NodeId
-from cluster.ports import Incoming
-from cluster.ring.topology import Member, Topology, first_topology
-from cluster.wire import kv_pb2, membership_pb2, topology_pb2
-from cluster.wire.kv_pb2_grpc import KvServicer
-from cluster.wire.membership_pb2_grpc import MembershipServicer
-from cluster.wire.topology_pb2_grpc import TopologyServicer
-from node.services.errors import raises_status
-from node.services.server import NodeServer, Services
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.ids import ClusterId, DiskId, NodeId
+from ringmill.cluster.ports import Incoming
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
+from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
+from ringmill.cluster.wire.stubs.membership_pb2_grpc import MembershipServicer
+from ringmill.cluster.wire.stubs.topology_pb2_grpc import TopologyServicer
+from ringmill.node.services.errors import raises_status
+from ringmill.node.services.server import NodeServer, Services
 
 __all__ = ["SLOW", "OneNode", "one_node"]
 

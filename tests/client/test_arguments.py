@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from client import arguments
-from client.blocking import Client
-from client.connection import AsyncClient, connect
-from client.jobs import AsyncJobs
-from client.kv import AsyncKeyspace
-from client.values import EMPTY, CausalContext
-from cluster.errors import InvalidArgument
+from ringmill.client import arguments
+from ringmill.client.blocking import Client
+from ringmill.client.connection import AsyncClient, connect
+from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.values import EMPTY, CausalContext
+from ringmill.cluster.errors import InvalidArgument
 
 NOBODY = "127.0.0.1:1"
 NO_TEXT = "\ud800"

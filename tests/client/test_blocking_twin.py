@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 
-from client import blocking
-from client.connection import AsyncClient
-from client.jobs import AsyncJobs
-from client.kv import AsyncKeyspace
+from ringmill.client import blocking
+from ringmill.client.connection import AsyncClient
+from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.kv import AsyncKeyspace
 
 PAIRS = [
     (AsyncKeyspace, blocking.Keyspace),

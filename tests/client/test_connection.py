@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-import client.blocking
-from client.cli.exit_codes import ExitCode
-from client.cli.main import main
-from client.connection import AsyncClient, connect
-from cluster.errors import InvalidArgument, NotFound, QuorumNotReached
+import ringmill.client.blocking
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.main import main
+from ringmill.client.connection import AsyncClient, connect
+from ringmill.cluster.errors import InvalidArgument, NotFound, QuorumNotReached
 from tests.client.one_node import OneNode
 
 
@@ -42,7 +42,7 @@ async def test_the_status_is_the_members_own(db: AsyncClient) -> None:
 
 
 def test_the_blocking_twin_does_the_same(node: tuple[OneNode, str]) -> None:
-    with client.blocking.Client(node[1], timeout=10) as db:
+    with ringmill.client.blocking.Client(node[1], timeout=10) as db:
         receipt = db.put("b", b"2")
         assert db.get("b").value == b"2"
         assert db.get("absent", default=None) is None

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from client.blocking import Client
-from client.connection import AsyncClient, connect
-from cluster.errors import ClientClosed, DeadlineExceeded, RingmillError, Unavailable
+from ringmill.client.blocking import Client
+from ringmill.client.connection import AsyncClient, connect
+from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError, Unavailable
 from tests.client.one_node import SLOW, OneNode
 
 ROOT = Path(__file__).resolve().parents[2]

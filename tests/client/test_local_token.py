@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from client.cli.local_state import LocalCluster, LocalNode, make_token, read_token, save_cluster
-from client.connection import connect
-from client.local_token import find_token
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.private_files import distrust
-from cluster.errors import InvalidArgument, PermissionDenied
+from ringmill.client.connection import connect
+from ringmill.client.local.local_state import LocalCluster, LocalNode, make_token, read_token, save_cluster
+from ringmill.client.local_token import find_token
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.private_files import distrust
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 
 
 def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from client.status import ClusterStatus, combine
-from cluster.errors import RingmillError, Unavailable
-from cluster.ids import DiskId, NodeId
-from cluster.ring.topology import Member, first_topology
-from cluster.wire.membership_pb2 import MemberView, StatusResponse
+from ringmill.client.status import ClusterStatus, combine
+from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.topology import Member, first_topology
+from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusResponse
 
 MEMBERS = [Member(NodeId(f"n{i}"), DiskId(f"{i:032x}"), f"127.0.0.1:{7100 + i}") for i in range(1, 4)]
 TOPOLOGY = first_topology("test", MEMBERS, partitions=16)

@@ -8,12 +8,12 @@ import pickle
 import msgpack
 import pytest
 
-from client import messages
-from client.job_values import job_state
-from client.status import ClusterStatus, NodeStatus, Ranges
-from client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
-from cluster.errors import JobFailed, UnresolvedSiblings, to_wire
-from cluster.wire import jobs_pb2, kv_pb2
+from ringmill.client import messages
+from ringmill.client.jobs.job_values import job_state
+from ringmill.client.status import ClusterStatus, NodeStatus, Ranges
+from ringmill.client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
+from ringmill.cluster.errors import JobFailed, UnresolvedSiblings, to_wire
+from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2
 
 CONTEXT = CausalContext(b"\x01\x02")
 ONE = Item((b"Ada",), CONTEXT, ("n1#1:1",), expiries=(1_900_000_000.5,))

@@ -7,9 +7,9 @@ import pickle
 import grpc
 import pytest
 
-from cluster import errors
-from cluster.errors import RingmillError, from_wire, to_wire
-from cluster.wire.error_status import error_in_metadata, status_of, trailing_metadata
+from ringmill.cluster import errors
+from ringmill.cluster.errors import RingmillError, from_wire, to_wire
+from ringmill.cluster.wire.error_status import error_in_metadata, status_of, trailing_metadata
 
 TABLE = {
     "RingmillError": ("INTERNAL", "INTERNAL", 1),

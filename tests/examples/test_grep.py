@@ -7,13 +7,14 @@ import subprocess
 from pathlib import Path
 
 from examples.grep import grep
+from ringmill import run_local
 
 
 def test_the_same_lines_at_the_same_offsets_as_the_command_grep_finds(tmp_path: Path) -> None:
     for name, lines in (("a.log", 700), ("b.log", 300)):
         text = "".join(f"line {n} " + ("an error\n" if n % 7 == 3 else "fine, naïve\n") for n in range(lines))
         (tmp_path / name).write_text(text)
-    result = grep.run_local(str(tmp_path / "*.log"), str(tmp_path / "out"))
+    result = run_local(grep, str(tmp_path / "*.log"), str(tmp_path / "out"))
     told = subprocess.run(
         ["grep", "-b", "-H", "error", "a.log", "b.log"],
         cwd=tmp_path,
@@ -30,6 +31,6 @@ def test_the_same_lines_at_the_same_offsets_as_the_command_grep_finds(tmp_path: 
 
 def test_the_pattern_is_a_parameter(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("abc\nxyz\n")
-    grep.run_local(str(tmp_path / "in"), str(tmp_path / "out"), params={"pattern": "^x.z$"})
+    run_local(grep, str(tmp_path / "in"), str(tmp_path / "out"), params={"pattern": "^x.z$"})
     [row] = (tmp_path / "out" / "part-00000").read_text().splitlines()
     assert json.loads(row)["value"] == "xyz"

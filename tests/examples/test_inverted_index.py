@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from examples.inverted_index import inverted_index
+from ringmill import run_local
 
 
 def test_each_word_names_the_files_that_hold_it(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ def test_each_word_names_the_files_that_hold_it(tmp_path: Path) -> None:
     (tmp_path / "books" / "deep").mkdir(parents=True)
     for name, text in texts.items():
         (tmp_path / "books" / name).write_text(text)
-    inverted_index.run_local(str(tmp_path / "books"), str(tmp_path / "out"))
+    run_local(inverted_index, str(tmp_path / "books"), str(tmp_path / "out"))
     ours = {}
     for part in sorted((tmp_path / "out").glob("part-*")):
         for line in part.read_text().splitlines():

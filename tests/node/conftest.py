@@ -5,9 +5,9 @@ from inspect import isawaitable
 
 import pytest
 
-from cluster.errors import ProtocolMismatch, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Handler, Incoming, Priority
+from ringmill.cluster.errors import ProtocolMismatch, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Handler, Incoming, Priority
 
 
 class Wire:

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import cast
 
-from cluster.errors import RingmillError
-from node.storage.engine import Batch, Engine, NotCached
-from node.storage.errors import CorruptRange
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.storage.engine import Batch, Engine, NotCached
+from ringmill.node.storage.errors import CorruptRange
 
 __all__ = ["ForgetfulEngine"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cluster.quorum.receipt import Receipt
-from node.requests.values import ReadRequest, ReadResult, WriteRequest
+from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.node.requests.values import ReadRequest, ReadResult, WriteRequest
 from tests.node.small_world import World
 
 __all__ = ["get", "put", "values"]

@@ -11,33 +11,33 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cluster.ids import DiskId, NodeId, Start
-from cluster.ring.topology import Member, Topology, first_topology
-from cluster.versions.hybrid_time import HybridClock
-from node.membership.clock_watch import ClockWatch
-from node.membership.topology_agent import TopologyAgent
-from node.repair.hint_delivery import HintDelivery
-from node.replica.actors import CopyActors
-from node.replica.control import ControlStore
-from node.replica.hints import HintStore
-from node.replica.objects import ObjectStore
-from node.replica.routes import Router
-from node.replica.serving import ReplicaServing
-from node.requests.attempts import Attempts
-from node.requests.background import Background
-from node.requests.collect import Collector
-from node.requests.forward import FORWARD, Forwarder
-from node.requests.locate import Locator
-from node.requests.read import Reader
-from node.requests.replicas import Replicas
-from node.requests.write import Writer
-from node.services.kv import KvService
-from simulator.clocks import SimulatedClock
-from simulator.network import Network
-from simulator.seeds import SeededEntropy, stream
-from simulator.trace import Trace
-from simulator.transport import SimulatedTransport
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.node.membership.clock_watch import ClockWatch
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.routes import Router
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.requests.attempts import Attempts
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.collect import Collector
+from ringmill.node.requests.forward import FORWARD, Forwarder
+from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.write import Writer
+from ringmill.node.services.kv import KvService
+from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.network import Network
+from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.world_loop import Process, VirtualLoop
 from tests.node.control_in_memory import ControlInMemory
 from tests.node.forgetful_engine import ForgetfulEngine
 

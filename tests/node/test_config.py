@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import InvalidArgument
-from node.config import parse_arguments
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.node.config import parse_arguments
 
 
 def _line(**flags: str) -> list[str]:

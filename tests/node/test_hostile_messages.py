@@ -10,14 +10,14 @@ from typing import Any
 import msgpack
 import pytest
 
-from cluster.errors import RingmillError
-from cluster.ids import NodeId
-from cluster.ports import Incoming, Priority
-from simulator.node_process import TOPOLOGY_GET
-from simulator.options import RunOptions
-from simulator.run import quiet
-from simulator.tunables import Tunables, draw_tunables
-from simulator.world import World
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming, Priority
+from ringmill.simulator.node_process import TOPOLOGY_GET
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import quiet
+from ringmill.simulator.tunables import Tunables, draw_tunables
+from ringmill.simulator.world import World
 
 BODIES = 400
 FIXED = (b"", b"\xc1", b"\xff" * 40, b"\x91" * 3000, b"\xdd\xff\xff\xff\xff", b"text")

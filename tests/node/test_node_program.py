@@ -1,4 +1,5 @@
-"""`python -m node`: what forbids a start is one line and an exit code, and SIGTERM ends it within 5 s."""
+"""`python -m ringmill.node`: what forbids a start is one line and an exit code, and SIGTERM ends it within 5
+s."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def free_port() -> int:
 
 
 def command(*place: str) -> list[str]:
-    return [sys.executable, "-m", "node", "--id", "n1", *place]
+    return [sys.executable, "-m", "ringmill.node", "--id", "n1", *place]
 
 
 def refusal(*place: str) -> tuple[int, list[str]]:
@@ -171,12 +172,12 @@ def test_sigterm_ends_a_node_though_a_stream_never_ends(tmp_path: Path) -> None:
 def test_a_node_that_cannot_stop_in_order_ends_all_the_same_and_says_where_it_hung(tmp_path: Path) -> None:
     port = free_port()
     hangs = (
-        "import sys, node.lifecycle as lifecycle\n"
+        "import sys, ringmill.node.lifecycle as lifecycle\n"
         "async def close(self):\n"
         "    import time; time.sleep(600)\n"
         "lifecycle.STOP_LIMIT_S = 5.0\n"  # an orderly stop syncs what it leaves, on a busy disk too
         "lifecycle.ProcessSpawner.close = close\n"
-        "from node.__main__ import main\n"
+        "from ringmill.node.__main__ import main\n"
         "sys.exit(main())\n"
     )
     place = ("--id", "n1", "--listen", f"127.0.0.1:{port}", "--data", str(tmp_path / "data"))

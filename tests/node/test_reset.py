@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import InvalidArgument
-from cluster.ids import NodeId
-from node.replica.identity import Identity, read_identity
-from node.reset import Reset, reset_folder
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import NodeId
+from ringmill.node.identity.identity import Identity, read_identity
+from ringmill.node.reset import Reset, reset_folder
 
 ROOT = Path(__file__).parent.parent.parent
 N1 = NodeId("n1")
@@ -66,7 +66,7 @@ async def test_a_folder_that_cannot_tell_whose_it_is_needs_the_name(tmp_path: Pa
 
 async def test_the_command_asks_before_it_does_anything(tmp_path: Path) -> None:
     folder = await folder_of_n1(tmp_path)
-    command = [sys.executable, "-m", "node", "reset", str(folder)]
+    command = [sys.executable, "-m", "ringmill.node", "reset", str(folder)]
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

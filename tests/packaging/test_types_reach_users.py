@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("typed_program.py")
-PACKAGES = ("client", "cluster", "node", "ringmill", "simulator")
+PACKAGES = ("client", "cluster", "node", "simulator")
 BUILD = "import setuptools.build_meta as backend, sys; backend.build_wheel(sys.argv[1])"
 
 
@@ -26,7 +26,7 @@ def run(*line: str, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built without a network from a copy of what the repository has."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
+    for name in (*PACKAGES, "ringmill", "examples", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
     run(sys.executable, "-c", BUILD, str(out), cwd=source)
     (built,) = out.glob("*.whl")
@@ -35,8 +35,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_shipped_package_says_that_it_is_typed(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    stubs = {str(path.relative_to(ROOT)) for path in ROOT.glob("cluster/wire/*.pyi")}
+    assert {"ringmill/py.typed", *(f"ringmill/{package}/py.typed" for package in PACKAGES)} <= names
+    stubs = {f"ringmill/{path.relative_to(ROOT)}" for path in ROOT.glob("cluster/wire/stubs/*.pyi")}
     assert stubs and stubs <= names
 
 

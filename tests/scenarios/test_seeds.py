@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.campaign import Summary, run_seeds
-from simulator.options import RunOptions
+from ringmill.simulator.campaign import Summary, run_seeds
+from ringmill.simulator.options import RunOptions
 
 GROUPS, SEEDS_A_GROUP = 15, 20
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"

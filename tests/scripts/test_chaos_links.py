@@ -13,8 +13,8 @@ import pytest
 
 from chaos.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_faults import KINDS, draw_real_faults
-from client.cli.ports import free_base
-from simulator.seeds import stream
+from ringmill.client.local.ports import free_base
+from ringmill.simulator.seeds import stream
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 TO_N1 = [(CLIENTS, "n1")]

@@ -15,7 +15,7 @@ MODULE = DOC + "__all__ = []\n"
 NOTE = "TO" + "DO"
 
 REFUSED = [
-    ("a long file", "cluster/a.py", MODULE + "x = 1\n" * 500, "502 lines, more than 500"),
+    ("a long file", "scripts/a.py", MODULE + "x = 1\n" * 500, "502 lines, more than 500"),
     ("a long function", "cluster/a.py", MODULE + "def f():\n" + "    x = 1\n" * 70, "f has 71 lines"),
     ("no docstring", "tests/a.py", "x = 1\n", "no module docstring"),
     ("a package file with content", "node/__init__.py", DOC, "a package file with content"),
@@ -44,6 +44,7 @@ REFUSED = [
     ("a link out of the project", "docs/a.md", "see [b](../../)\n", "it leaves the project"),
     ("a dead anchor", "docs/a.md", "# One\n[two](#two)\n", "no heading #two"),
     ("a page that code cites", "node/a.py", MODULE + "# docs/gone.md\n", "cites docs/gone.md"),
+    ("a bare import", "node/a.py", MODULE + "from cluster.ids import NodeId\n", "write ringmill.cluster.ids"),
     ("stale stubs", "scripts/proto.py", DOC + "raise SystemExit('run `make proto`')\n", "run `make proto`"),
 ]  # fmt: skip
 
@@ -96,6 +97,25 @@ def test_code_may_cite_only_headings_that_a_page_has(tmp_path: Path) -> None:
     assert _found(tmp_path, "node/a.py", cites) == [
         'node/a.py:4: cites "The sixth door" of docs/a.md, which has no such heading'
     ]
+
+
+def test_a_folder_with_many_files_is_refused(tmp_path: Path) -> None:
+    for number in range(15):
+        assert _found(tmp_path, f"node/a{number}.py", MODULE) == []
+    [finding] = _found(tmp_path, "node/a15.py", MODULE)
+    assert finding.startswith("node:1: 16 files, more than 15")
+
+
+def test_a_circle_of_files_is_refused(tmp_path: Path) -> None:
+    assert _found(tmp_path, "node/a.py", MODULE + "from ringmill.node.b import B\n") == []
+    assert _found(tmp_path, "node/b.py", MODULE + "from ringmill.node import c\n") == []
+    [finding] = _found(tmp_path, "node/c.py", MODULE + "import ringmill.node.a\n")
+    assert "a circle of files: ringmill.node.a, ringmill.node.b, ringmill.node.c" in finding
+
+
+def test_a_usual_file_is_short(tmp_path: Path) -> None:
+    [finding] = _found(tmp_path, "node/a.py", MODULE + "x = 1\n" * 120)
+    assert "the median file has 122 lines, more than 120" in finding
 
 
 def test_the_program_prints_a_line_a_finding_and_exits_1(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 from random import Random
 
-from cluster.ports import FileSystem
-from simulator.disk.lossy import LossyDisk
-from simulator.options import RunOptions
-from simulator.run import run_seed
-from simulator.spawner import InlineSpawner
+from ringmill.cluster.ports import FileSystem
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.spawner import InlineSpawner
 
 
 def three_files(files: FileSystem, folder: str) -> str:

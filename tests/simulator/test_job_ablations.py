@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from node.compute.worker import WorkerOptions
-from simulator.ablations import ablation_named
-from simulator.job_run import JOB_OPTIONS, run_job_seed
-from simulator.jobs.tunables import draw_job_tunables
+from ringmill.node.compute.worker import WorkerOptions
+from ringmill.simulator.ablations import ablation_named
+from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed
+from ringmill.simulator.jobs.tunables import draw_job_tunables
 
 
 @pytest.mark.parametrize(

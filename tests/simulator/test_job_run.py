@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.job_run import JOB_OPTIONS, run_job_seed
+from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed
 
 BLOCK = 10
 FAILED_ONCE = (

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from cluster.quorum.receipt import Receipt
-from node.requests.forward import Forwarder
-from node.requests.values import WriteRequest
-from simulator.__main__ import main
-from simulator.ablations import ABLATIONS
-from simulator.faults import KINDS
-from simulator.history import History
-from simulator.injector import Injector, cuts_of
-from simulator.options import RunOptions
-from simulator.report import replay_command
-from simulator.run import drawn_faults, run_seed
-from simulator.shrink import shortest, shrink
-from simulator.timeline import timeline_html
+from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.values import WriteRequest
+from ringmill.simulator.__main__ import main
+from ringmill.simulator.ablations import ABLATIONS
+from ringmill.simulator.faults import KINDS
+from ringmill.simulator.history import History
+from ringmill.simulator.injector import Injector, cuts_of
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.report import replay_command
+from ringmill.simulator.run import drawn_faults, run_seed
+from ringmill.simulator.shrink import shortest, shrink
+from ringmill.simulator.timeline import timeline_html
 
 SMALL = RunOptions(operations=6, keys=2, sessions=2, nodes=3)
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +43,7 @@ def test_one_seed_gives_one_trace_a_hundred_times_in_one_process() -> None:
 
 def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> None:
     code = (
-        "from simulator.run import drawn_faults, run_seed; from simulator.options import RunOptions;"
+        "from ringmill.simulator.run import run_seed; from ringmill.simulator.options import RunOptions;"
         "print([run_seed(seed, RunOptions()).trace for seed in (3, 5)])"
     )
     told = {

@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Incoming, Priority
-from simulator.clocks import SimulatedClock
-from simulator.network import Network
-from simulator.seeds import stream
-from simulator.trace import Trace
-from simulator.transport import SimulatedTransport
-from simulator.world_loop import Process, VirtualLoop
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming, Priority
+from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.network import Network
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.world_loop import Process, VirtualLoop
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from client.cli.checked_load import KeyHistory
-from client.values import CausalContext, Item
+from ringmill.client.local.checked_load import KeyHistory
+from ringmill.client.values import CausalContext, Item
 
 
 def history(tried: int, acknowledged: int) -> KeyHistory:

@@ -12,12 +12,19 @@ from unittest.mock import patch
 
 import pytest
 
-from client.cli import local_cluster, processes
-from client.cli.local_state import LocalCluster, LocalNode, load_cluster, make_token, read_token, save_cluster
-from client.cli.main import main
-from client.cli.settings import Settings
-from cluster.adapters.private_files import distrust, make_private_folder
-from cluster.errors import CorruptData, PermissionDenied
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import main
+from ringmill.client.local import local_cluster, processes
+from ringmill.client.local.local_state import (
+    LocalCluster,
+    LocalNode,
+    load_cluster,
+    make_token,
+    read_token,
+    save_cluster,
+)
+from ringmill.cluster.adapters.files.private_files import distrust, make_private_folder
+from ringmill.cluster.errors import CorruptData, PermissionDenied
 
 NODE = LocalNode("n1", "127.0.0.1:7101", "")
 

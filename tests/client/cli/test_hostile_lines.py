@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from client.cli.exit_codes import ExitCode
-from client.cli.main import main
-from client.cli.processes import our_environment
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.main import main
+from ringmill.client.local.processes import our_environment
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
 NOWHERE = ("--endpoints", "127.0.0.1:1", "--timeout", "200ms")

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from client.cli.exit_codes import ExitCode
-from client.cli.processes import our_environment
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.local.processes import our_environment
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
 PATIENCE_S = 60

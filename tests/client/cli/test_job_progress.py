@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from client.cli.job_progress import progress
-from client.cli.settings import Settings
-from client.job_values import JobState, job_state
-from cluster.wire import jobs_pb2
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.job_progress import progress
+from ringmill.client.jobs.job_values import JobState, job_state
+from ringmill.cluster.wire.stubs import jobs_pb2
 
 
 def with_failures(count: int, state: str) -> JobState:

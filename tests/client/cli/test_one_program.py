@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from client.cli import calling
-from client.cli.exit_codes import ExitCode
-from client.cli.main import main
-from client.cli.output import printable
-from client.cli.processes import our_environment
-from client.cli.settings import Settings
+from ringmill.client.cli.frame import calling
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.output import printable
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import main
+from ringmill.client.local.processes import our_environment
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
 
@@ -139,8 +139,8 @@ def test_a_shell_completes_verbs_flags_and_clusters_quickly(tmp_path: Path) -> N
 
 def test_completing_a_verb_loads_no_verb() -> None:
     program = (
-        "import sys; from client.cli.main import main; main();"
-        "sys.exit(any(one in sys.modules for one in ('grpc', 'rich', 'client.cli.kv_write')))"
+        "import sys; from ringmill.client.cli.main import main; main();"
+        "sys.exit(any(one in sys.modules for one in ('grpc', 'rich', 'ringmill.client.cli.kv.kv_write')))"
     )
     words = {"_RINGMILL_COMPLETE": "bash_complete", "COMP_WORDS": "ringmill ", "COMP_CWORD": "1"}
     ended = subprocess.run(

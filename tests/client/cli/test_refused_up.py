@@ -12,12 +12,13 @@ from unittest.mock import patch
 
 import pytest
 
-from client.cli import cluster_up, local_cluster, processes
-from client.cli.local_cluster import Plan, Started
-from client.cli.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
-from client.cli.main import main
-from client.cli.ports import free_base
-from cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.client.cli.cluster import cluster_up
+from ringmill.client.cli.main import main
+from ringmill.client.local import local_cluster, processes
+from ringmill.client.local.local_cluster import Plan, Started
+from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
+from ringmill.client.local.ports import free_base
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 
 REFUSED = {
     "partitions that are no power of two": (["--partitions", "100"], "power of two"),

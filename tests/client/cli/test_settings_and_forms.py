@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import client.cli
-from client.cli import exit_codes, failures, output
-from client.cli.exit_codes import ExitCode
-from client.cli.main import main
-from client.cli.settings import Settings, seconds
-from cluster import errors
-from cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
+import ringmill.client.cli
+from ringmill.client.cli.frame import exit_codes, failures, output
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.main import main
+from ringmill.cluster import errors
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_bad_argument_that_the_cluster_found_is_a_failure_not_a_misuse() -> No
 
 def test_no_verb_ends_the_process_or_writes_an_exit_code_as_a_number() -> None:
     forbidden = {"exit", "_exit", "Exit", "SystemExit"}
-    for path in Path(client.cli.__file__).parent.glob("*.py"):
+    for path in Path(ringmill.client.cli.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node, "attr", getattr(node, "id", ""))
             is_catch = path.name == "running.py" and name == "Exit"

@@ -12,14 +12,14 @@ from types import MappingProxyType
 
 import pytest
 
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import RingmillError
-from cluster.ids import ClusterId, NodeId
-from cluster.ports import Handler
-from cluster.wire.sending_time import PeerClock
-from node.services.server import NodeServer, Services
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import ClusterId, NodeId
+from ringmill.cluster.ports import Handler
+from ringmill.cluster.wire.sending_time import PeerClock
+from ringmill.node.services.server import NodeServer, Services
 
 
 def free_port() -> int:

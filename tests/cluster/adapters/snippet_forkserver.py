@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from cluster.adapters.forkserver import Forkserver
+from ringmill.cluster.adapters.processes.forkserver import Forkserver
 
 
 def run_snippets(connection: socket.socket) -> None:

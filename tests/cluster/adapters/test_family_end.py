@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cluster.adapters.family_end import end_family, members_of
+from ringmill.cluster.adapters.processes.family_end import end_family, members_of
 
 FORKSERVER, LEADER = 1, 2
 LIMIT = 2_000

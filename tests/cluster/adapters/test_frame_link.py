@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from cluster.adapters.answering import Answering, Dialler
-from cluster.adapters.frame_link import FrameLink
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import DeadlineExceeded, NotFound, Overloaded, ProtocolMismatch, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Handler, Incoming, Priority
-from cluster.wire.frames import decode_operations, encode_answers
-from cluster.wire.sending_time import PeerClock, microseconds
+from ringmill.cluster.adapters.network.answering import Answering, Dialler
+from ringmill.cluster.adapters.network.frame_link import FrameLink
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import DeadlineExceeded, NotFound, Overloaded, ProtocolMismatch, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Handler, Incoming, Priority
+from ringmill.cluster.wire.frames import decode_operations, encode_answers
+from ringmill.cluster.wire.sending_time import PeerClock, microseconds
 
 WRITE = Priority.WRITE
 

@@ -10,13 +10,13 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from cluster.adapters.grpc_client import ClientLink
-from cluster.adapters.grpc_errors import error_from_rpc
-from cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, ProtocolMismatch, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Incoming, Priority
-from cluster.wire.topology_pb2 import IdentifyRequest, IdentifyResponse
-from node.requests.forward import FORWARD
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, ProtocolMismatch, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming, Priority
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
+from ringmill.node.requests.forward import FORWARD
 
 CHECK = "/grpc.health.v1.Health/Check"
 IDENTIFY = "/ringmill.v1.Topology/Identify"

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.errors import (
+from ringmill.cluster.errors import (
     Conflict,
     DeadlineExceeded,
     InvalidArgument,
@@ -19,8 +19,8 @@ from cluster.errors import (
     RingmillError,
     Unavailable,
 )
-from cluster.ids import NodeId
-from cluster.ports import Incoming, Priority
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming, Priority
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 WRITE = Priority.WRITE

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_lock_ends_with_its_process_and_is_not_inherited(files: OsFileSystem, 
     path = str(tmp_path / "LOCK")
     program = (
         "import subprocess, sys\n"
-        "from cluster.adapters.os_files import OsFileSystem\n"
+        "from ringmill.cluster.adapters.files.os_files import OsFileSystem\n"
         f"lock = OsFileSystem().lock({path!r})\n"
         "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
         "print('held', flush=True)\n"

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.adapters.process_spawner import ProcessSpawner
-from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.wire.frames import decode_operations
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.wire.frames import decode_operations
 
 PARENT = """
 import asyncio, os, sys, time
-from cluster.adapters.process_spawner import ProcessSpawner
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 
 async def main():
     spawner = ProcessSpawner()

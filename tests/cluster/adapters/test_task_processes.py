@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.adapters import task_processes
-from cluster.adapters.captured_output import KEPT_BYTES
-from cluster.adapters.task_processes import MAX_MESSAGE_BYTES, ForkedTask, TaskProcesses
+from ringmill.cluster.adapters.processes import task_processes
+from ringmill.cluster.adapters.processes.captured_output import KEPT_BYTES
+from ringmill.cluster.adapters.processes.task_processes import MAX_MESSAGE_BYTES, ForkedTask, TaskProcesses
 
 SNIPPETS = str(Path(__file__).with_name("snippet_forkserver.py"))
 ROOT = Path(__file__).parents[3]
@@ -416,7 +416,7 @@ async def test_a_node_killed_by_sigkill_leaves_no_forkserver_no_task_and_no_desc
     """Nor when its forkserver had been stopped by a task before."""
     story = """
         import asyncio, sys
-        from cluster.adapters.task_processes import TaskProcesses
+        from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 
         async def main():
             processes = TaskProcesses((sys.executable, sys.argv[1]))

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.errors import DeadlineExceeded, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Priority
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.errors import DeadlineExceeded, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Priority
 
 N2, N3 = NodeId("n2"), NodeId("n3")
 WRITE = Priority.WRITE
 
 PEER = """
 import asyncio, sys
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from node.services.server import NodeServer, Services
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.node.services.server import NodeServer, Services
 
 async def main():
     transport = GrpcTransport("n2", clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: "c1")

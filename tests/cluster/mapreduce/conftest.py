@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
 
 
 @pytest.fixture(scope="session")

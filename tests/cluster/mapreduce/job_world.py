@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.ids import NodeId
-from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.job_events import (
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
+from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
     CancelAttempt,
@@ -27,10 +28,8 @@ from cluster.mapreduce.job_events import (
     StartReduce,
     Winner,
 )
-from cluster.mapreduce.job_machine import JobMachine, JobPlan
-from cluster.mapreduce.run_file import PartitionSlice
-from cluster.mapreduce.splits import InputFile, Piece, Split
-from cluster.mapreduce.task import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 
 RECORDS = 10
 

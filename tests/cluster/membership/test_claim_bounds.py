@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from cluster.errors import InvalidArgument
-from cluster.membership.claims import Message
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.membership.claims import Message
 
 
 @pytest.mark.parametrize(("start", "number"), [(2**64 - 1, 0), (1, 2**64 - 1), (-1, 0), (1, -1)])

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.ids import DiskId, NodeId, Start
-from cluster.membership.claims import Claim, MemberState, Message, Rank
-from cluster.membership.gossip import Gossip
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.claims import Claim, MemberState, Message, Rank
+from ringmill.cluster.membership.gossip import Gossip
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 DISK = DiskId("a" * 32)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.membership.clock_verdict import Comparison, compare, shared_reading
+from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
 
 
 def agrees(own_ms: float, others_ms: list[float], former: Comparison | None = None) -> bool:

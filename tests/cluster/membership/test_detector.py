@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cluster.ids import DiskId, NodeId, Start
-from cluster.membership.claims import NEVER_SEEN, Claim, MemberState, Message, Rank
-from cluster.membership.detector import Changed, Detector, Instruction, Ping
-from cluster.membership.profile import DEFAULT, FAST, Profile
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.claims import NEVER_SEEN, Claim, MemberState, Message, Rank
+from ringmill.cluster.membership.detector import Changed, Detector, Instruction, Ping
+from ringmill.cluster.membership.profile import DEFAULT, FAST, Profile
 
 UP, SUSPECT, DOWN = MemberState.UP, MemberState.SUSPECT, MemberState.DOWN
 LATENCY_S = 0.002

@@ -7,9 +7,9 @@ from dataclasses import replace
 import msgpack
 import pytest
 
-from cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
-from cluster.ids import DiskId, NodeId, Start
-from cluster.membership.starts import (
+from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.starts import (
     EARLIER_STARTS,
     NO_MARK,
     Announcement,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import InvalidArgument
-from cluster.quorum.levels import holders_for_a_strict_read, majority, parse_level
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.quorum.levels import holders_for_a_strict_read, majority, parse_level
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from itertools import permutations, product
 
 import pytest
 
-from cluster.ids import Epoch, NodeId
-from cluster.quorum.receipt import Durability
-from cluster.quorum.tally import ReadTally, WriteTally
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 
 ROW = Epoch(4)
 ACK, FAIL, OTHER_ROW = "ack", "fail", "other row"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.ids import KeyspaceId
-from cluster.ring.hashing import hash_tag, partition_of, partition_start, position
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ring.hashing import hash_tag, partition_of, partition_start, position
 
 DEFAULT = KeyspaceId(1, 0)
 LOCKS = KeyspaceId(3, 1)

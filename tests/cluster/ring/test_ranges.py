@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cluster.ids import DiskId, NodeId
-from cluster.ring.ranges import RangeCounts, count_ranges
-from cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.ranges import RangeCounts, count_ranges
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
 
 
 def cluster(size: int, n: int = 3, r: int = 2, w: int = 2) -> Topology:

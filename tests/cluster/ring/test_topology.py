@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.errors import InvalidArgument, ProtocolMismatch
-from cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
-from cluster.ring.topology import Keyspace, Member, Owner, Topology, first_topology
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Keyspace, Member, Owner, Topology, first_topology
 
 
 def member(index: int, zone: str = "a", weight: int = 1) -> Member:

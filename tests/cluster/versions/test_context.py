@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import InvalidArgument
-from cluster.ids import Actor, KeyspaceId
-from cluster.versions.context import Context, decode_context, encode_context
-from cluster.versions.dots import Dot, VersionVector, parse_dot
-from cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import Actor, KeyspaceId
+from ringmill.cluster.versions.context import Context, decode_context, encode_context
+from ringmill.cluster.versions.dots import Dot, VersionVector, parse_dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
 
 HOME = KeyspaceId(1, 0)
 SEEN = Context(VersionVector(((Actor("n1#1"), 5), (Actor("n2#4"), 9))), HybridTime(77))

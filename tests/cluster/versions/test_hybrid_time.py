@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from cluster.errors import Unavailable
-from cluster.versions.hybrid_time import HybridClock, HybridTime, hybrid_time, logical_part, millis
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime, hybrid_time, logical_part, millis
 
 
 @dataclass

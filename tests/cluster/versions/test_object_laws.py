@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.ids import NodeId, Start
-from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, actor_of
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.object_codec import decode_object, encode_object, version_hash
-from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, merge_all, supersede
+from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, actor_of
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import decode_object, encode_object, version_hash
+from ringmill.cluster.versions.objects import (
+    ABSENT,
+    OperationId,
+    Sibling,
+    StoredObject,
+    merge,
+    merge_all,
+    supersede,
+)
 
 REPLICAS = 3
 

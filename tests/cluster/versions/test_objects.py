@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from cluster.errors import CorruptData, ProtocolMismatch
-from cluster.ids import Actor
-from cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.object_codec import decode_object, encode_object
-from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
 
 A, B = Actor("n1#1"), Actor("n2#1")
 

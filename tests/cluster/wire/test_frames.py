@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.errors import Conflict, ProtocolMismatch
-from cluster.wire.error_bytes import decode_error, encode_error
-from cluster.wire.frames import (
+from ringmill.cluster.errors import Conflict, ProtocolMismatch
+from ringmill.cluster.wire.error_bytes import decode_error, encode_error
+from ringmill.cluster.wire.frames import (
     OPERATION_OVERHEAD_BYTES,
     decode_answers,
     decode_operations,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.wire.sending_time import FUTURE_US, PeerClock, left_us, microseconds
+from ringmill.cluster.wire.sending_time import FUTURE_US, PeerClock, left_us, microseconds
 
 delays = st.integers(0, 3_000_000)
 round_trips = st.lists(st.tuples(delays, delays, st.integers(0, 10**9)), min_size=1, max_size=8)

@@ -16,11 +16,11 @@ from unittest.mock import patch
 
 import pytest
 
-from client.cli.main import main
-from client.cli.ports import free_base
-from client.cli.processes import our_environment
+from ringmill.client.cli.main import main
+from ringmill.client.local.ports import free_base
+from ringmill.client.local.processes import our_environment
 
-PROGRAM = "import sys; from client.cli.main import main; sys.exit(main())"
+PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)

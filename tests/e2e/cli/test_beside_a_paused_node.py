@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.blocking import Client
+from ringmill.client.blocking import Client
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell

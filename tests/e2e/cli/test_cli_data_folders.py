@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from client.cli.ports import free_base
-from client.cli.processes import our_environment
+from ringmill.client.local.ports import free_base
+from ringmill.client.local.processes import our_environment
 from tests.e2e.cli.conftest import Shell
 
 NEWS_S = 2.0  # in which members hear how far a log is
@@ -90,7 +90,7 @@ def test_a_copy_started_beside_the_folder_in_use_is_refused(three: Shell, tmp_pa
     port = free_base(1, 23000 + os.getpid() % 500)
     place = ["--listen", f"127.0.0.1:{port}", "--data", str(kept)]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "node", "--id", "n2", *place],
+        [sys.executable, "-P", "-m", "ringmill.node", "--id", "n2", *place],
         env=our_environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from client.cli.processes import our_environment
+from ringmill.client.local.processes import our_environment
 
-PROGRAM = "import sys; from client.cli.main import main; sys.exit(main())"
+PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 
 
 def start_tour(folder: Path) -> subprocess.Popen[str]:

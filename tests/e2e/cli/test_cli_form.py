@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from client.cli.ports import free_base
-from client.cli.processes import our_environment
+from ringmill.client.local.ports import free_base
+from ringmill.client.local.processes import our_environment
 from tests.e2e.cli.conftest import Shell
 
 
@@ -31,7 +31,7 @@ def addresses(tmp_path: Path) -> Iterator[list[str]]:
         for number, address in enumerate(places, 1):
             command = ["--id", f"n{number}", "--listen", address, "--data", str(tmp_path / f"n{number}")]
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "node", *command, "--profile", "fast"],
+                [sys.executable, "-P", "-m", "ringmill.node", *command, "--profile", "fast"],
                 env=our_environment(), stderr=log,
             )  # fmt: skip
             stack.callback(process.wait, 30)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import client.blocking
-from cluster.errors import PermissionDenied
+import ringmill.client.blocking
+from ringmill.cluster.errors import PermissionDenied
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -116,7 +116,7 @@ def test_bad_jobs_and_inputs_are_one_clear_error_each(shell: Shell) -> None:
     assert missing.code == 1 and "no-such-folder" in missing.err
     assert not (shell.folder / "never").exists()
     with (
-        client.blocking.Client(address(shell), timeout=20, token="guessed") as db,
+        ringmill.client.blocking.Client(address(shell), timeout=20, token="guessed") as db,
         pytest.raises(PermissionDenied),
     ):
         db.jobs.list()
@@ -158,7 +158,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(shell: Shell) -> 
 def test_the_library_runs_jobs_and_watches_them(shell: Shell) -> None:
     source = texts(shell)
     token = (shell.folder / "home" / "default" / "token").read_text().strip()
-    with client.blocking.Client(address(shell), timeout=20, token=token) as db:
+    with ringmill.client.blocking.Client(address(shell), timeout=20, token=token) as db:
         paths = (str(shell.folder / source), str(shell.folder / "by-library"))
         state = db.jobs.run(WORDCOUNT, input=paths[0], output=paths[1])
         assert state.state == "SUCCEEDED" and db.jobs.status(state.job).is_over

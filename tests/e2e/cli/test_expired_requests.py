@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ringmill
-from client.cli.local_state import LocalCluster, load_cluster
-from client.connection import open_link
-from client.links import GET, PUT
-from client.routing import coordinators
-from cluster.errors import DeadlineExceeded
-from cluster.wire import kv_pb2
+from ringmill.client.connection import open_link
+from ringmill.client.local.local_state import LocalCluster, load_cluster
+from ringmill.client.routing.links import GET, PUT
+from ringmill.client.routing.routing import coordinators
+from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.wire.stubs import kv_pb2
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell

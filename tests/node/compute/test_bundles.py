@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.errors import CorruptData, InvalidArgument, NotFound
-from cluster.ids import NodeId
-from cluster.mapreduce.bundle import MAX_BUNDLE_BYTES, build_bundle
-from node.compute.bundles import BundleStore
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, build_bundle
+from ringmill.node.compute.bundles import BundleStore
 
 BUNDLE = build_bundle("big", {"big.py": b"# " + b"x" * 2_500_000}.get)  # three chunks
 CODE, NAME = BUNDLE.data, BUNDLE.sha256

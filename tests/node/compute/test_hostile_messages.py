@@ -16,23 +16,23 @@ from typing import Any
 import msgpack
 import pytest
 
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.system_clock import SystemClock
-from cluster.adapters.task_processes import TaskProcesses
-from cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
-from cluster.ids import ClusterId, NodeId
-from cluster.mapreduce.bundle import build_bundle
-from cluster.mapreduce.failures import TaskFailed
-from cluster.mapreduce.job_events import AttemptId
-from cluster.mapreduce.orders import ReduceOrder, Report
-from cluster.mapreduce.output_commit import attempt_folder
-from cluster.mapreduce.spec import JobSpec
-from cluster.ports import Priority
-from node.compute.bundles import BundleStore
-from node.compute.worker import Worker, WorkerOptions
-from node.services.server import NodeServer, Services
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
+from ringmill.cluster.ids import ClusterId, NodeId
+from ringmill.cluster.mapreduce.api.bundle import build_bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.talk.orders import ReduceOrder, Report
+from ringmill.cluster.ports import Priority
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.worker import Worker, WorkerOptions
+from ringmill.node.services.server import NodeServer, Services
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
 N1, N2 = NodeId("n1"), NodeId("n2")

@@ -7,13 +7,13 @@ from typing import Any
 import google_crc32c
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.ids import NodeId
-from cluster.mapreduce.failures import Cause
-from cluster.mapreduce.orders import RemoteSlice
-from node.compute import shuffle_client
-from node.compute.shuffle_client import SliceLost, fetch_slices
-from node.compute.shuffle_server import OutputId, ShuffleServer
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import Cause
+from ringmill.cluster.mapreduce.talk.orders import RemoteSlice
+from ringmill.node.compute import shuffle_client
+from ringmill.node.compute.shuffle_client import SliceLost, fetch_slices
+from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 
 JOB = "j-1"
 

@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.system_clock import SystemClock
-from cluster.adapters.task_processes import TaskProcesses
-from cluster.errors import DiskFull, InvalidArgument, Overloaded, RingmillError
-from cluster.ids import NodeId
-from cluster.mapreduce.bundle import build_bundle
-from cluster.mapreduce.failures import Cause, TaskFailed
-from cluster.mapreduce.file_errors import failure_of, refusal_of
-from cluster.mapreduce.input_plan import plan_input
-from cluster.mapreduce.job_events import AttemptId
-from cluster.mapreduce.orders import (
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import DiskFull, InvalidArgument, Overloaded, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import build_bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.file_errors import failure_of, refusal_of
+from ringmill.cluster.mapreduce.files.input_plan import plan_input
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.talk.orders import (
     Cancel,
     MapOrder,
     Order,
@@ -31,14 +34,11 @@ from cluster.mapreduce.orders import (
     RemoteSlice,
     Report,
 )
-from cluster.mapreduce.output_commit import staging_folder
-from cluster.mapreduce.spec import JobSpec
-from cluster.mapreduce.task import MapOutput, ReduceOutput
-from cluster.ports import Incoming, Priority, TaskProcess
-from node.compute.attempt import Patience
-from node.compute.bundles import BundleStore
-from node.compute.task_pool import DEFAULT_LIMITS
-from node.compute.worker import Worker, WorkerOptions
+from ringmill.cluster.ports import Incoming, Priority, TaskProcess
+from ringmill.node.compute.attempt import Patience
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.task_pool import DEFAULT_LIMITS
+from ringmill.node.compute.worker import Worker, WorkerOptions
 
 ME = NodeId("n1")
 SOURCE = Path(__file__).with_name("trials.py").read_bytes()
@@ -313,7 +313,7 @@ async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> N
 
 
 async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> None:
-    told = b'("cluster.mapreduce.task.", "grpc.", "google.", "psutil.", "fsspec.", "node.")'
+    told = b'("ringmill.cluster.mapreduce.kernel.task.", "ringmill.node.", "grpc.", "google.", "psutil.")'
     loaded = b'",".join(name for name in sorted(sys.modules) if f"{name}.".startswith(%s))' % told
     telling = SOURCE.replace(b'"no such thing"', loaded)
     code = build_bundle("trials", {"trials.py": telling}.get)
@@ -321,9 +321,9 @@ async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> N
     await bench.worker._bundles.put(code.sha256, once(code.data))
     failure = await bench.fails(bench.map_order("poison\n", "raise"))
     names = failure.message.split(": ", 1)[1].strip("'").split(",")
-    assert "cluster.mapreduce.task" in names
-    assert [name for name in names if name.split(".")[0] in {"grpc", "google", "psutil", "fsspec"}] == []
-    assert [name for name in names if name.split(".")[0] == "node"] == ["node"]
+    assert "ringmill.cluster.mapreduce.kernel.task" in names
+    assert [name for name in names if name.split(".")[0] in {"grpc", "google", "psutil"}] == []
+    assert [name for name in names if name.startswith("ringmill.node")] == ["ringmill.node"]
 
 
 async def test_what_one_attempt_printed_is_not_told_of_the_next(bench: Bench) -> None:

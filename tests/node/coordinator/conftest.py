@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.system_clock import SystemClock
-from cluster.adapters.task_processes import TaskProcesses
-from cluster.ids import NodeId
-from cluster.mapreduce.bundle import build_bundle
-from cluster.mapreduce.orders import Report
-from cluster.mapreduce.spec import JobSpec
-from node.compute.bundles import BundleStore
-from node.compute.worker import Worker, WorkerOptions
-from node.coordinator.jobs import JobCoordinator
-from node.coordinator.views import JobView
+from ringmill import run_local
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import build_bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.worker import Worker, WorkerOptions
+from ringmill.node.coordinator.jobs import JobCoordinator
+from ringmill.node.coordinator.views import JobView
 
 TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"
 NODES = tuple(map(NodeId, ("n1", "n2", "n3")))
@@ -153,10 +154,8 @@ class JobCluster:
     def expected(self) -> dict[str, bytes]:
         """The same job run in this process."""
         definition = loaded_trials().counting
-        definition.run_local(
-            f"{self.folder}/in", f"{self.folder}/local", reducers=3, params={"mode": "", "flag": ""},
-            overwrite=True,
-        )  # fmt: skip
+        here, params = self.folder, {"mode": "", "flag": ""}
+        run_local(definition, f"{here}/in", f"{here}/local", reducers=3, params=params, overwrite=True)
         return self.parts("local")
 
 

@@ -1,9 +1,9 @@
 """What attempts print is kept within a bound, failures longest."""
 
-from cluster.ids import NodeId
-from cluster.mapreduce.job_events import AttemptId
-from cluster.mapreduce.orders import Report
-from node.coordinator.attempt_logs import MAX_BYTES, AttemptLogs
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.node.coordinator.attempt_logs import MAX_BYTES, AttemptLogs
 
 
 def ended(task: int, output: bytes) -> Report:

@@ -10,12 +10,12 @@ from typing import Any
 import msgpack
 import pytest
 
-from cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
-from cluster.ids import NodeId
-from cluster.mapreduce.orders import Report, decode_order
-from cluster.mapreduce.task import MapOutput
-from cluster.ports import TaskProcess
-from node.compute import shuffle_client
+from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.mapreduce.talk.orders import Report, decode_order
+from ringmill.cluster.ports import TaskProcess
+from ringmill.node.compute import shuffle_client
 
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cluster.errors import Unavailable
+from ringmill.cluster.errors import Unavailable
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 

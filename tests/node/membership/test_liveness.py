@@ -10,20 +10,20 @@ from dataclasses import replace
 import msgpack
 import pytest
 
-from cluster.errors import InvalidArgument, Unavailable
-from cluster.ids import DiskId, Epoch, NodeId, Start
-from cluster.membership.claims import MemberState
-from cluster.membership.profile import FAST
-from cluster.ports import Priority
-from cluster.ring.topology import Member, Topology, first_topology
-from node.membership.liveness import PING, PING_REQ, Liveness
-from node.membership.topology_agent import TopologyAgent
-from simulator.clocks import SimulatedClock
-from simulator.network import Endpoint, Network
-from simulator.seeds import SeededEntropy, stream
-from simulator.trace import Trace
-from simulator.transport import SimulatedTransport
-from simulator.world_loop import VirtualLoop
+from ringmill.cluster.errors import InvalidArgument, Unavailable
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
+from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.membership.profile import FAST
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.node.membership.liveness import PING, PING_REQ, Liveness
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.network import Endpoint, Network
+from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.trace import Trace
+from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.world_loop import VirtualLoop
 
 UP, SUSPECT, DOWN = MemberState.UP, MemberState.SUSPECT, MemberState.DOWN
 N1, N2, N3, N4, N5 = NODES = [NodeId(f"n{i}") for i in range(1, 6)]

@@ -7,8 +7,8 @@ import math
 import msgpack
 import pytest
 
-from cluster.errors import InvalidArgument
-from node.membership.liveness import PING_REQ, _relay
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.node.membership.liveness import PING_REQ, _relay
 
 
 @pytest.mark.parametrize("timeout_s", [math.inf, math.nan, 0.0, -1.0, 1e300])

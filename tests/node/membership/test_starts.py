@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cluster.errors import Unavailable
-from cluster.ids import NodeId, Start
-from cluster.membership.starts import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
-from cluster.ring.topology import Topology, first_topology
-from node.membership.starts import Starts
-from node.membership.topology_agent import TopologyAgent
-from node.replica.identity import FolderRefused
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.membership.starts import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
+from ringmill.cluster.ring.topology import Topology, first_topology
+from ringmill.node.identity.identity import FolderRefused
+from ringmill.node.membership.starts import Starts
+from ringmill.node.membership.topology_agent import TopologyAgent
 from tests.node.membership.test_topology_agent import Disk, Network, NetworkTransport, member
 
 N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))

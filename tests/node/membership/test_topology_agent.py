@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.errors import CorruptData, DeadlineExceeded, InvalidArgument, Unavailable, WrongEpoch
-from cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from cluster.ports import Handler, Incoming, Priority
-from cluster.ring.topology import Member, Topology, first_topology
-from node.membership.topology_agent import TopologyAgent
+from ringmill.cluster.errors import CorruptData, DeadlineExceeded, InvalidArgument, Unavailable, WrongEpoch
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.ports import Handler, Incoming, Priority
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.node.membership.topology_agent import TopologyAgent
 
 N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
 

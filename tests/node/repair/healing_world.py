@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from cluster.versions.objects import StoredObject
-from node.assembly import Node
-from node.replica.stored_key import Copy, Place
-from node.requests.values import ReadRequest, WriteRequest
-from simulator.options import RunOptions
-from simulator.run import quiet
-from simulator.seeds import stream
-from simulator.sessions import DEFAULT_KEYSPACE
-from simulator.tunables import draw_tunables
-from simulator.world import World
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.assembly import Node
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.requests.values import ReadRequest, WriteRequest
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import quiet
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.sessions import DEFAULT_KEYSPACE
+from ringmill.simulator.tunables import draw_tunables
+from ringmill.simulator.world import World
 
 __all__ = ["HealingWorld", "run"]
 

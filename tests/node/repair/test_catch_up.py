@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from cluster.errors import DiskFull, Unavailable
-from node.replica.hints import HintStore
-from simulator.disk.moment import CrashModel
+from ringmill.cluster.errors import DiskFull, Unavailable
+from ringmill.node.replica.hints import HintStore
+from ringmill.simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%d" % number for number in range(20)]

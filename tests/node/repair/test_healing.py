@@ -7,9 +7,9 @@ import contextlib
 
 import pytest
 
-from cluster.errors import CorruptData, QuorumNotReached, RingmillError
-from node.replica import pages
-from node.replica.objects import ObjectStore
+from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError
+from ringmill.node.replica import pages
+from ringmill.node.replica.objects import ObjectStore
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%d" % number for number in range(60)]

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from cluster.errors import CorruptData, InvalidArgument
-from cluster.ids import Epoch, NodeId
-from cluster.quorum.receipt import Receipt
-from cluster.versions.objects import StoredObject
-from node.replica.hints import HintStore
-from node.replica.objects import Applied
-from node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
-from node.requests.values import ReadRequest, WriteRequest
-from node.storage.errors import StorageFailed
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.objects import Applied
+from ringmill.node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
+from ringmill.node.requests.values import ReadRequest, WriteRequest
+from ringmill.node.storage.errors import StorageFailed
 from tests.node.small_world import World
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.ids import Epoch, NodeId, PartitionId, Start
-from node.replica.actors import CopyActors
-from node.replica.stored_key import Copy
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Start
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.stored_key import Copy
 
 N1 = NodeId("n1")
 ONE, TWO = Copy(PartitionId(1), Epoch(1)), Copy(PartitionId(2), Epoch(1))

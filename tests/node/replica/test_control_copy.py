@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.errors import CorruptData, DiskFull, Unavailable
-from node.replica.control import ControlStore
-from node.replica.control_copy import FILE_NAME, ControlCopy, decode_control, encode_control
-from node.replica.guarded_file import decode_copies, encode_copies
-from node.replica.stored_key import Kind, kind_prefix
-from node.storage.engine import Batch, Engine
-from node.storage.errors import CorruptRange
-from simulator.disk.engine_trace import TINY, InlineSpawner
-from simulator.disk.lossy import LossyDisk
+from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.node.identity.guarded_file import decode_copies, encode_copies
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.control_copy import FILE_NAME, ControlCopy, decode_control, encode_control
+from ringmill.node.replica.stored_key import Kind, kind_prefix
+from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.errors import CorruptRange
+from ringmill.simulator.disk.engine_trace import TINY, InlineSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
 from tests.node.forgetful_engine import ForgetfulEngine
 
 VALUES = {"actors": b"\x01\x02", "topology": b"t" * 40}

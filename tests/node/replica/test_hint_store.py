@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
-from cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
-from cluster.versions.dots import EMPTY_VECTOR, Dot
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.object_codec import decode_object, encode_object
-from cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, supersede
-from node.replica.hints import Hint, HintStore, decode_hint, encode_hint
-from node.replica.stored_key import HintKey
+from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
+from ringmill.cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, supersede
+from ringmill.node.replica.hints import Hint, HintStore, decode_hint, encode_hint
+from ringmill.node.replica.stored_key import HintKey
 from tests.node.forgetful_engine import ForgetfulEngine
 
 KEY = HintKey(PartitionId(1), KeyspaceId(1, 0), b"key")

@@ -7,18 +7,18 @@ from itertools import pairwise
 
 import pytest
 
-from cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
-from cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId, Start
-from cluster.quorum.receipt import Durability
-from cluster.versions.context import BLIND, Context
-from cluster.versions.dots import VersionVector
-from cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
-from cluster.versions.objects import OperationId, StoredObject
-from node.replica.actors import CopyActors
-from node.replica.objects import COUNT_SLICE, Intent, ObjectStore, hold
-from node.replica.stored_key import Copy, Place
-from node.storage.engine import Batch
-from node.storage.errors import StorageFailed
+from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId, Start
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.context import BLIND, Context
+from ringmill.cluster.versions.dots import VersionVector
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
+from ringmill.cluster.versions.objects import OperationId, StoredObject
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.objects import COUNT_SLICE, Intent, ObjectStore, hold
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.storage.engine import Batch
+from ringmill.node.storage.errors import StorageFailed
 from tests.node.forgetful_engine import ForgetfulEngine
 
 COPY = Copy(PartitionId(3), Epoch(1))
@@ -103,7 +103,7 @@ async def test_keys_and_bytes_are_counted_while_they_change() -> None:
 
 
 async def test_counting_gives_way_to_others_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.replica.objects.COUNT_PAUSE_S", 0)
+    monkeypatch.setattr("ringmill.node.replica.objects.COUNT_PAUSE_S", 0)
     engine = ForgetfulEngine()
     before = store_on(engine)
     written = await before.write(PLACE, intent(1), admit_all)
@@ -124,7 +124,7 @@ async def test_counting_gives_way_to_others_after_each_slice(monkeypatch: pytest
 
 
 async def test_a_count_that_is_wanted_meanwhile_follows_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.replica.objects.COUNT_PAUSE_S", 0)
+    monkeypatch.setattr("ringmill.node.replica.objects.COUNT_PAUSE_S", 0)
     engine = ForgetfulEngine()
     before = store_on(engine)
     for number in range(2 * COUNT_SLICE):

@@ -10,23 +10,23 @@ from itertools import pairwise
 
 import pytest
 
-from cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridClock, HybridTime
-from cluster.versions.objects import OperationId
-from node.replica.actors import CopyActors
-from node.replica.control import ControlStore
-from node.replica.control_copy import ControlCopy
-from node.replica.hints import HintStore
-from node.replica.identity import Identity
-from node.replica.objects import COUNT_SLICE, Intent, ObjectStore, Written, hold
-from node.replica.stored_key import Copy, HintKey, Place
-from node.requests.limits import admit_growth
-from node.storage.engine import Batch, Engine, Options
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
-from simulator.seeds import SeededEntropy, stream
-from simulator.spawner import InlineSpawner
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.identity.identity import Identity
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.control_copy import ControlCopy
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.objects import COUNT_SLICE, Intent, ObjectStore, Written, hold
+from ringmill.node.replica.stored_key import Copy, HintKey, Place
+from ringmill.node.requests.limits import admit_growth
+from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.spawner import InlineSpawner
 from tests.node.replica.test_object_store import StillClock
 
 N1, N3 = NodeId("n1"), NodeId("n3")
@@ -88,7 +88,7 @@ async def test_a_power_cut_forgets_no_synced_write_and_renews_the_actor(model: C
 
 
 async def test_counting_a_large_store_gives_way_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.replica.objects.COUNT_PAUSE_S", 0)
+    monkeypatch.setattr("ringmill.node.replica.objects.COUNT_PAUSE_S", 0)
     many = 20_000
     disk, spawner = LossyDisk(), InlineSpawner(stream(1, "spawner"), longest_s=0)
     async with replica_on(disk, stops_cleanly=True) as replica:

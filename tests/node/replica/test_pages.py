@@ -7,14 +7,14 @@ from typing import cast
 
 import pytest
 
-from cluster.errors import ProtocolMismatch, WrongEpoch
-from cluster.ids import Epoch, NodeId, PartitionId
-from cluster.ports import Transport
-from cluster.ring.topology import Row
-from node.replica import pages
-from node.replica.pages import Page, ReadPage, ask_page, digest_of, read_page
-from node.replica.stored_key import Copy, copy_prefix
-from node.storage.engine import Batch
+from ringmill.cluster.errors import ProtocolMismatch, WrongEpoch
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ports import Transport
+from ringmill.cluster.ring.topology import Row
+from ringmill.node.replica import pages
+from ringmill.node.replica.pages import Page, ReadPage, ask_page, digest_of, read_page
+from ringmill.node.replica.stored_key import Copy, copy_prefix
+from ringmill.node.storage.engine import Batch
 from tests.node.forgetful_engine import ForgetfulEngine
 
 ROW = Row((), "steady", Epoch(1), Epoch(1))

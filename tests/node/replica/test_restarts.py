@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from cluster.quorum.receipt import Durability, Receipt
-from node.requests.values import ReadRequest, WriteRequest
+from ringmill.cluster.quorum.receipt import Durability, Receipt
+from ringmill.node.requests.values import ReadRequest, WriteRequest
 from tests.node.small_world import World
 
 

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from node.replica.stepping import change
-from node.storage.batch import Batch
-from node.storage.engine import Commit, Engine, Options
-from node.storage.errors import NotCached
-from simulator.disk import lossy
-from simulator.disk.lossy import LossyDisk
-from simulator.seeds import stream
-from simulator.spawner import InlineSpawner
+from ringmill.node.replica.stepping import change
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Commit, Engine, Options
+from ringmill.node.storage.errors import NotCached
+from ringmill.simulator.disk import lossy
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.seeds import stream
+from ringmill.simulator.spawner import InlineSpawner
 
 KEY = b"key"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.ids import Epoch, KeyspaceId, PartitionId
-from node.replica.stored_key import (
+from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
+from ringmill.node.replica.stored_key import (
     Copy,
     HintKey,
     Kind,

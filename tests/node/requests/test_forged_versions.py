@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached, RingmillError
-from cluster.ids import Actor, Epoch, NodeId
-from cluster.ports import Priority
-from cluster.quorum.receipt import Durability, Receipt
-from cluster.versions.context import Context, encode_context
-from cluster.versions.dots import VersionVector
-from cluster.versions.object_codec import encode_object
-from cluster.versions.objects import StoredObject
-from node.replica.messages import APPLY, DELIVER, Apply, Deliver, DeliverAnswer, HintItem
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import Actor, Epoch, NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.quorum.receipt import Durability, Receipt
+from ringmill.cluster.versions.context import Context, encode_context
+from ringmill.cluster.versions.dots import VersionVector
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.messages import APPLY, DELIVER, Apply, Deliver, DeliverAnswer, HintItem
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 

@@ -10,15 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.errors import ProtocolMismatch
-from cluster.ids import Actor, Epoch, KeyspaceId, NodeId
-from cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
-from cluster.versions.dots import Dot
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.objects import OperationId
-from node.replica.messages import Apply, ApplyAnswer, Deliver, DeliverAnswer, HintItem, Read, ReadAnswer
-from node.requests.forward import decode_receipt, decode_request, encode_receipt, encode_request
-from node.requests.values import WriteRequest
+from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from ringmill.cluster.versions.dots import Dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.messages import (
+    Apply,
+    ApplyAnswer,
+    Deliver,
+    DeliverAnswer,
+    HintItem,
+    Read,
+    ReadAnswer,
+)
+from ringmill.node.requests.forward import decode_receipt, decode_request, encode_receipt, encode_request
+from ringmill.node.requests.values import WriteRequest
 
 HOME = KeyspaceId(1, 0)
 WRITE = WriteRequest(

@@ -10,13 +10,13 @@ from random import Random
 
 import pytest
 
-from cluster.errors import RingmillError
-from cluster.versions.context import decode_context
-from cluster.versions.dots import Dot, VersionVector
-from cluster.versions.objects import merge_all
-from node.replica.stored_key import Copy, Place
-from node.requests.values import ReadRequest, WriteRequest
-from simulator.seeds import stream
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.versions.context import decode_context
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.objects import merge_all
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.requests.values import ReadRequest, WriteRequest
+from ringmill.simulator.seeds import stream
 from tests.node.small_world import World
 
 KEYS = [b"a", b"b", b"c"]

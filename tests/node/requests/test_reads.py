@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import InvalidArgument, QuorumNotReached
-from cluster.ids import Actor
-from cluster.quorum.receipt import Durability
-from cluster.versions.dots import Dot, VersionVector
-from cluster.versions.hybrid_time import ZERO
-from cluster.versions.objects import OperationId, Sibling, StoredObject
-from node.replica.stored_key import Copy, Place
-from node.storage.errors import StorageFailed
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import ZERO
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.storage.errors import StorageFailed
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 

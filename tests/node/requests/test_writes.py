@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cluster.errors import (
+from ringmill.cluster.errors import (
     DeadlineExceeded,
     InvalidArgument,
     ProtocolMismatch,
@@ -14,12 +14,12 @@ from cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
-from cluster.ids import Epoch
-from cluster.quorum.receipt import Durability
-from cluster.versions.hybrid_time import HybridTime
-from cluster.versions.objects import OperationId
-from node.requests.forward import FORWARD
-from node.requests.values import LocateRequest, WriteRequest
+from ringmill.cluster.ids import Epoch
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.requests.forward import FORWARD
+from ringmill.node.requests.values import LocateRequest, WriteRequest
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 

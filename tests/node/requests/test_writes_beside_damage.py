@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.errors import CorruptData, QuorumNotReached
-from cluster.ids import NodeId
-from cluster.quorum.receipt import Receipt, Role
-from node.replica.stored_key import Kind, kind_prefix
+from ringmill.cluster.errors import CorruptData, QuorumNotReached
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.quorum.receipt import Receipt, Role
+from ringmill.node.replica.stored_key import Kind, kind_prefix
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 

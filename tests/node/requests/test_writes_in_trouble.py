@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from cluster.errors import DiskFull, QuorumNotReached, RingmillError
-from cluster.ids import NodeId
-from cluster.quorum.receipt import Durability, Role
-from node.replica.stored_key import hint_key
-from node.requests.values import LocateRequest, WriteRequest
-from node.storage.errors import StorageFailed
+from ringmill.cluster.errors import DiskFull, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.quorum.receipt import Durability, Role
+from ringmill.node.replica.stored_key import hint_key
+from ringmill.node.requests.values import LocateRequest, WriteRequest
+from ringmill.node.storage.errors import StorageFailed
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from cluster.adapters.grpc_client import ClientLink
-from cluster.errors import Conflict, NotFound, QuorumNotReached, RingmillError
-from cluster.wire.error_status import error_in_metadata
-from cluster.wire.jobs_pb2 import JobStatus, WatchRequest
-from cluster.wire.membership_pb2 import StatusRequest, StatusResponse
-from node.services.errors import raises_status, raises_status_in_stream
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.errors import Conflict, NotFound, QuorumNotReached, RingmillError
+from ringmill.cluster.wire.error_status import error_in_metadata
+from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus, WatchRequest
+from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
+from ringmill.node.services.errors import raises_status, raises_status_in_stream
 
 STATUS = "/ringmill.v1.Membership/Status"
 WATCH = "/ringmill.v1.Jobs/Watch"

@@ -7,14 +7,14 @@ from typing import Any
 import grpc
 import pytest
 
-from cluster.adapters.grpc_client import ClientLink
-from cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
-from cluster.ids import NodeId
-from cluster.mapreduce.job_summary import JobSummary, StageSummary, TaskSummary
-from cluster.wire import jobs_pb2 as wire
-from cluster.wire.jobs_pb2_grpc import add_JobsServicer_to_server
-from node.coordinator.views import AttemptLog, JobView
-from node.services.jobs import TOKEN_KEY, JobsService
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_summary import JobSummary, StageSummary, TaskSummary
+from ringmill.cluster.wire.stubs import jobs_pb2 as wire
+from ringmill.cluster.wire.stubs.jobs_pb2_grpc import add_JobsServicer_to_server
+from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.services.jobs import TOKEN_KEY, JobsService
 
 TOKEN = "s3cret"
 JOBS = "/ringmill.v1.Jobs/"

@@ -9,11 +9,11 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached
-from cluster.ports import Priority
-from cluster.wire import kv_pb2
-from cluster.wire.sending_time import UNTIL_KEY
-from simulator.transport import SimulatedTransport
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.wire.sending_time import UNTIL_KEY
+from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.simulator.transport import SimulatedTransport
 from tests.node.small_world import World
 
 AnswerT = TypeVar("AnswerT", bound=Message)

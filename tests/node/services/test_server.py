@@ -15,18 +15,18 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from cluster.adapters.grpc_client import ClientLink
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
-from cluster.ids import NodeId
-from cluster.ports import Incoming
-from cluster.wire.error_status import error_in_metadata
-from cluster.wire.frames import encode_operations
-from cluster.wire.kv_pb2 import Frame, GetRequest, GetResponse
-from cluster.wire.kv_pb2_grpc import KvServicer
-from node.services.server import NodeServer, Services
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Incoming
+from ringmill.cluster.wire.error_status import error_in_metadata
+from ringmill.cluster.wire.frames import encode_operations
+from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
+from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
+from ringmill.node.services.server import NodeServer, Services
 
 CHECK = "/grpc.health.v1.Health/Check"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

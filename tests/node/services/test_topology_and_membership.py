@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.adapters.grpc_client import ClientLink
-from cluster.adapters.grpc_transport import GrpcTransport
-from cluster.adapters.os_entropy import OsEntropy
-from cluster.adapters.system_clock import SystemClock
-from cluster.errors import InvalidArgument
-from cluster.ids import DiskId, NodeId, Start
-from cluster.membership.profile import FAST
-from cluster.ring.topology import Member, Topology, first_topology
-from cluster.wire.membership_pb2 import StatusRequest, StatusResponse
-from cluster.wire.topology_pb2 import (
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.profile import FAST
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
+from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetTopologyRequest,
     GetTopologyResponse,
     IdentifyRequest,
@@ -25,11 +25,11 @@ from cluster.wire.topology_pb2 import (
     InitRequest,
     InitResponse,
 )
-from node.membership.liveness import Liveness
-from node.membership.topology_agent import TopologyAgent
-from node.services.membership import MembershipService, NodeFigures
-from node.services.server import NodeServer, Services
-from node.services.topology import NodeCard, TopologyService
+from ringmill.node.membership.liveness import Liveness
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.services.membership import MembershipService, NodeFigures
+from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.services.topology import NodeCard, TopologyService
 
 N1 = NodeId("n1")
 DISK = DiskId("1" * 32)

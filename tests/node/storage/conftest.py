@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from node.storage.engine import Engine, Options
-from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
-from simulator.disk.lossy import LossyDisk
+from ringmill.node.storage.engine import Engine, Options
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from node.storage.engine import Batch, Engine, Snapshot
-from node.storage.options import STRATEGIES
-from simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
+from ringmill.node.storage.engine import Batch, Engine, Snapshot
+from ringmill.node.storage.options import STRATEGIES
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
 
 T = TypeVar("T")
 EXAMPLES = int(os.environ.get("RINGMILL_ENGINE_EXAMPLES", "40"))

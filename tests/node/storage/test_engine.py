@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.adapters.os_files import OsFileSystem
-from cluster.adapters.process_spawner import ProcessSpawner
-from cluster.errors import InvalidArgument, Overloaded, Unavailable
-from node.storage.batch import MAX_KEY_BYTES
-from node.storage.engine import Batch, Durability, Engine, NotCached, Options
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.cluster.errors import InvalidArgument, Overloaded, Unavailable
+from ringmill.node.storage.batch import MAX_KEY_BYTES
+from ringmill.node.storage.engine import Batch, Durability, Engine, NotCached, Options
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 ROOMY = Options(memtable_bytes=1 << 20)

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.errors import CorruptData, DiskFull, Unavailable
-from node.storage.engine import Batch, Engine, Options
-from node.storage.errors import CorruptRange, StorageFailed
-from simulator.disk.engine_trace import FOLDER, TINY
-from simulator.disk.lossy import Hook, LossyDisk
+from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.storage.errors import CorruptRange, StorageFailed
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY
+from ringmill.simulator.disk.lossy import Hook, LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 ROOMY = replace(TINY, memtable_bytes=1 << 20, reserve_bytes=0)

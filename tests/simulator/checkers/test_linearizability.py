@@ -6,7 +6,7 @@ from itertools import chain, combinations, permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.checkers.linearizability import Call, is_linearizable
+from ringmill.simulator.checkers.linearizability import Call, is_linearizable
 
 
 def _oracle(calls: Sequence[Call]) -> bool:

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from simulator.disk.lossy import LossyDisk
-from simulator.disk.moment import CrashModel
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
 
 HONEST = [model for model in CrashModel if model is not CrashModel.LYING]
 

@@ -1,0 +1,104 @@
+"""`ringmill cluster form`: nodes that somebody else started become one cluster.
+
+The nodes run already (by hand, systemd, containers) and are named by --endpoints.  Nothing is written on this
+side: what a cluster is stands on its nodes' disks.  Forming again changes nothing and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_cluster import DEFAULT_REPLICAS
+from ringmill.cluster.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ringmill.cluster.ring.topology import Topology
+
+__all__ = ["form"]
+
+FORM_TIMEOUT_S = 30.0
+DEFAULT_PARTITIONS = 256
+
+
+@click.command()
+@click.option(
+    "--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or as many as nodes]"
+)
+@click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
+@click.pass_obj
+def form(settings: Settings, replicas: int | None, partitions: int | None) -> None:
+    """Make the running nodes that --endpoints names one cluster, called by --cluster.
+
+    Waits until all of them serve; --timeout is how long  [30s].  Forming again changes nothing.
+    """
+    from ringmill.client.local.forming import Effort, Shape
+    from ringmill.client.local.forming import form as form_nodes
+
+    addresses = _addresses(settings)
+    owners = replicas or min(DEFAULT_REPLICAS, len(addresses))
+    ring = partitions or DEFAULT_PARTITIONS
+    local_cluster.check_shape(settings.cluster, nodes=len(addresses), replicas=owners, partitions=ring)
+    effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S)
+    formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring)))
+    topology = formed.topology
+    _check_as_asked(topology, replicas, partitions)
+    _show(settings, topology, formed.joined)
+
+
+def _addresses(settings: Settings) -> list[str]:
+    """Raises InvalidArgument unless each endpoint is host:port and none is there twice."""
+    addresses = [one.strip() for one in settings.endpoints.split(",") if one.strip()]
+    if not addresses:
+        raise InvalidArgument(
+            "which nodes? --endpoints is missing",
+            hint="ringmill cluster form --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103",
+        )
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise InvalidArgument(f"--endpoints: {address[:80]!r} is not host:port")
+        if addresses.count(address) > 1:
+            raise InvalidArgument(f"--endpoints names {address} twice")
+    return addresses
+
+
+def _check_as_asked(topology: Topology, replicas: int | None, partitions: int | None) -> None:
+    """Raise InvalidArgument when the cluster was formed before in another shape."""
+    there = {"replicas": (topology.n, replicas), "partitions": (topology.partitions, partitions)}
+    for name, (is_now, wanted) in there.items():
+        if wanted is not None and wanted != is_now:
+            raise InvalidArgument(
+                f"cluster {topology.name} was formed with {name} {is_now}, not {wanted}",
+                hint="the shape of a cluster is fixed; leave the flag out",
+            )
+
+
+def _show(settings: Settings, topology: Topology, joined: tuple[str, ...]) -> None:
+    document: dict[str, Any] = {
+        "cluster": topology.name,
+        "id": topology.cluster,
+        "epoch": topology.epoch,
+        "already_formed": not joined,
+        "joined": list(joined),
+        "replicas": topology.n,
+        "partitions": topology.partitions,
+        "nodes": [{"id": one.id, "address": one.address, "zone": one.zone} for one in topology.members],
+    }
+    if settings.output == "json":
+        output.show(settings, document, (), ())
+        return
+    nodes = ", ".join(f"{one.id} {one.address}" for one in topology.members)
+    size = f"{len(topology.members)} nodes, {topology.partitions} partitions, N={topology.n}: {nodes}"
+    if not joined:
+        print(f"cluster {topology.name} is already formed: {size}")
+    elif len(joined) < len(topology.members):
+        print(f"cluster {topology.name} is complete, {' '.join(joined)} joined it: {size}")
+    else:
+        print(f"cluster {topology.name} is formed: {size}")
+    output.next_command(settings, f"ringmill cluster status --endpoints {topology.members[0].address}")

@@ -1,0 +1,143 @@
+"""`ringmill cluster kill`, `pause`, `resume`, `restart`, `logs`: single nodes of a local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import click
+
+from ringmill.client.cli.cluster.local_verbs import pass_local
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.local import local_cluster, processes
+from ringmill.client.local.local_state import LocalCluster, LocalNode
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "start_again"]
+
+RESTART_TIMEOUT_S = 30.0
+
+
+@click.command()
+@click.argument("nodes", nargs=-1, required=True)
+@pass_local
+def kill(settings: Settings, nodes: tuple[str, ...]) -> None:
+    """End nodes with SIGKILL, as a crash would."""
+
+    def act(node: LocalNode) -> str:
+        local_cluster.signal_node(node, signal.SIGKILL)
+        processes.wait_gone(node.pid, node.started, local_cluster.KILL_PATIENCE_S)
+        return "killed"
+
+    _each(settings, nodes, act)
+    output.next_command(settings, "ringmill cluster status", f"ringmill cluster restart {' '.join(nodes)}")
+
+
+@click.command()
+@click.argument("nodes", nargs=-1, required=True)
+@pass_local
+def pause(settings: Settings, nodes: tuple[str, ...]) -> None:
+    """Stop nodes with SIGSTOP: their connections stay open, and nobody answers."""
+
+    def act(node: LocalNode) -> str:
+        local_cluster.signal_node(node, signal.SIGSTOP)
+        return "paused"
+
+    _each(settings, nodes, act)
+    output.next_command(settings, "ringmill cluster status", f"ringmill cluster resume {' '.join(nodes)}")
+
+
+@click.command()
+@click.argument("nodes", nargs=-1)
+@pass_local
+def resume(settings: Settings, nodes: tuple[str, ...]) -> None:
+    """Let paused nodes go on (SIGCONT); all of them when none is named."""
+
+    def act(node: LocalNode) -> str:
+        local_cluster.signal_node(node, signal.SIGCONT)
+        return "resumed"
+
+    if not nodes:
+        cluster = local_cluster.required_cluster(settings.cluster_folder)
+        nodes = tuple(one.id for one in cluster.nodes if local_cluster.node_state(one) == "paused")
+    _each(settings, nodes, act)
+
+
+@click.command()
+@click.argument("nodes", nargs=-1, required=True)
+@pass_local
+def restart(settings: Settings, nodes: tuple[str, ...]) -> None:
+    """Stop nodes (SIGTERM, then SIGKILL) and start them again on their data."""
+    begun = time.perf_counter()
+    cluster = restart_nodes(settings.cluster_folder, nodes, settings.timeout)
+    took_s = time.perf_counter() - begun
+    rows = [(node.id, node.pid, "up") for node in cluster.chosen(nodes)]
+    document = {
+        "cluster": cluster.name,
+        "seconds": round(took_s, 3),
+        "nodes": [{"id": name, "pid": pid, "state": state} for name, pid, state in rows],
+    }
+    output.show(settings, document, ("NODE", "PID", "STATE"), rows)
+    output.next_command(settings, "ringmill cluster status --wait healthy")
+
+
+@click.command()
+@click.argument("nodes", nargs=-1)
+@click.option("-f", "--follow", is_flag=True, help="go on as they are written")
+@click.option("-n", "--lines", type=click.IntRange(0), default=20, help="last lines of each node  [20]")
+@pass_local
+def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -> None:
+    """Show what nodes said, each line with its node."""
+    from ringmill.client.local import log_files
+
+    cluster = local_cluster.required_cluster(settings.cluster_folder)
+    paths = {node.id: cluster.log_path(node) for node in cluster.chosen(nodes)}
+    found = [(name, line) for name, path in paths.items() for line in log_files.tail(path, lines)]
+    if settings.output == "json":
+        output.show(settings, [{"node": name, "line": line} for name, line in found], (), ())
+    for name, line in found if settings.output != "json" else ():
+        print(f"{name}\t{line}", flush=True)
+    if follow:
+        log_files.follow(paths, lambda name, line: print(f"{name}\t{line}", flush=True))
+
+
+def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
+    """Stop and start the named nodes and wait until they serve; the cluster with its new pids."""
+    with local_cluster.exclusively(folder):
+        cluster = local_cluster.required_cluster(folder)
+        chosen = cluster.chosen(names)
+        local_cluster.stop_nodes(chosen)
+        return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
+
+
+async def start_again(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float = RESTART_TIMEOUT_S
+) -> LocalCluster:
+    """Start nodes that have stopped, on their data, and wait until they serve."""
+    from ringmill.client.local.formation import wait_ready
+
+    cluster, started = local_cluster.start_nodes(cluster, nodes)
+    handles = {one.node.id: one.process for one in started}
+    try:
+        await wait_ready(cluster, nodes, handles, timeout_s)
+    except RingmillError as error:
+        error.detail["changed"] = f"{' '.join(handles)} started again, and not stopped"
+        raise
+    return cluster
+
+
+def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:
+    """Act on each named node, and say what was done."""
+    cluster = local_cluster.required_cluster(settings.cluster_folder)
+    if len(set(names)) < len(names):
+        raise InvalidArgument(f"a node is named twice: {' '.join(names)}")
+    chosen = [cluster.node(name) for name in names]
+    rows = [(node.id, node.pid, act(node)) for node in chosen]
+    document = {
+        "cluster": cluster.name,
+        "nodes": [{"id": name, "pid": pid, "done": done} for name, pid, done in rows],
+    }
+    output.show(settings, document, ("NODE", "PID", "DONE"), rows)

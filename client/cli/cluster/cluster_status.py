@@ -1,0 +1,138 @@
+"""`ringmill cluster status` and `list`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from ringmill.client.cli.cluster.local_verbs import pass_local
+from ringmill.client.cli.cluster.status_view import next_commands, show_status, with_paused
+from ringmill.client.cli.frame import failures, output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, cluster_names, load_cluster
+from ringmill.cluster.errors import DeadlineExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from ringmill.client.status import ClusterStatus
+
+__all__ = ["list_clusters", "status", "wait_healthy"]
+
+WAIT_S = 20.0
+POLL_S = 0.1
+ASK_S = 1.0
+TELL_EVERY_S = 5.0
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="exit 7 unless every node is up and every partition complete")
+@click.option("--wait", "target", type=click.Choice(["healthy"]), help="wait until it is so")
+@click.pass_obj
+def status(settings: Settings, check: bool, target: str | None) -> ExitCode:
+    """Show the cluster as its own nodes see it; with --wait, --timeout is how long to wait  [20s]."""
+    if target is not None:
+        return _wait(settings, settings.timeout or WAIT_S)
+    seen = asyncio.run(_look(settings, settings.timeout_s))
+    show_status(settings, seen, _local(settings))
+    if seen.health != "ok" and not settings.endpoints and (commands := next_commands(seen)):
+        output.next_command(settings, *commands)
+    return ExitCode.UNHEALTHY if check and seen.health != "ok" else ExitCode.DONE
+
+
+@click.command("list")
+@pass_local
+def list_clusters(settings: Settings) -> None:
+    """List the local clusters kept here."""
+    found = [
+        load_cluster(os.path.join(settings.home_folder, name)) for name in cluster_names(settings.home_folder)
+    ]
+    rows = [
+        (one.name, len(one.nodes), _running(one), one.nodes[0].address if one.nodes else "", one.folder)
+        for one in found
+        if one
+    ]
+    document = [
+        {"cluster": name, "nodes": nodes, "running": running, "first": first, "folder": folder}
+        for name, nodes, running, first, folder in rows
+    ]
+    output.show(settings, document, ("CLUSTER", "NODES", "RUNNING", "FIRST", "FOLDER"), rows)
+
+
+def _wait(settings: Settings, timeout_s: float) -> ExitCode:
+    try:
+        seen = asyncio.run(wait_healthy(settings, timeout_s, _Progress(timeout_s)))
+    except DeadlineExceeded as error:
+        failures.tell(error, ExitCode.TIMED_OUT_WAITING, settings)
+        return ExitCode.TIMED_OUT_WAITING
+    show_status(settings, seen, _local(settings))
+    if seen.health == "ok":
+        return ExitCode.DONE
+    output.note(f"not healthy: {'; '.join(seen.reasons)}")
+    return ExitCode.UNHEALTHY if _is_all_stopped(settings) else ExitCode.TIMED_OUT_WAITING
+
+
+async def wait_healthy(
+    settings: Settings, timeout_s: float, progress: Callable[[str], None] = lambda _: None
+) -> ClusterStatus:
+    """The status once health is ok, or the last one seen: when time is up, or no node runs any more.
+
+    `progress` is told at each look what is still amiss.  Raises Unavailable or DeadlineExceeded when no node
+    ever answered.
+    """
+    until = time.monotonic() + timeout_s
+    seen: ClusterStatus | None = None
+    while True:
+        try:
+            seen = await _look(settings, min(ASK_S, timeout_s))
+            if seen.health == "ok":
+                return seen
+            progress("; ".join(seen.reasons))
+        except (Unavailable, DeadlineExceeded) as error:
+            progress(str(error))
+            if seen is None and (time.monotonic() >= until or _is_all_stopped(settings)):
+                raise
+        if seen is not None and (time.monotonic() >= until or _is_all_stopped(settings)):
+            return seen
+        await asyncio.sleep(POLL_S)
+
+
+class _Progress:
+    """A line when what is waited for changes, and every few seconds; nothing when the first look is well."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._until = time.monotonic() + timeout_s
+        self._next = 0.0
+        self._told = ""
+
+    def __call__(self, amiss: str) -> None:
+        now = time.monotonic()
+        if amiss == self._told and now < self._next:
+            return
+        self._told, self._next = amiss, now + TELL_EVERY_S
+        output.note(f"waiting, {output.span(self._until - now)} left: {amiss}")
+
+
+async def _look(settings: Settings, timeout_s: float) -> ClusterStatus:
+    async with open_client(settings) as db:
+        return with_paused(await db.status(timeout=min(timeout_s, ASK_S)), _local(settings))
+
+
+def _local(settings: Settings) -> LocalCluster | None:
+    return None if settings.endpoints else load_cluster(settings.cluster_folder)
+
+
+def _is_all_stopped(settings: Settings) -> bool:
+    """A final state: a local cluster of which no process is left."""
+    cluster = _local(settings)
+    return cluster is not None and not _running(cluster)
+
+
+def _running(cluster: LocalCluster) -> int:
+    return sum(local_cluster.node_state(node) != "stopped" for node in cluster.nodes)

@@ -1,0 +1,43 @@
+"""Verbs on the processes of this machine: --endpoints has no meaning for them, and saying it is an error.
+
+An address says where a node listens, not which process it is or who started it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["pass_local"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_INSTEAD = {
+    "up": "`ringmill cluster form --endpoints ...` makes running nodes a cluster",
+    "logs": "nodes that were started by hand write their logs where you told them to",
+    "list": "`ringmill cluster status --endpoints ...` shows the cluster of these nodes",
+}
+_BY_HAND = "start and stop nodes with what started them; `ringmill cluster status --endpoints ...` shows them"
+
+
+def pass_local(verb: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:
+    """Like click.pass_obj.  The verb raises InvalidArgument when endpoints are given."""
+
+    @functools.wraps(verb)
+    def checked(settings: Settings, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        name = click.get_current_context().info_name or ""
+        if settings.endpoints:
+            raise InvalidArgument(
+                f"`cluster {name}` is about local processes, and --endpoints names {settings.endpoints[:80]}",
+                hint=_INSTEAD.get(name, _BY_HAND),
+            )
+        return verb(settings, *args, **kwargs)
+
+    return click.pass_obj(checked)

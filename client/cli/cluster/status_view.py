@@ -1,0 +1,117 @@
+"""How the status of a cluster is shown, with what only this machine knows: which processes are paused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster
+
+if TYPE_CHECKING:
+    from ringmill.client.status import ClusterStatus, NodeStatus
+
+__all__ = ["next_commands", "show_status", "summary", "with_paused"]
+
+COLUMNS = ("NODE", "STATE", "ADDRESS", "PID", "OWNS", "KEYS", "BYTES", "HINTS", "UP")
+
+
+def with_paused(seen: ClusterStatus, cluster: LocalCluster | None) -> ClusterStatus:
+    """The picture with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
+
+    Their peers can only call them suspect or down, and `restart` would not be what mends that.
+    """
+    local = cluster.nodes if cluster else ()
+    paused = {node.id for node in local if local_cluster.node_state(node) == "paused"}
+    if not paused:
+        return seen
+    known = {f"{node.id} is {node.state}" for node in seen.nodes if node.id in paused}
+    return replace(
+        seen,
+        nodes=tuple(replace(node, state="paused") if node.id in paused else node for node in seen.nodes),
+        reasons=(
+            *(f"{name} is paused" for name in sorted(paused)),
+            *(reason for reason in seen.reasons if reason not in known),
+        ),
+        health="degraded" if seen.health == "ok" else seen.health,
+    )
+
+
+def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster | None) -> None:
+    """The table with its head and reasons; in a pipe the rows alone, and the rest on stderr."""
+    local = {node.id: node.pid for node in cluster.nodes} if cluster else {}
+    pids = {node.id: node.pid or local.get(node.id) for node in seen.nodes}
+    tell = print if settings.is_terminal else output.note
+    if settings.output != "json":
+        tell(summary(settings, seen))
+    output.show(settings, _document(seen, pids), COLUMNS, [_row(node, pids[node.id]) for node in seen.nodes])
+    for reason in seen.reasons if settings.output != "json" else ():
+        tell(f"  {reason}")
+
+
+def summary(settings: Settings, seen: ClusterStatus) -> str:
+    """Name, health and partitions on one line."""
+    partitions = seen.ranges
+    return (
+        f"{seen.cluster}  {output.paint(settings, seen.health)}  epoch {seen.epoch}  N={seen.n}"
+        f"  partitions: {partitions.ok} complete, {partitions.under_replicated} short,"
+        f" {partitions.no_quorum} without quorum"
+    )
+
+
+def next_commands(seen: ClusterStatus) -> list[str]:
+    """What mends nodes that are down or paused, where they are processes of this machine."""
+    states = {state: [node.id for node in seen.nodes if node.state == state] for state in ("paused", "down")}
+    verbs = {"paused": "resume", "down": "restart"}
+    return [f"ringmill cluster {verbs[state]} {' '.join(names)}" for state, names in states.items() if names]
+
+
+def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, Any]:
+    ranges = seen.ranges
+    return {
+        "cluster": seen.cluster,
+        "epoch": seen.epoch,
+        "health": seen.health,
+        "reasons": list(seen.reasons),
+        "coordinator": seen.coordinator,
+        "ranges": {
+            "ok": ranges.ok,
+            "under_replicated": ranges.under_replicated,
+            "no_quorum": ranges.no_quorum,
+        },
+        "nodes": [
+            {
+                "id": node.id,
+                "address": node.address,
+                "zone": node.zone,
+                "pid": pids[node.id],
+                "state": node.state,
+                "membership": node.membership,
+                "owns": node.owns,
+                "keys": node.keys,
+                "bytes": node.bytes,
+                "hints": node.hints,
+                "uptime_s": None if node.uptime_s is None else round(node.uptime_s, 1),
+                "damaged_ranges": node.damaged_ranges,
+                "healing": node.healing,
+                "counting": node.is_counting,
+            }
+            for node in seen.nodes
+        ],
+    }
+
+
+def _row(node: NodeStatus, pid: int | None) -> tuple[object, ...]:
+    up = None if node.uptime_s is None else output.span(node.uptime_s)
+    return (
+        node.id, node.state, node.address, pid, node.owns,
+        _so_far(node, node.keys), _so_far(node, node.bytes), node.hints, up,
+    )  # fmt: skip
+
+
+def _so_far(node: NodeStatus, count: int | None) -> int | str | None:
+    """A figure, marked while the node still counts what it found at its start."""
+    return f"{count}+" if node.is_counting and count is not None else count

@@ -1,0 +1,34 @@
+"""The exit codes of the command line, and the only place that maps an error to one.
+
+Scripts rely on these numbers; a test refuses an exit code that is written anywhere else.
+Rule: docs/guide.md, "Exit codes".
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["ExitCode", "of"]
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONDITION_FALSE = 4
+    QUORUM_NOT_REACHED = 5
+    UNREACHABLE = 6
+    UNHEALTHY = 7
+    TIMED_OUT_WAITING = 8
+    JOB_KILLED = 9
+    INTERRUPTED = 130
+
+
+def of(error: RingmillError) -> ExitCode:
+    """The code of an error: the error's own, but a bad argument that the cluster found is a failure."""
+    if isinstance(error, InvalidArgument) and "address" in error.detail:
+        return ExitCode.FAILED
+    return ExitCode(error.exit_code)

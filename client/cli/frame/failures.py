@@ -1,0 +1,108 @@
+"""How a failure is told: three lines for people (what, why, what to try), JSON on stderr for programs.
+
+Two errors are at home here: a file or stream of this machine that does not do its part, and Ctrl-C during a
+request whose outcome nobody knows then.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from typing import Any, ClassVar
+
+from ringmill.client.cli.frame.calling import as_typed
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.output import printable, to_json
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import NotFound, QuorumNotReached, RingmillError
+
+__all__ = ["FileFailed", "Interrupted", "tell"]
+
+_DEFAULT_HINTS = {
+    "INVALID_ARGUMENT": "change what the first line names; `ringmill help` lists the verbs",
+    "DEADLINE_EXCEEDED": "a longer --timeout, or `ringmill cluster status` to see who is down",
+    "UNAVAILABLE": "`ringmill cluster status`, or `ringmill cluster up`",
+    "WRONG_EPOCH": "run the command again: the topology moved on",
+    "OVERLOADED": "try again in a moment",
+    "PERMISSION_DENIED": "the cluster's token, by --token-file, RINGMILL_TOKEN, or --cluster of a local one",
+    "CORRUPT_DATA": "`ringmill cluster logs` names the file",
+    "FILE_FAILED": "mend the file or stream that the first line names",
+}
+_ANY_HINT = "--debug shows a trace, `ringmill cluster logs` what the nodes say"
+_WITH_NAMES = re.compile(r"(.* answered) \(.*", re.DOTALL)
+
+
+class FileFailed(RingmillError):
+    """A file or a standard stream of this machine cannot be read or written."""
+
+    code: ClassVar[str] = "FILE_FAILED"
+
+    @classmethod
+    def of(cls, error: OSError) -> FileFailed:
+        name = f"{error.filename}: " if error.filename else ""
+        return cls(f"{name}{error.strerror or error}")
+
+
+class Interrupted(RingmillError):
+    """Ctrl-C."""
+
+    code: ClassVar[str] = "INTERRUPTED"
+    exit_code: ClassVar[int] = 130
+
+
+def tell(error: RingmillError, code: ExitCode, settings: Settings) -> None:
+    """Write one error to stderr in the form that was asked for."""
+    hint = as_typed(error.hint or _DEFAULT_HINTS.get(error.code, _ANY_HINT), settings)
+    if settings.output == "json":
+        document = {
+            "code": error.code,
+            "exit": int(code),
+            "message": error.message,
+            "detail": error.detail,
+            "hint": hint,
+            "outcome": error.outcome,
+        }
+        print(to_json({"error": document}, sys.stderr, default=_plain), file=sys.stderr)
+        return
+    for line in (f"error: {_what(error)}", f"  why: {_why(error)}", f"  try: {hint}"):
+        print(printable(line, keep="" if isinstance(error, NotFound) else "\n\t"), file=sys.stderr)
+
+
+def _what(error: RingmillError) -> str:
+    message = error.message or error.code
+    if isinstance(error, QuorumNotReached) and (short := _WITH_NAMES.fullmatch(message)):
+        return short[1]  # the second line has the names
+    return message
+
+
+def _why(error: RingmillError) -> str:
+    parts = [f"{error.code}, {_outcome(error)}"]
+    if isinstance(error, QuorumNotReached):
+        failed = ", ".join(f"{node} ({why})" for node, why in sorted(error.failed.items()))
+        parts = [
+            f"acked by {', '.join(error.acked) or 'nobody'}; not by {failed or 'anybody else'}",
+            _outcome(error),
+        ]
+    elif isinstance(error, NotFound) and error.detail.get("answered"):
+        parts = [f"{', '.join(error.detail['answered'])} answered, none holds a value"]
+    elif "address" in error.detail:
+        parts.append(f"said by {error.detail['address']}")
+    tried = error.detail.get("tried", [])
+    if len(tried) > 1:
+        parts.append(f"asked {', '.join(tried)}")
+    return "; ".join(parts)
+
+
+def _outcome(error: RingmillError) -> str:
+    if "changed" in error.detail:
+        return str(error.detail["changed"])
+    if error.outcome == "failed":
+        return "nothing was changed"
+    return "the outcome is unknown: it may still take effect"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return list(value) if isinstance(value, tuple | set | frozenset) else str(value)

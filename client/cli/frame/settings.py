@@ -1,0 +1,168 @@
+"""What every verb is told: cluster, endpoints, output form, timeout.
+
+A flag stands above RINGMILL_*, that above ./ringmill.toml, that above ~/.config/ringmill/config.toml, that
+above the default.  The flags themselves are client/cli/frame/global_options.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ringmill.cluster.adapters.files.private_files import distrust
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["FORMS", "LONGEST_TIMEOUT_S", "Settings", "seconds"]
+
+DEFAULT_CLUSTER = "default"
+DEFAULT_TIMEOUT_S = 5.0
+LONGEST_TIMEOUT_S = 7 * 86400.0  # gRPC's timers overflow some way above
+LONGEST_SPAN_S = 36_500 * 86400.0
+FORMS = ("table", "json", "raw")
+NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
+_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[!-~]{0,1024}")
+
+
+@dataclass(slots=True)
+class Settings:
+    """The settings of one run.  `output` "table" means rows without a frame when stdout is no terminal.
+
+    `given` names the settings that came from a flag of this command line.
+    """
+
+    cluster: str = DEFAULT_CLUSTER
+    endpoints: str = ""
+    home: str = ".ringmill"
+    output: str = "table"
+    timeout: float | None = None
+    token: str = ""
+    base_port: int | None = None  # of a new local cluster
+    token_file: str = ""
+    no_color: bool = False
+    verbose: bool = False
+    debug: bool = False
+    given: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def gathered(cls, environment: Mapping[str, str], files: Sequence[str]) -> Settings:
+        """Settings of the files, later ones first in rank, and of RINGMILL_* above them.
+
+        An unknown name is warned about, never an error.  Raises InvalidArgument for a value that cannot be.
+        """
+        settings = cls(no_color="NO_COLOR" in environment or environment.get("TERM") == "dumb")
+        for path in files:
+            if os.path.exists(path) and (why := _distrust(path)):
+                settings.warnings.append(f"{path} is not obeyed: {why}")
+                continue
+            for name, value in _read_toml(path).items():
+                settings._take(name, str(value), f"{name} in {path}")
+        for name in sorted(environment):
+            if name.startswith("RINGMILL_"):
+                settings._take(name.removeprefix("RINGMILL_").lower(), environment[name], name)
+        return settings
+
+    def _take(self, name: str, value: str, origin: str) -> None:
+        if name not in NAMES:
+            self.warnings.append(f"{origin} is no setting of ringmill; there are {', '.join(NAMES)}")
+        elif name == "base_port":
+            self.base_port = _port(value, origin)
+        else:
+            self.set(name, timeout_of(value, origin) if name == "timeout" else value, origin)
+
+    def set(self, name: str, value: object, origin: str) -> None:
+        """Take over one value.  Raises InvalidArgument that names `origin` for one that cannot be."""
+        if name == "output" and value not in FORMS:
+            raise InvalidArgument(
+                f"{origin} is {value!r}; an output is {', '.join(FORMS)}", hint=f"{origin}=json, for example"
+            )
+        if name == "cluster" and not _CLUSTER_NAME.fullmatch(str(value)):
+            raise InvalidArgument(
+                f"{origin}: {value!r} is no name of a cluster",
+                hint="up to 64 letters, digits, dots, dashes and underscores; it names a folder",
+            )
+        if name == "token" and not _TOKEN.fullmatch(str(value)):
+            raise InvalidArgument(
+                f"{origin}: a token has printable ASCII characters only, without spaces",
+                hint="the file `token` in the cluster's state folder holds it, without the end of line",
+            )
+        setattr(self, name, value)
+
+    @property
+    def timeout_s(self) -> float:
+        return DEFAULT_TIMEOUT_S if self.timeout is None else self.timeout
+
+    @property
+    def home_folder(self) -> str:
+        """Where local clusters are kept; absolute, made or not."""
+        return os.path.abspath(self.home)
+
+    @property
+    def cluster_folder(self) -> str:
+        """Where the local cluster of this name keeps its state; absolute, made or not."""
+        return os.path.join(self.home_folder, self.cluster)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at stdout."""
+        return self.output == "table" and sys.stdout.isatty()
+
+    @property
+    def has_color(self) -> bool:
+        return self.is_terminal and not self.no_color
+
+
+def seconds(text: str) -> float:
+    """A time span as people write it.  Raises InvalidArgument."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise InvalidArgument(f'{text!r} is no time span; write "500ms", "5s", "2m", "1h", "30d" or "2w"')
+    span_s = float(match[1]) * _UNIT_S[match[2]]
+    if span_s > LONGEST_SPAN_S:
+        raise InvalidArgument(f"{text!r} is above the longest time span, {LONGEST_SPAN_S / 86400:.0f}d")
+    return span_s
+
+
+def timeout_of(text: str, origin: str) -> float:
+    """A timeout in seconds.  Raises InvalidArgument that names `origin`."""
+    try:
+        span_s = seconds(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{origin}: {error}", hint=f"{origin}=5s, for example") from error
+    if not 0 < span_s <= LONGEST_TIMEOUT_S:
+        raise InvalidArgument(
+            f"{origin}: a timeout is above 0 and at most {LONGEST_TIMEOUT_S / 86400:.0f}d, not {text!r}",
+            hint=f"{origin}=5s, for example",
+        )
+    return span_s
+
+
+def _port(value: str, origin: str) -> int:
+    if not value.isdecimal():
+        raise InvalidArgument(f"{origin} is {value!r}, a port number is needed")
+    return int(value)
+
+
+def _distrust(path: str) -> str:
+    """Why a settings file may be another user's word, or its folder another user's; "" when neither is."""
+    return distrust(path, follow=True) or distrust(os.path.dirname(path) or ".", follow=True)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    """The settings of one file; none when it is not there.  Raises InvalidArgument when it does not parse."""
+    if not os.path.exists(path):
+        return {}
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:  # bytes that are not UTF-8 are a ValueError, too
+        raise InvalidArgument(f"{path} is no TOML: {error}", hint=f"mend or remove {path}") from error

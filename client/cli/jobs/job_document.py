@@ -1,0 +1,51 @@
+"""The JSON form of a job that scripts may rely on, and its one-line form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringmill.client.jobs.job_values import JobState
+
+__all__ = ["job_document", "job_fields", "progress_line"]
+
+
+def job_document(state: JobState) -> dict[str, Any]:
+    return {
+        "job": state.job,
+        "name": state.name,
+        "state": state.state,
+        "node": state.node,
+        "output": state.output,
+        "seconds": round(state.seconds, 3),
+        "tasks": {
+            "map": state.stage("map").total,
+            "reduce": state.stage("reduce").total,
+            "retried": state.retried,
+            "backup": state.backup,
+        },
+        "records": dict(state.records),
+        "counters": dict(state.counters),
+    }
+
+
+def job_fields(state: JobState) -> list[tuple[str, object]]:
+    """What people want to know of a job, as names and values."""
+    counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in state.stages)
+    stages = ", ".join(f"{count} {one.name}" for one, count in counts)
+    records = ", ".join(f"{name} {count}" for name, count in state.records.items())
+    return [
+        ("job", state.job),
+        ("state", state.state),
+        ("output", state.output),
+        ("took", f"{state.seconds:.1f} s"),
+        ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
+        ("records", records or "none yet"),
+        *((f"counter {name}", count) for name, count in sorted(state.counters.items())),
+    ]
+
+
+def progress_line(state: JobState) -> str:
+    """Where a job stands, on one line."""
+    stages = "  ".join(f"{one.name} {one.done}/{one.total}" for one in state.stages)
+    retried = f"  {state.retried} retried" if state.retried else ""
+    return f"{state.job}  {state.state}  {stages}{retried}  {state.seconds:.1f} s"

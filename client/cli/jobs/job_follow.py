@@ -1,0 +1,70 @@
+"""`ringmill job follow`, and how `job run` waits for the end of its job."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.job_document import job_document, job_fields
+from ringmill.client.cli.jobs.job_progress import progress
+
+if TYPE_CHECKING:
+    from ringmill.client.connection import AsyncClient
+    from ringmill.client.jobs.job_values import JobState
+
+__all__ = ["follow", "say_it_goes_on", "show_end", "watched"]
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def follow(settings: Settings, job: str) -> None:
+    """Wait for the end of JOB, as `job run` does.
+
+    Exits 0 when it succeeded, 1 when it failed, 9 when it was killed.
+    """
+
+    async def wait() -> JobState:
+        async with open_client(settings) as db:
+            return await watched(settings, db, job)
+
+    try:
+        last = asyncio.run(wait())
+    except KeyboardInterrupt:
+        say_it_goes_on(settings, job)
+        raise
+    show_end(settings, last)
+
+
+async def watched(settings: Settings, db: AsyncClient, job: str) -> JobState:
+    """Show how far a job is until it is over; its last state."""
+    with progress(settings) as show:
+        async for state in db.jobs.watch(job):
+            show(state)
+    return state
+
+
+def say_it_goes_on(settings: Settings, job: str) -> None:
+    """To one who pressed Ctrl-C: the job is the cluster's."""
+    output.advise(
+        settings,
+        f"job {job} goes on without you; wait for it with: ringmill job follow {job}; "
+        f"stop it with: ringmill job kill {job}",
+    )
+
+
+def show_end(settings: Settings, last: JobState) -> None:
+    """Show the result of a job that is over.  Raises JobFailed, JobKilled."""
+    if settings.output == "json":
+        output.show(settings, job_document(last), (), ())
+    elif last.state == "SUCCEEDED":
+        output.fields(settings, {}, job_fields(last))
+        output.next_command(
+            settings, f"ringmill job output {last.job} --cat", f"ringmill job status {last.job}"
+        )
+    last.raise_unless_succeeded()

@@ -1,0 +1,71 @@
+"""`ringmill job output`: where the part files of a job are, or what is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import NotFound, RingmillError
+
+if TYPE_CHECKING:
+    from ringmill.client.jobs.job_values import JobState
+
+__all__ = ["job_output"]
+
+
+@click.command("output")
+@click.argument("job")
+@click.option("--cat", "is_cat", is_flag=True, help="print what is in the part files, in their order")
+@click.pass_obj
+def job_output(settings: Settings, job: str, is_cat: bool) -> None:
+    """Name the part files of JOB, or print them with --cat.  JOB must have succeeded."""
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.status(job)
+
+    state = asyncio.run(ask())
+    paths = _parts(state)
+    if is_cat and settings.output != "json":
+        sys.stdout.flush()
+        for path in paths:
+            with open(path, "rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    rows = [(path, os.path.getsize(path)) for path in paths]
+    document = {
+        "job": state.job,
+        "state": state.state,
+        "output": state.output,
+        "parts": [{"path": path, "bytes": size} for path, size in rows],
+    }
+    output.show(settings, document, ("PART", "BYTES"), rows)
+
+
+def _parts(state: JobState) -> list[str]:
+    """Paths of the part files, in order.
+
+    Raises RingmillError for a job that has not succeeded, NotFound when its folder is not here.
+    """
+    if state.state != "SUCCEEDED":
+        next_step = "status" if state.is_over else "follow"
+        raise RingmillError(
+            f"job {state.job} is {state.state}, so it has no output",
+            hint=f"`ringmill job {next_step} {state.job}`",
+        )
+    if not os.path.exists(os.path.join(state.output, "_SUCCESS")):
+        raise NotFound(
+            f"the output of job {state.job} is not in {state.output} on this machine",
+            hint="it was removed since, or the nodes see another file system",
+        )
+    names = sorted(name for name in os.listdir(state.output) if name.startswith("part-"))
+    return [os.path.join(state.output, name) for name in names]

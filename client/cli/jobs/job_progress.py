@@ -1,0 +1,117 @@
+"""A job while it runs: live bars on a terminal, a line every few seconds in a pipe; both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from ringmill.client.cli.frame.calling import as_typed
+from ringmill.client.cli.frame.output import note, printable
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.job_document import progress_line
+from ringmill.client.jobs.job_values import JobState, Stage
+
+__all__ = ["Show", "progress"]
+
+LINE_EVERY_S = 3.0
+EVENTS_TOLD = 5
+EVENT_CHARS = 200
+
+
+class Show(Protocol):
+    def __call__(self, state: JobState) -> None: ...
+
+
+@contextmanager
+def progress(settings: Settings) -> Iterator[Show]:
+    """How to show each state, as fits where stderr goes."""
+    if settings.output != "table" or not sys.stderr.isatty():
+        yield _Lines(settings)
+        return
+    with _bars(settings) as show:
+        yield show
+
+
+class _Lines:
+    """A line when a stage or the job moves on, at most every few seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._next = 0.0
+        self._events = _Events(settings)
+
+    def __call__(self, state: JobState) -> None:
+        for line in self._events.new_in(state):
+            note(line)
+        now = time.monotonic()
+        if now >= self._next or state.is_over:
+            self._next = now + LINE_EVERY_S
+            note(progress_line(state))
+
+
+class _Events:
+    """What happened to a job, as lines: the first few, at its end how many more."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._told = 0
+
+    def new_in(self, state: JobState) -> list[str]:
+        """Lines not told before."""
+        lines = [_short(event) for event in state.events[self._told : EVENTS_TOLD]]
+        self._told += len(lines)
+        if state.is_over and len(state.events) > EVENTS_TOLD:
+            more = f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}"
+            lines.append(as_typed(more, self._settings))
+        return lines
+
+
+def _short(event: str) -> str:
+    return f"  {event}" if len(event) <= EVENT_CHARS else f"  {event[: EVENT_CHARS - 3]}..."
+
+
+@contextmanager
+def _bars(settings: Settings) -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bars: dict[str, TaskID] = {}
+    events = _Events(settings)
+    with Progress(
+        TextColumn("  {task.description:<7}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True, highlight=False),
+    ) as shown:
+
+        def show(state: JobState) -> None:
+            for line in events.new_in(state):
+                shown.console.print(printable(line), style="yellow", markup=False)
+            for stage in state.stages:
+                if stage.name not in bars:
+                    bars[stage.name] = shown.add_task(stage.name, total=stage.total or None, rate="")
+                shown.update(
+                    bars[stage.name],
+                    total=stage.total or None,
+                    completed=stage.done,
+                    rate=_rate(stage, state.seconds),
+                )
+
+        yield show
+
+
+def _rate(stage: Stage, seconds: float) -> str:
+    if not stage.bytes_done or seconds <= 0 or stage.done == stage.total:
+        return f"{stage.bytes_done / 1e6:.1f} MB" if stage.bytes_done else ""
+    return f"{stage.bytes_done / 1e6 / seconds:.1f} MB/s"

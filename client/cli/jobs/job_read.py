@@ -1,0 +1,134 @@
+"""`ringmill job list`, `status`, `logs`, `kill`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.job_document import job_document, job_fields
+from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
+
+__all__ = ["kill", "list_jobs", "logs", "status"]
+
+
+@click.command("list")
+@click.pass_obj
+def list_jobs(settings: Settings) -> None:
+    """List the jobs that the nodes know, newest first.
+
+    The node that took a job keeps it in memory: a restart of that node forgets it; its output stays.
+    """
+
+    async def ask() -> JobList:
+        async with open_client(settings) as db:
+            return await db.jobs.list()
+
+    states = asyncio.run(ask())
+    rows = [
+        (
+            one.job, one.state, one.name, f"{one.stage('map').done}/{one.stage('map').total}",
+            f"{one.stage('reduce').done}/{one.stage('reduce').total}", f"{one.seconds:.1f} s", one.node,
+            time.strftime("%H:%M:%S", time.localtime(one.submitted_at)),
+        )
+        for one in states
+    ]  # fmt: skip
+    columns = ("JOB", "STATE", "NAME", "MAP", "REDUCE", "TOOK", "NODE", "SUBMITTED")
+    output.show(settings, [job_document(one) for one in states], columns, rows)
+    if states.silent:
+        output.advise(
+            settings,
+            f"{', '.join(states.silent)} did not answer: jobs kept there are left out; "
+            "`ringmill cluster status` shows which node that is",
+        )
+    elif not states and settings.output != "json":
+        output.note("no jobs: nodes keep them in memory, so those from before a restart are forgotten")
+        output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
+
+
+@click.command()
+@click.argument("job")
+@click.option("--tasks", is_flag=True, help="a row a task")
+@click.pass_obj
+def status(settings: Settings, job: str, tasks: bool) -> None:
+    """Show one job now; its tasks, too, with --tasks."""
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.status(job)
+
+    state = asyncio.run(ask())
+    document = job_document(state)
+    document["stages"] = [
+        {"name": one.name, "total": one.total, "done": one.done, "running": one.running}
+        for one in state.stages
+    ]
+    document["events"] = list(state.events)
+    document["task_list"] = [
+        {
+            "task": one.task, "state": one.state, "attempts": one.attempts, "node": one.node,
+            "last_error": one.last_error,
+        }
+        for one in state.tasks
+    ]  # fmt: skip
+    if state.error is not None:
+        document["error"] = state.error.message
+    if settings.output != "json":
+        output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", state.node)])
+        for event in state.events:
+            print(output.printable(f"  {event}", keep="\n\t"))
+        if state.error is not None:
+            print(output.printable(f"  {state.error.message}", keep="\n\t"))
+    if tasks or settings.output == "json":
+        rows = [(one.task, one.state, one.attempts, one.node, one.last_error) for one in state.tasks]
+        output.show(settings, document, ("TASK", "STATE", "ATTEMPTS", "NODE", "LAST ERROR"), rows)
+
+
+@click.command()
+@click.argument("job")
+@click.option("--task", default="", metavar="TASK", help='one task alone, e.g. "map-3"')
+@click.pass_obj
+def logs(settings: Settings, job: str, task: str) -> None:
+    """Show what the attempts of JOB printed, each under a line that names it."""
+
+    async def ask() -> Sequence[TaskLog]:
+        async with open_client(settings) as db:
+            return await db.jobs.logs(job, task=task)
+
+    found = asyncio.run(ask())
+    if settings.output == "json":
+        document = [
+            {
+                "task": one.task, "attempt": one.attempt, "node": one.node, "cause": one.cause,
+                **output.json_bytes("output", one.output),
+            }
+            for one in found
+        ]  # fmt: skip
+        output.show(settings, document, (), ())
+        return
+    for one in found:
+        cause = f"  {one.cause}" if one.cause else ""
+        print(output.printable(f"{one.task} attempt {one.attempt} on {one.node}{cause}", keep="\n\t"))
+        for line in one.output.decode("utf-8", "replace").splitlines():
+            print(output.printable(f"  {line}", keep="\t"))
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def kill(settings: Settings, job: str) -> ExitCode:
+    """Stop JOB; one that is over stays as it ended."""
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.kill(job)
+
+    state = asyncio.run(ask())
+    output.fields(settings, job_document(state), [("job", state.job), ("state", state.state)])
+    return ExitCode.DONE

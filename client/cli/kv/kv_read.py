@@ -1,0 +1,155 @@
+"""`ringmill get` and `ringmill locate`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import zip_longest
+from typing import Any
+
+import click
+
+from ringmill.client.arguments import level_named
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.calling import typed_key
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
+from ringmill.client.values import Item, Location, OwnerCopy
+from ringmill.cluster.errors import NotFound, UnresolvedSiblings
+
+__all__ = ["get", "locate"]
+
+
+@click.command()
+@click.argument("key")
+@click.option("-r", "r", metavar="LEVEL", help="owners to ask: number, one, quorum, all")
+@click.option(
+    "--sibling", type=click.IntRange(min=1), metavar="N", help="print the Nth sibling alone, 1 is the newest"
+)
+@keyspace_option
+@click.pass_obj
+def get(
+    settings: Settings, key: str, r: str | None, sibling: int | None, keyspace: str, is_hex: bool
+) -> None:
+    """Print what KEY holds; each sibling on a line when there are several, the newest first."""
+    name, need = key_of(key, is_hex), None if r is None else level_named(r, "r")
+
+    async def read() -> tuple[Item, float]:
+        async with open_client(settings) as db:
+            space = db if keyspace == "default" else db.keyspace(keyspace)
+            begun = time.perf_counter()
+            item = await space.get(name, r=need)
+            return item, (time.perf_counter() - begun) * 1000
+
+    try:
+        item, took_ms = asyncio.run(read())
+    except NotFound as error:
+        error.hint = f"`ringmill locate {typed_key(name)}` shows what each owner holds of it"
+        raise
+    if settings.output == "json":
+        output.show(settings, _document(name, item, took_ms), (), ())
+    elif settings.output == "raw":
+        output.write_bytes(_one_of(item, sibling))
+    else:
+        shown = item.siblings if sibling is None else (_one_of(item, sibling),)
+        _print_values(settings, shown, is_hex)
+        if len(item.siblings) > 1:
+            output.note(f"{len(item.siblings)} siblings: concurrent writes that nobody has resolved")
+            resolve = f"ringmill put --context {item.context.text} {typed_key(name)} VALUE"
+            output.next_command(settings, f"{resolve}   (resolves them)")
+        if settings.verbose:
+            output.note(f"dots {' '.join(item.dots)}  answered {' '.join(item.answered)}  {took_ms:.1f} ms")
+
+
+@click.command()
+@click.argument("key")
+@keyspace_option
+@click.pass_obj
+def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
+    """Show the partition of KEY, its owners, and what each of them holds now."""
+    name = key_of(key, is_hex)
+
+    async def ask() -> Location:
+        async with open_client(settings) as db:
+            space = db if keyspace == "default" else db.keyspace(keyspace)
+            return await space.locate(name)
+
+    found = asyncio.run(ask())
+    if settings.is_terminal:
+        place = f"position {found.position:#018x}  partition {found.partition}  epoch {found.epoch}"
+        then = f"  then {' '.join(found.fallbacks)}" if found.fallbacks else ""
+        print(f"{output.printable(output.text_of(name))}  {place}{then}")
+    document = {
+        **output.json_bytes("key", name),
+        "position": found.position,
+        "partition": found.partition,
+        "epoch": found.epoch,
+        "owners": [_owner(owner) for owner in found.owners],
+        "fallbacks": list(found.fallbacks),
+    }
+    rows = [(one.node, one.state, _held(one, time.time()), _verdict(one)) for one in found.owners]
+    output.show(settings, document, ("OWNER", "STATE", "DOTS", "COPY"), rows)
+
+
+def _document(key: bytes, item: Item, took_ms: float) -> dict[str, Any]:
+    return {**output.json_bytes("key", key), **item.to_dict(), "ms": round(took_ms, 1)}
+
+
+def _one_of(item: Item, sibling: int | None) -> bytes:
+    """The value that was asked for alone.  Raises when it is not clear which, or not there."""
+    if sibling is None:
+        if len(item.siblings) > 1:
+            raise UnresolvedSiblings(
+                f"the key holds {len(item.siblings)} siblings, -o raw prints one",
+                detail={"siblings": len(item.siblings)},
+                hint="--sibling 1 names the newest; a write with --context resolves them",
+            )
+        return item.newest
+    if sibling > len(item.siblings):
+        raise NotFound(f"there is no sibling {sibling}, the key holds {len(item.siblings)}")
+    return item.siblings[sibling - 1]
+
+
+def _print_values(settings: Settings, values: tuple[bytes, ...], is_hex: bool) -> None:
+    for value in values:
+        if is_hex:
+            print(value.hex())
+        elif settings.is_terminal:
+            print(output.text_of(value))
+        else:
+            output.write_bytes(value + b"\n")
+
+
+def _owner(owner: OwnerCopy) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "node": owner.node,
+        "state": owner.state,
+        "dots": list(owner.dots),
+        "tombstones": list(owner.tombstones),
+        "expires_at_ms": list(owner.expires_at_ms),
+        "same": owner.same,
+        "answered": owner.answered,
+    }
+    return {**document, "error": owner.error} if owner.error else document
+
+
+def _held(owner: OwnerCopy, now_s: float) -> str:
+    """The writes an owner holds, each with what keeps a reader from seeing it, now or soon."""
+    fates = zip_longest(owner.dots, owner.tombstones, owner.expires_at_ms, fillvalue=0)
+    return ", ".join(f"{dot}{_fate(bool(gone), ms / 1000, now_s)}" for dot, gone, ms in fates) or "-"
+
+
+def _fate(is_deleted: bool, expires_at_s: float, now_s: float) -> str:
+    if is_deleted:
+        return " deleted"
+    if not expires_at_s:
+        return ""
+    left_s = expires_at_s - now_s
+    return f" expires in {output.span(left_s)}" if left_s > 0 else " expired"
+
+
+def _verdict(owner: OwnerCopy) -> str:
+    if not owner.answered:
+        return f"no answer: {owner.error or owner.state}"
+    return "same" if owner.same else "differs (a read repairs it)"

@@ -1,0 +1,181 @@
+"""From what a user types, "path/to/module.py:name" or "package.module:name", to a checked job and its bundle.
+
+The submitting process imports the module, so that a job that cannot run is refused here; no node imports it
+before it arrives in a task process.  The root is the folder above the module's outermost package, and only
+what lies below it is packed.  Rule: docs/formats/bundle.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import posixpath
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TypeAlias
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["LoadedJob", "Target", "load_job", "load_job_module"]
+
+Target: TypeAlias = str | JobDefinition
+
+
+_TARGET_HINT = "write FILE.py:NAME, e.g. examples/wordcount.py:wordcount"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedJob:
+    """A job that was found: by which name nodes will import it, what it is, and the sources it needs."""
+
+    root: str
+    module: str
+    name: str
+    definition: JobDefinition
+    bundle: Bundle
+
+
+def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
+    """The job that `target` is or names; a relative path starts at `folder`.
+
+    Raises InvalidArgument as `load_job_module`, and for a job that no module has at its top level, where
+    nodes look for it by name.
+    """
+    if isinstance(target, JobDefinition):
+        return load_job_module(_target_of(target), files, folder)
+    if not isinstance(target, str):
+        raise InvalidArgument(
+            f"target is of type {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
+        )
+    return load_job_module(target, files, folder)
+
+
+def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
+    """Import the module of `target` and find the job in it; a relative path starts at `folder`.
+
+    Raises InvalidArgument for a target that is no such name, a file that is missing, sources that cannot be
+    packed, a module that does not import (with its own line), or an object that is no job.
+    """
+    where, colon, name = target.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise InvalidArgument(f"{target!r} names no job", hint=_TARGET_HINT)
+    path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
+    if not files.exists(path):
+        raise InvalidArgument(f"there is no file {path}", hint="is the path right?  It starts at this folder")
+    root, module = _package_root(posixpath.normpath(path), files)
+    bundle = build_bundle(module, lambda source: _source(files, f"{root}/{source}"))
+    _forget_strangers(root, bundle)
+    return LoadedJob(root, module, name, _job_in(_import(root, module, path), name, path), bundle)
+
+
+def _target_of(definition: JobDefinition) -> str:
+    """FILE.py:NAME of a job that was made by `job()` at the top level of a module."""
+    functions = (definition.map, definition.combine, definition.reduce)
+    likely = [sys.modules.get(function.__module__) for function in functions if function is not None]
+    for module in [*likely, *sys.modules.values()]:
+        name = _name_in(module, definition)
+        if module is None or not name:
+            continue
+        path = getattr(module, "__file__", None)
+        if path is None or not path.endswith(".py"):
+            raise InvalidArgument(
+                f"the job {name!r} is in {module.__name__}, which has no file",
+                hint="nodes import the job from its file: move it into one, and import it from there",
+            )
+        if getattr(module.__spec__, "_initializing", False):
+            raise InvalidArgument(
+                f"{path} runs a job while it is being imported",
+                hint='nodes import it, too: put the run under `if __name__ == "__main__":`',
+            )
+        return f"{posixpath.abspath(path)}:{name}"
+    raise InvalidArgument(
+        "the job is at the top level of no module",
+        hint="nodes find it by name: assign what job() gives to a name at the top level of a file",
+    )
+
+
+def _name_in(module: ModuleType | None, definition: JobDefinition) -> str:
+    """By which name a module has the job; "" when it has none."""
+    found = getattr(module, "__dict__", {}).items()
+    return next((name for name, value in list(found) if value is definition and name.isidentifier()), "")
+
+
+def _path_of_module(module: str) -> str:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        raise InvalidArgument(f"there is no module {module!r} here", hint="a file is named with its .py")
+    return found.origin
+
+
+def _package_root(path: str, files: FileSystem) -> tuple[str, str]:
+    """The folder above the outermost package that holds the file, and the module's name from there."""
+    folder, file = posixpath.split(path)
+    parts = [] if file == "__init__.py" else [file.removesuffix(".py")]
+    while files.exists(f"{folder}/__init__.py"):
+        folder, package = posixpath.split(folder)
+        parts.insert(0, package)
+    if not all(part.isidentifier() for part in parts):
+        raise InvalidArgument(f"{path} cannot be imported by the name {'.'.join(parts)!r}; rename it")
+    return folder, ".".join(parts)
+
+
+def _import(root: str, module: str, path: str) -> ModuleType:
+    """Import the module with its folder first on the path."""
+    with _first_on_path(root):
+        try:
+            return importlib.import_module(module)
+        except RingmillError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InvalidArgument(
+                f"{path} does not import: {type(error).__name__}: {error}{_user_line(error, root)}",
+                hint="run it by itself to see more: python " + path,
+            ) from error
+
+
+def _job_in(module: ModuleType, name: str, path: str) -> JobDefinition:
+    found = getattr(module, name, None)
+    if isinstance(found, JobDefinition):
+        return found
+    what = "is not there" if found is None else f"is a {type(found).__name__}, not a job"
+    jobs = ", ".join(sorted(each for each, value in vars(module).items() if isinstance(value, JobDefinition)))
+    raise InvalidArgument(f"{name!r} in {path} {what}", hint=f"its jobs: {jobs or 'none'}")
+
+
+def _source(files: FileSystem, path: str) -> bytes | None:
+    return files.read_bytes(path) if files.exists(path) and not files.is_dir(path) else None
+
+
+def _forget_strangers(root: str, bundle: Bundle) -> None:
+    """Make room for the job's modules where files of another folder had been imported by their names."""
+    for path in bundle.files:
+        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        present = sys.modules.get(name)
+        if present is not None and present.__file__ != f"{root}/{path}":
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+@contextmanager
+def _first_on_path(root: str) -> Iterator[None]:
+    sys.path.insert(0, root)
+    try:
+        yield
+    finally:
+        sys.path.remove(root)
+
+
+def _user_line(error: BaseException, root: str) -> str:
+    """Where in the user's own files it happened."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(root)]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -1,0 +1,177 @@
+"""What a user sees of a job: its state at one moment, its end, the logs of its attempts.
+
+Plain values, made from the messages of proto/jobs.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final, overload
+
+import msgpack
+
+from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
+from ringmill.cluster.wire.stubs import jobs_pb2
+
+__all__ = ["JobList", "JobState", "Stage", "Task", "TaskLog", "job_state", "task_log"]
+
+ENDED: Final = ("SUCCEEDED", "FAILED", "KILLED")
+_FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage ("map", "reduce"): its tasks, and the bytes they read."""
+
+    name: str
+    total: int
+    done: int
+    running: int
+    bytes_total: int
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task ("map-3"): waiting, running or done; `node` is where it runs or ran last."""
+
+    task: str
+    state: str
+    attempts: int
+    node: str
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLog:
+    """What one attempt printed, and why it failed ("" when it succeeded)."""
+
+    task: str
+    attempt: int
+    node: str
+    cause: str
+    output: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job at one moment.  `state` is PENDING, RUNNING, SUCCEEDED, FAILED or KILLED; `node` keeps it."""
+
+    job: str
+    name: str
+    state: str
+    node: str
+    output: str
+    seconds: float
+    submitted_at: float
+    stages: tuple[Stage, ...]
+    tasks: tuple[Task, ...]
+    retried: int
+    backup: int
+    records: Mapping[str, int]
+    counters: Mapping[str, int]
+    events: tuple[str, ...]
+    error: RingmillError | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ENDED
+
+    def raise_unless_succeeded(self) -> None:
+        """Raises JobFailed with the task's own words, or JobKilled."""
+        if self.state == "KILLED":
+            raise JobKilled(f"job {self.job} was killed", detail={"job": self.job})
+        if self.state == "FAILED":
+            raise self.error or JobFailed(f"job {self.job} failed", detail={"job": self.job})
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON can hold it; `error` is None, or its code, message and hint."""
+        error = self.error
+        return {
+            "job": self.job,
+            "name": self.name,
+            "state": self.state,
+            "node": self.node,
+            "output": self.output,
+            "seconds": self.seconds,
+            "submitted_at": self.submitted_at,
+            "stages": [asdict(stage) for stage in self.stages],
+            "tasks": [asdict(task) for task in self.tasks],
+            "retried": self.retried,
+            "backup": self.backup,
+            "records": dict(self.records),
+            "counters": dict(self.counters),
+            "events": list(self.events),
+            "error": None
+            if error is None
+            else {"code": error.code, "message": error.message, "hint": error.hint},
+        }
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; an empty one before the job was planned."""
+        return next((one for one in self.stages if one.name == name), Stage(name, 0, 0, 0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class JobList(Sequence[JobState]):
+    """Jobs, newest first.  `silent` names members that did not answer: jobs that they keep are left out."""
+
+    jobs: tuple[JobState, ...]
+    silent: tuple[str, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> JobState: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[JobState, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> JobState | tuple[JobState, ...]:
+        return self.jobs[index]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+
+def job_state(message: jobs_pb2.JobStatus) -> JobState:
+    return JobState(
+        job=message.job,
+        name=message.name,
+        state=message.state,
+        node=message.node,
+        output=message.output,
+        seconds=message.seconds,
+        submitted_at=message.submitted_at,
+        stages=tuple(
+            Stage(one.name, one.total, one.done, one.running, one.bytes_total, one.bytes_done)
+            for one in message.stages
+        ),
+        tasks=tuple(
+            Task(one.task, one.state, one.attempts, one.node, one.last_error) for one in message.tasks
+        ),
+        retried=message.retried,
+        backup=message.backup,
+        records=_in_order_of_flow(message.records),
+        counters=dict(sorted(message.counters.items())),
+        events=tuple(message.events),
+        error=_error(message),
+    )
+
+
+def task_log(message: jobs_pb2.TaskLog) -> TaskLog:
+    return TaskLog(message.task, message.attempt, message.node, message.cause, message.output)
+
+
+def _error(message: jobs_pb2.JobStatus) -> RingmillError | None:
+    if not message.error:
+        return None
+    error = from_wire(msgpack.unpackb(message.error))
+    error.detail.setdefault("job", message.job)
+    error.hint = error.hint or f"ringmill job logs {message.job}"
+    return error
+
+
+def _in_order_of_flow(records: Mapping[str, int]) -> dict[str, int]:
+    """A protobuf map has no order of its own; people read records as they flow, others behind by name."""
+    known = [name for name in _FLOW if name in records]
+    return {name: records[name] for name in [*known, *sorted(set(records) - set(_FLOW))]}

@@ -1,0 +1,374 @@
+"""Jobs: hand over the code, submit, watch, ask, kill.
+
+A job is kept by one node, the one that took it; other nodes do not know it.  A client remembers who took its
+own jobs; questions about others go to all members at once, and the first that knows the job answers.  Members
+that stay silent while others answer hold nobody up.  A job's id is chosen here, so that a submit that is
+repeated is the same job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os.path
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from ringmill.client.arguments import (
+    Inputs,
+    PathLike,
+    checked_flag,
+    checked_name,
+    checked_params,
+    checked_path,
+    checked_paths,
+    checked_reducers,
+)
+from ringmill.client.jobs.job_modules import Target, load_job
+from ringmill.client.jobs.job_values import JobList, JobState, TaskLog, job_state, task_log
+from ringmill.client.routing.directory import STAGGER_S, Directory, unreachable
+from ringmill.client.routing.retries import SILENCE_SHARE
+from ringmill.cluster.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidArgument,
+    JobFailed,
+    NotFound,
+    RingmillError,
+    Unavailable,
+)
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.cluster.wire.stubs import jobs_pb2
+
+__all__ = ["AsyncJobs", "JobLink"]
+
+Answer = TypeVar("Answer", bound=Message)
+SERVICE = "/ringmill.v1.Jobs/"
+CHUNK_BYTES = 1 << 20
+RECONNECT_S = 3.0
+PAUSE_S = 0.2
+SILENT_S = 1.0
+REMEMBERED_JOBS = 1000
+
+
+class JobLink(Protocol):
+    """One node's Jobs service; the cluster's token goes along with every call."""
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer: ...
+
+    async def upload(
+        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
+    ) -> Answer: ...
+
+    def stream(
+        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
+    ) -> AsyncIterator[Answer]: ...
+
+
+Dial = Callable[[str], AbstractAsyncContextManager[JobLink]]
+OpenFiles = Callable[[], AbstractContextManager[FileSystem]]
+
+
+class AsyncJobs:
+    """The jobs of a cluster.  Every call needs the cluster's token (`connect(..., token=)`)."""
+
+    def __init__(
+        self, directory: Directory, dial: Dial, files: OpenFiles, entropy: Entropy, timeout_s: float
+    ) -> None:
+        self._directory = directory
+        self._dial = dial
+        self._files = files
+        self._entropy = entropy
+        self._timeout_s = timeout_s
+        self._keepers: dict[str, str] = {}  # addresses by job, of those submitted here
+
+    async def run(
+        self,
+        target: Target,
+        *,
+        input: Inputs,
+        output: PathLike,
+        reducers: int | None = None,
+        params: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> JobState:
+        """Submit a job and wait for its end.
+
+        `target` is what `job()` gave, "path/to/module.py:object" or "package.module:object"; `input` a path,
+        folder or glob, or several; paths are files that the nodes see.  Raises InvalidArgument for a module,
+        job or input that cannot be; JobFailed with the user's own frames; JobKilled.
+        """
+        job = await self.submit(
+            target, input=input, output=output, reducers=reducers, params=params, overwrite=overwrite
+        )
+        async for state in self.watch(job):
+            if state.is_over:
+                state.raise_unless_succeeded()
+                return state
+        raise JobFailed(f"job {job} ended without a last word", detail={"job": job})
+
+    async def submit(
+        self,
+        target: Target,
+        *,
+        input: Inputs,
+        output: PathLike,
+        reducers: int | None = None,
+        params: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Hand over code and description; the job's id.  Raises what `run` raises before a job runs."""
+        inputs, folder = checked_paths("input", input), checked_path("output", output)
+        reducers, given = checked_reducers(reducers), checked_params(params)
+        overwrite = checked_flag("overwrite", overwrite)
+        try:
+            with self._files() as files:
+                loaded = load_job(target, files, os.getcwd())
+        except OSError as error:
+            raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+        bundle = loaded.bundle
+        spec = JobSpec.of(
+            loaded.definition,
+            job=self._new_id(loaded.name),
+            module=loaded.module,
+            name=loaded.name,
+            bundle_sha256=bundle.sha256,
+            inputs=inputs,
+            output=folder,
+            reducers=reducers,
+            params=given,
+            overwrite=overwrite,
+        )
+        return await self.hand_over(bundle, spec)
+
+    async def hand_over(self, bundle: Bundle, spec: JobSpec) -> str:
+        """Give a packed job to the first member that takes it; its id.  A repeated one is the same job.
+
+        Raises InvalidArgument for what cannot be, Unavailable or DeadlineExceeded with its outcome: "unknown"
+        names the job that may have been accepted.
+        """
+        self._directory.lifetime.check()
+        failures: dict[str, str] = {}
+        late: list[str] = []
+        patient_s = self._timeout_s * SILENCE_SHARE
+        for patience_s, addresses in ((STAGGER_S, self._directory.order()), (patient_s, late)):
+            for address in addresses:
+                try:
+                    await self._directory.prove(address, min(patience_s, patient_s))
+                except Unavailable as error:
+                    self._note(address, error, failures)
+                    if patience_s < patient_s:
+                        late.append(address)
+                    continue
+                try:
+                    await self._hand_over(address, bundle, spec)
+                except (Unavailable, DeadlineExceeded) as error:
+                    self._note(address, error, failures)
+                else:
+                    return spec.job
+        raise unreachable(list(failures), failures)
+
+    def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
+        """Go on to the next member, if certainly nothing was accepted here."""
+        if error.outcome != "failed" or isinstance(error, ClientClosed):
+            raise error
+        self._directory.blame(address)
+        failures[address] = str(error)
+
+    async def status(self, job: str) -> JobState:
+        """A job now.  Raises NotFound when no member that answers knows it."""
+        return (await self._find(checked_name("job", job)))[1]
+
+    async def watch(self, job: str) -> AsyncIterator[JobState]:
+        """The job's state at once, then at every change, until it is over.
+
+        Raises NotFound; JobFailed when the node that keeps the job is gone, with an unknown outcome.
+        """
+        address, state = await self._find_to_watch(checked_name("job", job))
+        yield state
+        lost_at = None
+        loop = asyncio.get_running_loop()
+        while not state.is_over:
+            try:
+                async with self._dial(address) as link:
+                    request = jobs_pb2.WatchRequest(job=job)
+                    async for message in link.stream(f"{SERVICE}Watch", request, jobs_pb2.JobStatus, None):
+                        lost_at, state = None, job_state(message)
+                        yield state
+            except (Unavailable, NotFound) as error:
+                self._directory.lifetime.check()
+                lost_at = lost_at or loop.time()
+                if isinstance(error, NotFound) or loop.time() - lost_at > RECONNECT_S:
+                    raise _lost(state, error) from error
+                await asyncio.sleep(PAUSE_S)
+
+    async def list(self) -> JobList:
+        """All jobs of the members that answer, newest first; its `silent` names those that do not.
+
+        Raises Unavailable when none answers.
+        """
+        answers, refused = [], {}
+        async with aclosing(self._outcomes("List", jobs_pb2.ListRequest(), jobs_pb2.ListResponse)) as found:
+            async for address, outcome in found:
+                if isinstance(outcome, RingmillError):
+                    refused[address] = outcome
+                else:
+                    answers.append(outcome)
+        if refused and (not answers or not all(map(_is_silence, refused.values()))):
+            raise _refusal(refused)
+        jobs = {one.job: job_state(one) for answer in answers for one in answer.jobs}
+        newest_first = sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
+        return JobList(tuple(newest_first), tuple(sorted(refused)))
+
+    async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
+        """What the attempts of a job (or of one task) printed.  Raises NotFound."""
+        request = jobs_pb2.LogsRequest(job=checked_name("job", job), task=checked_name("task", task))
+        answer = await self._of_keeper(job, "Logs", request, jobs_pb2.LogsResponse)
+        return [task_log(one) for one in answer.logs]
+
+    async def kill(self, job: str) -> JobState:
+        """Stop a job; its state then.  A job that is over stays as it ended.  Raises NotFound."""
+        request = jobs_pb2.JobRequest(job=checked_name("job", job))
+        return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
+
+    async def _hand_over(self, address: str, bundle: Bundle, spec: JobSpec) -> None:
+        async with self._dial(address) as link:
+            try:
+                await link.upload(
+                    f"{SERVICE}PutBundle", _chunks(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
+                )
+            except RingmillError as error:
+                raise error.with_outcome("failed") from error  # code alone is no job
+            request = jobs_pb2.SubmitRequest(job=spec.job, spec=spec.encode())
+            try:
+                await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
+            except RingmillError as error:
+                raise error if error.outcome == "failed" else _perhaps(spec.job, error) from error
+        self._remember(spec.job, address)
+
+    def _remember(self, job: str, address: str) -> None:
+        self._keepers[job] = address
+        while len(self._keepers) > REMEMBERED_JOBS:
+            del self._keepers[next(iter(self._keepers))]
+
+    async def _of_keeper(self, job: str, method: str, request: Message, answer: type[Answer]) -> Answer:
+        address, _ = await self._find(job)
+        async with self._dial(address) as link:
+            return await link.unary(SERVICE + method, request, answer, self._timeout_s)
+
+    async def _find(self, job: str) -> tuple[str, JobState]:
+        """The address of the node that keeps the job, and the job's state."""
+        request, refused = jobs_pb2.JobRequest(job=job), {}
+        likely = self._keepers.get(job)
+        async with aclosing(self._outcomes("Status", request, jobs_pb2.JobStatus, likely)) as found:
+            async for address, outcome in found:
+                if not isinstance(outcome, RingmillError):
+                    return address, job_state(outcome)
+                refused[address] = outcome
+        if all(isinstance(error, NotFound) for error in refused.values()):
+            raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows those there are")
+        raise _refusal(refused, f"no node that answers knows job {job!r}")
+
+    async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
+        """As `_find`; of a job that was accepted it is not said that nothing was changed."""
+        try:
+            return await self._find(job)
+        except (Unavailable, DeadlineExceeded) as error:
+            if job in self._keepers:
+                raise _perhaps(job, error) from error
+            raise
+
+    async def _outcomes(
+        self, method: str, request: Message, answer: type[Answer], likely: str | None = None
+    ) -> AsyncGenerator[tuple[str, Answer | RingmillError], None]:
+        """What each member says, as it comes; the likely one has a moment before the others are asked.
+
+        Those that stay silent for a second after the last of the others come last, as DeadlineExceeded.
+        """
+        self._directory.lifetime.check()
+        addresses = self._directory.order()
+        asked: dict[asyncio.Task[Answer | RingmillError], str] = {}
+        try:
+            for group in ([likely] if likely else [], [each for each in addresses if each != likely]):
+                for address in group:
+                    asked[asyncio.create_task(self._ask(address, method, request, answer))] = address
+                patience_s = STAGGER_S if group == [likely] else None
+                while asked:
+                    done, _ = await asyncio.wait(
+                        asked, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    self._directory.lifetime.check()
+                    for task in [each for each in asked if each in done]:
+                        yield asked.pop(task), task.result()
+                    if not done:
+                        break
+                    patience_s = patience_s or SILENT_S
+            for address in asked.values():
+                yield address, DeadlineExceeded(f"{address} does not answer", outcome="failed")
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _ask(
+        self, address: str, method: str, request: Message, answer: type[Answer]
+    ) -> Answer | RingmillError:
+        try:
+            async with self._dial(address) as link:
+                return await link.unary(SERVICE + method, request, answer, self._timeout_s)
+        except RingmillError as error:
+            return error
+
+    def _new_id(self, name: str) -> str:
+        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
+        return f"{stem}-{self._entropy.random_bytes('client.job', 3).hex()}"
+
+
+async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
+    for start in range(0, max(1, len(bundle.data)), CHUNK_BYTES):
+        yield jobs_pb2.BundleChunk(sha256=bundle.sha256, data=bundle.data[start : start + CHUNK_BYTES])
+
+
+def _is_silence(error: RingmillError) -> bool:
+    return isinstance(error, Unavailable | DeadlineExceeded)
+
+
+def _refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillError:
+    """The error of a question that nobody answered well: what one refused, else who was silent."""
+    for error in refused.values():
+        if not _is_silence(error) and not isinstance(error, NotFound):
+            return error
+    silent = {address: str(error) for address, error in refused.items() if _is_silence(error)}
+    if len(silent) == len(refused):
+        return unreachable(list(silent), silent)
+    return Unavailable(
+        f"{what}, and {', '.join(silent)} did not answer: it may be kept there",
+        detail={"failed": silent},
+        hint="`ringmill cluster status` shows which node that is; one that is paused goes on with its jobs "
+        "when resumed",
+    )
+
+
+def _perhaps(job: str, error: RingmillError) -> RingmillError:
+    """The same error, of a job that may have been accepted or was."""
+    twin = error.with_outcome("unknown")
+    twin.message = f"job {job} may have been accepted: {error.message}"
+    twin.detail["job"] = job
+    twin.hint = f"`ringmill job status {job}` tells what became of it"
+    return twin
+
+
+def _lost(state: JobState, error: RingmillError) -> JobFailed:
+    """The node may have ended before or after the rename that shows the output: only the folder tells."""
+    return JobFailed(
+        f"job {state.job} is lost: {state.node}, the node that kept it, is gone ({error}); "
+        f"its output {state.output} is there whole or not at all",
+        detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
+        hint=f"look for {state.output}/_SUCCESS: one newer than the job says done; else submit again",
+        outcome="unknown",
+    )

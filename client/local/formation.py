@@ -1,0 +1,86 @@
+"""Makes the processes of a local cluster one cluster, and tells the last words of one that ended meanwhile.
+
+The steps themselves are client/local/forming.py's; here is only what a local cluster adds: names, zones,
+logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from subprocess import Popen
+
+from ringmill.client.local import forming
+from ringmill.client.local.forming import Effort, Shape
+from ringmill.client.local.local_state import LocalCluster, LocalNode
+from ringmill.client.local.log_files import tail
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.cluster.ring.topology import Topology
+
+__all__ = ["form", "wait_ready"]
+
+Processes = Mapping[str, "Popen[bytes]"]
+
+
+async def form(cluster: LocalCluster, started: Processes, timeout_s: float) -> Topology:
+    """Make the nodes of `cluster` one cluster, and wait until each is ready to serve.
+
+    Raises RingmillError with the end of its log when a process ended, DeadlineExceeded when time ran out.
+    """
+    zones = {node.address: node.zone for node in cluster.nodes}
+    shape = Shape(cluster.name, cluster.replicas, cluster.partitions, zones)
+    try:
+        return (await forming.form(_effort(cluster, cluster.nodes, started, timeout_s), shape)).topology
+    except DeadlineExceeded as error:
+        raise _too_slow(cluster, error) from None
+
+
+async def wait_ready(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], started: Processes, timeout_s: float
+) -> None:
+    """Wait until restarted nodes serve again.  Raises as `form` does."""
+    try:
+        await forming.wait_ready(_effort(cluster, nodes, started, timeout_s))
+    except DeadlineExceeded as error:
+        raise _too_slow(cluster, error) from None
+
+
+def _effort(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], started: Processes, timeout_s: float
+) -> Effort:
+    by_address = {node.address: node for node in nodes}
+    return Effort(
+        addresses=list(by_address),
+        timeout_s=timeout_s,
+        names={node.address: node.id for node in nodes},
+        pids={node.address: cluster.node(node.id).pid for node in nodes},
+        check=_watch(cluster, by_address, started),
+    )
+
+
+def _watch(
+    cluster: LocalCluster, by_address: Mapping[str, LocalNode], started: Processes
+) -> Callable[[str], None]:
+    """Raises for an address whose process, started by this command, has ended."""
+
+    def check(address: str) -> None:
+        node = by_address[address]
+        process = started.get(node.id)
+        if process is None or process.poll() is None:
+            return
+        path = cluster.log_path(node)
+        last = "\n    ".join(tail(path, 5)) or "(it said nothing)"
+        raise RingmillError(
+            f"{node.id} ended while starting (exit code {process.returncode}); its last words:\n    {last}",
+            detail={"node": node.id, "exit_code": process.returncode, "log": path},
+            hint=f"the whole log: {path}",
+        )
+
+    return check
+
+
+def _too_slow(cluster: LocalCluster, error: DeadlineExceeded) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"cluster {cluster.name} was {error.message}",
+        detail=error.detail,
+        hint=f"`ringmill --cluster {cluster.name} cluster logs` shows what its nodes say",
+    )

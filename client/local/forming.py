@@ -1,0 +1,257 @@
+"""Makes nodes one cluster: wait until all listen, ask who they are, hand out the first topology.
+
+Each step can be repeated: nodes that belong to the cluster already keep what they have, and a node that lacks
+the document is given the one the others hold.  One slow answer is not the end: a node that has just started
+may be busy, so a call that timed out is made again until the time of the whole is over.
+Rule: docs/architecture.md, "Topology".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from ringmill.client.connection import open_link
+from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Link, Method
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
+from ringmill.cluster.wire.stubs.topology_pb2 import (
+    GetTopologyRequest,
+    IdentifyRequest,
+    IdentifyResponse,
+    InitRequest,
+)
+
+__all__ = ["Effort", "Formed", "Shape", "form", "wait_ready"]
+
+T = TypeVar("T")
+Answer = TypeVar("Answer", bound=Message)
+POLL_S = 0.015
+CALL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a new cluster is to be.  `zones` are by address; a node that has none here keeps its own."""
+
+    name: str
+    replicas: int
+    partitions: int
+    zones: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """The cluster's document, and the nodes that were given it now: none when it was formed before."""
+
+    topology: Topology
+    joined: tuple[str, ...]
+
+
+def _no_process(address: str) -> None:
+    """Nobody here started the node."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """One try to get nodes to serve: where they listen, for how long, and what is still waited for.
+
+    `check` is called with an address while it is waited for, and raises when the node's process has ended.
+    `pids` are those of the processes that must answer: two clusters that start at once may have chosen the
+    same ports, and a node of the other would be taken for one of these.
+    """
+
+    addresses: Sequence[str]
+    timeout_s: float
+    names: Mapping[str, str] = field(default_factory=dict)
+    pids: Mapping[str, int] = field(default_factory=dict)
+    check: Callable[[str], None] = _no_process
+    dial: Callable[[str], Link] = open_link
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+async def form(effort: Effort, shape: Shape) -> Formed:
+    """Make the nodes one cluster, and wait until each is ready to serve.
+
+    Raises RingmillError when another process answers; InvalidArgument when nodes belong to different
+    clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, with what
+    was still waited for, when time ran out.
+    """
+    async with _links(effort) as links:
+        await _all(_listens(effort, address) for address in effort.addresses)
+        await _all(_check_process(effort, links, address) for address in effort.addresses)
+        asked = IdentifyRequest()
+        identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+        _check_distinct(effort, identities)
+        topology = await _document(effort, links, identities, shape)
+        document = InitRequest(document=topology.encode())
+        lacking = [
+            address for address, one in zip(effort.addresses, identities, strict=True) if not one.cluster
+        ]
+        await _all(_asked(effort, links, address, INIT, document) for address in lacking)
+        await _all(_ready(effort, links, address) for address in effort.addresses)
+    by_address = dict(zip(effort.addresses, identities, strict=True))
+    return Formed(topology, tuple(by_address[address].node for address in lacking))
+
+
+async def wait_ready(effort: Effort) -> None:
+    """Wait until restarted nodes serve again.  Raises as `form` does."""
+    async with _links(effort) as links:
+        await _all(_listens(effort, address) for address in effort.addresses)
+        await _all(_check_process(effort, links, address) for address in effort.addresses)
+        await _all(_ready(effort, links, address) for address in effort.addresses)
+
+
+@asynccontextmanager
+async def _links(effort: Effort) -> AsyncIterator[Mapping[str, Link]]:
+    """A link to each node for as long as the effort may take.  Raises DeadlineExceeded after it."""
+    links = {address: effort.dial(address) for address in effort.addresses}
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(effort.timeout_s):
+            yield links
+    except TimeoutError:
+        raise _too_slow(effort, loop.time() - began) from None
+    finally:
+        for link in links.values():
+            await link.close()
+
+
+def _check_distinct(effort: Effort, identities: Sequence[IdentifyResponse]) -> None:
+    """Raise InvalidArgument when two addresses are one node, or two nodes have one name."""
+    seen: dict[str, str] = {}
+    for address, one in zip(effort.addresses, identities, strict=True):
+        if one.node in seen:
+            raise InvalidArgument(
+                f"{seen[one.node]} and {address} are both called {one.node}",
+                hint="each node needs an --id and a data folder of its own",
+            )
+        seen[one.node] = address
+
+
+async def _document(
+    effort: Effort, links: Mapping[str, Link], identities: Sequence[IdentifyResponse], shape: Shape
+) -> Topology:
+    """The document that some node holds already, or a new one of epoch 1."""
+    holders = {one.cluster: address for address, one in zip(effort.addresses, identities, strict=True)}
+    holders.pop("", None)
+    if len(holders) > 1:
+        raise InvalidArgument(
+            f"{' and '.join(_named(effort, one) for one in holders.values())} belong to different clusters",
+            hint="name the nodes of one cluster, or start the others on new data folders",
+        )
+    for address in holders.values():
+        answer = await _asked(effort, links, address, TOPOLOGY, GetTopologyRequest())
+        topology = Topology.decode(answer.document)
+        _check_members(topology, identities)
+        return topology
+    members = [
+        Member(
+            id=NodeId(one.node),
+            disk=DiskId(one.disk),
+            address=one.address,
+            zone=shape.zones.get(address) or one.zone or "default",
+        )
+        for address, one in zip(effort.addresses, identities, strict=True)
+    ]
+    quorum = shape.replicas // 2 + 1
+    return first_topology(
+        shape.name, members, partitions=shape.partitions, n=shape.replicas, r=quorum, w=quorum
+    )
+
+
+def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -> None:
+    """Raise InvalidArgument for a node that the cluster's document does not know."""
+    strangers = [one.node for one in identities if not topology.has_member(NodeId(one.node))]
+    if strangers:
+        raise InvalidArgument(
+            f"cluster {topology.name} does not name {', '.join(strangers)}; its nodes are "
+            f"{', '.join(topology.addresses())}",
+            hint="nodes cannot be added to a cluster that was formed",
+        )
+
+
+async def _listens(effort: Effort, address: str) -> None:
+    """A plain connect costs nothing while nobody listens; gRPC's own would wait a second between two."""
+    host, _, port = address.rpartition(":")
+    while True:
+        effort.check(address)
+        try:
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except OSError as error:
+            effort.waiting[address] = f"nobody listens ({error.strerror or error})"
+            await asyncio.sleep(POLL_S)
+            continue
+        writer.close()
+        effort.waiting.pop(address, None)
+        return
+
+
+async def _check_process(effort: Effort, links: Mapping[str, Link], address: str) -> None:
+    """Raise RingmillError when another process than ours answers."""
+    ours = effort.pids.get(address)
+    if ours is None:
+        return
+    answering = (await _asked(effort, links, address, STATUS, StatusRequest())).pid
+    if answering != ours:
+        effort.check(address)  # the better story, when ours has ended because the port was taken
+        raise RingmillError(
+            f"{address} is answered by pid {answering}, and {_named(effort, address)} is pid {ours}",
+            hint="another cluster took the port; choose another --base-port",
+        )
+
+
+async def _asked(
+    effort: Effort, links: Mapping[str, Link], address: str, method: Method[Answer], request: Message
+) -> Answer:
+    """Ask until there is an answer.  Every question here may be asked twice."""
+    effort.waiting.setdefault(address, "listens, has not answered yet")
+    while True:
+        effort.check(address)
+        try:
+            return await links[address].call(method, request, CALL_S)
+        except (Unavailable, DeadlineExceeded) as error:
+            effort.waiting[address] = error.message
+            await asyncio.sleep(POLL_S)
+
+
+async def _ready(effort: Effort, links: Mapping[str, Link], address: str) -> None:
+    question = HealthCheckRequest(service="readiness")
+    while (await _asked(effort, links, address, HEALTH, question)).status != HealthCheckResponse.SERVING:
+        effort.waiting[address] = "answers, is not ready to serve"
+        await asyncio.sleep(POLL_S)
+    effort.waiting.pop(address, None)
+
+
+def _too_slow(effort: Effort, took_s: float) -> DeadlineExceeded:
+    late = [f"{_named(effort, address)} {why}" for address, why in effort.waiting.items()]
+    return DeadlineExceeded(
+        f"not ready after {took_s:.1f} s: {'; '.join(late) or 'no node answered'}",
+        detail={"waiting": {_named(effort, address): why for address, why in effort.waiting.items()}},
+        hint="a longer --timeout; the nodes' logs say what they are at",
+    )
+
+
+def _named(effort: Effort, address: str) -> str:
+    name = effort.names.get(address)
+    return f"{name} ({address})" if name else address
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """All results in order; the first failure ends the others and is raised as itself."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,236 @@
+"""Starts and stops the processes of a local cluster, one real process a node.
+
+Everything done here is written to cluster.json before the next step, so that an `up` that was interrupted is
+finished by the next one, and no process is ever left unnamed.  Making five nodes one cluster is
+client/local/formation.py's part.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from ringmill.client.local import ports, processes
+from ringmill.client.local.local_state import (
+    LocalCluster,
+    LocalNode,
+    check_home,
+    load_cluster,
+    make_token,
+    save_cluster,
+    token_path,
+)
+from ringmill.cluster.adapters.files.private_files import make_private_folder, open_private, tighten
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.ring.entries import MAX_REPLICAS, check_between, check_name
+from ringmill.cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS
+
+__all__ = [
+    "Plan",
+    "Started",
+    "check_is_no_copy",
+    "check_shape",
+    "exclusively",
+    "node_state",
+    "planned",
+    "purge",
+    "required_cluster",
+    "signal_node",
+    "start_nodes",
+    "stop_nodes",
+]
+
+DEFAULT_REPLICAS = 3
+MAX_NODES = 100
+STOP_PATIENCE_S = 6.0
+KILL_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of a new cluster.  Replicas None: 3, or as many as there are nodes."""
+
+    nodes: int = 5
+    replicas: int | None = None
+    partitions: int = 256
+    base_port: int = 7101
+    zones: int = 0
+
+    @property
+    def owners(self) -> int:
+        """How many replicas a partition gets."""
+        return min(DEFAULT_REPLICAS, self.nodes) if self.replicas is None else self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A node process started by this command: what is written down, and the handle to see it fail."""
+
+    node: LocalNode
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def exclusively(folder: str) -> Iterator[None]:
+    """One command at a time changes the processes of a cluster; a second one waits.
+
+    Raises PermissionDenied when the folder, or the one around it, is in the hands of others.
+    """
+    check_home(os.path.dirname(folder))
+    check_home(folder)
+    make_private_folder(folder)
+    with os.fdopen(open_private(os.path.join(folder, ".lock"), os.O_WRONLY | os.O_CREAT), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def required_cluster(folder: str) -> LocalCluster:
+    """The cluster of a folder.  Raises NotFound."""
+    cluster = load_cluster(folder)
+    if cluster is None:
+        raise NotFound(
+            f"there is no local cluster {os.path.basename(folder)!r} in {os.path.dirname(folder)}",
+            hint="`ringmill cluster list` shows those there are, `ringmill cluster up` starts one",
+        )
+    check_is_no_copy(cluster)
+    return cluster
+
+
+def check_is_no_copy(cluster: LocalCluster) -> None:
+    """Raise InvalidArgument for a folder that was copied from another cluster's.
+
+    Its nodes are the other's: the same disk ids, the same ports, and the pids of processes that are not its
+    own.
+    """
+    name = os.path.basename(cluster.folder)
+    if cluster.name != name:
+        raise InvalidArgument(
+            f"{cluster.folder} is a copy of cluster {cluster.name}: its nodes are the same nodes",
+            hint=f"to put a backup back, stop cluster {cluster.name} and give the folder that name again",
+        )
+
+
+def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> None:
+    """Raise InvalidArgument for a cluster that cannot be, naming the flag."""
+    check_name("--cluster", name)
+    check_between("--nodes", nodes, 1, MAX_NODES)
+    check_between("--replicas", replicas, 1, MAX_REPLICAS)
+    if replicas > nodes:
+        raise InvalidArgument(
+            f"--replicas is {replicas}, but there are {nodes} nodes: each replica needs a node of its own",
+            hint=f"--replicas {nodes}, or at least {replicas} nodes",
+        )
+    check_between("--partitions", partitions, MIN_PARTITIONS, MAX_PARTITIONS)
+    if partitions.bit_count() != 1:
+        raise InvalidArgument(
+            f"--partitions is {partitions}, need a power of two",
+            hint=f"--partitions {1 << partitions.bit_length() - 1} or {1 << partitions.bit_length()}",
+        )
+
+
+def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
+    """The cluster of a plan; nothing is written or started yet.
+
+    Raises InvalidArgument for a shape that cannot be, PortTaken.
+    """
+    check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
+    if not 0 <= plan.zones <= plan.nodes:
+        raise InvalidArgument(f"--zones is {plan.zones}, but there are {plan.nodes} nodes to spread")
+    ports.check_free(range(plan.base_port, plan.base_port + plan.nodes))
+    nodes = tuple(
+        LocalNode(
+            id=f"n{index + 1}",
+            address=f"{ports.HOST}:{plan.base_port + index}",
+            zone=f"z{index % plan.zones + 1}" if plan.zones else "",
+        )
+        for index in range(plan.nodes)
+    )
+    return LocalCluster(name, folder, plan.owners, plan.partitions, nodes)
+
+
+def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
+    """Start a process for each node and write their pids down.  Raises PortTaken."""
+    are_settled = any(node.pid for node in cluster.nodes)
+    ports.check_free([node.port for node in nodes], are_settled=are_settled)
+    save_cluster(cluster)
+    make_token(cluster.folder)
+    for node in nodes:
+        if os.path.isdir(cluster.data_folder(node)):
+            tighten(cluster.data_folder(node))
+    started: list[Started] = []
+    try:
+        for node in nodes:
+            one = _start(cluster, node)
+            started.append(one)
+            cluster = cluster.with_node(one.node)
+            save_cluster(cluster)
+    except BaseException:
+        for one in started:
+            one.process.kill()
+        raise
+    return cluster, started
+
+
+def node_state(node: LocalNode) -> str:
+    """What the process of a node is: "running", "paused" or "stopped"."""
+    found = processes.find(node.pid)
+    if found is None or found.mark != node.started:
+        return "stopped"
+    return "paused" if found.is_stopped else "running"
+
+
+def signal_node(node: LocalNode, number: signal.Signals) -> None:
+    """Signal the process of a node.  Raises NotFound when it is not running."""
+    if not processes.signal_process(node.pid, node.started, number):
+        raise NotFound(
+            f"{node.id} is not running (pid {node.pid})", hint=f"ringmill cluster restart {node.id}"
+        )
+
+
+def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
+    """SIGTERM to all, SIGKILL to those that do not end in time; how each one ended, by id."""
+    ended = {}
+    for node in nodes:
+        if node_state(node) == "paused":
+            processes.signal_process(node.pid, node.started, signal.SIGCONT)
+        was_there = processes.signal_process(node.pid, node.started, signal.SIGTERM)
+        ended[node.id] = "stopped" if was_there else "was not running"
+    for node in nodes:
+        if not processes.wait_gone(node.pid, node.started, STOP_PATIENCE_S):
+            processes.signal_process(node.pid, node.started, signal.SIGKILL)
+            ended[node.id] = f"killed, as it had not stopped after {STOP_PATIENCE_S:.0f} s"
+            if not processes.wait_gone(node.pid, node.started, KILL_PATIENCE_S):
+                raise RingmillError(
+                    f"{node.id} (pid {node.pid}) is still there {KILL_PATIENCE_S:.0f} s after SIGKILL",
+                    hint="it may wait for a disk; try again",
+                )
+    return ended
+
+
+def purge(cluster: LocalCluster) -> None:
+    """Remove data, logs and token of a cluster whose processes have ended."""
+    assert all(node_state(node) == "stopped" for node in cluster.nodes)
+    shutil.rmtree(cluster.folder)
+
+
+def _start(cluster: LocalCluster, node: LocalNode) -> Started:
+    process = processes.spawn(_command(cluster, node), log_path=cluster.log_path(node), folder=cluster.folder)
+    return Started(replace(node, pid=process.pid, started=processes.start_mark(process.pid)), process)
+
+
+def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
+    command = [
+        "-m", "ringmill.node",
+        "--id", node.id,
+        "--listen", node.address,
+        "--data", cluster.data_folder(node),
+        "--token-file", token_path(cluster.folder),
+        "--profile", "fast",
+    ]  # fmt: skip
+    return [*command, "--zone", node.zone] if node.zone else command

@@ -1,0 +1,220 @@
+"""What is written down about a local cluster: `HOME/NAME/cluster.json`, its token, its folders.
+
+    HOME/NAME/                mode 0700: values and logs are nobody else's
+    HOME/NAME/cluster.json    nodes with address, pid and the mark of the process's start
+    HOME/NAME/token           the cluster's token, mode 0600
+    HOME/NAME/n1/ ...         a data folder a node
+    HOME/NAME/logs/n1.log     what a node says
+
+Only reads and writes; processes are client/local/processes.py's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from ringmill.cluster.adapters.files.private_files import distrust, make_private_folder, open_private, tighten
+from ringmill.cluster.errors import CorruptData, NotFound, PermissionDenied
+
+__all__ = [
+    "LocalCluster",
+    "LocalNode",
+    "check_home",
+    "cluster_names",
+    "load_cluster",
+    "make_token",
+    "read_token",
+    "save_cluster",
+    "token_path",
+]
+
+FORMAT = 1
+_NODE_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """One node of a local cluster.  `started` marks the process with that pid; pid 0: never started."""
+
+    id: str
+    address: str
+    zone: str
+    pid: int = 0
+    started: str = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCluster:
+    """A local cluster as cluster.json has it.  `folder` is absolute and not written down."""
+
+    name: str
+    folder: str
+    replicas: int
+    partitions: int
+    nodes: tuple[LocalNode, ...]
+
+    def node(self, name: str) -> LocalNode:
+        """Raises NotFound that lists the nodes."""
+        for node in self.nodes:
+            if node.id == name:
+                return node
+        known = ", ".join(node.id for node in self.nodes)
+        raise NotFound(f"cluster {self.name} has no node {name!r}", hint=f"its nodes: {known}")
+
+    def chosen(self, names: Sequence[str]) -> list[LocalNode]:
+        """The named nodes, or all when none is named."""
+        return [self.node(name) for name in names] if names else list(self.nodes)
+
+    def with_node(self, changed: LocalNode) -> LocalCluster:
+        nodes = tuple(changed if node.id == changed.id else node for node in self.nodes)
+        return replace(self, nodes=nodes)
+
+    def data_folder(self, node: LocalNode) -> str:
+        return os.path.join(self.folder, node.id)
+
+    def log_path(self, node: LocalNode) -> str:
+        return os.path.join(self.folder, "logs", f"{node.id}.log")
+
+
+def load_cluster(folder: str) -> LocalCluster | None:
+    """The cluster of a folder, or None.
+
+    Raises CorruptData when cluster.json is not what was written, PermissionDenied when others may have
+    written it: signals go to the pids it names.
+    """
+    path = os.path.join(folder, "cluster.json")
+    try:
+        text = _read_own(path)
+        written = json.loads(text)
+        if written["format"] != FORMAT:
+            raise CorruptData(f"{path} has format {written['format']}, this release reads {FORMAT}")
+        nodes = tuple(LocalNode(**node) for node in written["nodes"])
+        cluster = LocalCluster(written["name"], folder, written["replicas"], written["partitions"], nodes)
+        _check_written(cluster)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptData(
+            f"{path} cannot be read: {error.args[0]!r} is missing"
+            if isinstance(error, KeyError)
+            else f"{path} cannot be read: {error}",
+            hint=f"stop its processes by hand and remove {folder}",
+        ) from error
+    return cluster
+
+
+def save_cluster(cluster: LocalCluster) -> None:
+    """Write cluster.json as a whole: a reader sees the former or the new one."""
+    make_private_folder(os.path.join(cluster.folder, "logs"))
+    tighten(cluster.folder)
+    document = {
+        "format": FORMAT,
+        "name": cluster.name,
+        "replicas": cluster.replicas,
+        "partitions": cluster.partitions,
+        "nodes": [asdict(node) for node in cluster.nodes],
+    }
+    path = os.path.join(cluster.folder, "cluster.json")
+    with os.fdopen(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
+        json.dump(document, file, indent=2)
+        file.write("\n")
+    os.replace(f"{path}.new", path)
+
+
+def cluster_names(home: str) -> list[str]:
+    """Names of the local clusters kept in `home`, sorted."""
+    if not os.path.isdir(home):
+        return []
+    return sorted(
+        name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, "cluster.json"))
+    )
+
+
+def token_path(folder: str) -> str:
+    return os.path.join(folder, "token")
+
+
+def make_token(folder: str) -> None:
+    """Write a fresh token, readable by its owner alone; one that exists is kept.
+
+    Raises PermissionDenied for one that another user may have planted.
+    """
+    import secrets
+
+    make_private_folder(folder)
+    path = token_path(folder)
+    try:
+        handle = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        _check_own(path)
+        os.chmod(path, 0o600)
+        return
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+
+
+def read_token(folder: str) -> str:
+    """The token of a local cluster; "" when it has none.  Raises PermissionDenied for one of another user."""
+    try:
+        return _read_own(token_path(folder)).strip()
+    except FileNotFoundError:
+        return ""
+
+
+def check_home(home: str) -> None:
+    """Raise PermissionDenied when other users may put files into the folder of clusters."""
+    if os.path.isdir(home) and (why := distrust(home, follow=True)):
+        raise PermissionDenied(
+            f"local clusters cannot be kept in {home}: {why}",
+            hint=f"`chmod go-w {home}` if it is yours, or another folder in RINGMILL_HOME",
+        )
+
+
+def _check_written(cluster: LocalCluster) -> None:
+    """Raise ValueError for a cluster.json of the right form that says what cannot be."""
+    for what, count in (("replicas", cluster.replicas), ("partitions", cluster.partitions)):
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{what} is {count!r}, a number above 0 is needed")
+    if type(cluster.name) is not str or not cluster.nodes:
+        raise ValueError("it names no nodes" if not cluster.nodes else f"its name is {cluster.name!r}")
+    for node in cluster.nodes:
+        _check_node(node)
+    if len({node.id for node in cluster.nodes}) < len(cluster.nodes):
+        raise ValueError("it names a node twice")
+
+
+def _check_node(node: LocalNode) -> None:
+    texts = {"id": node.id, "address": node.address, "zone": node.zone, "started": node.started}
+    for what, text in texts.items():
+        if type(text) is not str:
+            raise ValueError(f"the {what} of a node is {text!r}, not a text")
+    if not _NODE_ID.fullmatch(node.id):
+        raise ValueError(f"{node.id[:40]!r} is no node id")
+    host, _, port = node.address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"the address of {node.id} is {node.address[:40]!r}, not host:port")
+    if type(node.pid) is not int or node.pid < 0:
+        raise ValueError(f"the pid of {node.id} is {node.pid!r}")
+
+
+def _read_own(path: str) -> str:
+    """The text of a file that nobody else can have written.  Raises PermissionDenied, FileNotFoundError."""
+    _check_own(path)
+    with os.fdopen(open_private(path, os.O_RDONLY), encoding="utf-8") as file:
+        return file.read()
+
+
+def _check_own(path: str) -> None:
+    if why := distrust(path):
+        raise PermissionDenied(
+            f"{path} is not trusted: {why}",
+            hint=f"see `ls -l {path}`; remove it when it is not yours, else `chmod 600` it",
+        )

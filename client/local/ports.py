@@ -1,0 +1,87 @@
+"""Which ports of the loopback address are free, and who holds one that is not.
+
+Ports of nodes lie below 32768: above it the system hands them out to others, and a node that was restarted
+might find its own taken.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import ClassVar
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["HOST", "LIMIT", "PortTaken", "check_free", "free_base", "is_free"]
+
+HOST = "127.0.0.1"
+LIMIT = 32768
+LONGEST_COMMAND = 80
+
+
+class PortTaken(RingmillError):
+    """Somebody else listens where a node is to listen."""
+
+    code: ClassVar[str] = "PORT_TAKEN"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now; connections that are still closing do not count."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def check_free(ports: Sequence[int], *, are_settled: bool = False) -> None:
+    """Raises PortTaken naming the first taken port and its owner, InvalidArgument out of range.
+
+    `are_settled`: nodes that exist keep their addresses, so that no other range can be had.
+    """
+    for port in ports:
+        if not 1024 <= port < LIMIT:
+            raise InvalidArgument(
+                f"port {port} is out of range, nodes use 1024 to {LIMIT - 1}", hint="choose a --base-port"
+            )
+        if not is_free(port):
+            hint = "stop it: nodes that exist keep their addresses"
+            if not are_settled:
+                other = free_base(len(ports), ports[0] + 100)
+                hint = f"stop it, or choose another range: --base-port {other}"
+            raise PortTaken(f"port {port} is taken by {owner_of(port)}", detail={"port": port}, hint=hint)
+
+
+def free_base(count: int, start: int = 7101) -> int:
+    """The first port from which `count` in a row are free, looking from `start` upward."""
+    base = start
+    while base + count < LIMIT:
+        taken = [port for port in range(base, base + count) if not is_free(port)]
+        if not taken:
+            return base
+        base = taken[-1] + 1
+    raise RingmillError(f"no {count} free ports in a row between {start} and {LIMIT}")
+
+
+def owner_of(port: int) -> str:
+    """Who listens on a port, as far as this user may see."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN":
+                if connection.pid is None:
+                    break
+                process = psutil.Process(connection.pid)
+                return f"pid {connection.pid} ({_shortened(process.cmdline()) or process.name()})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        pass
+    return "a process of another user"
+
+
+def _shortened(command: Sequence[str]) -> str:
+    """A command line on one line, and no longer than a look needs."""
+    line = " ".join(" ".join(command).split())
+    return line if len(line) <= LONGEST_COMMAND else f"{line[:LONGEST_COMMAND]}…"

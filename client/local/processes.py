@@ -1,0 +1,133 @@
+"""Node processes of this machine: start, recognise, signal, wait.
+
+A pid alone names nobody, as the system uses numbers again: a process is known by its pid *and* the mark of
+its start (boot id and start tick), and a signal goes nowhere else.  psutil is loaded only where /proc is
+missing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ringmill.cluster.adapters.files.private_files import open_private
+
+__all__ = [
+    "Found",
+    "find",
+    "is_running",
+    "our_environment",
+    "signal_process",
+    "spawn",
+    "start_mark",
+    "wait_gone",
+]
+
+POLL_S = 0.01
+
+
+class Found(NamedTuple):
+    """A process as the system sees it now: its start's mark, and whether it is stopped (SIGSTOP)."""
+
+    mark: str
+    is_stopped: bool
+
+
+def find(pid: int) -> Found | None:
+    """The living process with this pid, or None; a zombie does not live."""
+    if pid <= 0:
+        return None
+    if not os.path.isdir("/proc/self"):
+        return _find_by_psutil(pid)
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = status.rpartition(")")[2].split()
+    state, start_tick = fields[0], fields[19]
+    return None if state in "ZX" else Found(f"{boot}/{start_tick}", state in "Tt")
+
+
+def start_mark(pid: int) -> str:
+    """The mark to write down for a process just started; "" when it is gone already."""
+    found = find(pid)
+    return found.mark if found else ""
+
+
+def is_running(pid: int, mark: str) -> bool:
+    """Whether the process that was written down still lives."""
+    found = find(pid)
+    return found is not None and bool(mark) and found.mark == mark
+
+
+def signal_process(pid: int, mark: str, number: signal.Signals) -> bool:
+    """Send a signal to exactly the process that was written down; False when it is gone."""
+    if not is_running(pid, mark):
+        return False
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_gone(pid: int, mark: str, timeout_s: float) -> bool:
+    """Wait until the process has ended; False when it still lives after `timeout_s`."""
+    until = time.monotonic() + timeout_s
+    while is_running(pid, mark):
+        if time.monotonic() >= until:
+            return False
+        _reap(pid)
+        time.sleep(POLL_S)
+    _reap(pid)
+    return True
+
+
+def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess.Popen[bytes]:
+    """Start `python ARGUMENTS` in a session of its own, stdout and stderr appended to the log."""
+    with os.fdopen(open_private(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=our_environment(),
+            start_new_session=True,
+        )
+
+
+def our_environment() -> Mapping[str, str]:
+    """The environment in which `python -P -m ringmill.node` finds the code that runs here, wherever it was
+    started."""
+    root = str(Path(__file__).absolute().parents[__name__.count(".")])
+    paths = [root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in dict.fromkeys(paths) if path)}
+
+
+def _reap(pid: int) -> None:
+    """Collect a child of ours that ended, so that it does not stay as a zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _find_by_psutil(pid: int) -> Found | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        status = process.status()
+        if status == psutil.STATUS_ZOMBIE:
+            return None
+        return Found(f"{process.create_time():.2f}", status == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,238 @@
+"""What a client knows of its cluster: the newest topology met, one link a node, and who fell silent.
+
+A write is sent only where somebody answered within the last second, as a connection that is warm says nothing
+of a process that was stopped since; else a small question goes first.  Silent nodes are probed in the
+background, so that no write has to find out whether one is back.  Which request goes where is not decided
+here: client/routing/router.py asks, client/routing/routing.py orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+from ringmill.client.lifetime import Lifetime
+from ringmill.client.routing.links import TOPOLOGY, Link
+from ringmill.client.routing.routing import Suspects, coordinators
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.ids import PartitionId
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest
+
+__all__ = ["Directory"]
+
+PROBE_EVERY_S = 0.5
+PROBE_TIMEOUT_S = 1.0
+PROOF_AGE_S = 1.0
+PROOF_TIMEOUT_S = 10.0
+STAGGER_S = 0.15
+_FORM_HINT = (
+    "`ringmill cluster form --endpoints HOST:PORT,...` makes running nodes a cluster, "
+    "`ringmill cluster up` finishes a local one"
+)
+
+
+class Directory:
+    """Links and topology of one cluster.  `close`, or `async with`, ends them and the tasks that probe."""
+
+    def __init__(self, endpoints: Sequence[str], dial: Callable[[str], Link]) -> None:
+        assert endpoints, "a client needs one endpoint at least"
+        self._endpoints = list(dict.fromkeys(endpoints))
+        self._dial = dial
+        self._links: dict[str, Link] = {}
+        self._suspects = Suspects()
+        self._orders: dict[PartitionId, list[str]] = {}
+        self._answered_at: dict[str, float] = {}
+        self._proofs: dict[str, asyncio.Task[str]] = {}
+        self._probing: asyncio.Task[None] | None = None
+        self.lifetime = Lifetime()
+        self.topology: Topology | None = None
+
+    async def __aenter__(self) -> Directory:
+        self.lifetime.check()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all links; calls under way fail as Unavailable.  In a forked child there is nothing to end."""
+        is_ours, was_closed = self.lifetime.is_at_home, self.lifetime.is_closed
+        self.lifetime.close()
+        if was_closed or not is_ours:
+            return
+        # Tasks of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
+        tasks = [task for task in (self._probing, *self._proofs.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in list(self._links.values()):
+            await link.close()
+        self._links.clear()
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the topology in hand; 0 while there is none."""
+        return self.topology.epoch if self.topology else 0
+
+    def link(self, address: str) -> Link:
+        """The link to one address, made on first use.  Raises ClientClosed."""
+        self.lifetime.check()
+        if address not in self._links:
+            self._links[address] = self._dial(address)
+        return self._links[address]
+
+    def order(self) -> list[str]:
+        """Every known address, members first, silent ones last."""
+        members = list(self.topology.addresses().values()) if self.topology else []
+        return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
+
+    def order_for(self, keyspace: str, key: bytes) -> list[str]:
+        """Addresses to ask about a key, best first.  Raises InvalidArgument for an unknown keyspace."""
+        if self.topology is None:
+            return self.order()
+        partition = self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
+        order = self._orders.get(partition)
+        if order is None:
+            order = self._orders[partition] = coordinators(self.topology, partition)
+        return self._suspects.last(order)
+
+    def blame(self, address: str) -> None:
+        """This address did not answer: ask it last until a probe or an answer clears it."""
+        self._answered_at.pop(address, None)
+        self._suspects.blame(address)
+        if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
+            self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
+
+    def clear(self, address: str) -> None:
+        """This address answered."""
+        self._answered_at[address] = asyncio.get_running_loop().time()
+        self._suspects.clear(address)
+
+    async def prove(self, address: str, patience_s: float) -> None:
+        """Make sure that somebody answers there now, before something is sent that cannot be sent twice.
+
+        Free when the address answered within the last second; else a question is asked, which goes on when
+        patience ends, so that a late answer still counts.  Raises Unavailable, with outcome "failed".
+        """
+        answered_at = self._answered_at.get(address)
+        if answered_at is not None and asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S:
+            return
+        proof = self._proofs.get(address)
+        if proof is None or proof.done():
+            proof = self._proofs[address] = asyncio.create_task(self._question(address), name="client-proof")
+        await asyncio.wait({proof}, timeout=patience_s)
+        self.lifetime.check_open()
+        why = proof.result() if proof.done() else f"no answer within {patience_s:.3g} s"
+        if why:
+            raise Unavailable(
+                f"{address} does not answer: {why}", detail={"address": address}, outcome="failed"
+            )
+
+    async def _question(self, address: str) -> str:
+        """Why the address does not answer; "" when it does."""
+        try:
+            await self.pull(address, PROOF_TIMEOUT_S)
+        except RingmillError as error:
+            return str(error)
+        return ""
+
+    async def pull(self, address: str, timeout_s: float) -> Topology:
+        """Take over the topology of one node when it is newer than ours; Unavailable when neither has one."""
+        known = GetTopologyRequest(known_epoch=self.epoch)
+        answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
+        if answer.document and answer.epoch > self.epoch:
+            self.topology = Topology.decode(answer.document)
+            self._orders.clear()
+        if self.topology is None:
+            raise Unavailable(
+                f"{address} belongs to no cluster yet",
+                detail={"address": address, "formed": False},
+                hint=_FORM_HINT,
+            )
+        self.clear(address)
+        return self.topology
+
+    async def refresh(self, address: str, timeout_s: float) -> None:
+        """Try to learn what the node that refused us knows; when it cannot tell, ours stays."""
+        with contextlib.suppress(RingmillError):
+            await self.pull(address, min(timeout_s, PROBE_TIMEOUT_S))
+
+    async def learn(self, timeout_s: float) -> None:
+        """Ask the endpoints for the topology: the next one as soon as the former is silent for a moment.
+
+        Raises Unavailable, with what each said, when all refuse; DeadlineExceeded when time runs out before.
+        """
+        failures: dict[str, RingmillError] = {}
+        waiting: set[asyncio.Task[bool]] = set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                for address in self._endpoints:
+                    waiting.add(asyncio.create_task(self._pull_noted(address, timeout_s, failures)))
+                    if await _one_succeeds(waiting, STAGGER_S):
+                        return
+                while waiting:
+                    if await _one_succeeds(waiting, timeout_s):
+                        return
+        except TimeoutError:
+            pass
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        raise _nobody(self._endpoints, failures, timeout_s)
+
+    async def _pull_noted(self, address: str, timeout_s: float, failures: dict[str, RingmillError]) -> bool:
+        try:
+            await self.pull(address, timeout_s)
+        except RingmillError as error:
+            failures[address] = error
+            self.blame(address)
+            return False
+        return True
+
+    async def _probe_suspects(self) -> None:
+        while self._suspects.all():
+            await asyncio.sleep(PROBE_EVERY_S)
+            for address in self._suspects.all():
+                with contextlib.suppress(RingmillError):
+                    await self.pull(address, PROBE_TIMEOUT_S)
+
+
+async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> bool:
+    """Wait until a task ends or patience does; take the ended ones out.  True when one of them succeeded."""
+    done, _ = await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+    waiting -= done
+    return any(task.result() for task in done)
+
+
+def _nobody(
+    endpoints: Sequence[str], failures: Mapping[str, RingmillError], timeout_s: float
+) -> RingmillError:
+    """The error of a first contact in vain: a deadline that was missed, if some endpoint was still silent."""
+    found = unreachable(endpoints, {address: str(error) for address, error in failures.items()})
+    if any(error.detail.get("formed") is False for error in failures.values()):
+        found.hint = _FORM_HINT
+    silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
+    if not silent:
+        return found
+    return DeadlineExceeded(
+        f"{found.message}: {len(silent)} of them silent for {timeout_s:g} s",
+        detail=found.detail,
+        hint="a longer --timeout (timeout=); `ringmill cluster status` shows who is down",
+        outcome="failed",
+    )
+
+
+def unreachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:
+    """The error of a client that found nobody: each endpoint with its reason."""
+    why = {address: failures.get(address, "no answer") for address in endpoints}
+    listed = "; ".join(
+        reason if reason.startswith(address) else f"{address}: {reason}" for address, reason in why.items()
+    )
+    return Unavailable(
+        f"none of {len(endpoints)} endpoints answered ({listed})",
+        detail={"failed": why},
+        hint="see `ringmill cluster status`; `ringmill cluster up` starts what is down",
+    )

@@ -1,0 +1,67 @@
+"""The door to one node, as the client needs it, and the list of methods that cross it.
+
+A method has a unary path and, on the hot path, a name in the frames of `Kv.Session`; which of the two is
+taken is the link's business.  Nothing here opens a connection: client/connection.py does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
+
+__all__ = [
+    "DELETE",
+    "GET",
+    "HEALTH",
+    "IDENTIFY",
+    "INIT",
+    "LOCATE",
+    "PUT",
+    "STATUS",
+    "TOPOLOGY",
+    "Link",
+    "Method",
+]
+
+Answer = TypeVar("Answer", bound=Message)
+Answer_co = TypeVar("Answer_co", bound=Message, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Answer_co]):
+    """One method of the public API: gRPC path, name in session frames ("" when it has none), answer type."""
+
+    path: str
+    frame_name: str
+    answer: type[Answer_co]
+    is_write: bool = False
+
+
+class Link(Protocol):
+    """One node, dialled on first use and dialled again after it was lost."""
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        """Ask and wait.
+
+        Raises what the node raised; DeadlineExceeded after `timeout_s` (outcome unknown); Unavailable when
+        the node cannot be reached, its outcome "failed" when certainly nothing was sent.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True)
+DELETE = Method("/ringmill.v1.Kv/Delete", "kv.delete", kv_pb2.WriteReceipt, is_write=True)
+GET = Method("/ringmill.v1.Kv/Get", "kv.get", kv_pb2.GetResponse)
+LOCATE = Method("/ringmill.v1.Kv/Locate", "", kv_pb2.LocateResponse)
+TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyResponse)
+IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyResponse)
+INIT = Method("/ringmill.v1.Topology/Init", "", topology_pb2.InitResponse)
+STATUS = Method("/ringmill.v1.Membership/Status", "", membership_pb2.StatusResponse)
+HEALTH = Method("/grpc.health.v1.Health/Check", "", health_pb2.HealthCheckResponse)

@@ -1,0 +1,113 @@
+"""When may a request be sent once more, where, and after what pause?
+
+Pure: it looks at an error and at numbers; client/connection.py acts.  The rules:
+
+- "Turn" costs nobody anything: the error is certain that nothing happened, because nothing was sent, or the
+  node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
+  turn until the owners or the deadline run out.
+- "Retry" is a second load on the cluster: only reads, and writes that were refused early, at most twice a
+  request, from a budget of a tenth of all requests, after a pause with full jitter.
+- Everything else is final.  A write whose outcome is unknown is never sent again: it is told to the caller.
+
+Rule: docs/guarantees.md, "Retries".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ringmill.cluster.errors import (
+    CorruptData,
+    DeadlineExceeded,
+    DiskFull,
+    Overloaded,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
+
+__all__ = [
+    "Budget",
+    "Next",
+    "MAX_RETRIES",
+    "SILENCE_SHARE",
+    "attempt_timeout_s",
+    "may_retry",
+    "next_step",
+    "pause_s",
+]
+
+MAX_RETRIES = 2
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 0.5
+SILENCE_SHARE = 0.25
+
+
+class Next(Enum):
+    """What to do after an attempt failed."""
+
+    GIVE_UP = "give up"
+    REFRESH = "refresh the topology, then turn"
+    TURN = "turn to another node at once"
+    RETRY = "pause, then retry elsewhere"
+
+
+def next_step(error: RingmillError, *, is_write: bool) -> Next:
+    """What the rules allow after `error`; budget, count and deadline are the caller's to check."""
+    if is_write and error.outcome != "failed":
+        return Next.GIVE_UP
+    match error:
+        case WrongEpoch():
+            return Next.REFRESH
+        case Unavailable(outcome="failed") | DiskFull(outcome="failed") | CorruptData(outcome="failed"):
+            return Next.TURN
+        case Overloaded():
+            return Next.RETRY
+        case Unavailable() | DeadlineExceeded() if not is_write:
+            return Next.RETRY
+    return Next.GIVE_UP
+
+
+def pause_s(attempt: int, uniform: float, error: RingmillError) -> float:
+    """Seconds before attempt number `attempt` (1 is the first retry): full jitter on a doubling bound.
+
+    `uniform` lies in [0, 1).  A silent or broken node has cost time already: the turn is immediate.  An
+    overloaded one is given at least what it asked for.
+    """
+    if not isinstance(error, Overloaded):
+        return 0.0
+    bound = min(FIRST_PAUSE_S * float(2**attempt), LONGEST_PAUSE_S)
+    return error.retry_after + uniform * bound
+
+
+def may_retry(retries: int) -> bool:
+    """Whether retry number `retries` (from 1) is still within the bound."""
+    return retries <= MAX_RETRIES
+
+
+def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, retries: int) -> float:
+    """How long one attempt may last: a silent coordinator of a read gets a quarter of the whole deadline,
+    the last one asked all that is left."""
+    if is_write or retries >= MAX_RETRIES:
+        return remaining_s
+    return min(remaining_s, deadline_s * SILENCE_SHARE)
+
+
+@dataclass(slots=True)
+class Budget:
+    """Retries as a share of requests: each request earns `share`, each retry costs 1, `limit` is saved up."""
+
+    share: float = 0.1
+    limit: float = 10.0
+    saved: float = 10.0
+
+    def earn(self) -> None:
+        self.saved = min(self.limit, self.saved + self.share)
+
+    def spend(self) -> bool:
+        """Take one retry, if there is one."""
+        if self.saved < 1.0:
+            return False
+        self.saved -= 1.0
+        return True

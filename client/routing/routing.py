@@ -1,0 +1,42 @@
+"""Which node to ask about a key: its owners in ring order, those that fell silent last.
+
+Pure.  Without a topology every known endpoint is as good as another, as any node forwards once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ring.topology import Topology
+
+__all__ = ["Suspects", "coordinators"]
+
+
+class Suspects:
+    """Addresses that did not answer when last asked: asked last until an answer clears them."""
+
+    def __init__(self) -> None:
+        self._silent: dict[str, None] = {}
+
+    def blame(self, address: str) -> None:
+        self._silent[address] = None
+
+    def clear(self, address: str) -> None:
+        self._silent.pop(address, None)
+
+    def last(self, addresses: Iterable[str]) -> list[str]:
+        """The same addresses in the same order, suspects moved to the end."""
+        if not self._silent:
+            return list(addresses)
+        return sorted(addresses, key=lambda address: address in self._silent)
+
+    def all(self) -> list[str]:
+        """Every suspect, the longest silent first."""
+        return list(self._silent)
+
+
+def coordinators(topology: Topology, partition: PartitionId) -> list[str]:
+    """Addresses to ask about a key of `partition`, best first: its owners in ring order, then the others."""
+    addresses: Mapping[NodeId, str] = topology.addresses()
+    return list(dict.fromkeys(addresses[node] for node in (*topology.owners(partition), *addresses)))

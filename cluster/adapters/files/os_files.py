@@ -1,0 +1,290 @@
+"""The FileSystem door onto the operating system's files (POSIX).
+
+One thread per file system makes writes durable, so that syncs never race each other and a batch that waits
+for the former sync costs one hop; a second small pool serves cold reads, so that no read queues behind a
+sync.  What it makes is its owner's alone: files 0600, folders 0700.  Nothing is retried and no policy lives
+here: what an error means is the caller's to decide.
+
+Rule: docs/architecture.md, "The five doors".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+from ringmill.cluster.adapters.files.pace import Pace
+from ringmill.cluster.adapters.files.private_files import FILE_MODE, make_private_folder, open_private
+from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+
+__all__ = ["OsFileSystem"]
+
+_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+_CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_READER_THREADS: Final = 4
+_PIECE_BYTES: Final = 1 << 20
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_data_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class OsFileSystem:
+    """Files of this machine.  `close` ends its threads; files it opened stay usable without waiting calls.
+
+    Pickled, it is a door to the same files with threads of its own, started when first needed.
+    """
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
+
+    def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
+        return OsFileSystem, (self._pace,)
+
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        return OsFileSystem(Pace(bytes_per_s))
+
+    def close(self) -> None:
+        self._syncer.shutdown()
+        self._readers.shutdown()
+
+    def create(self, path: str) -> AppendFile:
+        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer)
+
+    def open_append(self, path: str) -> AppendFile:
+        return _OsAppendFile(path, 0, self._syncer)
+
+    def open_read(self, path: str) -> ReadFile:
+        return _OsReadFile(path, self._readers, self._pace)
+
+    def read_bytes(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    def mkdir(self, path: str) -> None:
+        make_private_folder(path)
+
+    def make_folder(self, path: str) -> None:
+        os.mkdir(path)
+
+    def fsync_dir(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with _named(path):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def truncate(self, path: str, size: int) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            with _named(path):
+                os.ftruncate(descriptor, size)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rewrite(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with _named(path):
+                offset = 0
+                while piece := os.pread(descriptor, _PIECE_BYTES, offset):
+                    offset += os.pwrite(descriptor, piece, offset)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        os.link(source, target)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def remove_tree(self, path: str) -> None:
+        if os.path.lexists(path):
+            shutil.rmtree(path)
+
+    def list(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def is_dir(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def is_file(self, path: str) -> bool:
+        return os.path.isfile(path)
+
+    def size(self, path: str) -> int:
+        return os.stat(path).st_size
+
+    def mtime_ns(self, path: str) -> int:
+        return os.stat(path).st_mtime_ns
+
+    def lock(self, path: str) -> FileLock:
+        return _OsFileLock(path)
+
+    def free_space(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
+    async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(call, *args, **kwargs))
+
+
+class _OsAppendFile:
+    """One writer's file.  Cancelling `append_and_sync` ends the wait, not the write."""
+
+    def __init__(self, path: str, flags: int, syncer: ThreadPoolExecutor) -> None:
+        self._path = path
+        self._syncer = syncer
+        self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        self._size = os.fstat(self._descriptor).st_size
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def append(self, data: Buffer) -> None:
+        try:
+            written = os.write(self._descriptor, data)
+            self._size += written
+            while written < len(data):  # a short write: the next one tells why, or goes on
+                more = os.write(self._descriptor, memoryview(data)[written:])
+                self._size += more
+                written += more
+        except OSError as error:
+            error.filename = self._path
+            raise
+
+    async def append_and_sync(self, data: Buffer) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._syncer, self._append_then_sync, data)
+
+    def _append_then_sync(self, data: Buffer) -> None:
+        self.append(data)
+        self.sync()
+
+    def sync(self) -> None:
+        with _named(self._path):
+            _data_sync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class _OsReadFile:
+    """A file read at offsets; asks the page cache without blocking where the kernel can answer that."""
+
+    def __init__(self, path: str, readers: ThreadPoolExecutor, pace: Pace | None) -> None:
+        self._path = path
+        self._readers = readers
+        self._pace = pace
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+        self._can_tell = _NOWAIT != 0
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def pread(self, size: int, offset: int) -> bytes:
+        if self._pace is not None:
+            self._pace.spend(size)
+        with _named(self._path):
+            data = os.pread(self._descriptor, size, offset)
+            while len(data) < size:  # the kernel may give less than asked before the end of the file
+                more = os.pread(self._descriptor, size - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+            return data
+
+    def pread_cached(self, size: int, offset: int) -> bytes | None:
+        if not self._can_tell:
+            return self.pread(size, offset)
+        buffer = bytearray(size)
+        try:
+            got = os.preadv(self._descriptor, (buffer,), offset, _NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in _CANNOT_TELL:
+                error.filename = self._path
+                raise
+            self._can_tell = False
+            return self.pread(size, offset)
+        if got < size:
+            return bytes(buffer[:got]) if offset + got >= self._size else None
+        return bytes(buffer)
+
+    async def pread_off_loop(self, size: int, offset: int) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.pread, size, offset)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class _OsFileLock:
+    """flock: it belongs to this open file, so a second opening in the same process is refused as well."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+        try:
+            with _named(path):
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class _named:  # noqa: N801  (a context manager read as a phrase)
+    """Puts the file's name into an OSError raised by a call that only knew a descriptor."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = self._path
+
+
+def _keeps_the_contract(files: OsFileSystem) -> FileSystem:
+    """Checked by mypy alone: the adapter is a FileSystem."""
+    return files

@@ -1,0 +1,233 @@
+"""The answering side of a stream: each operation goes to its handler, answers go back in paced frames.
+
+A handler that returns bytes is answered in the same turn of the loop; one that returns an awaitable becomes
+a task of the transport, so that a dialler that goes away cancels nothing that is already under way (W1 of
+protocols 6).  A stream has a bound of calls under way; what comes above it is refused as OVERLOADED.
+
+Deadlines are judged from the time of sending, which the stamp of a frame tells: what waited past its deadline
+in the socket of a process that was stopped is refused, and nothing of it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.cluster.adapters.network.complaints import Complaints
+from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
+from ringmill.cluster.adapters.network.paced_writer import PacedWriter
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock, Handler, Incoming, Priority
+from ringmill.cluster.wire.error_bytes import encode_error
+from ringmill.cluster.wire.frames import (
+    MAX_FRAME_BYTES,
+    OPERATION_OVERHEAD_BYTES,
+    Answer,
+    Operation,
+    decode_operations,
+    encode_answers,
+)
+from ringmill.cluster.wire.sending_time import left_us, microseconds
+
+__all__ = ["Answering", "Dialler"]
+
+_MAX_UNDER_WAY: Final = 8_192  # calls of one stream
+_OPERATIONS_A_TURN: Final = 128  # then the loop gets its turn, so that a full frame does not hold it
+_PRIORITIES: Final = tuple(Priority)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """Who dialled a stream and what it may ask: methods that begin with `prefix`, classes from `floor` on."""
+
+    node: NodeId
+    prefix: str = ""
+    floor: Priority = Priority.CONTROL
+
+
+class Answering:
+    """Answers calls of any number of streams from one table of handlers."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        name: str,
+        clock: Clock,
+        group: asyncio.TaskGroup,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
+        self._handlers = handlers
+        self._name = name
+        self._clock = clock
+        self._group = group
+        self._max_frame_bytes = max_frame_bytes
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._streams: dict[_Stream, asyncio.Task[None]] = {}
+        self._is_stopping = False
+        self._complaints = Complaints(name, clock)
+
+    async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
+        """Answer one stream until its dialler closes it, or `drain` does.
+
+        Raises ProtocolMismatch for a frame that is none; Unavailable, "failed", when the node is stopping;
+        RingmillError when the stream broke.
+        """
+        if (refusal := self.refusal()) is not None:
+            raise refusal
+        served = _Stream(dialler, self._clock)
+        halves = run_halves(self._read(served, stream), served.outbox.run(stream.write))
+        serving = self._streams[served] = asyncio.create_task(halves)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not served.is_ended:
+                raise
+        finally:
+            del self._streams[served]
+
+    def refusal(self) -> Unavailable | None:
+        """What everyone new is told once the node is stopping."""
+        if not self._is_stopping:
+            return None
+        return Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new calls, wait up to `timeout_s` until those under way have been answered, end the streams.
+
+        The diallers see their streams closed, and nothing of theirs fails.
+        """
+        self._is_stopping = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+                for served in list(self._streams):
+                    await served.outbox.flushed()
+        except TimeoutError:
+            _log.warning("%s: %d calls unanswered after %.1f s", self._name, len(self._tasks), timeout_s)
+        for served, serving in list(self._streams.items()):
+            served.is_ended = True
+            serving.cancel()
+
+    async def close(self) -> None:
+        """Cancel what is still under way."""
+        self._is_stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _read(self, served: _Stream, stream: FrameStream) -> None:
+        while (frame := await stream.read()) is not None:
+            await self._take_frame(served, frame)
+            await served.outbox.room()
+
+    async def _take_frame(self, served: _Stream, frame: bytes) -> None:
+        operations, sent_us = decode_operations(frame, max_bytes=self._max_frame_bytes)
+        served.is_stamped = sent_us is not None
+        now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
+        for number, operation in enumerate(operations, 1):
+            deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
+            self._take(served, operation, deadline)
+            if number % _OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, served: _Stream, operation: Operation, deadline: float) -> None:
+        """Start one operation; what can be answered at once is."""
+        identity, method, _, priority, body = operation
+        try:
+            if deadline <= self._clock.monotonic():
+                raise came_too_late(self._name, method)
+            handler = self._admit(served, method, priority)
+            result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            served.fail(identity, self._as_ours(method, error))
+            return
+        if isinstance(result, bytes):
+            served.answer(identity, method, result, self._max_frame_bytes)
+        else:
+            task = self._group.create_task(self._finish(served, identity, method, result))
+            self._tasks[task] = None
+            served.under_way += 1
+            task.add_done_callback(self._tasks.pop)
+
+    def _admit(self, served: _Stream, method: str, priority: int) -> Handler:
+        handler = self._handlers.get(method)
+        if handler is None or not method.startswith(served.dialler.prefix):
+            raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
+        if not served.dialler.floor <= priority < len(_PRIORITIES):
+            raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
+        if (refusal := self.refusal()) is not None:
+            raise refusal
+        if served.under_way >= _MAX_UNDER_WAY:
+            raise Overloaded(
+                f"{self._name} has {served.under_way} calls of this stream under way",
+                detail={"retry_after": 0.1},
+            )
+        return handler
+
+    async def _finish(self, served: _Stream, identity: int, method: str, result: Awaitable[bytes]) -> None:
+        try:
+            body = await result
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            served.fail(identity, self._as_ours(method, error))
+        else:
+            served.answer(identity, method, body, self._max_frame_bytes)
+        finally:
+            served.under_way -= 1
+
+    def _as_ours(self, method: str, error: Exception) -> RingmillError:
+        """The error as it crosses: ours as it is, any other logged and sent as INTERNAL."""
+        if isinstance(error, RingmillError):
+            return error
+        self._complaints.add(method, error)
+        text = f"{self._name}: {method} failed: {type(error).__name__}: {error!s:.200}"
+        return RingmillError(text, outcome="unknown")
+
+
+class _Stream:
+    """One stream that is being answered."""
+
+    __slots__ = ("_clock", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
+
+    def __init__(self, dialler: Dialler, clock: Clock) -> None:
+        self._clock = clock
+        self.dialler = dialler
+        self.outbox: PacedWriter[Answer] = PacedWriter(self._encode)
+        self.under_way = 0
+        self.is_stamped = False
+        self.is_ended = False
+
+    def _encode(self, answers: list[Answer]) -> bytes:
+        """With a stamp for a dialler that knows stamps: its own frames have them."""
+        clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
+        return encode_answers(answers, clock_us)
+
+    def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
+        if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
+            too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
+            self.fail(identity, RingmillError(too_long, outcome="unknown"))
+        else:
+            self.outbox.offer((identity, body), len(body))
+
+    def fail(self, identity: int, error: RingmillError) -> None:
+        packed = encode_error(error)
+        self.outbox.offer((identity, b"", packed), len(packed))
+
+
+def came_too_late(name: str, method: str) -> DeadlineExceeded:
+    """What waited past its deadline is told so, if anybody still listens; nothing of it was done."""
+    return DeadlineExceeded(f"{method} reached {name} after its deadline: nothing was done", outcome="failed")

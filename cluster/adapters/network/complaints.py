@@ -1,0 +1,56 @@
+"""Faults of handlers in the log: the first of a kind with its trace, the others as a count.
+
+Whoever can reach a node's port can make a handler fail as often as it likes, and a log that takes a trace for
+each is a way to fill the disk.  So a fault is told by where it was raised: once in full, then at most once a
+minute with how often it came meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from ringmill.cluster.ports import Clock
+
+__all__ = ["Complaints"]
+
+EVERY_S: Final = 60.0
+MOST_KINDS: Final = 256
+
+_log = logging.getLogger(__name__)
+
+Kind = tuple[str, str, int, str]
+
+
+class Complaints:
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._name = name
+        self._clock = clock
+        self._told: dict[Kind, tuple[float, int]] = {}  # when it was told last, and how often it came since
+
+    def add(self, method: str, error: Exception) -> None:
+        """Log a fault of a handler, or count it."""
+        kind, now = _kind(method, error), self._clock.monotonic()
+        told_at, since = self._told.pop(kind, (None, 0))
+        if told_at is None:
+            _log.error("%s: %s failed", self._name, method, exc_info=error)
+            self._told[kind] = (now, 0)
+        elif now - told_at >= EVERY_S:
+            count = since + 1
+            _log.error(
+                "%s: %s failed %d times more in %.0f s: %r", self._name, method, count, now - told_at, error
+            )
+            self._told[kind] = (now, 0)
+        else:
+            self._told[kind] = (told_at, since + 1)
+        if len(self._told) > MOST_KINDS:
+            self._told.pop(next(iter(self._told)))
+
+
+def _kind(method: str, error: Exception) -> Kind:
+    """A fault by its method, its type and the line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file, line = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("", 0)
+    return method, file, line, type(error).__name__

@@ -1,0 +1,229 @@
+"""The asking side of one stream: calls go out in paced frames, answers are matched by id.
+
+A link dials when it is first used and whenever a call finds it broken, with backoff and full jitter between
+failed attempts; during a backoff calls fail at once, so that a dead peer costs nobody its deadline.  What the
+caller is told is exact: "failed" only when the call never left this process.
+
+Each frame is stamped with what the other side's clock reads when it is made, learned at the handshake and
+from the stamps of the answers, so that the other side knows how long it waited on its way.
+
+Rules: protocols 6 (deadlines travel as remaining time, expired work is not done), 10 and 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
+from ringmill.cluster.adapters.network.paced_writer import PacedWriter
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
+from ringmill.cluster.ports import Clock, Entropy, Priority
+from ringmill.cluster.wire.error_bytes import decode_error
+from ringmill.cluster.wire.frames import (
+    MAX_FRAME_BYTES,
+    OPERATION_OVERHEAD_BYTES,
+    Operation,
+    decode_answers,
+    encode_operations,
+)
+from ringmill.cluster.wire.sending_time import PeerClock, microseconds
+
+__all__ = ["FrameLink"]
+
+_BACKOFF_FIRST_S: Final = 0.05
+_BACKOFF_CAP_S: Final = 1.0
+
+
+class _Call:
+    """One call between its start and its end."""
+
+    __slots__ = ("body", "deadline", "future", "id", "method", "priority", "sent_us")
+
+    def __init__(
+        self, method: str, body: bytes, priority: int, deadline: float, future: asyncio.Future[bytes]
+    ) -> None:
+        self.method = method
+        self.body = body
+        self.priority = priority
+        self.deadline = deadline
+        self.future = future
+        self.id = 0  # given when it is sent
+        self.sent_us = 0  # on our boot clock
+
+    def fail(self, error: RingmillError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class FrameLink:
+    """Calls to one peer over one stream.  `name` says in errors who the peer is.
+
+    `dial` returns a stream that both sides have agreed on, or raises a RingmillError; nothing of a call is
+    sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dial: Callable[[], Awaitable[FrameStream]],
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        start_task: Callable[[Coroutine[None, None, None]], asyncio.Task[None]] = asyncio.create_task,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
+        self._name = name
+        self._dial = dial
+        self._clock = clock
+        self._entropy = entropy
+        self._start_task = start_task
+        self._max_frame_bytes = max_frame_bytes
+        self._outbox: PacedWriter[_Call] = PacedWriter(self._encode)
+        self._sent: dict[int, _Call] = {}
+        self._peer_clock: PeerClock | None = None  # of the present stream
+        self._last_id = 0
+        self._running: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._last_reason = ""
+
+    async def call(self, method: str, body: bytes, timeout_s: float, priority: Priority) -> bytes:
+        """Send one call and wait for its answer.
+
+        Raises what the other side raised; Unavailable; DeadlineExceeded after `timeout_s`; Overloaded when
+        too much waits to be sent; InvalidArgument for a body over the frame limit.
+        """
+        self._admit(method, body)
+        loop = asyncio.get_running_loop()
+        deadline = self._clock.monotonic() + timeout_s
+        call = _Call(method, body, priority, deadline, loop.create_future())
+        self._outbox.offer(call, len(body))
+        timer = loop.call_later(timeout_s, self._expire, call, timeout_s)
+        try:
+            return await call.future
+        finally:
+            timer.cancel()
+            self._sent.pop(call.id, None)
+
+    def end_backoff(self) -> None:
+        """Let the next call dial, whatever the last attempt met."""
+        self._retry_at = 0.0
+
+    async def close(self) -> None:
+        """End the stream; calls still under way fail as Unavailable."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    def _admit(self, method: str, body: bytes) -> None:
+        """Refuse what cannot be sent now, and see that a stream is there or being dialled."""
+        if len(body) + OPERATION_OVERHEAD_BYTES > self._max_frame_bytes:
+            size, limit = len(body), self._max_frame_bytes
+            raise InvalidArgument(f"{method}: a body of {size} bytes is over the frame limit of {limit}")
+        if self._outbox.is_full:
+            items, waiting_bytes = self._outbox.depth
+            raise Overloaded(
+                f"{self._name} does not keep up: {items} calls of {waiting_bytes} bytes wait to be sent",
+                detail={"retry_after": 0.1},
+            )
+        if self._running is None:
+            wait_s = self._retry_at - self._clock.monotonic()
+            if wait_s > 0:
+                raise Unavailable(f"{self._last_reason}; next try in {wait_s:.2f} s")
+            self._running = self._start_task(self._run())
+
+    def _expire(self, call: _Call, timeout_s: float) -> None:
+        call.fail(
+            DeadlineExceeded(
+                f"{self._name} did not answer {call.method} within {timeout_s:.3g} s",
+                outcome="unknown" if call.id else "failed",
+            )
+        )
+        call.body = b""  # it may wait in a stuck queue for long
+
+    def _encode(self, calls: list[_Call]) -> bytes:
+        """The frame of those calls that someone still waits for; from here on they count as sent."""
+        now = self._clock.monotonic()
+        now_us = microseconds(self._clock.boottime())
+        operations: list[Operation] = []
+        for call in calls:
+            remaining_us = int((call.deadline - now) * 1e6)
+            if remaining_us > 0 and not call.future.done():
+                self._last_id = call.id = self._last_id + 1
+                call.sent_us = now_us
+                self._sent[call.id] = call
+                operations.append((call.id, call.method, remaining_us, call.priority, call.body))
+        stamp_us = self._peer_clock.reading(now_us) if self._peer_clock is not None else None
+        return encode_operations(operations, stamp_us) if operations else b""
+
+    async def _run(self) -> None:
+        """Dial and serve streams for as long as there are calls that were never sent."""
+        try:
+            while await self._serve_one_stream() and self._outbox.depth[0]:
+                pass
+        finally:
+            self._running = None
+            self._fail_waiting(Unavailable(f"{self._name}: the link has ended"))
+
+    async def _serve_one_stream(self) -> bool:
+        """True when a stream was established (and has ended); False when none could be."""
+        try:
+            stream = await self._dial()
+        except RingmillError as error:
+            self._back_off(error)
+            return False
+        self._failures = 0
+        self._peer_clock = stream.peer_clock
+        lost: RingmillError = Unavailable(f"{self._name}: the stream was closed", outcome="unknown")
+        try:
+            await run_halves(self._read(stream), self._outbox.run(stream.write))
+        except RingmillError as error:
+            lost = error
+        finally:
+            await stream.close()
+            self._fail_sent(lost)
+        return True
+
+    async def _read(self, stream: FrameStream) -> None:
+        while (frame := await stream.read()) is not None:
+            answers, theirs_us = decode_answers(frame, max_bytes=self._max_frame_bytes)
+            sent_us: int | None = None
+            for answer in answers:
+                call = self._sent.pop(answer[0], None)
+                if call is None:
+                    continue  # it came after its deadline
+                sent_us = max(call.sent_us, sent_us or 0)
+                if call.future.done():
+                    continue
+                if len(answer) == 2:
+                    call.future.set_result(answer[1])
+                else:
+                    call.fail(decode_error(answer[2]))
+            if theirs_us is not None and self._peer_clock is not None:
+                received_us = microseconds(self._clock.boottime())
+                self._peer_clock.learn(theirs_us, received_us=received_us, sent_us=sent_us)
+
+    def _back_off(self, error: RingmillError) -> None:
+        """Tell those who wait, and try again no sooner than after a jittered while."""
+        self._failures += 1
+        ceiling_s = min(_BACKOFF_CAP_S, _BACKOFF_FIRST_S * 2.0 ** min(self._failures - 1, 10))
+        self._retry_at = self._clock.monotonic() + ceiling_s * self._entropy.uniform("link backoff")
+        self._last_reason = error.message
+        self._fail_waiting(error)
+
+    def _fail_waiting(self, error: RingmillError) -> None:
+        """Nothing of these calls was ever sent."""
+        for call in self._outbox.clear():
+            call.fail(_again(error, "failed"))
+
+    def _fail_sent(self, error: RingmillError) -> None:
+        for call in list(self._sent.values()):
+            call.fail(_again(error, "unknown"))
+        self._sent.clear()
+
+
+def _again(error: RingmillError, outcome: str) -> RingmillError:
+    """The same error for one more call: an exception object belongs to one traceback."""
+    return type(error)(error.message, detail=error.detail, hint=error.hint, outcome=outcome)

@@ -1,0 +1,119 @@
+"""Pacing: how operations that wait become frames.  The one place of it, for calls and answers alike.
+
+One write is in flight at a time, and before each frame a few turns of the event loop gather company: what
+would be 64 small messages becomes one.  On one stream that is worth a factor of five (protocols 12), and
+costs an idle stream some 0.04 ms.  What is queued is the caller's to bound: see `is_full`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+from ringmill.cluster.wire.frames import FRAME_TARGET_BYTES, OPERATION_OVERHEAD_BYTES
+
+__all__ = ["PacedWriter"]
+
+_GATHER_TURNS: Final = 4
+_MAX_ITEMS: Final = 16_384
+_MAX_BYTES: Final = 32 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class PacedWriter(Generic[T]):
+    """A queue that leaves as frames.
+
+    `encode` turns the items of one frame into bytes, as late as possible; an empty result is not sent.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[list[T]], bytes],
+        *,
+        max_items: int = _MAX_ITEMS,
+        max_bytes: int = _MAX_BYTES,
+    ) -> None:
+        self._encode = encode
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._queue: deque[tuple[T, int]] = deque()
+        self._queued_bytes = 0
+        self._is_writing = False
+        self._filled = asyncio.Event()
+        self._written = asyncio.Event()
+
+    def offer(self, item: T, body_bytes: int) -> None:
+        """Queue an item whose body has `body_bytes`; it leaves with the next frame."""
+        size = body_bytes + OPERATION_OVERHEAD_BYTES
+        self._queue.append((item, size))
+        self._queued_bytes += size
+        self._filled.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whoever offers should refuse, or wait for `room`."""
+        return len(self._queue) >= self._max_items or self._queued_bytes >= self._max_bytes
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Items and bytes that wait."""
+        return len(self._queue), self._queued_bytes
+
+    async def room(self) -> None:
+        """Return when the queue is not full."""
+        while self.is_full:
+            await self._written.wait()
+
+    async def flushed(self) -> None:
+        """Return when nothing waits and nothing is being written."""
+        while self._queue or self._is_writing:
+            await self._written.wait()
+
+    def clear(self) -> list[T]:
+        """Take out all that waits, in order."""
+        items = [item for item, _ in self._queue]
+        self._queue.clear()
+        self._queued_bytes = 0
+        return items
+
+    async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Write frames for ever; what `write` raises ends it."""
+        while True:
+            if not self._queue:
+                self._filled.clear()
+                await self._filled.wait()
+            await self._gather()
+            frame = self._encode(self._take())
+            self._is_writing = True
+            try:
+                if frame:
+                    await write(frame)
+            finally:
+                self._is_writing = False
+                self._written.set()  # wakes who waits now,
+                self._written.clear()  # and nobody later
+
+    async def _gather(self) -> None:
+        for _ in range(_GATHER_TURNS):
+            if self._queued_bytes >= FRAME_TARGET_BYTES:
+                return
+            await asyncio.sleep(0)
+
+    def _take(self) -> list[T]:
+        """The items of the next frame: up to the target size, a larger one alone."""
+        if self._queued_bytes <= FRAME_TARGET_BYTES:
+            return self.clear()
+        items: list[T] = []
+        taken_bytes = 0
+        while self._queue:
+            item, size = self._queue[0]
+            if items and taken_bytes + size > FRAME_TARGET_BYTES:
+                break
+            self._queue.popleft()
+            items.append(item)
+            taken_bytes += size
+        self._queued_bytes -= taken_bytes
+        return items

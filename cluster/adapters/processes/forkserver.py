@@ -1,0 +1,286 @@
+"""The warm forkserver: a small single-threaded process that forks task processes on request.
+
+A node executes it fresh and never forks itself.  Requests and answers are msgpack packets on one
+SOCK_SEQPACKET control socket; a task's own socket and output pipe arrive beside the request (SCM_RIGHTS):
+
+    node  -> ["fork", id, workdir, environment, limits] + 2 descriptors
+             ["kill", id]   ["tidy", id]   ["ping", number]
+    here  -> ["forked", id, pid]   ["refused", id, reason]   ["ended", id, code, peak_bytes, breach, note]
+             ["tidied", id]   ["pong", number]
+
+Who ends whom: the end of the control socket (the node is gone, however it went) kills every task's family
+and this process; a task that ends takes its family along; "tidy" ends what an attempt has started and left
+behind in a process that goes on.  This process is the subreaper of all descendants, so that each stays below
+it in the tree whatever session it went to, and is found there.  A family that outgrows its number of
+processes or its memory is ended by name.  How one is ended so that nobody is born meanwhile is told in
+family_end.py.  When this process itself is stopped or killed, the node ends its family and starts another
+(task_processes.py).
+
+Rule: docs/architecture.md, "Task processes".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import msgpack
+
+from ringmill.cluster.adapters.processes.confinement import (
+    adopt_orphans,
+    confine,
+    die_with_parent,
+    wake_with_parent_gone,
+)
+from ringmill.cluster.adapters.processes.family_end import end_family, members_of
+from ringmill.cluster.adapters.processes.process_table import ProcessTable, children_of, memory_of, session_of
+
+__all__ = ["FAMILY_BYTES", "MAX_PACKET", "Forkserver"]
+
+FAMILY_BYTES: Final = "family_bytes"  # the limit that no rlimit knows: memory of a task with its descendants
+
+MAX_PACKET: Final = 160 * 1024
+_WATCH_MS: Final = 100
+_LAST_SWEEPS: Final = 100
+_SWEEP_PAUSE_MS: Final = 10
+_HURRIED: Final = -20
+_MANY: Final = 4096
+_MIB: Final = 1024 * 1024
+
+TaskMain = Callable[[socket.socket], None]
+
+
+@dataclass(slots=True)
+class _Task:
+    id: int
+    process_limit: int  # 0 for none, as below
+    memory_limit: int
+    breach: str = ""  # which limit its family broke
+    note: str = ""
+
+
+class Forkserver:
+    """Serves one node until its control socket ends."""
+
+    def __init__(self, control: socket.socket, task_main: TaskMain) -> None:
+        self._control = control
+        self._task_main = task_main
+        self._tasks: dict[int, _Task] = {}  # by pid
+        self._pid = os.getpid()
+        self._node = os.getppid()
+        self._ends = False
+        self._table = ProcessTable()
+
+    def run(self) -> None:
+        """Serve, then leave no descendant behind."""
+        adopt_orphans()
+        wake_with_parent_gone()
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _only_wake)
+        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the node to act on
+        try:
+            self._serve(wake_read)
+        finally:
+            self._end_everything()
+
+    def _serve(self, wake_read: int) -> None:
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(wake_read, select.POLLIN)
+        while not self._ends and os.getppid() == self._node:
+            watched = self._tasks or children_of(self._pid)
+            ready = dict(poll.poll(_WATCH_MS if watched else None))
+            if wake_read in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake_read, 4096)
+            if self._control.fileno() in ready:
+                self._take_request()
+            self._reap()
+            self._sweep()
+            self._watch_families()
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        self._ends = True
+
+    def _take_request(self) -> None:
+        """Act on one packet; an empty one is the end of the control socket."""
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._control, MAX_PACKET, 4)
+        except ConnectionError:
+            packet, descriptors = b"", []
+        if not packet:
+            self._ends = True
+            return
+        try:
+            verb, *fields = msgpack.unpackb(packet)
+            if verb == "fork":
+                self._fork(fields, descriptors)
+            elif verb == "kill":
+                self._kill(int(fields[0]))
+            elif verb == "tidy":
+                self._tidy(int(fields[0]))
+            elif verb == "ping":
+                self._answer("pong", *fields)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _fork(self, fields: list[Any], descriptors: list[int]) -> None:
+        task_id, workdir, environment, limits = fields
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._answer("refused", task_id, f"cannot fork a task process: {error.strerror}")
+            return
+        if pid == 0:
+            self._become_task(descriptors, workdir, environment, limits)
+        self._tasks[pid] = _Task(task_id, int(limits.get("processes", 0)), int(limits.get(FAMILY_BYTES, 0)))
+        self._answer("forked", task_id, pid)
+
+    def _become_task(
+        self, descriptors: list[int], workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> NoReturn:
+        """In the child: confine, run the task, and never return into the forkserver's own stack."""
+        code = 1
+        limits = {name: value for name, value in limits.items() if name != FAMILY_BYTES}
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            die_with_parent(self._pid)
+            socket_fd = confine(
+                descriptors[0], descriptors[1], workdir=workdir, environment=environment, limits=limits
+            )
+            self._task_main(socket.socket(fileno=socket_fd))
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - the last frame of this process: say why, then end
+            os.write(2, f"task process: {type(error).__name__}: {error}\n".encode())
+        finally:
+            os._exit(code)
+
+    def _kill(self, task_id: int) -> None:
+        for pid, task in self._tasks.items():
+            if task.id == task_id:
+                self._end_family(pid)
+
+    def _tidy(self, task_id: int) -> None:
+        """End all that a task has started, but not the task."""
+        for pid, task in self._tasks.items():
+            if task.id == task_id:
+                end_family(partial(self._descendants, pid), ProcessTable(self._tasks))
+        self._reap()
+        self._answer("tidied", task_id)
+
+    def _end_family(self, pid: int) -> None:
+        """A task with everybody below it, and every stray.  One that would not end is swept later."""
+        others = self._tasks.keys() - {pid}
+        with _hurry():
+            end_family(lambda: [pid, *self._descendants(pid)], ProcessTable(others))
+        _kill_group(pid)  # all there is where /proc is missing
+
+    def _descendants(self, pid: int) -> list[int]:
+        """Children of a task, and orphans that were its descendants or may have been."""
+        return [*self._table.children(pid), *self._strays(pid)]
+
+    def _strays(self, *leaders: int) -> list[int]:
+        """Adopted orphans whose session belongs to no living task, or to one of `leaders`."""
+        orphans = [child for child in children_of(self._pid) if child not in self._tasks]
+        living = self._tasks.keys() - set(leaders)
+        return [child for child in orphans if session_of(child) not in living]
+
+    def _reap(self) -> None:
+        """Bury the dead.  A task's group is killed while its dead leader still holds the group's number."""
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if dead is None:
+                return
+            if dead.si_pid in self._tasks:
+                _kill_group(dead.si_pid)
+            _, status, usage = os.wait4(dead.si_pid, 0)
+            task = self._tasks.pop(dead.si_pid, None)
+            if task is not None:
+                code = os.waitstatus_to_exitcode(status)
+                self._answer("ended", task.id, code, usage.ru_maxrss * 1024, task.breach, task.note)
+
+    def _sweep(self) -> None:
+        """Kill adopted orphans whose session belongs to no living task, with all below them."""
+        if self._strays():
+            end_family(self._strays, ProcessTable(self._tasks))
+            self._reap()
+
+    def _watch_families(self) -> None:
+        """End a task whose family outgrew a limit."""
+        for pid, task in list(self._tasks.items()):
+            if task.breach or not (below := self._descendants(pid)):
+                continue  # a process alone is held by its rlimits
+            members = members_of([pid, *below], self._table, most=task.process_limit or _MANY)
+            task.breach, task.note = self._judge(task, members)
+            if task.breach:
+                self._end_family(pid)
+
+    def _judge(self, task: _Task, members: list[int]) -> tuple[str, str]:
+        """Which limit a family has outgrown, and how; empty when none."""
+        if 0 < task.process_limit < len(members):
+            return (
+                "processes",
+                f"at least {len(members)} processes at once, the limit is {task.process_limit}",
+            )
+        limit = task.memory_limit
+        if limit and (used := memory_of(members, above=limit)) > limit:
+            used_mib, limit_mib = used // _MIB, limit // _MIB
+            text = f"its {len(members)} processes used {used_mib} MiB together, the limit is {limit_mib} MiB"
+            return FAMILY_BYTES, text
+        return "", ""
+
+    def _answer(self, *fields: object) -> None:
+        try:
+            self._control.send(msgpack.packb(fields))
+        except OSError:  # nobody listens any more: the same as the end of the control socket
+            self._ends = True
+
+    def _end_everything(self) -> None:
+        for pid in self._tasks:
+            _kill_group(pid)
+        for _ in range(_LAST_SWEEPS):
+            end_family(lambda: children_of(self._pid), self._table)
+            self._reap()
+            if not children_of(self._pid):
+                return
+            select.poll().poll(_SWEEP_PAUSE_MS)
+
+
+@contextlib.contextmanager
+def _hurry() -> Iterator[None]:
+    """Ahead of those that are being ended, where the system lets us: they may be many, and quick."""
+    former = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _HURRIED)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, former)
+
+
+def _kill_group(pid: int) -> None:
+    """SIGKILL to a task: its group, and itself for the moment before it has made the group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _only_wake(_number: int, _frame: FrameType | None) -> None:
+    """The wake-up descriptor does the work."""

@@ -1,0 +1,183 @@
+"""Bundles: the sources a job needs, as one zip whose bytes follow from its content alone.
+
+Pure: sources are asked for through a function.  Imports are found by reading the syntax tree, nothing is
+run.  Stored uncompressed with fixed dates and sorted names, so that equal sources give an equal SHA-256 on
+every machine and Python imports straight from the file.
+
+Layout and limits: docs/formats/bundle.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import posixpath
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+
+__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "build_bundle", "check_bundle", "trace_sources"]
+
+MAX_BUNDLE_BYTES: Final = 16 << 20
+MAX_FILES: Final = 2000
+MARKER: Final = "RINGMILL-BUNDLE"
+VERSION: Final = 1
+
+DISTRIBUTION: Final = "ringmill"
+
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+ReadSource: TypeAlias = Callable[[str], bytes | None]
+"""Content of a path relative to the job's root folder ("a/b.py"), or None when there is no such file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A packed job: its bytes, their SHA-256, and what is in it."""
+
+    data: bytes
+    sha256: str
+    module: str
+    files: tuple[str, ...]
+
+
+def build_bundle(module: str, read: ReadSource) -> Bundle:
+    """Pack a module with all its local imports.
+
+    Raises InvalidArgument for a module that is missing, does not parse, shadows another package, or makes a
+    bundle above 16 MiB or 2000 files.
+    """
+    sources = trace_sources(module, read)
+    if len(sources) > MAX_FILES:
+        raise InvalidArgument(f"job {module} needs {len(sources)} source files; {MAX_FILES} are allowed")
+    data = _zip(sources)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise InvalidArgument(f"the bundle of {module} has {len(data)} bytes; {MAX_BUNDLE_BYTES} are allowed")
+    return Bundle(data, sha256(data).hexdigest(), module, tuple(sorted(sources)))
+
+
+def check_bundle(data: bytes, digest: str) -> None:
+    """Refuse bytes that are not the bundle of that SHA-256.
+
+    Raises CorruptData for another digest, InvalidArgument for what is no bundle, is too large, or would
+    write outside its folder when unpacked.
+    """
+    found = sha256(data).hexdigest()
+    if found != digest:
+        raise CorruptData(f"a bundle has SHA-256 {found}, {digest} was announced")
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise InvalidArgument(f"a bundle has {len(data)} bytes; {MAX_BUNDLE_BYTES} are allowed")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            stored = sum(info.file_size for info in archive.infolist())
+            marker = archive.read(MARKER)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise InvalidArgument(f"{len(data)} bytes are no bundle: {error}") from error
+    if marker != _marker():
+        raise InvalidArgument(f"a bundle says {marker[:40]!r}; this side knows version {VERSION}")
+    if len(names) > MAX_FILES + 1 or stored > MAX_BUNDLE_BYTES:
+        raise InvalidArgument(f"a bundle unpacks to {len(names)} files and {stored} bytes")
+    for name in names:
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise InvalidArgument(f"a bundle holds the path {name!r}, which leaves its folder")
+
+
+def trace_sources(module: str, read: ReadSource) -> Mapping[str, bytes]:
+    """The module's source and those of everything local that it imports, by relative path."""
+    found: dict[str, bytes] = {}
+    _refuse_shadow(module, _require(module, read))
+    waiting = [module]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        source = _locate(name, read)
+        if source is None:
+            continue
+        path, content = source
+        found[path] = content
+        waiting += _parents(name)
+        waiting += _imports(name, path, content)
+        _refuse_shadow(name, path)
+    return found
+
+
+def _require(module: str, read: ReadSource) -> str:
+    source = _locate(module, read)
+    if source is None:
+        raise InvalidArgument(f"there is no module {module} in the job's folder")
+    return source[0]
+
+
+def _locate(name: str, read: ReadSource) -> tuple[str, bytes] | None:
+    base = name.replace(".", "/")
+    for path in (f"{base}/__init__.py", f"{base}.py"):
+        content = read(path)
+        if content is not None:
+            return path, content
+    return None
+
+
+def _refuse_shadow(name: str, path: str) -> None:
+    top = name.partition(".")[0]
+    owner = "ringmill" if top == DISTRIBUTION else "Python" if top in sys.stdlib_module_names else ""
+    if owner:
+        raise InvalidArgument(
+            f"{path} would take the place of {owner}'s own {top!r}", hint="give it another name"
+        )
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _imports(name: str, path: str, content: bytes) -> Iterator[str]:
+    """Absolute names of everything a source imports, wherever in it."""
+    try:
+        tree = ast.parse(content, path)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise InvalidArgument(f"{path}:{line} does not parse: {error}") from error
+    package = name if posixpath.basename(path) == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(package, node)
+            yield base
+            for alias in node.names:
+                yield f"{base}.{alias.name}"
+
+
+def _absolute(package: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    kept = parts[: len(parts) - node.level + 1]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def _marker() -> bytes:
+    return f"version {VERSION}\n".encode()
+
+
+def _zip(sources: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path, content in [(MARKER, _marker()), *sorted(sources.items())]:
+            info = zipfile.ZipInfo(path, _EPOCH)
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()

@@ -1,0 +1,217 @@
+"""What a job is: functions of an ordinary module, where records come from and how results are written.
+
+Pure.  Everything that can be wrong with a job without looking at its data is refused in `job()`, before
+anything is sent.  A job is known by module and name; nothing of it is ever pickled.
+
+Rule: docs/formats/job.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
+from ringmill.cluster.mapreduce.codecs.signatures import Signature, element_of, fits, name_of, read_signature
+
+__all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
+
+Pairs: TypeAlias = Iterable[tuple[Any, Any]]
+InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "file"]
+OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes"]
+
+MAX_REDUCERS: Final = 4096
+TASK_MEMORY_MIB: Final = (64, 1 << 20)
+
+_FIRST: Final[dict[str, Any]] = {"lines": int, "jsonl": int, "csv": int, "bytes": int, "file": str}
+_SECOND: Final[dict[str, tuple[Any, ...]]] = {
+    "lines": (str,),
+    "jsonl": (Any,),
+    "csv": (list[str], dict[str, str]),
+    "bytes": (bytes,),
+    "file": (str, bytes),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileInput:
+    """Records from files.
+
+    lines: (byte offset, line as str), split on LF only, one trailing CR dropped, UTF-8 with bytes that are
+    not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  jsonl: (offset, parsed line), blank
+    lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the header, as map declares).
+    file: (path, whole content as str or bytes, as map declares).  Files ending in .gz, .bz2, .xz or .zst are
+    unpacked while they are read, as a whole; other binary files are refused in all formats but `file`.
+    """
+
+    format: InputFormat = "lines"
+
+    def __post_init__(self) -> None:
+        _one_of("input format", self.format, get_args(InputFormat))
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutput:
+    """A folder of part-00000, part-00001, ... and _SUCCESS.
+
+    tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
+    values alone, one after the other, nothing between them.
+    """
+
+    format: OutputFormat = "tsv"
+
+    def __post_init__(self) -> None:
+        _one_of("output format", self.format, get_args(OutputFormat))
+
+
+@dataclass(frozen=True)
+class JobDefinition:
+    """A checked job.  Make one with `job()`."""
+
+    map: Callable[..., Pairs]
+    combine: Callable[..., Pairs] | None
+    reduce: Callable[..., Pairs] | None
+    input: FileInput
+    output: FileOutput
+    reducers: int
+    params: Mapping[str, str]
+    map_signature: Signature = field(repr=False)
+    combine_signature: Signature | None = field(repr=False)
+    reduce_signature: Signature | None = field(repr=False)
+    task_memory_mib: int = 0
+
+    @cached_property
+    def key_codec(self) -> KeyCodec:
+        """How keys cross the shuffle; its byte order is the order of groups."""
+        return key_codec(self.map_signature.out_key, self.map_signature.where)
+
+    @cached_property
+    def value_codec(self) -> ValueCodec:
+        """How values cross the shuffle."""
+        return value_codec(self.map_signature.out_value, self.map_signature.where)
+
+    @property
+    def out_hints(self) -> tuple[Any, Any]:
+        """Types of the keys and values that are written."""
+        last = self.reduce_signature or self.map_signature
+        return last.out_key, last.out_value
+
+    @property
+    def user_files(self) -> frozenset[str]:
+        """Source files of the job's functions, by which a user's stack frames are told from the engine's."""
+        functions = (self.map, self.combine, self.reduce)
+        return frozenset(f.__code__.co_filename for f in functions if f is not None)
+
+
+def job(
+    *,
+    map: Callable[..., Pairs],
+    combine: Callable[..., Pairs] | None = None,
+    reduce: Callable[..., Pairs] | None = None,
+    input: FileInput | None = None,
+    output: FileOutput | None = None,
+    reducers: int = 4,
+    params: Mapping[str, str] | None = None,
+    task_memory_mib: int = 0,
+) -> JobDefinition:
+    """Declare a job, at the top level of a module.
+
+    `map(key, value)` gives pairs of a record; `combine(key, values)` may shorten the values of one key
+    before they travel, any number of times; `reduce(key, values)` gives the pairs that are written (without
+    it the pairs of map are, sorted by key).  Each may take `ctx` as a third parameter.  Their type hints
+    choose the codecs.  `params` are texts with their defaults, set anew at each submit, read as `ctx.params`.
+    `task_memory_mib` is what a task process may use, with all that it starts; 0 for the nodes' own limit.
+
+    Raises InvalidArgument for a function that cannot be shipped, hints that are missing or do not fit each
+    other, or a number out of range.
+    """
+    source, sink = input or FileInput(), output or FileOutput()
+    if not 1 <= reducers <= MAX_REDUCERS:
+        raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
+    check_task_memory(task_memory_mib)
+    map_signature = read_signature(map, "map")
+    _check_input(map_signature, source)
+    definition = JobDefinition(
+        map,
+        combine,
+        reduce,
+        source,
+        sink,
+        reducers,
+        dict(params or {}),
+        map_signature,
+        None if combine is None else _grouped(read_signature(combine, "combine"), map_signature, "combine"),
+        None if reduce is None else _grouped(read_signature(reduce, "reduce"), map_signature, "reduce"),
+        task_memory_mib,
+    )
+    _check_combine(definition)
+    _check_output(definition)
+    return definition
+
+
+def check_task_memory(mebibytes: int) -> None:
+    """Raises InvalidArgument."""
+    least, most = TASK_MEMORY_MIB
+    if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
+        raise InvalidArgument(
+            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
+        )
+
+
+def _check_input(map_signature: Signature, source: FileInput) -> None:
+    first, options = _FIRST[source.format], _SECOND[source.format]
+    if not fits(first, map_signature.first):
+        raise InvalidArgument(
+            f"map {map_signature.where}: format {source.format!r} gives a key of type {name_of(first)}, "
+            f"map takes {name_of(map_signature.first)}"
+        )
+    if Any not in options and not any(fits(option, map_signature.second) for option in options):
+        raise InvalidArgument(
+            f"map {map_signature.where}: format {source.format!r} gives a value of type "
+            f"{' or '.join(map(name_of, options))}, map takes {name_of(map_signature.second)}"
+        )
+
+
+def _grouped(taker: Signature, maker: Signature, role: str) -> Signature:
+    """Check that (key, values of key) as map makes them fit what combine or reduce takes."""
+    element = element_of(taker.second, role, taker.where)
+    for what, given, wanted in (("key", maker.out_key, taker.first), ("value", maker.out_value, element)):
+        if not fits(given, wanted):
+            raise InvalidArgument(
+                f"map {maker.where} gives a {what} of type {name_of(given)}, "
+                f"{role} {taker.where} takes {name_of(wanted)}"
+            )
+    return taker
+
+
+def _check_combine(definition: JobDefinition) -> None:
+    """The codecs must exist, and what combine gives must be what map gives."""
+    assert definition.key_codec
+    assert definition.value_codec
+    combine, maker = definition.combine_signature, definition.map_signature
+    if combine is None:
+        return
+    pairs = (("key", combine.out_key, maker.out_key), ("value", combine.out_value, maker.out_value))
+    for what, given, wanted in pairs:
+        if not fits(given, wanted):
+            raise InvalidArgument(
+                f"combine {combine.where} gives a {what} of type {name_of(given)}, but it stands for what "
+                f"map {maker.where} gives: {name_of(wanted)}"
+            )
+
+
+def _check_output(definition: JobDefinition) -> None:
+    last = definition.reduce_signature or definition.map_signature
+    if definition.output.format == "bytes" and last.out_value not in (bytes, str):
+        raise InvalidArgument(
+            f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",
+            hint="give bytes or str, or choose tsv or jsonl",
+        )
+
+
+def _one_of(what: str, given: str, options: tuple[str, ...]) -> None:
+    if given not in options:
+        raise InvalidArgument(f"{what} {given!r} is unknown; there are {', '.join(options)}")

@@ -1,0 +1,106 @@
+"""Does a job keep the laws that splitting, combining and trying again rely on?  Tried on a sample.
+
+Pure.  Map must give the same pairs for a record whenever it is asked; combine must be free to be called on
+any stretch of a key's values, again on its own results, or not at all; reduce must repeat itself.  A sample
+can show that a law is broken, never that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.context import Context
+
+__all__ = ["broken_laws"]
+
+MAX_KEYS: Final = 1000
+MAX_FINDINGS: Final = 10
+
+
+def broken_laws(
+    job: JobDefinition, sample: Iterable[Any], params: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is wrong, one line a finding, at most ten; empty when the sample shows nothing.
+
+    `sample` holds some values as map takes them.  Raises what the job's functions raise.
+    """
+    params = params or {}
+    records = _records(job, sample)
+    findings = [*_map_findings(job, records, params)]
+    groups: dict[Any, list[Any]] = {}
+    for record in records:
+        for key, value in _call(job, "map", params)(*record):
+            groups.setdefault(key, []).append(value)
+    for key in list(groups)[:MAX_KEYS]:
+        findings += _group_findings(job, key, groups[key], params)
+        if len(findings) >= MAX_FINDINGS:
+            break
+    return findings[:MAX_FINDINGS]
+
+
+def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Keys as the input's format would give them: a file's name, or where the record would begin."""
+    if job.input.format == "file":
+        return [(f"sample-{number}", value) for number, value in enumerate(sample)]
+    records, offset = [], 0
+    for value in sample:
+        records.append((offset, value))
+        offset += len(value) + 1 if isinstance(value, str | bytes) else 1
+    return records
+
+
+def _map_findings(
+    job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
+) -> Iterator[str]:
+    forwards = [list(_call(job, "map", params)(*record)) for record in records]
+    backwards = [list(_call(job, "map", params)(*record)) for record in reversed(records)]
+    for record, first, second in zip(records, forwards, reversed(backwards), strict=True):
+        if first != second:
+            yield (
+                f"map gave {first!r:.100} and then {second!r:.100} for the same record {record[1]!r:.100}: "
+                "a second attempt or another split would change the result"
+            )
+
+
+def _group_findings(
+    job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]
+) -> Iterator[str]:
+    plain = _reduced(job, key, values, params)
+    if _reduced(job, key, values, params) != plain:
+        yield f"reduce gave two results for the same values of key {key!r:.100}"
+        return
+    if job.combine is None or len(values) < 2:
+        return
+    for cut in sorted({1, len(values) // 2, len(values) - 1, len(values)}):
+        shortened = [*_combined(job, key, values[:cut], params), *_combined(job, key, values[cut:], params)]
+        for stretch in (shortened, _combined(job, key, shortened, params)):
+            if (combined := _reduced(job, key, stretch, params)) != plain:
+                yield (
+                    f"key {key!r:.100}: {plain!r:.100} without combine, {combined!r:.100} when called on "
+                    f"the first {cut} of {len(values)} values: its results depend on how often it runs"
+                )
+                return
+
+
+def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if len(values) < 2:
+        return values
+    return [value for _, value in _call(job, "combine", params)(key, iter(values))]
+
+
+def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if job.reduce is None:
+        return values
+    return list(_call(job, "reduce", params)(key, iter(values)))
+
+
+def _call(job: JobDefinition, role: str, params: Mapping[str, str]) -> Any:
+    """The job's function of that role, with a fresh context if it wants one: random numbers repeat."""
+    function, signature = getattr(job, role), getattr(job, f"{role}_signature")
+    if not signature.wants_context:
+        return function
+    return partial(function, ctx=Context(f"{role}-0", TaskRandom(f"0/{role}-0"), {**job.params, **params}))

@@ -1,0 +1,158 @@
+"""What a client sends to have a job run: which code, over which input, into which output.
+
+Pure.  It holds everything the result depends on, so that two runs of equal specs give equal bytes.
+
+Layout: docs/formats/job.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+import msgpack
+
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.mapreduce.api.definition import MAX_REDUCERS, JobDefinition, check_task_memory
+
+__all__ = ["JobSpec"]
+
+VERSION: Final = 2
+MAX_SPEC_BYTES: Final = 1 << 20
+
+_JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}|")
+_COMPRESSIONS: Final = ("zstd", "lz4", "none")
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs."""
+
+    job: str  # chosen by the client, [a-z0-9-]{1,64}
+    module: str
+    name: str  # the job object in the module
+    bundle_sha256: str  # "" in a local run: the module is already imported
+    inputs: tuple[str, ...]
+    output: str
+    input_format: str
+    output_format: str
+    reducers: int
+    overwrite: bool = False
+    seed: int = 0  # of ctx.rng
+    params: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = 64 * _MIB  # of one task's buffer
+    compression: str = "zstd"  # of what travels between map and reduce
+    task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
+
+    def __post_init__(self) -> None:
+        problems = [
+            (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
+            (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
+            (not self.inputs, "a job needs at least one input"),
+            (not all(p.startswith("/") for p in (*self.inputs, self.output)), "paths must be absolute"),
+            (
+                not _is_plain(self.output),
+                f"output {self.output!r} must name a folder by a path without . and .. in it",
+            ),
+            (
+                not 1 <= self.reducers <= MAX_REDUCERS,
+                f"reducers must be 1 to {MAX_REDUCERS}, not {self.reducers}",
+            ),
+            (self.compression not in _COMPRESSIONS, f"compression must be one of {', '.join(_COMPRESSIONS)}"),
+            (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
+        ]
+        for is_wrong, message in problems:
+            if is_wrong:
+                raise InvalidArgument(message)
+        check_task_memory(self.task_memory_mib)
+
+    @property
+    def title(self) -> str:
+        """How people call the job: module:object."""
+        return f"{self.module}:{self.name}"
+
+    @classmethod
+    def of(
+        cls,
+        definition: JobDefinition,
+        *,
+        job: str,
+        module: str,
+        name: str,
+        bundle_sha256: str,
+        inputs: tuple[str, ...],
+        output: str,
+        reducers: int | None = None,
+        params: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> JobSpec:
+        """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
+        unknown = sorted(set(params or {}) - set(definition.params))
+        if unknown:
+            known = ", ".join(sorted(definition.params)) or "none"
+            raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
+        return cls(
+            job=job,
+            module=module,
+            name=name,
+            bundle_sha256=bundle_sha256,
+            inputs=inputs,
+            output=output,
+            input_format=definition.input.format,
+            output_format=definition.output.format,
+            reducers=definition.reducers if reducers is None else reducers,
+            overwrite=overwrite,
+            params={**definition.params, **(params or {})},
+            task_memory_mib=definition.task_memory_mib,
+        )
+
+    def encode(self) -> bytes:
+        """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB."""
+        data: bytes = msgpack.packb([VERSION, asdict(self)], unicode_errors="surrogateescape")
+        if len(data) > MAX_SPEC_BYTES:
+            raise InvalidArgument(
+                f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed"
+            )
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> JobSpec:
+        """The spec behind `encode`d bytes.
+
+        Raises ProtocolMismatch for another version or for what is no spec, InvalidArgument for bad values.
+        """
+        try:
+            version, values = msgpack.unpackb(data, unicode_errors="surrogateescape")
+        except (ValueError, TypeError) as error:
+            raise ProtocolMismatch(f"{len(data)} bytes are no job description: {error}") from error
+        if version != VERSION:
+            raise ProtocolMismatch(
+                f"a job description of version {version}; this side knows version {VERSION}"
+            )
+        if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
+            raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
+        values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
+        return cls(**_typed(values))
+
+
+def _is_plain(path: str) -> bool:
+    """Whether the hidden folder beside it lies where its parent says (output_commit.staging_folder)."""
+    return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse fields of a wrong type, before they are believed."""
+    wanted: dict[str, type] = {
+        "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
+        "task_memory_mib": int,
+    }  # fmt: skip
+    for name, value in values.items():
+        if type(value) is not wanted.get(name, str):
+            raise ProtocolMismatch(f"field {name!r} of a job description is a {type(value).__name__}")
+    if not all(isinstance(each, str) for each in values["inputs"]):
+        raise ProtocolMismatch("an input of a job description is no text")
+    return values

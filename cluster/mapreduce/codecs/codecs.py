@@ -1,0 +1,15 @@
+"""From type hints to codecs: keys as bytes that sort like the keys, values as msgpack.
+
+Pure.  The hints of map's output choose both.  Keys take int, float, str, bytes, bool, None, tuples, frozen
+dataclasses and options of these; values also lists and dicts.  A value's type is checked where it is
+packed, so that a hint that lies is found by the task that lied.
+
+Rules and byte layouts: docs/formats/run.md.
+"""
+
+from __future__ import annotations
+
+from ringmill.cluster.mapreduce.codecs.key_codecs import KeyCodec, key_codec
+from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec, value_codec
+
+__all__ = ["KeyCodec", "ValueCodec", "key_codec", "value_codec"]

@@ -1,0 +1,314 @@
+"""Keys as bytes whose order is the order of the keys.
+
+Pure.  Each codec has two forms: alone (a whole key, as short as can be) and in a row (self-delimiting, for
+the elements of tuples and dataclasses).  Equal keys give equal bytes, so -0.0 is written as 0.0, and NaN,
+which equals nothing, is refused.
+
+Layouts: docs/formats/run.md, "Keys".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType, UnionType
+from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.failures import shown
+
+__all__ = ["KeyCodec", "key_codec"]
+
+T = TypeVar("T")
+
+_ESCAPED_ZERO: Final = b"\x00\xff"
+_TERMINATOR: Final = b"\x00\x01"
+_SHORT_INT: Final = 0x7C  # longest magnitude, in bytes, that the lead byte can tell
+_DOUBLE: Final = struct.Struct(">d")
+_SIGN: Final = 1 << 63
+_ALL: Final = (1 << 64) - 1
+
+
+class KeyCodec(Protocol):
+    """Turns the keys of one type into bytes and back."""
+
+    def encode(self, key: Any) -> bytes:
+        """A whole key.  Raises InvalidArgument for one that its hint does not allow."""
+        ...
+
+    def decode(self, data: bytes) -> Any: ...
+
+    def encode_all(self, keys: Iterable[Any]) -> list[bytes]:
+        """`encode` of each."""
+        ...
+
+
+class _Part(Protocol):
+    """The in-a-row form of a codec."""
+
+    def put(self, key: Any) -> bytes: ...
+
+    def take(self, data: bytes, at: int) -> tuple[Any, int]:
+        """The key that starts at `at`, and where the next one starts."""
+        ...
+
+
+class _Codec:
+    """A key made of one self-delimiting part."""
+
+    def __init__(self, part: _Part) -> None:
+        self._part = part
+
+    def encode(self, key: Any) -> bytes:
+        return self._part.put(key)
+
+    def decode(self, data: bytes) -> Any:
+        return self._part.take(data, 0)[0]
+
+    def encode_all(self, keys: Iterable[Any]) -> list[bytes]:
+        return list(map(self._part.put, keys))
+
+
+class _Text:
+    """A whole str: its UTF-8, with surrogates as three bytes each, which keeps code point order."""
+
+    def encode(self, key: str) -> bytes:
+        return _exactly(str, key).encode("utf-8", "surrogatepass")
+
+    def decode(self, data: bytes) -> str:
+        return data.decode("utf-8", "surrogatepass")
+
+    def encode_all(self, keys: Iterable[str]) -> list[bytes]:
+        keys = list(keys)
+        if not set(map(type, keys)) <= {str}:
+            return list(map(self.encode, keys))
+        return [key.encode("utf-8", "surrogatepass") for key in keys]
+
+
+class _Raw:
+    """A whole bytes key: itself."""
+
+    def encode(self, key: bytes) -> bytes:
+        return _exactly(bytes, key)
+
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+    def encode_all(self, keys: Iterable[bytes]) -> list[bytes]:
+        return list(map(self.encode, keys))
+
+
+class _BytesPart:
+    def put(self, key: bytes) -> bytes:
+        return _exactly(bytes, key).replace(b"\x00", _ESCAPED_ZERO) + _TERMINATOR
+
+    def take(self, data: bytes, at: int) -> tuple[bytes, int]:
+        end = data.index(_TERMINATOR, at)
+        return data[at:end].replace(_ESCAPED_ZERO, b"\x00"), end + 2
+
+
+class _TextPart:
+    def put(self, key: str) -> bytes:
+        return _BYTES.put(_exactly(str, key).encode("utf-8", "surrogatepass"))
+
+    def take(self, data: bytes, at: int) -> tuple[str, int]:
+        raw, end = _BYTES.take(data, at)
+        return raw.decode("utf-8", "surrogatepass"), end
+
+
+class _IntPart:
+    """Lead byte 0x80 + length of the magnitude (0x80 - length when negative), then the magnitude."""
+
+    def put(self, key: int) -> bytes:
+        size = (abs(_exactly(int, key)).bit_length() + 7) // 8
+        if size <= _SHORT_INT:
+            lead = bytes((0x80 + size if key >= 0 else 0x80 - size,))
+        else:
+            length = size.to_bytes(4, "big")
+            lead = b"\xff" + length if key >= 0 else b"\x00" + _complement(length)
+        magnitude = abs(key).to_bytes(size, "big")
+        return lead + (magnitude if key >= 0 else _complement(magnitude))
+
+    def take(self, data: bytes, at: int) -> tuple[int, int]:
+        lead, start = data[at], at + 1
+        if lead in (0x00, 0xFF):
+            length, start = data[start : start + 4], start + 4
+            size = int.from_bytes(length if lead else _complement(length), "big")
+        else:
+            size = abs(lead - 0x80)
+        end = start + size
+        raw = data[start:end]
+        return (int.from_bytes(raw, "big") if lead >= 0x80 else -int.from_bytes(_complement(raw), "big")), end
+
+
+class _FloatPart:
+    """The IEEE 754 bits, all turned when negative, else the sign bit alone."""
+
+    def put(self, key: float) -> bytes:
+        number = float(_number(key)) + 0.0  # -0.0 + 0.0 is 0.0
+        if math.isnan(number):
+            raise InvalidArgument("NaN cannot be a key: it equals no key, itself included")
+        bits = int.from_bytes(_DOUBLE.pack(number), "big")
+        return (bits ^ (_ALL if bits & _SIGN else _SIGN)).to_bytes(8, "big")
+
+    def take(self, data: bytes, at: int) -> tuple[float, int]:
+        bits = int.from_bytes(data[at : at + 8], "big")
+        raw = (bits ^ (_SIGN if bits & _SIGN else _ALL)).to_bytes(8, "big")
+        return float(_DOUBLE.unpack(raw)[0]), at + 8
+
+
+class _BoolPart:
+    def put(self, key: bool) -> bytes:
+        return b"\x01" if _exactly(bool, key) else b"\x00"
+
+    def take(self, data: bytes, at: int) -> tuple[bool, int]:
+        return data[at] == 1, at + 1
+
+
+class _NonePart:
+    def put(self, key: None) -> bytes:
+        _exactly(NoneType, key)
+        return b""
+
+    def take(self, data: bytes, at: int) -> tuple[None, int]:
+        return None, at
+
+
+class _OptionPart:
+    """None before everything else: 0x00, or 0x01 and the key."""
+
+    def __init__(self, inner: _Part) -> None:
+        self._inner = inner
+
+    def put(self, key: Any) -> bytes:
+        return b"\x00" if key is None else b"\x01" + self._inner.put(key)
+
+    def take(self, data: bytes, at: int) -> tuple[Any, int]:
+        return (None, at + 1) if data[at] == 0 else self._inner.take(data, at + 1)
+
+
+class _RowPart:
+    """The elements one after the other; `fields_of` and `build` know what they are elements of."""
+
+    def __init__(
+        self,
+        parts: Sequence[_Part],
+        fields_of: Callable[[Any], Sequence[Any]],
+        build: Callable[[list[Any]], Any],
+    ) -> None:
+        self._parts = parts
+        self._fields_of = fields_of
+        self._build = build
+
+    def put(self, key: Any) -> bytes:
+        elements = self._fields_of(key)
+        if len(elements) != len(self._parts):
+            raise InvalidArgument(
+                f"a key of {len(elements)} elements, its hint has {len(self._parts)}: {shown(key, 200)}"
+            )
+        return b"".join([part.put(element) for part, element in zip(self._parts, elements, strict=True)])
+
+    def take(self, data: bytes, at: int) -> tuple[Any, int]:
+        elements = []
+        for part in self._parts:
+            element, at = part.take(data, at)
+            elements.append(element)
+        return self._build(elements), at
+
+
+class _ListPart:
+    """tuple[X, ...]: 0x01 before each element, 0x00 at the end."""
+
+    def __init__(self, inner: _Part) -> None:
+        self._inner = inner
+
+    def put(self, key: tuple[Any, ...]) -> bytes:
+        return b"".join([b"\x01" + self._inner.put(element) for element in _exactly(tuple, key)]) + b"\x00"
+
+    def take(self, data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+        elements = []
+        while data[at] == 1:
+            element, at = self._inner.take(data, at + 1)
+            elements.append(element)
+        return tuple(elements), at + 1
+
+
+_BYTES: Final = _BytesPart()
+_PARTS: Final[dict[Any, _Part]] = {
+    str: _TextPart(),
+    bytes: _BYTES,
+    int: _IntPart(),
+    float: _FloatPart(),
+    bool: _BoolPart(),
+    NoneType: _NonePart(),
+    None: _NonePart(),
+}
+
+
+def key_codec(hint: Any, where: str) -> KeyCodec:
+    """The codec of keys of the hinted type.  `where` names the function in what InvalidArgument says."""
+    if hint is str:
+        return _Text()
+    if hint is bytes:
+        return _Raw()
+    return _Codec(_part_of(hint, where))
+
+
+def _part_of(hint: Any, where: str) -> _Part:
+    while isinstance(hint, NewType):
+        hint = hint.__supertype__
+    if hint in _PARTS:
+        return _PARTS[hint]
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        return _ListPart(_part_of(args[0], where))
+    if origin is tuple:
+        parts = [_part_of(arg, where) for arg in args]
+        return _RowPart(parts, lambda key: _exactly(tuple, key), tuple)
+    if origin in (Union, UnionType) and len(args) == 2 and NoneType in args:
+        return _OptionPart(_part_of(args[0] if args[1] is NoneType else args[1], where))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass_part(hint, where)
+    raise InvalidArgument(
+        f"{where}: {hint!r} cannot be a key",
+        hint="keys are int, float, str, bytes, bool, None, tuples, frozen dataclasses, or these | None",
+    )
+
+
+def _dataclass_part(hint: type, where: str) -> _Part:
+    if hint.__hash__ is None:
+        raise InvalidArgument(f"{where}: dataclass {hint.__name__} is a key, so it must be frozen=True")
+    hints = get_type_hints(hint)
+    names = [field.name for field in dataclasses.fields(hint)]
+
+    def fields_of(key: Any) -> list[Any]:
+        _exactly(hint, key)
+        return [getattr(key, name) for name in names]
+
+    return _RowPart(
+        [_part_of(hints[name], where) for name in names],
+        fields_of,
+        lambda values: hint(**dict(zip(names, values, strict=True))),
+    )
+
+
+def _complement(data: bytes) -> bytes:
+    return bytes(byte ^ 0xFF for byte in data)
+
+
+def _exactly(wanted: type[T], key: Any) -> T:
+    if type(key) is not wanted:
+        raise InvalidArgument(
+            f"a key of type {type(key).__name__}, its hint says {wanted.__name__}: {shown(key, 100)}"
+        )
+    return key
+
+
+def _number(key: Any) -> float:
+    if type(key) not in (float, int):
+        raise InvalidArgument(
+            f"a key of type {type(key).__name__} where the hint says float: {shown(key, 100)}"
+        )
+    return float(key)

@@ -1,0 +1,146 @@
+"""What a job's functions take and give, read from their type hints.
+
+Pure.  A function must be one that a task process can find again by module and name, so lambdas, closures
+and nested functions are refused here, with file and line; so is a hint that is missing or not understood.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections import abc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FunctionType, NoneType, UnionType
+from typing import Any, Final, TypeAlias, Union, get_args, get_origin
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.context import Context
+
+__all__ = ["Hint", "Signature", "fits", "name_of", "read_signature"]
+
+Hint: TypeAlias = Any  # a type expression: a class, list[int], str | None, typing.Any
+
+_ITERABLES: Final = (abc.Iterator, abc.Iterable, abc.Generator, abc.Sequence, list)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A job function: two positional parameters, an optional `ctx`, and pairs out."""
+
+    where: str  # "FILE:LINE name()", for messages
+    first: Hint
+    second: Hint
+    out_key: Hint
+    out_value: Hint
+    wants_context: bool
+
+
+def read_signature(function: Callable[..., Iterable[tuple[Any, Any]]], role: str) -> Signature:
+    """The signature of a job's map, combine or reduce function.
+
+    Raises InvalidArgument when it cannot be shipped or its hints do not say what is needed.
+    """
+    where = _shippable(function, role)
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise InvalidArgument(
+            f"{role} {where}: a type hint names {error.name!r}, which the module does not define at run time",
+            hint="import it outside `if TYPE_CHECKING` and define it above the job",
+        ) from error
+    names = list(inspect.signature(function).parameters)
+    wants_context = len(names) == 3 and (names[2] == "ctx" or hints.get(names[2]) is Context)
+    if len(names) != 2 + wants_context:
+        raise InvalidArgument(
+            f"{role} {where} takes ({', '.join(names)}); it must take two parameters and, if it likes, ctx"
+        )
+    for name in (*names[:2], "return"):
+        if name not in hints:
+            raise InvalidArgument(f"{role} {where}: {name!r} has no type hint; the hints choose the codecs")
+    key, value = _pair_of(hints["return"], role, where)
+    return Signature(where, hints[names[0]], hints[names[1]], key, value, wants_context)
+
+
+def element_of(hint: Hint, role: str, where: str) -> Hint:
+    """The V of a parameter declared Iterable[V]."""
+    origin: Any = get_origin(hint)
+    if origin in _ITERABLES and get_args(hint):
+        return get_args(hint)[0]
+    raise InvalidArgument(f"{role} {where}: its values must be Iterable[...], not {name_of(hint)}")
+
+
+def fits(given: Hint, wanted: Hint) -> bool:
+    """Whether every value of type `given` may be passed where `wanted` is declared."""
+    given, wanted = _plain(given), _plain(wanted)
+    if given == wanted or wanted in (Any, object) or (given, wanted) in ((int, float), (bool, int)):
+        return True
+    if _is_union(given):
+        return all(fits(option, wanted) for option in get_args(given))
+    if _is_union(wanted):
+        return any(fits(given, option) for option in get_args(wanted))
+    given_class, wanted_class = get_origin(given) or given, get_origin(wanted) or wanted
+    if not (isinstance(given_class, type) and isinstance(wanted_class, type)):
+        return False
+    return issubclass(given_class, wanted_class) and (
+        not get_args(wanted) or _arguments_fit(get_args(given), get_args(wanted))
+    )
+
+
+def name_of(hint: Hint) -> str:
+    """A hint as its author would write it."""
+    if get_origin(hint) is not None or not isinstance(hint, type):
+        return str(hint).replace("typing.", "").replace("collections.abc.", "")
+    return "None" if hint is NoneType else hint.__qualname__
+
+
+def _arguments_fit(given: tuple[Hint, ...], wanted: tuple[Hint, ...]) -> bool:
+    if len(wanted) == 2 and wanted[1] is Ellipsis:
+        return all(fits(item, wanted[0]) for item in given if item is not Ellipsis)
+    return len(given) == len(wanted) and all(map(fits, given, wanted))
+
+
+def _is_union(hint: Hint) -> bool:
+    origin: Any = get_origin(hint)
+    return origin is Union or origin is UnionType
+
+
+def _plain(hint: Hint) -> Hint:
+    """NewType and Annotated stand for what they wrap."""
+    while isinstance(hint, typing.NewType):
+        hint = hint.__supertype__
+    return NoneType if hint is None else hint
+
+
+def _shippable(function: Callable[..., Any], role: str) -> str:
+    if not isinstance(function, FunctionType):
+        raise InvalidArgument(
+            f"{role} must be a function of a module, not {type(function).__name__} {function!r}",
+            hint="write `def` at the top level of the job's module",
+        )
+    code = function.__code__
+    where = f"{code.co_filename}:{code.co_firstlineno} {function.__name__}()"
+    kind = (
+        "a lambda" if function.__name__ == "<lambda>"
+        else "a closure" if function.__closure__
+        else "a nested function" if "<locals>" in function.__qualname__
+        else ""
+    )  # fmt: skip
+    if kind:
+        raise InvalidArgument(
+            f"{role} is {kind} at {code.co_filename}:{code.co_firstlineno}: "
+            "a task process finds functions by module and name",
+            hint="write `def` at the top level of the job's module",
+        )
+    return where
+
+
+def _pair_of(hint: Hint, role: str, where: str) -> tuple[Hint, Hint]:
+    origin: Any = get_origin(hint)
+    args = get_args(hint) if origin in _ITERABLES else ()
+    pair = get_args(args[0]) if args and get_origin(args[0]) is tuple else ()
+    if len(pair) != 2 or pair[1] is Ellipsis:
+        raise InvalidArgument(
+            f"{role} {where} is declared to return {name_of(hint)}; it must be Iterator[tuple[KEY, VALUE]]"
+        )
+    return pair[0], pair[1]

@@ -1,0 +1,246 @@
+"""Values as msgpack, many at a time.
+
+Pure.  What msgpack gives back as it was passes in one C call; tuples among lists, dataclasses and dicts
+with composite keys are converted one by one.  Integers of any size and strings with lone surrogates keep
+their value.  Where the hint says nothing (Any, list, dict), tuples come back as lists.
+
+Layout: docs/formats/run.md, "Values".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from types import NoneType, UnionType
+from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.signatures import name_of
+from ringmill.cluster.mapreduce.failures import shown
+
+__all__ = ["ValueCodec", "pack_block", "unpack_block", "value_codec"]
+
+Convert = Callable[[Any], Any]
+
+_BIG_INT: Final = 1
+_SCALARS: Final[dict[Any, tuple[type, ...]]] = {
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    bytes: (bytes,),
+    bool: (bool,),
+    NoneType: (NoneType,),
+    None: (NoneType,),
+    list: (list,),
+    dict: (dict,),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shape:
+    """How values of one hint cross."""
+
+    allowed: frozenset[type] | None  # the types they may have; None: whatever msgpack takes
+    lower: Convert | None = None  # makes what msgpack packs; None: it packs them as they are
+    rebuild: Convert | None = None  # makes them again from arrays unpacked as lists
+    has_tuple: bool = False
+    has_list: bool = False
+
+
+class ValueCodec:
+    """Turns lists of values of one type into what msgpack packs, and back."""
+
+    def __init__(self, shape: _Shape, name: str) -> None:
+        needs_rebuild = shape.lower is not None or (shape.has_tuple and shape.has_list)
+        self._allowed = shape.allowed
+        self._lower = shape.lower
+        self._rebuild = shape.rebuild if needs_rebuild else None
+        self._name = name
+        self.uses_lists = shape.has_list or needs_rebuild
+
+    def to_wire(self, values: list[Any]) -> list[Any]:
+        """Check and convert.  Raises InvalidArgument naming the first value that the hint forbids."""
+        if self._allowed is not None and not self._allowed.issuperset(map(type, values)):
+            wrong = next(value for value in values if type(value) not in self._allowed)
+            raise InvalidArgument(
+                f"a value of type {type(wrong).__name__} where the hint says {self._name}: "
+                f"{shown(wrong, 200)}"
+            )
+        return values if self._lower is None else list(map(self._lower, values))
+
+    def from_wire(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values that `to_wire` was given."""
+        return values if self._rebuild is None else list(map(self._rebuild, values))
+
+
+def value_codec(hint: Any, where: str) -> ValueCodec:
+    """The codec of values of the hinted type.  `where` names the function in what InvalidArgument says."""
+    return ValueCodec(_shape_of(hint, where), name_of(hint))
+
+
+def pack_block(block: Any) -> bytes:
+    """A block of wire values as msgpack."""
+    packed: bytes = msgpack.packb(block, default=_pack_other, unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack_block(data: bytes, *, use_lists: bool) -> Any:
+    """What `pack_block` packed, arrays as lists or all as tuples."""
+    return msgpack.unpackb(
+        data,
+        use_list=use_lists,
+        strict_map_key=False,
+        ext_hook=_unpack_other,
+        unicode_errors="surrogatepass",
+    )
+
+
+def _pack_other(value: Any) -> msgpack.ExtType:
+    if isinstance(value, int):
+        return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    raise InvalidArgument(f"a value of type {type(value).__name__} cannot travel: {shown(value, 200)}")
+
+
+def _unpack_other(code: int, data: bytes) -> Any:
+    if code != _BIG_INT:
+        raise ValueError(f"unknown msgpack extension {code}")
+    return int.from_bytes(data, "big", signed=True)
+
+
+def _shape_of(hint: Any, where: str) -> _Shape:
+    while isinstance(hint, NewType):
+        hint = hint.__supertype__
+    if hint in (Any, object):
+        return _Shape(None, has_list=True)
+    if hint in _SCALARS:
+        return _Shape(frozenset(_SCALARS[hint]), has_list=hint in (list, dict))
+    shape = _composite_shape(hint, where)
+    if shape is not None:
+        return shape
+    raise InvalidArgument(
+        f"{where}: {hint!r} cannot be a value",
+        hint="values are int, float, str, bytes, bool, None, tuples, lists, dicts, dataclasses, "
+        "or unions of the plain ones",
+    )
+
+
+def _composite_shape(hint: Any, where: str) -> _Shape | None:
+    origin: Any = get_origin(hint)
+    args = get_args(hint)
+    shape: _Shape | None = None
+    if origin in (Union, UnionType):
+        shape = _union_shape(hint, args, where)
+    elif origin is tuple:
+        shape = _tuple_shape(args, where)
+    elif origin is list:
+        shape = _list_shape(_shape_of(args[0], where))
+    elif origin is dict:
+        shape = _dict_shape(args[0], _shape_of(args[0], where), _shape_of(args[1], where))
+    elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        shape = _dataclass_shape(hint, where)
+    return shape
+
+
+def _union_shape(hint: Any, args: tuple[Any, ...], where: str) -> _Shape:
+    """Plain types in any mixture; a type that is converted only beside None."""
+    shapes = [_shape_of(arg, where) for arg in args if arg not in (None, NoneType)]
+    converted = [shape for shape in shapes if shape.lower or shape.has_tuple]
+    if converted and len(shapes) > 1:
+        raise InvalidArgument(
+            f"{where}: {hint} mixes types that cannot be told apart once packed",
+            hint="give one type, a dataclass, or TYPE | None",
+        )
+    allowed = [shape.allowed for shape in shapes]
+    types: set[type] = {NoneType} if len(shapes) < len(args) else set()
+    types.update(*(each for each in allowed if each is not None))
+    one = shapes[0]
+    return _Shape(
+        None if None in allowed else frozenset(types),
+        _unless_none(one.lower) if converted else None,
+        _unless_none(one.rebuild) if converted else None,
+        one.has_tuple,
+        any(shape.has_list for shape in shapes),
+    )
+
+
+def _tuple_shape(args: tuple[Any, ...], where: str) -> _Shape:
+    if len(args) == 2 and args[1] is Ellipsis:
+        inner = _shape_of(args[0], where)
+        return dataclasses.replace(_list_shape(inner, tuple), has_tuple=True, has_list=inner.has_list)
+    shapes = [_shape_of(arg, where) for arg in args]
+    return _row_shape(frozenset((tuple,)), shapes, tuple, has_tuple=True)
+
+
+def _row_shape(
+    allowed: frozenset[type], shapes: Sequence[_Shape], build: Callable[[list[Any]], Any], *, has_tuple: bool
+) -> _Shape:
+    """A fixed number of elements, each of its own type."""
+    lowers = [shape.lower or _same for shape in shapes]
+    rebuilds = [shape.rebuild or _same for shape in shapes]
+
+    def lower(row: Sequence[Any]) -> list[Any]:
+        return [convert(item) for convert, item in zip(lowers, row, strict=True)]
+
+    def rebuild(row: Sequence[Any]) -> Any:
+        return build([convert(item) for convert, item in zip(rebuilds, row, strict=True)])
+
+    return _Shape(
+        allowed,
+        lower if any(shape.lower for shape in shapes) else None,
+        rebuild,
+        has_tuple or any(shape.has_tuple for shape in shapes),
+        any(shape.has_list for shape in shapes),
+    )
+
+
+def _list_shape(inner: _Shape, build: type[list[Any]] | type[tuple[Any, ...]] = list) -> _Shape:
+    lower_one, rebuild_one = inner.lower, inner.rebuild or _same
+    return _Shape(
+        frozenset((build,)),
+        None if lower_one is None else (lambda values: list(map(lower_one, values))),
+        lambda values: build(map(rebuild_one, values)),
+        inner.has_tuple,
+        has_list=True,
+    )
+
+
+def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
+    """A dict with plain keys is a msgpack map; one with composite keys an array of pairs."""
+    plain_keys = key_hint in _SCALARS
+    lower_key, lower_value = key.lower or _same, value.lower or _same
+    rebuild_key, rebuild_value = key.rebuild or _same, value.rebuild or _same
+
+    def lower(values: dict[Any, Any]) -> Any:
+        pairs = [(lower_key(name), lower_value(item)) for name, item in values.items()]
+        return dict(pairs) if plain_keys else pairs
+
+    def rebuild(values: Any) -> dict[Any, Any]:
+        pairs = values.items() if plain_keys else values
+        return {rebuild_key(name): rebuild_value(item) for name, item in pairs}
+
+    needs_lower = not plain_keys or value.lower is not None
+    return _Shape(frozenset((dict,)), lower if needs_lower else None, rebuild, value.has_tuple, has_list=True)
+
+
+def _dataclass_shape(hint: type, where: str) -> _Shape:
+    """An array of the fields, in their order."""
+    hints = get_type_hints(hint)
+    names = [field.name for field in dataclasses.fields(hint)]
+    row = _row_shape(
+        frozenset((hint,)),
+        [_shape_of(hints[name], where) for name in names],
+        lambda fields: hint(**dict(zip(names, fields, strict=True))),
+        has_tuple=False,
+    )
+    lower_row = row.lower or _same
+    return dataclasses.replace(row, lower=lambda value: lower_row([getattr(value, name) for name in names]))
+
+
+def _unless_none(convert: Convert | None) -> Convert | None:
+    return None if convert is None else (lambda value: None if value is None else convert(value))
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,167 @@
+"""How finished part files become the output: staged beside it, moved into one folder, shown by one rename.
+
+I/O only through the FileSystem passed in.  Every step may be done again after a crash at any point: a part
+that is gone from its place counts as moved only when the target has its size and checksum.  Until the
+rename readers see nothing, or the former output; after it, everything.
+
+Layout: docs/formats/job.md, "Output".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import google_crc32c
+
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
+from ringmill.cluster.ports import FileSystem
+
+__all__ = [
+    "StagedPart",
+    "attempt_folder",
+    "commit_output",
+    "manifest",
+    "refuse_existing",
+    "staged_part",
+    "staging_folder",
+]
+
+SUCCESS: Final = "_SUCCESS"
+_READ_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A winner's part file and what must be in it."""
+
+    partition: int
+    path: str
+    size: int
+    crc32c: int
+    records: int
+
+    @classmethod
+    def of(cls, output: ReduceOutput) -> StagedPart:
+        return cls(output.partition, output.file, output.size, output.crc32c, output.records_out)
+
+
+def staging_folder(output: str, job: str) -> str:
+    """The hidden folder beside the output, in its file system, that holds all attempts of a job."""
+    parent, name = posixpath.split(output.rstrip("/"))
+    return posixpath.join(parent, f".{name}.ringmill-{job}")
+
+
+def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
+    """Where a reduce attempt writes: worker and coordinator derive it, no message names it."""
+    return posixpath.join(staging_folder(output, job), str(attempt))
+
+
+def staged_part(output: str, job: str, attempt: AttemptId) -> str:
+    """The one file that a reduce attempt leaves there."""
+    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task))
+
+
+def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:
+    """Raise InvalidArgument when the output exists and may not be replaced."""
+    if not files.exists(output):
+        return
+    if not overwrite:
+        raise InvalidArgument(
+            f"output {output} exists", hint="choose another folder, or --overwrite (overwrite=True)"
+        )
+    if not files.is_dir(output) or (files.list(output) and not files.exists(posixpath.join(output, SUCCESS))):
+        raise InvalidArgument(f"output {output} is not the output of a job; it will not be overwritten")
+
+
+def manifest(parts: Sequence[StagedPart]) -> bytes:
+    """Content of _SUCCESS: the parts with size, CRC-32C and records.  Equal outputs have equal ones."""
+    rows = [
+        {"name": part_name(p.partition), "size": p.size, "crc32c": f"{p.crc32c:08x}", "records": p.records}
+        for p in sorted(parts, key=lambda part: part.partition)
+    ]
+    return (json.dumps({"version": 1, "parts": rows}, indent=1) + "\n").encode()
+
+
+def commit_output(
+    files: FileSystem, job: str, output: str, parts: Sequence[StagedPart], *, overwrite: bool = True
+) -> None:
+    """Make the parts the output.  Call it again after a crash, with the same arguments, until it returns.
+
+    With `overwrite` an output that exists is replaced: whether it may be was decided by `refuse_existing`.
+    Without, one that another job has made meanwhile stands, and InvalidArgument is raised.  Raises
+    CorruptData when a part is neither in its place nor moved, OSError.
+    """
+    wanted = manifest(parts)
+    staging = staging_folder(output, job)
+    result = posixpath.join(staging, "result")
+    if files.exists(result) or _are_staged(files, parts) or not _is_committed(files, output, wanted):
+        files.mkdir(result)
+        for part in parts:
+            _move(files, part, posixpath.join(result, part_name(part.partition)))
+        _write_success(files, posixpath.join(result, SUCCESS), wanted)
+        files.fsync_dir(result)
+        if overwrite and files.exists(output):
+            files.rename(output, posixpath.join(staging, "replaced"))
+        _show(files, result, output)
+    files.fsync_dir(posixpath.dirname(output))  # also when a commit that was killed could show but not sync
+    files.remove_tree(staging)
+
+
+def _are_staged(files: FileSystem, parts: Sequence[StagedPart]) -> bool:
+    """Nothing was moved yet: a former output with an equal manifest may be damaged, and proves nothing."""
+    return any(files.exists(part.path) for part in parts)
+
+
+def _is_committed(files: FileSystem, output: str, wanted: bytes) -> bool:
+    path = posixpath.join(output, SUCCESS)
+    return files.exists(path) and files.read_bytes(path) == wanted
+
+
+def _show(files: FileSystem, result: str, output: str) -> None:
+    """The rename that decides between jobs with one output: never onto a folder that holds anything."""
+    try:
+        files.rename(result, output)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise InvalidArgument(f"output {output} exists: another job was faster") from error
+
+
+def _move(files: FileSystem, part: StagedPart, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # moved before, or gone: the target tells
+        files.rename(part.path, target)
+        return
+    if not files.exists(target) or (files.size(target), _checksum(files, target)) != (part.size, part.crc32c):
+        raise CorruptData(
+            f"part {part.partition} is not at {part.path}, and {target} does not hold its {part.size} bytes",
+            detail={"partition": part.partition},
+        )
+
+
+def _write_success(files: FileSystem, path: str, content: bytes) -> None:
+    if files.exists(path):
+        files.unlink(path)
+    file = files.create(path)
+    file.append(content)
+    file.sync()
+    file.close()
+
+
+def _checksum(files: FileSystem, path: str) -> int:
+    file = files.open_read(path)
+    crc = at = 0
+    try:
+        while data := file.pread(_READ_BYTES, at):
+            crc = google_crc32c.extend(crc, data)
+            at += len(data)
+    finally:
+        file.close()
+    return crc

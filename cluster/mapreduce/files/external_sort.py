@@ -1,0 +1,73 @@
+"""Merging sorted streams of groups, as many at a time as memory allows.
+
+Streams are merged stably: groups of one key come in the order of the streams, which is the order of splits
+(or of spills within one), so values of a group keep the order in which map gave them.  When there are more
+than 64 streams, neighbours are merged into longer runs first.
+
+I/O only through the FileSystem passed in.  Rule: docs/formats/run.md, "Order".
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
+from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
+from ringmill.cluster.mapreduce.outputs import Slice
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["MERGE_FACTOR", "merge_groups", "merge_slices", "narrow"]
+
+MERGE_FACTOR: Final = 64
+
+_KEY = itemgetter(0)
+_VALUES = itemgetter(1)
+
+LazyGroup: TypeAlias = tuple[bytes, Iterator[Any]]
+
+
+def merge_groups(streams: Sequence[Iterable[Group]]) -> Iterator[LazyGroup]:
+    """Each key once, with all its values as a lazy stream that the next group ends."""
+    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_KEY)
+    for key, pieces in groupby(merged, _KEY):
+        yield key, chain.from_iterable(map(_VALUES, pieces))
+
+
+def merge_slices(slices: Sequence[Slice], values: ValueCodec, files: FileSystem) -> Iterator[Group]:
+    """The groups of sorted slices in one sorted stream; a key's groups are neighbours, in slice order."""
+    streams = [read_groups(files, each, values) for each in slices]
+    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_KEY)
+
+
+def narrow(
+    slices: Sequence[Slice],
+    values: ValueCodec,
+    files: FileSystem,
+    *,
+    name_of: Callable[[int], str],
+    compression: str,
+    factor: int = MERGE_FACTOR,
+) -> list[Slice]:
+    """At most `factor` slices with the same content, by merging neighbours into runs named by `name_of`.
+
+    Raises OSError and what reading and writing runs raise.
+    """
+    level, made = list(slices), 0
+    while len(level) > factor:
+        merged: list[Slice] = []
+        for start in range(0, len(level), factor):
+            neighbours = level[start : start + factor]
+            if len(neighbours) == 1:
+                merged += neighbours
+                continue
+            writer = RunWriter(files, name_of(made), values, compression)
+            writer.write_partition(merge_slices(neighbours, values, files))
+            (only,) = writer.finish()
+            merged.append(Slice(name_of(made), only.offset, only.length, only.raw_bytes, only.records))
+            made += 1
+        level = merged
+    return level

@@ -1,0 +1,149 @@
+"""Which files an input names: a file, a folder with all below it, or a glob; sorted, each once.
+
+I/O only through the FileSystem passed in.  A glob takes what a shell would take, so names with a leading dot
+only when the pattern has one too.  A folder is taken without names that begin with a dot or an underscore, as
+other engines leave their own files beside the data under such names.  _SUCCESS is taken when it is named.
+What is passed over is told by name.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.files.splits import InputFile
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["FoundInputs", "find_inputs", "named_inputs"]
+
+_MAGIC: Final = re.compile(r"[*?\[]")
+_MARKER: Final = "_SUCCESS"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """Files by sorted path, and the paths that the input covers and that are not read, sorted."""
+
+    files: tuple[InputFile, ...]
+    passed_over: tuple[str, ...]
+
+
+def named_inputs(input: str | Iterable[str]) -> tuple[str, ...]:
+    """One input or several, as a user gives them.  Raises InvalidArgument for what is no path.
+
+    An empty name would stand for the current folder with all below it.
+    """
+    inputs = (input,) if isinstance(input, str) else tuple(input)
+    for each in inputs:
+        if not isinstance(each, str) or not each:
+            raise InvalidArgument(
+                f"input {each!r} is no path",
+                hint="give a file, a folder or a glob; '.' is the current folder",
+            )
+    return inputs
+
+
+def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
+    """Every input file once, with its size and modification mark.
+
+    `*` and `?` match within a name, `**` any number of folders.  Raises InvalidArgument for an input that
+    names no file or no regular file, OSError for a file that cannot be looked at.
+    """
+    found: dict[str, InputFile] = {}
+    search = _Search(files)
+    for each in inputs:
+        paths = list(search.paths(each))
+        if not paths:
+            raise InvalidArgument(
+                f"input {each!r} names no file", hint="check the path; it may be a folder or a glob"
+            )
+        for path in paths:
+            if path not in found:
+                found[path] = InputFile(path, files.size(path), files.mtime_ns(path))
+    passed_over = sorted(search.passed_over - found.keys())
+    return FoundInputs(tuple(found[path] for path in sorted(found)), tuple(passed_over))
+
+
+class _Search:
+    """Walks folders and globs, and keeps in mind what it passes over."""
+
+    def __init__(self, files: FileSystem) -> None:
+        self.passed_over: set[str] = set()
+        self._files = files
+
+    def paths(self, pattern: str) -> Iterator[str]:
+        files = self._files
+        if not _MAGIC.search(pattern) or files.exists(pattern):
+            if files.is_dir(pattern):
+                yield from self._below(pattern.rstrip("/") or "/")
+            elif files.is_file(pattern):
+                yield pattern
+            elif files.exists(pattern):
+                raise InvalidArgument(
+                    f"input {pattern!r} is no regular file",
+                    hint="a pipe or a device cannot be cut into splits: write it to a file first",
+                )
+            return
+        parts = pattern.split("/")
+        first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
+        folder = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+        if files.is_dir(folder):
+            for path in self._matching(folder, parts[first:]):
+                yield from self._below(path) if files.is_dir(path) else self._regular(path)
+
+    def _matching(self, folder: str, parts: list[str]) -> Iterator[str]:
+        part, rest = parts[0], parts[1:]
+        if part == "**":
+            yield from self._matching(folder, rest or ["*"])
+        wanted = re.compile(r"[^/]*" if part == "**" else _name_pattern(part))
+        for name in self._files.list(folder):
+            if not wanted.fullmatch(name):
+                continue
+            path = posixpath.join(folder, name)
+            if (name.startswith(".") and not part.startswith(".")) or (name == _MARKER and part != _MARKER):
+                self.passed_over.add(path)
+            elif part == "**":
+                if self._files.is_dir(path):
+                    yield from self._matching(path, parts)
+            elif not rest:
+                yield path
+            elif self._files.is_dir(path):
+                yield from self._matching(path, rest)
+
+    def _below(self, folder: str) -> Iterator[str]:
+        for name in self._files.list(folder):
+            path = posixpath.join(folder, name)
+            if name.startswith((".", "_")):
+                self.passed_over.add(path)
+            elif self._files.is_dir(path):
+                yield from self._below(path)
+            else:
+                yield from self._regular(path)
+
+    def _regular(self, path: str) -> Iterator[str]:
+        """The path of a regular file; a pipe, a socket or a dead link in a folder is passed over."""
+        if self._files.is_file(path):
+            yield path
+        else:
+            self.passed_over.add(path)
+
+
+def _name_pattern(glob: str) -> str:
+    """A glob of one name as a regular expression: * ? [abc] [a-z] [!a]."""
+    pieces = re.split(r"(\*|\?|\[!?\]?[^\]]*\])", glob)
+    return "".join(map(_one_piece, pieces))
+
+
+def _one_piece(piece: str) -> str:
+    if piece == "*":
+        return ".*"
+    if piece == "?":
+        return "."
+    if piece.startswith("[") and piece.endswith("]") and len(piece) > 2:
+        inner = piece[1:-1].replace("\\", r"\\")
+        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+    return re.escape(piece)

@@ -1,0 +1,281 @@
+"""Records of a split, in blocks: lists of (key, value) as map takes them.
+
+I/O only through the FileSystem passed in.  A piece's records are those that start in it.  Lines end with LF
+alone; one CR before it is dropped; text is UTF-8 with bytes that are not as surrogate escapes, so that any
+file can be read and written back.
+
+Rule: docs/formats/job.md, "Records".
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import Any, Final, TypeAlias
+
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
+from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
+from ringmill.cluster.ports import FileSystem, ReadFile
+
+__all__ = ["Block", "SplitReader"]
+
+Block: TypeAlias = list[tuple[Any, Any]]
+
+READ_BYTES: Final = 1 << 20
+BLOCK_RECORDS: Final = 1024
+RECORD_CHARS: Final = 400  # cut again where it is shown; a record may be as large as a file
+_BYTE_ORDER_MARK: Final = "\ufeff"  # Windows programs put it before UTF-8; it is no part of a field
+
+
+class SplitReader:
+    """Reads one split; `position` tells the record that was handed out last."""
+
+    def __init__(
+        self, split: Split, format: str, value_hint: Any, *, files: FileSystem, context: Context
+    ) -> None:
+        self.records_read = 0
+        self._bytes_before = 0  # of pieces that were read to their end
+        self._piece: Piece | None = None
+        self._unpacked_bytes = 0  # of the piece at hand, handed out: when it is packed or read whole
+        self._split = split
+        self._format = format
+        self._hint = value_hint
+        self._files = files
+        self._context = context
+        self._path = ""
+        self._block: Block = []
+        self._left: Iterator[tuple[Any, Any]] = iter(())
+
+    @property
+    def position(self) -> str:
+        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first."""
+        unit = {"csv": "line", "file": ""}.get(self._format, "offset")
+        last = self._last() if unit else None
+        return self._path if last is None else f"{self._path} {unit} {last[0]}"
+
+    @property
+    def record(self) -> str:
+        """The value of the record that was handed out last, as Python writes it, cut; "" before the first."""
+        last = None if self._format == "file" else self._last()
+        return "" if last is None else shown(last[1], RECORD_CHARS)
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the split up to the record that was handed out last."""
+        piece, last = self._piece, self._last()
+        if piece is None or last is None:
+            return self._bytes_before
+        if self._format in ("csv", "file") or is_packed(piece.file.path):
+            done = self._unpacked_bytes
+        else:
+            done = last[0] - piece.start
+        return self._bytes_before + max(0, min(done, piece.end - piece.start))
+
+    def _last(self) -> tuple[Any, Any] | None:
+        """The record that was handed out last."""
+        block = self._block
+        index = len(block) - operator.length_hint(self._left) - 1
+        return block[index] if 0 <= index < len(block) else None
+
+    def records(self) -> Iterator[Iterator[tuple[Any, Any]]]:
+        """The records, as one iterator a block (chain them: it costs no call a record).
+
+        Raises TaskFailed for a file that changed or cannot be parsed, OSError.
+        """
+        for piece in self._split.pieces:
+            self._piece = piece
+            self._path = self._context.path = piece.file.path
+            self._unpacked_bytes = 0
+            file = _open_unchanged(piece, self._files)
+            try:
+                for block in self._blocks(piece, file):
+                    self._block = block
+                    self._left = iter(block)
+                    self.records_read += len(block)
+                    yield self._left
+            finally:
+                file.close()
+            self._piece = None
+            self._bytes_before += piece.end - piece.start
+
+    def _blocks(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
+        if self._format == "file":
+            return self._whole_file(piece, file)
+        if self._format == "csv":
+            return self._csv(piece, file)
+        parse = {"lines": _text_lines, "bytes": _byte_lines, "jsonl": _json_lines}[self._format]
+        return self._lines(piece, file, parse)
+
+    def _lines(
+        self, piece: Piece, file: ReadFile, parse: Callable[[int, bytes, str], Block]
+    ) -> Iterator[Block]:
+        for offset, data in self._whole_lines(piece, file):
+            if block := parse(offset, data, piece.file.path):
+                yield block
+                self._unpacked_bytes += len(data)
+
+    def _whole_lines(self, piece: Piece, file: ReadFile) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes that begin and end with a line) of the lines that start in the piece."""
+        if is_packed(piece.file.path):
+            yield from _cut_at_lines(unpacked_blocks(file), 0)
+            return
+        start = _line_start(file, piece.start) if piece.start else 0
+        if start < piece.end:
+            yield from _cut_at_lines(_plain_blocks(file, start, piece.end), start)
+
+    def _whole_file(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
+        content = b"".join(_all_blocks(piece, file))
+        yield [
+            (piece.file.path, content if self._hint is bytes else content.decode("utf-8", "surrogateescape"))
+        ]
+
+    def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
+        lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
+        rows = csv.reader(_without_mark(lines), strict=True)
+        header = None if self._hint == list[str] else next(rows, None)
+        block: Block = []
+        line = rows.line_num
+        try:
+            for row in rows:
+                if row:
+                    block.append((line + 1, row if header is None else _named(header, row)))
+                line = rows.line_num
+                if len(block) >= BLOCK_RECORDS:
+                    yield block
+                    block = []
+        except (csv.Error, ValueError) as error:
+            message = f"not CSV: {error}"
+            raise TaskFailed(Cause.USER_ERROR, message, (), f"{piece.file.path} line {line + 1}") from error
+        if block:
+            yield block
+
+
+def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
+    noted = piece.file
+    try:
+        file = files.open_read(noted.path)
+    except FileNotFoundError as error:
+        raise TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone") from error
+    mark = files.mtime_ns(noted.path)
+    if (file.size, mark) != (noted.size, noted.mtime_ns):
+        size = file.size
+        file.close()
+        raise TaskFailed(
+            Cause.INPUT_CHANGED,
+            f"input {noted.path} changed under the job: {noted.size} bytes became {size}, "
+            f"modification mark {noted.mtime_ns} became {mark}",
+        )
+    return file
+
+
+def _line_start(file: ReadFile, at: int) -> int:
+    """Where the first line begins that starts at or after `at`."""
+    at -= 1
+    while data := file.pread(READ_BYTES // 16, at):
+        found = data.find(b"\n")
+        if found >= 0:
+            return at + found + 1
+        at += len(data)
+    return file.size
+
+
+def _plain_blocks(file: ReadFile, start: int, end: int) -> Iterator[bytes]:
+    """Bytes from `start` to the end of the line that holds byte `end - 1`."""
+    at, data = start, b"\n"
+    while at < end:
+        data = file.pread(min(READ_BYTES, end - at), at)
+        if not data:
+            return
+        at += len(data)
+        yield data
+    while not data.endswith(b"\n"):
+        data = file.pread(READ_BYTES // 16, at)
+        found = data.find(b"\n")
+        if found >= 0:
+            data = data[: found + 1]
+        if not data:
+            return
+        at += len(data)
+        yield data
+
+
+def _all_blocks(piece: Piece, file: ReadFile) -> Iterator[bytes]:
+    if is_packed(piece.file.path):
+        return unpacked_blocks(file)
+    return _plain_blocks(file, 0, piece.end)
+
+
+def _cut_at_lines(blocks: Iterable[bytes], offset: int) -> Iterator[tuple[int, bytes]]:
+    """Regroup bytes so that each block ends with LF, but for the very last."""
+    held: list[bytes] = []
+    for data in blocks:
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            held.append(data)
+            continue
+        whole = b"".join((*held, data[:cut]))
+        yield offset, whole
+        offset += len(whole)
+        held = [data[cut:]] if cut < len(data) else []
+    if held:
+        yield offset, b"".join(held)
+
+
+def _text_lines(offset: int, data: bytes, path: str) -> Block:
+    text = data.decode("utf-8", "surrogateescape")
+    lines = text.split("\n")
+    raw: Iterable[str | bytes] = lines if len(text) == len(data) else data.split(b"\n")
+    offsets = accumulate(map((1).__add__, map(len, raw)), initial=offset)
+    if not lines[-1]:
+        lines.pop()
+    if "\r" in text:
+        lines = [line.removesuffix("\r") for line in lines]
+    return list(zip(offsets, lines, strict=False))
+
+
+def _byte_lines(offset: int, data: bytes, path: str) -> Block:
+    lines = data.split(b"\n")
+    offsets = accumulate(map((1).__add__, map(len, lines)), initial=offset)
+    if not lines[-1]:
+        lines.pop()
+    if b"\r" in data:
+        lines = [line.removesuffix(b"\r") for line in lines]
+    return list(zip(offsets, lines, strict=False))
+
+
+def _json_lines(offset: int, data: bytes, path: str) -> Block:
+    block: Block = []
+    for at, line in _text_lines(offset, data, path):
+        text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
+        if not text or text.isspace():
+            continue
+        try:
+            block.append((at, json.loads(text)))
+        except ValueError as error:
+            raise TaskFailed(Cause.USER_ERROR, f"not JSON: {error}", (), f"{path} offset {at}") from error
+    return block
+
+
+def _decoded_lines(blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+    for _, data in blocks:
+        lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+        yield from (line + "\n" for line in lines)
+
+
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    first = next(lines, None)
+    if first is not None:
+        yield first.removeprefix(_BYTE_ORDER_MARK)
+        yield from lines
+
+
+def _named(header: list[str], row: list[str]) -> dict[str, str]:
+    if len(row) != len(header):
+        raise ValueError(f"{len(row)} fields where the header has {len(header)}")
+    return dict(zip(header, row, strict=True))

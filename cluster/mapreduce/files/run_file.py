@@ -1,0 +1,256 @@
+"""A run: sorted groups of one map task's output in one file, a stretch of chunks for each partition.
+
+I/O only through the FileSystem passed in.  A stretch can be copied on its own and read back from any place,
+so that a slice of it is what travels to a reducer.  Chunks carry whole blocks, because one msgpack call for
+a thousand records costs a tenth of a thousand calls.
+
+Layout and limits: docs/formats/run.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+import google_crc32c
+import lz4.block
+import msgpack
+import zstandard
+
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec, pack_block, unpack_block
+from ringmill.cluster.mapreduce.footprint import footprint
+from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
+from ringmill.cluster.ports import AppendFile, FileSystem
+
+__all__ = ["Group", "RunWriter", "read_groups", "read_index"]
+
+Group: TypeAlias = tuple[bytes, Sequence[Any]]
+"""An encoded key and values of it; a key's values may come as several neighbouring groups."""
+
+MAGIC: Final = b"RMRUN\x00"
+VERSION: Final = 1
+FILE_HEADER: Final = struct.Struct("<6sH")
+CHUNK_HEADER: Final = struct.Struct("<IIIIB3x")  # crc32c of the rest, stored size, raw size, records, method
+TRAILER: Final = struct.Struct("<II8s")  # crc32c of the index, its size, END
+END: Final = b"RMRUNEND"
+TARGET_RAW_BYTES: Final = 128 << 10
+MAX_RAW_BYTES: Final = 1 << 30
+FIRST_WINDOW: Final = 16  # groups and values of the first chunk, whose size nothing tells yet
+STRIDE: Final = 16  # groups taken between two looks at what they hold
+BATCH_BYTES: Final = 1 << 20  # of values in memory at a time; small ones take far more there than in a chunk
+UNCOMPRESSED_BELOW: Final = 1 << 10
+WRITE_BYTES: Final = 1 << 20
+READ_BYTES: Final = 256 << 10
+
+_METHODS: Final = {"none": 0, "zstd": 1, "lz4": 2}
+
+
+_VALUES: Final = itemgetter(1)
+
+
+class RunWriter:
+    """Writes one run; partitions in order, groups of each sorted by key."""
+
+    def __init__(self, files: FileSystem, path: str, values: ValueCodec, compression: str) -> None:
+        self._file: AppendFile = files.create(path)
+        self._values = values
+        self._method = _METHODS[compression]
+        self._zstd = zstandard.ZstdCompressor(level=1)
+        self._pending: list[bytes] = [FILE_HEADER.pack(MAGIC, VERSION)]
+        self._pending_bytes = self._offset = FILE_HEADER.size
+        self._window = FIRST_WINDOW  # groups a chunk, adapted to the size of the last one
+        self._index: list[PartitionSlice] = []
+        self._crc = self._raw = self._records = 0
+
+    def write_partition(self, groups: Iterable[Group]) -> None:
+        """The next partition, whole.  Raises InvalidArgument for a value its hint forbids, OSError."""
+        start = self._offset
+        self._crc = self._raw = self._records = 0
+        groups = iter(groups)
+        while batch := self._next_batch(groups):
+            self._write_groups([key for key, _ in batch], [values for _, values in batch])
+        slice_ = PartitionSlice(start, self._offset - start, self._raw, self._records, self._crc)
+        self._index.append(slice_)
+
+    def finish(self) -> tuple[PartitionSlice, ...]:
+        """Write the index and close.  Nothing is synced: what a crash loses is made again."""
+        index = msgpack.packb([list(each) for each in self._index])
+        self._append(index)
+        self._append(TRAILER.pack(google_crc32c.value(index), len(index), END))
+        self._flush()
+        self._file.close()
+        return tuple(self._index)
+
+    def abandon(self) -> None:
+        """Close without an index; such a file is no run."""
+        self._file.close()
+
+    def _next_batch(self, groups: Iterator[Group]) -> list[Group]:
+        """Groups for about one chunk, bounded by what they hold and not only by their number.
+
+        Pieces of one long group come as neighbours, each of them a chunk of its own: a number of groups that
+        was right for short ones would hold gigabytes of them.  One value of each stride is measured.
+        """
+        batch: list[Group] = []
+        size = 0
+        while len(batch) < self._window and size < BATCH_BYTES:
+            more = list(islice(groups, min(STRIDE, self._window - len(batch))))
+            if not more:
+                break
+            batch += more
+            sample = more[-1][1]
+            size += sum(map(len, map(_VALUES, more))) * (footprint(sample[0]) if sample else 0)
+        return batch
+
+    def _write_groups(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
+        counts = list(map(len, lists))
+        records = sum(counts)
+        if records > 4 * self._window and max(counts) > self._window:
+            self._write_long(keys, lists)
+            return
+        flat = list(chain.from_iterable(lists))
+        raw = pack_block([keys, None if records == len(keys) else counts, self._values.to_wire(flat)])
+        if len(raw) > 4 * TARGET_RAW_BYTES and len(keys) > 1:
+            half = len(keys) // 2
+            self._window = max(1, half)
+            self._write_groups(keys[:half], lists[:half])
+            self._write_groups(keys[half:], lists[half:])
+            return
+        self._write_chunk(raw, records)
+        self._window = max(1, min(2 * self._window, len(keys) * TARGET_RAW_BYTES // len(raw) + 1, 65536))
+
+    def _write_long(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
+        """Groups of which some are too long for one chunk; those between them stay together."""
+        longest, start = self._window, 0
+        for at, values in enumerate(lists):
+            if len(values) > longest:
+                if start < at:
+                    self._write_groups(keys[start:at], lists[start:at])
+                self._write_pieces(keys[at], values, longest)
+                start = at + 1
+        if start < len(keys):
+            self._write_groups(keys[start:], lists[start:])
+
+    def _write_pieces(self, key: bytes, values: Sequence[Any], step: int) -> None:
+        """One group as neighbours with the same key, each about a chunk."""
+        at = 0
+        first = pack_block(self._values.to_wire(list(values[:1])))
+        step = max(1, min(step, TARGET_RAW_BYTES // len(first)))
+        while at < len(values):
+            piece = values[at : at + step]
+            raw = pack_block([[key], [len(piece)], self._values.to_wire(list(piece))])
+            fitting = max(1, len(piece) * TARGET_RAW_BYTES // len(raw))
+            if len(raw) > 4 * TARGET_RAW_BYTES and len(piece) > 1:
+                step = min(fitting, len(piece) // 2)
+                continue
+            self._write_chunk(raw, len(piece))
+            at += len(piece)
+            step = min(2 * step, fitting + 1)
+
+    def _write_chunk(self, raw: bytes, records: int) -> None:
+        if len(raw) > MAX_RAW_BYTES:
+            raise InvalidArgument(f"one value of {len(raw)} bytes; {MAX_RAW_BYTES} are allowed")
+        method = self._method if len(raw) >= UNCOMPRESSED_BELOW else 0
+        stored = raw
+        if method == _METHODS["zstd"]:
+            # copied, as zstandard's own bytes keep the room of the worst case until they are freed
+            stored = bytes(memoryview(self._zstd.compress(raw)))
+        elif method == _METHODS["lz4"]:
+            stored = lz4.block.compress(raw, store_size=False)
+        rest = CHUNK_HEADER.pack(0, len(stored), len(raw), records, method)[4:]
+        crc = google_crc32c.extend(google_crc32c.value(rest), stored)
+        header = crc.to_bytes(4, "little") + rest
+        self._crc = google_crc32c.extend(google_crc32c.extend(self._crc, header), stored)
+        self._raw += len(raw)
+        self._records += records
+        self._append(header)
+        self._append(stored)
+
+    def _append(self, data: bytes) -> None:
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        self._offset += len(data)
+        if self._pending_bytes >= WRITE_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.append(b"".join(self._pending))
+        self._pending.clear()
+        self._pending_bytes = 0
+
+
+def read_index(files: FileSystem, path: str) -> tuple[PartitionSlice, ...]:
+    """The index at the end of a run.  Raises CorruptData when there is none or it is damaged."""
+    file = files.open_read(path)
+    try:
+        tail = file.pread(TRAILER.size, max(0, file.size - TRAILER.size))
+        if len(tail) != TRAILER.size or tail[-len(END) :] != END:
+            raise CorruptData(f"run {path} has no end mark: it was not finished, or is cut off")
+        crc, length, _ = TRAILER.unpack(tail)
+        index = file.pread(length, max(0, file.size - TRAILER.size - length))
+        if google_crc32c.value(index) != crc:
+            raise CorruptData(f"the index of run {path} does not match its checksum")
+        return tuple(PartitionSlice(*row) for row in msgpack.unpackb(index))
+    finally:
+        file.close()
+
+
+def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Group]:
+    """The groups of a slice, one chunk in memory at a time.  Raises CorruptData, naming the place."""
+    for keys, counts, flat in _read_chunks(files, slice_, values):
+        if counts is None:
+            yield from zip(keys, zip(flat, strict=True), strict=True)
+            continue
+        rest = iter(flat)
+        for key, count in zip(keys, counts, strict=True):
+            yield key, list(islice(rest, count))
+
+
+def _read_chunks(
+    files: FileSystem, slice_: Slice, values: ValueCodec
+) -> Iterator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
+    file = files.open_read(slice_.path)
+    unzstd = zstandard.ZstdDecompressor()
+    at, end, records = slice_.offset, slice_.offset + slice_.length, 0
+    window, start = b"", at
+    try:
+        while at < end:
+            if at + CHUNK_HEADER.size > start + len(window):
+                window, start = file.pread(min(READ_BYTES, end - at), at), at
+            where = f"{slice_.path} at {at}"
+            header = window[at - start : at - start + CHUNK_HEADER.size]
+            if len(header) < CHUNK_HEADER.size:
+                raise CorruptData(f"a chunk of run {where} is cut off")
+            crc, stored, raw, count, method = CHUNK_HEADER.unpack(header)
+            body_at = at + CHUNK_HEADER.size
+            if body_at + stored > end:
+                raise CorruptData(f"a chunk of run {where} claims {stored} bytes, {end - body_at} are left")
+            if body_at + stored > start + len(window):
+                window, start = file.pread(max(stored, min(READ_BYTES, end - body_at)), body_at), body_at
+            body = window[body_at - start : body_at - start + stored]
+            if google_crc32c.extend(google_crc32c.value(header[4:]), body) != crc:
+                raise CorruptData(f"a chunk of run {where} does not match its checksum")
+            block = unpack_block(_unpacked(body, raw, method, unzstd), use_lists=values.uses_lists)
+            keys, counts, flat = block
+            yield keys, counts, values.from_wire(flat)
+            records += count
+            at = body_at + stored
+    finally:
+        file.close()
+    if records != slice_.records:
+        raise CorruptData(
+            f"a slice of run {slice_.path} has {records} records, {slice_.records} were written"
+        )
+
+
+def _unpacked(body: bytes, raw: int, method: int, unzstd: zstandard.ZstdDecompressor) -> bytes:
+    if method == _METHODS["zstd"]:
+        return unzstd.decompress(body, max_output_size=raw)
+    if method == _METHODS["lz4"]:
+        unpacked: bytes = lz4.block.decompress(body, uncompressed_size=raw)
+        return unpacked
+    return body

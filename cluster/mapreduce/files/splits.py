@@ -1,0 +1,118 @@
+"""How the input of a job is cut into the input of its map tasks.
+
+Pure: from names and sizes alone, so that every planner cuts alike.  A split's pieces begin and end at any
+byte; the reader of a piece takes the records that start in it, so nothing is read here to find boundaries.
+Order is part of the result: files by sorted path, pieces by offset.
+
+Rule: size = clamp(input / 32, 512 KiB, 32 MiB); small files are packed together (docs/formats/job.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+
+__all__ = ["InputFile", "Piece", "Split", "plan_splits", "split_bytes"]
+
+KIB: Final = 1 << 10
+MIN_SPLIT_BYTES: Final = 512 * KIB
+MAX_SPLIT_BYTES: Final = 32 * KIB * KIB
+SPLITS_AIMED_AT: Final = 32
+MAX_PIECES: Final = 1024  # files packed into one split
+MAX_SPLITS: Final = 100_000
+
+_WHOLE_FORMATS: Final = frozenset({"csv", "file"})
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file as it was found when the job was planned."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes [start, end) of one file; the task refuses a file whose size or modification mark has changed."""
+
+    file: InputFile
+    start: int
+    end: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start == 0 and self.end == self.file.size
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The input of one map task."""
+
+    index: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes to be read."""
+        return sum(piece.end - piece.start for piece in self.pieces)
+
+    def to_wire(self) -> list[Any]:
+        """The msgpack-able form: [index, [[path, size, mtime_ns, start, end], ...]]."""
+        rows = [[p.file.path, p.file.size, p.file.mtime_ns, p.start, p.end] for p in self.pieces]
+        return [self.index, rows]
+
+    @classmethod
+    def from_wire(cls, fields: Sequence[Any]) -> Split:
+        index, rows = fields
+        pieces = (Piece(InputFile(path, size, mark), start, end) for path, size, mark, start, end in rows)
+        return cls(index, tuple(pieces))
+
+
+def split_bytes(input_bytes: int) -> int:
+    """The size aimed at for splits of an input of this many bytes."""
+    return min(max(-(-input_bytes // SPLITS_AIMED_AT), MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
+
+
+def plan_splits(input_files: Sequence[InputFile], format: str) -> list[Split]:
+    """Cut files into splits, in the order of their paths.
+
+    Raises InvalidArgument when there would be more than 100,000 splits.
+    """
+    target = split_bytes(sum(file.size for file in input_files))
+    packed = list(_packed(_pieces(input_files, format, target), target))
+    if len(packed) > MAX_SPLITS:
+        raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")
+    return [Split(index, pieces) for index, pieces in enumerate(packed)]
+
+
+def _pieces(input_files: Sequence[InputFile], format: str, target: int) -> Iterator[Piece]:
+    for file in sorted(input_files, key=lambda file: file.path):
+        if not file.size and format != "file":
+            continue
+        whole = format in _WHOLE_FORMATS or is_packed(file.path)
+        count = 1 if whole else max(1, -(-file.size // target))
+        cuts = [file.size * number // count for number in range(count + 1)]
+        for start, end in pairwise(cuts):
+            yield Piece(file, start, end)
+
+
+def _packed(pieces: Iterator[Piece], target: int) -> Iterator[tuple[Piece, ...]]:
+    """Neighbours together, up to the size aimed at."""
+    group: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        length = piece.end - piece.start
+        if group and (size + length > target or len(group) == MAX_PIECES):
+            yield tuple(group)
+            group, size = [], 0
+        group.append(piece)
+        size += length
+    if group:
+        yield tuple(group)

@@ -1,0 +1,122 @@
+"""Compressed input files as a stream of plain bytes: .gz, .bz2, .xz and .zst, of any number of streams each.
+
+I/O only through the ReadFile passed in; one block in memory at a time, however far it unpacks.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, Protocol
+
+import zstandard
+
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.ports import ReadFile
+
+__all__ = ["unpacked_blocks"]
+
+READ_BYTES: Final = 16 << 10  # small, as one byte may unpack to thousands
+BLOCK_BYTES: Final = 1 << 20
+_GZIP: Final = 31  # zlib's window bits for gzip framing
+
+
+def unpacked_blocks(file: ReadFile) -> Iterator[bytes]:
+    """The content of a compressed file.  Raises TaskFailed when it is damaged or cut off."""
+    unpack = _UNPACK[file.path.rpartition(".")[2]]
+    try:
+        yield from unpack(file)
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # of the disk: bz2 raises one without a number
+            raise
+        raise TaskFailed(Cause.USER_ERROR, f"cannot unpack: {error}", (), file.path) from error
+
+
+def _gzip_blocks(file: ReadFile) -> Iterator[bytes]:
+    member = zlib.decompressobj(_GZIP)
+    for stored in _stored_blocks(file):
+        rest = stored
+        while rest:
+            if member.eof:
+                member = zlib.decompressobj(_GZIP)
+            if plain := member.decompress(rest, BLOCK_BYTES):
+                yield plain
+            rest = member.unconsumed_tail or member.unused_data
+    while not member.eof and (plain := member.decompress(b"", BLOCK_BYTES)):
+        yield plain
+    if not member.eof and file.size:
+        raise EOFError("the last gzip member is cut off")
+
+
+class _Decompressor(Protocol):
+    """What bz2 and lzma have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _stream_blocks(begin: Callable[[], _Decompressor], padding: bytes, file: ReadFile) -> Iterator[bytes]:
+    """Streams one after the other; between them `padding` may stand."""
+    stream: _Decompressor | None = None
+    for stored in _stored_blocks(file):
+        rest = stored
+        while True:
+            if stream is None:
+                rest = rest.lstrip(padding) if padding else rest
+                if not rest:
+                    break
+                stream = begin()
+            if plain := stream.decompress(rest, BLOCK_BYTES):
+                yield plain
+            if stream.eof:
+                rest, stream = stream.unused_data, None
+            elif stream.needs_input:
+                break
+            else:
+                rest = b""
+    if stream is not None:
+        raise EOFError("the last stream is cut off")
+
+
+def _zstd_blocks(file: ReadFile) -> Iterator[bytes]:
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    started = False
+    for stored in _stored_blocks(file):
+        rest = stored
+        while rest:
+            if frame.eof:
+                frame = zstandard.ZstdDecompressor().decompressobj()
+            started = True
+            if plain := frame.decompress(rest):
+                yield plain
+            rest = frame.unused_data if frame.eof else b""
+    if started and not frame.eof:
+        raise EOFError("the last zstd frame is cut off")
+
+
+def _stored_blocks(file: ReadFile) -> Iterator[bytes]:
+    at = 0
+    while data := file.pread(READ_BYTES, at):
+        at += len(data)
+        yield data
+
+
+_UNPACK: Final[dict[str, Callable[[ReadFile], Iterator[bytes]]]] = {
+    "gz": _gzip_blocks,
+    "bz2": partial(_stream_blocks, bz2.BZ2Decompressor, b""),
+    "xz": partial(_stream_blocks, partial(lzma.LZMADecompressor, lzma.FORMAT_XZ), b"\0"),
+    "zst": _zstd_blocks,
+}

@@ -1,0 +1,106 @@
+"""One reduce task: slices of the map tasks' runs merged by key, each group through reduce, into a part file.
+
+Two ways with one result: slices that fit memory are gathered in a dict and sorted once; larger ones are
+merged as streams, and a group larger than memory passes through as it is read.  Values of a group come in
+the order of (split, position).
+
+I/O only through the FileSystem passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, starmap
+from typing import Any, Final
+
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.files.external_sort import merge_groups, narrow
+from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
+from ringmill.cluster.mapreduce.files.run_file import read_groups
+from ringmill.cluster.mapreduce.outputs import Slice
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["ReduceKernel"]
+
+_BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
+
+
+class ReduceKernel:
+    """Runs one reduce task.  `bytes_done` counts raw bytes of groups that went in."""
+
+    def __init__(
+        self,
+        job: JobDefinition,
+        *,
+        files: FileSystem,
+        folder: str,
+        memory_bytes: int,
+        compression: str,
+        context: Context,
+    ) -> None:
+        self._job = job
+        self._files = files
+        self._folder = folder
+        self._memory = memory_bytes
+        self._compression = compression
+        self._context = context
+        self.groups = 0
+
+    def run(self, slices: Sequence[Slice], part: PartFile, on_batch: Callable[[], None]) -> PartTotals:
+        """Reduce every group into the part file.
+
+        Raises what the job's reduce raises, CorruptData, OSError.
+        """
+        last = self._job.reduce_signature or self._job.map_signature
+        part.write_all(self._pairs(slices), on_batch, last.where)
+        part.finish()
+        return part.totals
+
+    def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
+        if not slices:
+            return iter(())
+        fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
+        groups = self._gathered(slices) if fits else self._streamed(slices)
+        decode = self._job.key_codec.decode
+        decoded = ((decode(key), values) for key, values in self._counted(groups))
+        return chain.from_iterable(starmap(self._reduce(), decoded))
+
+    def _counted(
+        self, groups: Iterator[tuple[bytes, Iterator[Any]]]
+    ) -> Iterator[tuple[bytes, Iterator[Any]]]:
+        for group in groups:
+            self.groups += 1
+            yield group
+
+    def _gathered(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
+        gathered: dict[bytes, list[Any]] = {}
+        for each in slices:
+            for key, values in read_groups(self._files, each, self._job.value_codec):
+                if key in gathered:
+                    gathered[key].extend(values)
+                else:
+                    gathered[key] = list(values)
+        for key in sorted(gathered):
+            yield key, iter(gathered[key])
+
+    def _streamed(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
+        codec = self._job.value_codec
+        narrowed = narrow(slices, codec, self._files, name_of=self._merge_name, compression=self._compression)
+        return merge_groups([read_groups(self._files, each, codec) for each in narrowed])
+
+    def _merge_name(self, number: int) -> str:
+        return f"{self._folder}/merge-{number:05d}.run"
+
+    def _reduce(self) -> Callable[..., Iterable[tuple[Any, Any]]]:
+        signature = self._job.reduce_signature
+        if self._job.reduce is None or signature is None:
+            return _each
+        return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
+
+
+def _each(key: Any, values: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """What a job without reduce does with a group."""
+    for value in values:
+        yield key, value

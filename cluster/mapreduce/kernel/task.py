@@ -1,0 +1,222 @@
+"""What a task process runs: one map or one reduce attempt, all I/O through the FileSystem passed in.
+
+The same two functions run a job in process (local.py) and on a cluster, which is why both give the same
+bytes.  Everything an attempt writes lies in its own folder; nothing of it counts before its commit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
+from ringmill.cluster.mapreduce.files.part_file import PartFile
+from ringmill.cluster.mapreduce.files.readers import SplitReader
+from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.kernel.garbage import rare_collections
+from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
+from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
+from ringmill.cluster.ports import FileSystem
+
+__all__ = [
+    "MapTask",
+    "Progress",
+    "ReduceTask",
+    "Report",
+    "load_job",
+    "Watch",
+    "run_map",
+    "run_reduce",
+    "unwatched",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an attempt is, of the bytes it will read."""
+
+    bytes_done: int
+    bytes_total: int
+    status: str = ""  # what the job's code said last
+    position: str = ""  # the record or group handed to it last
+
+
+Report: TypeAlias = Callable[[Progress], None]
+Watch: TypeAlias = Callable[[Callable[[], Progress]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MapTask:
+    """One attempt of a map task; `task` is the split's index."""
+
+    spec: JobSpec
+    split: Split
+    task: int
+    attempt: int
+    deadline: float | None = None
+    memory_factor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceTask:
+    """One attempt of a reduce task; `inputs` hold its partition of each map task, in task order."""
+
+    spec: JobSpec
+    partition: int
+    inputs: tuple[Slice, ...]
+    attempt: int
+    deadline: float | None = None
+    memory_factor: int = 1
+
+
+def unwatched(look: Callable[[], Progress]) -> None:
+    """The Watch of a run that nobody looks at."""
+
+
+def run_map(
+    job: JobDefinition,
+    task: MapTask,
+    files: FileSystem,
+    folder: str,
+    progress: Report,
+    *,
+    watch: Watch = unwatched,
+) -> MapOutput:
+    """Run one map attempt in `folder`, which is new and empty.
+
+    `watch` is given a function that tells the present state from any thread: slow code reports rarely.
+
+    Raises TaskFailed with its cause; a killed process says nothing.
+    """
+    spec, split = task.spec, task.split
+    context = _context(spec, f"map-{task.task}", task.deadline)
+    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
+
+    def look() -> Progress:
+        return Progress(reader.bytes_done, split.size, context.status_text, reader.position)
+
+    def report() -> None:
+        progress(look())
+
+    watch(look)
+
+    try:
+        kernel = MapKernel(
+            job,
+            files=files,
+            folder=folder,
+            partitions=spec.reducers,
+            memory_bytes=spec.memory_bytes * task.memory_factor,
+            compression=spec.compression,
+            context=context,
+            on_batch=report,
+        )
+        with rare_collections():
+            totals = kernel.run(reader.records())
+    except Exception as error:
+        raise classify(error, job.user_files, reader.position, reader.record) from error
+    report()
+    return MapOutput(
+        totals.path,
+        totals.partitions,
+        dict(context.counters),
+        split.size,
+        reader.records_read,
+        totals.records_out,
+        totals.spills,
+        tuple(context.log_lines),
+    )
+
+
+def run_reduce(
+    job: JobDefinition,
+    task: ReduceTask,
+    files: FileSystem,
+    folder: str,
+    progress: Report,
+    *,
+    watch: Watch = unwatched,
+) -> ReduceOutput:
+    """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
+    spec = task.spec
+    context = _context(spec, f"reduce-{task.partition}", task.deadline)
+    total = sum(each.length for each in task.inputs)
+    records_in = sum(each.records for each in task.inputs)
+    path = f"{folder}/{part_name(task.partition)}"
+
+    def look() -> Progress:
+        done = total * min(kernel.groups, records_in) // max(1, records_in)
+        return Progress(done, total, context.status_text, f"group {kernel.groups}")
+
+    def report() -> None:
+        progress(look())
+
+    try:
+        kernel = ReduceKernel(
+            job,
+            files=files,
+            folder=folder,
+            memory_bytes=spec.memory_bytes * task.memory_factor,
+            compression=spec.compression,
+            context=context,
+        )
+        watch(look)
+        with rare_collections():
+            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format), report)
+        files.fsync_dir(folder)
+    except Exception as error:
+        raise classify(error, job.user_files) from error
+    progress(Progress(total, total, context.status_text))
+    return ReduceOutput(
+        task.partition,
+        path,
+        totals.size,
+        totals.crc32c,
+        dict(context.counters),
+        kernel.groups,
+        records_in,
+        totals.records,
+        tuple(context.log_lines),
+    )
+
+
+def load_job(bundle_path: str, module: str, name: str) -> JobDefinition:
+    """Import the job object from a bundle file, or from the root folder of its sources.
+
+    The path stays in sys.path, as functions may import when they run.  Raises TaskFailed: BAD_BUNDLE when
+    module or job are not there, USER_ERROR when the module's own code fails.
+    """
+    if bundle_path not in sys.path:
+        sys.path.insert(0, bundle_path)
+        importlib.invalidate_caches()
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}") from error
+    except RingmillError as error:
+        raise TaskFailed(Cause.USER_ERROR, f"module {module} does not import: {error}") from error
+    except Exception as error:
+        base = f"{bundle_path}/{module.replace('.', '/')}"
+        failure = classify(error, {f"{base}.py", f"{base}/__init__.py"})
+        message = f"module {module} does not import: {failure.message}"
+        raise TaskFailed(Cause.USER_ERROR, message, failure.frames) from error
+    found = getattr(loaded, name, None)
+    if isinstance(found, JobDefinition):
+        return found
+    what = "does not exist" if found is None else f"is a {type(found).__name__}, not a job"
+    jobs = sorted(each for each, value in vars(loaded).items() if isinstance(value, JobDefinition))
+    there = f"there are {', '.join(jobs)}" if jobs else "there is none"
+    raise TaskFailed(Cause.BAD_BUNDLE, f"job {name!r} in module {module} {what}; {there}")
+
+
+def _context(spec: JobSpec, task: str, deadline: float | None) -> Context:
+    return Context(task, TaskRandom(f"{spec.seed}/{task}"), spec.params, deadline)

@@ -1,0 +1,138 @@
+"""A whole job in this process, task after task: the oracle for every other way to run it.
+
+I/O only through the FileSystem passed in.  It plans, maps, reduces and commits with the very functions that
+a cluster uses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import (
+    StagedPart,
+    commit_output,
+    refuse_existing,
+    staging_folder,
+)
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.files.input_plan import plan_input
+from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.kernel.task import MapTask, Progress, ReduceTask, run_map, run_reduce
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["LOCAL_JOB", "LocalResult", "run_in_process", "run_spec"]
+
+LOCAL_JOB: Final = "local"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResult:
+    """A finished job: its part files, and what went through it."""
+
+    output: str
+    parts: tuple[str, ...]
+    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out
+    counters: Mapping[str, int]
+    notes: tuple[str, ...] = ()  # what the input named and the job did not read
+
+
+def run_in_process(
+    definition: JobDefinition,
+    input: Sequence[str],
+    output: str,
+    *,
+    files: FileSystem,
+    reducers: int | None = None,
+    params: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    job: str = LOCAL_JOB,
+) -> LocalResult:
+    """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
+
+    Raises InvalidArgument for arguments that cannot be, JobFailed when a task fails (there are no retries:
+    in one process the same code fails again), OSError.
+    """
+    spec = JobSpec.of(
+        definition,
+        job=job,
+        module=definition.map.__module__,
+        name="job",
+        bundle_sha256="",
+        inputs=tuple(input),
+        output=output,
+        reducers=reducers,
+        params=params,
+        overwrite=overwrite,
+    )
+    return run_spec(definition, spec, files)
+
+
+def run_spec(definition: JobDefinition, spec: JobSpec, files: FileSystem) -> LocalResult:
+    """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
+    refuse_existing(files, spec.output, overwrite=spec.overwrite)
+    plan = plan_input(spec.inputs, spec.input_format, files)
+    staging = staging_folder(spec.output, spec.job)
+    files.remove_tree(staging)
+    try:
+        maps = [_map(definition, spec, split, staging, files) for split in plan.splits]
+        reduces = [_reduce(definition, spec, number, maps, files) for number in range(spec.reducers)]
+        commit_output(
+            files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
+        )
+    finally:
+        files.remove_tree(staging)
+    return _result(spec, maps, reduces, plan.notes)
+
+
+def _map(
+    definition: JobDefinition, spec: JobSpec, split: Split, staging: str, files: FileSystem
+) -> MapOutput:
+    folder = f"{staging}/map-{split.index}"
+    files.mkdir(folder)
+    task = MapTask(spec, split, split.index, 1)
+    return _attempt(f"map-{split.index}", lambda: run_map(definition, task, files, folder, _unheard))
+
+
+def _reduce(
+    definition: JobDefinition, spec: JobSpec, partition: int, maps: Sequence[MapOutput], files: FileSystem
+) -> ReduceOutput:
+    folder = f"{staging_folder(spec.output, spec.job)}/reduce-{partition}"
+    files.mkdir(folder)
+    slices = tuple(done.slice(partition) for done in maps)
+    task = ReduceTask(spec, partition, slices, 1)
+    return _attempt(f"reduce-{partition}", lambda: run_reduce(definition, task, files, folder, _unheard))
+
+
+def _attempt(name: str, run: Callable[[], T]) -> T:
+    try:
+        return run()
+    except TaskFailed as failure:
+        raise failure.as_job_error(name, 1) from failure
+
+
+def _unheard(progress: Progress) -> None:
+    """Nobody watches a local run."""
+
+
+def _result(
+    spec: JobSpec, maps: Sequence[MapOutput], reduces: Sequence[ReduceOutput], notes: tuple[str, ...]
+) -> LocalResult:
+    counters: Counter[str] = Counter()
+    for counted in (*(done.counters for done in maps), *(done.counters for done in reduces)):
+        counters.update(counted)
+    records = {
+        "map_in": sum(each.records_in for each in maps),
+        "map_out": sum(each.records_out for each in maps),
+        "reduce_in": sum(each.records_in for each in reduces),
+        "reduce_out": sum(each.records_out for each in reduces),
+    }
+    parts = tuple(f"{spec.output}/{part_name(each.partition)}" for each in reduces)
+    return LocalResult(spec.output, parts, records, dict(counters), notes)

@@ -1,0 +1,208 @@
+"""What a job's state machine hears and what it says: events in, instructions out.
+
+Pure values.  Who sends them over the network, and how, is node/coordinator's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
+
+__all__ = [
+    "AttemptFailed",
+    "AttemptId",
+    "AttemptProgressed",
+    "CancelAttempt",
+    "CommitDone",
+    "CommitFailed",
+    "CommitJob",
+    "EndJob",
+    "Event",
+    "FetchReported",
+    "Instruction",
+    "JobState",
+    "KillRequested",
+    "MapDone",
+    "NodeDown",
+    "NodeUp",
+    "ReduceDone",
+    "Source",
+    "StartMap",
+    "StartReduce",
+    "Winner",
+]
+
+Stage: TypeAlias = Literal["map", "reduce"]
+JobState: TypeAlias = Literal["PENDING", "RUNNING", "COMMITTING", "SUCCEEDED", "FAILED", "KILLED"]
+
+
+class AttemptId(NamedTuple):
+    """One run of one task of the job; numbers count from 1 and are never used twice."""
+
+    stage: Stage
+    task: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.task}.{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUp:
+    """A worker is there.  `start` names its run: another one means that it lost what it had."""
+
+    node: NodeId
+    start: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDown:
+    """Membership says that a worker is dead."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptProgressed:
+    attempt: AttemptId
+    bytes_done: int
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MapDone:
+    """A map attempt's output lies on its node and can be fetched."""
+
+    attempt: AttemptId
+    output: MapOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceDone:
+    """A reduce attempt's part file is staged and synced."""
+
+    attempt: AttemptId
+    output: ReduceOutput
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt has ended badly.
+
+    With cause FETCH_FAILED or CORRUPT_DATA, `source` names the map attempt that could not be read.
+    """
+
+    attempt: AttemptId
+    failure: TaskFailed
+    source: AttemptId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReported:
+    """A reduce attempt that goes on could not read a map attempt's output."""
+
+    attempt: AttemptId
+    source: AttemptId
+    is_corrupt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KillRequested:
+    """A user's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDone:
+    """The output is visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """The output could not be made visible; `error` says why."""
+
+    error: RingmillError
+
+
+Event: TypeAlias = (
+    NodeUp
+    | NodeDown
+    | AttemptProgressed
+    | MapDone
+    | ReduceDone
+    | AttemptFailed
+    | FetchReported
+    | KillRequested
+    | CommitDone
+    | CommitFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a reducer fetches one map task's part of its input."""
+
+    attempt: AttemptId
+    node: NodeId
+    file: str
+    where: PartitionSlice
+
+
+@dataclass(frozen=True, slots=True)
+class StartMap:
+    attempt: AttemptId
+    node: NodeId
+    split: Split
+    memory_factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartReduce:
+    """`sources` are in the order of the map tasks, which is the order of values in a group."""
+
+    attempt: AttemptId
+    node: NodeId
+    partition: int
+    sources: tuple[Source, ...]
+    memory_factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAttempt:
+    """Stop an attempt if it runs and forget what it made; harmless when it is gone."""
+
+    attempt: AttemptId
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The attempt whose part becomes the output, and which map attempts it read (by task)."""
+
+    attempt: AttemptId
+    node: NodeId
+    output: ReduceOutput
+    sources: tuple[AttemptId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitJob:
+    """Make the winners' parts the output, then say CommitDone or CommitFailed.  Said once."""
+
+    winners: tuple[Winner, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndJob:
+    """The job is over: nothing of it runs any more once the cancellations before this are carried out."""
+
+    state: JobState
+    error: RingmillError | None = None
+
+
+Instruction: TypeAlias = StartMap | StartReduce | CancelAttempt | CommitJob | EndJob

@@ -1,0 +1,340 @@
+"""The state machine of one job: which attempt runs where, whose output counts, when the job is over.
+
+Pure: events in, instructions out, `now` is an argument.  The caller owns slots, journal and network: it
+feeds `handle` with everything that happens, offers free slots with `offer`, carries out every instruction
+in the order given, and calls `offer` again when `next_wakeup` has passed.
+
+    PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED
+                  \\-> FAILED or KILLED            \\-> FAILED
+
+Rules (docs/formats/job.md, "Attempts"): the first commit of a task wins; a finished map runs again only when
+its output is lost and a reduce still needs it; a re-run whose checksums differ makes every reduce that read
+the former output stale; once winners are named nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.machine.job_events import (
+    AttemptFailed,
+    AttemptId,
+    AttemptProgressed,
+    CancelAttempt,
+    CommitDone,
+    CommitFailed,
+    CommitJob,
+    EndJob,
+    Event,
+    FetchReported,
+    Instruction,
+    JobState,
+    KillRequested,
+    MapDone,
+    NodeDown,
+    NodeUp,
+    ReduceDone,
+    Source,
+    StartMap,
+    StartReduce,
+    Winner,
+)
+from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
+from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
+from ringmill.cluster.mapreduce.machine.workers import Workers
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+
+__all__ = ["JobMachine", "JobPlan"]
+
+MAX_STORY_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What there is to do, fixed at submission."""
+
+    job: str
+    splits: tuple[Split, ...]
+    reducers: int
+    notes: tuple[str, ...] = ()  # what people are told of the plan; the story begins with them
+
+
+@dataclass(slots=True)
+class JobMachine:
+    """See the module's docstring.  Reading its fields is fine; only `handle` and `offer` change them."""
+
+    plan: JobPlan
+    state: JobState = "PENDING"
+    maps: list[Task] = field(init=False)
+    reduces: list[Task] = field(init=False)
+    error: RingmillError | None = None
+    story: list[str] = field(default_factory=list)  # one line an event worth telling
+    retried: int = 0
+    _workers: Workers = field(default_factory=Workers)
+    _reports: FetchReports = field(default_factory=FetchReports)
+
+    def __post_init__(self) -> None:
+        self.story += self.plan.notes
+        self.maps = [Task("map", split.index, split.size) for split in self.plan.splits]
+        self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("SUCCEEDED", "FAILED", "KILLED")
+
+    @property
+    def maps_done(self) -> bool:
+        """Every split has a committed output that can be read."""
+        return all(task.winner is not None for task in self.maps)
+
+    def handle(self, event: Event, now: float) -> list[Instruction]:
+        """Take in what happened; what is to be done now, in this order."""
+        if self.is_over:
+            return []
+        said: list[Instruction] = []
+        match event:
+            case NodeUp(node, start):
+                said = self._node_up(node, start, now)
+            case NodeDown(node):
+                said = self._node_down(node, now)
+            case CommitDone() | CommitFailed():
+                said = self._commit_ended(event)
+            case _ if self.state == "COMMITTING":
+                pass  # nothing goes stale, moves or is killed once winners are named
+            case AttemptProgressed(attempt_id, bytes_done, status):
+                self._progressed(attempt_id, bytes_done, status)
+            case MapDone(attempt_id, output):
+                said = self._map_done(attempt_id, output)
+            case ReduceDone(attempt_id, output):
+                said = self._reduce_done(attempt_id, output, now)
+            case AttemptFailed():
+                said = self._attempt_failed(event, now)
+            case FetchReported(attempt_id, source, is_corrupt):
+                self._fetch_reported(attempt_id, source, is_corrupt, now)
+            case KillRequested():
+                said = self._end("KILLED")
+        return said
+
+    def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
+        """A slot is free on a node: the attempt to start there, or None to leave it to others."""
+        if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
+            return None
+        self.state = "RUNNING"
+        task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        if task is None:
+            return None
+        self.retried += bool(task.attempts)
+        return self._start_map(task, node) if task.stage == "map" else self._start_reduce(task, node)
+
+    def wanted(self, now: float) -> int:
+        """How many slots the job could use at this moment."""
+        return 0 if self.state not in ("PENDING", "RUNNING") else sum(1 for _ in self._startable(now))
+
+    def next_wakeup(self, now: float) -> float | None:
+        """When a task's pause ends, so that slots should be offered again; None when no task pauses."""
+        if self.is_over or self.state == "COMMITTING":
+            return None
+        waiting = [*self.maps, *(self.reduces if self.maps_done else ())]
+        return min((t.not_before for t in waiting if t.is_waiting and t.not_before > now), default=None)
+
+    def _startable(self, now: float) -> Iterator[Task]:
+        yield from (task for task in self.maps if task.is_waiting and task.not_before <= now)
+        if self.maps_done:
+            ready = [task for task in self.reduces if task.is_waiting and task.not_before <= now]
+            yield from sorted(ready, key=lambda task: (-task.size, task.index))
+
+    def _suits(self, task: Task, node: NodeId) -> bool:
+        """A node where the task failed gets it again only when there is no other."""
+        others = (other for other in self._workers.usable() if other != node)
+        return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
+
+    def _start_map(self, task: Task, node: NodeId) -> StartMap:
+        attempt = task.begin(node, self._workers.start_of(node))
+        return StartMap(attempt.id, node, self.plan.splits[task.index], task.memory_factor)
+
+    def _start_reduce(self, task: Task, node: NodeId) -> StartReduce:
+        winners = [each.winner for each in self.maps if each.winner is not None]
+        sources = []
+        for winner in winners:
+            assert isinstance(winner.output, MapOutput)
+            where = winner.output.partitions[task.index]
+            sources.append(Source(winner.id, winner.node, winner.output.file, where))
+        attempt = task.begin(node, self._workers.start_of(node), tuple(each.attempt for each in sources))
+        return StartReduce(attempt.id, node, task.index, tuple(sources), task.memory_factor)
+
+    def _progressed(self, attempt_id: AttemptId, bytes_done: int, status: str) -> None:
+        attempt = self._attempt(attempt_id)
+        if attempt is not None and attempt.state is AttemptState.RUNNING:
+            attempt.bytes_done = max(attempt.bytes_done, bytes_done)
+            attempt.status = status or attempt.status
+
+    def _map_done(self, attempt_id: AttemptId, output: MapOutput) -> list[Instruction]:
+        attempt = self._attempt(attempt_id)
+        if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
+            return []
+        task = self.maps[attempt_id.task]
+        instructions = self._win(task, attempt, output)
+        instructions += self._make_stale(task, attempt, output)
+        if self.maps_done:
+            for reduce in self.reduces:
+                reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
+        return instructions + self._maybe_commit()
+
+    def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
+        attempt = self._attempt(attempt_id)
+        if attempt is None or not attempt.is_open:
+            return []
+        task = self.reduces[attempt_id.task]
+        wanted = sum(self._read_by(attempt, number).partitions[task.index].records
+                     for number in range(len(self.maps)))  # fmt: skip
+        if output.records_in != wanted:
+            message = f"{output.records_in} records went into {attempt_id}, maps gave it {wanted}"
+            return self._fail(task, attempt, TaskFailed(Cause.CORRUPT_DATA, message), now)
+        return self._win(task, attempt, output) + self._maybe_commit()
+
+    def _win(self, task: Task, attempt: Attempt, output: MapOutput | ReduceOutput) -> list[Instruction]:
+        """Commit an attempt."""
+        task.winner, attempt.output, attempt.state = attempt, output, AttemptState.DONE
+        attempt.bytes_done = task.size
+        return self._close_others(task)
+
+    def _close_others(self, task: Task) -> list[Instruction]:
+        """The first commit wins: whatever another attempt brings later is dropped unseen."""
+        return self._cancel([other for other in task.attempts if other.is_open])
+
+    def _make_stale(self, task: Task, attempt: Attempt, output: MapOutput) -> list[Instruction]:
+        """Run every reduce again that read another output of this map than the one that counts now."""
+        instructions: list[Instruction] = []
+        for reduce in self.reduces:
+            wanted = output.partitions[reduce.index].crc32c
+            readers = [each for each in reduce.attempts if each.is_open or each is reduce.winner]
+            stale = [
+                each
+                for each in readers
+                if self._read_by(each, task.index).partitions[reduce.index].crc32c != wanted
+            ]
+            if stale:
+                self._tell(f"{reduce.name} runs again: {attempt.id} differs from the output it read")
+            if reduce.winner in stale:
+                reduce.winner = None
+            instructions += self._cancel(stale)
+        return instructions
+
+    def _maybe_commit(self) -> list[Instruction]:
+        if not all(task.winner for task in self.reduces):
+            return []
+        self.state = "COMMITTING"
+        self._count_maps_that_were_read()
+        running = [a for task in self.maps for a in task.attempts if a.is_open]
+        winners = []
+        for task in self.reduces:
+            attempt = task.winner
+            assert attempt is not None
+            assert isinstance(attempt.output, ReduceOutput)
+            winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
+        return [*self._cancel(running), CommitJob(tuple(winners))]
+
+    def _count_maps_that_were_read(self) -> None:
+        """A map whose output was lost after every reduce had read it has done its work all the same."""
+        reader = self.reduces[0].winner
+        assert reader is not None
+        for task in self.maps:
+            if task.winner is None:
+                task.winner = self._attempt(reader.sources[task.index])
+
+    def _commit_ended(self, event: CommitDone | CommitFailed) -> list[Instruction]:
+        assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"
+        if isinstance(event, CommitFailed):
+            return self._end("FAILED", event.error)
+        return self._end("SUCCEEDED")
+
+    def _attempt_failed(self, event: AttemptFailed, now: float) -> list[Instruction]:
+        attempt = self._attempt(event.attempt)
+        if attempt is None or attempt.state is not AttemptState.RUNNING:
+            return []
+        instructions = self._fail(self._task(event.attempt), attempt, event.failure, now)
+        if event.source is not None and not self.is_over:
+            is_corrupt = event.failure.cause is Cause.CORRUPT_DATA
+            self._fetch_reported(event.attempt, event.source, is_corrupt, now)
+        return instructions
+
+    def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
+        attempt.state, attempt.failure = AttemptState.FAILED, failure
+        self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
+        self._workers.blame(attempt.node, task.name, failure.cause)
+        if task.charge(failure, now):
+            return []
+        return self._end("FAILED", failure.as_job_error(task.name, attempt.id.number))
+
+    def _fetch_reported(self, reader: AttemptId, source: AttemptId, is_corrupt: bool, now: float) -> None:
+        task = self.maps[source.task]
+        if task.winner is None or task.winner.id != source:
+            return  # it runs again already, or has
+        if self._reports.is_lost(source, reader.task, is_corrupt=is_corrupt, now=now):
+            self._revoke(task, "its output cannot be read")
+
+    def _revoke(self, task: Task, why: str) -> None:
+        assert task.winner is not None
+        self._tell(f"{task.winner.id} on {task.winner.node} runs again: {why}")
+        task.winner = None
+
+    def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
+        said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
+        self._workers.up(node, start)
+        return said
+
+    def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
+        """Its attempts start anew elsewhere, and so do finished maps there while a reduce needs them."""
+        self._workers.down(node)
+        if self.state == "COMMITTING":
+            return []
+        failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")
+        for task in self.maps:
+            if task.winner is not None and task.winner.node == node:
+                self._revoke(task, failure.message)
+        for task in (*self.maps, *self.reduces):
+            running = [a for a in task.attempts if a.node == node and a.state is AttemptState.RUNNING]
+            for attempt in running:
+                if over := self._fail(task, attempt, failure, now):
+                    return over
+                attempt.state = AttemptState.LOST
+        return []
+
+    def _end(self, state: JobState, error: RingmillError | None = None) -> list[Instruction]:
+        self.state, self.error = state, error
+        tasks = (*self.maps, *self.reduces)
+        running = [attempt for task in tasks for attempt in task.attempts if attempt.is_open]
+        return [*self._cancel(running), EndJob(state, error)]
+
+    def _cancel(self, attempts: Sequence[Attempt]) -> list[Instruction]:
+        for attempt in attempts:
+            attempt.state = AttemptState.CANCELLED
+        return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
+
+    def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:
+        """The output of a map task that a reduce attempt was told to read."""
+        source = self._attempt(reader.sources[map_task])
+        assert source is not None
+        assert isinstance(source.output, MapOutput)
+        return source.output
+
+    def _task(self, attempt_id: AttemptId) -> Task:
+        return (self.maps if attempt_id.stage == "map" else self.reduces)[attempt_id.task]
+
+    def _attempt(self, attempt_id: AttemptId) -> Attempt | None:
+        return self._task(attempt_id).attempt(attempt_id.number)
+
+    def _tell(self, line: str) -> None:
+        if len(self.story) < MAX_STORY_LINES:
+            self.story.append(line)
+
+
+def _output_of(task: Task) -> MapOutput:
+    assert task.winner is not None
+    assert isinstance(task.winner.output, MapOutput)
+    return task.winner.output

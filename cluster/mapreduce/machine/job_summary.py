@@ -1,0 +1,112 @@
+"""What can be told of a running or finished job: progress by bytes, tasks, records and counters.
+
+Pure: read off a job's state machine.  Records and counters are those of committed attempts alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+
+__all__ = ["JobSummary", "StageSummary", "TaskSummary", "summarize"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """Progress of the maps or the reduces; bytes are those that tasks read."""
+
+    name: str
+    total: int
+    done: int
+    running: int
+    bytes_total: int
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """One task: "waiting", "running" or "done", and where it runs or ran last."""
+
+    task: str
+    state: str
+    attempts: int
+    node: str
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """One look at a job."""
+
+    state: str
+    stages: tuple[StageSummary, ...]
+    tasks: tuple[TaskSummary, ...]
+    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out
+    counters: Mapping[str, int]
+    retried: int
+    story: tuple[str, ...]
+
+
+def summarize(machine: JobMachine) -> JobSummary:
+    """The job as it stands."""
+    tasks = (*machine.maps, *machine.reduces)
+    return JobSummary(
+        machine.state,
+        (_stage("map", machine.maps), _stage("reduce", machine.reduces)),
+        tuple(map(_task, tasks)),
+        _records(tasks),
+        _counters(tasks),
+        machine.retried,
+        tuple(machine.story),
+    )
+
+
+def _stage(name: str, tasks: Sequence[Task]) -> StageSummary:
+    done = sum(task.size if task.winner else _furthest(task) for task in tasks)
+    return StageSummary(
+        name,
+        len(tasks),
+        sum(task.winner is not None for task in tasks),
+        sum(task.is_running for task in tasks),
+        sum(task.size for task in tasks),
+        done,
+    )
+
+
+def _furthest(task: Task) -> int:
+    running = (a.bytes_done for a in task.attempts if a.state is AttemptState.RUNNING)
+    return min(task.size, max(running, default=0))
+
+
+def _task(task: Task) -> TaskSummary:
+    state = "done" if task.winner else "running" if task.is_running else "waiting"
+    last = task.winner or (task.attempts[-1] if task.attempts else None)
+    failures = [attempt.failure for attempt in task.attempts if attempt.failure is not None]
+    error = str(failures[-1]) if failures else ""
+    return TaskSummary(task.name, state, len(task.attempts), last.node if last else "", error)
+
+
+def _records(tasks: Sequence[Task]) -> dict[str, int]:
+    records = {"map_in": 0, "map_out": 0, "reduce_in": 0, "reduce_out": 0}
+    for output in _outputs(tasks):
+        stage = "map" if isinstance(output, MapOutput) else "reduce"
+        records[f"{stage}_in"] += output.records_in
+        records[f"{stage}_out"] += output.records_out
+    return records
+
+
+def _counters(tasks: Sequence[Task]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for output in _outputs(tasks):
+        total.update(output.counters)
+    return dict(total)
+
+
+def _outputs(tasks: Sequence[Task]) -> list[MapOutput | ReduceOutput]:
+    winners = [task.winner for task in tasks if task.winner is not None]
+    return [winner.output for winner in winners if winner.output is not None]

@@ -1,0 +1,153 @@
+"""One task of a job: its attempts, whose fault its failures were, and when it may be tried again.
+
+Pure.  Retries: 4 for errors of the user's code, 8 for lost infrastructure, 2 for memory (each with twice as
+much); the pause before the next is min(2^n x 0.25 s, 15 s) with jitter that the attempt's name gives.  An
+error of the user's code that comes again at the same record comes every time: it ends the task at once.  The
+second attempt after such an error starts without a pause, as it tells whether the job can be saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+
+__all__ = ["Attempt", "AttemptState", "Blame", "Task", "blame_for"]
+
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 15.0
+
+
+class AttemptState(Enum):
+    RUNNING = "running"
+    LOST = "lost"  # its node was said to be dead; what it delivers later may still win
+    DONE = "done"  # committed, or was
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Blame(Enum):
+    """Whose fault a failure is; each has a budget of its own."""
+
+    USER = "user"
+    INFRASTRUCTURE = "infrastructure"
+    MEMORY = "memory"
+    JOB = "job"  # trying again cannot help
+    NOBODY = "nobody"
+
+
+BUDGETS: Final = {Blame.USER: 4, Blame.INFRASTRUCTURE: 8, Blame.MEMORY: 2}
+
+_BLAME: Final = {
+    Cause.USER_ERROR: Blame.USER,
+    Cause.KILLED: Blame.USER,
+    Cause.TIMEOUT: Blame.USER,
+    Cause.NO_PROGRESS: Blame.USER,
+    Cause.OUT_OF_MEMORY: Blame.MEMORY,
+    Cause.LOST_NODE: Blame.INFRASTRUCTURE,
+    Cause.FETCH_FAILED: Blame.INFRASTRUCTURE,
+    Cause.CORRUPT_DATA: Blame.INFRASTRUCTURE,
+    Cause.DISK_FULL: Blame.INFRASTRUCTURE,
+    Cause.ENGINE_ERROR: Blame.INFRASTRUCTURE,
+    Cause.BAD_BUNDLE: Blame.JOB,
+    Cause.INPUT_CHANGED: Blame.JOB,
+    Cause.CANCELLED: Blame.NOBODY,
+    Cause.FENCED: Blame.NOBODY,
+}
+
+
+def blame_for(cause: Cause) -> Blame:
+    """Which budget a failure is charged to."""
+    return _BLAME[cause]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One run of a task on one node."""
+
+    id: AttemptId
+    node: NodeId
+    start: str  # the node's run; its files are gone with it
+    sources: tuple[AttemptId, ...] = ()  # map attempts a reduce reads, by map task
+    state: AttemptState = AttemptState.RUNNING
+    bytes_done: int = 0
+    status: str = ""
+    failure: TaskFailed | None = None
+    output: MapOutput | ReduceOutput | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """It may still deliver."""
+        return self.state in (AttemptState.RUNNING, AttemptState.LOST)
+
+
+@dataclass(slots=True)
+class Task:
+    """A split to map or a partition to reduce."""
+
+    stage: Stage
+    index: int
+    size: int  # bytes it reads; a reduce knows them when the maps are done
+    attempts: list[Attempt] = field(default_factory=list)
+    winner: Attempt | None = None
+    not_before: float = 0.0
+    charged: dict[Blame, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}-{self.index}"
+
+    @property
+    def is_running(self) -> bool:
+        return any(attempt.state is AttemptState.RUNNING for attempt in self.attempts)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.winner is None and not self.is_running
+
+    @property
+    def memory_factor(self) -> int:
+        """Doubled after each failure for lack of memory."""
+        return 1 << self.charged.get(Blame.MEMORY, 0)
+
+    def has_failed_on(self, node: NodeId) -> bool:
+        return any(a.node == node and a.state is AttemptState.FAILED for a in self.attempts)
+
+    def begin(self, node: NodeId, start: str, sources: tuple[AttemptId, ...] = ()) -> Attempt:
+        """A new attempt, with the next number."""
+        attempt = Attempt(AttemptId(self.stage, self.index, len(self.attempts) + 1), node, start, sources)
+        self.attempts.append(attempt)
+        return attempt
+
+    def attempt(self, number: int) -> Attempt | None:
+        return self.attempts[number - 1] if 0 < number <= len(self.attempts) else None
+
+    def charge(self, failure: TaskFailed, now: float) -> bool:
+        """Count a failure and set the pause before the next attempt; False when its budget is used up."""
+        blame = blame_for(failure.cause)
+        if blame is Blame.NOBODY:
+            return True
+        count = self.charged[blame] = self.charged.get(blame, 0) + 1
+        if failure.cause is Cause.USER_ERROR and self._has_failed_like(failure):
+            return False
+        is_first_of_user = failure.cause is Cause.USER_ERROR and count == 1
+        if failure.cause is not Cause.LOST_NODE and not is_first_of_user:
+            self.not_before = now + self._pause(count)
+        return count < BUDGETS.get(blame, 0)
+
+    def _has_failed_like(self, failure: TaskFailed) -> bool:
+        """An attempt before the one that brings this failure ended with the same error at the same record."""
+        former = [a.failure for a in self.attempts if a.failure is not None and a.failure is not failure]
+        return any((each.essence, each.position) == (failure.essence, failure.position) for each in former)
+
+    def _pause(self, count: int) -> float:
+        longest = min(FIRST_PAUSE_S * 2 ** (count - 1), LONGEST_PAUSE_S)
+        jitter = xxh3_64_intdigest(f"{self.name}.{len(self.attempts)}".encode()) / 2**64
+        return float(longest * (0.5 + jitter / 2))

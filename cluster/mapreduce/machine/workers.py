@@ -1,0 +1,64 @@
+"""The nodes as one job sees them: who is up, in which run, and who spoils its tasks.
+
+Pure.  A node that failed three tasks of the job by the infrastructure's fault is left out of it, but never
+more than a third of the nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import Cause
+from ringmill.cluster.mapreduce.machine.task_state import Blame, blame_for
+
+__all__ = ["Workers"]
+
+SPOILED_TASKS: Final = 3
+LARGEST_SHARE: Final = 3  # one in three
+
+
+@dataclass(slots=True)
+class Workers:
+    """Nodes by id, in the order in which they were seen."""
+
+    _starts: dict[NodeId, str] = field(default_factory=dict)
+    _up: dict[NodeId, bool] = field(default_factory=dict)
+    _spoiled: dict[NodeId, set[str]] = field(default_factory=dict)
+
+    def up(self, node: NodeId, start: str) -> None:
+        self._starts[node] = start
+        self._up[node] = True
+
+    def down(self, node: NodeId) -> None:
+        self._up[node] = False
+
+    def has_restarted(self, node: NodeId, start: str) -> bool:
+        """Whether this is another run of the node than the one known."""
+        return self._starts.get(node, start) != start
+
+    def is_here(self, node: NodeId, start: str) -> bool:
+        """Whether the node is up, in that very run: its files can be read."""
+        return self._up.get(node, False) and self._starts[node] == start
+
+    def start_of(self, node: NodeId) -> str:
+        return self._starts[node]
+
+    def blame(self, node: NodeId, task: str, cause: Cause) -> None:
+        """Note a failure; what another node's files caused is not this one's fault."""
+        if blame_for(cause) is Blame.INFRASTRUCTURE and cause not in (Cause.FETCH_FAILED, Cause.LOST_NODE):
+            self._spoiled.setdefault(node, set()).add(task)
+
+    def left_out(self) -> list[NodeId]:
+        """Nodes the job avoids."""
+        spoilers = [node for node, tasks in self._spoiled.items() if len(tasks) >= SPOILED_TASKS]
+        return spoilers[: len(self._starts) // LARGEST_SHARE]
+
+    def usable(self) -> list[NodeId]:
+        """Nodes that are up and not left out."""
+        avoided = self.left_out()
+        return [node for node, is_up in self._up.items() if is_up and node not in avoided]
+
+    def may_run(self, node: NodeId) -> bool:
+        return self._up.get(node, False) and node not in self.left_out()

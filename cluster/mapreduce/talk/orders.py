@@ -1,0 +1,236 @@
+"""What a job coordinator and a worker tell each other, as values with one encoding each (msgpack arrays).
+
+    task.start   MapOrder | ReduceOrder   coordinator -> worker: run this attempt; answered by Polled
+    task.cancel  Cancel                   coordinator -> worker: stop one attempt, or drop the whole job
+    task.poll    Poll                     coordinator -> worker: who are you now, what do you run? Polled
+    task.report  Report                   worker -> coordinator: progress, done or failed
+
+Specs cross as encoded bytes, splits and outputs in their own wire forms: these messages only carry them.
+No message names a folder to write in: both sides derive it from the spec, the job and the attempt.  Bytes
+that are no such message are refused as ProtocolMismatch.  Texts may hold lone surrogates: bytes of paths
+that are not UTF-8, and whatever user code says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgpack
+
+from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Source
+from ringmill.cluster.mapreduce.talk.well_formed import text, well_formed, whole_number
+
+__all__ = [
+    "Cancel",
+    "MapOrder",
+    "Order",
+    "Poll",
+    "Polled",
+    "ReduceOrder",
+    "RemoteSlice",
+    "Report",
+    "decode_order",
+]
+
+_VERSION: Final = 2
+_MAX_FACTOR: Final = 1024
+_MAX_SLOTS: Final = 1024
+_KINDS: Final = ("progress", "done", "failed")
+
+
+class RemoteSlice(NamedTuple):
+    """One partition of one committed map output: where it is and how to tell that it is sound."""
+
+    node: NodeId
+    task: int
+    attempt: int
+    offset: int
+    length: int  # bytes
+    raw_bytes: int
+    records: int
+    crc32c: int  # of all its bytes
+
+    @classmethod
+    def of(cls, source: Source) -> RemoteSlice:
+        where = source.where
+        return cls(
+            source.node, source.attempt.task, source.attempt.number, where.offset, where.length,
+            where.raw_bytes, where.records, where.crc32c,
+        )  # fmt: skip
+
+    @property
+    def source(self) -> AttemptId:
+        """The map attempt that made it."""
+        return AttemptId("map", self.task, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class MapOrder:
+    job: str
+    attempt: AttemptId
+    coordinator: NodeId
+    spec: bytes
+    memory_factor: int
+    split: list[Any]  # Split.to_wire()
+
+    def encode(self) -> bytes:
+        return _packed(self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.split)
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceOrder:
+    job: str
+    attempt: AttemptId
+    coordinator: NodeId
+    spec: bytes
+    memory_factor: int
+    slices: tuple[RemoteSlice, ...]  # of every map task, in task order; empty ones included
+
+    def encode(self) -> bytes:
+        return _packed(self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.slices)
+
+
+Order: TypeAlias = MapOrder | ReduceOrder
+
+
+def decode_order(body: bytes) -> Order:
+    """The order that `encode` made.  Raises ProtocolMismatch for anything else."""
+    with well_formed("an order"):
+        job, attempt, coordinator, spec, factor, work = _unpacked(body)
+        identity, node = _attempt(attempt), NodeId(text(coordinator))
+        memory_factor = whole_number(factor, least=1, most=_MAX_FACTOR)
+        if identity.stage == "map":
+            split = list(work)
+            return MapOrder(text(job), identity, node, _data(spec), memory_factor, split)
+        slices = tuple(map(_slice, work))
+        return ReduceOrder(text(job), identity, node, _data(spec), memory_factor, slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop one attempt; without one, stop all of the job and drop its files."""
+
+    job: str
+    attempt: AttemptId | None = None
+
+    def encode(self) -> bytes:
+        return _packed(self.job, self.attempt)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Cancel:
+        with well_formed("a cancellation"):
+            job, attempt = _unpacked(body)
+            return cls(text(job), None if attempt is None else _attempt(attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    job: str
+
+    def encode(self) -> bytes:
+        return _packed(self.job)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Poll:
+        with well_formed("a poll"):
+            (job,) = _unpacked(body)
+            return cls(text(job))
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """`start` changes when the worker has forgotten everything."""
+
+    start: str
+    slots: int = 1
+    running: tuple[AttemptId, ...] = ()  # of the job; accepted, and not yet reported as ended
+
+    def encode(self) -> bytes:
+        return _packed(self.start, self.slots, self.running)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Polled:
+        with well_formed("a worker's answer"):
+            start, slots, running = _unpacked(body)
+            return cls(text(start), whole_number(slots, most=_MAX_SLOTS), tuple(map(_attempt, running)))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of an attempt.
+
+    kind "progress": `body` is [bytes done, bytes in all, status, position].  "done": `body` is to_wire() of
+    MapOutput or ReduceOutput.  "failed": `failure` is TaskFailed.to_wire(), `lost` the slice that could not
+    be had.
+    """
+
+    job: str
+    attempt: AttemptId
+    node: NodeId
+    start: str
+    kind: str
+    body: Any = None
+    failure: Any = None
+    lost: RemoteSlice | None = None
+    peak_bytes: int = 0  # of memory, when it failed
+    output: bytes = b""  # the tail of what it printed
+
+    def encode(self) -> bytes:
+        return _packed(
+            self.job,
+            self.attempt,
+            self.node,
+            self.start,
+            self.kind,
+            self.body,
+            self.failure,
+            self.lost,
+            self.peak_bytes,
+            self.output,
+        )
+
+    @classmethod
+    def decode(cls, body: bytes) -> Report:
+        """What is in `body` and `failure` is for ringmill.node.coordinator.reported to check."""
+        with well_formed("a report"):
+            job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)
+            if kind not in _KINDS:
+                raise ValueError(f"kind {kind!r:.40}")
+            return cls(
+                text(job), _attempt(attempt), NodeId(text(node)), text(start), kind, content, failure,
+                None if lost is None else _slice(lost), whole_number(peak_bytes), _data(output),
+            )  # fmt: skip
+
+
+def _data(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{value!r:.40} is no byte string")
+    return value
+
+
+def _attempt(row: Any) -> AttemptId:
+    """Checked, as its name becomes that of a folder."""
+    stage, task, number = row
+    if stage not in ("map", "reduce"):
+        raise ValueError(f"stage {stage!r:.40}")
+    return AttemptId(stage, whole_number(task), whole_number(number, least=1))
+
+
+def _slice(row: Any) -> RemoteSlice:
+    node, *numbers = row
+    return RemoteSlice(NodeId(text(node)), *map(whole_number, numbers))
+
+
+def _packed(*fields: Any) -> bytes:
+    return bytes(msgpack.packb([_VERSION, *fields], unicode_errors="surrogatepass"))
+
+
+def _unpacked(body: bytes) -> list[Any]:
+    fields: list[Any]
+    version, *fields = msgpack.unpackb(body, unicode_errors="surrogatepass")
+    if version != _VERSION:
+        raise ProtocolMismatch(f"a message about jobs of version {version}; this side knows {_VERSION}")
+    return fields

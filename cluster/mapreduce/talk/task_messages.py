@@ -1,0 +1,93 @@
+"""What a node and one of its task processes say to each other over their pipe (msgpack arrays).
+
+    node -> process   Run, or Chore
+    process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
+                      ReduceOutput as to_wire gives it), Said("failed", TaskFailed.to_wire()),
+                      Said("refused", errors.to_wire()) of a chore
+
+A process answers one Run at a time; after "failed" it ends.  User code shares the process and can write to
+the pipe as well: what arrives is checked by shape and never trusted further than a task's own result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from ringmill.cluster.mapreduce.outputs import Slice
+
+__all__ = ["Chore", "Run", "Said", "decode_request"]
+
+_KINDS = frozenset({"progress", "done", "failed", "refused"})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run one attempt.  Paths are absolute.
+
+    `scratch` is the attempt's own folder on the node and becomes the current one; the kernel writes in
+    `folder`: the same for a map, the staging folder beside the output for a reduce.
+    """
+
+    stage: str  # "map" or "reduce"
+    task: int
+    attempt: int
+    spec: bytes
+    bundle: str
+    scratch: str
+    folder: str
+    memory_factor: int = 1
+    split: Sequence[Any] = ()  # map: Split.to_wire()
+    slices: tuple[Slice, ...] = ()  # reduce: fetched copies, in the order of map tasks
+
+    def encode(self) -> bytes:
+        slices = [(s.path, s.offset, s.length, s.raw_bytes, s.records) for s in self.slices]
+        fields = [
+            self.stage, self.task, self.attempt, self.spec, self.bundle, self.scratch, self.folder,
+            self.memory_factor, self.split, slices,
+        ]  # fmt: skip
+        return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Work on files that is nobody's task (cluster/mapreduce/commit/chores.py)."""
+
+    what: str  # "plan" or "publish"
+    spec: bytes
+    parts: Sequence[Any] = ()  # publish: the fields of each StagedPart
+    again: bool = False
+
+    def encode(self) -> bytes:
+        fields = [self.what, self.spec, self.parts, self.again]
+        return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
+
+
+def decode_request(message: bytes) -> Run | Chore:
+    """What `encode` made of either."""
+    fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
+    if fields[0] in ("plan", "publish"):
+        return Chore(*fields)
+    *values, slices = fields
+    return Run(*[*values, tuple(Slice(*row) for row in slices)])
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    kind: str
+    body: Any
+
+    def encode(self) -> bytes:
+        return bytes(msgpack.packb([self.kind, self.body], unicode_errors="surrogatepass"))
+
+    @classmethod
+    def decode(cls, message: bytes) -> Said:
+        """Raises ValueError for anything that is not such a message."""
+        match msgpack.unpackb(message, unicode_errors="surrogatepass"):
+            case [str(kind), body] if kind in _KINDS:
+                return cls(kind, body)
+            case _:
+                raise ValueError(f"not a task process's message: {message[:40]!r}")

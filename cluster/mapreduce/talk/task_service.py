@@ -1,0 +1,72 @@
+"""The task side of the conversation in task_messages.py: what to do for a request, and what to say of it.
+
+Pure but for the FileSystem passed in.  The process around it (its pipe, its limits, where its modules come
+from) is the caller's: node/task_main.py in production, the simulator in simulated clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ringmill.cluster.errors import RingmillError, to_wire
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.chores import plan_job, publish_output
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.kernel.task import (
+    MapTask,
+    ReduceTask,
+    Report,
+    Watch,
+    run_map,
+    run_reduce,
+    unwatched,
+)
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["Load", "answer", "do_chore", "do_run"]
+
+Load: TypeAlias = Callable[[str, str, str], JobDefinition]
+"""Bundle path, module and name to the job, as task.load_job does it."""
+
+
+def answer(
+    message: bytes, run: Callable[[Run], MapOutput | ReduceOutput], chore: Callable[[Chore], list[Any]]
+) -> Said:
+    """What to say to a request.  A process that has to say anything but "done" ends after it."""
+    request = decode_request(message)
+    try:
+        result = chore(request) if isinstance(request, Chore) else run(request).to_wire()
+    except TaskFailed as failure:
+        return Said("failed", failure.to_wire())
+    except RingmillError as error:
+        return Said("refused", to_wire(error))
+    return Said("done", result)
+
+
+def do_chore(chore: Chore, files: FileSystem) -> list[Any]:
+    """Plan or publish.  Raises RingmillError."""
+    spec = JobSpec.decode(chore.spec)
+    if chore.what == "plan":
+        return plan_job(spec, files).to_wire()
+    publish_output(spec, [StagedPart(*row) for row in chore.parts], files, again=chore.again)
+    return []
+
+
+def do_run(
+    run: Run, files: FileSystem, load: Load, progress: Report, *, watch: Watch = unwatched
+) -> MapOutput | ReduceOutput:
+    """One attempt.  Raises TaskFailed, and RingmillError when what is asked for is not in the bundle."""
+    spec = JobSpec.decode(run.spec)
+    job = load(run.bundle, spec.module, spec.name)
+    factor = run.memory_factor
+    if run.stage == "map":
+        task = MapTask(spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=factor)
+        return run_map(job, task, files, run.folder, progress, watch=watch)
+    reduce_task = ReduceTask(spec, run.task, run.slices, run.attempt, memory_factor=factor)
+    return run_reduce(job, reduce_task, files, run.folder, progress, watch=watch)

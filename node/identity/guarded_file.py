@@ -1,0 +1,50 @@
+"""A small file that outlives a flipped bit: what it holds is written three times, each under a checksum.
+
+It is replaced as a whole: written beside, synced, renamed, its folder synced.  Layout:
+docs/formats/control.md.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import struct
+from typing import Final
+from zlib import crc32
+
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["COPIES", "decode_copies", "encode_copies", "replace_file"]
+
+COPIES: Final = 3
+_MAGIC: Final = b"RMCOPY1\n"
+_HEAD: Final = struct.Struct(">8sII")  # magic, length of the content, checksum of the content
+
+
+def encode_copies(content: bytes) -> bytes:
+    return (_HEAD.pack(_MAGIC, len(content), crc32(content)) + content) * COPIES
+
+
+def decode_copies(data: bytes) -> bytes:
+    """The content by the first copy that is sound.  Raises CorruptData when none is."""
+    size = len(data) // COPIES
+    for number in range(COPIES):
+        copy = data[number * size : (number + 1) * size]
+        content = copy[_HEAD.size :]
+        if copy[: _HEAD.size] == _HEAD.pack(_MAGIC, len(content), crc32(content)):
+            return content
+    raise CorruptData(f"none of {COPIES} copies in a file of {len(data)} bytes is sound")
+
+
+async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
+    """Returns once the new content is on the disk under its name.  Raises OSError."""
+    beside = path + ".new"
+    if files.exists(beside):  # left by a crash
+        files.unlink(beside)
+    file = files.create(beside)
+    try:
+        await file.append_and_sync(data)
+    finally:
+        file.close()
+    files.rename(beside, path)
+    await files.off_loop(files.fsync_dir, posixpath.dirname(path))

@@ -1,0 +1,179 @@
+"""Who this data folder is: its node, its disk id, which start this is, and which starts there were before.
+
+Two small text files, IDENTITY and IDENTITY.copy, each with the record twice, replaced as a whole one after
+the other: written beside, synced, renamed, folder synced.  Opening raises the start number on the disk before
+anything is served, and mends what was damaged.  Copies of a folder's data never include these files.
+Layout: docs/formats/identity.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from dataclasses import replace
+from typing import Final
+
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.starts import EARLIER_STARTS
+from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record
+from ringmill.node.identity.store_name import left_files, missing_from_store, name_store, newest_manifest
+
+__all__ = ["FILE_NAMES", "FolderRefused", "Identity", "check_store", "read_identity"]
+
+FILE_NAMES: Final = ("IDENTITY", "IDENTITY.copy")
+
+
+class FolderRefused(CorruptData):
+    """This data folder is not the one that the cluster counts on."""
+
+
+class Identity:
+    """The identity of a running node."""
+
+    def __init__(self, folder: str, record: IdentityRecord, files: FileSystem) -> None:
+        self._folder = folder
+        self.record = record
+        self._files = files
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Identity:
+        """Begin a start: its number raised and synced.  A folder without identity gets one.
+
+        Raises InvalidArgument when the folder is another node's, FolderRefused when it is known to be an old
+        copy, CorruptData when every copy is damaged, OSError when it cannot be written.
+        """
+        boot = entropy.random_bytes("boot", 8).hex()
+        former = read_identity(files, folder)
+        if former is None:
+            _make_folder(files, folder)
+            disk = DiskId(entropy.random_bytes("disk", 16).hex())
+            record = IdentityRecord(node, disk, Start(1, boot))
+        else:
+            if former.node != node:
+                raise InvalidArgument(
+                    f"{folder} is the data of node {former.node}, this is {node}",
+                    hint="start the node with its own id, or with a folder of its own",
+                )
+            if former.superseded is not None:
+                raise _old_copy(folder, former, former.superseded)
+            record = replace(
+                former,
+                start=Start(former.start.number + 1, boot),
+                edition=former.edition + 1,
+                earlier=(former.start, *former.earlier)[:EARLIER_STARTS],
+            )
+        store = posixpath.join(folder, "store")
+        if files.is_dir(store):
+            await name_store(files, store, record.disk)  # before the identity says that it is there
+            record = replace(record, store=newest_manifest(files, store), left=())
+        identity = cls(folder, record, files)
+        await identity._write(record)
+        return identity
+
+    async def note_clean_stop(self) -> None:
+        """The last act of a stop: what the store holds now is what the next start has to find."""
+        left = left_files(self._files, posixpath.join(self._folder, "store"))
+        async with self._writing:
+            await self._write(replace(self.record, edition=self.record.edition + 1, left=left))
+
+    async def refuse(self, known: Start) -> FolderRefused:
+        """The cluster has seen a start go on from newer data: no later start of this folder may serve.
+
+        Returns what to raise.
+        """
+        async with self._writing:
+            await self._write(replace(self.record, edition=self.record.edition + 1, superseded=known))
+        return _old_copy(self._folder, self.record, known)
+
+    @property
+    def node(self) -> NodeId:
+        return self.record.node
+
+    @property
+    def disk(self) -> DiskId:
+        return self.record.disk
+
+    @property
+    def start(self) -> Start:
+        return self.record.start
+
+    @property
+    def earlier(self) -> tuple[Start, ...]:
+        """Starts of this folder before this one, newest first, as far as they are remembered."""
+        return self.record.earlier
+
+    async def _write(self, record: IdentityRecord) -> None:
+        """Put a record on the disk; only then is it this identity's own.
+
+        One file after the other: a power cut in between leaves one of them whole.
+        """
+        data = encode_copies(record)
+        for name in FILE_NAMES:
+            path = posixpath.join(self._folder, name)
+            beside = f"{path}.new"
+            if self._files.exists(beside):  # left by a crash
+                self._files.unlink(beside)
+            file = self._files.create(beside)
+            try:
+                await file.append_and_sync(data)
+            finally:
+                file.close()
+            self._files.rename(beside, path)
+            await self._files.off_loop(self._files.fsync_dir, self._folder)
+        self.record = record
+
+
+def check_store(files: FileSystem, folder: str) -> None:
+    """Raises FolderRefused when the folder's store is not the one that its identity knows.
+
+    Also CorruptData and OSError.  Called before the store is opened, as an engine makes a new store in an
+    empty folder.
+    """
+    record = read_identity(files, folder)
+    why = missing_from_store(files, posixpath.join(folder, "store"), record) if record else ""
+    if record and why:
+        raise FolderRefused(
+            f"{folder}/store is not the store that {record.node} left (disk {record.disk}): {why}; what it "
+            "held may be lost",
+            hint=f"give {record.node} its own store back, or make the folder a new node's: "
+            f"ringmill node reset {folder}",
+        )
+
+
+def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
+    """The record in force, None for a folder without identity.  Raises CorruptData, OSError."""
+    paths = [path for name in FILE_NAMES if files.exists(path := posixpath.join(folder, name))]
+    contents = [files.read_bytes(path) for path in paths]
+    found = newest_record(contents)
+    if found is None and paths:
+        raise CorruptData(
+            f"every copy of the identity of {folder} is damaged, or of another version "
+            f"({_sizes(paths, contents)})",
+            hint="this folder cannot prove whose it is: start the node with an empty one, to be filled anew",
+        )
+    return found
+
+
+def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefused:
+    """What a start on a rolled-back folder is told."""
+    return FolderRefused(
+        f"{folder} is an old copy of {record.node}'s data: this is start {record.start.number}, and the "
+        f"cluster has seen newer data, of start {known.number}",
+        hint=f"give {record.node} its own folder back, or make this one a new node's: "
+        f"ringmill node reset {folder}",
+    )
+
+
+def _sizes(paths: list[str], contents: list[bytes]) -> str:
+    pairs = zip(paths, contents, strict=True)
+    return ", ".join(f"{posixpath.basename(path)}: {len(content)} bytes" for path, content in pairs)
+
+
+def _make_folder(files: FileSystem, folder: str) -> None:
+    files.mkdir(folder)
+    parent = posixpath.dirname(folder.rstrip("/"))
+    if parent:
+        files.fsync_dir(parent)

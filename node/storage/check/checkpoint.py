@@ -1,0 +1,55 @@
+"""A second folder that opens as the store was: hard links to tables and closed logs, and a manifest.
+
+Nothing of the node's identity is copied; files are shared with the original until either deletes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.names import log_name, table_name
+from ringmill.node.storage.upkeep.flushing import Sealed
+from ringmill.node.storage.version.handover import Handover
+from ringmill.node.storage.version.manifest import create_manifest
+from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.version.version import Edit, Version
+
+__all__ = ["make_checkpoint"]
+
+
+async def make_checkpoint(
+    files: FileSystem,
+    source: str,
+    target: str,
+    tables: TableSet,
+    handover: Handover,
+    sealed: Sequence[Sealed],
+) -> None:
+    """Link what is in force, the logs of `sealed` memtables (oldest first) once they are closed among it.
+
+    Raises FileExistsError when `target` holds files already, StorageFailed, OSError.
+    """
+    closed = await asyncio.gather(*(memtable.closed_logs() for memtable in sealed))
+    (manifest_id,) = await tables.take_ids(1)
+    async with handover.quiet:
+        version = tables.version
+        log_ids = [log for logs in closed for log in logs if log >= version.oldest_log]
+        with tables.pin():
+            await files.off_loop(_write_checkpoint, files, source, target, version, log_ids, manifest_id)
+
+
+def _write_checkpoint(
+    files: FileSystem, source: str, target: str, version: Version, log_ids: Sequence[int], manifest_id: int
+) -> None:
+    """Blocks.  Raises FileExistsError when `target` holds files already, OSError."""
+    files.mkdir(target)
+    if files.list(target):
+        raise FileExistsError(f"{target} is not empty")
+    names = [table_name(meta.file_id) for meta in version.all_tables()] + list(map(log_name, log_ids))
+    for name in names:
+        files.link(f"{source}/{name}", f"{target}/{name}")
+    # of the log that is open now it has nothing
+    version = version.apply(Edit(newest_log=max(log_ids, default=0)))
+    create_manifest(files, target, manifest_id, version).close()

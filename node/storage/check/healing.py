@@ -1,0 +1,172 @@
+"""Ranges whose newest values may be lost: how they become known, and how they become readable again.
+
+The engine fences what it may have lost (a CorruptMark) and serves all else.  Somebody above it, who knows
+other copies, merges them in and says piece by piece what is healed.  What survives in tables that lost
+their place (node/storage/recovery/salvage.py) is written anew before its range is readable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.log.commit import Commit
+from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.read.judgement import judge
+from ringmill.node.storage.read.lookup import find_survivor
+from ringmill.node.storage.read.scan import Range, scan_chunks
+from ringmill.node.storage.recovery.salvaged_tables import find_salvaged, salvaged_pairs
+from ringmill.node.storage.table.block_cache import BlockCache
+from ringmill.node.storage.version.handover import Handover
+from ringmill.node.storage.version.snapshots import Snapshots
+from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.version.version import CorruptMark, Drop, Edit, without
+
+__all__ = ["Healing", "Sight"]
+
+Found = tuple[int, bytes | None]
+Pair = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What healing sees of the engine, and how it writes to it."""
+
+    tables: TableSet
+    cache: BlockCache
+    snapshots: Snapshots
+    memtables: Callable[[], Sequence[Memtable]]  # newest first
+    drops: Callable[[], Sequence[Drop]]
+    sequence: Callable[[], int]
+    report: Callable[[CorruptBlock], None]
+    apply: Callable[[Batch], Commit]
+    wait_writable: Callable[[], Awaitable[None]]
+
+
+class Healing:
+    """The marks of one engine.  `found` is set when one is added, and when the folder had some already."""
+
+    def __init__(self, sight: Sight, handover: Handover) -> None:
+        self._sight = sight
+        self._tables = sight.tables
+        self._handover = handover
+        self._known: set[CorruptMark] = set()
+        self._pieces: dict[CorruptMark, tuple[CorruptMark, ...]] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self.found = asyncio.Event()
+
+    def look(self) -> None:
+        """The version may have changed: is there a mark that was not there before?"""
+        marks = set(self._tables.version.marks)
+        if not marks <= self._known:
+            self.found.set()
+        self._known = marks
+
+    async def heal(self, mark: CorruptMark, start: bytes, end: bytes | None) -> None:
+        """Take [start, end) out of a mark and of what former calls have left of it, durably."""
+        async with self._one_at_a_time:
+            in_force = self._tables.version.marks
+            former = tuple(piece for piece in self._pieces.get(mark, (mark,)) if piece in in_force)
+            for piece in former:
+                await self._restore(piece, start, end)
+            left = tuple(piece for whole in former for piece in without(whole, start, end))
+            self._known.update(left)
+            removed = tuple(piece for piece in former if piece not in left)
+            added = tuple(piece for piece in left if piece not in former)
+            edit = Edit(marks_removed=removed, marks_added=added)
+            await self._handover.commit(
+                Edit(marks_removed=removed, marks_added=added, salvaged_removed=self._finished(edit))
+            )
+            if left:
+                self._pieces[mark] = left
+            else:
+                self._pieces.pop(mark, None)
+
+    async def survivor(self, key: bytes) -> bytes | None:
+        """The newest value of a key that can be read, whatever is marked or damaged.  Raises OSError."""
+        sight, sequence = self._sight, self._sight.sequence()
+        entry = await self._newest(key)
+        if entry is not None:
+            return judge(key, entry, sequence, (), sight.drops())
+        with self._tables.pin() as view:
+            return await find_salvaged(view.salvaged, key, sight.drops(), sight.report)
+
+    async def survivors(self, start: bytes, end: bytes | None) -> AsyncGenerator[Pair, None]:
+        """The same for a range, in key order."""
+        sight = self._sight
+        drops, sequence = tuple(sight.drops()), sight.sequence()
+        span = Range(start, end, sequence, False, drops, sight.report)
+        memtables = sight.memtables()
+        with sight.snapshots.take(sequence), self._tables.pin() as view:
+            salvaged = salvaged_pairs(view.salvaged, start, end, drops, sight.report)
+            behind = await anext(salvaged, None)
+            async with aclosing(scan_chunks(memtables, view, span)) as chunks:
+                async for keys, values in chunks:
+                    for key, value in zip(keys, values, strict=True):
+                        while behind is not None and behind[0] <= key:
+                            if behind[0] < key:
+                                yield behind
+                            behind = await anext(salvaged, None)
+                        if value is not None:
+                            yield key, value
+            while behind is not None:
+                yield behind
+                behind = await anext(salvaged, None)
+
+    async def _restore(self, piece: CorruptMark, start: bytes, end: bytes | None) -> None:
+        """Write anew what only salvaged tables have of the part of a mark that is healed."""
+        low = max(start, piece.start)
+        high = min((key for key in (end, piece.end) if key is not None), default=None)
+        sight, commit = self._sight, None
+        with self._tables.pin() as view:
+            pairs = salvaged_pairs(view.salvaged, low, high, tuple(sight.drops()), sight.report)
+            async with aclosing(pairs):
+                async for key, value in pairs:
+                    commit = await self._put_if_absent(key, value) or commit
+        if commit is not None:
+            await commit.synced()
+
+    async def _put_if_absent(self, key: bytes, value: bytes) -> Commit | None:
+        """Unless there is any version of the key: all others are newer than a salvaged one."""
+        while True:
+            await self._sight.wait_writable()
+            view = self._tables.view
+            if await self._newest(key) is not None:
+                return None
+            if view is self._tables.view and self._in_memory(key) is None:
+                batch = Batch()
+                batch.put(key, value)
+                return self._sight.apply(batch)
+
+    async def _newest(self, key: bytes) -> Found | None:
+        """The newest version in memory and in the tables that have their place, damage passed over."""
+        entry = self._in_memory(key)
+        if entry is None:
+            sight = self._sight
+            with self._tables.pin() as view:
+                entry = await find_survivor(view, sight.cache, key, sight.sequence(), sight.report)
+        return entry
+
+    def _in_memory(self, key: bytes) -> Found | None:
+        for memtable in self._sight.memtables():
+            entry = memtable.values.get(key)
+            if entry is not None:
+                return entry
+        return None
+
+    def _finished(self, edit: Edit) -> tuple[int, ...]:
+        """Salvaged tables of whose keys none is marked any more: what they held was written anew."""
+        version = self._tables.version
+        marks = version.apply(edit).marks
+        return tuple(
+            meta.file_id
+            for meta in version.salvaged
+            if not any(
+                mark.start <= meta.largest and (mark.end is None or meta.smallest < mark.end)
+                for mark in marks
+            )
+        )

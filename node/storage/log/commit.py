@@ -1,0 +1,39 @@
+"""What `apply` gives back: a batch that is visible already, and the ways to wait for its durability."""
+
+from __future__ import annotations
+
+from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
+from ringmill.node.storage.options import Durability
+
+__all__ = ["Commit"]
+
+
+class Commit:
+    """One applied batch.  Waiting raises StorageFailed or DiskFull (outcome unknown) when the log fails."""
+
+    __slots__ = ("_log", "sequence")
+
+    def __init__(self, log: WriteAheadLog, sequence: int) -> None:
+        self._log = log
+        self.sequence = sequence
+
+    @property
+    def is_synced(self) -> bool:
+        return self._log.synced_sequence >= self.sequence
+
+    async def synced(self) -> None:
+        """Return when the batch survives a power cut.  Joins the group commit under way next."""
+        if self._log.synced_sequence < self.sequence:
+            await self._log.until_synced(self.sequence)
+
+    async def buffered(self) -> None:
+        """Return when the batch survives the end of this process, but not yet a power cut."""
+        if self._log.buffered_sequence < self.sequence and not self._log.write_now():
+            await self._log.until_buffered(self.sequence)
+
+    async def reached(self, durability: Durability) -> None:
+        """Return when the batch is as durable as asked."""
+        if durability is Durability.SYNC:
+            await self.synced()
+        elif durability is Durability.BUFFERED:
+            await self.buffered()

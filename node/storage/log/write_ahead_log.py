@@ -1,0 +1,408 @@
+"""The write-ahead log of a running engine: batches gather while the former sync runs.
+
+`append` only remembers; one task (`run`) owns the files and is the only one that waits for the disk.  A
+log is sealed, synced and closed before the next one is made, so only the last log can end in an honest
+tail. The first failed write or sync ends all: nothing is acknowledged after it, and no sync is tried
+again.
+
+Rules: docs/formats/log.md, docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ringmill.cluster.errors import DiskFull, RingmillError
+from ringmill.cluster.ports import AppendFile, FileSystem
+from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.log.log_format import encode_group, encode_header, encode_mark
+from ringmill.node.storage.log.records import frame
+from ringmill.node.storage.names import log_name
+
+__all__ = ["LogFile", "WriteAheadLog"]
+
+_GROUP_BYTES: Final = 28 * 1024  # a group about fills a block, so that damage to one block costs one group
+_MARK_DELAY_S: Final = 0.02
+_OUT_OF_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class LogFile:
+    """The log of one memtable: the batches that wait to be written, and the file that gets them.
+
+    It takes more than one file when the disk was full in between; `file_ids` names all of them.
+    """
+
+    def __init__(self, first_sequence: int) -> None:
+        self.file: AppendFile | None = None
+        self.file_ids: list[int] = []
+        self.synced_sizes: list[int] = []  # of each file: so many first bytes are on the disk
+        self.waiting: list[bytes] = []
+        self.written_sequence = first_sequence - 1
+        self.is_closing = False
+        self.is_whole = False  # closed behind its last batch, all of it on the disk
+        self.closed = asyncio.Event()
+
+    @property
+    def file_id(self) -> int:
+        return self.file_ids[-1]
+
+    def frame_waiting(self, durable: int) -> bytes:
+        """The bytes that append all that waits."""
+        assert self.file is not None
+        offset = self.file.size
+        batches = self.waiting
+        if len(batches) == 1:
+            return frame(self.file_id, offset, encode_group(durable, self.written_sequence + 1, batches))
+        parts: list[bytes] = []
+        start = 0
+        while start < len(batches):
+            end, size = start, 0
+            while end < len(batches) and size < _GROUP_BYTES:
+                size += len(batches[end])
+                end += 1
+            first = self.written_sequence + 1 + start
+            piece = frame(self.file_id, offset, encode_group(durable, first, batches[start:end]))
+            parts.append(piece)
+            offset += len(piece)
+            start = end
+        return b"".join(parts)
+
+    def take_waiting(self) -> list[bytes]:
+        """All that waits; from now on it counts as handed to the system."""
+        batches, self.waiting = self.waiting, []
+        self.written_sequence += len(batches)
+        return batches
+
+    def put_back(self, batches: list[bytes]) -> None:
+        """Undo `take_waiting`."""
+        self.waiting[:0] = batches
+        self.written_sequence -= len(batches)
+
+
+class WriteAheadLog:
+    """Appends batches in the order of their sequence numbers and tells when they are durable."""
+
+    def __init__(
+        self,
+        files: FileSystem,
+        folder: str,
+        take_id: Callable[[], Awaitable[int]],
+        on_begun: Callable[[int], Awaitable[None]],
+        next_sequence: int,
+        on_failure: Callable[[RingmillError], None],
+        on_full: Callable[[RingmillError], None],
+    ) -> None:
+        self._files = files
+        self._folder = folder
+        self._take_id = take_id
+        self._on_begun = on_begun
+        self._on_failure = on_failure
+        self._on_full = on_full
+        self._has_space = asyncio.Event()
+        self._has_space.set()
+        self._current = LogFile(next_sequence)
+        self._logs: deque[LogFile] = deque([self._current])  # none after a failure or the end
+        self._wake = asyncio.Event()
+        self._in_flight = False
+        self._broken: tuple[LogFile, int, OSError] | None = None
+        self._wanted = 0  # highest sequence that someone waits to see durable
+        self._marked = next_sequence - 1
+        self._mark_timer: asyncio.TimerHandle | None = None
+        self._sync_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._write_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.failure: RingmillError | None = None
+        self.synced_sequence = next_sequence - 1
+        self.buffered_sequence = next_sequence - 1
+        self.synced_file = (0, 0)  # number of the newest file with something on the disk, and how many bytes
+        self.syncs = 0
+        self.written_bytes = 0
+
+    @property
+    def current(self) -> LogFile:
+        """The log that `append` appends to, or did to the end."""
+        return self._current
+
+    def append(self, payload: bytes) -> None:
+        """Remember the batch with the next sequence number; the task writes it soon, asked or not."""
+        if not self._logs:
+            raise StorageFailed("the engine is closed", hint="open it again")
+        waiting = self._logs[-1].waiting
+        waiting.append(payload)
+        if len(waiting) == 1:
+            self._wake.set()
+
+    def rotate(self, next_sequence: int) -> LogFile:
+        """Close the current log behind what it holds and begin another; the former is returned."""
+        former = self._logs[-1]
+        former.is_closing = True
+        self._current = LogFile(next_sequence)
+        self._logs.append(self._current)
+        self._wake.set()
+        return former
+
+    def wake(self) -> None:
+        """Let the task write what waits, soon."""
+        self._wake.set()
+
+    def write_now(self) -> bool:
+        """Hand what waits to the system at once, if no write is under way; False if one is."""
+        if self._in_flight or len(self._logs) != 1 or self.failure or self._broken:
+            return False
+        return self._logs[0].file is not None and self._write(self._logs[0])
+
+    async def until_buffered(self, sequence: int) -> None:
+        """Return when the system has the batch.  Raises StorageFailed, DiskFull."""
+        while self.buffered_sequence < sequence:
+            if not self.write_now():
+                await self._join(self._write_waiters, sequence)
+
+    async def until_synced(self, sequence: int) -> None:
+        """Return when the disk has the batch.  Raises StorageFailed, DiskFull."""
+        if self.synced_sequence < sequence:
+            self._wanted = max(self._wanted, sequence)
+            await self._join(self._sync_waiters, sequence)
+
+    async def run(self) -> None:
+        """Write and sync until closed, failed or cancelled."""
+        try:
+            while self._logs:
+                await self._step()
+        except OSError as error:
+            self.fail(_refusal(error, self.synced_sequence))
+        except RingmillError as error:
+            self.fail(error)
+        finally:
+            if self._mark_timer:
+                self._mark_timer.cancel()
+
+    def resume(self) -> None:
+        """There is space again."""
+        self._has_space.set()
+
+    async def close(self) -> None:
+        """Seal the last log, unless a log has failed; then `run` ends.  A full disk loses what waits."""
+        if self.failure is None:
+            last = self._logs[-1]
+            last.is_closing = True
+            self._wake.set()
+            if not self._has_space.is_set():
+                error = OSError(errno.ENOSPC, "closed while the disk is full", self._folder)
+                self.fail(_refusal(error, self.synced_sequence))
+            await last.closed.wait()
+
+    async def _step(self) -> None:
+        log = self._logs[0]
+        if self.failure:
+            self._logs.clear()
+        elif self._broken:
+            (log, good, error), self._broken = self._broken, None
+            await self._leave(log, good, error)
+        elif not self._has_space.is_set():
+            await self._has_space.wait()
+        elif log.file is None:
+            await self._create(log)
+        elif log.waiting and self._wanted > log.written_sequence:
+            await self._sync_waiting(log)
+        elif log.written_sequence > self.synced_sequence < self._wanted:
+            await self._sync(log, b"")
+        elif log.waiting:
+            self._write(log)
+        elif log.is_closing:
+            await self._seal(log)
+        else:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _create(self, log: LogFile) -> None:
+        """Name and header are durable, and the manifest says so, before any batch can be acknowledged: a log
+        that is gone later is missed."""
+        file_id = await self._take_id()
+        path = f"{self._folder}/{log_name(file_id)}"
+        file = self._files.create(path)
+        try:
+            await file.append_and_sync(frame(file_id, 0, encode_header(file_id, log.written_sequence + 1)))
+        except OSError as error:
+            file.close()
+            self._files.unlink(path)
+            self._suspend(error)
+            return
+        await self._files.off_loop(self._files.fsync_dir, self._folder)
+        await self._on_begun(file_id)
+        log.file_ids.append(file_id)
+        log.synced_sizes.append(0)
+        log.file = file
+
+    def _write(self, log: LogFile) -> bool:
+        """Append what waits without a sync; False when that failed, and `_step` has to look after it."""
+        assert log.file is not None
+        good = log.file.size
+        data = log.frame_waiting(self.synced_sequence)
+        try:
+            log.file.append(data)
+        except OSError as error:
+            self._broken = log, good, error
+            self._wake.set()
+            return False
+        log.take_waiting()
+        self.written_bytes += len(data)
+        self.buffered_sequence = log.written_sequence
+        if self._write_waiters:
+            _release(self._write_waiters, self.buffered_sequence)
+        return True
+
+    async def _sync_waiting(self, log: LogFile) -> None:
+        assert log.file is not None
+        good = log.file.size
+        data = log.frame_waiting(self.synced_sequence)
+        batches = log.take_waiting()
+        try:
+            await self._sync(log, data)
+        except OSError as error:
+            if log.file.size == good + len(data):
+                raise  # the append went well, so it was the sync that failed
+            log.put_back(batches)
+            await self._leave(log, good, error)
+
+    async def _sync(self, log: LogFile, data: bytes) -> None:
+        assert log.file is not None
+        last = log.written_sequence
+        self._in_flight = True
+        try:
+            await log.file.append_and_sync(data)
+        finally:
+            self._in_flight = False
+        log.synced_sizes[-1] = log.file.size  # nothing else is appended while a sync is in flight
+        self.synced_file = log.file_id, log.file.size
+        self.syncs += 1
+        self.written_bytes += len(data)
+        self._advance(last)
+        if self._mark_timer is None:
+            self._mark_timer = asyncio.get_running_loop().call_later(_MARK_DELAY_S, self._mark)
+
+    def _advance(self, last: int) -> None:
+        """All up to batch `last` is on the disk."""
+        self.buffered_sequence = self.synced_sequence = last
+        _release(self._write_waiters, last)
+        _release(self._sync_waiters, last)
+
+    async def _leave(self, log: LogFile, good: int, error: OSError) -> None:
+        """A log that could not grow ends where it was whole; what waits goes into another file.
+
+        Raises `error` unless the disk is full.
+        """
+        if error.errno not in _OUT_OF_SPACE:
+            raise error
+        assert log.file is not None
+        log.file.close()
+        path, log.file = log.file.path, None  # nobody may append to it while it is cut
+        await self._files.off_loop(self._files.truncate, path, good)
+        log.synced_sizes[-1] = good
+        self._advance(log.written_sequence)
+        self._suspend(error)
+
+    def _suspend(self, error: OSError) -> None:
+        """Wait for space.  Raises `error` for any other failure."""
+        if error.errno not in _OUT_OF_SPACE:
+            raise error
+        self._has_space.clear()
+        refusal = _refusal(error, self.synced_sequence)
+        self._turn_away(refusal)
+        self._on_full(refusal)
+
+    async def _seal(self, log: LogFile) -> None:
+        """What the seal calls durable has to be so before the seal is written."""
+        assert log.file is not None
+        if log.written_sequence > self.synced_sequence:
+            await self._sync(log, b"")
+        mark = frame(log.file_id, log.file.size, encode_mark(log.written_sequence, is_seal=True))
+        good = log.file.size
+        try:
+            await self._sync(log, mark)
+        except OSError as error:
+            if error.errno not in _OUT_OF_SPACE or log.file.size == good + len(mark):
+                raise
+            self._in_flight = True  # no mark may be appended while it is cut
+            try:
+                await self._files.off_loop(self._files.truncate, log.file.path, good)  # good without its seal
+            finally:
+                self._in_flight = False
+            self._advance(log.written_sequence)
+        log.file.close()
+        self._logs.popleft()
+        log.is_whole = True
+        log.closed.set()
+
+    def _mark(self) -> None:
+        """Note, behind the last group, that it is durable; unsynced, so it may be lost, harmlessly."""
+        self._mark_timer = None
+        log = self._logs[0] if self._logs else None
+        if log is None or log.file is None or self.failure or self._broken:
+            return
+        if self._marked == self.synced_sequence:
+            return
+        if self._in_flight:
+            self._mark_timer = asyncio.get_running_loop().call_later(_MARK_DELAY_S, self._mark)
+            return
+        self._marked = self.synced_sequence
+        good = log.file.size
+        try:
+            log.file.append(frame(log.file_id, good, encode_mark(self._marked, is_seal=False)))
+        except OSError as error:
+            self._broken = log, good, error
+            self._wake.set()
+
+    def fail(self, failure: RingmillError) -> None:
+        """Nothing is written or acknowledged any more."""
+        if self.failure is not None:
+            return
+        self.failure = failure
+        self._turn_away(failure)
+        for log in self._logs:
+            log.closed.set()
+        self._wake.set()
+        self._has_space.set()
+        self._on_failure(self.failure)
+
+    def _turn_away(self, refusal: RingmillError) -> None:
+        """Tell all that wait that there is no answer to wait for."""
+        for waiters in (self._sync_waiters, self._write_waiters):
+            for _, future in waiters:
+                if not future.done():
+                    future.set_exception(refusal)
+            waiters.clear()
+
+    async def _join(self, waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> None:
+        if self.failure:
+            raise self.failure
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters.append((sequence, future))
+        self._wake.set()
+        await future
+
+
+def _release(waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> None:
+    """Wake all that wait for `sequence` or less."""
+    later = []
+    for waiter in waiters:
+        if waiter[0] > sequence:
+            later.append(waiter)
+        elif not waiter[1].done():
+            waiter[1].set_result(None)
+    waiters[:] = later
+
+
+def _refusal(error: OSError, synced_sequence: int) -> RingmillError:
+    is_full = error.errno in _OUT_OF_SPACE
+    kind = DiskFull if is_full else StorageFailed
+    return kind(
+        f"writing {error.filename} failed: {error.strerror}; batches up to {synced_sequence} are durable",
+        detail={"file": str(error.filename), "errno": error.errno, "synced": synced_sequence},
+        hint="free some space; writing goes on by itself"
+        if is_full
+        else "repair the disk and restart the node",
+        outcome="unknown",
+    )

@@ -1,0 +1,222 @@
+"""Walking a key range in order, either way, over memtables and a pinned view as of one sequence number.
+
+Chunks of each run are made visible (versions above the sequence left out, deletions as None), merged newest
+first, and handed on.  Blocks come from the page cache where they are there, else from a thread.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.table.block import Block
+from ringmill.node.storage.table.merge import RunMerge
+from ringmill.node.storage.table.table_format import TRAILER_BYTES
+from ringmill.node.storage.table.table_reader import Table
+from ringmill.node.storage.version.table_set import View
+from ringmill.node.storage.version.version import Drop
+
+__all__ = ["Chunk", "Range", "checked_chunks", "scan_chunks"]
+
+_MEMTABLE_KEYS: Final = 512
+_MOST_BLOCKS: Final = 32
+
+Chunk = tuple[list[bytes], list[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Keys in [start, end) as of `sequence`; an end of None has no bound."""
+
+    start: bytes
+    end: bytes | None
+    sequence: int
+    reverse: bool
+    drops: tuple[Drop, ...] = ()
+    on_damage: Callable[[CorruptBlock], None] | None = None  # told of a damaged block, which is passed over
+
+
+async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:
+    """Merged chunks in ascending order inside, in the order of the scan among each other.
+
+    A value of None is a deleted key.  Raises CorruptBlock unless the span passes damage over, OSError.
+    """
+    runs: list[_Run] = []
+    for memtable in memtables:
+        await memtable.sort()
+        runs += [_MemtableRun(memtable, keys, span) for keys in memtable.slices(span.start, span.end)]
+    runs += [_TableRun((table,), span) for table in view.newest]
+    runs += [_TableRun(level.tables, span) for level in view.levels]
+    merge: RunMerge[bytes | None] = RunMerge(len(runs), reverse=span.reverse)
+    while True:
+        for number in merge.hungry():
+            chunk = await runs[number].next_chunk()
+            if chunk is None:
+                merge.end(number)
+            else:
+                merge.feed(number, *chunk)
+        keys, values = merge.take()
+        if not keys:
+            return
+        yield keys, values
+
+
+async def checked_chunks(
+    memtables: Sequence[Memtable], view: View, span: Range, check: Callable[[bytes, bytes | None], None]
+) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
+    """What is there, in lists; `check` is asked about every stretch of keys before it is shown.
+
+    Raises CorruptBlock, OSError and what `check` raises.
+    """
+    end = span.end
+    edge = end if span.reverse else span.start
+    async for keys, values in scan_chunks(memtables, view, span):
+        # from where the last chunk ended: what is lost may lie between two chunks
+        low, high = (keys[0], edge) if span.reverse else (edge, keys[-1] + b"\0")
+        check(low or b"", high)
+        edge = keys[0] if span.reverse else keys[-1]
+        pairs = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
+        if pairs:
+            yield pairs[::-1] if span.reverse else pairs
+    check(span.start, end)
+
+
+class _Run(Protocol):
+    async def next_chunk(self) -> Chunk | None:
+        """The next keys of this run, ascending inside and never none; None at its end."""
+        ...
+
+
+class _MemtableRun:
+    """One sorted run of a memtable's keys."""
+
+    def __init__(self, memtable: Memtable, keys: list[bytes], span: Range) -> None:
+        self._memtable = memtable
+        self._keys = keys
+        self._span = span
+
+    async def next_chunk(self) -> Chunk | None:
+        sequence, drops = self._span.sequence, self._span.drops
+        while self._keys:
+            if self._span.reverse:
+                self._keys, piece = self._keys[:-_MEMTABLE_KEYS], self._keys[-_MEMTABLE_KEYS:]
+            else:
+                piece, self._keys = self._keys[:_MEMTABLE_KEYS], self._keys[_MEMTABLE_KEYS:]
+            find = self._memtable.find
+            entries = ((key, find(key, sequence)) for key in piece)
+            chunk = _visible(((key, *entry) for key, entry in entries if entry is not None), drops)
+            if chunk[0]:
+                return chunk
+        return None
+
+
+class _TableRun:
+    """Tables with disjoint ranges as one run.  Reads more blocks at a time the longer the scan gets."""
+
+    def __init__(self, tables: Sequence[Table], span: Range) -> None:
+        self._tables = [table for table in tables if _meets(table, span)]
+        if not span.reverse:
+            self._tables.reverse()  # the next one is taken from the end
+        self._span = span
+        self._table: Table | None = None
+        self._first = 0  # blocks [first, last) of the table are still to be read
+        self._last = 0
+        self._many = 1
+
+    async def next_chunk(self) -> Chunk | None:
+        while True:
+            if self._first >= self._last and not self._open_next():
+                return None
+            keys: list[bytes] = []
+            values: list[bytes | None] = []
+            assert self._table is not None
+            for block in await _read_blocks(self._table, *self._take_blocks(), self._span.on_damage):
+                more_keys, more_values = self._visible_part(block)
+                keys += more_keys
+                values += more_values
+            if keys:
+                return keys, values
+
+    def _open_next(self) -> bool:
+        if not self._tables:
+            return False
+        table = self._table = self._tables.pop()
+        self._first = table.block_of(self._span.start)
+        end = self._span.end
+        self._last = len(table.handles) if end is None else min(table.block_of(end) + 1, len(table.handles))
+        return True
+
+    def _take_blocks(self) -> tuple[int, int]:
+        many = min(self._many, self._last - self._first)
+        self._many = min(2 * self._many, _MOST_BLOCKS)
+        if self._span.reverse:
+            self._last -= many
+            return self._last, self._last + many
+        self._first += many
+        return self._first - many, self._first
+
+    def _visible_part(self, block: Block) -> Chunk:
+        span, keys = self._span, block.keys
+        first = bisect_left(keys, span.start) if keys[0] < span.start else 0
+        last = len(keys) if span.end is None or keys[-1] < span.end else bisect_left(keys, span.end)
+        if last <= first:
+            return [], []
+        assert self._table is not None
+        meta = self._table.meta
+        if meta.last_sequence <= span.sequence and not (meta.has_versions or meta.tombstones or span.drops):
+            return keys[first:last], list(block.values(first, last))
+        return _visible(
+            (
+                (key, head >> 8, value if head & 1 else None)
+                for key, head, value in zip(
+                    keys[first:last], block.heads(first, last), block.values(first, last), strict=True
+                )
+                if head >> 8 <= span.sequence
+            ),
+            span.drops,
+        )
+
+
+def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: Sequence[Drop]) -> Chunk:
+    """The first, that is newest, version of each key; None where it is deleted or dropped."""
+    keys: list[bytes] = []
+    values: list[bytes | None] = []
+    former: bytes | None = None
+    for key, sequence, value in entries:
+        if key == former:
+            continue
+        former = key
+        is_dropped = any(sequence <= drop.sequence and key.startswith(drop.prefix) for drop in drops)
+        keys.append(key)
+        values.append(None if is_dropped else value)
+    return keys, values
+
+
+def _meets(table: Table, span: Range) -> bool:
+    return table.largest >= span.start and (span.end is None or table.smallest < span.end)
+
+
+async def _read_blocks(
+    table: Table, first: int, last: int, on_damage: Callable[[CorruptBlock], None] | None
+) -> list[Block]:
+    """Blocks [first, last) with one read."""
+    handles = table.handles
+    start = handles[first].offset
+    size = handles[last - 1].offset + handles[last - 1].size + TRAILER_BYTES - start
+    data = table.file.pread_cached(size, start)
+    if data is None:
+        data = await table.file.pread_off_loop(size, start)
+    blocks = []
+    for handle in handles[first:last]:
+        at = handle.offset - start
+        try:
+            blocks.append(table.decode(handle, data[at : at + handle.size + TRAILER_BYTES]))
+        except CorruptBlock as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+    return blocks

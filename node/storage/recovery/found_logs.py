@@ -1,0 +1,20 @@
+"""How far the logs of a store are, by names and sizes alone: before it is opened."""
+
+from __future__ import annotations
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.names import parse_name
+
+__all__ = ["found_logs"]
+
+
+def found_logs(files: FileSystem, folder: str) -> tuple[int, list[tuple[int, int]]]:
+    """The highest number of any file, and each log's number and size in bytes.
+
+    Nothing of it is read, so that damage changes nothing here; an honest crash never makes it less than what
+    was synced.  Raises OSError.
+    """
+    names = files.list(folder) if files.is_dir(folder) else []
+    parsed = [(name, found) for name in names if (found := parse_name(name))]
+    logs = [(found.file_id, files.size(f"{folder}/{name}")) for name, found in parsed if found.kind == "log"]
+    return max((found.file_id for _, found in parsed), default=0), sorted(logs)

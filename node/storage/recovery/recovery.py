@@ -1,0 +1,237 @@
+"""What the logs of a folder say after a stop of any kind.  Pure, but for reading the files through the door.
+
+Damage at or below a sequence that was durable is corruption: it is reported as a mark over all keys,
+because which keys it held is unknown, and reading goes on behind it.  Damage above, in the last log only,
+is the honest tail of a power cut and is cut off.  Damage that costs no batch (a header, a mark) costs
+nothing.  No damage is refused.  Rules: docs/formats/log.md, "Recovery".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.log.log_format import Group, Header, LogItem, Mark, read_log
+from ringmill.node.storage.log.records import Damage
+from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.names import log_name
+from ringmill.node.storage.version.version import CorruptMark
+
+__all__ = ["Loss", "Recovered", "cut_tail", "expect_all", "recover_logs", "replay_group"]
+
+_MOST_SEQUENCE: Final = 1 << 55  # a cell has 56 bits for it: nobody ever wrote a higher one
+LEAP: Final = 1 << 40
+"""Nobody has applied this many batches to logs that are in no table yet: a bound where nothing tells one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Acknowledged batches first to last (both included) that a damaged log has lost."""
+
+    file: str
+    offset: int
+    first_sequence: int
+    last_sequence: int
+    why: str
+
+    def mark(self) -> CorruptMark:
+        return CorruptMark(b"", None, self.last_sequence)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The memtable that the logs add up to."""
+
+    memtable: Memtable
+    last_sequence: int
+    newest_snapshot: int = 0
+    log_ids: list[int] = field(default_factory=list)  # of the logs that hold something
+    newest_readable: int = 0  # id of the newest log that has a record which can be read
+    damaged: list[int] = field(default_factory=list)  # ids of logs with damage, the tail apart
+    losses: list[Loss] = field(default_factory=list)
+    tail: tuple[int, int] | None = None  # the last log's id and where it is to be cut, if it is
+
+    def lose(self, loss: Loss, file_id: int) -> None:
+        """Report a loss of the log `file_id`; what comes next has a higher sequence."""
+        self.losses.append(loss)
+        self.last_sequence = max(self.last_sequence, loss.last_sequence)
+        self.note_damage(file_id)
+
+    def note_damage(self, file_id: int) -> None:
+        if file_id not in self.damaged:
+            self.damaged.append(file_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A group or damage of one log, with where it lies."""
+
+    offset: int
+    end: int
+    item: Group | Damage
+
+
+def recover_logs(
+    files: FileSystem,
+    folder: str,
+    log_ids: Sequence[int],
+    flushed_sequence: int,
+    *,
+    newest_snapshot: int = 0,
+    are_sealed: bool = False,
+) -> Recovered:
+    """Read the logs `log_ids` in order.  Blocks.  Raises OSError.
+
+    `flushed_sequence` is the last batch that tables hold; the first log goes on behind it.  Versions that a
+    snapshot up to `newest_snapshot` may see are kept.  Where all logs are sealed, none may have a tail.
+    """
+    recovered = Recovered(Memtable(flushed_sequence + 1), flushed_sequence, newest_snapshot)
+    for number, file_id in enumerate(log_ids):
+        is_last = not are_sealed and number == len(log_ids) - 1
+        _recover_log(files, folder, file_id, recovered, is_last=is_last)
+    return recovered
+
+
+def cut_tail(files: FileSystem, folder: str, recovered: Recovered) -> None:
+    """Take the honest tail off the last log, so that what follows it is never read as its end.  Blocks."""
+    if recovered.tail is not None:
+        file_id, size = recovered.tail
+        files.truncate(f"{folder}/{log_name(file_id)}", size)
+
+
+def _recover_log(
+    files: FileSystem, folder: str, file_id: int, recovered: Recovered, *, is_last: bool
+) -> None:
+    path = f"{folder}/{log_name(file_id)}"
+    data = files.read_bytes(path)
+    pieces, durable_after = _pieces(file_id, data)
+    if any(not isinstance(piece.item, Damage) for piece in pieces):
+        recovered.newest_readable = file_id
+    damage: _Piece | None = None  # since the last group
+    for piece, durable in zip(pieces, durable_after, strict=True):
+        item, expected = piece.item, recovered.last_sequence + 1
+        if isinstance(item, Damage):
+            damage = damage or piece
+            continue
+        if item.first_sequence > expected:
+            at = (damage or piece).offset
+            if is_last and durable < expected:
+                recovered.tail = file_id, at
+                return
+            why = "batches are missing before it"
+            recovered.lose(Loss(path, at, expected, item.first_sequence - 1, why), file_id)
+        if damage is not None:
+            recovered.note_damage(file_id)
+            damage = None
+        _replay(recovered, file_id, path, piece.offset, item)
+    if not _check_end(path, file_id, len(data), pieces, durable_after, recovered) and damage is not None:
+        if is_last:
+            recovered.tail = file_id, damage.offset
+        else:
+            recovered.note_damage(file_id)
+
+
+def _replay(recovered: Recovered, file_id: int, path: str, offset: int, item: Group) -> None:
+    """A group that cannot be, though its checksum is right, is lost with all that it holds."""
+    last = max(item.last_sequence, recovered.last_sequence)
+    if item.first_sequence <= recovered.last_sequence:
+        why = f"batch {item.first_sequence} again, {recovered.last_sequence + 1} expected"
+        recovered.lose(Loss(path, offset, item.first_sequence, last, why), file_id)
+        return
+    if item.count:
+        if recovered.log_ids[-1:] != [file_id]:
+            recovered.log_ids.append(file_id)
+        try:
+            replay_group(recovered.memtable, item, path, offset, recovered.newest_snapshot)
+        except CorruptBlock as error:
+            recovered.lose(Loss(path, offset, item.first_sequence, last, error.why), file_id)
+    recovered.last_sequence = last
+
+
+def _check_end(
+    path: str,
+    file_id: int,
+    size: int,
+    pieces: list[_Piece],
+    durable_after: list[int],
+    recovered: Recovered,
+) -> bool:
+    """Damage at the very end of a log that may not end so: the lost batches are known by the marks."""
+    last = max(durable_after, default=0)
+    if last <= recovered.last_sequence:
+        return False
+    why = next((p.item.why for p in pieces if isinstance(p.item, Damage)), "batches are missing")
+    recovered.lose(Loss(path, size, recovered.last_sequence + 1, last, why), file_id)
+    return True
+
+
+def expect_all(folder: str, recovered: Recovered, newest_log: int, stopped_at: int | None) -> None:
+    """Compare with what the manifest knows: the newest log that was begun, and how far a clean stop had got.
+
+    Without the first nobody would miss a log that is gone or whose every byte is; the second finds any loss.
+    """
+    path, expected = f"{folder}/{log_name(newest_log)}", recovered.last_sequence + 1
+    if stopped_at is not None:
+        if stopped_at >= expected:
+            why = f"the engine stopped in order behind batch {stopped_at}"
+            recovered.lose(Loss(path, 0, expected, stopped_at, why), newest_log)
+            recovered.tail = None
+    elif newest_log > recovered.newest_readable:
+        why = "the log was begun, and nothing of it can be read"
+        recovered.lose(Loss(path, 0, expected, recovered.last_sequence + LEAP, why), newest_log)
+        recovered.tail = None
+
+
+def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
+    """Groups and damages, and for each the highest durable sequence told in it or behind it."""
+    pieces: list[_Piece] = []
+    durable: list[int] = []
+    for offset, end, found in read_log(file_id, data):
+        item = found if _highest(found) < _MOST_SEQUENCE else Damage(offset, end, "no such batch can be")
+        if isinstance(item, Group | Damage):
+            pieces.append(_Piece(offset, end, item))
+            durable.append(item.durable if isinstance(item, Group) else 0)
+        elif isinstance(item, Mark) and durable:
+            durable[-1] = max(durable[-1], item.durable)
+        elif isinstance(item, Header):
+            # a log is begun when the one before it is on the disk to its end
+            before = item.first_sequence - 1
+            pieces.append(_Piece(offset, end, Group(before, item.first_sequence, 0, b"")))
+            durable.append(before)
+    for number in range(len(durable) - 2, -1, -1):
+        durable[number] = max(durable[number], durable[number + 1])
+    return pieces, durable
+
+
+def _highest(item: LogItem | Damage) -> int:
+    """The highest sequence that a record speaks of."""
+    match item:
+        case Group():
+            return max(item.durable, item.last_sequence)
+        case Header():
+            return item.first_sequence
+        case Mark():
+            return item.durable
+        case Damage():
+            return 0
+
+
+def replay_group(memtable: Memtable, group: Group, path: str, offset: int, newest_snapshot: int) -> None:
+    """Put a group's changes into a memtable.  Raises CorruptBlock."""
+    payload, values = group.payload, memtable.values
+    try:
+        for sequence, start, end in group.batches():
+            for kind, key, value in parse_changes(payload, start, end):
+                if kind == DROP_PREFIX:
+                    memtable.drops.append((key, sequence))
+                elif newest_snapshot:
+                    memtable.put(sequence, key, value if kind == PUT else None, newest_snapshot)
+                else:
+                    values[key] = (sequence, value if kind == PUT else None)
+            memtable.size_bytes += end - start
+    except MalformedBatch as error:
+        raise CorruptBlock(path, offset, str(error)) from None

@@ -1,0 +1,107 @@
+"""A folder whose manifest cannot be read: what is found there is kept, and every key is fenced.
+
+Which tables are in force, in what order, and which batches are in them, only the manifest knows.  So the
+tables found are set apart: reads never ask them, and a healer gets the newest value among them that can be
+read (node/storage/recovery/salvaged_tables.py).  What was deleted or replaced may be in them; all keys are
+marked up to a sequence above any that was ever given out, so that nothing of it is shown as it is.
+
+The idea is LevelDB's RepairDB; that it shows the wrong value of some keys is what the mark is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.names import FileName
+from ringmill.node.storage.recovery.recovery import LEAP, Recovered
+from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.table.table_reader import Table, open_table
+from ringmill.node.storage.version.manifest import readable_edits
+from ringmill.node.storage.version.version import CorruptMark, Drop, Version
+
+__all__ = ["FRESH_IDS", "Salvage", "fence_all", "salvage"]
+
+FRESH_IDS: Final = 1 << 20
+"""So far above all known numbers of files go on those of a folder whose manifest is lost: nobody knows which
+were reserved, and a child that was left behind may still write to one."""
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What the manifests and tables of a folder still tell."""
+
+    tables: dict[int, Table] = field(default_factory=dict)
+    unreadable: list[int] = field(default_factory=list)  # file ids of tables
+    drops: dict[Drop, None] = field(default_factory=dict)
+    highest_sequence: int = 0
+    flushed_sequence: int = 0
+    reserved_ids: int = 1
+
+    def version(self) -> Version:
+        """Without any mark yet: how far it has to reach depends on the logs."""
+        return Version(
+            flushed_sequence=self.flushed_sequence,
+            reserved_ids=self.reserved_ids + FRESH_IDS,
+            drops=tuple(self.drops),
+            salvaged=tuple(table.meta for table in self.tables.values()),
+        )
+
+
+def salvage(files: FileSystem, folder: str, found: Iterable[FileName]) -> Salvage:
+    """Read all that can be read of manifests and tables.  Blocks.  Raises OSError."""
+    result = Salvage()
+    known: dict[int, TableMeta] = {}
+    names = sorted(found, key=lambda name: name.file_id)
+    for name in names:
+        result.reserved_ids = max(result.reserved_ids, name.file_id + 1)
+        if name.kind == "manifest":
+            _read_edits(files, folder, name.file_id, result, known)
+    for name in names:
+        if name.kind == "table":
+            _open(files, folder, name.file_id, result, known)
+    return result
+
+
+def fence_all(recovered: Recovered, highest_sequence: int) -> CorruptMark:
+    """The mark over all keys; new batches get sequences above it."""
+    recovered.last_sequence = max(recovered.last_sequence, highest_sequence) + LEAP
+    return CorruptMark(b"", None, recovered.last_sequence)
+
+
+def _read_edits(
+    files: FileSystem, folder: str, file_id: int, result: Salvage, known: dict[int, TableMeta]
+) -> None:
+    for edit in readable_edits(files, folder, file_id):
+        metas = [*(meta for _, meta in edit.added), *edit.salvaged_added]
+        known.update((meta.file_id, meta) for meta in metas)
+        result.drops.update(dict.fromkeys(edit.drops_added))
+        for drop in edit.drops_removed:
+            result.drops.pop(drop, None)
+        result.reserved_ids = max(result.reserved_ids, edit.reserved_ids or 0)
+        result.flushed_sequence = max(result.flushed_sequence, edit.flushed_sequence or 0)
+        _note(result, edit.flushed_sequence or 0, edit.stopped_at or 0)
+        _note(result, *(meta.last_sequence for meta in metas))
+        _note(result, *(drop.sequence for drop in edit.drops_added))
+        _note(result, *(mark.sequence for mark in edit.marks_added))
+
+
+def _open(
+    files: FileSystem, folder: str, file_id: int, result: Salvage, known: Mapping[int, TableMeta]
+) -> None:
+    """A table of which index or footer cannot be read is left to the quarantine."""
+    try:
+        table = open_table(files, folder, file_id, known.get(file_id))
+    except CorruptBlock:
+        result.unreadable.append(file_id)
+        return
+    result.tables[file_id] = table
+    result.flushed_sequence = max(result.flushed_sequence, table.meta.last_sequence)
+    _note(result, table.meta.last_sequence)
+
+
+def _note(result: Salvage, *sequences: int) -> None:
+    result.highest_sequence = max(result.highest_sequence, *sequences, 0)

@@ -1,0 +1,88 @@
+"""Reading tables that lost their place: the newest version of a key, whichever table has it.
+
+Levels tell elsewhere which table is newer; here only the versions do.  A cell without a sequence (0) was
+written by a merge that took all there was of its keys in, so it counts as the newest of its table: what the
+merge had read is older, and every table that came later has higher sequences (docs/formats/table.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from heapq import heapify, heappop, heapreplace
+
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.table.table_reader import Table
+from ringmill.node.storage.version.version import Drop
+
+__all__ = ["find_salvaged", "salvaged_pairs"]
+
+Report = Callable[[CorruptBlock], None]
+Rank = tuple[int, bool, int]  # sequence, is it a settled cell, file id: the highest is the newest
+Entry = tuple[bytes, Rank, bytes | None]
+
+
+async def find_salvaged(
+    tables: Sequence[Table], key: bytes, drops: Sequence[Drop], report: Report
+) -> bytes | None:
+    """The newest value of a key among these tables, None when it is deleted or in none.  Raises OSError."""
+    async for found, value in salvaged_pairs(tables, key, key + b"\0", drops, report):
+        assert found == key
+        return value
+    return None
+
+
+async def salvaged_pairs(
+    tables: Sequence[Table], start: bytes, end: bytes | None, drops: Sequence[Drop], report: Report
+) -> AsyncGenerator[tuple[bytes, bytes], None]:
+    """The newest value of each key in [start, end) that is not deleted, in key order; damage is passed over.
+
+    Raises OSError.
+    """
+    runs = [_entries(table, start, end, report) for table in tables if _meets(table, start, end)]
+    heads: list[tuple[bytes, int, Entry]] = []
+    for number, run in enumerate(runs):
+        entry = await anext(run, None)
+        if entry is not None:
+            heads.append((entry[0], number, entry))
+    heapify(heads)
+    while heads:
+        key, newest = heads[0][0], heads[0][2]
+        while heads and heads[0][0] == key:
+            _, number, entry = heads[0]
+            newest = max(newest, entry, key=lambda entry: entry[1])
+            following = await anext(runs[number], None)
+            if following is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (following[0], number, following))
+        _, (sequence, *_), value = newest
+        is_dropped = any(sequence <= drop.sequence and key.startswith(drop.prefix) for drop in drops)
+        if value is not None and not is_dropped:
+            yield key, value
+
+
+async def _entries(
+    table: Table, start: bytes, end: bytes | None, report: Report
+) -> AsyncGenerator[Entry, None]:
+    """Every version in [start, end) of one table, in key order."""
+    for number in range(table.block_of(start), len(table.handles)):
+        if end is not None and table.bounds(number)[0] >= end:
+            return
+        try:
+            block = await table.read_block_off_loop(number)
+        except CorruptBlock as error:
+            report(error)
+            continue
+        count = len(block.suffixes)
+        for key, head, value in zip(block.keys, block.heads(0, count), block.values(0, count), strict=True):
+            if start <= key and (end is None or key < end):
+                yield key, _rank(head, table), value if head & 1 else None
+
+
+def _rank(head: int, table: Table) -> Rank:
+    sequence = head >> 8
+    return sequence or table.meta.last_sequence, not sequence, table.file_id
+
+
+def _meets(table: Table, start: bytes, end: bytes | None) -> bool:
+    return table.largest >= start and (end is None or table.smallest < end)

@@ -1,0 +1,81 @@
+"""Who may write now: nobody after a failure, only control state while space is short, all slower while
+merging lags behind.
+
+Values and waiting only; who looks at disks and tables tells it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.storage.upkeep.stats import Counters
+
+__all__ = ["Admission"]
+
+_SHORTEST_PAUSE_S: Final = 0.001
+
+
+class Admission:
+    """`failure` is for good, `log_full` until space is back, `refusal` is what an ordinary batch is told."""
+
+    __slots__ = ("_counters", "_has_room", "_rate", "failure", "log_full", "refusal", "unpaced_bytes")
+
+    def __init__(self, counters: Counters) -> None:
+        self.failure: RingmillError | None = None
+        self.log_full: RingmillError | None = None
+        self.refusal: RingmillError | None = None
+        self.unpaced_bytes = 0
+        self._counters = counters
+        self._rate: float | None = None
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def check(self, *, is_control: bool) -> None:
+        """Raises the refusal.  Control state is refused only when nothing can be written at all."""
+        refusal = self.failure or self.log_full if is_control else self.refusal
+        if refusal is not None:
+            raise refusal
+
+    def raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def wait(self, *, is_control: bool) -> None:
+        """Return when there is room, and after the pause that the pace asks for.  Raises the refusal."""
+        if not self._has_room.is_set():
+            self._counters.stalled_writes += 1
+            await self._has_room.wait()
+        if self.refusal is not None:
+            self.check(is_control=is_control)
+        if self._rate:
+            pause_s, self.unpaced_bytes = self.unpaced_bytes / self._rate, 0
+            if pause_s >= _SHORTEST_PAUSE_S:
+                self._counters.slowed_writes += 1
+                await asyncio.sleep(pause_s)
+
+    def hold_back(self) -> None:
+        """A full memtable waits for the flush of the one before it."""
+        self._has_room.clear()
+
+    def look(self, short_of_space: RingmillError | None, rate: float | None, *, is_full: bool) -> None:
+        """The free space, the tables' shape (bytes per second that may be written) and the memtable."""
+        self.refusal = self.failure or self.log_full or short_of_space
+        self._rate = rate
+        if self.refusal or (not is_full and rate != 0):
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+    def pause(self, error: RingmillError) -> None:
+        """The log found the disk full."""
+        self.log_full = error
+        self.refusal = self.failure or error
+        self._has_room.set()
+
+    def end(self, error: RingmillError) -> None:
+        """From now on nothing is written."""
+        self.failure = self.failure or error
+        self.refusal = self.failure
+        self._has_room.set()

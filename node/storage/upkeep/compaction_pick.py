@@ -1,0 +1,292 @@
+"""Which tables to merge next: pure functions of a version.
+
+Leveled: level 0 holds what was flushed, every deeper level is `level_growth` times larger than the one
+above; the level furthest over its size gives a table to the next.  A table that meets nothing there moves
+without rewriting.  Size-tiered and time-window keep all tables in level 0, where their sequence ranges are
+disjoint, and merge neighbours.  When nothing is over its size, deletions and dropped prefixes are worked
+off.
+
+The ideas are LevelDB's, RocksDB's and Cassandra's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from ringmill.node.storage.options import Options
+from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.version.version import LEVELS, Drop, Version
+
+__all__ = [
+    "Pick",
+    "Situation",
+    "may_hold",
+    "older_ranges",
+    "pick_all",
+    "pick_damaged",
+    "pick_merge",
+    "useless_tables",
+]
+
+_TOMBSTONE_SHARE: Final = 0.25
+_TIER_TABLES: Final = 4
+_TIER_MOST: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Merge `runs` (newest first; the tables of a run are disjoint and in key order) into `target_level`."""
+
+    target_level: int
+    runs: tuple[tuple[TableMeta, ...], ...]
+    is_move: bool = False  # nothing to merge: the tables only change their level
+    why: str = ""
+
+    @property
+    def inputs(self) -> list[TableMeta]:
+        return [meta for run in self.runs for meta in run]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a pick has to respect beside the version."""
+
+    oldest_snapshot: int | None = None
+    purged: Mapping[int, int] | None = None  # drops up to this sequence are worked off in a table, by file id
+    missed_reads: Mapping[int, int] | None = None  # reads a table was asked for in vain, by file id
+
+
+def pick_merge(version: Version, options: Options, situation: Situation) -> Pick | None:
+    """The most urgent merge, or None when nothing is worth one."""
+    by_size = {"leveled": _pick_leveled, "size_tiered": _pick_tiered, "time_window": _pick_window}
+    return (
+        by_size[options.strategy](version, options)
+        or _pick_dropped(version, situation)
+        or _pick_tombstones(version, situation)
+        or _pick_missed(version, options, situation)
+    )
+
+
+def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
+    """Tables that hold nothing but dropped keys: they can go without being read."""
+
+    def is_useless(meta: TableMeta) -> bool:
+        return any(
+            meta.last_sequence <= drop.sequence
+            and meta.smallest.startswith(drop.prefix)
+            and meta.largest.startswith(drop.prefix)
+            and not _is_seen(drop, situation)
+            for drop in version.drops
+        )
+
+    return [meta for meta in version.tables() if is_useless(meta)]
+
+
+def pick_damaged(version: Version, file_ids: Iterable[int]) -> Pick | None:
+    """Rewrite a damaged table where it stands: its good blocks go on, the rest becomes a mark."""
+    wanted = set(file_ids)
+    for level, tables in enumerate(version.levels):
+        for meta in tables:
+            if meta.file_id in wanted:
+                return Pick(level, ((meta,),), why="damage")
+    return None
+
+
+def pick_all(version: Version, start: bytes, end: bytes | None, options: Options) -> Pick | None:
+    """Everything that overlaps [start, end), merged into the deepest level that takes part."""
+    metas = version.tables()
+    chosen = [meta for meta in metas if meta.largest >= start and (end is None or meta.smallest < end)]
+    if not chosen:
+        return None
+    grown = chosen
+    while True:  # what overlaps the chosen ones in key range has to come along
+        low, high = _range(grown)
+        more = [meta for meta in metas if meta.overlaps(low, high)]
+        if len(more) == len(grown):
+            break
+        grown = more
+    ids = {meta.file_id for meta in grown}
+    runs: list[tuple[TableMeta, ...]] = [(meta,) for meta in version.levels[0] if meta.file_id in ids]
+    deepest = 0 if options.strategy != "leveled" else 1
+    for level in range(1, LEVELS):
+        run = tuple(meta for meta in version.levels[level] if meta.file_id in ids)
+        if run:
+            runs.append(run)
+            deepest = level
+    return Pick(deepest, tuple(runs), why="range")
+
+
+def older_ranges(version: Version, pick: Pick) -> list[tuple[bytes, bytes]]:
+    """Key ranges in which tables outside the pick may hold versions older than its own."""
+    inputs = pick.inputs
+    ids = {meta.file_id for meta in inputs}
+    newest = max(meta.last_sequence for meta in inputs)
+    low, high = _range(inputs)
+    return [
+        (meta.smallest, meta.largest)
+        for meta in version.all_tables()
+        if meta.file_id not in ids and meta.first_sequence < newest and meta.overlaps(low, high)
+    ]
+
+
+def may_hold(meta: TableMeta, drop: Drop) -> bool:
+    """Can the table hold keys that the drop deletes?"""
+    size = len(drop.prefix)
+    return meta.first_sequence <= drop.sequence and meta.smallest[:size] <= drop.prefix <= meta.largest[:size]
+
+
+def _pick_leveled(version: Version, options: Options) -> Pick | None:
+    scores = [(_score(level, tables, options), -level) for level, tables in enumerate(version.levels[:-1])]
+    score, level = max(scores)
+    if score < 1:
+        return None
+    if level == 0:
+        return _sink_level0(version)
+
+    def cost(meta: TableMeta) -> tuple[float, float, int]:
+        """The table that rewrites the least of the next level for its size; of equals the most deleted."""
+        below = _bytes(_overlapping(version.levels[1 - level], meta.smallest, meta.largest))
+        return below / meta.size, -meta.tombstones / meta.entries, meta.file_id
+
+    return _sink(version, -level, min(version.levels[-level], key=cost))
+
+
+def _score(level: int, tables: Sequence[TableMeta], options: Options) -> float:
+    if not level:
+        return len(tables) / options.level0_tables
+    return _bytes(tables) / (options.level1_bytes * float(options.level_growth) ** (level - 1))
+
+
+def _sink_level0(version: Version) -> Pick:
+    """The oldest table with all that overlaps it, so that nothing newer sinks below something older."""
+    chosen = [version.levels[0][-1]]
+    while True:
+        low, high = _range(chosen)
+        grown = [meta for meta in version.levels[0] if meta.overlaps(low, high)]
+        if len(grown) == len(chosen):
+            break
+        chosen = grown
+    below = _overlapping(version.levels[1], *_range(chosen))
+    runs = tuple((meta,) for meta in chosen) + ((below,) if below else ())
+    return Pick(1, runs, is_move=_may_move(version, 1, runs), why="level 0")
+
+
+def _sink(version: Version, level: int, chosen: TableMeta) -> Pick:
+    below = _overlapping(version.levels[level + 1], chosen.smallest, chosen.largest)
+    runs = ((chosen,), below) if below else ((chosen,),)
+    return Pick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
+
+
+def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], ...]) -> bool:
+    """One table that meets nothing; one with deletions and nothing below is rewritten to be rid of them."""
+    if len(runs) != 1 or len(runs[0]) != 1:
+        return False
+    meta = runs[0][0]
+    deeper = any(_overlapping(level, meta.smallest, meta.largest) for level in version.levels[target + 1 :])
+    return not meta.tombstones or deeper
+
+
+def _pick_tiered(version: Version, _: Options) -> Pick | None:
+    return _merge_neighbours(version.levels[0])
+
+
+def _merge_neighbours(tables: Sequence[TableMeta]) -> Pick | None:
+    """At least four tables in a row of about one size; the smallest such row first."""
+    rows = []
+    for first in range(len(tables)):
+        total = 0
+        for last in range(first, min(len(tables), first + _TIER_MOST)):
+            total += tables[last].size
+            row = tables[first : last + 1]
+            average = total / len(row)
+            if len(row) >= _TIER_TABLES and all(average / 2 <= meta.size <= average * 1.5 for meta in row):
+                rows.append((average, -len(row), first))
+    if not rows:
+        return None
+    _, length, first = min(rows)
+    return Pick(0, tuple((meta,) for meta in tables[first : first - length]), why="tier")
+
+
+def _pick_window(version: Version, options: Options) -> Pick | None:
+    """Tables of one past window become one; those of the newest window are merged by size."""
+
+    def window(meta: TableMeta) -> int:
+        return meta.last_sequence // options.time_window_sequences
+
+    windows = [list(group) for _, group in groupby(version.levels[0], key=window)]
+    for past in reversed(windows[1:]):
+        if len(past) > 1:
+            return Pick(0, tuple((meta,) for meta in past), why="window")
+    return _merge_neighbours(windows[0]) if windows else None
+
+
+def _pick_dropped(version: Version, situation: Situation) -> Pick | None:
+    """A table that still holds keys of a dropped prefix."""
+    purged = situation.purged or {}
+    for drop in version.drops:
+        if _is_seen(drop, situation):
+            continue
+        for level, tables in enumerate(version.levels):
+            for meta in tables:
+                if may_hold(meta, drop) and purged.get(meta.file_id, 0) < drop.sequence:
+                    return Pick(level, ((meta,),), why="drop")
+    return None
+
+
+def _pick_tombstones(version: Version, situation: Situation) -> Pick | None:
+    """The table with the largest share of deletions, one level deeper, where what they delete lies."""
+
+    def share(meta: TableMeta) -> float:
+        return meta.tombstones / meta.entries
+
+    def is_free(meta: TableMeta) -> bool:
+        return situation.oldest_snapshot is None or meta.last_sequence <= situation.oldest_snapshot
+
+    for level, tables in enumerate(version.levels[:-1]):
+        worst = max(filter(is_free, tables), key=share, default=None)
+        if worst is not None and share(worst) >= _TOMBSTONE_SHARE and _has_older(version, worst):
+            return _sink_level0(version) if level == 0 else _sink(version, level, worst)
+    return None
+
+
+def _pick_missed(version: Version, options: Options, situation: Situation) -> Pick | None:
+    """A table that many reads asked in vain sinks, so that the next ones ask one table less."""
+    missed = situation.missed_reads or {}
+    if options.strategy != "leveled":
+        return None
+    for level, tables in enumerate(version.levels[1:-1], start=1):
+        for meta in tables:
+            if missed.get(meta.file_id, 0) * options.block_bytes > 4 * meta.size and any(
+                _overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
+            ):
+                return _sink(version, level, meta)
+    return None
+
+
+def _has_older(version: Version, meta: TableMeta) -> bool:
+    """Is there an older table that this one's deletions may hide something of?"""
+    return any(
+        other.overlaps(meta.smallest, meta.largest)
+        for other in version.tables()
+        if other.first_sequence < meta.last_sequence and other.file_id != meta.file_id
+    )
+
+
+def _is_seen(drop: Drop, situation: Situation) -> bool:
+    """Can a snapshot still see what was dropped?"""
+    return situation.oldest_snapshot is not None and situation.oldest_snapshot < drop.sequence
+
+
+def _overlapping(tables: Sequence[TableMeta], low: bytes, high: bytes) -> tuple[TableMeta, ...]:
+    return tuple(meta for meta in tables if meta.overlaps(low, high))
+
+
+def _range(tables: Sequence[TableMeta]) -> tuple[bytes, bytes]:
+    return min(meta.smallest for meta in tables), max(meta.largest for meta in tables)
+
+
+def _bytes(tables: Sequence[TableMeta]) -> int:
+    return sum(meta.size for meta in tables)

@@ -1,0 +1,119 @@
+"""Flushing sealed memtables: a child rebuilds the table from the closed logs, oldest memtable first.
+
+Where a log has rotted meanwhile, the table is written from the memtable, which is sound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.log.write_ahead_log import LogFile
+from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.names import log_name, temporary_name
+from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.upkeep.children import table_shape
+from ringmill.node.storage.upkeep.flush import FlushJob, flush_logs, flush_memtable
+from ringmill.node.storage.upkeep.workroom import RETRY_S, Workroom
+from ringmill.node.storage.version.version import Drop, Edit
+
+__all__ = ["Flushing", "Sealed"]
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A full memtable and the logs it came from; the last one may still be on its way to the disk."""
+
+    memtable: Memtable
+    log_ids: list[int]
+    last_log: LogFile
+    is_log_damaged: bool = False
+
+    @property
+    def last_sequence(self) -> int:
+        """Of the memtable, once its last log is closed."""
+        return self.last_log.written_sequence
+
+    async def closed_logs(self) -> tuple[int, ...]:
+        """Raises StorageFailed when the last log could not be closed."""
+        await self.last_log.closed.wait()
+        if not self.last_log.is_whole:
+            raise StorageFailed("the log of a sealed memtable could not be written to its end")
+        return (*self.log_ids, *self.last_log.file_ids)
+
+
+class Flushing:
+    """Flushes what is in `sealed` (newest first, shared with the engine) from its end, until cancelled."""
+
+    def __init__(self, room: Workroom) -> None:
+        self._room = room
+        self._wanted = asyncio.Event()
+        self.sealed: list[Sealed] = []
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """A child that dies or finds no space costs a retry; a failed log or manifest ends this."""
+        while True:
+            self._wanted.clear()
+            while self.sealed:
+                try:
+                    await self._flush(self.sealed[-1])
+                except StorageFailed:
+                    return
+                except (OSError, RingmillError) as error:
+                    self._room.counters.failed_flushes += 1
+                    self._room.counters.last_failure = f"flush: {error}"
+                    self._room.on_change()
+                    await asyncio.sleep(RETRY_S)
+            await self._wanted.wait()
+
+    async def _flush(self, sealed: Sealed) -> None:
+        log_ids = await sealed.closed_logs()
+        tables = None if sealed.is_log_damaged else await self._flush_logs(sealed, log_ids)
+        if tables is None:
+            sealed.is_log_damaged = True
+            job = await self._job(sealed, log_ids)
+            tables = await self._room.files.off_loop(flush_memtable, self._room.files, job, sealed.memtable)
+        damaged = map(log_name, log_ids) if sealed.is_log_damaged else ()
+        edit = _edit(sealed, log_ids, tables)
+        await self._room.handover.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
+        self.sealed.remove(sealed)
+        self._room.counters.flushes += 1
+        self._room.counters.flushed_bytes += sum(meta.size for meta in tables)
+        self._room.on_change()
+
+    async def _flush_logs(self, sealed: Sealed, log_ids: tuple[int, ...]) -> list[TableMeta] | None:
+        """What a child made of the logs; None when they do not hold all that the memtable does."""
+        job = await self._job(sealed, log_ids)
+        try:
+            result = await self._room.children.run(flush_logs, self._room.files, job)
+        except FileNotFoundError:
+            return None
+        if not result.losses and result.last_sequence == sealed.last_sequence:
+            return result.tables
+        for meta in result.tables:
+            self._room.files.unlink(f"{self._room.folder}/{temporary_name(meta.file_id)}")
+        return None
+
+    async def _job(self, sealed: Sealed, log_ids: tuple[int, ...]) -> FlushJob:
+        return FlushJob(
+            folder=self._room.folder,
+            log_ids=log_ids,
+            flushed_sequence=sealed.memtable.first_sequence - 1,
+            snapshots=self._room.snapshots.live(),
+            file_ids=tuple(await self._room.tables.take_ids(1)),
+            shape=table_shape(self._room.options, is_split=False),
+        )
+
+
+def _edit(sealed: Sealed, log_ids: tuple[int, ...], tables: list[TableMeta]) -> Edit:
+    return Edit(
+        added=tuple((0, meta) for meta in tables),
+        oldest_log=max(log_ids, default=-1) + 1 or None,
+        flushed_sequence=sealed.last_sequence,
+        drops_added=tuple(Drop(prefix, sequence) for prefix, sequence in sealed.memtable.drops),
+    )

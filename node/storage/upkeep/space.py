@@ -1,0 +1,76 @@
+"""Watching free space: below the reserve the store is read-only, above it writable again, by itself.
+
+The reserve has room for one merge and the logs, and `reserve_bytes` that only control state may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from ringmill.cluster.errors import DiskFull
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.options import Options
+from ringmill.node.storage.version.version import Version
+
+__all__ = ["NeededSpace", "SpaceWatch", "needed_space"]
+
+_POLL_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class NeededSpace:
+    """Free bytes below which ordinary writes are refused, by what they are for."""
+
+    control_bytes: int
+    log_bytes: int
+    merge_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.control_bytes + self.log_bytes + self.merge_bytes
+
+
+def needed_space(version: Version, options: Options) -> NeededSpace:
+    """More data needs more room for a merge, up to the largest merge there is."""
+    largest_merge = min(
+        sum(meta.size for meta in version.tables()),
+        options.level0_tables * options.memtable_bytes + options.level1_bytes,
+    )
+    return NeededSpace(options.reserve_bytes, 2 * options.memtable_bytes, largest_merge)
+
+
+class SpaceWatch:
+    """`refusal` is what an ordinary write is told; None while there is room."""
+
+    def __init__(
+        self, folder: str, options: Options, files: FileSystem, version: Callable[[], Version]
+    ) -> None:
+        self._folder = folder
+        self._options = options
+        self._files = files
+        self._version = version
+        self.refusal: DiskFull | None = None
+
+    def check(self) -> None:
+        """Look now.  Raises nothing: what cannot be asked is looked at again."""
+        needed = needed_space(self._version(), self._options)
+        free = self._files.free_space(self._folder)
+        if free >= needed.total_bytes:
+            self.refusal = None
+        else:
+            total = needed.total_bytes
+            self.refusal = DiskFull(
+                f"{free} bytes are free where {self._folder} lies, {total} are needed: read-only",
+                detail={"free": free, "needed": total, **asdict(needed)},
+                hint=f"free {total - free} bytes; writing goes on by itself",
+            )
+
+    async def run(self, on_look: Callable[[], None]) -> None:
+        """Look twice a second until cancelled; `on_look` hears of each look."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            self.check()
+            on_look()

@@ -1,0 +1,34 @@
+"""What flushing and merging work with: one value, made once for both.  No work is done here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.options import Options
+from ringmill.node.storage.upkeep.children import Children
+from ringmill.node.storage.upkeep.stats import Counters
+from ringmill.node.storage.version.handover import Handover
+from ringmill.node.storage.version.snapshots import Snapshots
+from ringmill.node.storage.version.table_set import TableSet
+
+__all__ = ["RETRY_S", "Workroom"]
+
+RETRY_S: Final = 1.0  # after a child that died or found no space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workroom:
+    """`on_change` hears of everything that changes tables, memtables or counters."""
+
+    folder: str
+    options: Options
+    files: FileSystem
+    children: Children
+    tables: TableSet
+    handover: Handover
+    snapshots: Snapshots
+    counters: Counters
+    on_change: Callable[[], None]

@@ -1,0 +1,72 @@
+"""Taking over what a child wrote: names, the folder's sync, the manifest, and sweeping what it replaces.
+
+One handover runs at a time, so that whoever holds `quiet` (a checkpoint) sees files and manifest agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.names import QUARANTINE, log_name, table_name, temporary_name
+from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.version.version import Edit
+
+__all__ = ["Handover", "keep_aside"]
+
+
+class Handover:
+    """The one way by which new tables get into the manifest."""
+
+    def __init__(self, folder: str, files: FileSystem, tables: TableSet) -> None:
+        self._folder = folder
+        self._files = files
+        self._tables = tables
+        self.quiet = asyncio.Lock()
+
+    async def commit(
+        self,
+        edit: Edit,
+        new: Sequence[TableMeta] = (),
+        *,
+        damaged: Iterable[str] = (),
+        finished_logs: Sequence[int] = (),
+    ) -> None:
+        """Name `new` tables, keep damaged files aside, make the edit durable, delete logs that are in tables.
+
+        Raises OSError, RingmillError; then the edit may or may not hold after a restart, and both are
+        right.
+        """
+        async with self.quiet:
+            for meta in new:
+                self._files.rename(
+                    f"{self._folder}/{temporary_name(meta.file_id)}",
+                    f"{self._folder}/{table_name(meta.file_id)}",
+                )
+            if new:
+                await self._files.off_loop(self._files.fsync_dir, self._folder)
+            await self._files.off_loop(keep_aside, self._files, self._folder, tuple(damaged))
+            await self._tables.commit(edit)
+            for file_id in finished_logs:
+                with suppress(FileNotFoundError):
+                    await self._files.off_loop(self._files.unlink, f"{self._folder}/{log_name(file_id)}")
+
+
+def keep_aside(files: FileSystem, folder: str, names: Sequence[str]) -> None:
+    """Keep damaged files for people to look at; the engine is done with them.  Blocks.  Raises OSError.
+
+    The second name is durable before the first may go.
+    """
+    present = [name for name in names if files.exists(f"{folder}/{name}")]
+    if not present:
+        return
+    files.mkdir(f"{folder}/{QUARANTINE}")
+    for name in present:
+        target = f"{folder}/{QUARANTINE}/{name}"
+        if not files.exists(target):
+            files.link(f"{folder}/{name}", target)
+    files.fsync_dir(f"{folder}/{QUARANTINE}")
+    files.fsync_dir(folder)

@@ -1,0 +1,186 @@
+"""The manifest on disk: which edits were made, and CURRENT, which names the manifest in force.
+
+An edit counts once it is synced; a new manifest counts once CURRENT was replaced and the folder synced.
+Layout: docs/formats/manifest.md.  What an edit means is node/storage/version/version.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from struct import Struct
+from typing import Final
+
+from ringmill.cluster.ports import AppendFile, FileSystem
+from ringmill.node.storage.checksum import checksum
+from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.log.records import Damage, Record, frame, read_records
+from ringmill.node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
+from ringmill.node.storage.version.version import (
+    Edit,
+    MalformedEdit,
+    Version,
+    decode_edit,
+    encode_edit,
+    snapshot_edit,
+)
+
+__all__ = [
+    "ManifestFile",
+    "create_manifest",
+    "has_torn_end",
+    "read_current",
+    "read_edits",
+    "read_manifest",
+    "readable_edits",
+]
+
+MANIFEST_VERSION: Final = 2
+_FORMER_VERSION: Final = 1  # its edits end before the salvaged tables
+_MAGIC: Final = b"RINGMAN\0"
+_HEADER_KIND: Final = 1
+_EDIT_KIND: Final = 2
+_HEADER: Final = Struct("<B8sHQ")
+_EDIT: Final = Struct("<BQ")  # kind, number of the edit
+MAX_MANIFEST_BYTES: Final = 4 << 20  # past this a new manifest is begun
+
+
+class ManifestFile:
+    """The manifest in force, open for the next edit.  One edit is written at a time."""
+
+    def __init__(self, file: AppendFile, file_id: int, edits: int) -> None:
+        self.file_id = file_id
+        self.synced_bytes = file.size
+        self._file = file
+        self._edits = edits
+
+    @property
+    def is_long(self) -> bool:
+        return self._file.size > MAX_MANIFEST_BYTES
+
+    async def append(self, edit: Edit) -> None:
+        """Make an edit durable.  Raises OSError; then the file must not be written again."""
+        payload = _EDIT.pack(_EDIT_KIND, self._edits) + encode_edit(edit)
+        await self._file.append_and_sync(frame(self.file_id, self._file.size, payload))
+        self._edits += 1
+        self.synced_bytes = self._file.size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def create_manifest(files: FileSystem, folder: str, file_id: int, version: Version) -> ManifestFile:
+    """Begin a manifest with `version` as its first edit and make CURRENT name it.  Blocks.
+
+    Raises OSError; then either manifest may be in force after a restart, and both say the same.
+    """
+    file = files.create(f"{folder}/{manifest_name(file_id)}")
+    header = frame(file_id, 0, _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id))
+    file.append(header)
+    file.append(frame(file_id, file.size, _EDIT.pack(_EDIT_KIND, 0) + encode_edit(snapshot_edit(version))))
+    file.sync()
+    temporary = f"{folder}/{current_temporary(file_id)}"
+    pointer = files.create(temporary)
+    pointer.append(_pointer(file_id))
+    pointer.sync()
+    pointer.close()
+    files.fsync_dir(folder)
+    files.rename(temporary, f"{folder}/{CURRENT}")
+    files.fsync_dir(folder)
+    return ManifestFile(file, file_id, edits=1)
+
+
+def read_current(files: FileSystem, folder: str) -> int:
+    """File id of the manifest in force.  Blocks.  Raises CorruptBlock, FileNotFoundError."""
+    path = f"{folder}/{CURRENT}"
+    text = files.read_bytes(path)
+    named = parse_name(text.decode("ascii", "replace").partition(" ")[0])
+    if named is None or named.kind != "manifest" or text != _pointer(named.file_id):
+        raise CorruptBlock(path, 0, f"{text[:40]!r} names no manifest, or its checksum is wrong")
+    return named.file_id
+
+
+def read_manifest(
+    files: FileSystem, folder: str, file_id: int, *, synced_bytes: int | None = None
+) -> Version:
+    """The version a manifest leads to, or its first `synced_bytes`, none of which may be torn.  Blocks.
+
+    Raises CorruptBlock, FileNotFoundError.
+    """
+    path = f"{folder}/{manifest_name(file_id)}"
+    version = Version()
+    number = -1
+    for number, edit in read_edits(files, folder, file_id, synced_bytes=synced_bytes):
+        try:
+            version = version.apply(edit)
+        except MalformedEdit as error:
+            raise CorruptBlock(path, 0, f"edit {number}: {error}") from None
+    if number < 0:
+        raise CorruptBlock(path, 0, "no whole edit in it")
+    return version
+
+
+def read_edits(
+    files: FileSystem, folder: str, file_id: int, *, synced_bytes: int | None = None
+) -> Iterator[tuple[int, Edit]]:
+    """The edits of a manifest, or of its first `synced_bytes`, with their numbers.  Blocks.
+
+    Edits are synced one by one, so only the last record may be torn; damage before a whole record is
+    corruption.  Raises CorruptBlock, FileNotFoundError.
+    """
+    path = f"{folder}/{manifest_name(file_id)}"
+    number = -1
+    damage: Damage | None = None
+    data = files.read_bytes(path)
+    if synced_bytes is not None and len(data) < synced_bytes:
+        raise CorruptBlock(path, len(data), f"{synced_bytes} bytes were synced, {len(data)} are left")
+    for record in read_records(file_id, data[:synced_bytes]):
+        if isinstance(record, Damage):
+            damage = record
+            continue
+        if damage is not None:
+            raise CorruptBlock(path, damage.offset, f"{damage.why}, followed by a whole record")
+        if number < 0:
+            _check_header(path, file_id, record)
+        else:
+            yield number, _parse_edit(path, record, number)
+        number += 1
+    if damage is not None and synced_bytes is not None:
+        raise CorruptBlock(path, damage.offset, damage.why)
+
+
+def has_torn_end(files: FileSystem, folder: str, file_id: int) -> bool:
+    """Did a manifest lose its end: an edit that a power cut tore, or one that has rotted since?  Blocks."""
+    records = list(read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")))
+    return not records or isinstance(records[-1], Damage)
+
+
+def readable_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[Edit]:
+    """Every edit of a damaged manifest that can be read, whatever is missing between them.  Blocks."""
+    for record in read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")):
+        if isinstance(record, Record) and record.payload[:1] == bytes([_EDIT_KIND]):
+            with suppress(MalformedEdit):
+                yield decode_edit(record.payload[_EDIT.size :])
+
+
+def _pointer(file_id: int) -> bytes:
+    name = manifest_name(file_id)
+    return f"{name} {checksum(file_id, 0, 0, name.encode()):08x}\n".encode()
+
+
+def _check_header(path: str, file_id: int, record: Record) -> None:
+    known = [
+        _HEADER.pack(_HEADER_KIND, _MAGIC, version, file_id)
+        for version in (MANIFEST_VERSION, _FORMER_VERSION)
+    ]
+    if record.payload not in known:
+        raise CorruptBlock(path, record.offset, f"not the header of a manifest of version {MANIFEST_VERSION}")
+
+
+def _parse_edit(path: str, record: Record, number: int) -> Edit:
+    if record.payload[: _EDIT.size] != _EDIT.pack(_EDIT_KIND, number):
+        raise CorruptBlock(path, record.offset, f"edit {number} is missing")
+    try:
+        return decode_edit(record.payload[_EDIT.size :])
+    except MalformedEdit as error:
+        raise CorruptBlock(path, record.offset, str(error)) from None

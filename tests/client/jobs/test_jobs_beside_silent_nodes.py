@@ -1,0 +1,228 @@
+"""Jobs of a cluster with one silent node: nobody waits for it, and nothing untrue is said of its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import TypeVar
+
+import pytest
+from google.protobuf.message import Message
+
+from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import Link
+from ringmill.cluster.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    NotFound,
+    PermissionDenied,
+    RingmillError,
+    Unavailable,
+)
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.wire.stubs import jobs_pb2
+from ringmill.simulator.seeds import SeededEntropy
+from tests.client.routing.test_router import FakeCluster
+
+Answer = TypeVar("Answer", bound=Message)
+SPEC = JobSpec("words-1", "m", "words", "a" * 64, ("/in",), "/out", "lines", "tsv", 4)
+BUNDLE = Bundle(b"code", "a" * 64, "m", ())
+LONG_S = 60.0
+PATIENCE_S = 20.0
+
+
+class JobNode:
+    """One node's Jobs service: its jobs, and how it misbehaves."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.jobs: list[str] = []
+        self.is_silent = False
+        self.refusal: RingmillError | None = None
+        self.asked: list[str] = []
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
+        name = path.rpartition("/")[2]
+        self.asked.append(name)
+        if isinstance(request, jobs_pb2.SubmitRequest) and self.refusal is None and not self.is_silent:
+            self.jobs.append(request.job)
+            if request.job == "lost-answer":
+                raise DeadlineExceeded(f"{self.address} did not answer", outcome="unknown")
+        return answer.FromString((await self._answer(name, request, timeout_s)).SerializeToString())
+
+    async def _answer(self, name: str, request: Message, timeout_s: float) -> Message:
+        if self.is_silent:
+            await asyncio.sleep(timeout_s)
+            raise DeadlineExceeded(f"{self.address} did not accept a connection", outcome="failed")
+        if self.refusal is not None:
+            raise self.refusal
+        if name == "List":
+            return jobs_pb2.ListResponse(jobs=[jobs_pb2.JobStatus(job=job) for job in self.jobs])
+        if name == "Submit":
+            return jobs_pb2.SubmitResponse()
+        assert isinstance(request, jobs_pb2.JobRequest | jobs_pb2.LogsRequest)
+        if request.job not in self.jobs:
+            raise NotFound(f"no job {request.job}")
+        state = "KILLED" if name == "Kill" else "SUCCEEDED"
+        return jobs_pb2.JobStatus(job=request.job, state=state) if name != "Logs" else jobs_pb2.LogsResponse()
+
+    async def upload(
+        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
+    ) -> Answer:
+        self.asked.append("PutBundle")
+        if self.is_silent:
+            await asyncio.sleep(timeout_s)
+            raise DeadlineExceeded(f"{self.address} did not accept a connection", outcome="failed")
+        return answer()
+
+    async def stream(
+        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
+    ) -> AsyncIterator[Answer]:
+        raise AssertionError("every job here is over")
+        yield answer()
+
+
+class Jobs(AsyncJobs):
+    """The jobs of five nodes."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.nodes = {address: JobNode(address) for address in cluster.nodes}
+        self.cluster = cluster
+        self.directory = Directory(list(cluster.nodes), self._link)
+        super().__init__(self.directory, self._to, no_files, SeededEntropy(1, "test"), LONG_S)
+
+    def _link(self, address: str) -> Link:
+        return self.cluster.dial(address)
+
+    @asynccontextmanager
+    async def _to(self, address: str) -> AsyncIterator[JobNode]:
+        yield self.nodes[address]
+
+    def silence(self, node: JobNode) -> None:
+        node.is_silent = self.cluster.nodes[node.address].is_silent = True
+
+
+def no_files() -> AbstractContextManager[FileSystem]:
+    raise NotImplementedError
+
+
+@pytest.fixture
+async def jobs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Jobs]:
+    monkeypatch.setattr("ringmill.client.routing.directory.PROOF_AGE_S", 0.0)
+    made = Jobs(FakeCluster())
+    async with made.directory:
+        await made.directory.learn(LONG_S)
+        yield made
+
+
+def some(jobs: Jobs) -> list[JobNode]:
+    return list(jobs.nodes.values())
+
+
+QUESTIONS: list[Callable[[Jobs], object]] = [
+    lambda jobs: jobs.status("j"),
+    lambda jobs: jobs.logs("j"),
+    lambda jobs: jobs.kill("j"),
+    lambda jobs: anext(jobs.watch("j")),
+    lambda jobs: jobs.list(),
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_every_question_is_answered_beside_a_silent_node(
+    jobs: Jobs, question: Callable[[Jobs], object]
+) -> None:
+    first, second, *_ = some(jobs)
+    jobs.silence(first)
+    second.jobs.append("j")
+    async with asyncio.timeout(PATIENCE_S):
+        await question(jobs)  # type: ignore[misc]
+
+
+async def test_the_list_is_that_of_those_who_answer(jobs: Jobs) -> None:
+    first, second, third, *_ = some(jobs)
+    jobs.silence(first)
+    second.jobs, third.jobs = ["a"], ["b"]
+    async with asyncio.timeout(PATIENCE_S):
+        found = await jobs.list()
+    assert {state.job for state in found} == {"a", "b"}
+    assert found.silent == (first.address,), "what it keeps is left out, so it is named"
+
+
+async def test_a_list_of_all_members_leaves_nobody_out(jobs: Jobs) -> None:
+    some(jobs)[1].jobs = ["a", "b"]
+    found = await jobs.list()
+    assert [state.job for state in found[:1]] == ["a"]
+    assert (len(found), found.silent) == (2, ())
+
+
+async def test_a_job_that_a_silent_node_may_keep_is_not_called_absent(jobs: Jobs) -> None:
+    jobs.silence(some(jobs)[0])
+    with pytest.raises(Unavailable, match="it may be kept there") as silent:
+        async with asyncio.timeout(PATIENCE_S):
+            await jobs.status("j")
+    assert some(jobs)[0].address in str(silent.value)
+
+
+async def test_a_job_that_nobody_keeps_is_absent(jobs: Jobs) -> None:
+    with pytest.raises(NotFound):
+        await jobs.status("j")
+
+
+async def test_a_refusal_is_told_as_itself(jobs: Jobs) -> None:
+    for node in some(jobs)[1:]:
+        node.refusal = PermissionDenied("the cluster's token is missing")
+    jobs.silence(some(jobs)[0])
+    for question in (jobs.status("j"), jobs.list()):
+        with pytest.raises(PermissionDenied):
+            await question
+
+
+async def test_a_job_is_handed_to_the_first_that_answers(jobs: Jobs) -> None:
+    first, second, *_ = some(jobs)
+    jobs.silence(first)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await jobs.hand_over(BUNDLE, SPEC) == "words-1"
+    assert (first.asked, second.jobs) == ([], ["words-1"])
+
+
+async def test_who_took_a_job_is_remembered_and_asked_alone(jobs: Jobs) -> None:
+    await jobs.hand_over(BUNDLE, SPEC)
+    await jobs.status("words-1")
+    assert [len(node.asked) for node in some(jobs)] == [3, 0, 0, 0, 0]
+
+
+async def test_a_submit_without_an_answer_says_that_the_job_may_have_been_accepted(jobs: Jobs) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(DeadlineExceeded, match="job lost-answer may have been accepted") as lost:
+        await jobs.hand_over(BUNDLE, replace(SPEC, job="lost-answer"))
+    assert (lost.value.outcome, lost.value.detail["job"]) == ("unknown", "lost-answer")
+    assert "job status lost-answer" in lost.value.hint
+    assert sum(node.asked.count("Submit") for node in some(jobs)) == 1
+
+
+async def test_a_submitted_job_that_cannot_be_watched_has_an_unknown_outcome(jobs: Jobs) -> None:
+    await jobs.hand_over(BUNDLE, SPEC)
+    for node in some(jobs):
+        node.refusal = Unavailable("the node stops", outcome="failed")
+    with pytest.raises(Unavailable, match="job words-1 may have been accepted") as lost:
+        await anext(jobs.watch("words-1"))
+    assert (lost.value.outcome, lost.value.detail["job"]) == ("unknown", "words-1")
+
+
+async def test_a_question_to_a_client_that_closes_meanwhile_says_so(jobs: Jobs) -> None:
+    for node in some(jobs):
+        jobs.silence(node)
+    asked = asyncio.create_task(jobs.list())
+    await asyncio.sleep(0.05)
+    await jobs.directory.close()
+    for node in some(jobs):
+        node.is_silent = False
+    asked.cancel()
+    with pytest.raises(ClientClosed):
+        await jobs.list()

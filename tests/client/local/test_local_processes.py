@@ -1,0 +1,134 @@
+"""Processes, ports and files of a local cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ringmill.client.local import local_cluster, local_state, ports, processes
+from ringmill.client.local.local_cluster import Plan
+from ringmill.client.local.local_state import LocalCluster, LocalNode
+from ringmill.client.local.log_files import tail
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[LocalNode]:
+    process = processes.spawn(
+        ["-c", "import time; print('awake', flush=True); time.sleep(600)"],
+        log_path=str(tmp_path / "log"),
+        folder=str(tmp_path),
+    )
+    yield LocalNode("n1", "127.0.0.1:7101", "", process.pid, processes.start_mark(process.pid))
+    process.kill()
+    process.wait()
+
+
+def test_a_process_is_known_by_its_pid_and_its_start(sleeper: LocalNode) -> None:
+    assert processes.is_running(sleeper.pid, sleeper.started)
+    assert not processes.is_running(sleeper.pid, "another start")
+    assert not processes.signal_process(sleeper.pid, "another start", signal.SIGKILL)
+    assert processes.is_running(sleeper.pid, sleeper.started)
+
+
+def test_a_started_process_leads_a_session_of_its_own(sleeper: LocalNode) -> None:
+    assert os.getsid(sleeper.pid) == sleeper.pid
+
+
+def test_stopped_paused_and_running_are_told_apart(sleeper: LocalNode) -> None:
+    assert local_cluster.node_state(sleeper) == "running"
+    local_cluster.signal_node(sleeper, signal.SIGSTOP)
+    while local_cluster.node_state(sleeper) == "running":
+        pass
+    assert local_cluster.node_state(sleeper) == "paused"
+    assert local_cluster.stop_nodes([sleeper]) == {"n1": "stopped"}
+    assert local_cluster.node_state(sleeper) == "stopped"
+    assert local_cluster.stop_nodes([sleeper]) == {"n1": "was not running"}
+    with pytest.raises(NotFound, match="n1 is not running"):
+        local_cluster.signal_node(sleeper, signal.SIGKILL)
+
+
+def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> None:
+    base = ports.free_base(2, 21000)
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((ports.HOST, base + 1))
+        holder.listen()
+        with pytest.raises(RingmillError, match=rf"port {base + 1} is taken by pid {os.getpid()}") as taken:
+            local_cluster.planned("c", "/nowhere", Plan(nodes=2, base_port=base))
+        assert taken.value.code == "PORT_TAKEN", "no fault of this program"
+        assert ports.free_base(2, base) > base + 1
+
+
+def test_no_other_range_is_offered_for_nodes_that_exist() -> None:
+    base = ports.free_base(1, 21000)
+    node = LocalNode("n1", f"{ports.HOST}:{base}", "", pid=1, started="boot/1")
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((ports.HOST, base))
+        holder.listen()
+        with pytest.raises(ports.PortTaken, match=f"port {base} is taken") as taken:
+            local_cluster.start_nodes(LocalCluster("c", "/nowhere", 1, 16, (node,)), [node])
+    assert "--base-port" not in taken.value.hint
+
+
+def test_the_owner_of_a_port_is_told_on_one_line() -> None:
+    base = ports.free_base(1, 21000)
+    lines = (
+        "import socket, sys",
+        f"server = socket.create_server(('{ports.HOST}', {base}))",
+        "print(1, flush=True)",
+        "sys.stdin.read()",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"1\n"
+        owner = ports.owner_of(base)
+        holder.communicate()
+    assert owner.startswith(f"pid {holder.pid} (") and "\n" not in owner
+
+
+@pytest.mark.parametrize("base", [80, 40000, 32767])
+def test_ports_that_the_system_may_hand_out_are_refused(base: int) -> None:
+    with pytest.raises(InvalidArgument, match="out of range"):
+        local_cluster.planned("c", "/nowhere", Plan(nodes=2, base_port=base))
+
+
+def test_zones_are_dealt_in_turn() -> None:
+    base = ports.free_base(4, 21100)
+    cluster = local_cluster.planned("c", "/nowhere", Plan(nodes=4, base_port=base, zones=2))
+    assert [node.zone for node in cluster.nodes] == ["z1", "z2", "z1", "z2"]
+
+
+def test_what_was_saved_is_loaded_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    node = LocalNode("n1", "127.0.0.1:7101", "z1", 12, "boot/3")
+    cluster = LocalCluster("c", str(tmp_path / "c"), 3, 256, (node,))
+    local_state.save_cluster(cluster)
+    assert local_state.load_cluster(cluster.folder) == cluster
+    assert local_state.cluster_names(str(tmp_path)) == ["c"]
+    (tmp_path / "c" / "cluster.json").write_text('{"format": 1}')
+    with pytest.raises(CorruptData, match=r"cluster\.json"):
+        local_state.load_cluster(cluster.folder)
+    assert local_state.load_cluster(str(tmp_path / "absent")) is None
+
+
+def test_the_token_is_for_its_owner_alone_and_stays_the_same(tmp_path: Path) -> None:
+    folder = str(tmp_path / "c")
+    local_state.make_token(folder)
+    token = local_state.read_token(folder)
+    local_state.make_token(folder)
+    assert local_state.read_token(folder) == token and len(token) >= 32
+    assert os.stat(local_state.token_path(folder)).st_mode & 0o777 == 0o600
+
+
+def test_the_last_lines_of_a_log_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"x" * 100_000 + b"\none\ntwo \xff\n")
+    assert tail(str(tmp_path / "log"), 2) == ["one", "two \ufffd"]
+    assert tail(str(tmp_path / "absent"), 2) == []

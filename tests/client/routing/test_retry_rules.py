@@ -1,0 +1,84 @@
+"""When a request may be sent once more: the rules alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.client.routing.retries import MAX_RETRIES, Budget, Next, attempt_timeout_s, next_step, pause_s
+from ringmill.cluster.errors import (
+    CorruptData,
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    QuorumNotReached,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
+
+ERRORS = (
+    CorruptData, DeadlineExceeded, DiskFull, InvalidArgument, NotFound, Overloaded, QuorumNotReached,
+    Unavailable, WrongEpoch,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_a_write_with_unknown_outcome_is_never_sent_again(kind: type[RingmillError]) -> None:
+    assert next_step(kind("lost", outcome="unknown"), is_write=True) is Next.GIVE_UP
+
+
+def test_a_write_goes_elsewhere_when_nothing_was_sent() -> None:
+    assert next_step(Unavailable("refused", outcome="failed"), is_write=True) is Next.TURN
+
+
+def test_a_write_goes_elsewhere_when_the_node_s_disk_takes_none() -> None:
+    assert next_step(DiskFull("read-only", outcome="failed"), is_write=True) is Next.TURN
+
+
+def test_a_coordinator_that_cannot_read_its_own_copy_lets_another_one_do_it() -> None:
+    assert next_step(CorruptData("block 7"), is_write=True) is Next.TURN
+    assert next_step(CorruptData("block 7"), is_write=False) is Next.TURN
+    assert next_step(CorruptData("block 7", outcome="unknown"), is_write=True) is Next.GIVE_UP
+
+
+def test_a_silent_coordinator_makes_a_read_go_elsewhere() -> None:
+    assert next_step(DeadlineExceeded("silent", outcome="unknown"), is_write=False) is Next.RETRY
+    assert next_step(Unavailable("broke", outcome="unknown"), is_write=False) is Next.RETRY
+
+
+def test_an_old_row_is_refreshed_before_the_turn() -> None:
+    assert next_step(WrongEpoch("row 7"), is_write=True) is Next.REFRESH
+
+
+@pytest.mark.parametrize("kind", [InvalidArgument, NotFound, QuorumNotReached])
+@pytest.mark.parametrize("is_write", [True, False])
+def test_an_answer_is_final(kind: type[RingmillError], is_write: bool) -> None:
+    assert next_step(kind("no"), is_write=is_write) is Next.GIVE_UP
+
+
+def test_an_overloaded_node_gets_the_pause_it_asked_for_and_jitter() -> None:
+    error = Overloaded("busy", detail={"retry_after": 0.2})
+    assert pause_s(1, 0.0, error) == 0.2
+    assert 0.2 < pause_s(1, 0.99, error) < pause_s(2, 0.99, error)
+
+
+@given(left=st.floats(0.001, 60), whole=st.floats(0.001, 60))
+def test_a_silent_read_costs_a_quarter_until_the_last_attempt(left: float, whole: float) -> None:
+    for retries in range(MAX_RETRIES):
+        assert attempt_timeout_s(left, whole, is_write=False, retries=retries) <= whole / 4
+    assert attempt_timeout_s(left, whole, is_write=False, retries=MAX_RETRIES) == left
+    assert attempt_timeout_s(left, whole, is_write=True, retries=0) == left
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_retries_stay_a_tenth_of_the_requests(steps: list[bool]) -> None:
+    budget, requests, retries = Budget(), 0, 0
+    for is_request in steps:
+        if is_request:
+            requests += 1
+            budget.earn()
+        else:
+            retries += budget.spend()
+    assert retries <= budget.limit + budget.share * requests

@@ -1,0 +1,53 @@
+"""`check` finds jobs whose results would depend on splits, combiners and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from examples.grep import grep
+from examples.inverted_index import inverted_index
+from examples.wordcount import wordcount
+from ringmill import job
+from ringmill.cluster.mapreduce.api.laws import broken_laws
+
+SAMPLE = ["a b a", "b c", "", "a a a c"]
+calls: list[int] = []
+
+
+def words(offset: int, line: str) -> Iterator[tuple[str, float]]:
+    for word in line.split():
+        yield word, float(len(line))
+
+
+def mean(word: str, values: Iterable[float]) -> Iterator[tuple[str, float]]:
+    numbers = list(values)
+    yield word, sum(numbers) / len(numbers)
+
+
+def numbered(offset: int, line: str) -> Iterator[tuple[str, float]]:
+    calls.append(1)
+    yield line, float(len(calls))
+
+
+def growing(word: str, values: Iterable[float]) -> Iterator[tuple[str, float]]:
+    calls.append(1)
+    yield word, float(len(calls))
+
+
+def test_the_examples_keep_the_laws() -> None:
+    assert broken_laws(wordcount, SAMPLE) == []
+    assert broken_laws(grep, SAMPLE, params={"pattern": "a"}) == []
+    assert broken_laws(inverted_index, SAMPLE) == []
+
+
+def test_a_mean_of_means_is_found_out() -> None:
+    [finding, *_] = broken_laws(job(map=words, combine=mean, reduce=mean), SAMPLE)
+    assert "its results depend on how often it runs" in finding
+
+
+def test_a_map_that_remembers_is_found_out() -> None:
+    assert "for the same record" in broken_laws(job(map=numbered), SAMPLE)[0]
+
+
+def test_a_reduce_that_remembers_is_found_out() -> None:
+    assert "two results for the same values" in broken_laws(job(map=words, reduce=growing), SAMPLE)[0]

@@ -1,0 +1,79 @@
+"""A job's description travels whole, or is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import pytest
+
+from examples.grep import grep
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+
+SPEC = JobSpec.of(
+    grep,
+    job="j-1",
+    module="grep",
+    name="grep",
+    bundle_sha256="0" * 64,
+    inputs=("/data/*.log", "/more/\udcff"),
+    output="/out",
+    params={"pattern": "x\udcfe"},
+)
+
+
+def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
+    assert JobSpec.decode(SPEC.encode()) == SPEC
+    assert SPEC.reducers == 1
+    assert SPEC.title == "grep:grep"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"job": "No Spaces"}, "job id"),
+        ({"reducers": 0}, "reducers must be"),
+        ({"inputs": ()}, "at least one input"),
+        ({"output": "relative"}, "absolute"),
+        ({"bundle_sha256": "xyz"}, "64 hexadecimal"),
+        ({"compression": "rar"}, "zstd, lz4, none"),
+        ({"task_memory_mib": 63}, "task_memory_mib must be 64 to 1048576"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        replace(SPEC, **change)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"rubbish",
+        msgpack.packb([1, {}]),
+        msgpack.packb([3, {}]),
+        msgpack.packb([2, {"job": "x"}]),
+        msgpack.packb(7),
+        SPEC.encode()[:-1],
+        SPEC.encode().replace(b"\xa8reducers\x01", b"\xa8reducers\xc3"),
+    ],
+)
+def test_rubbish_and_other_versions_are_no_spec(data: bytes) -> None:
+    with pytest.raises(ProtocolMismatch):
+        JobSpec.decode(data)
+
+
+def test_a_parameter_the_job_does_not_know_is_refused_with_those_it_knows() -> None:
+    with pytest.raises(InvalidArgument, match="no parameter patern; it has pattern"):
+        JobSpec.of(
+            grep,
+            job="j",
+            module="m",
+            name="n",
+            bundle_sha256="",
+            inputs=("/i",),
+            output="/o",
+            params={"patern": ""},
+        )

@@ -1,0 +1,97 @@
+"""Encoded keys sort like the keys, and come back as they were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.codecs import key_codec
+
+INTS = st.integers() | st.integers(-300, 300) | st.integers(-(2**1200), 2**1200)
+FLOATS = st.floats(allow_nan=False)
+TEXT = st.text(alphabet=st.characters(exclude_categories=()))  # lone surrogates too: text that is not UTF-8
+BYTES = st.binary() | st.lists(st.sampled_from([b"\x00", b"\x01", b"\xff", b"a"])).map(b"".join)
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    country: str
+    zip_code: int
+
+
+KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (int, INTS),
+    (float, FLOATS),
+    (str, TEXT),
+    (bytes, BYTES),
+    (bool, st.booleans()),
+    (None, st.none()),
+    (tuple[str, int], st.tuples(TEXT, INTS)),
+    (tuple[bytes, bytes, float], st.tuples(BYTES, BYTES, FLOATS)),
+    (tuple[int, ...], st.lists(INTS).map(tuple)),
+    (tuple[str, ...], st.lists(TEXT).map(tuple)),
+    (tuple[tuple[str, bool], bytes], st.tuples(st.tuples(TEXT, st.booleans()), BYTES)),
+    (Place, st.builds(Place, TEXT, INTS)),
+]
+
+
+@pytest.mark.parametrize(("hint", "keys"), KINDS, ids=lambda value: str(value)[:30])
+def test_bytes_sort_as_the_keys_do_and_decode_to_them(hint: Any, keys: st.SearchStrategy[Any]) -> None:
+    codec = key_codec(hint, "here")
+
+    @given(keys, keys)
+    def law(one: Any, other: Any) -> None:
+        first, second = codec.encode(one), codec.encode(other)
+        assert codec.decode(first) == one
+        assert type(codec.decode(first)) is type(one)
+        assert (first == second) == (one == other)
+        if one is not None:
+            assert (first < second) == (one < other)
+        assert codec.encode_all([one, other]) == [first, second]
+
+    law()
+
+
+@given(st.none() | TEXT, st.none() | TEXT)
+def test_none_sorts_before_everything_else(one: str | None, other: str | None) -> None:
+    codec = key_codec(str | None, "here")
+    order: Callable[[str | None], tuple[bool, str]] = lambda key: (key is not None, key or "")  # noqa: E731
+    assert (codec.encode(one) < codec.encode(other)) == (order(one) < order(other))
+    assert codec.decode(codec.encode(one)) == one
+
+
+def test_equal_floats_have_equal_bytes_and_nan_is_refused() -> None:
+    codec = key_codec(float, "here")
+    assert codec.encode(-0.0) == codec.encode(0.0) == codec.encode(0)
+    with pytest.raises(InvalidArgument, match="NaN"):
+        codec.encode(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("hint", "key"), [(int, True), (int, "1"), (str, 1), (bytes, "a"), (tuple[int, int], (1,)), (float, "x")]
+)
+def test_a_key_that_is_not_what_its_hint_says_is_refused(hint: Any, key: Any) -> None:
+    with pytest.raises(InvalidArgument, match="a key of"):
+        key_codec(hint, "here").encode(key)
+
+
+@pytest.mark.parametrize("hint", [list[int], dict[str, int], set[int], int | str, Any, object])
+def test_what_has_no_order_cannot_be_a_key(hint: Any) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be a key"):
+        key_codec(hint, "here")
+
+
+def test_a_dataclass_that_can_change_cannot_be_a_key() -> None:
+    @dataclass
+    class Loose:
+        x: int
+
+    with pytest.raises(InvalidArgument, match="frozen"):
+        key_codec(Loose, "here")

@@ -1,0 +1,86 @@
+"""Values come out of a block as they went in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.codecs import value_codec
+from ringmill.cluster.mapreduce.codecs.value_codecs import pack_block, unpack_block
+
+TEXT = st.text(alphabet=st.characters(exclude_categories=()))
+
+
+@dataclass
+class Reading:
+    at: float
+    tags: list[str]
+    pair: tuple[int, int]
+
+
+PAIRS = st.lists(st.tuples(st.integers(), st.integers()))
+ANYTHING = st.recursive(
+    st.none() | st.integers() | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=10,
+)
+READINGS = st.builds(
+    Reading, st.floats(allow_nan=False), st.lists(TEXT), st.tuples(st.integers(), st.integers())
+)
+
+KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (int, st.integers() | st.integers(-(2**300), 2**300)),
+    (float, st.floats(allow_nan=False) | st.integers(-5, 5)),
+    (str, TEXT),
+    (bytes, st.binary()),
+    (bool, st.booleans()),
+    (None, st.none()),
+    (int | None, st.none() | st.integers()),
+    (int | str, TEXT | st.integers()),
+    (tuple[int, str], st.tuples(st.integers(), TEXT)),
+    (tuple[int, ...], st.lists(st.integers()).map(tuple)),
+    (tuple[int, int] | None, st.none() | st.tuples(st.integers(), st.integers())),
+    (list[int], st.lists(st.integers())),
+    (list[tuple[str, int]], st.lists(st.tuples(TEXT, st.integers()))),
+    (tuple[list[int], tuple[str, bytes]], st.tuples(st.lists(st.integers()), st.tuples(TEXT, st.binary()))),
+    (dict[str, int], st.dictionaries(TEXT, st.integers())),
+    (dict[int, list[tuple[int, int]]], st.dictionaries(st.integers(0, 9), PAIRS)),
+    (dict[tuple[int, str], bool], st.dictionaries(st.tuples(st.integers(), TEXT), st.booleans())),
+    (Reading, READINGS),
+    (list[Reading], st.lists(READINGS)),
+    (Any, ANYTHING),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hint", "values"), KINDS, ids=lambda value: str(value)[:40])
+def test_a_block_of_values_survives_packing(hint: Any, values: st.SearchStrategy[Any]) -> None:
+    codec = value_codec(hint, "here")
+
+    @given(st.lists(values, max_size=5))
+    def law(block: list[Any]) -> None:
+        packed = pack_block(codec.to_wire(block))
+        back = list(codec.from_wire(unpack_block(packed, use_lists=codec.uses_lists)))
+        assert back == block
+        assert list(map(type, back)) == list(map(type, block))
+
+    law()
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "said"),
+    [(int, True, "bool"), (int, 1.5, "float"), (str, b"x", "bytes"), (tuple[int, int], [1, 2], "list")],
+)
+def test_a_value_that_is_not_what_its_hint_says_is_refused_by_name(hint: Any, value: Any, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"a value of type {said}"):
+        value_codec(hint, "here").to_wire([value])
+
+
+@pytest.mark.parametrize("hint", [set[int], complex, tuple[int, int] | tuple[str, str], Reading | int])
+def test_what_msgpack_cannot_tell_apart_is_refused_at_declaration(hint: Any) -> None:
+    with pytest.raises(InvalidArgument):
+        value_codec(hint, "here")

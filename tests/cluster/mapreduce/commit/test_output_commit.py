@@ -1,0 +1,179 @@
+"""Output becomes visible all at once, also when the commit is begun again at any step."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import google_crc32c
+import pytest
+
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, commit_output, staging_folder
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.files.part_file import PartFile
+from ringmill.cluster.ports import AppendFile, FileSystem
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.door import Door
+
+
+class PowerCut(Exception):
+    pass
+
+
+class Stumbling(Door):
+    """These files; the process that commits, or all power, goes at the n-th call that changes names."""
+
+    def __init__(self, files: FileSystem, calls: int) -> None:
+        super().__init__(lambda path: files, lambda path: None)
+        self.calls = calls
+
+    def _step(self) -> None:
+        self.calls -= 1
+        if self.calls < 0:
+            raise PowerCut
+
+    def rename(self, source: str, target: str) -> None:
+        self._step()
+        super().rename(source, target)
+
+    def create(self, path: str) -> AppendFile:
+        self._step()
+        return super().create(path)
+
+    def fsync_dir(self, path: str) -> None:
+        self._step()
+        super().fsync_dir(path)
+
+    def remove_tree(self, path: str) -> None:
+        self._step()
+        super().remove_tree(path)
+
+
+def stage(output: Path, parts: int) -> list[StagedPart]:
+    staged = []
+    for number in range(parts):
+        folder = Path(staging_folder(str(output), "job-1")) / f"reduce-{number}.1"
+        folder.mkdir(parents=True)
+        content = b"part %d\n" % number
+        (folder / "part").write_bytes(content)
+        staged.append(StagedPart(number, str(folder / "part"), len(content), google_crc32c.value(content), 1))
+    return staged
+
+
+def test_an_output_that_lost_a_part_is_made_whole_by_an_equal_one(tmp_path: Path) -> None:
+    output, files = tmp_path / "out", OsFileSystem()
+    commit_output(files, "job-1", str(output), stage(output, 2))
+    (output / "part-00001").unlink()
+    commit_output(files, "job-1", str(output), stage(output, 2))
+    assert (output / "part-00001").read_bytes() == b"part 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_commit_begun_again_after_a_power_cut_at_any_step_ends_whole(
+    tmp_path: Path, replaces: bool
+) -> None:
+    for calls in range(20):
+        home = tmp_path / f"{replaces}-{calls}"
+        home.mkdir()
+        output = home / "out"
+        if replaces:
+            output.mkdir()
+            (output / "_SUCCESS").write_text("of an older job")
+        parts = stage(output, 3)
+        try:
+            commit_output(Stumbling(OsFileSystem(), calls), "job-1", str(output), parts)
+            is_done = True
+        except PowerCut:
+            is_done = False
+        seen = sorted(path.name for path in output.iterdir()) if output.exists() else []
+        assert seen in ([], ["_SUCCESS"], ["_SUCCESS", "part-00000", "part-00001", "part-00002"])
+        commit_output(OsFileSystem(), "job-1", str(output), parts)
+        assert [(output / f"part-0000{n}").read_text() for n in range(3)] == [f"part {n}\n" for n in range(3)]
+        assert [path.name for path in home.iterdir()] == ["out"]
+        if is_done:
+            return
+    raise AssertionError("20 steps were not enough")
+
+
+@pytest.mark.parametrize("model", [CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.NAMES_FIRST])
+def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_was_killed(
+    model: CrashModel,
+) -> None:
+    for calls in range(12):
+        files = FolderTree()
+        part = f"{staging_folder('/shared/out', 'job-1')}/reduce-0.1/part"
+        files.mkdir(posixpath.dirname(part))
+        writer = PartFile(files, part, "tsv")
+        writer.write_all([("a", 1)], lambda: None)
+        writer.finish()
+        for folder in (posixpath.dirname(part), staging_folder("/shared/out", "job-1"), "/shared", ""):
+            files.fsync_dir(folder)
+        totals = writer.totals
+        staged = [StagedPart(0, part, totals.size, totals.crc32c, totals.records)]
+        with contextlib.suppress(PowerCut):
+            commit_output(Stumbling(files, calls), "job-1", "/shared/out", staged)
+        commit_output(files, "job-1", "/shared/out", staged)
+        files.cut_power(model, Random(calls))
+        assert files.read_bytes("/shared/out/part-00000") == b"a\t1\n", f"killed at call {calls}"
+
+
+def test_a_part_that_is_neither_in_its_place_nor_moved_whole_is_an_error(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    parts = stage(tmp_path / "out", 2)
+    Path(parts[1].path).unlink()
+    with pytest.raises(CorruptData, match="part 1"):
+        commit_output(files, "job-1", str(tmp_path / "out"), parts)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("format", "pairs", "written"),
+    [
+        ("tsv", [("a", 1), (2, "b c"), (b"\xff", 1.5)], b"a\t1\n2\tb c\n\xff\t1.5\n"),
+        ("tsv", [(("x", 1), None), (True, [1, "\u00fc"])], b'["x",1]\t\ntrue\t[1,"\\u00fc"]\n'),
+        ("tsv", [("a\udcff", "b\tc")], b"a\xff\tb\tc\n"),
+        ("jsonl", [("a\tb\n", {"x": [1, None]})], b'{"key":"a\\tb\\n","value":{"x":[1,null]}}\n'),
+        ("bytes", [(1, b"\x00\xff"), (2, "text")], b"\x00\xfftext"),
+    ],
+)
+def test_records_are_written_as_the_format_says(
+    tmp_path: Path, files: OsFileSystem, format: str, pairs: list[Any], written: bytes
+) -> None:
+    part = PartFile(files, str(tmp_path / "part"), format)
+    part.write_all(pairs, lambda: None)
+    part.finish()
+    assert (tmp_path / "part").read_bytes() == written
+    assert (part.totals.size, part.totals.records) == (len(written), len(pairs))
+    assert part.totals.crc32c == google_crc32c.value(written)
+
+
+@pytest.mark.parametrize("pair", [("a\tb", 1), ("a\nb", 1), ("a", "b\nc"), ("a", "\ud800"), ("a", b"\n")])
+def test_a_record_that_would_tear_a_tsv_line_is_refused(
+    tmp_path: Path, files: OsFileSystem, pair: Any
+) -> None:
+    part = PartFile(files, str(tmp_path / "part"), "tsv")
+    with pytest.raises(TaskFailed, match=r"tsv line|lone surrogate"):
+        part.write_all([("fine", 1), pair], lambda: None)
+
+
+def test_a_number_that_json_does_not_have_is_refused(tmp_path: Path, files: OsFileSystem) -> None:
+    part = PartFile(files, str(tmp_path / "part"), "jsonl")
+    with pytest.raises(TaskFailed, match="cannot be written as JSON"):
+        part.write_all([("a", float("nan"))], lambda: None)
+
+
+def test_a_callable_that_is_told_of_each_batch(tmp_path: Path, files: OsFileSystem) -> None:
+    heard: list[int] = []
+    part = PartFile(files, str(tmp_path / "part"), "tsv")
+    told: Callable[[], None] = lambda: heard.append(part.totals.records)  # noqa: E731
+    part.write_all(((n, n) for n in range(2500)), told)
+    assert heard == [1024, 2048, 2500]

@@ -1,0 +1,185 @@
+"""Records of splits: every line once, wherever the input is cut."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files import readers
+from ringmill.cluster.mapreduce.files.readers import SplitReader
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
+
+PIECES_OF_TEXT = st.lists(
+    st.sampled_from(
+        [b"\n", b"\r", b"\r\n", b"word ", b"\xff\xfe", "ü€𝄞".encode(), b"\x0b\x0c\x1c", b"\x00", b"x" * 40]
+    )
+)
+
+
+def noted(path: Path) -> InputFile:
+    return InputFile(str(path), path.stat().st_size, path.stat().st_mtime_ns)
+
+
+def read(
+    files: OsFileSystem, pieces: list[Piece], format: str = "lines", hint: Any = str
+) -> list[tuple[Any, Any]]:
+    context = Context("map-0", TaskRandom("0/map-0"))
+    reader = SplitReader(Split(0, tuple(pieces)), format, hint, files=files, context=context)
+    return [record for block in reader.records() for record in block]
+
+
+def whole(files: OsFileSystem, path: Path, format: str = "lines", hint: Any = str) -> list[tuple[Any, Any]]:
+    file = noted(path)
+    return read(files, [Piece(file, 0, file.size)], format, hint)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(PIECES_OF_TEXT, st.lists(st.floats(0, 1), max_size=4), st.integers(1, 50))
+def test_lines_do_not_depend_on_where_the_file_is_cut_or_how_it_is_read(
+    tmp_path: Path, files: OsFileSystem, parts: list[bytes], at: list[float], read_bytes: int
+) -> None:
+    content = b"".join(parts)
+    path = tmp_path / "in"
+    path.write_bytes(content)
+    oracle, offset = [], 0
+    for line in content.split(b"\n")[: None if content and not content.endswith(b"\n") else -1]:
+        oracle.append((offset, line.removesuffix(b"\r").decode("utf-8", "surrogateescape")))
+        offset += len(line) + 1
+    cuts = sorted({0, len(content), *(int(share * len(content)) for share in at)})
+    file = noted(path)
+    pieces = [Piece(file, start, end) for start, end in pairwise(cuts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "READ_BYTES", 16 * read_bytes)
+        assert [record for piece in pieces for record in read(files, [piece])] == oracle
+        as_bytes = [(at, line.encode("utf-8", "surrogateescape")) for at, line in oracle]
+        assert read(files, pieces, "bytes", bytes) == as_bytes
+
+
+def test_compressed_files_read_as_their_content_members_and_frames_alike(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    lines = [b"line %d " % n + b"ab" * (n % 50) for n in range(5000)]
+    content = b"\n".join(lines)
+    half = len(content) // 2
+    (tmp_path / "in.gz").write_bytes(gzip.compress(content[:half]) + gzip.compress(content[half:]))
+    pack = zstandard.ZstdCompressor().compress
+    (tmp_path / "in.zst").write_bytes(pack(content[:half]) + pack(content[half:]))
+    for name in ("in.gz", "in.zst"):
+        assert [line.encode() for _, line in whole(files, tmp_path / name)] == lines
+        cut = (tmp_path / name).read_bytes()[:-9]
+        (tmp_path / name).write_bytes(cut)
+        with pytest.raises(TaskFailed, match="cut off"):
+            whole(files, tmp_path / name)
+
+
+def test_jsonl_gives_parsed_lines_and_names_the_one_that_is_not_json(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"a": 1}\n\n[2, "x"]\r\n')
+    assert whole(files, path, "jsonl") == [(0, {"a": 1}), (10, [2, "x"])]
+    path.write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(TaskFailed, match="not JSON") as caught:
+        whole(files, path, "jsonl")
+    assert caught.value.position == f"{path} offset 9"
+
+
+def test_csv_rows_may_hold_line_ends_and_come_by_name_when_map_takes_a_dict(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text('name,note\nAda,"two\nlines"\nBob,"a ""b"", c"\n')
+    assert whole(files, path, "csv", list[str])[1:] == [(2, ["Ada", "two\nlines"]), (4, ["Bob", 'a "b", c'])]
+    assert whole(files, path, "csv", dict[str, str])[0] == (2, {"name": "Ada", "note": "two\nlines"})
+    path.write_text("name,note\nAda\n")
+    with pytest.raises(TaskFailed, match="1 fields where the header has 2"):
+        whole(files, path, "csv", dict[str, str])
+
+
+@pytest.mark.parametrize("change", ["grown", "touched", "gone"])
+def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
+    tmp_path: Path, files: OsFileSystem, change: str
+) -> None:
+    import os
+
+    path = tmp_path / "in"
+    path.write_text("a\nb\n")
+    file = noted(path)
+    if change == "grown":
+        path.write_text("a\nb\nc\n")
+    elif change == "touched":
+        os.utime(path, ns=(1, 1))
+    else:
+        path.unlink()
+    with pytest.raises(TaskFailed, match=str(path)) as caught:
+        read(files, [Piece(file, 0, file.size)])
+    assert caught.value.cause is Cause.INPUT_CHANGED
+
+
+MANY_LINES = b"".join(b"line %d\n" % number for number in range(300_000))
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_bz2_and_xz_are_unpacked_however_many_streams_they_have(
+    tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], streams: int
+) -> None:
+    path = tmp_path / f"in{suffix}"
+    size = len(MANY_LINES) // streams + 1
+    parts = [pack(MANY_LINES[at : at + size]) for at in range(0, len(MANY_LINES), size)]
+    path.write_bytes(b"".join(parts) + (bytes(8) if suffix == ".xz" else b""))
+    assert b"".join(line + b"\n" for _, line in whole(files, path, "bytes", bytes)) == MANY_LINES
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize("harm", ["cut off", "flipped"])
+def test_a_damaged_or_cut_off_file_is_an_error_and_not_a_shorter_input(
+    tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], harm: str
+) -> None:
+    packed = bytearray(pack(MANY_LINES))
+    if harm == "cut off":
+        del packed[-20:]
+    else:
+        packed[len(packed) // 2] ^= 1
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(packed)
+    with pytest.raises(TaskFailed, match="cannot unpack"):
+        whole(files, path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column_or_document(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("\ufeffid,name\n1,Ada\n", encoding="utf-8")
+    assert whole(files, path, "csv", dict[str, str]) == [(2, {"id": "1", "name": "Ada"})]
+    path.write_text('\ufeff{"id": 1}\n', encoding="utf-8")
+    assert whole(files, path, "jsonl") == [(0, {"id": 1})]
+
+
+def test_progress_moves_with_every_record_and_the_record_at_hand_is_shown(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in"
+    path.write_text("aaa\nbbb\nccc\n")
+    file = noted(path)
+    split = Split(0, (Piece(file, 0, file.size), Piece(file, 0, file.size)))
+    reader = SplitReader(split, "lines", str, files=files, context=Context("map-0", TaskRandom("0/map-0")))
+    seen = [(reader.bytes_done, reader.record) for block in reader.records() for _ in block]
+    assert seen == [(at + before, f"'{line}'") for before in (0, 12)
+                    for at, line in ((0, "aaa"), (4, "bbb"), (8, "ccc"))]  # fmt: skip
+    assert reader.bytes_done == 24

@@ -1,0 +1,52 @@
+"""Input is cut the same way everywhere, into pieces that cover it once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.cluster.mapreduce.files.splits import InputFile, Split, plan_splits, split_bytes
+
+KIB, MIB = 1 << 10, 1 << 20
+
+SIZES = st.lists(st.integers(0, 3 * MIB) | st.integers(0, 200 * MIB), max_size=30)
+
+
+@given(SIZES)
+def test_every_byte_is_in_one_piece_and_splits_follow_the_order_of_paths(sizes: list[int]) -> None:
+    found = [InputFile(f"/in/{number:03d}", size, 7) for number, size in enumerate(sizes)]
+    splits = plan_splits(list(reversed(found)), "lines")
+    pieces = [piece for split in splits for piece in split.pieces]
+    for file in found:
+        mine = [(piece.start, piece.end) for piece in pieces if piece.file == file]
+        assert mine == sorted(mine)
+        assert [start for start, _ in mine] == [0, *(end for _, end in mine[:-1])][: len(mine)]
+        assert (mine[-1][1] if mine else 0) == file.size
+    assert [piece.file.path for piece in pieces] == sorted(piece.file.path for piece in pieces)
+    assert [split.index for split in splits] == list(range(len(splits)))
+    assert all(split.size <= split_bytes(sum(sizes)) for split in splits)
+    assert [Split.from_wire(split.to_wire()) for split in splits] == splits
+
+
+@pytest.mark.parametrize(
+    ("total", "split"),
+    [(1, 512 * KIB), (64 * MIB, 2 * MIB), (10_000 * MIB, 32 * MIB), (32 * MIB + 1, MIB + 1)],
+)
+def test_splits_are_a_thirty_second_of_the_input_between_half_a_mebibyte_and_thirty_two(
+    total: int, split: int
+) -> None:
+    assert split_bytes(total) == split
+
+
+def test_compressed_files_and_whole_file_formats_are_never_cut() -> None:
+    found = [
+        InputFile("/a.gz", 90 * MIB, 1),
+        InputFile("/b.zst", 90 * MIB, 1),
+        InputFile("/c.txt", 90 * MIB, 1),
+    ]
+    whole = {
+        piece.file.path for split in plan_splits(found, "lines") for piece in split.pieces if piece.is_whole
+    }
+    assert whole == {"/a.gz", "/b.zst"}
+    assert len(plan_splits(found, "csv")) == 3

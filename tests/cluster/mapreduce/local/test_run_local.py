@@ -1,0 +1,152 @@
+"""A whole job in process: what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.wordcount import wordcount
+from ringmill import FileOutput, job, run_local
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+
+
+def _records(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in sorted(folder.glob("part-*")):
+        for line in part.read_bytes().decode("utf-8", "surrogateescape").split("\n")[:-1]:
+            word, count = line.split("\t")
+            assert word not in found, "a key belongs to one part"
+            found[word] = int(count)
+    return found
+
+
+SEEN: list[str] = []
+
+
+def look(offset: int, folder: str) -> Iterator[tuple[str, int]]:
+    SEEN.extend(path.name for path in Path(folder).iterdir() if path.name.startswith("."))
+    yield folder, 1
+
+
+def first(folder: str, ones: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield folder, min(ones)
+
+
+looking = job(map=look, reduce=first)
+
+
+def test_each_run_stages_its_output_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text(str(tmp_path))
+    for _ in range(2):
+        run_local(looking, str(tmp_path / "in.txt"), str(tmp_path / "out"), overwrite=True)
+    assert len(SEEN) == len(set(SEEN)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out"]
+
+
+def test_every_word_is_counted_once_whatever_the_line_ends_and_the_encoding(tmp_path: Path) -> None:
+    text = b"one two\r\ntwo \xff\xfe three\n\nThree THREE \xc3\xa4\x0b\xc3\xa4 end"
+    (tmp_path / "in.txt").write_bytes(text)
+    result = run_local(wordcount, str(tmp_path / "in.txt"), str(tmp_path / "out"))
+    oracle = Counter(text.decode("utf-8", "surrogateescape").lower().split())
+    assert _records(tmp_path / "out") == oracle
+    assert result.records["map_in"] == 4
+    assert result.records["map_out"] == sum(oracle.values())
+
+
+def test_parts_are_sorted_and_named_and_success_lists_their_sizes(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("b a d c a " * 50)
+    run_local(wordcount, str(tmp_path / "in.txt"), str(tmp_path / "out"), reducers=3)
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    assert [part.name for part in parts] == ["part-00000", "part-00001", "part-00002"]
+    for part in parts:
+        lines = part.read_text().splitlines()
+        assert lines == sorted(lines)
+    told = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
+    assert [(row["name"], row["size"]) for row in told["parts"]] == [
+        (p.name, p.stat().st_size) for p in parts
+    ]
+
+
+def test_an_existing_output_is_refused_unless_overwritten_and_nothing_is_left_beside_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in.txt").write_text("a")
+    out = tmp_path / "out"
+    run_local(wordcount, str(tmp_path / "in.txt"), str(out))
+    (tmp_path / "in.txt").write_text("b")
+    with pytest.raises(InvalidArgument, match="exists"):
+        run_local(wordcount, str(tmp_path / "in.txt"), str(out))
+    assert _records(out) == {"a": 1}
+    run_local(wordcount, str(tmp_path / "in.txt"), str(out), overwrite=True)
+    assert _records(out) == {"b": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out"]
+
+
+def test_a_folder_that_no_job_made_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InvalidArgument, match="not the output of a job"):
+        run_local(wordcount, str(tmp_path / "in.txt"), str(tmp_path / "precious"), overwrite=True)
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("given", ["", [""], [None], [b"in"]])
+def test_an_empty_input_is_not_the_current_folder(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(InvalidArgument, match="is no path"):
+        run_local(wordcount, given, str(tmp_path / "out"))
+
+
+def wide(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, 10**5000
+
+
+@pytest.mark.parametrize("format", ["tsv", "jsonl"])
+def test_a_number_that_python_refuses_to_write_is_the_users_error(tmp_path: Path, format: Any) -> None:
+    (tmp_path / "in").write_text("a\n")
+    with pytest.raises(JobFailed) as caught:
+        run_local(job(map=wide, output=FileOutput(format)), str(tmp_path / "in"), str(tmp_path / "out"))
+    assert caught.value.detail["cause"] == "UserError"
+    assert "4300 digits" in str(caught.value)
+
+
+def test_an_input_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="missing"):
+        run_local(wordcount, str(tmp_path / "missing-*.txt"), str(tmp_path / "out"))
+
+
+def test_another_hash_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.txt").write_text(" ".join(f"w{n * n % 97}" for n in range(500)))
+    program = (
+        "import sys, ringmill; from examples.inverted_index import inverted_index as job; "
+        "ringmill.run_local(job, sys.argv[1] + '/in', sys.argv[1] + '/' + sys.argv[2])"
+    )
+    for seed in ("1", "2"):
+        arguments = [sys.executable, "-c", program, str(tmp_path), seed]
+        subprocess.run(arguments, cwd=Path(__file__).parents[4], env={"PYTHONHASHSEED": seed}, check=True)
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert names[0] == "_SUCCESS"
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_an_error_of_the_users_code_names_the_line_and_the_record(tmp_path: Path) -> None:
+    from tests.cluster.mapreduce import broken_jobs
+
+    (tmp_path / "in.txt").write_text("1\n2\nthree\n")
+    with pytest.raises(JobFailed) as caught:
+        run_local(broken_jobs.numbers, str(tmp_path / "in.txt"), str(tmp_path / "out"))
+    assert caught.value.detail["cause"] == "UserError"
+    assert caught.value.detail["position"] == f"{tmp_path / 'in.txt'} offset 4"
+    assert "broken_jobs.py" in caught.value.detail["frames"][0]
+    assert len(str(caught.value).splitlines()) < 12
+    assert not (tmp_path / "out").exists()

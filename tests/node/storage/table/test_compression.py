@@ -1,0 +1,24 @@
+"""What every thread may rely on when it expands blocks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+
+from ringmill.node.storage.table.compression import Compressor, decompress
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4", "none"])
+def test_blocks_are_expanded_by_several_threads_at_once(name: str) -> None:
+    random, compressor = Random(1), Compressor(name)
+    blocks = [b"".join(random.randbytes(50) * 2 for _ in range(2000)) for _ in range(8)]
+    stored = [compressor.compress(block) for block in blocks]
+
+    def one(number: int) -> bool:
+        code, data = stored[number % len(blocks)]
+        return decompress(code, data) == blocks[number % len(blocks)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one, range(1000)))

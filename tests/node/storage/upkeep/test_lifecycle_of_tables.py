@@ -1,0 +1,150 @@
+"""Merging by each strategy, dropping, deleting, checkpoints: the same answers, and space comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.options import COMPRESSIONS, STRATEGIES
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
+
+OpenEngine = Callable[..., Awaitable[Engine]]
+
+
+async def churn(engine: Engine, seed: int, count: int, keys: int) -> dict[bytes, bytes]:
+    """Random puts and deletes, applied to the engine and to a dict."""
+    random, model = Random(seed), dict[bytes, bytes]()
+    for _ in range(count):
+        await engine.wait_writable()
+        batch, key = Batch(), b"key%04d" % random.randrange(keys)
+        if random.random() < 0.3:
+            batch.delete(key)
+            model.pop(key, None)
+        else:
+            model[key] = random.randbytes(random.randrange(50))
+            batch.put(key, model[key])
+        engine.apply(batch)
+    return model
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+async def test_every_strategy_and_compression_gives_the_same_answers(
+    open_engine: OpenEngine, strategy: str, compression: str
+) -> None:
+    options = replace(TINY, strategy=strategy, compression=compression, time_window_sequences=300)
+    engine = await open_engine(options)
+    model = await churn(engine, 5, 1500, 200)
+    await engine.settle()
+    assert {key: value async for key, value in engine.scan()} == model
+    assert engine.stats().counters.compactions
+    await engine.close()
+    again = await open_engine(options)
+    for number in range(200):
+        assert await again.get(b"key%04d" % number) == model.get(b"key%04d" % number)
+    await again.compact_range()
+    assert {key: value async for key, value in again.scan()} == model
+    assert sum(level.tombstones for level in again.stats().levels) == 0
+
+
+async def test_tables_that_meet_nothing_move_without_rewriting(open_engine: OpenEngine) -> None:
+    engine = await open_engine()
+    for number in range(1500):
+        await engine.wait_writable()
+        batch = Batch()
+        batch.put(b"key%06d" % number, b"value")
+        engine.apply(batch)
+    await engine.settle()
+    counters = engine.stats().counters
+    assert counters.moves > 5
+    assert counters.compaction_written_bytes == 0
+
+
+async def test_deletes_give_their_space_back(open_engine: OpenEngine) -> None:
+    engine = await open_engine()
+    model = await churn(engine, 6, 1500, 300)
+    await engine.flush()
+    full = engine.stats().table_bytes
+    for key in model:
+        await engine.wait_writable()
+        batch = Batch()
+        batch.delete(key)
+        engine.apply(batch)
+    await engine.flush()
+    assert [pair async for pair in engine.scan()] == []
+    assert engine.stats().table_bytes < full / 4
+
+
+async def test_a_dropped_prefix_gives_its_space_back_and_its_marker_goes(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine()
+    model = await churn(engine, 7, 1500, 300)
+    await engine.flush()
+    full = engine.stats().table_bytes
+    await engine.drop_prefix(b"key0")
+    await engine.flush()
+    assert [pair async for pair in engine.scan()] == []
+    assert engine.stats().table_bytes < full / 10
+    batch = Batch()
+    batch.put(b"key0001", b"again")
+    engine.apply(batch)
+    await engine.close()
+    again = await open_engine()
+    await again.settle()
+    assert [pair async for pair in again.scan()] == [(b"key0001", b"again")]
+    assert again.stats().corrupt_ranges == 0
+    assert model
+
+
+async def test_a_snapshot_keeps_what_was_dropped(open_engine: OpenEngine) -> None:
+    engine = await open_engine()
+    model = await churn(engine, 8, 600, 100)
+    with engine.snapshot() as snapshot:
+        await engine.drop_prefix(b"key")
+        await engine.flush()
+        await engine.compact_range()
+        assert {key: value async for key, value in engine.scan(snapshot=snapshot)} == model
+        assert [pair async for pair in engine.scan()] == []
+    await engine.flush()
+    await engine.compact_range()
+    assert engine.stats().table_bytes == 0
+
+
+async def test_a_checkpoint_opens_as_the_store_was(disk: LossyDisk, open_engine: OpenEngine) -> None:
+    engine = await open_engine()
+    model = await churn(engine, 9, 700, 150)
+    await engine.checkpoint("copy")
+    await churn(engine, 10, 700, 150)
+    await engine.settle()
+    async with await Engine.open("copy", TINY, files=disk, spawner=InlineSpawner()) as copy:
+        assert {key: value async for key, value in copy.scan()} == model
+    with pytest.raises(FileExistsError):
+        await engine.checkpoint("copy")
+
+
+async def test_files_go_when_the_last_reader_has_gone(disk: LossyDisk, open_engine: OpenEngine) -> None:
+    engine = await open_engine()
+    model = await churn(engine, 11, 500, 100)
+    await engine.flush()
+    scan = engine.scan()
+    first = await anext(scan)
+    await churn(engine, 12, 500, 100)
+    await engine.flush()
+    await engine.compact_range()
+    names = len(disk.list(FOLDER))
+    rest = [first] + [pair async for pair in scan]
+    assert dict(rest) == model
+    async with asyncio.timeout(10):
+        while len(disk.list(FOLDER)) >= names:  # noqa: ASYNC110  a thread deletes them
+            await asyncio.sleep(0)
+    await engine.close()
+    await (await open_engine()).close()
+    kinds = [name.rpartition(".")[2] for name in disk.list(FOLDER)]
+    assert kinds.count("tmp") == 0

@@ -1,0 +1,77 @@
+"""What an engine does while space is short: it says so and helps itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from ringmill.cluster.errors import DiskFull
+from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.upkeep.space import needed_space
+from ringmill.node.storage.version.version import Version
+from ringmill.simulator.disk.engine_trace import TINY
+from ringmill.simulator.disk.lossy import LossyDisk
+
+OpenEngine = Callable[..., Awaitable[Engine]]
+PATIENCE_S = 10
+
+
+def one(key: bytes, value: bytes) -> Batch:
+    batch = Batch()
+    batch.put(key, value)
+    return batch
+
+
+async def fill_until_refused(engine: Engine, key: Callable[[int], bytes]) -> None:
+    random = Random(1)
+    with pytest.raises(DiskFull, match="read-only"):
+        for number in range(10_000):
+            await engine.wait_writable()
+            await engine.apply(one(key(number), random.randbytes(100))).synced()
+
+
+async def until_writable(engine: Engine) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while engine.read_only_reason is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_log_that_takes_the_space_is_flushed_and_writing_goes_on_by_itself(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    options = replace(TINY, memtable_bytes=4_000_000, reserve_bytes=0)
+    engine = await open_engine(options)
+    disk.capacity = disk.used + needed_space(Version(), options).total_bytes + 300_000
+    for number in range(400):  # a tenth of a memtable, and more than there is space for
+        with suppress(DiskFull):
+            await engine.wait_writable()
+            await engine.apply(one(b"the same key", b"%0999d" % number)).synced()
+    async with asyncio.timeout(PATIENCE_S):  # nobody makes room: the log becomes a table of one key
+        while not engine.stats().counters.flushes or engine.read_only_reason:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await engine.apply(one(b"after", b"1")).synced()
+    assert await engine.get(b"after") == b"1"
+
+
+async def test_an_engine_is_writable_again_when_space_is_back_while_logs_and_merges_hold_the_rest(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    options = replace(TINY, memtable_bytes=10_000, reserve_bytes=5_000)
+    engine = await open_engine(options)
+    disk.capacity = disk.used + 120_000
+    await fill_until_refused(engine, lambda number: b"key%05d" % number)
+    assert engine.read_only_reason is not None and "are needed" in engine.read_only_reason
+    before = engine.sequence
+    await engine.settle()  # no flush or merge is stuck
+    disk.capacity += 100_000
+    await until_writable(engine)
+    await engine.apply(one(b"after", b"1")).synced()
+    await engine.close()
+    disk.capacity = None
+    again = await open_engine(options)
+    assert len([pair async for pair in again.scan()]) == before + 1

@@ -99,7 +99,7 @@ class NodeDisk:
         names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         paths = [f"{_STORE}/{name}" for name in names]
         paths += [f"{_DATA}/{name}" for name in (*IDENTITY_NAMES, CONTROL_NAME)]
-        paths = [path for path in paths if self.lossy.exists(path) and self.lossy.size(path)]
+        paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
         for path in paths:
             self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
         return len(paths)

@@ -2,7 +2,7 @@
 
 A name is (session, sequence, birth): the session is random and one a client, the sequence grows in it, the
 birth is the highest hybrid time that the client had learned from the cluster (0 when none).
-Rule: docs/formats/operation_id.md.
+Rule V4: docs/protocol/versions.md.  Layout: docs/formats/operation_id.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Names that must not mix: each id of the system is a type of its own.
 
-Rules: docs/architecture.md, "Identity".  Nothing here knows how an id is made; that is Entropy's work.
+Rules I1 to I6: docs/protocol/identity.md.  Nothing here knows how an id is made; that is Entropy's work.
 """
 
 from __future__ import annotations

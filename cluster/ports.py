@@ -65,7 +65,7 @@ class Entropy(Protocol):
 
 
 class Priority(IntEnum):
-    """Class of a message: its queue, its floor, and which stream carries it (protocols 10 and 12)."""
+    """Class of a message: its queue, its floor, and which stream carries it (rule F1)."""
 
     CONTROL = 0
     WRITE = 1

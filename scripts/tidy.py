@@ -3,8 +3,9 @@
     python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
 
 Sizes, crowded folders, circles of files, the five doors, forbidden names, empty packages, named surfaces,
-swallowed errors, bare imports, stale stubs, dead links in the documentation.  Each rule is a generator in
-scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left out.
+swallowed errors, bare imports, stale stubs, dead links in the documentation, rules of the protocol that are
+cited and not stated.  Each check is a generator in scripts/tidy_rules/; docs/development.md says why it is
+there.  Generated stubs (*_pb2*) are left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tidy_rules import code, doors, links, names, rooms, stubs
 from tidy_rules.finding import Finding, Source
+from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,13 +34,14 @@ TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files)
 
 def findings(root: Path) -> Iterator[Finding]:
     """Everything that is out of order below `root`, in the order of the files."""
-    files = files_of(root)
+    texts: dict[Path, str] = {}
     sources: list[Source] = []
-    for path in files:
+    for path in files_of(root):
         yield from names.file_name(path)
         text = _text(root / path)
         if text is None:
             continue
+        texts[path] = text
         yield from names.marks(path, text)
         if path.suffix == ".md":
             yield from links.dead_links(root, path, text)
@@ -48,6 +51,7 @@ def findings(root: Path) -> Iterator[Finding]:
             yield from _python(path, text, sources)
     for rule in TREE_RULES:
         yield from rule(sources)
+    yield from protocol(root, texts)
     yield from stubs.stale_stubs(root)
 
 

@@ -3,7 +3,7 @@
 Each step can be repeated: nodes that belong to the cluster already keep what they have, and a node that lacks
 the document is given the one the others hold.  One slow answer is not the end: a node that has just started
 may be busy, so a call that timed out is made again until the time of the whole is over.
-Rule: docs/architecture.md, "Topology".
+Rule T4: docs/protocol/topology.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a client knows of its cluster: the newest topology met, one link a node, and who fell silent.
 
 A write is sent only where somebody answered within the last second, as a connection that is warm says nothing
-of a process that was stopped since; else a small question goes first.  Silent nodes are probed in the
-background, so that no write has to find out whether one is back.  Which request goes where is not decided
-here: client/routing/router.py asks, client/routing/routing.py orders.
+of a process that was stopped since; else a small question goes first (rule W5).  Silent nodes are probed in
+the background, so that no write has to find out whether one is back.  Which request goes where is not
+decided here: client/routing/router.py asks, client/routing/routing.py orders.
 """
 
 from __future__ import annotations

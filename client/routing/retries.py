@@ -9,7 +9,7 @@ Pure: it looks at an error and at numbers; client/connection.py acts.  The rules
   request, from a budget of a tenth of all requests, after a pause with full jitter.
 - Everything else is final.  A write whose outcome is unknown is never sent again: it is told to the caller.
 
-Rule: docs/guarantees.md, "Retries".
+Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 What may be done after a failure is decided in client/routing/retries.py, where to go in
 client/routing/routing.py; here it is acted out, always within the caller's deadline.
+Rule W4: docs/protocol/writes.md.
 """
 
 from __future__ import annotations

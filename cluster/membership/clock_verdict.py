@@ -2,6 +2,7 @@
 
 Each reading is the difference between a node's wall clock and the boot clock of the node that judges, so that
 readings of one moment need no common start.  Pure; node/membership/clock_watch.py collects them.
+Rule V6: docs/protocol/versions.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ it was told of, and how far that start's log was on the disk.  A folder that was
 lacks that start among those before it, or lacks the end of that log, and is refused: what it has forgotten
 was acknowledged to somebody.
 
-Rule: docs/architecture.md, "Identity".  Layout: docs/formats/start.md.
+Rules I3 and I5: docs/protocol/identity.md.  Layout: docs/formats/start.md.
 """
 
 from __future__ import annotations

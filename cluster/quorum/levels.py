@@ -1,7 +1,7 @@
 """Levels: how many owners a request waits for.
 
 Counted from a row's owners, which are fewer than the cluster's N while it has fewer members
-(docs/guarantees.md, "Levels").
+(rule T6; docs/guarantees.md, "Levels").
 """
 
 from __future__ import annotations
@@ -47,6 +47,6 @@ def majority(owners: int) -> int:
 def holders_for_a_strict_read(owners: int, default_r: int) -> int:
     """How many owners must be known to hold what a strict read shows: N - R + 1.
 
-    Then no later read of R owners can miss it, so reads never go back.
+    Then no later read of R owners can miss it, so reads never go back (rule G2).
     """
     return owners - min(default_r, owners) + 1

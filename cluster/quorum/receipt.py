@@ -1,4 +1,5 @@
-"""The receipt of a write: what was written, and who held it how firmly when the answer was given."""
+"""The receipt of a write: what was written, and who held it how firmly when the answer was given (rule
+W2)."""
 
 from __future__ import annotations
 

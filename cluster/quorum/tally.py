@@ -1,7 +1,8 @@
 """When is a write done, when is a read, and whom does a read ask next?  Counts answers against a level.
 
 Pure.  Knows owners, levels and answers; deadlines and peers live in node/requests.  Only answers given
-under the row epoch the tally was opened for are counted: owners of two rows do not add up to one quorum.
+under the row epoch the tally was opened for are counted: owners of two rows do not add up to one quorum
+(rules W1, G1 and T5).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A document is decided, never gossiped, and never changed: a later one has the next epoch.  Its bytes are
 canonical (one document, one encoding), so that its hash can name the cluster.  Nothing here knows who is
-alive.  Rule: docs/formats/topology.md.
+alive.  Rule T1: docs/protocol/topology.md.  Layout: docs/formats/topology.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The context token: what a reader hands back with its write, opaque to it.
 
 A token is bound to the key it was read from.  Handed in for another key it would cover writes its holder
-never saw, and they would be lost, so it is refused there.  Layout: docs/formats/context_token.md.
+never saw, and they would be lost, so it is refused there (rule V1).  Layout: docs/formats/context_token.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ It orders for people, expiry and last-writer-wins only; what overwrites what is 
 of 500 ms binds the stamps this node gives to fresh writes; times met in data are taken as they are and
 raise the own clock to at most 500 ms above the wall.
 
-Source: Kulkarni et al., "Logical Physical Clocks" (2014).  Layout: docs/formats/hybrid_time.md.
+Rules V2, V6 and G3 (docs/protocol/).  Source: Kulkarni et al., "Logical Physical Clocks" (2014).  Layout:
+docs/formats/hybrid_time.md.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A dotted version vector set.  Merge is commutative, associative and idempotent, 
 objects in any order end equal.  Equal operation ids stay apart in here, one sibling a dot, and are told
 once in the view: docs/decisions/equal-operations-in-the-view.md.
 
-Pure; the bytes are in object_codec.py.  Source: Almeida et al. (2014); Preguiça et al., "Dotted Version
-Vectors" (2010).
+Rule V1: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et al. (2014);
+Preguiça et al., "Dotted Version Vectors" (2010).
 """
 
 from __future__ import annotations

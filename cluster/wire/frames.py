@@ -3,7 +3,7 @@
 Pure: bytes in, values out.  How frames are paced and which carrier moves them is the adapters' business.
 Everything a length can tell is checked before anything is allocated for it.  A frame carries one stamp, a
 reading of the answering side's clock (cluster/wire/sending_time.py); frames of the former version have none.
-Rule: protocols 11 and 12.
+Rule F3: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

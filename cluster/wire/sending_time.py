@@ -10,7 +10,8 @@ far the other clock is ahead (Cristian, "Probabilistic Clock Synchronization", 1
 lowest value is kept: a stamp is early by at most one round trip, and never late, so nothing is done after
 its deadline.  Clocks are boot clocks, which no operator sets and which go on while a machine sleeps.
 
-Pure; times are microseconds.  Layout of the stamps: docs/formats/frame.md.
+Pure; times are microseconds.  Rule D2: docs/protocol/requests.md.  Layout of the stamps:
+docs/formats/frame.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ At most 4 nodes at once and 32 MiB under way; a chunk that fails is asked for ag
 three times, then the attempt fails and names the slice.  Every slice's checksum is compared with the one its
 map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
 
-Rule: docs/architecture.md, "Shuffle".
+Rule J3: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

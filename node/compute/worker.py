@@ -1,7 +1,8 @@
 """The worker of a node: accepts attempts from job coordinators, runs them in its slots, tells how they ended.
 
-It decides nothing about jobs.  An order that came twice is one attempt; a report is sent until the
-coordinator has it, or has not been heard of for 30 s, when everything of its job is stopped and dropped.
+It decides nothing about jobs.  An order that came twice is one attempt (rule J1); a report is sent until the
+coordinator has it, or has not been heard of for 30 s, when everything of its job is stopped and dropped (rule
+J5).
 The scratch folder holds nothing that a start of the node may believe in: it is wiped, and the `start` in
 every answer tells coordinators that former attempts and outputs are gone.
 

@@ -5,7 +5,7 @@ orders, polls the workers, hears their reports, makes the output visible and cle
 the polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an
 attempt that only one side knows is ended on that side.
 
-Rule: docs/architecture.md, "Life of a job".
+Rule J5: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

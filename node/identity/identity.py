@@ -3,7 +3,7 @@
 Two small text files, IDENTITY and IDENTITY.copy, each with the record twice, replaced as a whole one after
 the other: written beside, synced, renamed, folder synced.  Opening raises the start number on the disk before
 anything is served, and mends what was damaged.  Copies of a folder's data never include these files.
-Layout: docs/formats/identity.md.
+Rules I1 and I6: docs/protocol/identity.md.  Layout: docs/formats/identity.md.
 """
 
 from __future__ import annotations

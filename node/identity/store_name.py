@@ -5,7 +5,7 @@ each start, and names and sizes of its logs and manifest at a clean stop.  So a 
 emptied, replaced or put back under a kept IDENTITY is a lost one, and no answer "absent" is given from it.
 Only names and sizes are compared: flipped bits are damage, which is fenced and healed.
 
-Layout: docs/formats/identity.md.
+Rule I6: docs/protocol/identity.md.  Layout: docs/formats/identity.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ alike (one host, one `ntpdate`), or the own clock agrees with their median, the 
 stepped coordinates no writes until its clock is right again, and says why.  The median is also the time by
 which values expire, so that a node with a wrong clock hides nothing before its time.
 
-Rule: docs/formats/hybrid_time.md.
+Rules V6 and G3: docs/protocol/versions.md, docs/protocol/reads.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ All judgement is in cluster/membership; this loop has none.  Probes travel in th
 connection of their own.  A node whose disk is not the one the topology names, or whose start is not confirmed
 yet, keeps silent and does not answer, so that it is seen down, as it serves nothing (I2, I3).
 
-Rule: docs/architecture.md, "Who seems alive".
+Rule T7: docs/protocol/topology.md.
 """
 
 from __future__ import annotations

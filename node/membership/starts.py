@@ -5,7 +5,7 @@ as all nodes may start at once.  Later it goes on telling how far its log is on 
 not hear of it yet.  A member that knows better ends this node: its folder was rolled back, or is a copy of
 one that runs.  A new start is on a member's disk before it answers, and how far a log is follows in seconds.
 
-Rule: docs/architecture.md, "Identity"; decision: docs/decisions/peers-remember-starts.md.
+Rules I3 and I5: docs/protocol/identity.md; decision: docs/decisions/peers-remember-starts.md.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 It decides nothing: documents come from `cluster init` or from peers, and only a newer one of the same
 cluster is taken.  A document is on the disk, synced, before anybody here acts by it.
 
-Rules: T1 (the document), T4 (init can be repeated, another cluster is refused), T5 (requests carry an epoch,
-checked against the row's), I2 (a node on another disk than the named one serves nothing).
+Rules (docs/protocol/): T1 (the document), T4 (init can be repeated, another cluster is refused), T5 (requests
+carry an epoch, checked against the row's), I2 (a node on another disk than the named one serves nothing).
 """
 
 from __future__ import annotations

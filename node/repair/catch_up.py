@@ -3,7 +3,7 @@
 Hints bring a write to the owners that missed it, from the node that coordinated it.  Those that were still to
 be kept die with its process, so after a stop that was not clean each partition that this node owns is
 compared once: its owners list their keys with digests, and a key on which they differ is made equal.  The
-same is done when damage may have taken hints.  A partition waits until all its owners can be asked.
+same is done when damage may have taken hints.  A partition waits until all its owners can be asked (rule H8).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Heals what this node's disk has lost: damaged key ranges are filled again from the other owners.
 
 The engine fences a range whose newest values may be lost.  Part by part the other owners are asked for what
-they hold of it, that is merged with what survived here, and only then is the part readable again (rule H5).
+they hold of it, that is merged with what survived here, and only then is the part readable again (rules
+H5 and H6).
 
 - A part of a partition's copy needs N - W + 1 other owners, so that one of them has each acknowledged write,
   or all others where that is fewer.  An owner that may have lost something of the same range is no source.

@@ -3,7 +3,8 @@
 One loop; in each round every owner that seems up and has hints gets its batches, a bounded number of owners
 at a time and one batch in flight to each.  An owner that fails is left alone for a while that doubles.  A
 hint goes only when the owner has what the hint still holds, on its disk (rule H1).  One that the owner
-cannot take because its own copy of the key is damaged stays, and is tried again while that copy is healed.
+cannot take because its own copy of the key is damaged stays, and is tried again while that copy is healed
+(rule H5).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ cannot prove that it has forgotten nothing: its folder may be an older copy of i
 actors of its own, which no earlier start continues: they are named by the start's number and its random boot
 id, and nothing of them is kept on the disk.
 
-Decision: docs/decisions/a-fresh-actor-at-every-start.md.
+Rules I4 and V8: docs/protocol/identity.md, docs/protocol/versions.md.  Decision:
+docs/decisions/a-fresh-actor-at-every-start.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Small values by name, apart from users' data, all of them held in memory.  They are kept twice, in the engine
 and in a file of their own (node/replica/control_copy.py), so that damage of the engine's files does not take
-them.  A value is on the disk, in both, before `put_synced` returns, and only then seen by `get`.
+them.  A value is on the disk, in both, before `put_synced` returns, and only then seen by `get`
+(rule T1).
 """
 
 from __future__ import annotations

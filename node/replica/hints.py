@@ -2,7 +2,8 @@
 
 Rule H1: a hint belongs to (partition, key) and names the owners it is for; a newer write of the key is
 merged into it.  An owner is struck off only if what was delivered is still what the hint holds: had a newer
-write been merged in meanwhile, striking it off would lose that one.  Layout: docs/formats/hint.md.
+write been merged in meanwhile, striking it off would lose that one.  Each change is one step (rule V9).
+Layout: docs/formats/hint.md.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Hint:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """What the disk had no room or no time for.  In memory only: few, as a full node coordinates no new
-    writes and an overloaded one has refused the writes themselves.
+    writes and an overloaded one has refused the writes themselves (rule H7).
     """
 
     targets: tuple[NodeId, ...]
@@ -75,7 +76,7 @@ class HintStore:
 
     @property
     def is_whole(self) -> bool:
-        """All hints of this start are in the engine: none waits in memory, none was lost."""
+        """All hints of this start are in the engine: none waits in memory, none was lost (rule W6)."""
         return not (self._refused or self._has_lost)
 
     def note_lost(self) -> None:

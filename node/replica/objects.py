@@ -2,7 +2,8 @@
 
 Between reading the present object and applying the changed one there is no await, so writers of one key
 need no lock: when the engine would have to go to the disk, the block is fetched first and the step begins
-again.  Who may write, and what a client is told, is decided above (node/requests).
+again.  Who may write, and what a client is told, is decided above (node/requests).  Rules V1, V8 and V9:
+docs/protocol/versions.md.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class ObjectStore:
 
     def check_made(self, place: Place, told: StoredObject) -> None:
         """Raises ProtocolMismatch for an object that names a write which this start has not made: a forged or
-        damaged one, which would hide what is yet to be written under that name."""
+        damaged one, which would hide what is yet to be written under that name (rule V8)."""
         if (forged := self._actors.never_made(place.copy, told.context)) is not None:
             raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
 
@@ -153,7 +154,7 @@ class ObjectStore:
 
         `found` is by stored key, complete for all keys from `start` to before `end`.  What survived may be
         older than what was lost, so no key of the range may be read until all of `found` is merged in: each
-        becomes readable as it is written here.  Raises as `apply`.
+        becomes readable as it is written here (rule H6).  Raises as `apply`.
         """
         touched: set[bytes] = set()
         self._touched = touched
@@ -191,8 +192,9 @@ class ObjectStore:
     async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
         """Coordinate a client's write: a new dot, stamped, in the place of what its context covers (V1).
 
-        Raises what `admit` raises, InvalidArgument for a context that names writes this copy never made,
-        Unavailable (nothing happened) after a clock jump, and as `apply` does.
+        An operation that is there already is not written again (V4).  Raises what `admit` raises,
+        InvalidArgument for a context that names writes this copy never made, Unavailable (nothing happened)
+        after a clock jump, and as `apply` does.
         """
 
         def step(encoded: bytes | None) -> Written:
@@ -254,7 +256,7 @@ class ObjectStore:
                 await asyncio.sleep(COUNT_PAUSE_S)
 
     def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
-        # The birth, too: what one client writes after an answer is newer than what that answer told of.
+        # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).
         time = self._clock.stamp(above=max(context.time, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)
         return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
@@ -293,7 +295,10 @@ class ObjectStore:
 
 
 async def hold(commit: Commit | None, durability: Durability) -> None:
-    """Return once what was applied is held this firmly.  Raises Unavailable or DiskFull when it cannot be."""
+    """Return once what was applied is held this firmly (rule W2).
+
+    Raises Unavailable or DiskFull when it cannot be.
+    """
     if commit is None or durability is Durability.MEMORY:
         return
     if durability is Durability.BUFFERED:

@@ -2,7 +2,7 @@
 
 One that merges them in asks for the objects, one that compares for their digests.  A page is answered only
 when this node cannot forget what it shows, and not at all when it may have lost something of the range
-itself: then it is no source there.
+itself: then it is no source there (rule H6).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The replica's side of a request: answers peers that apply, read or deliver objects of a key owned here.
 
 Each message is checked against the row of its key before anything is touched, and answered only once the
-object is held as firmly as was asked.  A read is answered only when this node cannot forget what it shows
-(rule G2).
+object is held as firmly as was asked (rule W2).  A read is answered only when this node cannot forget what
+it shows (rule G2).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ReplicaServing:
         return ReadAnswer(route.row.row_epoch, encoded).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:
-        """Take hints; one that is refused does not keep the others from being taken."""
+        """Take hints, synced (rule H1); one that is refused does not keep the others waiting (rule H5)."""
         request = Deliver.decode(incoming.body)
         taken = [await self._take(item, request, incoming.sender) for item in request.items]
         for outcome in taken:

@@ -2,7 +2,7 @@
 
 The engine has one user, this node's event loop, so a step that does not await cannot be interleaved and
 writers of one key need no lock.  When the present value is not in memory it is fetched first; the step goes
-on with it if nothing has changed meanwhile, and begins again if something has.
+on with it if nothing has changed meanwhile, and begins again if something has (rule V9).
 """
 
 from __future__ import annotations

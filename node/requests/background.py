@@ -1,7 +1,7 @@
 """Work of requests that goes on after their answer: late acks, hints, write-backs.
 
 One TaskGroup owns it all.  Leaving the block waits for what is under way, for a bounded time, then cancels
-it; each piece knows what to leave behind when that happens.
+it; each piece knows what to leave behind when that happens (rule F4).
 """
 
 from __future__ import annotations

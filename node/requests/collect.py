@@ -85,7 +85,7 @@ class Collector:
             replies.put_nowait((node, stored, row_epoch))
 
     def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
-        """Itself, then the others by health."""
+        """Itself, then the others by health (rule T7)."""
         ordered = self._liveness.order(owners)
         return sorted(ordered, key=lambda node: node != self._replicas.node)
 

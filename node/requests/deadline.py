@@ -1,5 +1,5 @@
 """The time left of one request, on this node's boot clock: it goes on while the machine sleeps or the process
-is stopped.  What travels is always the time left."""
+is stopped.  What travels is always the time left (rule D1)."""
 
 from __future__ import annotations
 

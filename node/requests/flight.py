@@ -1,7 +1,8 @@
 """One write on its way to its owners.
 
 It outlives the request: the client is answered when the level is met, and the flight goes on until every
-owner has acked or has a hint.  Nothing of it is ever taken back (rule W1).
+owner has acked or has a hint.  Nothing of it is ever taken back (rule W1), and what is not known to have
+failed is unknown (rule W3).
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class Flight:
         return self._tally.is_met
 
     def receipt(self, *, default_w: int) -> Receipt:
-        """Who holds the write how firmly by now.  Only for a flight whose level is met."""
+        """Who holds the write how firmly by now (rule W2).  Only for a flight whose level is met.
+
+        The context is left out unless the value is alone (rule V7)."""
         assert self._tally.is_met, "a receipt before the level is met"
         stored, sibling = self.written.applied.stored, self.written.sibling
         is_alone = stored.siblings == (sibling,)

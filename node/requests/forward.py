@@ -1,7 +1,7 @@
 """Handing a write to an owner: a node that is none forwards once, and only while nothing has been sent.
 
 The request crosses as one msgpack array, the receipt comes back as another; the time left travels with the
-call.
+call.  Rules W1, W3, W4 and H9 (docs/protocol/).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a client may ask for: sizes, siblings, time.  Each refusal names the limit and what was given.
 
 Caps on siblings and object size bind a client's write at its coordinator and never one that lowers the
-count; merges and repairs are never refused, so replicas always converge (V5).
+count; merges and repairs are never refused, so replicas always converge (rule V5).  What is too
+long is refused by its length alone (rule F3).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def check_ttl(ttl_ms: int) -> None:
 
 
 def time_allowed(timeout_s: float) -> float:
-    """Seconds a request may take here, of the `timeout_s` its asker waits; 0 is the default.
+    """Seconds a request may take here, of the `timeout_s` its asker waits (rule D1); 0 is the default.
 
     A little less than that, so that an error that names who did not answer still arrives.
     Raises InvalidArgument.

@@ -2,7 +2,8 @@
 
 The coordinator is an owner that can read its own copy; another node forwards once.  Owners that do not ack
 get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
-is `outcome: unknown` (rules W1 to W3).
+is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
+another one (rule H9).
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Writer:
         outcome = "unknown" if intent.is_retry else "failed"
 
         def admit(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
-            """The last look before the write is in the log: this process may have been stopped meanwhile."""
+            """The last look before the write is in the log (rule D3): this process may have been stopped."""
             admit_growth(before, after, size_bytes)
             if deadline.left_s <= 0:
                 raise TimeoutError
@@ -137,7 +138,7 @@ class Writer:
             context = BLIND
         elif request.context:
             context = decode_context(request.context, route.keyspace.id, request.key)
-        ttl_ms = request.ttl_ms or route.keyspace.ttl_ms
+        ttl_ms = request.ttl_ms or route.keyspace.ttl_ms  # from here on nobody else's clock counts (rule G3)
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
         return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
 
@@ -152,7 +153,7 @@ class Writer:
                 self._background.start(self._reach(flight, node))
 
     def _spared(self, owners: Sequence[NodeId], need: int) -> tuple[NodeId, ...]:
-        """Owners seen down are not asked at first, unless the level cannot be met without them."""
+        """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7)."""
         down = [node for node in owners if node != self._router.node and self._liveness.state(node) == DOWN]
         return tuple(down) if len(owners) - len(down) >= need else ()
 
@@ -198,7 +199,7 @@ class Writer:
         await self._sync_hint(flight, node)
 
     async def _keep_hint(self, flight: Flight, node: NodeId) -> str:
-        """Keep the write for an owner; what to add to its failure when that does not work either."""
+        """Keep the write for an owner; what to add to its failure when that fails too (rule H7)."""
         if flight.hint_of(node) is not None:
             return ""
         try:
@@ -224,7 +225,7 @@ class Writer:
             _log.warning("the hint for %s may not outlive a crash: %s", node, _why(error))
 
     async def _leave_hint(self, flight: Flight, node: NodeId) -> None:
-        """The node stops while the owner has not acked: what can be kept in a moment is kept."""
+        """The node stops while the owner has not acked: what can be kept in a moment is kept (rule W6)."""
         try:
             async with asyncio.timeout(LAST_MOMENT_S):
                 await self._keep(flight, node)

@@ -2,7 +2,7 @@
 
 It binds, bounds messages and connections, and starts; what is asked is answered by the servicers that it is
 given.  A port that is taken is an error that names it, never a second listener.  A connection that has not
-said hello in gRPC's way after 5 s is closed.  Rules: protocols 11 and 12.
+said hello in gRPC's way after 5 s is closed.  Rule F3: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""C13: damage on one node costs nobody a write.
+"""C16: damage on one node costs nobody a write.
 
 While bits have turned on one owner's disk, two sound owners take every write at w = 2: none fails because
 somebody could not read its own copy, or because too few could.
@@ -21,7 +21,7 @@ def check_beside_damage(history: History) -> Iterator[Violation]:
         write = history.operations[index]
         if write.error.startswith(_BY_DAMAGE):
             yield Violation(
-                "C13",
+                "C16",
                 write.key,
                 f"a put with two sound owners ended as {write.outcome}: {write.error}",
                 (index,),

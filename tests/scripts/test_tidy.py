@@ -45,6 +45,17 @@ REFUSED = [
     ("a dead anchor", "docs/a.md", "# One\n[two](#two)\n", "no heading #two"),
     ("a page that code cites", "node/a.py", MODULE + "# docs/gone.md\n", "cites docs/gone.md"),
     ("a bare import", "node/a.py", MODULE + "from cluster.ids import NodeId\n", "write ringmill.cluster.ids"),
+    ("a rule that no page states", "node/a.py", MODULE + "# as W1 says\n", "cites rule W1, which docs"),
+    ("such a rule at the end of others", "node/a.py", MODULE + "# see x-W1\n", "cites rule W1"),
+    ("such a rule in a docstring", "tests/a.py", '"""W1."""\n', "cites rule W1"),
+    ("such a rule in prose", "docs/a.md", "W1 says so\n", "cites rule W1"),
+    ("such a rule in a proto file", "proto/a.proto", "int32 a = 1;  // W1\n", "cites rule W1"),
+    ("a section of another page", "cluster/a.py", MODULE + "# protocols 10\n", 'cites "protocols 10", which'),
+    ("such a section in words", "proto/a.proto", "// protocols section 6\n", "outside the repository"),
+    ("such a section in prose", "docs/a.md", "the protocols, section 6\n", "outside the repository"),
+    ("a page of the design", "tests/a.py", '"""The design page says so."""\n', 'cites "design page"'),
+    ("a folder outside", "Makefile", "all:  # see ../research/a.md\n", 'cites "research/a.md"'),
+    ("a page without its folder", "node/a.py", MODULE + "# storage.md 3\n", "cites storage.md, which is not"),
     ("stale stubs", "scripts/proto.py", DOC + "raise SystemExit('run `make proto`')\n", "run `make proto`"),
 ]  # fmt: skip
 
@@ -63,6 +74,10 @@ ACCEPTED = [
         "# A `b` c!\n[a](#a-b-c) [b](a.md#a-b-c) [c](https://x.test)\n",
     ),
     ("pages that pages name", "docs/a.md", "`docs/gone.md`\n"),
+    ("names and data like rules", "node/a.py", MODULE + "W1 = 'W1'\n"),
+    ("longer words like rules", "node/a.py", MODULE + "# W10a, #W1, x.W1, W1x, 'W1', W100\n"),
+    ("code like rules in a page", "docs/a.md", "`W1`\n\n    W1\n\n```\nW1\n```\n"),
+    ("a page that a test makes", "tests/a.py", DOC + "# b.md\n"),
     ("links in code", "docs/a.md", "`[a](b.md)`\n\n```\n[a](b.md)\n```\n"),
 ]
 
@@ -116,6 +131,65 @@ def test_a_circle_of_files_is_refused(tmp_path: Path) -> None:
 def test_a_usual_file_is_short(tmp_path: Path) -> None:
     [finding] = _found(tmp_path, "node/a.py", MODULE + "x = 1\n" * 120)
     assert "the median file has 122 lines, more than 120" in finding
+
+
+RULE = "# Writes\n\n## W1: Nothing is taken back\n\nIt stays.\n\n"
+
+
+def _protocol(root: Path, page: str, code: str = MODULE + "# rule W1\n") -> list[str]:
+    (root / "simulator").mkdir()
+    (root / "simulator" / "a.py").write_text(MODULE + 'NAMES = ["kept"]\n', encoding="utf-8")
+    (root / "node").mkdir()
+    (root / "node" / "a.py").write_text(code, encoding="utf-8")
+    return _found(root, "docs/protocol/writes.md", page)
+
+
+def test_a_rule_that_is_stated_cited_and_shown_is_in_order(tmp_path: Path) -> None:
+    page = RULE + "*Shown by:* `kept`, `simulator/a.py`.\n\n*Obeyed in:* `node/a.py`,\n`other`.\n"
+    assert _protocol(tmp_path, page) == []
+
+
+def test_a_rule_that_nobody_cites_is_refused_unless_it_is_planned(tmp_path: Path) -> None:
+    page = RULE + "## W2: Planned: receipts\n\n## W3: A lost level is unknown\n\nSee W1 and W3.\n"
+    assert _protocol(tmp_path, page) == [
+        "docs/protocol/writes.md:9: nothing cites W3; cite it where it is obeyed, or say that it is planned"
+    ]
+
+
+def test_a_test_that_cites_a_rule_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "a.py").write_text('"""What W1 promises."""\n', encoding="utf-8")
+    assert _protocol(tmp_path, RULE, code=MODULE) == []
+
+
+def test_a_rule_is_stated_once(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "protocol").mkdir(parents=True)
+    (tmp_path / "docs" / "protocol" / "requests.md").write_text(RULE, encoding="utf-8")
+    assert _protocol(tmp_path, RULE) == [
+        "docs/protocol/writes.md:3: states W1, which docs/protocol/requests.md states too; number it anew"
+    ]
+
+
+def test_a_heading_elsewhere_states_no_rule(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("## W2: Receipts\n", encoding="utf-8")
+    assert _protocol(tmp_path, RULE) == ["docs/a.md:1: cites rule W2, which docs/protocol does not state"]
+
+
+def test_what_a_page_names_as_ablation_or_file_has_to_be_there(tmp_path: Path) -> None:
+    page = RULE + "*Shown by:* `kept`,\n`gone`, `tests/gone.py`.\n\n*Obeyed in:* `node/gone.py`, `other`.\n"
+    assert _protocol(tmp_path, page) == [
+        "docs/protocol/writes.md:8: names the ablation gone, which simulator/ does not have",
+        "docs/protocol/writes.md:8: names tests/gone.py, which is not there",
+        "docs/protocol/writes.md:10: names node/gone.py, which is not there",
+    ]
+
+
+def test_a_file_where_a_rule_is_obeyed_has_to_cite_it(tmp_path: Path) -> None:
+    page = RULE + "As `simulator/a.py` shows.\n\n*Obeyed in:* `node/a.py`,\n`simulator/a.py`.\n"
+    assert _protocol(tmp_path, page) == [
+        "docs/protocol/writes.md:10: says that simulator/a.py obeys W1, which does not cite it"
+    ]
 
 
 def test_the_program_prints_a_line_a_finding_and_exits_1(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """The answering side of a stream: each operation goes to its handler, answers go back in paced frames.
 
 A handler that returns bytes is answered in the same turn of the loop; one that returns an awaitable becomes
-a task of the transport, so that a dialler that goes away cancels nothing that is already under way (W1 of
-protocols 6).  A stream has a bound of calls under way; what comes above it is refused as OVERLOADED.
+a task of the transport, so that a dialler that goes away cancels nothing that is already under way
+(rules F4 and W1).  A stream has a bound of calls under way; what comes above it is refused as OVERLOADED.
 
 Deadlines are judged from the time of sending, which the stamp of a frame tells: what waited past its deadline
-in the socket of a process that was stopped is refused, and nothing of it is done.
+in the socket of a process that was stopped is refused, and nothing of it is done (rules D1 and D2).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each channel is a connection of its own, shared with nobody, so that a stuck stream of one class of traffic
 never stands before another.  Reconnecting is the dialler's decision (cluster/adapters/network/frame_link.py),
-so gRPC's own retries stay off.  Rule: protocols 10 and 12.
+so gRPC's own retries stay off.  Rules F1 and F5: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

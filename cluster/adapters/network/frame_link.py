@@ -7,7 +7,7 @@ caller is told is exact: "failed" only when the call never left this process.
 Each frame is stamped with what the other side's clock reads when it is made, learned at the handshake and
 from the stamps of the answers, so that the other side knows how long it waited on its way.
 
-Rules: protocols 6 (deadlines travel as remaining time, expired work is not done), 10 and 12.
+Rules D1, D2, F2 and F5: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ imports no more stubs than it uses.  What a caller is told is exact: a call is "
 connection was there to send it on.
 
 gRPC counts a deadline from the arrival of a call, so a plain call says beside it, in metadata, until when its
-caller waits, on the node's own clock as far as earlier answers told it.  Rules: protocols 6 and 12.
+caller waits, on the node's own clock as far as earlier answers told it.
+
+Rules D1 and F5: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

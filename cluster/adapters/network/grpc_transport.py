@@ -2,7 +2,7 @@
 
 Control has a connection of its own, and so has bulk, so that a probe never waits behind data and a long
 frame never stands before a short one.  Streams are dialled when first used.  The answering half is given to
-the node's one gRPC server: `servicer` for peers, `session` for clients.  Rules: protocols 10 and 12.
+the node's one gRPC server: `servicer` for peers, `session` for clients.  Rule F1: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pacing: how operations that wait become frames.  The one place of it, for calls and answers alike.
 
 One write is in flight at a time, and before each frame a few turns of the event loop gather company: what
-would be 64 small messages becomes one.  On one stream that is worth a factor of five (protocols 12), and
+would be 64 small messages becomes one.  On one stream that is worth a factor of five (rule F2), and
 costs an idle stream some 0.04 ms.  What is queued is the caller's to bound: see `is_full`.
 """
 

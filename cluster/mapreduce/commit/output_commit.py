@@ -4,7 +4,7 @@ I/O only through the FileSystem passed in.  Every step may be done again after a
 that is gone from its place counts as moved only when the target has its size and checksum.  Until the
 rename readers see nothing, or the former output; after it, everything.
 
-Layout: docs/formats/job.md, "Output".
+Rules J7, J8 and J9: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 I/O only through the FileSystem passed in.  Text is written as it is: a tsv key with a tab, or a key or
 value with a line feed, would make other records than were given, so it is refused, by name.
 
-Layout: docs/formats/job.md, "Output".
+Rule J6: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ in the order given, and calls `offer` again when `next_wakeup` has passed.
     PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED
                   \\-> FAILED or KILLED            \\-> FAILED
 
-Rules (docs/formats/job.md, "Attempts"): the first commit of a task wins; a finished map runs again only when
+Rules J2 and J4 (docs/protocol/jobs.md): the first commit of a task wins; a finished map runs again only when
 its output is lost and a reduce still needs it; a re-run whose checksums differ makes every reduce that read
 the former output stale; once winners are named nothing changes.
 """

@@ -1,7 +1,7 @@
 """When is a finished map's output lost?  Weighs reducers' reports that they could not read it.
 
 Pure.  One bad checksum is proof; else two different reducers have to say so, or one of them twice at least
-two seconds apart, so that a single hiccup of the network never re-runs a map.
+two seconds apart, so that a single hiccup of the network never re-runs a map (rule J4).
 """
 
 from __future__ import annotations

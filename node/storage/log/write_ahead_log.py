@@ -5,7 +5,7 @@ log is sealed, synced and closed before the next one is made, so only the last l
 tail. The first failed write or sync ends all: nothing is acknowledged after it, and no sync is tried
 again.
 
-Rules: docs/formats/log.md, docs/guarantees.md.
+Rules E1, E2 and E4: docs/protocol/engine.md.  Layout: docs/formats/log.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Finding out what a folder holds when an engine is opened: new, closed in order, or left by a crash.
 
-The steps: manifest, logs, tables; then a new manifest, and what it does not name is swept away.
+The steps: manifest, logs, tables; then a new manifest, and what it does not name is swept away.  Rules E3,
+E5, E6 and E7: docs/protocol/engine.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Damage at or below a sequence that was durable is corruption: it is reported as a mark over all keys,
 because which keys it held is unknown, and reading goes on behind it.  Damage above, in the last log only,
 is the honest tail of a power cut and is cut off.  Damage that costs no batch (a header, a mark) costs
-nothing.  No damage is refused.  Rules: docs/formats/log.md, "Recovery".
+nothing.  No damage is refused.  Rules E4 and E7: docs/protocol/engine.md.  Layout:
+docs/formats/log.md, "Recovery".
 """
 
 from __future__ import annotations

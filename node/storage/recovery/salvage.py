@@ -3,7 +3,8 @@
 Which tables are in force, in what order, and which batches are in them, only the manifest knows.  So the
 tables found are set apart: reads never ask them, and a healer gets the newest value among them that can be
 read (node/storage/recovery/salvaged_tables.py).  What was deleted or replaced may be in them; all keys are
-marked up to a sequence above any that was ever given out, so that nothing of it is shown as it is.
+marked up to a sequence above any that was ever given out, so that nothing of it is shown as it is (rule
+E7).
 
 The idea is LevelDB's RepairDB; that it shows the wrong value of some keys is what the mark is for.
 """

@@ -1,6 +1,7 @@
 """Turning closed logs into a table.  Runs in a child process: the loop never sorts or writes a memtable.
 
-`flush_logs` is a function of immutable files; its output is garbage until the manifest names it.
+`flush_logs` is a function of immutable files; its output is garbage until the manifest names it, and is
+synced before that (rule E1).
 """
 
 from __future__ import annotations

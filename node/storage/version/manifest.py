@@ -1,6 +1,7 @@
 """The manifest on disk: which edits were made, and CURRENT, which names the manifest in force.
 
 An edit counts once it is synced; a new manifest counts once CURRENT was replaced and the folder synced.
+Rules E1 and E6: docs/protocol/engine.md.
 Layout: docs/formats/manifest.md.  What an edit means is node/storage/version/version.py's.
 """
 

@@ -1,6 +1,7 @@
 """The tables in force: open, pinned while read, and changed by edits that are in the manifest first.
 
-A `View` is what one read sees.  Files that no view and no manifest names any more are closed and deleted.
+A `View` is what one read sees.  Files that no view and no manifest names any more are closed and deleted
+(rule E6).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which files make up the store: a value, and the edits that lead from one to the next.  Pure.
 
 Level 0 holds tables that may overlap, newest first; each deeper level holds tables with disjoint key
-ranges in key order.  The manifest is the log of edits (docs/formats/manifest.md).
+ranges in key order.  The manifest is the log of edits (docs/formats/manifest.md), and reserves the
+numbers of files (rule E5).
 """
 
 from __future__ import annotations

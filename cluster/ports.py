@@ -18,6 +18,7 @@ from ringmill.cluster.ids import NodeId
 
 __all__ = [
     "AppendFile",
+    "Children",
     "Clock",
     "Entropy",
     "FileLock",
@@ -28,6 +29,7 @@ __all__ = [
     "ReadFile",
     "Spawner",
     "TaskProcess",
+    "TaskStarter",
     "Transport",
 ]
 
@@ -321,8 +323,8 @@ class TaskProcess(Protocol):
         ...
 
 
-class Spawner(Protocol):
-    """Work outside the event loop's process."""
+class Children(Protocol):
+    """Runs functions in child processes: the half of the Spawner door that a storage engine needs."""
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a module-level function in a child process (flush, compaction) and return its result.
@@ -331,6 +333,10 @@ class Spawner(Protocol):
         what it raised is raised here; a child that dies raises ChildProcessError.
         """
         ...
+
+
+class TaskStarter(Protocol):
+    """Starts task processes: the half of the Spawner door that jobs need."""
 
     async def start_task(
         self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
@@ -342,6 +348,10 @@ class Spawner(Protocol):
         when no process can be made.
         """
         ...
+
+
+class Spawner(Children, TaskStarter, Protocol):
+    """Work outside the event loop's process."""
 
     async def close(self) -> None:
         """End every child that is still there."""

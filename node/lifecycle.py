@@ -22,14 +22,14 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.ids import ClusterId
-from ringmill.node.assembly import Doors, Node, running_node
+from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
+from ringmill.node.core import Doors
+from ringmill.node.options import NodeOptions
 from ringmill.node.services.jobs import JobsService
 from ringmill.node.services.membership import MembershipService, NodeFigures
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.topology import NodeCard, TopologyService
-from ringmill.node.storage.options import Options
 
 __all__ = ["run_node"]
 
@@ -52,17 +52,14 @@ async def run_node(config: NodeConfig) -> None:
     watch = DescriptorWatch(limit)
     claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
-    running: list[Node] = []
-
-    def cluster() -> ClusterId | None:
-        return running[0].cluster if running else None
-
     spawner = ProcessSpawner()
     try:
-        async with GrpcTransport(config.id, clock=clock, entropy=entropy, cluster_id=cluster) as transport:
-            doors = Doors(clock, entropy, OsFileSystem(), spawner, transport)
-            async with running_node(config, doors, Options()) as node:
-                running.append(node)
+        async with GrpcTransport(config.id, clock=clock, entropy=entropy) as transport:
+            doors = Doors(
+                clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
+            )
+            async with running_node(config, doors, NodeOptions()) as node:
+                node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 services = _services(node, transport, watch)
                 most = connections_below(limit)
                 async with NodeServer(config.address, services, max_connections=most) as server:
@@ -105,13 +102,13 @@ async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watc
 
 
 async def _ready_once_formed(node: Node, server: NodeServer) -> None:
-    await node.topology.wait_formed()
+    await node.membership.topology.wait_formed()
     await server.set_ready(True)
-    _log.info("%s serves cluster %s", node.config.id, node.cluster)
+    _log.info("%s serves cluster %s", node.core.node, node.cluster)
 
 
 def _services(node: Node, transport: GrpcTransport, watch: DescriptorWatch) -> Services:
-    config, clock = node.config, node.doors.clock
+    config, clock = node.core.config, node.core.clock
     card = NodeCard(
         node=config.id,
         disk=node.identity.disk,
@@ -122,8 +119,8 @@ def _services(node: Node, transport: GrpcTransport, watch: DescriptorWatch) -> S
     )
     membership = MembershipService(
         config.id,
-        agent=node.topology,
-        liveness=node.liveness,
+        agent=node.membership.topology,
+        liveness=node.membership.liveness,
         figures=lambda: _figures(node, watch),
         pid=os.getpid(),
         clock=clock,
@@ -132,34 +129,36 @@ def _services(node: Node, transport: GrpcTransport, watch: DescriptorWatch) -> S
         peer=transport.servicer(),
         session=transport.session,
         kv=node.kv,
-        topology=TopologyService(card, node.topology, clock),
+        topology=TopologyService(card, node.membership.topology, clock),
         membership=membership,
-        jobs=JobsService(node.jobs, node.bundles, config.token),
+        jobs=JobsService(node.jobs, node.compute.bundles, config.token),
     )
 
 
 def _figures(node: Node, watch: DescriptorWatch) -> NodeFigures:
     """Counts of a damaged store may be off until it is healed; they are for people and never below 0."""
+    replica, healing = node.replica, node.repair.healing
     return NodeFigures(
-        keys=max(0, node.objects.keys),
-        bytes=max(0, node.objects.size_bytes),
-        hints_by_node=node.hints.counts(),
+        keys=max(0, replica.objects.keys),
+        bytes=max(0, replica.objects.size_bytes),
+        hints_by_node=replica.hints.counts(),
         coordinator=node.jobs.taker or "",
-        damaged_ranges=len(node.engine.corrupt_ranges()),
-        healing=node.healing.now,
+        damaged_ranges=len(replica.engine.corrupt_ranges()),
+        healing=healing.now,
         reasons=_reasons(node, watch),
-        is_counting=not node.objects.is_counted,
+        is_counting=not replica.objects.is_counted,
     )
 
 
 def _reasons(node: Node, watch: DescriptorWatch) -> list[str]:
     """Why this node is less than well, each a sentence without its name."""
     reasons = [watch.reason] if watch.reason else []
-    reasons += node.watch.reasons
-    damaged = len(node.engine.corrupt_ranges())
+    reasons += node.membership.watch.reasons
+    engine, healing = node.replica.engine, node.repair.healing
+    damaged = len(engine.corrupt_ranges())
     if damaged:
-        now = f", healing {node.healing.now}" if node.healing.now else ""
+        now = f", healing {healing.now}" if healing.now else ""
         reasons.append(f"{damaged} damaged key ranges wait to be healed from the other owners{now}")
-    if node.engine.read_only_reason:
-        reasons.append(f"takes no writes: {node.engine.read_only_reason}")
+    if engine.read_only_reason:
+        reasons.append(f"takes no writes: {engine.read_only_reason}")
     return reasons

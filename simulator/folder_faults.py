@@ -135,7 +135,7 @@ class FolderFaults:
         least = others_count - (others_needed(len(self._nodes)) - 1 if spared is None else spared)
         for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
             others = [each.node for each in self._nodes.values() if each is not node and each.node]
-            known = [other.starts.remembered(told.disk) for other in others]
+            known = [other.membership.starts.remembered(told.disk) for other in others]
             if sum(judge(each, told) is Verdict.OLD_COPY for each in known) >= least:
                 return True
             await asyncio.sleep(_LOOK_EVERY_S)

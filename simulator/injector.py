@@ -302,7 +302,7 @@ class Injector:
     async def _init_again(self, node: NodeProcess) -> None:
         assert self.document, "the cluster was formed"
         try:
-            agent = (await node.up()).topology
+            agent = (await node.up()).membership.topology
             await node.inside(agent.init(self.document))
         except (InvalidArgument, RuntimeError) as error:
             self._trace.note(node.name, f"is not taken back: {type(error).__name__}")

@@ -9,9 +9,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
 
-from ringmill.cluster.mapreduce.files import splits
 from ringmill.simulator.ablations import switched_off
 from ringmill.simulator.checkers.jobs import check_jobs
 from ringmill.simulator.checkers.violation import Violation
@@ -32,8 +30,6 @@ from ringmill.simulator.world_loop import Stuck
 
 __all__ = ["JOB_OPTIONS", "JobRunResult", "run_job_seed"]
 
-_SPLIT_BYTES: Final = 50  # so that a few lines make several maps
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRunResult(Verdict):
@@ -49,9 +45,10 @@ class JobRunResult(Verdict):
 
 def run_job_seed(seed: int, options: RunOptions = JOB_OPTIONS, *, story: bool = False) -> JobRunResult:
     """Run one seed to its end, whatever comes of it."""
-    tunables = replace(draw_tunables(stream(seed, "tunables")), profile="fast")
+    drawn = draw_tunables(stream(seed, "tunables"))
     patience = draw_job_tunables(stream(seed, "jobs/tunables"))
-    with quiet(), tunables.applied(), patience.applied(), _small_splits():
+    tunables = replace(drawn, profile="fast", node=patience.tuned(drawn.node))
+    with quiet(), _collector_as_before():
         wishes = draw_wishes(stream(seed, "jobs"), packed_job().sha256)
         expected = expected_of(seed, wishes)
         with switched_off(options.safeguards_off):
@@ -87,11 +84,10 @@ def _run(
 
 
 @contextmanager
-def _small_splits() -> Iterator[None]:
-    former, thresholds = splits.MIN_SPLIT_BYTES, gc.get_threshold()
-    setattr(splits, "MIN_SPLIT_BYTES", _SPLIT_BYTES)  # noqa: B010 - a constant to everybody else
+def _collector_as_before() -> Iterator[None]:
+    """Dropped tasks leave it as a kernel had set it."""
+    thresholds = gc.get_threshold()
     try:
         yield
     finally:
-        setattr(splits, "MIN_SPLIT_BYTES", former)  # noqa: B010
         gc.set_threshold(*thresholds)

@@ -15,8 +15,9 @@ from ringmill.cluster.errors import CorruptData, DiskFull
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest, GetTopologyResponse
-from ringmill.node.assembly import Doors, Node, running_node
+from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
+from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.replica.objects import Admission, Intent, Written
 from ringmill.node.replica.stored_key import Place
@@ -212,7 +213,7 @@ class NodeProcess:
         world = self._world
         config = NodeConfig(self.name, self.address, DATA, profile=world.tunables.profile)
         run.doors = doors = self._doors(run, number)
-        async with running_node(config, doors, world.tunables.storage) as node:
+        async with running_node(config, doors, world.tunables.node) as node:
             run.node = node
             self._watch(node)
             self._serve(run.transport, node)
@@ -226,11 +227,14 @@ class NodeProcess:
         owner = f"{self.host}/{number}"
         spawner = InlineSpawner(stream(self._world.seed, f"{owner}/spawner"))
         entropy = SeededEntropy(self._world.seed, owner)
-        return Doors(self.clock, entropy, run.files, spawner, run.transport)
+        return Doors(
+            clock=self.clock, entropy=entropy, files=run.files, spawner=spawner, transport=run.transport
+        )
 
     def _watch(self, node: Node) -> None:
         """Note each write that the node coordinates, at the moment it is in its log."""
-        write = node.objects.write
+        objects = node.replica.objects
+        write = objects.write
 
         async def noted(place: Place, intent: Intent, admit: Admission) -> Written:
             written = await write(place, intent, admit)  # nothing is awaited between the log and here
@@ -239,7 +243,7 @@ class NodeProcess:
                 self._world.coordinated.append(Coordinated(at, self.name, place.key, intent.value, dot))
             return written
 
-        node.objects.write = noted  # type: ignore[method-assign]
+        objects.write = noted  # type: ignore[method-assign]
 
     def _serve(self, transport: SimulatedTransport, node: Node) -> None:
         """Answer what clients ask by gRPC in production."""
@@ -260,7 +264,7 @@ class NodeProcess:
 def _topology_answer(node: Node) -> Callable[[Incoming], bytes]:
     def answer(incoming: Incoming) -> bytes:
         known = GetTopologyRequest.FromString(incoming.body).known_epoch
-        current = node.topology.current
+        current = node.membership.topology.current
         if current is None or current.epoch <= known:
             return GetTopologyResponse().SerializeToString()
         return GetTopologyResponse(epoch=current.epoch, document=current.encode()).SerializeToString()

@@ -54,7 +54,7 @@ def run_seed(
 ) -> RunResult:
     """Run one seed to its end, whatever comes of it.  `watch` is told how many operations have begun."""
     tunables = draw_tunables(stream(seed, "tunables"))
-    with quiet(), switched_off(options.safeguards_off), tunables.applied():
+    with quiet(), switched_off(options.safeguards_off):
         return _run(_watched(World(seed, options, tunables, story=story), watch), seed, options)
 
 

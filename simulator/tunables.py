@@ -6,12 +6,10 @@ batch of one makes delivery a long story (FoundationDB calls this "buggify").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
-from ringmill.node.repair import hint_delivery
+from ringmill.node.options import HintOptions, NodeOptions
 from ringmill.node.storage.options import Options
 
 __all__ = ["Tunables", "draw_tunables"]
@@ -21,21 +19,10 @@ __all__ = ["Tunables", "draw_tunables"]
 class Tunables:
     """What a run is sized by.  Times in seconds."""
 
-    storage: Options
-    hint_batch: int
+    node: NodeOptions
     profile: str  # of membership
     disk_s: float  # the longest visit to a healthy disk
     drain_s: float  # a stopping node waits so long for what it is asked to do
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """While inside, constants of production code have the drawn values."""
-        former = hint_delivery.BATCH_ITEMS
-        setattr(hint_delivery, "BATCH_ITEMS", self.hint_batch)  # noqa: B010 - a constant to everybody else
-        try:
-            yield
-        finally:
-            setattr(hint_delivery, "BATCH_ITEMS", former)  # noqa: B010
 
 
 def draw_tunables(draws: Random) -> Tunables:
@@ -51,8 +38,7 @@ def draw_tunables(draws: Random) -> Tunables:
         reserve_bytes=4096,
     )
     return Tunables(
-        storage=storage,
-        hint_batch=draws.choice((1, 2, 64)),
+        node=NodeOptions(storage=storage, hints=HintOptions(batch_items=draws.choice((1, 2, 64)))),
         profile=draws.choice(("fast", "default")),
         disk_s=draws.choice((0.0005, 0.004, 0.02, 0.1)),
         drain_s=draws.choice((5.0, 5.0, 5.0, 0.0)),

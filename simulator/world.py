@@ -80,9 +80,9 @@ class World:
         document = self.injector.document = self._topology.encode()
         for process in self.nodes.values():
             node = await process.up()
-            await process.inside(node.topology.init(document))
+            await process.inside(node.membership.topology.init(document))
         for process in self.nodes.values():
-            await process.inside((await process.up()).topology.wait_formed())
+            await process.inside((await process.up()).membership.topology.wait_formed())
 
     async def first_phase(self, wishes: Sequence[Wish], faults: Sequence[Fault]) -> None:
         """Load and faults until both are over, or `longest_s` is."""
@@ -109,7 +109,7 @@ class World:
         try:
             async with asyncio.timeout(self.options.quiet_s):
                 for process in self._living():
-                    await process.inside((await process.up()).topology.wait_formed())
+                    await process.inside((await process.up()).membership.topology.wait_formed())
                 await asyncio.sleep(_FLIGHT_S)
                 await self._write_beside_damage(keys)
                 await self._set_lost_aside(keys)
@@ -184,9 +184,9 @@ class World:
             process = self.nodes[name]
             self.history.shown_by_lost += await self._shown(process, keys)
             node = await process.up()
-            await process.inside(node.engine.verify(bytes_per_s=_AT_ONCE))
-            await process.inside(node.engine.settle())
-            while node.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
+            await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
+            await process.inside(node.replica.engine.settle())
+            while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
                 await asyncio.sleep(_AT_REST_S)
 
     async def _hints_delivered(self) -> None:
@@ -203,11 +203,11 @@ class World:
             process = self.nodes[name]
             if name in self.injector.apart:
                 self.history.shown_by_liars += await self._values(process, keys)
-            elif process.node is not None and process.is_running and process.node.topology.serving:
+            elif process.node is not None and process.is_running and process.node.membership.topology.serving:
                 self.history.shown_by_lost += await self._shown(process, keys)
             process.kill(CrashModel.PREFIX)
         for twin in self.injector.folders.copies:
-            if twin.node is not None and twin.is_running and twin.node.topology.serving:
+            if twin.node is not None and twin.is_running and twin.node.membership.topology.serving:
                 self.history.shown_by_lost += await self._shown(twin, keys)
             twin.kill(CrashModel.PREFIX)
 
@@ -227,7 +227,7 @@ class World:
         found: list[tuple[bytes, bytes]] = []
         if process.node is None or not process.is_running:
             return found
-        objects = process.node.objects
+        objects = process.node.replica.objects
         for key in keys:
             copy = Copy(self._partition(key), self._row(key).copy_epoch)
             try:
@@ -242,13 +242,13 @@ class World:
         """For somebody who can take them; or it is not up yet."""
         if process.node is None:
             return True
-        return any(target not in self.history.lost for target in process.node.hints.counts())
+        return any(target not in self.history.lost for target in process.node.replica.hints.counts())
 
     def _compares(self, process: NodeProcess) -> bool:
         """Partitions whose owners can all be asked; the others wait for good."""
         if process.node is None:
             return True
-        catch_up = process.node.catch_up
+        catch_up = process.node.repair.catch_up
         assert self._topology is not None, "the cluster was formed"
         rows = [self._topology.row(partition) for partition in catch_up.waiting]
         is_asked = not (catch_up.is_done or rows)
@@ -272,7 +272,7 @@ class World:
     async def _held(self, process: NodeProcess, key: bytes) -> Final:
         """What a node holds of a key.  Raises CorruptData."""
         copy = Copy(self._partition(key), self._row(key).copy_epoch)
-        objects = (await process.up()).objects
+        objects = (await process.up()).replica.objects
         stored = await process.inside(objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
         return Final.of(key, process.name, stored)
 
@@ -291,9 +291,11 @@ class World:
     def _unrest(self) -> str:
         """What is still going on, in words."""
         ended = [node.name for node in self._living() if node.node is None or not node.is_running]
-        hints = {name: node.node.hints.counts() for name, node in self.nodes.items() if node.node}
+        hints = {name: node.node.replica.hints.counts() for name, node in self.nodes.items() if node.node}
         waiting = {name: counts for name, counts in hints.items() if counts}
-        damaged = [node.name for node in self._living() if node.node and node.node.engine.corrupt_ranges()]
+        damaged = [
+            node.name for node in self._living() if node.node and node.node.replica.engine.corrupt_ranges()
+        ]
         return (
             f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'}; damaged: {damaged or 'none'};"
         )

@@ -26,21 +26,14 @@ from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import fetch_slices
 from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
+from ringmill.node.options import Patience
 
-__all__ = ["Attempt", "HowFar", "Patience"]
+__all__ = ["Attempt", "HowFar"]
 
 _FETCHED: Final = "in"
 _LAST_WORDS_S: Final = 5.0
 
 Result = TypeVar("Result", MapOutput, ReduceOutput)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long an attempt may take, in seconds."""
-
-    wall_s: float = 3600.0
-    no_progress_s: float = 60.0
 
 
 @dataclass(slots=True)
@@ -64,7 +57,7 @@ class HowFar:
                 raise ValueError(f"no progress: {said!r:.80}")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt:
     """Runs `order` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had."""
 
@@ -74,7 +67,7 @@ class Attempt:
     pool: TaskPool
     transport: Transport
     files: FileSystem
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience
     progress: HowFar = field(default_factory=HowFar)
     output: bytes = b""
     peak_bytes: int = 0

@@ -12,34 +12,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from ringmill.cluster.ports import TaskProcess
+from ringmill.cluster.ports import TaskProcess, TaskStarter
 
-__all__ = ["DEFAULT_LIMITS", "ProcessKind", "TaskPool", "TaskStarter", "end"]
+__all__ = ["ProcessKind", "TaskPool", "end"]
 
 _MIB: Final = 1024 * 1024
-
-DEFAULT_LIMITS: Final[Mapping[str, int]] = {
-    "as_bytes": 2048 * _MIB,
-    "cpu_s": 24 * 3600,
-    "open_files": 1024,
-    "file_bytes": 64 * 1024 * _MIB,
-    "processes": 64,
-}
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
 }
-
-
-class TaskStarter(Protocol):
-    """The half of the Spawner door that is needed here."""
-
-    async def start_task(
-        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
-    ) -> TaskProcess: ...
 
 
 class ProcessKind(NamedTuple):
@@ -50,13 +34,13 @@ class ProcessKind(NamedTuple):
     memory_mib: int = 0  # that limit; 0 for the pool's
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class TaskPool:
     """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's."""
 
     spawner: TaskStarter
-    slots: int = 1
-    limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
+    slots: int
+    limits: Mapping[str, int]
     is_able: bool = True  # the last start of a process did not fail
     _idle: list[tuple[ProcessKind, TaskProcess]] = field(default_factory=list)
 

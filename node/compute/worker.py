@@ -33,32 +33,22 @@ from ringmill.cluster.mapreduce.talk.orders import (
     decode_order,
 )
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
-from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
-from ringmill.node.compute.attempt import Attempt, HowFar, Patience
+from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
+from ringmill.node.compute.attempt import Attempt, HowFar
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
-from ringmill.node.compute.task_pool import DEFAULT_LIMITS, TaskPool, TaskStarter
+from ringmill.node.compute.task_pool import TaskPool
+from ringmill.node.options import WorkerOptions
 
-__all__ = ["Worker", "WorkerOptions"]
+__all__ = ["Worker"]
 
-ORPHAN_AFTER_S: Final = 30.0
 _MAX_ACCEPTED: Final = 64
 _REPORT_TIMEOUT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    slots: int = 1
-    patience: Patience = field(default_factory=Patience)
-    limits: Mapping[str, int] = field(default_factory=lambda: DEFAULT_LIMITS)
-    progress_every_s: float = 0.5
-    orphan_after_s: float = field(default_factory=lambda: ORPHAN_AFTER_S)  # of a coordinator's silence
-    warm_for_s: float = 60.0  # after the last job
 
 
 @dataclass(slots=True)
@@ -81,15 +71,16 @@ class Worker:
     def __init__(
         self,
         node: NodeId,
+        *,
         start: str,
         folder: str,
-        *,
+        slots: int,
         bundles: BundleStore,
         clock: Clock,
         files: FileSystem,
         spawner: TaskStarter,
         transport: Transport,
-        options: WorkerOptions | None = None,
+        options: WorkerOptions,
     ) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
@@ -100,9 +91,10 @@ class Worker:
         self._clock = clock
         self._files = files
         self._transport = transport
-        self._options = options or WorkerOptions()
-        self._pool = TaskPool(spawner, self._options.slots, self._options.limits)
-        self._slots = asyncio.Semaphore(self._options.slots)
+        self._options = options
+        self._slots = slots
+        self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits)
+        self._turns = asyncio.Semaphore(slots)
         self._shuffle = ShuffleServer(files)
         self._jobs: dict[str, _Job] = {}
         self._group = asyncio.TaskGroup()
@@ -193,18 +185,24 @@ class Worker:
     @property
     def _slots_offered(self) -> int:
         """None while no task process can be had here: what waits runs elsewhere."""
-        return self._options.slots if self._pool.is_able else 0
+        return self._slots if self._pool.is_able else 0
 
     async def _run(self, order: Order) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
         folder = f"{self._folder}/{order.job}/{order.attempt}"
-        async with self._slots:
+        async with self._turns:
             report = await self._attempt(order, folder)
         await self._deliver(order.coordinator, report)
 
     async def _attempt(self, order: Order, folder: str) -> Report:
         attempt = Attempt(
-            order, folder, self._bundles, self._pool, self._transport, self._files, self._options.patience
+            order=order,
+            folder=folder,
+            bundles=self._bundles,
+            pool=self._pool,
+            transport=self._transport,
+            files=self._files,
+            patience=self._options.patience,
         )
         ticker = self._group.create_task(self._tell_progress(order, attempt.progress))
         try:

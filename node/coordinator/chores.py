@@ -7,32 +7,24 @@ done says Unavailable, "failed" where it comes to planning: another node may tak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.talk.task_messages import Chore, Said
-from ringmill.cluster.ports import TaskProcess
+from ringmill.cluster.ports import TaskStarter
 
-__all__ = ["Chores", "TaskStarter"]
+__all__ = ["Chores"]
 
 _PLAN_TIMEOUT_S: Final = 60.0
 _PUBLISH_TIMEOUT_S: Final = 600.0
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.1
 _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}
-
-
-class TaskStarter(Protocol):
-    """The half of the Spawner door that is needed here."""
-
-    async def start_task(
-        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
-    ) -> TaskProcess: ...
 
 
 @dataclass(frozen=True, slots=True)

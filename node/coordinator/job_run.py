@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
@@ -54,35 +54,44 @@ from ringmill.cluster.mapreduce.talk.orders import (
     Report,
 )
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.coordinator import reported
 from ringmill.node.coordinator.attempt_logs import AttemptLogs
 from ringmill.node.coordinator.chores import Chores
 from ringmill.node.coordinator.slots import Slots
 from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.options import CoordinatorOptions
 
 __all__ = ["JobRun", "Surroundings"]
 
-SILENT_AFTER_S: Final = 40.0  # longer than a worker waits for a silent coordinator
 _ORDER_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
-_POLL_EVERY_S: Final = 1.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all jobs of one coordinator share.  `members` are in topology order."""
+    """What all jobs of one coordinator share."""
 
     node: NodeId
-    members: Callable[[], Sequence[NodeId]]
-    is_up: Callable[[NodeId], bool]
+    topology: TopologyView
+    liveness: LivenessView
     clock: Clock
     files: FileSystem
     chores: Chores
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
-    silent_after_s: float = field(default_factory=lambda: SILENT_AFTER_S)
+    options: CoordinatorOptions
+
+    def members(self) -> list[NodeId]:
+        """In the order of the topology; none before there is one."""
+        topology = self.topology.current
+        return [member.id for member in topology.members] if topology is not None else []
+
+    def members_up(self) -> list[NodeId]:
+        """Those that are not seen down."""
+        return [node for node in self.members() if self.liveness.is_up(node)]
 
 
 class JobRun:
@@ -219,7 +228,7 @@ class JobRun:
 
     def _note_deaths(self) -> None:
         for node, was_up in list(self._up.items()):
-            if was_up and not self._world.is_up(node):
+            if was_up and not self._world.liveness.is_up(node):
                 self._up[node] = False
                 self._feed(NodeDown(node))
 
@@ -278,11 +287,10 @@ class JobRun:
 
     async def _watch_workers(self) -> None:
         while True:
-            asked = [node for node in self._world.members() if self._world.is_up(node)]
             async with asyncio.TaskGroup() as group:
-                for node in asked:
+                for node in self._world.members_up():
                     group.create_task(self._poll(node))
-            await asyncio.sleep(_POLL_EVERY_S)
+            await asyncio.sleep(self._world.options.poll_every_s)
 
     async def _poll(self, node: NodeId) -> None:
         accepted = [attempt for attempt, where in self._accepted.items() if where == node]
@@ -307,7 +315,7 @@ class JobRun:
     def _note_silence(self, node: NodeId) -> None:
         """A node that is up but answers no poll for long has dropped the job by itself."""
         now = self._world.clock.monotonic()
-        if self._up.get(node) and now - self._met_at[node] > self._world.silent_after_s:
+        if self._up.get(node) and now - self._met_at[node] > self._world.options.silent_after_s:
             self._up[node] = False
             self._feed(NodeDown(node))
 
@@ -337,7 +345,7 @@ class JobRun:
     async def _clean_up(self) -> None:
         """Workers drop the job; then nothing writes in the staging folder, and it goes.  3 s at most."""
         body = Cancel(self.spec.job).encode()
-        present = [node for node in self._world.members() if self._world.is_up(node)]
+        present = self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await asyncio.gather(*(self._drop(node, body) for node in present))

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import msgpack
 
@@ -23,13 +23,15 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.talk.orders import Report
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
-from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
-from ringmill.node.coordinator.chores import Chores, TaskStarter
+from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
+from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
+from ringmill.node.coordinator.chores import Chores
 from ringmill.node.coordinator.job_run import JobRun, Surroundings
 from ringmill.node.coordinator.slots import Slots
 from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.options import CoordinatorOptions
 
-__all__ = ["BundleSource", "JobCoordinator"]
+__all__ = ["JobCoordinator"]
 
 _log = logging.getLogger(__name__)
 _MAX_KEPT: Final = 100
@@ -38,31 +40,34 @@ _KNOWN_TIMEOUT_S: Final = 1.0
 _WATCH_PAUSE_S: Final = 0.1
 
 
-class BundleSource(Protocol):
-    """Where code bundles are (ringmill.node.compute.bundles)."""
-
-    async def ensure(self, sha256: str, source: NodeId) -> str: ...
-
-
 class JobCoordinator:
-    """`async with` it; register `handlers` with the transport, call `wake` when a node's state changes."""
+    """`async with` it; register `handlers` with the transport."""
 
     def __init__(
         self,
         node: NodeId,
         *,
-        members: Callable[[], Sequence[NodeId]],
-        is_up: Callable[[NodeId], bool],
+        topology: TopologyView,
+        liveness: LivenessView,
         bundles: BundleSource,
         clock: Clock,
         files: FileSystem,
         spawner: TaskStarter,
         transport: Transport,
+        options: CoordinatorOptions,
     ) -> None:
-        """`members` gives the topology's members in its order; `is_up` is this node's opinion of one."""
         self._chores = Chores(spawner)
         self._world = Surroundings(
-            node, members, is_up, clock, files, self._chores, transport, Slots(), self.wake
+            node=node,
+            topology=topology,
+            liveness=liveness,
+            clock=clock,
+            files=files,
+            chores=self._chores,
+            transport=transport,
+            slots=Slots(),
+            slot_freed=self.wake,
+            options=options,
         )
         self._bundles = bundles
         self._jobs: dict[str, JobRun] = {}
@@ -70,6 +75,7 @@ class JobCoordinator:
         self._planning = asyncio.Lock()
         self._is_closing = False
         self._group = asyncio.TaskGroup()
+        liveness.on_change(lambda node, state: self.wake())
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -93,7 +99,7 @@ class JobCoordinator:
     @property
     def taker(self) -> NodeId | None:
         """The node that takes new jobs, as this node sees it."""
-        return next((node for node in self._world.members() if self._world.is_up(node)), None)
+        return next(iter(self._world.members_up()), None)
 
     async def submit(self, job: str, spec: bytes) -> NodeId:
         """Have a job run; the node that keeps it.  A repeated submit is the same job.
@@ -106,7 +112,7 @@ class JobCoordinator:
         keeper = await self._keeper(job)
         if keeper is not None:
             return keeper
-        for node in [node for node in self._world.members() if self._world.is_up(node)]:
+        for node in self._world.members_up():
             try:
                 return await self._hand_to(node, job, spec)
             except Unavailable as error:
@@ -150,7 +156,7 @@ class JobCoordinator:
         """The node that has this job already, if one does."""
         if job in self._jobs:
             return self._world.node
-        others = [n for n in self._world.members() if n != self._world.node and self._world.is_up(n)]
+        others = [node for node in self._world.members_up() if node != self._world.node]
         answers = await asyncio.gather(*(self._knows(node, job) for node in others))
         return next((node for node, knows in zip(others, answers, strict=True) if knows), None)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgpack
 
@@ -21,38 +21,37 @@ from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
 from ringmill.cluster.ports import Clock, Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
+from ringmill.node.contracts import TopologyView
+from ringmill.node.options import MembershipOptions
 
-__all__ = ["TELL", "ClockWatch", "Members"]
+__all__ = ["TELL", "ClockWatch"]
 
 TELL: Final = "clock.tell"
 """Peer method: no body; answers msgpack [1, wall clock in microseconds]."""
 
 _VERSION: Final = 1
-_LOOK_EVERY_S: Final = 1.0
-_COMPARE_EVERY_S: Final = 10.0
-_ANSWER_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
 
-class Members(Protocol):
-    """Who the others are.  TopologyAgent is one."""
-
-    @property
-    def current(self) -> Topology | None: ...
-
-
 class ClockWatch:
     def __init__(
-        self, node: NodeId, hybrid: HybridClock, *, view: Members, transport: Transport, clock: Clock
+        self,
+        node: NodeId,
+        *,
+        hybrid: HybridClock,
+        topology: TopologyView,
+        transport: Transport,
+        clock: Clock,
+        options: MembershipOptions,
     ) -> None:
         self._node = node
         self._hybrid = hybrid
-        self._view = view
+        self._topology = topology
         self._transport = transport
         self._clock = clock
+        self._options = options
         self._last: Comparison | None = None  # before the present jump
         self._compared_at: float | None = None
         self._nudged = asyncio.Event()
@@ -70,7 +69,7 @@ class ClockWatch:
         while True:
             await self._look()
             try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
+                async with asyncio.timeout(self._options.look_at_clock_every_s):
                     await self._nudged.wait()
             except TimeoutError:
                 continue
@@ -100,7 +99,8 @@ class ClockWatch:
     async def _look(self) -> None:
         self._hybrid.follow()
         now = self._clock.monotonic()
-        is_due = self._compared_at is None or now - self._compared_at >= _COMPARE_EVERY_S
+        every_s = self._options.compare_clocks_every_s
+        is_due = self._compared_at is None or now - self._compared_at >= every_s
         if self._hybrid.jumped_ms or is_due:
             await self._compare()
         if not self._hybrid.jumped_ms:
@@ -142,7 +142,7 @@ class ClockWatch:
 
     def _others(self) -> list[NodeId] | None:
         """The other members; None before there is a topology."""
-        topology = self._view.current
+        topology = self._topology.current
         if topology is None:
             return None
         return [member.id for member in topology.members if member.id != self._node]
@@ -152,7 +152,7 @@ class ClockWatch:
         asked_at = self._clock.boottime()
         try:
             answer = await self._transport.call(
-                node, TELL, b"", timeout_s=_ANSWER_S, priority=Priority.CONTROL
+                node, TELL, b"", timeout_s=self._options.clock_answer_s, priority=Priority.CONTROL
             )
             wall_us = _wall_us(answer)
         except RingmillError:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.node.contracts import ControlState
 
-__all__ = ["ControlStore", "Forming"]
+__all__ = ["Forming"]
 
 _STORED_AS: Final = "topology-formed"  # the cluster id
 _PAUSE_S: Final = 0.02
@@ -24,21 +25,11 @@ _PAUSE_CAP_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class ControlStore(Protocol):
-    """The node's own small facts, kept beside its data."""
-
-    def get(self, name: str) -> bytes | None: ...
-
-    async def put_synced(self, name: str, value: bytes) -> None:
-        """Returns once the value is durable."""
-        ...
-
-
 class Forming:
     """Asks the voters of the document it was given.  `fetch` asks one node for its newest document."""
 
     def __init__(
-        self, seat: Owner, *, store: ControlStore, fetch: Callable[[NodeId], Awaitable[bytes]]
+        self, seat: Owner, *, store: ControlState, fetch: Callable[[NodeId], Awaitable[bytes]]
     ) -> None:
         self._seat = seat
         self._store = store

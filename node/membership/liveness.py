@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgpack
 
@@ -23,8 +23,9 @@ from ringmill.cluster.membership.detector import Detector, Instruction, Ping
 from ringmill.cluster.membership.profile import Profile
 from ringmill.cluster.ports import Clock, Entropy, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Topology
+from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["PING", "PING_REQ", "Liveness", "TopologySource"]
+__all__ = ["PING", "PING_REQ", "Liveness"]
 
 PING: Final = "swim.ping"
 """Peer method: a Message; answers a Message."""
@@ -38,31 +39,17 @@ _LONGEST_RELAY_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
-class TopologySource(Protocol):
-    """Who the members are, and where to leave word of a newer epoch.  TopologyAgent is one."""
-
-    @property
-    def current(self) -> Topology | None: ...
-
-    @property
-    def may_speak(self) -> bool: ...
-
-    def on_change(self, listener: Callable[[Topology], None]) -> None: ...
-
-    def heard_of(self, epoch: Epoch, node: NodeId) -> None: ...
-
-
 class Liveness:
     """This node's opinion of who is reachable.  It only re-routes; the topology alone removes a member."""
 
     def __init__(
         self,
         node: NodeId,
+        *,
         disk: DiskId,
         start: Start,
         profile: Profile,
-        *,
-        topology: TopologySource,
+        topology: TopologyAgent,
         transport: Transport,
         clock: Clock,
         entropy: Entropy,

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 import msgpack
 
@@ -33,11 +33,11 @@ from ringmill.cluster.membership.starts import (
     others_needed,
 )
 from ringmill.cluster.ports import Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Topology
+from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
-from ringmill.node.membership.forming import ControlStore
+from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["TELL", "WHO", "Starts", "TopologyHold"]
+__all__ = ["TELL", "WHO", "Starts"]
 
 TELL: Final = "start.tell"
 """Peer method: an Announcement; answers a Reply."""
@@ -56,22 +56,6 @@ _AGAIN_EVERY: Final = 5  # times `_NEWS_EVERY_S`, when there is no news
 _log = logging.getLogger(__name__)
 
 
-class TopologyHold(Protocol):
-    """Who the members are, and what waits for this start to be confirmed.  TopologyAgent is one."""
-
-    @property
-    def current(self) -> Topology | None: ...
-
-    @property
-    def is_displaced(self) -> bool: ...
-
-    def on_change(self, listener: Callable[[Topology], None]) -> None: ...
-
-    def confirm_start(self) -> None: ...
-
-    def withdraw_start(self) -> None: ...
-
-
 class Starts:
     """`run` for as long as the node lives.
 
@@ -83,8 +67,8 @@ class Starts:
         self,
         announcement: Announcement,
         *,
-        topology: TopologyHold,
-        store: ControlStore,
+        topology: TopologyAgent,
+        store: ControlState,
         transport: Transport,
         mark: Callable[[], LogMark],
         changes: Callable[[], int],

@@ -25,9 +25,10 @@ from ringmill.cluster.errors import (
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Row, Topology
-from ringmill.node.membership.forming import ControlStore, Forming
+from ringmill.node.contracts import ControlState
+from ringmill.node.membership.forming import Forming
 
-__all__ = ["PULL", "ControlStore", "TopologyAgent"]
+__all__ = ["PULL", "TopologyAgent"]
 
 PULL: Final = "topology.pull"
 """Peer method: 8 bytes of the known epoch, big-endian; answers the newest document, or nothing when there is
@@ -45,9 +46,9 @@ class TopologyAgent:
     def __init__(
         self,
         node: NodeId,
-        disk: DiskId,
         *,
-        store: ControlStore,
+        disk: DiskId,
+        store: ControlState,
         transport: Transport,
         awaits_confirmation: bool = False,
     ) -> None:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Transport
-from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.ring.topology import Row
+from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.replica.pages import Page, ReadPage, ask_page, read_page
 from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key
 from ringmill.node.storage.engine import Engine
 
-__all__ = ["CatchUp", "Liveness", "TopologySource"]
+__all__ = ["CatchUp"]
 
 CALL_TIMEOUT_S: Final = 5.0
 BETWEEN_PAGES_S: Final = 0.02
@@ -35,21 +37,6 @@ Equalize = Callable[[KeyspaceId, bytes], Awaitable[None]]
 """Make all owners of a key hold the same.  Raises RingmillError when one of them cannot."""
 
 
-class TopologySource(Protocol):
-    @property
-    def current(self) -> Topology | None: ...
-
-    async def wait_formed(self) -> None:
-        """Returns once the first document is known to count."""
-        ...
-
-
-class Liveness(Protocol):
-    def state(self, node: NodeId) -> str:
-        """One of "up", "suspect", "down", "slow"."""
-        ...
-
-
 class CatchUp:
     """`run` for as long as the node lives.  `mended` counts keys on which owners differed."""
 
@@ -58,8 +45,8 @@ class CatchUp:
         node: NodeId,
         *,
         engine: Engine,
-        topology: TopologySource,
-        liveness: Liveness,
+        topology: TopologyView,
+        liveness: LivenessView,
         transport: Transport,
         equalize: Equalize,
     ) -> None:
@@ -117,7 +104,7 @@ class CatchUp:
         """Try every partition whose owners all seem up."""
         for partition in list(self._waiting):
             row = self._rows()[partition]
-            if any(self._liveness.state(node) not in ("up", "slow") for node in row.nodes):
+            if any(self._liveness.state(node) is not MemberState.UP for node in row.nodes):
                 continue
             try:
                 await self._compare(partition, row)

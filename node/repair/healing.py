@@ -24,7 +24,8 @@ from typing import Final, Protocol
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Transport
-from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.ring.topology import Row
+from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.objects import ObjectStore
@@ -33,7 +34,7 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.version.version import CorruptMark
 
-__all__ = ["Healing", "TopologySource"]
+__all__ = ["Healing"]
 
 CALL_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
@@ -46,18 +47,6 @@ _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 _log = logging.getLogger(__name__)
 
 
-class TopologySource(Protocol):
-    @property
-    def current(self) -> Topology | None:
-        """The newest document this node knows."""
-        ...
-
-    @property
-    def serving(self) -> bool:
-        """This node, with the disk it has, is a member of a cluster that is formed."""
-        ...
-
-
 class Healing:
     """`run` for as long as the node lives.  `now` says what is being healed, in words."""
 
@@ -68,7 +57,7 @@ class Healing:
         engine: Engine,
         objects: ObjectStore,
         control: ControlStore,
-        topology: TopologySource,
+        topology: TopologyView,
         transport: Transport,
         on_lost_hints: Callable[[], None],
     ) -> None:

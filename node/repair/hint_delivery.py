@@ -13,39 +13,25 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock, Priority, Transport
-from ringmill.cluster.ring.topology import Topology
+from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.options import HintOptions
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.messages import DELIVER, Deliver, DeliverAnswer, HintItem
 from ringmill.node.replica.stored_key import HintKey
 
-__all__ = ["HintDelivery", "Liveness", "TopologyView"]
+__all__ = ["HintDelivery"]
 
-BATCH_ITEMS: Final = 64
-BATCH_BYTES: Final = 256 * 1024
-TARGETS_AT_ONCE: Final = 4
-CALL_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 ROUND_S: Final = 0.25
 
 _log = logging.getLogger(__name__)
-
-
-class Liveness(Protocol):
-    def state(self, node: NodeId) -> str:
-        """One of "up", "suspect", "down", "slow"."""
-        ...
-
-
-class TopologyView(Protocol):
-    def topology(self) -> Topology:
-        """The current document.  Raises Unavailable when this node may not serve by it."""
-        ...
 
 
 @dataclass(slots=True)
@@ -62,22 +48,24 @@ class HintDelivery:
     def __init__(
         self,
         node: NodeId,
-        hints: HintStore,
         *,
-        view: TopologyView,
-        liveness: Liveness,
+        hints: HintStore,
+        topology: TopologyView,
+        liveness: LivenessView,
         transport: Transport,
         clock: Clock,
+        options: HintOptions,
     ) -> None:
         self._node = node
         self._hints = hints
-        self._view = view
+        self._topology = topology
         self._liveness = liveness
         self._transport = transport
         self._clock = clock
+        self._options = options
         self._pauses: dict[NodeId, Pause] = {}
         self._told: dict[HintKey, None] = {}  # hints of which the log has said that they cannot cross
-        self._slots = asyncio.Semaphore(TARGETS_AT_ONCE)
+        self._slots = asyncio.Semaphore(options.targets_at_once)
         self.delivered = 0
         self.refused = 0
 
@@ -105,7 +93,7 @@ class HintDelivery:
         return self._seems_up(target)
 
     def _seems_up(self, target: NodeId) -> bool:
-        return self._liveness.state(target) in ("up", "slow")
+        return self._liveness.state(target) is MemberState.UP
 
     async def _deliver_all(self, target: NodeId) -> None:
         """Try every hint of an owner once: one that it cannot take yet keeps no other waiting."""
@@ -114,7 +102,7 @@ class HintDelivery:
                 waiting = self._hints.counts().get(target, 0)
                 fenced = 0
                 while waiting > 0 and self._seems_up(target):
-                    keys = self._hints.waiting_for(target, BATCH_ITEMS)
+                    keys = self._hints.waiting_for(target, self._options.batch_items)
                     if not keys:
                         break
                     tried, refused = await self._deliver_batch(target, keys)
@@ -138,10 +126,14 @@ class HintDelivery:
         if not items:
             return len(keys), 0  # all of it went to other owners
         self._hints.stand_behind(target, [key for key, _ in items])
-        request = Deliver(self._view.topology().epoch, tuple(item for _, item in items))
+        request = Deliver(self._topology.topology().epoch, tuple(item for _, item in items))
         try:
             body = await self._transport.call(
-                target, DELIVER, request.encode(), timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+                target,
+                DELIVER,
+                request.encode(),
+                timeout_s=self._options.call_timeout_s,
+                priority=Priority.REPAIR,
             )
         except InvalidArgument as error:  # one too large to cross, alone as it is larger than a batch
             self._tell_once(target, items[0][0], error)
@@ -167,7 +159,7 @@ class HintDelivery:
         damage: CorruptData | None = None
         size_bytes = 0
         for key in keys:
-            owners = self._view.topology().owners(key.partition)
+            owners = self._topology.topology().owners(key.partition)
             if target not in owners:
                 await self._hints.readdress(key, target, [node for node in owners if node != self._node])
                 continue
@@ -181,7 +173,7 @@ class HintDelivery:
             if hint is None or target not in hint.targets:
                 await self._hints.strike_off(key, target, encoded)
                 continue
-            if items and size_bytes + len(encoded) > BATCH_BYTES:
+            if items and size_bytes + len(encoded) > self._options.batch_bytes:
                 break
             items.append((key, HintItem(key.keyspace, key.key, encoded)))
             size_bytes += len(encoded)

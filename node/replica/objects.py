@@ -30,20 +30,18 @@ from ringmill.cluster.versions.objects import (
     merge_all,
     supersede,
 )
+from ringmill.node.options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
 
-__all__ = ["COUNT_SLICE", "Admission", "Applied", "Intent", "ObjectStore", "Written", "hold"]
+__all__ = ["Admission", "Applied", "Intent", "ObjectStore", "Written", "hold"]
 
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
 """Keys healed, and keys passed over, in one turn of the loop: about 5 ms."""
-
-COUNT_SLICE: Final = 128  # objects looked at in one turn of the loop, well under a millisecond
-COUNT_PAUSE_S: Final = 0.004  # between two slices: counting takes an eighth of the loop's time
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +82,13 @@ Admission = Callable[[StoredObject, StoredObject, int], None]
 class ObjectStore:
     """All objects of the node, whatever their copy."""
 
-    def __init__(self, engine: Engine, actors: CopyActors, clock: HybridClock) -> None:
+    def __init__(
+        self, engine: Engine, *, actors: CopyActors, clock: HybridClock, options: ReplicaOptions
+    ) -> None:
         self._engine = engine
         self._actors = actors
         self._clock = clock
+        self._options = options
         self._unsynced: OrderedDict[bytes, Commit] = OrderedDict()
         self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
         self._keys = 0
@@ -251,9 +252,9 @@ class ObjectStore:
             self._keys += holds_value(encoded)
             self._size_bytes += len(key) + len(encoded)
             in_slice += 1
-            if in_slice == COUNT_SLICE:
+            if in_slice == self._options.count_slice:
                 in_slice = 0
-                await asyncio.sleep(COUNT_PAUSE_S)
+                await asyncio.sleep(self._options.count_pause_s)
 
     def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
         # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).

@@ -86,7 +86,7 @@ class Page:
 class PageServing:
     """Answers owners that ask for pages."""
 
-    def __init__(self, router: Router, engine: Engine, objects: ObjectStore) -> None:
+    def __init__(self, *, router: Router, engine: Engine, objects: ObjectStore) -> None:
         self._router = router
         self._engine = engine
         self._objects = objects

@@ -7,30 +7,14 @@ A request older than the row is refused as WrongEpoch, a newer one makes this no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from ringmill.cluster.errors import InvalidArgument, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Keyspace, Row, Topology
+from ringmill.node.contracts import TopologyView
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 
-__all__ = ["Route", "Router", "TopologyView"]
-
-
-class TopologyView(Protocol):
-    """The topology as this node holds it."""
-
-    def topology(self) -> Topology:
-        """The current document.  Raises Unavailable when this node may not serve by it."""
-        ...
-
-    async def catch_up(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
-        """Know `epoch` or a later one.  Raises Unavailable."""
-        ...
-
-    def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
-        """The row by which a request of `epoch` may be served.  Raises WrongEpoch."""
-        ...
+__all__ = ["Route", "Router"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +38,11 @@ class Route:
 
 
 class Router:
-    """Routes by the topology view of this node."""
+    """Routes by the topology as this node holds it."""
 
-    def __init__(self, node: NodeId, view: TopologyView) -> None:
+    def __init__(self, node: NodeId, topology: TopologyView) -> None:
         self.node = node
-        self._view = view
+        self._view = topology
 
     async def by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
         """The route of a client's request; `epoch` 0 when the client knows none, keyspace "" is `default`.

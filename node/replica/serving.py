@@ -34,10 +34,10 @@ __all__ = ["ReplicaServing"]
 
 
 class ReplicaServing:
-    def __init__(self, router: Router, objects: ObjectStore, clock: HybridClock) -> None:
+    def __init__(self, *, router: Router, objects: ObjectStore, hybrid: HybridClock) -> None:
         self._router = router
         self._objects = objects
-        self._clock = clock
+        self._clock = hybrid
 
     def serve(self, transport: Transport) -> None:
         """Answer peers from now on."""

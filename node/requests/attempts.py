@@ -30,7 +30,7 @@ RECOGNISED_FOR_MS: Final = 120_000
 
 class Attempts:
     def __init__(
-        self, collector: Collector, replicas: Replicas, hybrid: HybridClock, entropy: Entropy
+        self, *, collector: Collector, replicas: Replicas, hybrid: HybridClock, entropy: Entropy
     ) -> None:
         self._collector = collector
         self._replicas = replicas

@@ -19,7 +19,7 @@ __all__ = ["Background"]
 class Background:
     """`async with Background(drain_s) as background: background.start(...)`."""
 
-    def __init__(self, drain_s: float = 3.0) -> None:
+    def __init__(self, drain_s: float) -> None:
         self._drain_s = drain_s
         self._group = asyncio.TaskGroup()
         self._is_over = False

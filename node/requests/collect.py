@@ -9,21 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.versions.objects import StoredObject, merge_all
+from ringmill.node.contracts import LivenessView
+from ringmill.node.options import RequestOptions
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.surroundings import Liveness
 
 __all__ = ["Collected", "Collector"]
-
-STALL_S: Final = 0.075
 
 Reply = tuple[NodeId, StoredObject, Epoch] | tuple[NodeId, Exception, None]
 
@@ -40,10 +38,18 @@ class Collected:
 
 
 class Collector:
-    def __init__(self, replicas: Replicas, liveness: Liveness, background: Background) -> None:
+    def __init__(
+        self,
+        *,
+        replicas: Replicas,
+        liveness: LivenessView,
+        background: Background,
+        options: RequestOptions,
+    ) -> None:
         self._replicas = replicas
         self._liveness = liveness
         self._background = background
+        self._options = options
 
     async def collect(self, route: Route, need: int, deadline: Deadline) -> Collected:
         """The answers of `need` owners under one row epoch.
@@ -89,12 +95,11 @@ class Collector:
         ordered = self._liveness.order(owners)
         return sorted(ordered, key=lambda node: node != self._replicas.node)
 
-    @staticmethod
-    def _patience(tally: ReadTally, deadline: Deadline) -> float:
+    def _patience(self, tally: ReadTally, deadline: Deadline) -> float:
         """How long to wait before somebody else is asked, or a lost level is given up; to the end when
         nobody else is left to ask."""
         if tally.has_unasked or tally.is_lost:
-            return min(STALL_S, deadline.allowed_s / 4, deadline.left_s)
+            return min(self._options.stall_s, deadline.allowed_s / 4, deadline.left_s)
         return deadline.left_s
 
 

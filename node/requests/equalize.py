@@ -25,7 +25,7 @@ ALLOWED_S: Final = 5.0
 
 
 class Equalizer:
-    def __init__(self, router: Router, collector: Collector, replicas: Replicas, clock: Clock) -> None:
+    def __init__(self, *, router: Router, collector: Collector, replicas: Replicas, clock: Clock) -> None:
         self._router = router
         self._collector = collector
         self._replicas = replicas

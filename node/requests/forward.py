@@ -25,11 +25,11 @@ from ringmill.cluster.quorum.receipt import Receipt, ReplicaAck, Role
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.messages import durability_named
 from ringmill.node.replica.packing import check_fields, pack, unpack
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.surroundings import Liveness
 from ringmill.node.requests.values import WriteRequest
 
 __all__ = ["FORWARD", "Forwarder", "decode_receipt", "decode_request", "encode_receipt", "encode_request"]
@@ -40,7 +40,7 @@ Write = Callable[[WriteRequest], Awaitable[Receipt]]
 
 
 class Forwarder:
-    def __init__(self, transport: Transport, liveness: Liveness, clock: Clock) -> None:
+    def __init__(self, *, transport: Transport, liveness: LivenessView, clock: Clock) -> None:
         self._transport = transport
         self._liveness = liveness
         self._clock = clock

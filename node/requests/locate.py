@@ -12,10 +12,10 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.hashing import position
 from ringmill.cluster.versions.objects import StoredObject, merge_all, newest_first
-from ringmill.node.replica.routes import Route, Router, TopologyView
+from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.replica.routes import Route, Router
 from ringmill.node.requests.limits import check_key
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.surroundings import Liveness
 from ringmill.node.requests.values import ANY_EPOCH, Located, LocateRequest, OwnerCopy
 
 __all__ = ["Locator"]
@@ -24,9 +24,11 @@ OWNER_TIMEOUT_S: Final = 1.0
 
 
 class Locator:
-    def __init__(self, *, router: Router, view: TopologyView, replicas: Replicas, liveness: Liveness) -> None:
+    def __init__(
+        self, *, router: Router, topology: TopologyView, replicas: Replicas, liveness: LivenessView
+    ) -> None:
         self._router = router
-        self._view = view
+        self._topology = topology
         self._replicas = replicas
         self._liveness = liveness
 
@@ -44,7 +46,7 @@ class Locator:
             route.partition,
             route.epoch,
             tuple(self._describe(node, each, merged) for node, each in zip(route.owners, held, strict=True)),
-            self._view.topology().fallbacks(route.partition),
+            self._topology.topology().fallbacks(route.partition),
         )
 
     async def _held(self, node: NodeId, route: Route) -> StoredObject | str:

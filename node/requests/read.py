@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import NodeId
@@ -22,19 +21,17 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
+from ringmill.node.contracts import TimeKeeper
+from ringmill.node.options import RequestOptions
 from ringmill.node.replica.routes import Route, Router
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.collect import Collected, Collector
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.limits import check_key, time_allowed
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.surroundings import TimeKeeper
 from ringmill.node.requests.values import ReadRequest, ReadResult
 
 __all__ = ["Reader"]
-
-REPAIR_PATIENCE_S: Final = 0.25
-"""How long the owners that answered otherwise have, before those that were not asked are written to too."""
 
 
 @dataclass(slots=True)
@@ -72,6 +69,7 @@ class Reader:
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
+        options: RequestOptions,
     ) -> None:
         self._router = router
         self._collector = collector
@@ -80,6 +78,7 @@ class Reader:
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
+        self._options = options
 
     async def read(self, request: ReadRequest) -> ReadResult:
         """What the key holds: no siblings when it is not found, never an error for that.
@@ -124,7 +123,8 @@ class Reader:
         repair = Repair(min(wanted, len(collected.answers)), equal)
         encoded = encode_object(merged)
         self._write_back(stale, route, encoded, repair, deadline)
-        await _settled(repair, min(REPAIR_PATIENCE_S, deadline.left_s / 2), is_all_wanted=True)
+        patience_s = min(self._options.repair_patience_s, deadline.left_s / 2)
+        await _settled(repair, patience_s, is_all_wanted=True)
         if not repair.is_enough:
             others = [node for node in route.owners if node not in collected.answers]
             self._write_back(others, route, encoded, repair, deadline)

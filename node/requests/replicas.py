@@ -16,11 +16,13 @@ __all__ = ["Replicas"]
 
 
 class Replicas:
-    def __init__(self, node: NodeId, transport: Transport, objects: ObjectStore, clock: HybridClock) -> None:
+    def __init__(
+        self, node: NodeId, *, transport: Transport, objects: ObjectStore, hybrid: HybridClock
+    ) -> None:
         self.node = node
         self._transport = transport
         self._objects = objects
-        self._clock = clock
+        self._hybrid = hybrid
 
     async def read(self, node: NodeId, route: Route, timeout_s: float) -> tuple[StoredObject, Epoch]:
         """What an owner holds, safe from being forgotten by it, and the row epoch it answered under.
@@ -48,5 +50,5 @@ class Replicas:
         body = Apply(route.epoch, route.keyspace.id, route.key, durability, encoded).encode()
         data = await self._transport.call(node, APPLY, body, timeout_s=timeout_s, priority=Priority.WRITE)
         answer = ApplyAnswer.decode(data)
-        self._clock.observe(answer.time)
+        self._hybrid.observe(answer.time)
         return answer.durability, answer.row_epoch

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final
 
 from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Overloaded, RingmillError
 from ringmill.cluster.ids import NodeId
@@ -21,6 +20,8 @@ from ringmill.cluster.quorum.receipt import Durability, Receipt
 from ringmill.cluster.versions.context import BLIND, Context, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.contracts import LivenessView, TimeKeeper
+from ringmill.node.options import RequestOptions
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.objects import Intent, ObjectStore, Written, hold
 from ringmill.node.replica.routes import Route, Router
@@ -31,14 +32,10 @@ from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.limits import admit_growth, check_key, check_ttl, check_value, time_allowed
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.surroundings import DOWN, Liveness, TimeKeeper
 from ringmill.node.requests.values import WriteRequest
 from ringmill.node.storage.errors import CorruptBlock, CorruptRange, StorageFailed
 
 __all__ = ["Writer"]
-
-LAST_MOMENT_S: Final = 1.0
-"""How long a stop waits for the disk to keep one more hint; usually it need not ask the disk at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +48,14 @@ class Writer:
         objects: ObjectStore,
         replicas: Replicas,
         hints: HintStore,
-        liveness: Liveness,
+        liveness: LivenessView,
         forwarder: Forwarder,
         attempts: Attempts,
         background: Background,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
+        options: RequestOptions,
     ) -> None:
         self._router = router
         self._objects = objects
@@ -70,6 +68,7 @@ class Writer:
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
+        self._options = options
 
     async def write(self, request: WriteRequest) -> Receipt:
         """Put or delete.
@@ -154,7 +153,7 @@ class Writer:
 
     def _spared(self, owners: Sequence[NodeId], need: int) -> tuple[NodeId, ...]:
         """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7)."""
-        down = [node for node in owners if node != self._router.node and self._liveness.state(node) == DOWN]
+        down = [node for node in owners if node != self._router.node and not self._liveness.is_up(node)]
         return tuple(down) if len(owners) - len(down) >= need else ()
 
     async def _hold(self, flight: Flight) -> None:
@@ -227,7 +226,7 @@ class Writer:
     async def _leave_hint(self, flight: Flight, node: NodeId) -> None:
         """The node stops while the owner has not acked: what can be kept in a moment is kept (rule W6)."""
         try:
-            async with asyncio.timeout(LAST_MOMENT_S):
+            async with asyncio.timeout(self._options.last_moment_s):
                 await self._keep(flight, node)
         except (TimeoutError, RingmillError) as error:
             self._hints.note_lost()

@@ -21,15 +21,17 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
+from ringmill.node.core import Core
 from ringmill.node.requests.limits import MAX_TIMEOUT_S
 from ringmill.node.requests.locate import Locator
 from ringmill.node.requests.read import Reader
+from ringmill.node.requests.room import Requests
 from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
 from ringmill.node.requests.write import Writer
 from ringmill.node.services.errors import abort_with, raises_status
 from ringmill.node.services.waiting import seconds_left, tell_clock
 
-__all__ = ["KvService"]
+__all__ = ["KvService", "open_kv"]
 
 _DURABILITIES: Final = {
     "": Durability.SYNCED,
@@ -38,6 +40,13 @@ _DURABILITIES: Final = {
     "memory": Durability.MEMORY,
 }
 RequestT = TypeVar("RequestT", bound=Message)
+
+
+def open_kv(core: Core, requests: Requests) -> KvService:
+    """Answers session streams from now on, through the transport."""
+    kv = KvService(writer=requests.writer, reader=requests.reader, locator=requests.locator, clock=core.clock)
+    core.serve(kv.handlers())
+    return kv
 
 
 class KvService(KvServicer):

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ports import FileLock, FileSystem
+from ringmill.cluster.ports import Children, FileLock, FileSystem
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
 from ringmill.node.storage.check.healing import Healing, Sight
@@ -35,7 +35,6 @@ from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.node.storage.upkeep.back_pressure import overload
-from ringmill.node.storage.upkeep.children import Children
 from ringmill.node.storage.upkeep.flushing import Sealed
 from ringmill.node.storage.upkeep.stats import Counters, Stats, take_stats
 from ringmill.node.storage.upkeep.upkeep import Upkeep
@@ -56,6 +55,7 @@ class Engine:
 
     def __init__(
         self,
+        *,
         folder: str,
         options: Options,
         files: FileSystem,
@@ -76,15 +76,30 @@ class Engine:
         self._active_logs = opened.recovered.log_ids
         self._sequence = opened.recovered.last_sequence
         self._log = WriteAheadLog(
-            files, folder, tables.take_id, tables.note_log, self._sequence + 1, self._refuse, self._pause
+            files=files,
+            folder=folder,
+            take_id=tables.take_id,
+            on_begun=tables.note_log,
+            next_sequence=self._sequence + 1,
+            on_failure=self._refuse,
+            on_full=self._pause,
         )
         self._upkeep = Upkeep(
-            folder, options, files, spawner, tables, self._snapshots, self._counters, self._on_change
-        )
+            folder=folder, options=options, files=files, children=spawner, tables=tables,
+            snapshots=self._snapshots, counters=self._counters, on_change=self._on_change,
+        )  # fmt: skip
         tables.on_failure = self._refuse
-        store = self._memtables, self._drops, lambda: self._sequence
-        actions = self._report, self.apply, self.wait_writable
-        sight = Sight(tables, self._cache, self._snapshots, *store, *actions)
+        sight = Sight(
+            tables=tables,
+            cache=self._cache,
+            snapshots=self._snapshots,
+            memtables=self._memtables,
+            drops=self._drops,
+            sequence=lambda: self._sequence,
+            report=self._report,
+            apply=self.apply,
+            wait_writable=self.wait_writable,
+        )
         self._healing = Healing(sight, self._upkeep.handover)
         self._sealed = self._upkeep.flushing.sealed
         self._admission = Admission(self._counters)
@@ -108,7 +123,10 @@ class Engine:
         except BaseException:
             lock.release()
             raise
-        engine = cls(folder, options, files, spawner, lock, opened, tables)
+        engine = cls(
+            folder=folder, options=options, files=files, spawner=spawner,
+            lock=lock, opened=opened, tables=tables,
+        )  # fmt: skip
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
         if opened.recovered.damaged:
             engine._leave_damaged_log()
@@ -367,8 +385,10 @@ class Engine:
         return None if refusal is None else refusal.message
 
     def stats(self) -> Stats:
-        state = self._log, self._memtables(), self._cache, self._snapshots
-        return take_stats(self._sequence, *state, self._counters, self._tables.version)
+        return take_stats(
+            sequence=self._sequence, log=self._log, memtables=self._memtables(), cache=self._cache,
+            snapshots=self._snapshots, counters=self._counters, version=self._tables.version,
+        )  # fmt: skip
 
     # Inside
 

@@ -32,9 +32,7 @@ SERVER = NodeId("n2")
 
 
 def transport(name: str) -> GrpcTransport:
-    return GrpcTransport(
-        NodeId(name), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: ClusterId("bench")
-    )
+    return GrpcTransport(NodeId(name), clock=SystemClock(), entropy=OsEntropy(), cluster=ClusterId("bench"))
 
 
 async def serve(address: str) -> None:

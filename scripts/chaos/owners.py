@@ -36,7 +36,7 @@ async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequenc
     Raises what an owner refuses with, e.g. CorruptData.
     """
     async with GrpcTransport(
-        READER, clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: topology.cluster
+        READER, clock=SystemClock(), entropy=OsEntropy(), cluster=topology.cluster
     ) as transport:
         transport.set_peers({NodeId(name): address for name, address in addresses.items()})
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -11,8 +11,9 @@ import msgpack
 
 from ringmill.cluster.ports import FileSystem, Handler, Incoming
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.assembly import Doors, Node
+from ringmill.node.assembly import Node
 from ringmill.node.coordinator.views import JobView
+from ringmill.node.core import Doors
 from ringmill.node.services.jobs import job_status
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel
@@ -85,7 +86,7 @@ class JobNode(NodeProcess):
             pace_s=self.pace.pause_s,
             stop_chance=self.pace.stop_chance,
         )
-        return Doors(doors.clock, doors.entropy, files, self.spawner, doors.transport)
+        return replace(doors, files=files, spawner=self.spawner)
 
     def _serve(self, transport: SimulatedTransport, node: Node) -> None:
         super()._serve(transport, node)
@@ -107,7 +108,7 @@ def _jobs_service(node: Node) -> dict[str, Handler]:
             for chunk in chunks:
                 yield chunk.data
 
-        size = await node.bundles.put(chunks[0].sha256, data())
+        size = await node.compute.bundles.put(chunks[0].sha256, data())
         return wire.PutBundleResponse(sha256=chunks[0].sha256, size=size).SerializeToString()
 
     async def submit(incoming: Incoming) -> bytes:

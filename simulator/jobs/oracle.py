@@ -14,6 +14,7 @@ from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.jobs import places_of_words
 from ringmill.simulator.jobs.nodes import SHARED
 from ringmill.simulator.jobs.sessions import JobWish
+from ringmill.simulator.jobs.tunables import SMALL_SPLITS
 from ringmill.simulator.seeds import stream
 
 __all__ = ["INPUT", "Expected", "content", "expected_of", "write_file", "write_input"]
@@ -36,7 +37,7 @@ def expected_of(seed: int, wishes: Sequence[JobWish]) -> Expected:
     for wish in wishes:
         alone, output = FolderTree(), wish.spec.output
         write_input(seed, alone)
-        result = run_spec(places_of_words.places, wish.spec, alone)
+        result = run_spec(places_of_words.places, wish.spec, alone, SMALL_SPLITS)
         files[output], records[output] = content(alone, output), result.records
         counters[output] = result.counters
     return Expected(files, records, counters)

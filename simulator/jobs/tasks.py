@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_ru
 from ringmill.cluster.ports import FileSystem, TaskProcess
 from ringmill.simulator.door import Door
 from ringmill.simulator.jobs.stepped import Dropped, Stepped
+from ringmill.simulator.jobs.tunables import SMALL_SPLITS
 from ringmill.simulator.spawner import InlineSpawner
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.world_loop import Process, VirtualLoop
@@ -205,7 +206,7 @@ class SimulatedTask:
 
 def _chore(chore: Chore, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
     stop()
-    return do_chore(chore, files)
+    return do_chore(chore, files, SMALL_SPLITS)
 
 
 def _load(files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:

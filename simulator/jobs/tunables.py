@@ -3,16 +3,17 @@ so little that a fault of some seconds outlasts it (FoundationDB calls this "bug
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from ringmill.node.compute import worker
-from ringmill.node.coordinator import job_run
-from ringmill.simulator.bending import bent
+from ringmill.cluster.mapreduce.files.splits import SplitSizes
+from ringmill.node.options import CoordinatorOptions, NodeOptions, WorkerOptions
 
-__all__ = ["JobTunables", "draw_job_tunables"]
+__all__ = ["SMALL_SPLITS", "JobTunables", "draw_job_tunables"]
+
+SMALL_SPLITS: Final = SplitSizes(least_bytes=50)
+"""A few lines make several maps; the oracle cuts alike."""
 
 _SMALL_CHANCE: Final = 0.25
 
@@ -24,11 +25,11 @@ class JobTunables:
     orphan_after_s: float  # a worker drops a job when its coordinator is silent for so long
     silent_after_s: float  # a coordinator gives a worker up that answers no poll for so long
 
-    def applied(self) -> AbstractContextManager[None]:
-        """While inside, constants of production code have the drawn values."""
-        return bent(
-            (worker, "ORPHAN_AFTER_S", self.orphan_after_s),
-            (job_run, "SILENT_AFTER_S", self.silent_after_s),
+    def tuned(self, node: NodeOptions) -> NodeOptions:
+        """The options of a node with this patience."""
+        worker = replace(node.worker, orphan_after_s=self.orphan_after_s)
+        return replace(
+            node, worker=worker, coordinator=replace(node.coordinator, silent_after_s=self.silent_after_s)
         )
 
 
@@ -36,5 +37,5 @@ def draw_job_tunables(draws: Random) -> JobTunables:
     is_small = draws.random() < _SMALL_CHANCE
     orphan_after_s, times = draws.choice((2.5, 4.0)), draws.choice((4 / 3, 3.0))
     if not is_small:
-        return JobTunables(worker.ORPHAN_AFTER_S, job_run.SILENT_AFTER_S)
+        return JobTunables(WorkerOptions().orphan_after_s, CoordinatorOptions().silent_after_s)
     return JobTunables(orphan_after_s, orphan_after_s * times)

@@ -138,7 +138,7 @@ class JobWorld(World):
         try:
             async with asyncio.timeout(self.options.quiet_s):
                 for process in self.nodes.values():
-                    await process.inside((await process.up()).topology.wait_formed())
+                    await process.inside((await process.up()).membership.topology.wait_formed())
                 while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
                     await asyncio.sleep(_REST_S)
         except TimeoutError:

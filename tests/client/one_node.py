@@ -120,7 +120,7 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
     async def serve() -> None:
         nonlocal address
         transport = GrpcTransport(
-            NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: ClusterId("c")
+            NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster=ClusterId("c")
         )
         transport.serve("kv.put", one.framed_put)
         transport.serve("kv.get", one.framed_get)

@@ -1,44 +1,39 @@
-"""A few nodes of the real replica, request and repair code in one process, under virtual time.
+"""A few nodes of the real replica, request and repair rooms in one process, under virtual time.
 
-The network carries production frames (simulator/transport.py); each node's engine forgets what was not
-synced when it is killed.  Liveness is what a test says it is, so that routing is decided by nobody's clock.
+The rooms are those that production opens (node/assembly.py).  The network carries production frames
+(simulator/transport.py); each node's engine forgets what was not synced when it is killed.  Liveness is what
+a test says it is, so that routing is decided by nobody's clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.membership.starts import FoundLogs
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
-from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.node.membership.clock_watch import ClockWatch
-from ringmill.node.membership.topology_agent import TopologyAgent
-from ringmill.node.repair.hint_delivery import HintDelivery
-from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.control import ControlStore
-from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.objects import ObjectStore
-from ringmill.node.replica.routes import Router
-from ringmill.node.replica.serving import ReplicaServing
-from ringmill.node.requests.attempts import Attempts
-from ringmill.node.requests.background import Background
-from ringmill.node.requests.collect import Collector
-from ringmill.node.requests.forward import FORWARD, Forwarder
-from ringmill.node.requests.locate import Locator
-from ringmill.node.requests.read import Reader
-from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.write import Writer
-from ringmill.node.services.kv import KvService
+from ringmill.node.config import NodeConfig
+from ringmill.node.core import Core, Doors
+from ringmill.node.identity.identity import Identity
+from ringmill.node.identity.identity_record import IdentityRecord
+from ringmill.node.membership.room import open_membership
+from ringmill.node.options import NodeOptions
+from ringmill.node.repair.room import open_repair
+from ringmill.node.replica.room import open_replica, serve_replica
+from ringmill.node.requests.room import open_requests
+from ringmill.node.services.kv import open_kv
 from ringmill.simulator.clocks import SimulatedClock
+from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.network import Network
 from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.spawner import InlineSpawner
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.transport import SimulatedTransport
 from ringmill.simulator.world_loop import Process, VirtualLoop
-from tests.node.control_in_memory import ControlInMemory
 from tests.node.forgetful_engine import ForgetfulEngine
 
 __all__ = ["Disk", "Node", "World"]
@@ -53,21 +48,26 @@ class Disk:
     engine: ForgetfulEngine
     start: int = 0
     boot: str = ""  # of every start, when a test wants no fresh ones
-    control: ControlInMemory = field(default_factory=ControlInMemory)
+    files: LossyDisk = field(default_factory=LossyDisk)
 
 
 @dataclass
 class Opinions:
     """Who seems alive, as the test says."""
 
-    states: dict[NodeId, str] = field(default_factory=dict)
+    states: dict[NodeId, MemberState] = field(default_factory=dict)
 
-    def state(self, node: NodeId) -> str:
-        return self.states.get(node, "up")
+    def state(self, node: NodeId) -> MemberState:
+        return self.states.get(node, MemberState.UP)
 
-    def order(self, nodes: Sequence[NodeId]) -> list[NodeId]:
-        ranks = ["up", "slow", "suspect", "down"]
-        return sorted(nodes, key=lambda node: ranks.index(self.state(node)))
+    def is_up(self, node: NodeId) -> bool:
+        return self.state(node) is not MemberState.DOWN
+
+    def order(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        return sorted(nodes, key=lambda node: self.state(node).severity)
+
+    def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
+        """Nobody here waits for a change."""
 
 
 class Node:
@@ -79,85 +79,70 @@ class Node:
         self.engine = disk.engine
         self.process: Process = world.loop.process(name)
         self.clock = SimulatedClock(world.loop)
-        self.hybrid = HybridClock(self.clock)
         self.liveness = Opinions()
         self.transport = SimulatedTransport(
             name, loop=world.loop, network=world.network, process=self.process, clock=self.clock
         )
         self.entropy = SeededEntropy(world.seed, f"{name}/{disk.start}")
+        doors = Doors(
+            clock=self.clock,
+            entropy=self.entropy,
+            files=disk.files,
+            spawner=InlineSpawner(stream(world.seed, f"{name}/{disk.start}/spawner")),
+            transport=self.transport,
+        )
+        member = world.topology.member(name)
+        self.core = Core.of(NodeConfig(name, member.address, "/data"), doors, NodeOptions())
+        self.hybrid = self.core.hybrid
         self.is_ready = asyncio.Event()
         self._is_stopping = asyncio.Event()
         self._document = world.topology.encode()
-        self._disk_id = world.topology.member(name).disk
+        self._disk_id = member.disk
 
     async def live(self) -> None:
         """From start to a clean stop."""
-        disk, engine = self.disk, self.engine.as_engine()
-        disk.start += 1
-        control = await ControlStore.open(engine, disk.control)
-        boot = disk.boot or self.entropy.random_bytes("boot", 8).hex()
-        actors = CopyActors(self.name, Start(disk.start, boot))
-        self.hints = await HintStore.open(engine)
-        self.objects = ObjectStore(engine, actors, self.hybrid)
-        agent = TopologyAgent(self.name, self._disk_id, store=control, transport=self.transport)
-        await agent.start()
-        await agent.init(self._document)
-        router = Router(self.name, agent)
-        ReplicaServing(router, self.objects, self.hybrid).serve(self.transport)
-        self.delivery = HintDelivery(
-            self.name,
-            self.hints,
-            view=agent,
-            liveness=self.liveness,
-            transport=self.transport,
-            clock=self.clock,
-        )
-        self.watch = ClockWatch(
-            self.name, self.hybrid, view=agent, transport=self.transport, clock=self.clock
-        )
-        async with Background() as background:
-            replicas = Replicas(self.name, self.transport, self.objects, self.hybrid)
-            collector = Collector(replicas, self.liveness, background)
-            forwarder = Forwarder(self.transport, self.liveness, self.clock)
-            self.writer = Writer(
-                router=router,
-                objects=self.objects,
-                replicas=replicas,
-                hints=self.hints,
-                liveness=self.liveness,
-                forwarder=forwarder,
-                attempts=Attempts(collector, replicas, self.hybrid, self.entropy),
-                background=background,
-                hybrid=self.hybrid,
-                timekeeper=self.watch,
-                clock=self.clock,
+        core, liveness = self.core, self.liveness
+        identity = self._identity()
+        replica = await open_replica(core, self.engine.as_engine(), identity.start)
+        membership = open_membership(core, identity, replica, FoundLogs(0, ()))
+        topology, self.watch = membership.topology, membership.watch
+        topology.confirm_start()
+        await topology.start()
+        await topology.init(self._document)
+        serve_replica(core, replica, topology)
+        self.hints, self.objects = replica.hints, replica.objects
+        async with open_requests(
+            core, replica, topology=topology, liveness=liveness, timekeeper=self.watch
+        ) as requests:
+            self.writer, self.reader, self.locator = requests.writer, requests.reader, requests.locator
+            self.service = open_kv(core, requests)
+            repair = open_repair(
+                core,
+                replica,
+                identity.start,
+                topology=topology,
+                liveness=liveness,
+                equalize=requests.equalizer.equalize,
             )
-            self.reader = Reader(
-                router=router,
-                collector=collector,
-                replicas=replicas,
-                background=background,
-                hybrid=self.hybrid,
-                timekeeper=self.watch,
-                clock=self.clock,
-            )
-            self.locator = Locator(router=router, view=agent, replicas=replicas, liveness=self.liveness)
-            self.transport.serve(FORWARD, forwarder.handler(self.writer.write))
-            self.service = KvService(
-                writer=self.writer, reader=self.reader, locator=self.locator, clock=self.clock
-            )
-            for method, handler in self.service.handlers().items():
-                self.transport.serve(method, handler)
+            self.delivery = repair.delivery
             loops = [
-                asyncio.create_task(loop) for loop in (self.delivery.run(), agent.run(), self.watch.run())
+                asyncio.create_task(loop) for loop in (self.delivery.run(), topology.run(), self.watch.run())
             ]
             try:
-                await agent.wait_formed()
+                await topology.wait_formed()
                 self.is_ready.set()
                 await self._is_stopping.wait()
             finally:
                 for loop in loops:
                     loop.cancel()
+
+    def _identity(self) -> Identity:
+        """Of the next start."""
+        self.disk.start += 1
+        boot = self.disk.boot or self.entropy.random_bytes("boot", 8).hex()
+        self.disk.files.mkdir("/data")
+        record = IdentityRecord(self.name, self._disk_id, Start(self.disk.start, boot))
+        return Identity("/data", record, self.disk.files)
 
     def stop(self) -> None:
         self._is_stopping.set()
@@ -235,7 +220,7 @@ class World:
     def seen(self, name: str, state: str) -> None:
         """All others now hold this opinion of a node."""
         for node in self.nodes.values():
-            node.liveness.states[NodeId(name)] = state
+            node.liveness.states[NodeId(name)] = MemberState(state)
 
     async def on(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         """Run something as part of a node's process."""

@@ -76,7 +76,7 @@ def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, s
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_method_refuses_rubbish_as_one_typed_error(seed: int) -> None:
     tunables = draw_tunables(Random(seed))
-    with quiet(), tunables.applied():
+    with quiet():
         asked, untyped = ask_everything(seed, tunables)
     assert untyped == {}
     assert {"replica.apply", "hint.deliver", "write.forward", "swim.ping", "kv.put", "task.start"} <= asked

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from ringmill.node.compute.worker import WorkerOptions
+from ringmill.node.options import NodeOptions
 from ringmill.simulator.ablations import ablation_named
 from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed
 from ringmill.simulator.jobs.tunables import draw_job_tunables
@@ -36,10 +36,10 @@ def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
 
 
 def test_some_runs_have_little_patience_and_a_coordinator_always_has_more_than_a_worker() -> None:
-    usual = WorkerOptions().orphan_after_s
+    usual = NodeOptions().worker.orphan_after_s
     drawn = [draw_job_tunables(Random(seed)) for seed in range(40)]
     assert {patience.orphan_after_s < usual for patience in drawn} == {True, False}
     assert all(patience.orphan_after_s < patience.silent_after_s for patience in drawn)
-    with min(drawn, key=lambda patience: patience.orphan_after_s).applied():
-        assert WorkerOptions().orphan_after_s < usual
-    assert WorkerOptions().orphan_after_s == usual
+    tuned = min(drawn, key=lambda patience: patience.orphan_after_s).tuned(NodeOptions())
+    assert tuned.worker.orphan_after_s < usual
+    assert tuned.coordinator.silent_after_s < NodeOptions().coordinator.silent_after_s

@@ -8,7 +8,7 @@ the node's one gRPC server: `servicer` for peers, `session` for clients.  Rule F
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -52,7 +52,7 @@ _CLASS_OF: Final = {
 class GrpcTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
-    `cluster_id` tells which cluster this node belongs to now (None before init); a peer of another one is
+    `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
     refused on either side.
     """
 
@@ -62,13 +62,13 @@ class GrpcTransport:
         *,
         clock: Clock,
         entropy: Entropy,
-        cluster_id: Callable[[], ClusterId | None],
+        cluster: ClusterId | None = None,
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._node_id = node_id
         self._clock = clock
         self._entropy = entropy
-        self._cluster_id = cluster_id
+        self._cluster = cluster
         self._max_frame_bytes = max_frame_bytes
         self._handlers: dict[str, Handler] = {}
         self._addresses: dict[NodeId, str] = {}
@@ -97,6 +97,10 @@ class GrpcTransport:
             await self._group.__aexit__(kind, error, trace)  # it knows whether it was its own doing
         else:
             await self._group.__aexit__(None, None, None)
+
+    def join(self, cluster: ClusterId) -> None:
+        """The node belongs to this cluster from now on."""
+        self._cluster = cluster
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         """Learn where nodes listen ("host:port"); a node not named any more is disconnected."""
@@ -169,7 +173,7 @@ class GrpcTransport:
         self._check_cluster(told)
 
     def _check_cluster(self, told: Mapping[str, str]) -> None:
-        theirs, ours = told.get(CLUSTER_KEY, ""), self._cluster_id() or ""
+        theirs, ours = told.get(CLUSTER_KEY, ""), self._cluster or ""
         if theirs and ours and theirs != ours:
             raise ProtocolMismatch(
                 f"{told.get(NODE_KEY)} is of cluster {theirs}, {self._node_id} of cluster {ours}",
@@ -177,7 +181,7 @@ class GrpcTransport:
             )
 
     def _identity(self) -> tuple[tuple[str, str], ...]:
-        return ((NODE_KEY, self._node_id), (CLUSTER_KEY, self._cluster_id() or ""))
+        return ((NODE_KEY, self._node_id), (CLUSTER_KEY, self._cluster or ""))
 
     def _open(self, to: NodeId) -> tuple[FrameLink, ...]:
         """The links to a peer, not dialled yet."""

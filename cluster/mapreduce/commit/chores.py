@@ -20,12 +20,13 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 )
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["plan_job", "publish_output"]
 
 
-def plan_job(spec: JobSpec, files: FileSystem) -> InputPlan:
+def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
     """Cut the input into splits and make the staging folder.
 
     Raises InvalidArgument, naming the path, for an input that is not there or cannot be read, or an output
@@ -33,7 +34,7 @@ def plan_job(spec: JobSpec, files: FileSystem) -> InputPlan:
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = plan_input(spec.inputs, spec.input_format, files)
+        plan = plan_input(spec.inputs, spec.input_format, files, sizes)
         staging = staging_folder(spec.output, spec.job)
         files.remove_tree(staging)
         files.mkdir(staging)

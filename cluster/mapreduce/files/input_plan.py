@@ -14,7 +14,7 @@ from typing import Any, Final
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.files.file_kinds import HEAD_BYTES, why_unreadable
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
-from ringmill.cluster.mapreduce.files.splits import InputFile, Split, plan_splits
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes, plan_splits
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["InputPlan", "plan_input"]
@@ -39,7 +39,9 @@ class InputPlan:
         return cls(tuple(Split.from_wire(row) for row in splits), tuple(notes))
 
 
-def plan_input(inputs: Sequence[str], format: str, files: FileSystem) -> InputPlan:
+def plan_input(
+    inputs: Sequence[str], format: str, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES
+) -> InputPlan:
     """Find the files, look at each, cut them into splits.
 
     Raises InvalidArgument, naming the file, for an input that is not there or cannot be read in this format;
@@ -48,7 +50,7 @@ def plan_input(inputs: Sequence[str], format: str, files: FileSystem) -> InputPl
     found = find_inputs(inputs, files)
     for file in found.files:
         _check(file, format, files)
-    return InputPlan(tuple(plan_splits(found.files, format)), _notes(found.passed_over))
+    return InputPlan(tuple(plan_splits(found.files, format, sizes)), _notes(found.passed_over))
 
 
 def _check(file: InputFile, format: str, files: FileSystem) -> None:

@@ -17,16 +17,26 @@ from typing import Any, Final
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 
-__all__ = ["InputFile", "Piece", "Split", "plan_splits", "split_bytes"]
+__all__ = ["SPLIT_SIZES", "InputFile", "Piece", "Split", "SplitSizes", "plan_splits", "split_bytes"]
 
 KIB: Final = 1 << 10
-MIN_SPLIT_BYTES: Final = 512 * KIB
-MAX_SPLIT_BYTES: Final = 32 * KIB * KIB
-SPLITS_AIMED_AT: Final = 32
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
 
 _WHOLE_FORMATS: Final = frozenset({"csv", "file"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSizes:
+    """The rule's three numbers."""
+
+    least_bytes: int = 512 * KIB
+    most_bytes: int = 32 * KIB * KIB
+    splits_aimed_at: int = 32
+
+
+SPLIT_SIZES: Final = SplitSizes()
+"""What every planner goes by; only a simulation cuts smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +85,19 @@ class Split:
         return cls(index, tuple(pieces))
 
 
-def split_bytes(input_bytes: int) -> int:
+def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
     """The size aimed at for splits of an input of this many bytes."""
-    return min(max(-(-input_bytes // SPLITS_AIMED_AT), MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
+    return min(max(-(-input_bytes // sizes.splits_aimed_at), sizes.least_bytes), sizes.most_bytes)
 
 
-def plan_splits(input_files: Sequence[InputFile], format: str) -> list[Split]:
+def plan_splits(
+    input_files: Sequence[InputFile], format: str, sizes: SplitSizes = SPLIT_SIZES
+) -> list[Split]:
     """Cut files into splits, in the order of their paths.
 
     Raises InvalidArgument when there would be more than 100,000 splits.
     """
-    target = split_bytes(sum(file.size for file in input_files))
+    target = split_bytes(sum(file.size for file in input_files), sizes)
     packed = list(_packed(_pieces(input_files, format, target), target))
     if len(packed) > MAX_SPLITS:
         raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")

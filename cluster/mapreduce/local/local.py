@@ -21,7 +21,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
-from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import MapTask, Progress, ReduceTask, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 from ringmill.cluster.ports import FileSystem
@@ -75,10 +75,12 @@ def run_in_process(
     return run_spec(definition, spec, files)
 
 
-def run_spec(definition: JobDefinition, spec: JobSpec, files: FileSystem) -> LocalResult:
+def run_spec(
+    definition: JobDefinition, spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES
+) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(spec.inputs, spec.input_format, files)
+    plan = plan_input(spec.inputs, spec.input_format, files, sizes)
     staging = staging_folder(spec.output, spec.job)
     files.remove_tree(staging)
     try:

@@ -15,7 +15,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.chores import plan_job, publish_output
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.failures import TaskFailed
-from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import (
     MapTask,
     ReduceTask,
@@ -49,11 +49,11 @@ def answer(
     return Said("done", result)
 
 
-def do_chore(chore: Chore, files: FileSystem) -> list[Any]:
+def do_chore(chore: Chore, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:
     """Plan or publish.  Raises RingmillError."""
     spec = JobSpec.decode(chore.spec)
     if chore.what == "plan":
-        return plan_job(spec, files).to_wire()
+        return plan_job(spec, files, sizes).to_wire()
     publish_output(spec, [StagedPart(*row) for row in chore.parts], files, again=chore.again)
     return []
 

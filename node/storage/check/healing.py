@@ -32,7 +32,7 @@ Found = tuple[int, bytes | None]
 Pair = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
     """What healing sees of the engine, and how it writes to it."""
 

@@ -88,6 +88,7 @@ class WriteAheadLog:
 
     def __init__(
         self,
+        *,
         files: FileSystem,
         folder: str,
         take_id: Callable[[], Awaitable[int]],

@@ -1,25 +1,11 @@
-"""The part of the Spawner door that an engine needs, and the shape of the tables its children make."""
+"""The shape of the tables that an engine's child processes make."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
 
 from ringmill.node.storage.options import Options
 from ringmill.node.storage.table.table_writer import TableShape
 
-__all__ = ["Children", "table_shape"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Children(Protocol):
-    """Runs functions in child processes."""
-
-    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """See ringmill.cluster.ports.Spawner."""
-        ...
+__all__ = ["table_shape"]
 
 
 def table_shape(options: Options, *, is_split: bool) -> TableShape:

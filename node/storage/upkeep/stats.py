@@ -66,6 +66,7 @@ class Stats:
 
 
 def take_stats(
+    *,
     sequence: int,
     log: WriteAheadLog,
     memtables: Sequence[Memtable],

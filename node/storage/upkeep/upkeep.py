@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.options import Options
 from ringmill.node.storage.upkeep.back_pressure import unmerged_tables, write_rate
-from ringmill.node.storage.upkeep.children import Children
 from ringmill.node.storage.upkeep.flushing import Flushing
 from ringmill.node.storage.upkeep.merging import Merging
 from ringmill.node.storage.upkeep.space import SpaceWatch
@@ -26,6 +25,7 @@ class Upkeep:
 
     def __init__(
         self,
+        *,
         folder: str,
         options: Options,
         files: FileSystem,

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.options import Options
-from ringmill.node.storage.upkeep.children import Children
 from ringmill.node.storage.upkeep.stats import Counters
 from ringmill.node.storage.version.handover import Handover
 from ringmill.node.storage.version.snapshots import Snapshots

@@ -53,7 +53,7 @@ class Nodes:
             node,
             clock=SystemClock(),
             entropy=OsEntropy(),
-            cluster_id=lambda: None if cluster is None else ClusterId(cluster),
+            cluster=None if cluster is None else ClusterId(cluster),
         )
         for method, handler in handlers.items():
             transport.serve(method, handler)

@@ -28,7 +28,7 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.node.services.server import NodeServer, Services
 
 async def main():
-    transport = GrpcTransport("n2", clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: "c1")
+    transport = GrpcTransport("n2", clock=SystemClock(), entropy=OsEntropy(), cluster="c1")
     transport.serve("echo", lambda incoming: incoming.body)
     done = []
     transport.serve("do", lambda incoming: done.append(incoming.body) or b"")

@@ -31,7 +31,8 @@ from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.talk.orders import ReduceOrder, Report
 from ringmill.cluster.ports import Priority
 from ringmill.node.compute.bundles import BundleStore
-from ringmill.node.compute.worker import Worker, WorkerOptions
+from ringmill.node.compute.worker import Worker
+from ringmill.node.options import WorkerOptions
 from ringmill.node.services.server import NodeServer, Services
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
@@ -84,7 +85,7 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     clock, files, processes = SystemClock(), OsFileSystem(), TaskProcesses()
 
     def transport(node: NodeId) -> GrpcTransport:
-        return GrpcTransport(node, clock=clock, entropy=OsEntropy(), cluster_id=lambda: ClusterId("c1"))
+        return GrpcTransport(node, clock=clock, entropy=OsEntropy(), cluster=ClusterId("c1"))
 
     async def code() -> AsyncIterator[bytes]:
         yield CODE.data
@@ -95,8 +96,8 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=mine)
         await bundles.put(CODE.sha256, code())
         worker = Worker(
-            N1, "1", str(tmp_path / "scratch"), bundles=bundles, clock=clock, files=files, spawner=processes,
-            transport=mine, options=WorkerOptions(),
+            N1, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=clock,
+            files=files, spawner=processes, transport=mine, options=WorkerOptions(),
         )  # fmt: skip
         await stack.enter_async_context(worker)
         for method, handler in {**worker.handlers(), **bundles.handlers()}.items():

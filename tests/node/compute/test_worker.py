@@ -35,15 +35,14 @@ from ringmill.cluster.mapreduce.talk.orders import (
     Report,
 )
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
-from ringmill.node.compute.attempt import Patience
 from ringmill.node.compute.bundles import BundleStore
-from ringmill.node.compute.task_pool import DEFAULT_LIMITS
-from ringmill.node.compute.worker import Worker, WorkerOptions
+from ringmill.node.compute.worker import Worker
+from ringmill.node.options import TASK_LIMITS, Patience, WorkerOptions
 
 ME = NodeId("n1")
 SOURCE = Path(__file__).with_name("trials.py").read_bytes()
 PATIENCE = Patience(wall_s=60.0, no_progress_s=60.0)
-LIMITS = {**DEFAULT_LIMITS, "as_bytes": 600 << 20, "processes": 40}
+LIMITS = {**TASK_LIMITS, "as_bytes": 600 << 20, "processes": 40}
 
 
 @dataclass
@@ -120,8 +119,9 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
     code = build_bundle("trials", {"trials.py": SOURCE}.get)
     await bundles.put(code.sha256, once(code.data))
     worker = Worker(
-        ME, "1", str(tmp_path / "scratch"), bundles=bundles, clock=SystemClock(), files=files,
-        spawner=processes, transport=end, options=WorkerOptions(patience=PATIENCE, limits=LIMITS),
+        ME, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=SystemClock(),
+        files=files, spawner=processes, transport=end,
+        options=WorkerOptions(patience=PATIENCE, limits=LIMITS),
     )  # fmt: skip
     made = Bench(end, tmp_path, processes, worker, code.sha256)
     for method, handler in {**worker.handlers(), "task.report": made.hear}.items():
@@ -295,8 +295,9 @@ async def test_a_worker_ended_by_a_bug_tells_that_bug_though_it_holds_a_job(benc
 
     with pytest.raises(ExceptionGroup) as told:
         async with Worker(
-            ME, "1", str(bench.folder / "other"), bundles=bench.worker._bundles, clock=SystemClock(),
-            files=bench.worker._files, spawner=bench.processes, transport=bench.end,
+            ME, start="1", folder=str(bench.folder / "other"), slots=1, bundles=bench.worker._bundles,
+            clock=SystemClock(), files=bench.worker._files, spawner=bench.processes, transport=bench.end,
+            options=WorkerOptions(),
         ) as worker:  # fmt: skip
             worker._heard("j-1", ME)
             worker._group.create_task(bug())

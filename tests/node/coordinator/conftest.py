@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -16,17 +16,21 @@ from ringmill import run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.node.compute.bundles import BundleStore
-from ringmill.node.compute.worker import Worker, WorkerOptions
+from ringmill.node.compute.worker import Worker
+from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.coordinator.jobs import JobCoordinator
 from ringmill.node.coordinator.views import JobView
+from ringmill.node.options import CoordinatorOptions, WorkerOptions
 
 TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"
 NODES = tuple(map(NodeId, ("n1", "n2", "n3")))
+MEMBERS = [Member(node, DiskId(f"{at:032x}"), f"127.0.0.1:{7100 + at}") for at, node in enumerate(NODES, 1)]
 
 
 class OneNode:
@@ -44,17 +48,17 @@ class OneNode:
     def new_coordinator(self) -> JobCoordinator:
         cluster = self.cluster
         return JobCoordinator(
-            self.name, members=lambda: NODES, is_up=lambda node: node not in cluster.down,
+            self.name, topology=cluster.topology, liveness=cluster.liveness,
             bundles=self.bundles, clock=cluster.clock, files=cluster.files,
-            spawner=self.processes, transport=self.end,
+            spawner=self.processes, transport=self.end, options=CoordinatorOptions(),
         )  # fmt: skip
 
     def new_worker(self, start: str, **options: Any) -> Worker:
         """A run of this node's worker; what the former one knew is gone."""
         cluster = self.cluster
         self.worker = Worker(
-            self.name, start, f"{self.folder}/scratch", bundles=self.bundles, clock=cluster.clock,
-            files=cluster.files, spawner=self.processes, transport=self.end,
+            self.name, start=start, folder=f"{self.folder}/scratch", slots=1, bundles=self.bundles,
+            clock=cluster.clock, files=cluster.files, spawner=self.processes, transport=self.end,
             options=WorkerOptions(progress_every_s=0.1, **options),
         )  # fmt: skip
         for method, handler in self.worker.handlers().items():
@@ -76,6 +80,11 @@ class JobCluster:
         self.wire = wire
         self.folder = folder
         self.down: set[NodeId] = set()
+        self.topology = cast("TopologyView", SimpleNamespace(current=first_topology("jobs", MEMBERS)))
+        self.liveness = cast(
+            "LivenessView",
+            SimpleNamespace(is_up=lambda node: node not in self.down, on_change=lambda listener: None),
+        )
         self.clock = SystemClock()
         self.files = OsFileSystem()
         self.nodes = {name: OneNode(self, name) for name in NODES}

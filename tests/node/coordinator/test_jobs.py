@@ -16,6 +16,7 @@ from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.mapreduce.talk.orders import Report, decode_order
 from ringmill.cluster.ports import TaskProcess
 from ringmill.node.compute import shuffle_client
+from ringmill.node.options import CoordinatorOptions
 
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
 
@@ -92,7 +93,7 @@ async def test_a_restarted_worker_is_seen_by_its_start_and_its_work_is_done_agai
 async def test_a_node_that_is_up_but_answers_no_poll_is_given_up(cluster: Any) -> None:
     cluster.write_input(*["poison\n" + "one two three four\n" * 30_000] * 3)
     coordinator = cluster.nodes[N1].coordinator
-    coordinator._world = replace(coordinator._world, silent_after_s=1.0)
+    coordinator._world = replace(coordinator._world, options=CoordinatorOptions(silent_after_s=1.0))
     await cluster.submit(cluster.spec(mode="wait"))
     await cluster.until(lambda: all(node.task_pids() for node in cluster.nodes.values()))
     cluster.wire.cut.add(N3)

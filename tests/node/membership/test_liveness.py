@@ -63,9 +63,9 @@ class Run:
             node, loop=loop, network=cluster.network, process=self.process, clock=clock
         )
         disk_id = DiskId(disk or document().member(node).disk)
-        self.agent = TopologyAgent(node, disk_id, store=cluster.disks[node], transport=self.transport)
+        self.agent = TopologyAgent(node, disk=disk_id, store=cluster.disks[node], transport=self.transport)
         self.liveness = Liveness(
-            node, disk_id, Start(start, f"boot{start}"), FAST,
+            node, disk=disk_id, start=Start(start, f"boot{start}"), profile=FAST,
             topology=self.agent, transport=self.transport, clock=clock,
             entropy=SeededEntropy(cluster.seed, f"{node}.{start}"),
         )  # fmt: skip

@@ -56,7 +56,9 @@ class Cluster:
         transport = NetworkTransport(self.network, node)
         store = disk or self.disks[node]
         seat = self.topology.member(node)
-        agent = TopologyAgent(node, seat.disk, store=store, transport=transport, awaits_confirmation=True)
+        agent = TopologyAgent(
+            node, disk=seat.disk, store=store, transport=transport, awaits_confirmation=True
+        )
         found = FoundLogs(max((log.log for log in logs), default=0), tuple(logs))
         one: One
 

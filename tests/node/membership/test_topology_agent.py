@@ -89,7 +89,7 @@ class Node:
     def restart(self, disk_id: str | None = None) -> TopologyAgent:
         m = member(self.index)
         transport = NetworkTransport(self.network, m.id)
-        self.agent = TopologyAgent(m.id, DiskId(disk_id or m.disk), store=self.disk, transport=transport)
+        self.agent = TopologyAgent(m.id, disk=DiskId(disk_id or m.disk), store=self.disk, transport=transport)
         return self.agent
 
     def is_given(self, topology: Topology) -> None:

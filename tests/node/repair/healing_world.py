@@ -27,7 +27,8 @@ class HealingWorld:
 
     def __init__(self, nodes: int = 3, seed: int = 1) -> None:
         drawn = draw_tunables(stream(seed, "tunables"))
-        tunables = replace(drawn, storage=replace(drawn.storage, memtable_bytes=1 << 16))
+        storage = replace(drawn.node.storage, memtable_bytes=1 << 16)
+        tunables = replace(drawn, node=replace(drawn.node, storage=storage))
         self.world = World(seed, RunOptions(nodes=nodes), tunables)
 
     def __getitem__(self, name: str) -> Node:
@@ -48,7 +49,7 @@ class HealingWorld:
 
     async def held(self, name: str, key: bytes) -> StoredObject:
         copy = Copy(self.world._partition(key), self.world._row(key).copy_epoch)
-        return await self.inside(name, self[name].objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
+        return await self.inside(name, self[name].replica.objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
 
     async def down(self, name: str) -> None:
         await self.world.nodes[name].stop()
@@ -59,7 +60,7 @@ class HealingWorld:
         self.world.nodes[name].start()
         node = await self.world.nodes[name].up()
         if any(other.is_running for other in others):
-            await self.inside(name, node.topology.wait_formed())
+            await self.inside(name, node.membership.topology.wait_formed())
         return node
 
     def damage(self, name: str, suffixes: Sequence[str], *, every: int = 1, at: float = 0.5) -> int:

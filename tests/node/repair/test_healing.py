@@ -22,7 +22,7 @@ async def fill(world: HealingWorld) -> None:
 
 async def healed(world: HealingWorld, name: str) -> None:
     async with asyncio.timeout(120):
-        while world[name].engine.corrupt_ranges() or world[name].healing.now:  # noqa: ASYNC110
+        while world[name].replica.engine.corrupt_ranges() or world[name].repair.healing.now:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -43,7 +43,7 @@ def test_a_damaged_store_is_filled_again_from_the_other_owners(
 
     async def story(world: HealingWorld) -> None:
         await fill(world)
-        await world.inside("n1", world["n1"].engine.flush())
+        await world.inside("n1", world["n1"].replica.engine.flush())
         for number, key in enumerate(KEYS[:40]):
             await world.put("n1", key, b"later %d" % number, "all")
         await world.down("n1")
@@ -53,18 +53,18 @@ def test_a_damaged_store_is_filled_again_from_the_other_owners(
         await world.up("n1")
         for key in KEYS[5:10]:
             await world.put("n1", key, b"beside the damage")
-        await world.inside("n1", world["n1"].engine.verify(bytes_per_s=1e9))
+        await world.inside("n1", world["n1"].replica.engine.verify(bytes_per_s=1e9))
         await healed(world, "n1")
         async with asyncio.timeout(60):
-            while any(world[name].hints.total for name in ("n1", "n2", "n3")):  # noqa: ASYNC110
+            while any(world[name].replica.hints.total for name in ("n1", "n2", "n3")):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         await same_everywhere(world)
         assert await world.get("n1", KEYS[0], "1") == [b"while n1 was down"]
         assert await world.get("n1", KEYS[7], "1") == [b"beside the damage"]
         async with asyncio.timeout(60):  # keys are counted again after healing
-            while world["n1"].objects.keys != len(KEYS):  # noqa: ASYNC110
+            while world["n1"].replica.objects.keys != len(KEYS):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        assert world["n1"].healing.healed or at == 0.0  # the first byte of a log may not matter
+        assert world["n1"].repair.healing.healed or at == 0.0  # the first byte of a log may not matter
 
     run(story)
 
@@ -74,13 +74,13 @@ async def lose_the_log(world: HealingWorld, name: str) -> None:
     await world.down(name)
     assert world.damage(name, [".log"])
     await world.up(name)
-    assert any(mark.end is None for mark in world[name].engine.corrupt_ranges())
+    assert any(mark.end is None for mark in world[name].replica.engine.corrupt_ranges())
 
 
 async def fill_and_flush(world: HealingWorld) -> None:
     await fill(world)
     for name in ("n1", "n2", "n3"):
-        await world.inside(name, world[name].engine.flush())
+        await world.inside(name, world[name].replica.engine.flush())
     for key in KEYS:
         await world.put("n2", key, b"the last", "all")
 
@@ -93,12 +93,12 @@ def test_healing_never_waits_for_the_count_of_keys(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(ObjectStore, "count_stored", count_for_ever)
         node = world["n1"]
         for _ in range(2):
-            before = node.healing.healed
+            before = node.repair.healing.healed
             await fill_and_flush(world)
             assert world.damage("n1", [".sst"], at=0.4)
-            assert await world.inside("n1", node.engine.verify(bytes_per_s=1e9))
+            assert await world.inside("n1", node.replica.engine.verify(bytes_per_s=1e9))
             async with asyncio.timeout(60):
-                while node.healing.healed == before:  # noqa: ASYNC110
+                while node.repair.healing.healed == before:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             await healed(world, "n1")
 
@@ -111,7 +111,7 @@ def test_too_few_sound_owners_heal_nothing_until_one_is_back() -> None:
         await world.down("n3")
         await lose_the_log(world, "n1")
         await asyncio.sleep(30)
-        assert world["n1"].engine.corrupt_ranges()
+        assert world["n1"].replica.engine.corrupt_ranges()
         with pytest.raises(CorruptData):
             await world.held("n1", KEYS[0])
         await world.up("n3")
@@ -158,7 +158,7 @@ def test_what_only_the_damaged_node_has_is_kept() -> None:
             await world.down(name)
         with contextlib.suppress(RingmillError):
             await world.put("n1", b"alone", b"v", "1")
-        await world.inside("n1", world["n1"].engine.flush())
+        await world.inside("n1", world["n1"].replica.engine.flush())
         for key in KEYS[:20]:
             with contextlib.suppress(RingmillError):
                 await world.put("n1", key, b"w", "1")

@@ -14,14 +14,16 @@ from ringmill.cluster.versions.context import BLIND, Context
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId, StoredObject
+from ringmill.node.options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.objects import COUNT_SLICE, Intent, ObjectStore, hold
+from ringmill.node.replica.objects import Intent, ObjectStore, hold
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.storage.engine import Batch
 from ringmill.node.storage.errors import StorageFailed
 from tests.node.forgetful_engine import ForgetfulEngine
 
 COPY = Copy(PartitionId(3), Epoch(1))
+SLICE = 128
 PLACE = Place(COPY, KeyspaceId(1, 0), b"key")
 
 
@@ -40,7 +42,8 @@ class StillClock:
 
 def store_on(engine: ForgetfulEngine, *, actor: int = 1) -> ObjectStore:
     actors = CopyActors(NodeId("n1"), Start(actor, "0" * 16))
-    return ObjectStore(engine.as_engine(), actors, HybridClock(StillClock()))
+    clock, options = HybridClock(StillClock()), ReplicaOptions(count_pause_s=0, count_slice=SLICE)
+    return ObjectStore(engine.as_engine(), actors=actors, clock=clock, options=options)
 
 
 def intent(number: int, value: bytes | None = b"v", context: Context | None = None) -> Intent:
@@ -102,13 +105,12 @@ async def test_keys_and_bytes_are_counted_while_they_change() -> None:
     assert (recount.keys, recount.size_bytes) == (store.keys, store.size_bytes)
 
 
-async def test_counting_gives_way_to_others_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ringmill.node.replica.objects.COUNT_PAUSE_S", 0)
+async def test_counting_gives_way_to_others_after_each_slice() -> None:
     engine = ForgetfulEngine()
     before = store_on(engine)
     written = await before.write(PLACE, intent(1), admit_all)
     batch = Batch()
-    for number in range(10 * COUNT_SLICE):
+    for number in range(10 * SLICE):
         batch.put(Place(COPY, KeyspaceId(1, 0), b"k%d" % number).stored_key, written.applied.encoded)
     engine.apply(batch)
     engine.is_cached = True  # a scan of cached blocks never waits
@@ -119,15 +121,14 @@ async def test_counting_gives_way_to_others_after_each_slice(monkeypatch: pytest
         await asyncio.sleep(0)
         seen.append(store.keys)
         assert store.is_counted == counting.done()
-    assert max(later - former for former, later in pairwise(seen)) <= COUNT_SLICE
-    assert store.keys == 10 * COUNT_SLICE + 1 and store.is_counted
+    assert max(later - former for former, later in pairwise(seen)) <= SLICE
+    assert store.keys == 10 * SLICE + 1 and store.is_counted
 
 
 async def test_a_count_that_is_wanted_meanwhile_follows_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ringmill.node.replica.objects.COUNT_PAUSE_S", 0)
     engine = ForgetfulEngine()
     before = store_on(engine)
-    for number in range(2 * COUNT_SLICE):
+    for number in range(2 * SLICE):
         await before.write(Place(COPY, KeyspaceId(1, 0), b"k%d" % number), intent(number), admit_all)
     store, counts = store_on(engine, actor=2), list[int]()
     count_once = store.count_stored
@@ -145,7 +146,7 @@ async def test_a_count_that_is_wanted_meanwhile_follows_the_first(monkeypatch: p
         while len(counts) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0)
     counting.cancel()
-    assert counts == [2 * COUNT_SLICE] * 2  # nothing is counted twice
+    assert counts == [2 * SLICE] * 2  # nothing is counted twice
 
 
 async def test_figures_are_never_below_zero() -> None:

@@ -15,11 +15,12 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.identity.identity import Identity
+from ringmill.node.options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.objects import COUNT_SLICE, Intent, ObjectStore, Written, hold
+from ringmill.node.replica.objects import Intent, ObjectStore, Written, hold
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 from ringmill.node.requests.limits import admit_growth
 from ringmill.node.storage.engine import Batch, Engine, Options
@@ -30,6 +31,7 @@ from ringmill.simulator.spawner import InlineSpawner
 from tests.node.replica.test_object_store import StillClock
 
 N1, N3 = NodeId("n1"), NodeId("n3")
+SLICE = 128
 COPY = Copy(PartitionId(3), Epoch(1))
 SMALL = Options(memtable_bytes=16 * 1024)
 
@@ -58,7 +60,12 @@ async def replica_on(disk: LossyDisk, *, stops_cleanly: bool) -> AsyncIterator[R
     identity = await Identity.open("data", N1, files=disk, entropy=SeededEntropy(1, "identity"))
     control = await ControlStore.open(engine, ControlCopy("data", disk))
     actors = CopyActors(N1, identity.start)
-    objects = ObjectStore(engine, actors, HybridClock(StillClock()))
+    objects = ObjectStore(
+        engine,
+        actors=actors,
+        clock=HybridClock(StillClock()),
+        options=ReplicaOptions(count_pause_s=0, count_slice=SLICE),
+    )
     yield Replica(identity, objects, await HintStore.open(engine), control, actors)
     if stops_cleanly:
         await engine.close()
@@ -87,8 +94,7 @@ async def test_a_power_cut_forgets_no_synced_write_and_renews_the_actor(model: C
         assert fresh.counter == 1
 
 
-async def test_counting_a_large_store_gives_way_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ringmill.node.replica.objects.COUNT_PAUSE_S", 0)
+async def test_counting_a_large_store_gives_way_after_each_slice() -> None:
     many = 20_000
     disk, spawner = LossyDisk(), InlineSpawner(stream(1, "spawner"), longest_s=0)
     async with replica_on(disk, stops_cleanly=True) as replica:
@@ -107,4 +113,4 @@ async def test_counting_a_large_store_gives_way_after_each_slice(monkeypatch: py
             await asyncio.sleep(0)
             seen.append(replica.objects.keys)
         assert replica.objects.keys == many + 1
-        assert max(later - former for former, later in pairwise(seen)) <= COUNT_SLICE
+        assert max(later - former for former, later in pairwise(seen)) <= SLICE

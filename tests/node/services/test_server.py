@@ -36,7 +36,7 @@ LINK = "/ringmill.v1.Peer/Link"
 
 @pytest.fixture
 async def server() -> AsyncIterator[NodeServer]:
-    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: None)
+    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
     transport.serve("kv.get", lambda incoming: incoming.body)
     async with transport:
         services = Services(transport.servicer(), transport.session)
@@ -93,7 +93,7 @@ async def test_reflection_names_every_service(server: NodeServer) -> None:
 
 
 async def test_a_taken_port_is_an_error_that_names_it(server: NodeServer) -> None:
-    transport = GrpcTransport(NodeId("n2"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: None)
+    transport = GrpcTransport(NodeId("n2"), clock=SystemClock(), entropy=OsEntropy())
     second = NodeServer(server.address, Services(transport.servicer(), transport.session))
     with pytest.raises(InvalidArgument, match=f"cannot listen on {server.address}"):
         async with second:
@@ -137,7 +137,7 @@ async def test_connections_that_say_nothing_leave_the_node_unharmed(server: Node
 
 
 async def test_a_node_that_stops_answers_its_sessions_and_then_goes_at_once() -> None:
-    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: None)
+    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(incoming: Incoming) -> bytes:
@@ -180,7 +180,7 @@ class OldKv(KvServicer):
 
 
 async def test_one_service_has_unary_methods_and_the_transports_session() -> None:
-    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster_id=lambda: None)
+    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
     transport.serve("kv.get", lambda incoming: incoming.body)
     async with transport:
         services = Services(transport.servicer(), transport.session, kv=OldKv())

@@ -51,11 +51,12 @@ class Disk:
 async def link() -> AsyncIterator[ClientLink]:
     """A client's link to one running node n1, which has not been initialised."""
     clock, entropy, start = SystemClock(), OsEntropy(), Start(4, "b")
-    transport = GrpcTransport(N1, clock=clock, entropy=entropy, cluster_id=lambda: None)
-    agent = TopologyAgent(N1, DISK, store=Disk(), transport=transport)
+    transport = GrpcTransport(N1, clock=clock, entropy=entropy)
+    agent = TopologyAgent(N1, disk=DISK, store=Disk(), transport=transport)
     liveness = Liveness(
-        N1, DISK, start, FAST, topology=agent, transport=transport, clock=clock, entropy=entropy
-    )
+        N1, disk=DISK, start=start, profile=FAST,
+        topology=agent, transport=transport, clock=clock, entropy=entropy,
+    )  # fmt: skip
     card = NodeCard(N1, DISK, start, "127.0.0.1:7101", "a", "0.1.0")
     figures = NodeFigures(7, 4096, {NodeId("n2"): 2, NodeId("n3"): 3}, "n1", "rlimits")
     services = Services(

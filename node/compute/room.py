@@ -1,0 +1,41 @@
+"""The node as a worker of jobs, put together: bundles of code, and task processes that run it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ringmill.cluster.ids import Start
+from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.worker import Worker
+from ringmill.node.core import Core
+
+__all__ = ["Compute", "open_compute"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    bundles: BundleStore
+    worker: Worker
+
+
+@asynccontextmanager
+async def open_compute(core: Core, start: Start) -> AsyncIterator[Compute]:
+    """Leaving ends every attempt."""
+    bundles = BundleStore(core.folder("bundles"), files=core.doors.files, transport=core.transport)
+    worker = Worker(
+        core.node,
+        start=f"{start.number}.{start.boot}",
+        folder=core.folder("scratch"),
+        slots=core.config.slots,
+        bundles=bundles,
+        clock=core.clock,
+        files=core.doors.files,
+        spawner=core.doors.spawner,
+        transport=core.transport,
+        options=core.options.worker,
+    )
+    async with worker:
+        core.serve(worker.handlers())
+        yield Compute(bundles=bundles, worker=worker)

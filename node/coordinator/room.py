@@ -1,0 +1,33 @@
+"""The node as a coordinator of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
+from ringmill.node.coordinator.jobs import JobCoordinator
+from ringmill.node.core import Core
+
+__all__ = ["open_jobs"]
+
+
+@asynccontextmanager
+async def open_jobs(
+    core: Core, bundles: BundleSource, *, topology: TopologyView, liveness: LivenessView
+) -> AsyncIterator[JobCoordinator]:
+    """Leaving gives up every job that this node keeps."""
+    jobs = JobCoordinator(
+        core.node,
+        topology=topology,
+        liveness=liveness,
+        bundles=bundles,
+        clock=core.clock,
+        files=core.doors.files,
+        spawner=core.doors.spawner,
+        transport=core.transport,
+        options=core.options.coordinator,
+    )
+    async with jobs:
+        core.serve(jobs.handlers())
+        yield jobs

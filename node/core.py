@@ -1,0 +1,64 @@
+"""What every room of one start of a node is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Spawner, Transport
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.node.calls_to_self import CallsToSelf
+from ringmill.node.config import NodeConfig
+from ringmill.node.options import NodeOptions
+
+__all__ = ["Core", "Doors"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """The world as one node sees it.  The transport is entered and left by whoever made it."""
+
+    clock: Clock
+    entropy: Entropy
+    files: FileSystem
+    spawner: Spawner
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """One start of a node, before it has any room."""
+
+    config: NodeConfig
+    doors: Doors
+    options: NodeOptions
+    hybrid: HybridClock
+    transport: Transport  # reaches the other nodes and this one
+
+    @classmethod
+    def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
+        return cls(
+            config=config,
+            doors=doors,
+            options=options,
+            hybrid=HybridClock(doors.clock),
+            transport=CallsToSelf(config.id, doors.transport, doors.clock),
+        )
+
+    @property
+    def node(self) -> NodeId:
+        return self.config.id
+
+    @property
+    def clock(self) -> Clock:
+        return self.doors.clock
+
+    def serve(self, handlers: Mapping[str, Handler]) -> None:
+        """Answer these methods from now on, to peers and to this node itself."""
+        for method, handler in handlers.items():
+            self.transport.serve(method, handler)
+
+    def folder(self, name: str) -> str:
+        """A folder of the node's data."""
+        return f"{self.config.data}/{name}"

@@ -1,0 +1,77 @@
+"""Who the members are, which of them can be reached and what they learn of this node, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringmill.cluster.membership.profile import profile_named
+from ringmill.cluster.membership.starts import Announcement, FoundLogs, LogMark
+from ringmill.node.core import Core
+from ringmill.node.identity.identity import Identity
+from ringmill.node.membership.clock_watch import ClockWatch
+from ringmill.node.membership.liveness import Liveness
+from ringmill.node.membership.starts import Starts
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.replica.room import Replica
+from ringmill.node.storage.recovery.found_logs import found_logs
+
+__all__ = ["Membership", "logs_before", "open_membership"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    topology: TopologyAgent
+    starts: Starts
+    liveness: Liveness
+    watch: ClockWatch
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs for as long as the node does, once the topology has been started."""
+        return [self.topology.run(), self.starts.run(), self.liveness.run(), self.watch.run()]
+
+
+def logs_before(core: Core) -> FoundLogs:
+    """The logs that a start finds; to be asked before the engine is opened."""
+    highest, logs = found_logs(core.doors.files, core.folder("store"))
+    return FoundLogs(highest, tuple(LogMark(*log) for log in logs))
+
+
+def open_membership(core: Core, identity: Identity, replica: Replica, found: FoundLogs) -> Membership:
+    """Nothing is asked or told before `topology.start` and the loops."""
+    agent = TopologyAgent(
+        core.node,
+        disk=identity.disk,
+        store=replica.control,
+        transport=core.transport,
+        awaits_confirmation=True,
+    )
+    starts = Starts(
+        Announcement(identity.node, identity.disk, identity.start, identity.earlier, found),
+        topology=agent,
+        store=replica.control,
+        transport=core.transport,
+        mark=lambda: LogMark(*replica.engine.synced_log),
+        changes=lambda: replica.objects.changes,
+        refuse=identity.refuse,
+    )
+    liveness = Liveness(
+        core.node,
+        disk=identity.disk,
+        start=identity.start,
+        profile=profile_named(core.config.profile),
+        topology=agent,
+        transport=core.transport,
+        clock=core.clock,
+        entropy=core.doors.entropy,
+    )
+    watch = ClockWatch(
+        core.node,
+        hybrid=core.hybrid,
+        topology=agent,
+        transport=core.transport,
+        clock=core.clock,
+        options=core.options.membership,
+    )
+    return Membership(topology=agent, starts=starts, liveness=liveness, watch=watch)

@@ -1,0 +1,117 @@
+"""How a node is tuned, a field for each room: every number that the simulator or a test may want otherwise.
+
+Times in seconds, sizes in bytes.  The defaults are what production runs with.  What a person sets about a
+node is in node/config.py, the options of an engine are in node/storage/options.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringmill.node.storage.options import Options
+
+__all__ = [
+    "TASK_LIMITS",
+    "CoordinatorOptions",
+    "HintOptions",
+    "MembershipOptions",
+    "NodeOptions",
+    "Patience",
+    "ReplicaOptions",
+    "RequestOptions",
+    "WorkerOptions",
+]
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+
+TASK_LIMITS: Final[Mapping[str, int]] = {
+    "as_bytes": 2048 * _MIB,
+    "cpu_s": 24 * 3600,
+    "open_files": 1024,
+    "file_bytes": 64 * 1024 * _MIB,
+    "processes": 64,
+}
+"""Of one task process, as `TaskStarter.start_task` (cluster/ports.py) names them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaOptions:
+    """node/replica."""
+
+    count_slice: int = 128  # objects counted in one turn of the loop, well under a millisecond
+    count_pause_s: float = 0.004  # between two slices: counting takes an eighth of the loop's time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipOptions:
+    """node/membership.  The failure detector has profiles of its own (cluster/membership/profile.py)."""
+
+    look_at_clock_every_s: float = 1.0
+    compare_clocks_every_s: float = 10.0
+    clock_answer_s: float = 0.5  # how long another node has to tell its time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """node/requests."""
+
+    stall_s: float = 0.075  # an owner that stays silent for this long is not waited for alone
+    repair_patience_s: float = 0.25
+    """How long owners that answered otherwise have, before those that were not asked are written to too."""
+    last_moment_s: float = 1.0
+    """How long a stop waits for the disk to keep one more hint; usually it need not ask the disk at all."""
+    drain_s: float = 3.0  # how long a stop waits for late acks, hints and write-backs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HintOptions:
+    """Hint delivery (node/repair)."""
+
+    batch_items: int = 64
+    batch_bytes: int = 256 * _KIB
+    targets_at_once: int = 4  # owners that are brought their hints at the same time
+    call_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long an attempt of a task may take."""
+
+    wall_s: float = 3600.0
+    no_progress_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """node/compute."""
+
+    patience: Patience = field(default_factory=Patience)
+    limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
+    progress_every_s: float = 0.5
+    orphan_after_s: float = 30.0  # a job is dropped when its coordinator is silent for this long
+    warm_for_s: float = 60.0  # idle task processes are kept for this long after the last job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorOptions:
+    """node/coordinator."""
+
+    poll_every_s: float = 1.0
+    silent_after_s: float = 40.0
+    """A worker that answers no poll for this long is given up; it has dropped the job by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """All of it."""
+
+    storage: Options = field(default_factory=Options)
+    replica: ReplicaOptions = field(default_factory=ReplicaOptions)
+    membership: MembershipOptions = field(default_factory=MembershipOptions)
+    requests: RequestOptions = field(default_factory=RequestOptions)
+    hints: HintOptions = field(default_factory=HintOptions)
+    worker: WorkerOptions = field(default_factory=WorkerOptions)
+    coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)

@@ -1,0 +1,90 @@
+"""What makes owners equal again, put together: delivered hints, healed damage, compared copies."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringmill.cluster.ids import Start
+from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.core import Core
+from ringmill.node.repair.catch_up import CatchUp, Equalize
+from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
+from ringmill.node.repair.healing import Healing
+from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.scrubbing import scrub_now_and_then
+from ringmill.node.replica.room import Replica
+
+__all__ = ["Repair", "open_repair"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    delivery: HintDelivery
+    healing: Healing
+    catch_up: CatchUp
+    _replica: Replica
+    _start: Start
+    _scrub_every_s: float
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs for as long as the node does."""
+        return [
+            self.delivery.run(),
+            self.healing.run(),
+            self.catch_up.run(),
+            scrub_now_and_then(self._replica.engine, self._scrub_every_s),
+        ]
+
+    async def note_stop(self) -> None:
+        """Once requests have come to rest: whether the next start need not compare what it holds."""
+        if self.catch_up.is_done and self._replica.hints.is_whole:
+            await note_clean_stop(self._replica.control, self._start)
+
+
+def open_repair(
+    core: Core,
+    replica: Replica,
+    start: Start,
+    *,
+    topology: TopologyView,
+    liveness: LivenessView,
+    equalize: Equalize,
+) -> Repair:
+    delivery = HintDelivery(
+        core.node,
+        hints=replica.hints,
+        topology=topology,
+        liveness=liveness,
+        transport=core.transport,
+        clock=core.clock,
+        options=core.options.hints,
+    )
+    catch_up = CatchUp(
+        core.node,
+        engine=replica.engine,
+        topology=topology,
+        liveness=liveness,
+        transport=core.transport,
+        equalize=equalize,
+    )
+    if not was_clean(replica.control, start):
+        catch_up.want()
+    healing = Healing(
+        core.node,
+        engine=replica.engine,
+        objects=replica.objects,
+        control=replica.control,
+        topology=topology,
+        transport=core.transport,
+        on_lost_hints=catch_up.want,
+    )
+    return Repair(
+        delivery=delivery,
+        healing=healing,
+        catch_up=catch_up,
+        _replica=replica,
+        _start=start,
+        _scrub_every_s=core.config.scrub_every_s,
+    )

@@ -1,0 +1,50 @@
+"""What this node holds, put together: its own state, its copies of objects, hints for other owners."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringmill.cluster.ids import Start
+from ringmill.node.contracts import TopologyView
+from ringmill.node.core import Core
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.control_copy import ControlCopy
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.pages import PageServing
+from ringmill.node.replica.routes import Router
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["Replica", "open_replica", "serve_replica"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    engine: Engine
+    control: ControlStore
+    objects: ObjectStore
+    hints: HintStore
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs for as long as the node does."""
+        return [self.objects.keep_counted()]
+
+
+async def open_replica(core: Core, engine: Engine, start: Start) -> Replica:
+    """Read what is kept in memory of the engine's content.  Raises CorruptData."""
+    control = await ControlStore.open(engine, ControlCopy(core.config.data, core.doors.files))
+    objects = ObjectStore(
+        engine, actors=CopyActors(core.node, start), clock=core.hybrid, options=core.options.replica
+    )
+    return Replica(engine=engine, control=control, objects=objects, hints=await HintStore.open(engine))
+
+
+def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
+    """Answer peers that apply, read, deliver and compare objects."""
+    router = Router(core.node, topology)
+    ReplicaServing(router=router, objects=replica.objects, hybrid=core.hybrid).serve(core.transport)
+    PageServing(router=router, engine=replica.engine, objects=replica.objects).serve(core.transport)

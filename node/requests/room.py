@@ -1,0 +1,83 @@
+"""The coordinating half of a node, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyView
+from ringmill.node.core import Core
+from ringmill.node.replica.room import Replica
+from ringmill.node.replica.routes import Router
+from ringmill.node.requests.attempts import Attempts
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.collect import Collector
+from ringmill.node.requests.equalize import Equalizer
+from ringmill.node.requests.forward import FORWARD, Forwarder
+from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.write import Writer
+
+__all__ = ["Requests", "open_requests"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    writer: Writer
+    reader: Reader
+    locator: Locator
+    equalizer: Equalizer
+
+
+@asynccontextmanager
+async def open_requests(
+    core: Core,
+    replica: Replica,
+    *,
+    topology: TopologyView,
+    liveness: LivenessView,
+    timekeeper: TimeKeeper,
+) -> AsyncIterator[Requests]:
+    """Leaving waits for what requests have left to be done, for a bounded time."""
+    options = core.options.requests
+    async with Background(options.drain_s) as background:
+        router = Router(core.node, topology)
+        replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
+        collector = Collector(replicas=replicas, liveness=liveness, background=background, options=options)
+        forwarder = Forwarder(transport=core.transport, liveness=liveness, clock=core.clock)
+        attempts = Attempts(
+            collector=collector, replicas=replicas, hybrid=core.hybrid, entropy=core.doors.entropy
+        )
+        writer = Writer(
+            router=router,
+            objects=replica.objects,
+            replicas=replicas,
+            hints=replica.hints,
+            liveness=liveness,
+            forwarder=forwarder,
+            attempts=attempts,
+            background=background,
+            hybrid=core.hybrid,
+            timekeeper=timekeeper,
+            clock=core.clock,
+            options=options,
+        )
+        reader = Reader(
+            router=router,
+            collector=collector,
+            replicas=replicas,
+            background=background,
+            hybrid=core.hybrid,
+            timekeeper=timekeeper,
+            clock=core.clock,
+            options=options,
+        )
+        core.transport.serve(FORWARD, forwarder.handler(writer.write))
+        yield Requests(
+            writer=writer,
+            reader=reader,
+            locator=Locator(router=router, topology=topology, replicas=replicas, liveness=liveness),
+            equalizer=Equalizer(router=router, collector=collector, replicas=replicas, clock=core.clock),
+        )

@@ -1,14 +1,14 @@
 """A transport that also reaches the node it belongs to.
 
-The coordinator's own node is a worker as well; a call to it takes the way every call takes, but for the wire:
-the same encoded bytes, the same errors, the same deadline.
+A node that coordinates a request owns the key itself, and one that coordinates a job is a worker as well.  A
+call to it takes the way every call takes, but for the wire: the same encoded bytes, the same errors, the same
+deadline.  So a room asks all nodes alike.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from inspect import isawaitable
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
@@ -46,6 +46,6 @@ class CallsToSelf:
         try:
             async with asyncio.timeout(timeout_s):
                 answer = handler(Incoming(self._node, method, body, deadline, priority))
-                return await answer if isawaitable(answer) else answer
+                return answer if isinstance(answer, bytes) else await answer
         except TimeoutError as error:
             raise DeadlineExceeded(f"{method} took longer than {timeout_s:g} s", outcome="unknown") from error

@@ -16,7 +16,6 @@ from typing import Any, Final
 import ringmill.client.routing.router
 import ringmill.node.replica.objects
 import ringmill.node.replica.serving
-import ringmill.node.requests.replicas
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
@@ -82,7 +81,7 @@ async def _hold_nothing(commit: object, durability: object) -> None:
 
 
 def _sync_before_ack() -> AbstractContextManager[None]:
-    modules = (ringmill.node.replica.serving, ringmill.node.requests.replicas, ringmill.node.requests.write)
+    modules = (ringmill.node.replica.serving, ringmill.node.requests.write)
     return bent(*((module, "hold", _hold_nothing) for module in modules))
 
 

@@ -19,9 +19,8 @@ from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.node.contracts import LivenessView, TopologyView
-from ringmill.node.replica.pages import Page, ReadPage, ask_page, read_page
+from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key
-from ringmill.node.storage.engine import Engine
 
 __all__ = ["CatchUp"]
 
@@ -44,14 +43,12 @@ class CatchUp:
         self,
         node: NodeId,
         *,
-        engine: Engine,
         topology: TopologyView,
         liveness: LivenessView,
         transport: Transport,
         equalize: Equalize,
     ) -> None:
         self._node = node
-        self._engine = engine
         self._topology = topology
         self._liveness = liveness
         self._transport = transport
@@ -140,8 +137,6 @@ class CatchUp:
         topology = self._topology.current
         assert topology is not None, "a formed cluster has a topology"
         request = ReadPage(topology.epoch, partition, start, is_brief=True)
-        others = [node for node in row.nodes if node != self._node]
-        pages = await asyncio.gather(
-            *(ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S) for node in others)
+        return await asyncio.gather(
+            *(ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S) for node in row.nodes)
         )
-        return [await read_page(self._engine, request, row), *pages]

@@ -63,7 +63,6 @@ def open_repair(
     )
     catch_up = CatchUp(
         core.node,
-        engine=replica.engine,
         topology=topology,
         liveness=liveness,
         transport=core.transport,

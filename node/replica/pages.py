@@ -1,4 +1,4 @@
-"""Pages of one copy: what an owner holds of a key range, in order, for another owner.
+"""Pages of one copy: what an owner holds of a key range, in order, for an owner that asks.
 
 One that merges them in asks for the objects, one that compares for their digests.  A page is answered only
 when this node cannot forget what it shows, and not at all when it may have lost something of the range
@@ -107,7 +107,7 @@ class PageServing:
 async def ask_page(
     transport: Transport, node: NodeId, request: ReadPage, row: Row, *, timeout_s: float
 ) -> Page:
-    """The page of another owner.
+    """The page of an owner.
 
     Raises what the call raises, WrongEpoch when it was answered by another row than `row`, and
     ProtocolMismatch when the next page would not begin behind this one's start.

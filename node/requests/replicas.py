@@ -1,4 +1,4 @@
-"""The owners of a key as a coordinator talks to them: itself directly, the others over the transport."""
+"""The owners of a key as a coordinator talks to them, this node like any other (node/calls_to_self.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.replica.messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
-from ringmill.node.replica.objects import ObjectStore, hold
+from ringmill.node.replica.objects import ObjectStore
 from ringmill.node.replica.routes import Route
 
 __all__ = ["Replicas"]
@@ -27,11 +27,8 @@ class Replicas:
     async def read(self, node: NodeId, route: Route, timeout_s: float) -> tuple[StoredObject, Epoch]:
         """What an owner holds, safe from being forgotten by it, and the row epoch it answered under.
 
-        Raises what the owner raised, Unavailable, DeadlineExceeded; for itself CorruptData.
+        Raises what the owner raised, Unavailable, DeadlineExceeded.
         """
-        if node == self.node:
-            stored, _ = await self._objects.read_synced(route.place)
-            return stored, route.row.row_epoch
         body = Read(route.epoch, route.keyspace.id, route.key).encode()
         data = await self._transport.call(node, READ, body, timeout_s=timeout_s, priority=Priority.READ)
         answer = ReadAnswer.decode(data)
@@ -43,10 +40,6 @@ class Replicas:
         self, node: NodeId, route: Route, encoded: bytes, durability: Durability, timeout_s: float
     ) -> tuple[Durability, Epoch]:
         """Have an owner merge an object and hold it: how firmly, under which row epoch.  Raises as `read`."""
-        if node == self.node:
-            applied = await self._objects.apply(route.place, decode_object(encoded))
-            await hold(applied.commit, durability)
-            return durability, route.row.row_epoch
         body = Apply(route.epoch, route.keyspace.id, route.key, durability, encoded).encode()
         data = await self._transport.call(node, APPLY, body, timeout_s=timeout_s, priority=Priority.WRITE)
         answer = ApplyAnswer.decode(data)

@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
@@ -33,8 +33,9 @@ from ringmill.cluster.adapters.processes.forkserver import Forkserver
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
-from ringmill.cluster.mapreduce.kernel.task import Progress, load_job
+from ringmill.cluster.mapreduce.kernel.task import load_job
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.progress import HowFar, Progress
 from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said
 from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
 
@@ -103,7 +104,7 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
     tempfile.tempdir = None
     try:
         with closing(CountedFiles()) as files, _Teller(pipe, files) as teller:
-            return do_run(run, files, load_job, teller.hear, watch=teller.watch)
+            return do_run(run, files, load_job, teller.progress)
     except TaskFailed as failure:
         _lift_memory_limit()
         raise _as_user_sees(_rightly_blamed(failure, run), run.bundle) from failure
@@ -121,14 +122,13 @@ def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
 class _Teller:
     """Says how far the work is, twice a second, from a thread of its own, as long as it moves.
 
-    `watch` is given a function that looks at the running kernel.  Where neither it nor any file moves,
-    nothing is said and the node's patience runs.
+    Where neither `progress` nor any file moves, nothing is said and the node's patience runs.
     """
 
     def __init__(self, pipe: _Pipe, files: CountedFiles) -> None:
         self._pipe = pipe
         self._files = files
-        self._look: Callable[[], Progress] | None = None
+        self.progress = Progress()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
 
@@ -140,20 +140,12 @@ class _Teller:
         self._over.set()
         self._thread.join()
 
-    def watch(self, look: Callable[[], Progress]) -> None:
-        self._look = look
-
-    def hear(self, progress: Progress) -> None:
-        """The kernel's own reports come too rarely from slow code; the thread looks for itself."""
-
     def _tell(self) -> None:
-        said = None
+        said = HowFar(), 0
         while not self._over.wait(_TELL_EVERY_S):
-            if self._look is None:
-                continue
-            now, moved = self._look(), self._files.bytes_moved
+            now, moved = self.progress.now(), self._files.bytes_moved
             if (now, moved) != said:
-                self._pipe.say(Said("progress", [now.bytes_done, now.bytes_total, now.status, now.position]))
+                self._pipe.say(Said("progress", now.to_wire()))
                 said = now, moved
 
 

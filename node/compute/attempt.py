@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.progress import HowFar
 from ringmill.cluster.mapreduce.talk.orders import MapOrder, Order, ReduceOrder
 from ringmill.cluster.mapreduce.talk.task_messages import Run, Said
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
@@ -28,7 +29,7 @@ from ringmill.node.compute.shuffle_client import fetch_slices
 from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
 from ringmill.node.options import Patience
 
-__all__ = ["Attempt", "HowFar"]
+__all__ = ["Attempt"]
 
 _FETCHED: Final = "in"
 _LAST_WORDS_S: Final = 5.0
@@ -36,30 +37,12 @@ _LAST_WORDS_S: Final = 5.0
 Result = TypeVar("Result", MapOutput, ReduceOutput)
 
 
-@dataclass(slots=True)
-class HowFar:
-    """How far an attempt is; for a reduce `bytes_done` counts fetched bytes until it runs."""
-
-    bytes_done: int = 0
-    bytes_total: int = 0
-    status: str = ""
-    position: str = ""
-
-    def to_wire(self) -> list[Any]:
-        return [self.bytes_done, self.bytes_total, self.status, self.position]
-
-    def hear(self, said: Any) -> None:
-        """Take a task process's word.  Raises ValueError for a wrong shape."""
-        match said:
-            case [int(done), int(total), str(status), str(position)]:
-                self.bytes_done, self.bytes_total, self.status, self.position = done, total, status, position
-            case _:
-                raise ValueError(f"no progress: {said!r:.80}")
-
-
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """Runs `order` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had."""
+    """Runs `order` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had.
+
+    `progress` of a reduce counts fetched bytes until it runs.
+    """
 
     order: Order
     folder: str
@@ -144,7 +127,7 @@ class Attempt:
                 "map", identity.task, identity.number, order.spec, bundle, self.folder, self.folder,
                 order.memory_factor, order.split,
             )  # fmt: skip
-        self.progress.bytes_total = sum(piece.length for piece in order.slices)
+        self.progress = HowFar(bytes_total=sum(piece.length for piece in order.slices))
         fetched = await fetch_slices(
             order.job, order.slices, f"{self.folder}/{_FETCHED}",
             transport=self.transport, files=self.files, arrived=self._arrived,
@@ -155,7 +138,7 @@ class Attempt:
         )  # fmt: skip
 
     def _arrived(self, size: int) -> None:
-        self.progress.bytes_done += size
+        self.progress = replace(self.progress, bytes_done=self.progress.bytes_done + size)
 
     async def _converse(self, process: TaskProcess, run: Run) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
@@ -167,7 +150,7 @@ class Attempt:
                     return self._result(said.body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
-                self.progress.hear(said.body)
+                self.progress = HowFar.from_wire(said.body)
         except (EOFError, BrokenPipeError) as error:
             raise await self._broken_off(process, error) from error
         except (ValueError, TypeError, LookupError) as error:

@@ -34,7 +34,7 @@ from ringmill.cluster.mapreduce.talk.orders import (
 )
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
-from ringmill.node.compute.attempt import Attempt, HowFar
+from ringmill.node.compute.attempt import Attempt
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
@@ -204,7 +204,7 @@ class Worker:
             files=self._files,
             patience=self._options.patience,
         )
-        ticker = self._group.create_task(self._tell_progress(order, attempt.progress))
+        ticker = self._group.create_task(self._tell_progress(order, attempt))
         try:
             result = await attempt.run()
         except (TaskFailed, SliceLost) as error:
@@ -236,11 +236,11 @@ class Worker:
     def _report(self, order: Order, kind: str, **fields: Any) -> Report:
         return Report(order.job, order.attempt, self._node, self._start, kind, **fields)
 
-    async def _tell_progress(self, order: Order, progress: HowFar) -> None:
+    async def _tell_progress(self, order: Order, attempt: Attempt) -> None:
         """Best effort: the next one says more."""
         while True:
             await asyncio.sleep(self._options.progress_every_s)
-            report = self._report(order, "progress", body=progress.to_wire())
+            report = self._report(order, "progress", body=attempt.progress.to_wire())
             try:
                 await self._send(order.coordinator, report)
             except RingmillError:

@@ -23,8 +23,8 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.bundle import check_bundle
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
-from ringmill.cluster.mapreduce.kernel.task import Progress
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.progress import HowFar, Progress
 from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
 from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
 from ringmill.cluster.ports import FileSystem, TaskProcess
@@ -98,6 +98,7 @@ class SimulatedTask:
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._stepped: Stepped[Said] | None = None
+        self._progress = Progress()
 
     @property
     def is_reducing(self) -> bool:
@@ -157,9 +158,14 @@ class SimulatedTask:
                 return
 
     async def _work(self, message: bytes) -> Said:
-        spawner = self._spawner
+        spawner, said = self._spawner, HowFar()
+        self._progress = Progress()
         self._stepped = Stepped(lambda stop: self._answer(message, stop))
-        while not self._stepped.resume():  # noqa: ASYNC110 - virtual time costs nothing
+        while not self._stepped.resume():
+            now = self._progress.now()
+            if now != said:
+                self._say(Said("progress", now.to_wire()))
+                said = now
             await asyncio.sleep(spawner.pace_s * spawner.draws.random())
         return self._stepped.result()
 
@@ -176,18 +182,13 @@ class SimulatedTask:
     def _run(self, run: Run, files: FileSystem) -> MapOutput | ReduceOutput:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
         try:
-            return do_run(run, files, lambda *job: _load(files, *job), self._hear)
+            return do_run(run, files, lambda *job: _load(files, *job), self._progress)
         except TaskFailed:
             raise
         except RingmillError as error:
             raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
         except Exception as error:
             raise classify(error, ()) from error
-
-    def _hear(self, progress: Progress) -> None:
-        self._say(
-            Said("progress", [progress.bytes_done, progress.bytes_total, progress.status, progress.position])
-        )
 
     def _say(self, said: Said) -> None:
         message = said.encode()

@@ -46,7 +46,7 @@ class PartFile:
         self._file: AppendFile = files.create(path)
         self._render: Render = {"tsv": _tsv, "jsonl": _jsonl, "bytes": _bytes}[format]
 
-    def write_all(self, pairs: Iterable[Pair], on_batch: Callable[[], None], maker: str = "") -> None:
+    def write_all(self, pairs: Iterable[Pair], maker: str = "") -> None:
         """Append every record; `maker` names the function that gives them.
 
         Raises TaskFailed for what is no pair or does not fit the format, what the iteration raises, OSError.
@@ -58,7 +58,6 @@ class PartFile:
             self.totals.size += len(data)
             self.totals.crc32c = google_crc32c.extend(self.totals.crc32c, data)
             self.totals.records += len(batch)
-            on_batch()
 
     def finish(self) -> None:
         """Make the content durable and close."""

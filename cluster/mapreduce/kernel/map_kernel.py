@@ -36,7 +36,6 @@ RUN_NAME: Final = "map.run"  # of the one file that a map attempt leaves in its 
 
 _KEY: Final = itemgetter(0)
 _VALUES: Final = itemgetter(1)
-_CHECK_RECORDS: Final = 65536
 
 
 def partition_of(encoded_key: bytes, partitions: int) -> int:
@@ -55,7 +54,7 @@ class MapTotals:
 
 
 class MapKernel:
-    """Runs one map task.  `on_batch` is called now and then, for progress."""
+    """Runs one map task."""
 
     def __init__(
         self,
@@ -67,7 +66,6 @@ class MapKernel:
         memory_bytes: int,
         compression: str,
         context: Context,
-        on_batch: Callable[[], None],
     ) -> None:
         self._job = job
         self._files = files
@@ -77,7 +75,6 @@ class MapKernel:
         self._compression = compression
         self._map = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
         self._combine = _with_context(job, context)
-        self._on_batch = on_batch
         self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
         self._sizes = RecordSizes(memory_bytes)
         self._spills: list[tuple[str, tuple[PartitionSlice, ...]]] = []
@@ -100,7 +97,6 @@ class MapKernel:
 
     def _fill(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         groups, sizes = self._groups, self._sizes
-        since_check = 0
         try:
             for key, value in pairs:
                 groups[key].append(value)
@@ -108,12 +104,8 @@ class MapKernel:
                 batch = sizes.batch
                 for key, value in islice(pairs, batch - 1):  # noqa: PLW2901 - the hot loop
                     groups[key].append(value)
-                since_check += batch
                 if sizes.estimate(len(groups)) > self._memory:
                     self._shrink()
-                if since_check >= _CHECK_RECORDS:
-                    since_check = 0
-                    self._on_batch()
         except (TypeError, ValueError) as error:
             raise not_pairs(error, "map", self._job.map_signature.where) from error
 
@@ -200,7 +192,6 @@ class MapKernel:
                 compression=self._compression,
             )
             writer.write_partition(self._recombined(narrowed))
-            self._on_batch()
         for spill, _ in self._spills:
             self._files.unlink(spill)
         return path, writer.finish()

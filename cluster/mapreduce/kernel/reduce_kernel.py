@@ -28,7 +28,7 @@ _BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
 
 
 class ReduceKernel:
-    """Runs one reduce task.  `bytes_done` counts raw bytes of groups that went in."""
+    """Runs one reduce task.  `groups` counts those that went in."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class ReduceKernel:
         self._context = context
         self.groups = 0
 
-    def run(self, slices: Sequence[Slice], part: PartFile, on_batch: Callable[[], None]) -> PartTotals:
+    def run(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
         """Reduce every group into the part file.
 
         Raises what the job's reduce raises, CorruptData, OSError.
         """
         last = self._job.reduce_signature or self._job.map_signature
-        part.write_all(self._pairs(slices), on_batch, last.where)
+        part.write_all(self._pairs(slices), last.where)
         part.finish()
         return part.totals
 

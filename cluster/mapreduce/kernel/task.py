@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
@@ -25,33 +23,16 @@ from ringmill.cluster.mapreduce.kernel.garbage import rare_collections
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
+from ringmill.cluster.mapreduce.progress import HowFar, Progress
 from ringmill.cluster.ports import FileSystem
 
 __all__ = [
     "MapTask",
-    "Progress",
     "ReduceTask",
-    "Report",
     "load_job",
-    "Watch",
     "run_map",
     "run_reduce",
-    "unwatched",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an attempt is, of the bytes it will read."""
-
-    bytes_done: int
-    bytes_total: int
-    status: str = ""  # what the job's code said last
-    position: str = ""  # the record or group handed to it last
-
-
-Report: TypeAlias = Callable[[Progress], None]
-Watch: TypeAlias = Callable[[Callable[[], Progress]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +59,14 @@ class ReduceTask:
     memory_factor: int = 1
 
 
-def unwatched(look: Callable[[], Progress]) -> None:
-    """The Watch of a run that nobody looks at."""
-
-
 def run_map(
     job: JobDefinition,
     task: MapTask,
     files: FileSystem,
     folder: str,
-    progress: Report,
-    *,
-    watch: Watch = unwatched,
+    progress: Progress,
 ) -> MapOutput:
     """Run one map attempt in `folder`, which is new and empty.
-
-    `watch` is given a function that tells the present state from any thread: slow code reports rarely.
 
     Raises TaskFailed with its cause; a killed process says nothing.
     """
@@ -101,14 +74,7 @@ def run_map(
     context = _context(spec, f"map-{task.task}", task.deadline)
     reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
 
-    def look() -> Progress:
-        return Progress(reader.bytes_done, split.size, context.status_text, reader.position)
-
-    def report() -> None:
-        progress(look())
-
-    watch(look)
-
+    progress.follow(lambda: HowFar(reader.bytes_done, split.size, context.status_text, reader.position))
     try:
         kernel = MapKernel(
             job,
@@ -118,13 +84,11 @@ def run_map(
             memory_bytes=spec.memory_bytes * task.memory_factor,
             compression=spec.compression,
             context=context,
-            on_batch=report,
         )
         with rare_collections():
             totals = kernel.run(reader.records())
     except Exception as error:
         raise classify(error, job.user_files, reader.position, reader.record) from error
-    report()
     return MapOutput(
         totals.path,
         totals.partitions,
@@ -142,9 +106,7 @@ def run_reduce(
     task: ReduceTask,
     files: FileSystem,
     folder: str,
-    progress: Report,
-    *,
-    watch: Watch = unwatched,
+    progress: Progress,
 ) -> ReduceOutput:
     """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
     spec = task.spec
@@ -153,12 +115,9 @@ def run_reduce(
     records_in = sum(each.records for each in task.inputs)
     path = f"{folder}/{part_name(task.partition)}"
 
-    def look() -> Progress:
+    def look() -> HowFar:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
-        return Progress(done, total, context.status_text, f"group {kernel.groups}")
-
-    def report() -> None:
-        progress(look())
+        return HowFar(done, total, context.status_text, f"group {kernel.groups}")
 
     try:
         kernel = ReduceKernel(
@@ -169,13 +128,13 @@ def run_reduce(
             compression=spec.compression,
             context=context,
         )
-        watch(look)
+        progress.follow(look)
         with rare_collections():
-            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format), report)
+            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format))
         files.fsync_dir(folder)
     except Exception as error:
         raise classify(error, job.user_files) from error
-    progress(Progress(total, total, context.status_text))
+    progress.follow(lambda: HowFar(total, total, context.status_text))
     return ReduceOutput(
         task.partition,
         path,

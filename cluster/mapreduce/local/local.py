@@ -22,8 +22,9 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
-from ringmill.cluster.mapreduce.kernel.task import MapTask, Progress, ReduceTask, run_map, run_reduce
+from ringmill.cluster.mapreduce.kernel.task import MapTask, ReduceTask, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["LOCAL_JOB", "LocalResult", "run_in_process", "run_spec"]
@@ -100,7 +101,7 @@ def _map(
     folder = f"{staging}/map-{split.index}"
     files.mkdir(folder)
     task = MapTask(spec, split, split.index, 1)
-    return _attempt(f"map-{split.index}", lambda: run_map(definition, task, files, folder, _unheard))
+    return _attempt(f"map-{split.index}", lambda: run_map(definition, task, files, folder, Progress()))
 
 
 def _reduce(
@@ -110,7 +111,7 @@ def _reduce(
     files.mkdir(folder)
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceTask(spec, partition, slices, 1)
-    return _attempt(f"reduce-{partition}", lambda: run_reduce(definition, task, files, folder, _unheard))
+    return _attempt(f"reduce-{partition}", lambda: run_reduce(definition, task, files, folder, Progress()))
 
 
 def _attempt(name: str, run: Callable[[], T]) -> T:
@@ -118,10 +119,6 @@ def _attempt(name: str, run: Callable[[], T]) -> T:
         return run()
     except TaskFailed as failure:
         raise failure.as_job_error(name, 1) from failure
-
-
-def _unheard(progress: Progress) -> None:
-    """Nobody watches a local run."""
 
 
 def _result(

@@ -19,13 +19,11 @@ from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSiz
 from ringmill.cluster.mapreduce.kernel.task import (
     MapTask,
     ReduceTask,
-    Report,
-    Watch,
     run_map,
     run_reduce,
-    unwatched,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
 from ringmill.cluster.ports import FileSystem
 
@@ -58,15 +56,13 @@ def do_chore(chore: Chore, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -
     return []
 
 
-def do_run(
-    run: Run, files: FileSystem, load: Load, progress: Report, *, watch: Watch = unwatched
-) -> MapOutput | ReduceOutput:
+def do_run(run: Run, files: FileSystem, load: Load, progress: Progress) -> MapOutput | ReduceOutput:
     """One attempt.  Raises TaskFailed, and RingmillError when what is asked for is not in the bundle."""
     spec = JobSpec.decode(run.spec)
     job = load(run.bundle, spec.module, spec.name)
     factor = run.memory_factor
     if run.stage == "map":
         task = MapTask(spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=factor)
-        return run_map(job, task, files, run.folder, progress, watch=watch)
+        return run_map(job, task, files, run.folder, progress)
     reduce_task = ReduceTask(spec, run.task, run.slices, run.attempt, memory_factor=factor)
-    return run_reduce(job, reduce_task, files, run.folder, progress, watch=watch)
+    return run_reduce(job, reduce_task, files, run.folder, progress)

@@ -19,8 +19,9 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files import external_sort
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.run_file import read_index
-from ringmill.cluster.mapreduce.kernel.task import MapTask, Progress, ReduceTask, run_map, run_reduce
+from ringmill.cluster.mapreduce.kernel.task import MapTask, ReduceTask, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.progress import Progress
 from tests.cluster.mapreduce import sample_jobs
 
 MIB = 1 << 20
@@ -39,7 +40,7 @@ class Bench:
             definition, job="j", module="m", name="n", bundle_sha256="", inputs=(f"{folder}/in",), output="/o"
         )
         self.spec = replace(spec, memory_bytes=memory_bytes)
-        self.progress: list[Progress] = []
+        self.progress = Progress()
 
     def map(self, attempt: int = 1) -> list[MapOutput]:
         done = []
@@ -47,7 +48,7 @@ class Bench:
             folder = f"{self.folder}/map-{split.index}.{attempt}"
             self.files.mkdir(folder)
             task = MapTask(self.spec, split, split.index, attempt)
-            done.append(run_map(self.definition, task, self.files, folder, self.progress.append))
+            done.append(run_map(self.definition, task, self.files, folder, self.progress))
         return done
 
     def reduce(self, maps: list[MapOutput], partition: int) -> ReduceOutput:
@@ -55,7 +56,7 @@ class Bench:
         self.files.remove_tree(folder)
         self.files.mkdir(folder)
         task = ReduceTask(self.spec, partition, tuple(done.slice(partition) for done in maps), 1)
-        return run_reduce(self.definition, task, self.files, folder, self.progress.append)
+        return run_reduce(self.definition, task, self.files, folder, self.progress)
 
     def output(self) -> bytes:
         maps = self.map()
@@ -165,14 +166,11 @@ def test_progress_ends_at_the_number_of_bytes_read(tmp_path: Path, files: OsFile
     maps = bench.map()
     size = (tmp_path / "in").stat().st_size
     assert sum(done.bytes_in for done in maps) == size
-    assert bench.progress[-1].bytes_done == bench.progress[-1].bytes_total
-    bench.progress.clear()
+    mapped = bench.progress.now()
+    assert mapped.bytes_done == mapped.bytes_total == maps[-1].bytes_in
     bench.reduce(maps, 0)
-    assert (
-        bench.progress[-1].bytes_done
-        == bench.progress[-1].bytes_total
-        == sum(m.partitions[0].length for m in maps)
-    )
+    reduced = bench.progress.now()
+    assert reduced.bytes_done == reduced.bytes_total == sum(m.partitions[0].length for m in maps)
 
 
 def test_one_long_group_is_merged_in_little_memory(tmp_path: Path, files: OsFileSystem) -> None:

@@ -14,8 +14,8 @@ from ringmill.node.storage.log.write_ahead_log import LogFile
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import log_name, temporary_name
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.upkeep.children import table_shape
 from ringmill.node.storage.upkeep.flush import FlushJob, flush_logs, flush_memtable
+from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.workroom import RETRY_S, Workroom
 from ringmill.node.storage.version.version import Drop, Edit
 

@@ -12,7 +12,6 @@ from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.errors import StorageFailed
 from ringmill.node.storage.names import table_name
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.upkeep.children import table_shape
 from ringmill.node.storage.upkeep.compaction_pick import (
     Pick,
     Situation,
@@ -24,6 +23,7 @@ from ringmill.node.storage.upkeep.compaction_pick import (
     useless_tables,
 )
 from ringmill.node.storage.upkeep.compaction_run import CompactionJob, compact
+from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.workroom import RETRY_S, Workroom
 from ringmill.node.storage.version.version import Drop, Edit
 

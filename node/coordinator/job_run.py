@@ -181,9 +181,15 @@ class JobRun:
         if machine.state == "KILLED":
             error = JobKilled(f"job {spec.job} was killed", detail={"job": spec.job})
         return JobView(
-            spec.job, spec.title, self._world.node, spec.output, self._submitted_at, ended - self._began,
-            summary, to_wire(error) if error is not None else None,
-        )  # fmt: skip
+            job=spec.job,
+            title=spec.title,
+            node=self._world.node,
+            output=spec.output,
+            submitted_at=self._submitted_at,
+            seconds=ended - self._began,
+            summary=summary,
+            error=to_wire(error) if error is not None else None,
+        )
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)

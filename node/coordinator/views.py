@@ -22,7 +22,7 @@ class AttemptLog:
     output: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """One moment of a job."""
 

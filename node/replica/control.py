@@ -12,7 +12,7 @@ import asyncio
 import logging
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
-from ringmill.node.replica.control_copy import SecondCopy
+from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.stored_key import Kind, kind_prefix, meta_key, prefix_end
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Engine
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class ControlStore:
-    def __init__(self, engine: Engine, second: SecondCopy, values: dict[str, bytes]) -> None:
+    def __init__(self, engine: Engine, second: ControlCopy, values: dict[str, bytes]) -> None:
         self._engine = engine
         self._second = second
         self._values = values
         self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, engine: Engine, second: SecondCopy) -> ControlStore:
+    async def open(cls, engine: Engine, second: ControlCopy) -> ControlStore:
         """Read all control state; where the engine's is damaged, the second copy of it.
 
         Raises CorruptData when neither can be read.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgpack
 
@@ -16,26 +16,10 @@ from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.identity.guarded_file import decode_copies, encode_copies, replace_file
 
-__all__ = ["FILE_NAME", "ControlCopy", "SecondCopy", "decode_control", "encode_control"]
+__all__ = ["FILE_NAME", "ControlCopy", "decode_control", "encode_control"]
 
 FILE_NAME: Final = "CONTROL"
 FORMAT_VERSION: Final = 1
-
-
-class SecondCopy(Protocol):
-    """Where control state is kept a second time."""
-
-    def read(self) -> dict[str, bytes] | None:
-        """What was written last; None when there is nothing that can be read."""
-        ...
-
-    def holds(self, values: Mapping[str, bytes]) -> bool:
-        """What is there is these values, and no part of it is damaged."""
-        ...
-
-    async def write(self, values: Mapping[str, bytes]) -> None:
-        """Returns once the values are durable.  Raises Unavailable and DiskFull; then nothing is certain."""
-        ...
 
 
 class ControlCopy:
@@ -46,6 +30,7 @@ class ControlCopy:
         self._files = files
 
     def read(self) -> dict[str, bytes] | None:
+        """What was written last; None when there is nothing that can be read."""
         if not self._files.exists(self._path):
             return None
         try:
@@ -54,10 +39,12 @@ class ControlCopy:
             return None
 
     def holds(self, values: Mapping[str, bytes]) -> bool:
+        """What is there is these values, and no part of it is damaged."""
         exists = self._files.exists(self._path)
         return exists and self._files.read_bytes(self._path) == encode_control(values)
 
     async def write(self, values: Mapping[str, bytes]) -> None:
+        """Returns once the values are durable.  Raises Unavailable and DiskFull; then nothing is certain."""
         try:
             await replace_file(self._files, self._path, encode_control(values))
         except OSError as error:

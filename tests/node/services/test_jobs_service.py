@@ -25,7 +25,10 @@ def view(state: str) -> JobView:
         state, (StageSummary("map", 2, 1, 1, 100, 50),), (TaskSummary("map-0", "done", 1, "n1", ""),),
         {"map_in": 3}, {"lines": 3}, 1, ("map-1.1 on n2 failed",),
     )  # fmt: skip
-    return JobView("j-1", "wc:wc", NodeId("n1"), "/out/\udcff", 1.5, 2.5, summary, None)
+    return JobView(
+        job="j-1", title="wc:wc", node=NodeId("n1"), output="/out/\udcff", submitted_at=1.5, seconds=2.5,
+        summary=summary, error=None,
+    )  # fmt: skip
 
 
 class Keeper:

@@ -1,0 +1,20 @@
+"""A node as production puts it together."""
+
+from __future__ import annotations
+
+from tests.node.repair.healing_world import HealingWorld, run
+
+
+def test_each_room_is_tuned_by_its_field_of_the_options() -> None:
+    async def story(world: HealingWorld) -> None:
+        node = world["n1"]
+        options = node.core.options
+        assert node.replica.engine.options is options.storage
+        assert node.replica.objects._options is options.replica
+        assert node.membership.watch._options is options.membership
+        assert node.kv._writer._options is node.kv._reader._options is options.requests
+        assert node.repair.delivery._options is options.hints
+        assert node.compute.worker._options is options.worker
+        assert node.jobs._world.options is options.coordinator
+
+    run(story)

@@ -1,8 +1,8 @@
 """What callers may hand in: each argument checked by type and limit before anything is allocated or sent.
 
 Every public method of the client comes through here first.  A refusal is InvalidArgument; it names the
-argument, what was given and what is taken.  Pure: no connection, no messages.  Limits: docs/guarantees.md,
-"Limits"; the node checks its own again.
+argument, what was given and what is taken.  Pure: no connection, no messages.  Limits: cluster/limits.py,
+which the node checks again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from typing import Final, Literal, TypeAlias
 
 from ringmill.client.values import CausalContext
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import (
+    MAX_CONTEXT_BYTES,
+    MAX_KEY_BYTES,
+    MAX_REDUCERS,
+    MAX_TIMEOUT_S,
+    MAX_TTL_MS,
+    MAX_VALUE_BYTES,
+)
 
 __all__ = [
-    "REQUEST_LIMIT_S",
     "ContextLike",
     "Durability",
     "Endpoints",
@@ -57,14 +64,8 @@ Endpoints: TypeAlias = str | Iterable[str]
 PathLike: TypeAlias = str | os.PathLike[str]
 Inputs: TypeAlias = PathLike | Iterable[PathLike]
 
-KEY_LIMIT: Final = 1024
-VALUE_LIMIT: Final = 16 * 1024 * 1024
-REQUEST_LIMIT_S: Final = 60.0
-TTL_LIMIT_S: Final = 100 * 365 * 24 * 3600.0
 LEVEL_LIMIT: Final = 1000
-REDUCER_LIMIT: Final = 4096
 TOKEN_LIMIT: Final = 1024
-CONTEXT_LIMIT: Final = 64 * 1024
 SHOWN_CHARS: Final = 40
 
 _LEVELS: Final[dict[str, Level]] = {"one": "one", "quorum": "quorum", "all": "all"}
@@ -76,15 +77,15 @@ _TOKEN: Final = re.compile(r"[!-~]*", re.ASCII)
 def checked_key(key: Key) -> bytes:
     """The key as the cluster knows it: UTF-8 of a str, 1 to 1,024 bytes."""
     if isinstance(key, str):
-        _check_size("key", len(key), KEY_LIMIT, "put the long part into the value")
+        _check_size("key", len(key), MAX_KEY_BYTES, "put the long part into the value")
         data = _utf8("key", key)
     else:
         size = _size_of("key", key, "str or bytes")
-        _check_size("key", size, KEY_LIMIT, "put the long part into the value")
+        _check_size("key", size, MAX_KEY_BYTES, "put the long part into the value")
         data = bytes(key)
     if not data:
-        raise InvalidArgument("key is empty", hint=f"a key has 1 to {KEY_LIMIT} bytes")
-    _check_size("key", len(data), KEY_LIMIT, "put the long part into the value")
+        raise InvalidArgument("key is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    _check_size("key", len(data), MAX_KEY_BYTES, "put the long part into the value")
     return data
 
 
@@ -92,7 +93,7 @@ def checked_value(value: Value) -> bytes:
     """The bytes of a value."""
     hint = "encode a str first: value.encode()" if isinstance(value, str) else ""
     size = _size_of("value", value, "bytes", hint)
-    _check_size("value", size, VALUE_LIMIT, "split it over several keys")
+    _check_size("value", size, MAX_VALUE_BYTES, "split it over several keys")
     return bytes(value)
 
 
@@ -101,12 +102,12 @@ def checked_ttl_ms(ttl: Seconds | None) -> int:
     if ttl is None:
         return 0
     hint = "100 years at most; delete the key instead of a ttl of 0"
-    return max(1, round(_seconds("ttl", ttl, TTL_LIMIT_S, hint) * 1000))
+    return max(1, round(_seconds("ttl", ttl, MAX_TTL_MS / 1000, hint) * 1000))
 
 
 def checked_timeout_s(timeout: Seconds) -> float:
     """The deadline of one request in seconds."""
-    return _seconds("timeout", timeout, REQUEST_LIMIT_S, f"a request takes {REQUEST_LIMIT_S:.0f} s at most")
+    return _seconds("timeout", timeout, MAX_TIMEOUT_S, f"a request takes {MAX_TIMEOUT_S:.0f} s at most")
 
 
 def checked_context(context: ContextLike | None) -> CausalContext | None:
@@ -118,7 +119,7 @@ def checked_context(context: ContextLike | None) -> CausalContext | None:
     else:
         raise _mistyped("context", context, "the CausalContext of a read or its text", "item.context is one")
     if parsed is not None:
-        _check_size("context", len(parsed.token), CONTEXT_LIMIT, "hand it back as it was read")
+        _check_size("context", len(parsed.token), MAX_CONTEXT_BYTES, "hand it back as it was read")
     return parsed
 
 
@@ -173,7 +174,7 @@ def checked_name(name: str, value: str) -> str:
     """A text that names something: a keyspace, a job, a task."""
     if not isinstance(value, str):
         raise _mistyped(name, value, "a str")
-    _check_size(name, len(value), KEY_LIMIT, "")
+    _check_size(name, len(value), MAX_KEY_BYTES, "")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -222,9 +223,9 @@ def checked_reducers(reducers: int | None) -> int | None:
     if reducers is None:
         return None
     if not isinstance(reducers, int) or isinstance(reducers, bool):
-        raise _mistyped("reducers", reducers, f"an int from 1 to {REDUCER_LIMIT}")
-    if not 1 <= reducers <= REDUCER_LIMIT:
-        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 1 to {REDUCER_LIMIT}")
+        raise _mistyped("reducers", reducers, f"an int from 1 to {MAX_REDUCERS}")
+    if not 1 <= reducers <= MAX_REDUCERS:
+        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 1 to {MAX_REDUCERS}")
     return reducers
 
 

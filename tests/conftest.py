@@ -1,10 +1,16 @@
-"""Adds up what the simulated runs of a test session did, and tells it once at the end.
+"""Settings of all tests; adds up what the simulated runs of a test session did, and tells it once at the end.
 
 Here and not beside the scenarios, as the process that reports under pytest-xdist loads no conftest below.
 """
 
 from collections import Counter
 from typing import Any
+
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; a test that hangs ends by its own limits.
+settings.register_profile("ringmill", deadline=None)
+settings.load_profile("ringmill")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -16,14 +16,14 @@ from xxhash import xxh3_64_digest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.limits import MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector, encode_vector
 
-__all__ = ["BLIND", "FORMAT_VERSION", "MAX_TOKEN_BYTES", "Context", "decode_context", "encode_context"]
+__all__ = ["BLIND", "FORMAT_VERSION", "Context", "decode_context", "encode_context"]
 
 FORMAT_VERSION: Final = 1
-MAX_TOKEN_BYTES: Final = 64 * 1024
 _HEAD: Final = struct.Struct(">B8s")  # version, key hash
 _CHECK: Final = struct.Struct(">I")  # crc32 of all before it
 _KEYSPACE: Final = struct.Struct(">QI")
@@ -52,8 +52,8 @@ def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> Context:
     """Raises InvalidArgument for a damaged token and for one that was read from another key."""
     if len(token) <= _HEAD.size + _CHECK.size:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
-    if len(token) > MAX_TOKEN_BYTES:
-        raise _refused(f"is {len(token)} bytes long, at most {MAX_TOKEN_BYTES} are taken")
+    if len(token) > MAX_CONTEXT_BYTES:
+        raise _refused(f"is {len(token)} bytes long, at most {MAX_CONTEXT_BYTES} are taken")
     sealed, check = token[: -_CHECK.size], token[-_CHECK.size :]
     version, key_hash = _HEAD.unpack_from(sealed)
     if version != FORMAT_VERSION or _CHECK.pack(crc32(sealed)) != check:

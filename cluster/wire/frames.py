@@ -16,6 +16,7 @@ import google_crc32c
 import msgpack
 
 from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.limits import MAX_VALUE_BYTES
 
 __all__ = [
     "FRAME_TARGET_BYTES",
@@ -32,7 +33,7 @@ __all__ = [
 
 FRAME_VERSION: Final = 2
 FRAME_TARGET_BYTES: Final = 256 * 1024  # a frame is closed when it reaches this; a larger item goes alone
-MAX_FRAME_BYTES: Final = 5 * 1024 * 1024  # client message 4 MiB + value limit 1 MiB
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024 + MAX_VALUE_BYTES
 OPERATION_OVERHEAD_BYTES: Final = 96  # upper bound of all that is in an operation beside its body
 
 _UNSTAMPED_VERSION: Final = 1

@@ -11,16 +11,13 @@ import logging
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
 from ringmill.cluster.versions.objects import StoredObject
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
-    "MAX_KEY_BYTES",
     "MAX_OBJECT_BYTES",
     "MAX_SIBLINGS",
-    "MAX_TIMEOUT_S",
-    "MAX_TTL_MS",
-    "MAX_VALUE_BYTES",
     "admit_growth",
     "check_key",
     "check_ttl",
@@ -28,14 +25,10 @@ __all__ = [
     "time_allowed",
 ]
 
-MAX_KEY_BYTES: Final = 1024
-MAX_VALUE_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
 MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
-MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 DEFAULT_TIMEOUT_S: Final = 5.0
-MAX_TIMEOUT_S: Final = 60.0
 ANSWER_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
@@ -43,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 def check_key(key: bytes) -> None:
     if not key:
-        raise InvalidArgument("the key is empty; a key has 1 to 1024 bytes")
+        raise InvalidArgument(f"the key is empty; a key has 1 to {MAX_KEY_BYTES} bytes")
     if len(key) > MAX_KEY_BYTES:
         raise InvalidArgument(f"the key has {len(key)} bytes, the limit is {MAX_KEY_BYTES} bytes")
 

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
+from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability, Receipt
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -22,7 +23,6 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
 from ringmill.node.core import Core
-from ringmill.node.requests.limits import MAX_TIMEOUT_S
 from ringmill.node.requests.locate import Locator
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.room import Requests

@@ -16,8 +16,8 @@ __all__ = [
     "DELETE",
     "DROP_PREFIX",
     "MAX_BATCH_BYTES",
-    "MAX_KEY_BYTES",
-    "MAX_VALUE_BYTES",
+    "MAX_RECORD_KEY_BYTES",
+    "MAX_RECORD_VALUE_BYTES",
     "PUT",
     "Batch",
     "MalformedBatch",
@@ -28,8 +28,8 @@ PUT: Final = 1
 DELETE: Final = 2
 DROP_PREFIX: Final = 3
 
-MAX_KEY_BYTES: Final = 0xFFFF
-MAX_VALUE_BYTES: Final = 32 << 20
+MAX_RECORD_KEY_BYTES: Final = 0xFFFF
+MAX_RECORD_VALUE_BYTES: Final = 32 << 20
 MAX_BATCH_BYTES: Final = 64 << 20
 
 _HEAD: Final = Struct("<BHI")
@@ -55,14 +55,14 @@ class Batch:
     def put(self, key: bytes, value: bytes) -> None:
         key_bytes = len(key)
         value_bytes = len(value)
-        if key_bytes > MAX_KEY_BYTES or value_bytes > MAX_VALUE_BYTES or not key_bytes:
+        if key_bytes > MAX_RECORD_KEY_BYTES or value_bytes > MAX_RECORD_VALUE_BYTES or not key_bytes:
             raise _over_limit(key, value_bytes)
         self.parts += (_pack_head(PUT, key_bytes, value_bytes), key, value)
         self.changes.append((key, value))
         self.size_bytes += _HEAD_BYTES + key_bytes + value_bytes
 
     def delete(self, key: bytes) -> None:
-        if len(key) > MAX_KEY_BYTES or not key:
+        if len(key) > MAX_RECORD_KEY_BYTES or not key:
             raise _over_limit(key, 0)
         self.parts += (_pack_head(DELETE, len(key), 0), key)
         self.changes.append((key, None))
@@ -70,7 +70,7 @@ class Batch:
 
     def drop_prefix(self, prefix: bytes) -> None:
         """Delete all that begins with `prefix` and was written before this batch."""
-        if len(prefix) > MAX_KEY_BYTES or not prefix:
+        if len(prefix) > MAX_RECORD_KEY_BYTES or not prefix:
             raise _over_limit(prefix, 0)
         self.parts += (_pack_head(DROP_PREFIX, len(prefix), 0), prefix)
         self.drops.append(prefix)
@@ -105,6 +105,6 @@ def parse_changes(data: bytes, start: int, end: int) -> Iterator[tuple[int, byte
 def _over_limit(key: bytes, value_bytes: int) -> InvalidArgument:
     if not key:
         return InvalidArgument("a key of 0 bytes is refused; 1 byte is the least")
-    if len(key) > MAX_KEY_BYTES:
-        return InvalidArgument(f"a key of {len(key)} bytes is over the limit of {MAX_KEY_BYTES}")
-    return InvalidArgument(f"a value of {value_bytes} bytes is over the limit of {MAX_VALUE_BYTES}")
+    if len(key) > MAX_RECORD_KEY_BYTES:
+        return InvalidArgument(f"a key of {len(key)} bytes is over the limit of {MAX_RECORD_KEY_BYTES}")
+    return InvalidArgument(f"a value of {value_bytes} bytes is over the limit of {MAX_RECORD_VALUE_BYTES}")

@@ -32,10 +32,10 @@ def endpoints_of(settings: Settings) -> list[str]:
 def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
     """A client for the verbs; most ask one thing only, so without a session unless told."""
     endpoints = endpoints_of(settings)
-    from ringmill.client.arguments import REQUEST_LIMIT_S
     from ringmill.client.connection import connect
+    from ringmill.cluster.limits import MAX_TIMEOUT_S
 
-    timeout_s = min(settings.timeout_s, REQUEST_LIMIT_S)  # a verb that waits for longer asks again and again
+    timeout_s = min(settings.timeout_s, MAX_TIMEOUT_S)  # a verb that waits for longer asks again and again
     return connect(endpoints, timeout=timeout_s, token=_token(settings), session=session)
 
 

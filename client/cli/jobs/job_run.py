@@ -12,6 +12,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_follow import say_it_goes_on, show_end, watched
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_REDUCERS
 
 __all__ = ["run"]
 
@@ -22,7 +23,7 @@ __all__ = ["run"]
 @click.option(
     "--output", "output", required=True, metavar="FOLDER", help="made by the job, whole or not at all"
 )
-@click.option("--reducers", type=click.IntRange(1, 4096), help="part files that come out")
+@click.option("--reducers", type=click.IntRange(1, MAX_REDUCERS), help="part files that come out")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="what it reads as ctx.params")
 @click.option("--overwrite", is_flag=True, help="replace an output folder that exists")
 @click.option("--detach", is_flag=True, help="do not wait: print the job's id, for `job follow`")

@@ -8,9 +8,10 @@ from typing import BinaryIO, TypeVar
 
 import click
 
-from ringmill.client.arguments import VALUE_LIMIT, Durability, Level, durability_named, level_named
+from ringmill.client.arguments import Durability, Level, durability_named, level_named
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_VALUE_BYTES
 
 __all__ = ["context_of", "key_of", "keyspace_option", "levels_of", "value_of"]
 
@@ -81,12 +82,12 @@ def context_of(token: str | None, no_context: bool) -> CausalContext | None:
 def _bounded(source: BinaryIO) -> bytes:
     """What `source` holds, read no further than any cluster takes; /dev/zero has no end."""
     data = bytearray()
-    while piece := source.read(min(_PIECE_BYTES, VALUE_LIMIT + 1 - len(data))):
+    while piece := source.read(min(_PIECE_BYTES, MAX_VALUE_BYTES + 1 - len(data))):
         data += piece
-    if len(data) > VALUE_LIMIT:
+    if len(data) > MAX_VALUE_BYTES:
         raise InvalidArgument(
-            f"the value has more than {VALUE_LIMIT} bytes, which no cluster takes",
-            detail={"limit": VALUE_LIMIT},
+            f"the value has more than {MAX_VALUE_BYTES} bytes, which no cluster takes",
+            detail={"limit": MAX_VALUE_BYTES},
             hint="split it over several keys",
         )
     return bytes(data)

@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
-from ringmill.cluster.mapreduce.api.definition import MAX_REDUCERS, JobDefinition, check_task_memory
+from ringmill.cluster.limits import MAX_REDUCERS
+from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_task_memory
 
 __all__ = ["JobSpec"]
 

@@ -104,7 +104,7 @@ def test_an_endless_file_is_read_no_further_than_any_cluster_takes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([*NOWHERE, "put", "k", "--file", "/dev/zero"]) == ExitCode.USAGE
-    assert "more than 16777216 bytes" in capsys.readouterr().err
+    assert "more than 1048576 bytes" in capsys.readouterr().err
 
 
 def test_settings_that_are_no_utf8_are_a_usage_error(

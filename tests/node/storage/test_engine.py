@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.errors import InvalidArgument, Overloaded, Unavailable
-from ringmill.node.storage.batch import MAX_KEY_BYTES
+from ringmill.node.storage.batch import MAX_RECORD_KEY_BYTES
 from ringmill.node.storage.engine import Batch, Durability, Engine, NotCached, Options
 
 OpenEngine = Callable[..., Awaitable[Engine]]
@@ -182,8 +182,8 @@ async def test_a_folder_belongs_to_one_engine(open_engine: OpenEngine) -> None:
 
 async def test_what_is_over_a_limit_is_refused_with_the_numbers(open_engine: OpenEngine) -> None:
     batch = Batch()
-    with pytest.raises(InvalidArgument, match=str(MAX_KEY_BYTES + 1)):
-        batch.put(bytes(MAX_KEY_BYTES + 1), b"")
+    with pytest.raises(InvalidArgument, match=str(MAX_RECORD_KEY_BYTES + 1)):
+        batch.put(bytes(MAX_RECORD_KEY_BYTES + 1), b"")
     with pytest.raises(InvalidArgument, match="0 bytes"):
         batch.put(b"", b"")
     engine = await open_engine()

@@ -1,0 +1,26 @@
+"""The limits of one request.  The client checks them first, the node in any case.
+
+The numbers are a promise to users (docs/guarantees.md, "Limits"; a job's reducers: docs/formats/job.md).
+The storage engine has wider limits of its own (node/storage/batch.py), as it stores an object with all its
+siblings as one value.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "MAX_CONTEXT_BYTES",
+    "MAX_KEY_BYTES",
+    "MAX_REDUCERS",
+    "MAX_TIMEOUT_S",
+    "MAX_TTL_MS",
+    "MAX_VALUE_BYTES",
+]
+
+MAX_KEY_BYTES: Final = 1024
+MAX_VALUE_BYTES: Final = 1024 * 1024
+MAX_CONTEXT_BYTES: Final = 64 * 1024
+MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
+MAX_TIMEOUT_S: Final = 60.0
+MAX_REDUCERS: Final = 4096

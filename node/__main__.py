@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 import uvloop
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.os_errors import is_full
 from ringmill.node.config import parse_arguments
 from ringmill.node.lifecycle import run_node
 from ringmill.node.reset import run_reset
@@ -56,7 +56,7 @@ def _why(error: BaseException) -> str:
         return f"{error}{f' ({error.hint})' if error.hint else ''}"
     if isinstance(error, BlockingIOError):
         return f"the data folder is in use by another process ({error.filename})"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and is_full(error):
         return f"the disk is full ({error.filename}): free some space and start the node again"
     return str(error)
 

@@ -151,7 +151,8 @@ class _Teller:
 
 def _rightly_blamed(failure: TaskFailed, run: Run) -> TaskFailed:
     """A file of the attempt that is gone or locked is the job's code's doing: nobody else writes there."""
-    if failure.cause is Cause.ENGINE_ERROR and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
+    is_ours = failure.cause is Cause.ENGINE_ERROR or not failure.frames
+    if is_ours and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
         told = failure.message.replace(run.folder, "FOLDER").replace(run.scratch, "FOLDER")
         text = f"the job's code deleted or locked the folder it works in, or a file there: {told}"
         return replace(failure, cause=Cause.USER_ERROR, message=text)

@@ -2,10 +2,10 @@
 
     python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
 
-Sizes, crowded folders, circles of files, the five doors, forbidden names, empty packages, named surfaces,
-swallowed errors, bare imports, stale stubs, dead links in the documentation, rules of the protocol that are
-cited and not stated.  Each check is a generator in scripts/tidy_rules/; docs/development.md says why it is
-there.  Generated stubs (*_pb2*) are left out.
+Sizes, crowded folders, circles of files, the five doors, errnos, forbidden names, empty packages, named
+surfaces, swallowed errors, bare imports, stale stubs, dead links in the documentation.  Each rule is a
+generator in scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left
+out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ CODE_RULES = (
     code.swallowed_errors,
     doors.doors,
     doors.determinism,
+    doors.error_numbers,
     rooms.bare_imports,
 )
 TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files)

@@ -6,7 +6,6 @@ with a frame of the job's own module in its traceback is the user's, everything 
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,8 +13,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ringmill.cluster.errors import CorruptData, JobFailed
+from ringmill.cluster.os_errors import Meaning, meaning_of
 
-__all__ = ["Cause", "TaskFailed", "classify", "not_pairs", "shown"]
+__all__ = ["Cause", "TaskFailed", "cause_of", "classify", "not_pairs", "shown"]
 
 _MAX_MESSAGE_CHARS: Final = 2000
 _MAX_FRAMES: Final = 50
@@ -38,8 +38,18 @@ class Cause(StrEnum):
     BAD_BUNDLE = "BadBundle"
     INPUT_CHANGED = "InputChanged"
     CANCELLED = "Cancelled"
-    FENCED = "Fenced"
     ENGINE_ERROR = "EngineError"
+
+
+_CAUSES: Final = {Meaning.FULL: Cause.DISK_FULL, Meaning.FORBIDDEN: Cause.USER_ERROR}
+
+
+def cause_of(error: OSError) -> Cause:
+    """The cause of an attempt's failure that no function of the job is to blame for.
+
+    A path that the nodes' user may not touch is charged as the user's error: only he can open it.
+    """
+    return _CAUSES.get(meaning_of(error), Cause.ENGINE_ERROR)
 
 
 @dataclass
@@ -122,8 +132,8 @@ def classify(
         return TaskFailed(Cause.USER_ERROR, text, frames, position, record)
     if isinstance(error, CorruptData):
         return TaskFailed(Cause.CORRUPT_DATA, str(error), (), position)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return TaskFailed(Cause.DISK_FULL, text, (), position)
+    if isinstance(error, OSError) and (cause := cause_of(error)) is not Cause.ENGINE_ERROR:
+        return TaskFailed(cause, text, (), position)
     where = [f"{f.filename}:{f.lineno} {f.name}()" for f in traceback.extract_tb(error.__traceback__)]
     return TaskFailed(Cause.ENGINE_ERROR, text, tuple(where), position)
 

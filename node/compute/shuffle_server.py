@@ -14,14 +14,17 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Overloaded
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed, whole_number
+from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem, Handler, Incoming
 
 __all__ = ["CHUNK_BYTES", "FETCH_METHOD", "OutputId", "ShuffleServer"]
 
 CHUNK_BYTES: Final = 1024 * 1024
 FETCH_METHOD: Final = "shuffle.fetch"
+
+_REFUSALS: Final = {Meaning.ABSENT: NotFound, Meaning.EXHAUSTED: Overloaded}  # others will not be read later
 
 
 class OutputId(NamedTuple):
@@ -63,7 +66,8 @@ class ShuffleServer:
         try:
             return await self._read(path, offset, length)
         except OSError as error:
-            raise CorruptData(f"job {job}: output of map-{task}.{attempt}: {error.strerror}") from error
+            kind = _REFUSALS.get(meaning_of(error), CorruptData)
+            raise kind(f"job {job}: output of map-{task}.{attempt}: {error.strerror}") from error
 
     async def _read(self, path: str, offset: int, length: int) -> bytes:
         """Opened anew each time: a node may hold more outputs than descriptors."""

@@ -6,13 +6,13 @@ not ask anybody to heal it.  Layout: docs/formats/control.md.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgpack
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.os_errors import is_full
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.identity.guarded_file import decode_copies, encode_copies, replace_file
 
@@ -48,7 +48,7 @@ class ControlCopy:
         try:
             await replace_file(self._files, self._path, encode_control(values))
         except OSError as error:
-            kind = DiskFull if error.errno == errno.ENOSPC else Unavailable
+            kind = DiskFull if is_full(error) else Unavailable
             raise kind(f"the second copy of the control state cannot be written: {error}") from error
 
 

@@ -6,9 +6,10 @@ themselves.
 
 from __future__ import annotations
 
-from ringmill.cluster.errors import CorruptData, Unavailable
+from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.os_errors import is_full
 
-__all__ = ["CorruptBlock", "CorruptRange", "NotCached", "StorageFailed"]
+__all__ = ["CorruptBlock", "CorruptRange", "NotCached", "StorageFailed", "write_failed"]
 
 
 class CorruptBlock(CorruptData):
@@ -35,6 +36,21 @@ class CorruptRange(CorruptData):
 
 class StorageFailed(Unavailable):
     """A write or sync of a log or the manifest failed: nothing is acknowledged any more until a restart."""
+
+
+def write_failed(error: OSError, what_stands: str = "", **detail: int) -> DiskFull | StorageFailed:
+    """What those hear who wait for a write that met `error`; `what_stands` says what is safe all the same."""
+    kind, hint = (
+        (DiskFull, "free some space; writing goes on by itself")
+        if is_full(error)
+        else (StorageFailed, "repair the disk and restart the node")
+    )
+    return kind(
+        f"writing {error.filename} failed: {error.strerror}{what_stands}",
+        detail={"file": str(error.filename), "errno": error.errno, **detail},
+        hint=hint,
+        outcome="unknown",
+    )
 
 
 class NotCached(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tidy_rules.finding import Finding, Source
 
-__all__ = ["determinism", "doors"]
+__all__ = ["determinism", "doors", "error_numbers"]
 
 OPEN_ROOMS = (
     "cluster/adapters",
@@ -26,6 +26,8 @@ OPEN_ROOMS = (
     "scripts",
     "tests",
 )
+
+ERRNO_ROOMS = ("cluster/adapters", "cluster/os_errors.py", "simulator", "scripts", "tests")
 
 CLOCK, ENTROPY = "ask the Clock", "ask Entropy for a named stream"
 NETWORK, FILES, PROCESSES = "use the Transport", "use the FileSystem", "use the Spawner"
@@ -86,6 +88,15 @@ def doors(source: Source) -> Iterator[Finding]:
                 yield source.finding(_line(node), what)
         for name, remedy in _passed_by(node):
             yield source.finding(_line(node), f"{name} outside the open rooms; {remedy} (cluster/ports.py)")
+
+
+def error_numbers(source: Source) -> Iterator[Finding]:
+    """What an errno means is decided once, so that one fault is not told in two ways."""
+    if source.is_in(*ERRNO_ROOMS):
+        return
+    for node in ast.walk(source.tree):
+        if "errno" in _imported(node):
+            yield source.finding(_line(node), "imports errno; ask meaning_of(error) (cluster/os_errors.py)")
 
 
 def determinism(source: Source) -> Iterator[Finding]:

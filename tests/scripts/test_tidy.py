@@ -32,6 +32,7 @@ REFUSED = [
     ("datetime.now", "node/a.py", MODULE + "import datetime\ndatetime.datetime.now()\n", "datetime.now"),
     ("a thread by executor", "node/a.py", MODULE + "def f(l): l.run_in_executor(None, f)\n", "run_in_exec"),
     ("an unseeded door in the simulator", "simulator/a.py", MODULE + "import uuid\n", "imports uuid"),
+    ("an errno judged on the spot", "node/a.py", MODULE + "import errno\n", "ask meaning_of(error)"),
     ("hash of a string", "cluster/a.py", MODULE + "x = hash('a')\n", "hash() differs"),
     ("a walk over a set", "node/a.py", MODULE + "for x in set('ab'):\n    print(x)\n", "walks a set"),
     ("a logged error", "scripts/a.py", DOC + "try:\n    f()\nexcept Exception:\n    log.info()\n", "broad"),
@@ -61,6 +62,7 @@ REFUSED = [
 
 ACCEPTED = [
     ("the clock in an adapter", "cluster/adapters/a.py", MODULE + "import time\n"),
+    ("errno in an adapter", "cluster/adapters/a.py", MODULE + "import errno\n"),
     ("seeded randomness in the simulator", "simulator/a.py", MODULE + "import random\n"),
     ("a hash for __hash__", "cluster/a.py", MODULE + "def __hash__(self):\n    return hash(self.x)\n"),
     ("a sorted set", "node/a.py", MODULE + "for x in sorted(set('ab')):\n    print(x)\n"),

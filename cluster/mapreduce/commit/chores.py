@@ -21,6 +21,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
+from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["plan_job", "publish_output"]
@@ -30,7 +31,7 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     """Cut the input into splits and make the staging folder.
 
     Raises InvalidArgument, naming the path, for an input that is not there or cannot be read, or an output
-    that may not be.
+    that may not be.  Raises DiskFull.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
@@ -39,7 +40,9 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
         files.remove_tree(staging)
         files.mkdir(staging)
     except OSError as error:
-        raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
+        if meaning_of(error) in (Meaning.ABSENT, Meaning.TAKEN):
+            raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
+        raise refusal_of(error, "planning the job") from error
     return plan
 
 

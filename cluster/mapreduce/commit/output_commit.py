@@ -10,7 +10,6 @@ Rules J7, J8 and J9: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Outpu
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import posixpath
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import google_crc32c
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
+from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 
 __all__ = [
@@ -130,7 +130,7 @@ def _show(files: FileSystem, result: str, output: str) -> None:
     try:
         files.rename(result, output)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if meaning_of(error) is not Meaning.TAKEN:
             raise
         raise InvalidArgument(f"output {output} exists: another job was faster") from error
 

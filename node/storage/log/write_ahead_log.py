@@ -11,14 +11,14 @@ Rules E1, E2 and E4: docs/protocol/engine.md.  Layout: docs/formats/log.md.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ringmill.cluster.errors import DiskFull, RingmillError
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.os_errors import is_full, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.errors import StorageFailed, write_failed
 from ringmill.node.storage.log.log_format import encode_group, encode_header, encode_mark
 from ringmill.node.storage.log.records import frame
 from ringmill.node.storage.names import log_name
@@ -27,7 +27,6 @@ __all__ = ["LogFile", "WriteAheadLog"]
 
 _GROUP_BYTES: Final = 28 * 1024  # a group about fills a block, so that damage to one block costs one group
 _MARK_DELAY_S: Final = 0.02
-_OUT_OF_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LogFile:
@@ -191,7 +190,7 @@ class WriteAheadLog:
             last.is_closing = True
             self._wake.set()
             if not self._has_space.is_set():
-                error = OSError(errno.ENOSPC, "closed while the disk is full", self._folder)
+                error = no_space("closed while the disk is full", self._folder)
                 self.fail(_refusal(error, self.synced_sequence))
             await last.closed.wait()
 
@@ -295,7 +294,7 @@ class WriteAheadLog:
 
         Raises `error` unless the disk is full.
         """
-        if error.errno not in _OUT_OF_SPACE:
+        if not is_full(error):
             raise error
         assert log.file is not None
         log.file.close()
@@ -307,7 +306,7 @@ class WriteAheadLog:
 
     def _suspend(self, error: OSError) -> None:
         """Wait for space.  Raises `error` for any other failure."""
-        if error.errno not in _OUT_OF_SPACE:
+        if not is_full(error):
             raise error
         self._has_space.clear()
         refusal = _refusal(error, self.synced_sequence)
@@ -324,7 +323,7 @@ class WriteAheadLog:
         try:
             await self._sync(log, mark)
         except OSError as error:
-            if error.errno not in _OUT_OF_SPACE or log.file.size == good + len(mark):
+            if not is_full(error) or log.file.size == good + len(mark):
                 raise
             self._in_flight = True  # no mark may be appended while it is cut
             try:
@@ -397,13 +396,4 @@ def _release(waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> 
 
 
 def _refusal(error: OSError, synced_sequence: int) -> RingmillError:
-    is_full = error.errno in _OUT_OF_SPACE
-    kind = DiskFull if is_full else StorageFailed
-    return kind(
-        f"writing {error.filename} failed: {error.strerror}; batches up to {synced_sequence} are durable",
-        detail={"file": str(error.filename), "errno": error.errno, "synced": synced_sequence},
-        hint="free some space; writing goes on by itself"
-        if is_full
-        else "repair the disk and restart the node",
-        outcome="unknown",
-    )
+    return write_failed(error, f"; batches up to {synced_sequence} are durable", synced=synced_sequence)

@@ -7,13 +7,13 @@ A `View` is what one read sees.  Files that no view and no manifest names any mo
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.os_errors import is_full
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.errors import write_failed
 from ringmill.node.storage.names import FileName, FilePart, manifest_name, table_name
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import ManifestFile, create_manifest
@@ -91,7 +91,7 @@ class TableSet:
         try:
             await self.commit(Edit(newest_log=file_id))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
 
     async def note_stop(self, sequence: int) -> None:
@@ -187,16 +187,11 @@ class TableSet:
             await self._manifest.append(edit)
             self._is_cut_short = False
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 self._needs_manifest = True
                 self._is_cut_short = False
                 raise
-            self._failure = StorageFailed(
-                f"writing {error.filename} failed: {error.strerror}",
-                detail={"file": str(error.filename), "errno": error.errno},
-                hint="repair the disk and restart the node",
-                outcome="unknown",
-            )
+            self._failure = write_failed(error)
             if self.on_failure is not None:
                 self.on_failure(self._failure)
             raise self._failure from error

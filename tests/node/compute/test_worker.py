@@ -1,7 +1,6 @@
 """A worker runs attempts in real task processes and tells each way they can end by its name."""
 
 import asyncio
-import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -14,13 +13,12 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import DiskFull, InvalidArgument, Overloaded, RingmillError
+from ringmill.cluster.errors import InvalidArgument, Overloaded, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.file_errors import failure_of, refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
@@ -361,23 +359,6 @@ async def test_a_worker_without_task_processes_offers_no_slot_until_they_are_bac
 
 async def slots(bench: Bench) -> int:
     return Polled.decode(await bench.ask("task.poll", Poll("j-1").encode())).slots
-
-
-def test_an_error_of_a_file_is_told_by_what_it_means() -> None:
-    told = {
-        errno.ENOSPC: (Cause.DISK_FULL, DiskFull),
-        errno.EDQUOT: (Cause.DISK_FULL, DiskFull),
-        errno.EACCES: (Cause.USER_ERROR, InvalidArgument),
-        errno.EPERM: (Cause.USER_ERROR, InvalidArgument),
-        errno.EROFS: (Cause.USER_ERROR, InvalidArgument),
-        errno.EIO: (Cause.ENGINE_ERROR, RingmillError),
-    }
-    for number, (cause, kind) in told.items():
-        error = OSError(number, os.strerror(number), "/out/x")
-        failure, refusal = failure_of(error, "reduce"), refusal_of(error, "output /out")
-        assert (failure.cause, type(refusal)) == (cause, kind)
-        assert f"{os.strerror(number)}: /out/x" in failure.message
-        assert f"{os.strerror(number)}: /out/x" in str(refusal)
 
 
 async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:

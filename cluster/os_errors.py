@@ -1,0 +1,54 @@
+"""What an OSError means, by its errno: the one table.
+
+The FileSystem door raises OSError as the system says it.  Whoever turns one into an error of ours asks here
+what happened, and decides only what that is called in its own room: a full disk and a forbidden path must
+not be told apart in one place and mixed up in another.  Pure.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import Enum, auto
+from typing import Final
+
+__all__ = ["Meaning", "is_full", "meaning_of", "no_space", "told"]
+
+
+class Meaning(Enum):
+    FULL = auto()  # no space, or no quota: passes when somebody makes room
+    FORBIDDEN = auto()  # this user may not do that to this path
+    ABSENT = auto()  # the path leads to nothing, or to another kind of file
+    TAKEN = auto()  # something is there already
+    EXHAUSTED = auto()  # this process or machine has no descriptors, memory or locks left: passes by itself
+    BROKEN = auto()  # all else: the device fails
+
+
+_MEANINGS: Final[dict[int, Meaning]] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), Meaning.FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), Meaning.FORBIDDEN),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG), Meaning.ABSENT
+    ),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY), Meaning.TAKEN),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN), Meaning.EXHAUSTED),
+}
+
+
+def meaning_of(error: OSError) -> Meaning:
+    """What happened.  An errno that is not listed means a device that fails."""
+    return _MEANINGS.get(error.errno or 0, Meaning.BROKEN)
+
+
+def is_full(error: OSError) -> bool:
+    return meaning_of(error) is Meaning.FULL
+
+
+def told(error: OSError) -> str:
+    """The error as people read it: what the system says, then the path."""
+    said = str(error.strerror or error)
+    return f"{said}: {error.filename}" if error.filename else said
+
+
+def no_space(why: str, path: str) -> OSError:
+    """The error of a full disk, for a write that is given up without being tried."""
+    return OSError(errno.ENOSPC, why, path)

@@ -46,6 +46,7 @@ async def test_a_crash_during_recovery_costs_nothing_either() -> None:
     disk.hook = lambda call, path: moments.append(disk.moment())
     async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
         sequence = engine.sequence
+    assert len(moments) > 10
     for moment in moments:
         again = type(point)("recovery", moment, sequence, sequence)
         await check_crash(first, again, CrashModel.ANY_ORDER, 5)

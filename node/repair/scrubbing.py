@@ -15,7 +15,6 @@ from ringmill.node.storage.engine import Engine
 __all__ = ["FIRST_S", "scrub_now_and_then"]
 
 FIRST_S: Final = 300.0
-BYTES_PER_S: Final = 16 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ async def scrub_now_and_then(engine: Engine, every_s: float) -> None:
     while every_s > 0:
         await asyncio.sleep(pause_s)
         try:
-            damages = await engine.verify(bytes_per_s=BYTES_PER_S)
+            damages = await engine.verify()
         except (OSError, RingmillError) as error:
             _log.warning("the store could not be scrubbed to its end: %s", error)
         else:

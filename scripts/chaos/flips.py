@@ -15,10 +15,8 @@ import argparse
 import asyncio
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,10 +24,10 @@ from pathlib import Path
 from typing import Final
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
-from ringmill.client.cli.cluster.cluster_up import bring_up  # noqa: E402
+from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
@@ -37,12 +35,10 @@ from ringmill.client.local.formation import wait_ready  # noqa: E402
 from ringmill.client.local.local_state import (  # noqa: E402
     LocalCluster,
     LocalNode,
-    load_cluster,
     read_token,
     save_cluster,
     token_path,
 )
-from ringmill.client.local.ports import free_base  # noqa: E402
 from ringmill.cluster.errors import RingmillError  # noqa: E402
 
 __all__ = ["main"]
@@ -90,21 +86,12 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"--rounds {given.rounds}: 1 to {MOST_ROUNDS}")
-    home = tempfile.mkdtemp(prefix="ringmill-flips-")
-    folder = f"{home}/flips"
-    has_held = False
-    try:
-        cluster, _ = bring_up("flips", folder, {"nodes": 3, "base_port": free_base(3, 19000)}, None)
-        has_held = asyncio.run(_trouble(cluster, given, random.Random(given.seed)))
-    finally:
-        left = load_cluster(folder)
-        if left is not None:
-            local_cluster.stop_nodes(left.nodes)
-        if has_held:
-            shutil.rmtree(home)
-        else:
-            print(f"data and logs are kept in {folder}", file=sys.stderr)
-    return 0 if has_held else 1
+    return judged_on_a_cluster(
+        "flips",
+        nodes=3,
+        lowest_port=19000,
+        has_held=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
+    )
 
 
 async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: random.Random) -> bool:

@@ -11,24 +11,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.cli.cluster.cluster_nodes import start_again  # noqa: E402
-from ringmill.client.cli.cluster.cluster_up import bring_up  # noqa: E402
 from ringmill.client.cli.demo.demo_cluster import until  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
-from ringmill.client.local.local_state import LocalCluster, load_cluster, read_token  # noqa: E402
-from ringmill.client.local.ports import free_base  # noqa: E402
+from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
 
 __all__ = ["main"]
 
@@ -38,21 +35,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    home = tempfile.mkdtemp(prefix="ringmill-chaos-")
-    folder = f"{home}/chaos"
-    has_held = False
-    try:
-        cluster, _ = bring_up("chaos", folder, {"nodes": 5, "base_port": free_base(5, 18000)}, None)
-        has_held = asyncio.run(_trouble(cluster, given.seconds, random.Random(given.seed)))
-    finally:
-        left = load_cluster(folder)
-        if left is not None:
-            local_cluster.stop_nodes(left.nodes)
-        if has_held:
-            shutil.rmtree(home)
-        else:
-            print(f"data and logs are kept in {folder}", file=sys.stderr)
-    return 0 if has_held else 1
+    return judged_on_a_cluster(
+        "chaos",
+        nodes=5,
+        lowest_port=18000,
+        has_held=lambda cluster: asyncio.run(_trouble(cluster, given.seconds, random.Random(given.seed))),
+    )
 
 
 async def _trouble(cluster: LocalCluster, seconds: float, chance: random.Random) -> bool:

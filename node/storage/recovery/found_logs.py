@@ -1,4 +1,4 @@
-"""How far the logs of a store are, by names and sizes alone: before it is opened."""
+"""How far the logs of a store are, by names and sizes alone, before it is opened."""
 
 from __future__ import annotations
 

@@ -1,0 +1,38 @@
+"""A local cluster for one chaos script, in a temporary folder that goes when all has held."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+
+from ringmill.client.cli.cluster.cluster_up import bring_up
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, load_cluster
+from ringmill.client.local.ports import free_base
+
+__all__ = ["judged_on_a_cluster"]
+
+
+def judged_on_a_cluster(
+    name: str, *, nodes: int, lowest_port: int, has_held: Callable[[LocalCluster], bool]
+) -> int:
+    """The exit code of `has_held`, called with a new cluster.  Data and logs are kept when it has not."""
+    home = tempfile.mkdtemp(prefix=f"ringmill-{name}-")
+    folder = f"{home}/{name}"
+    is_sound = False
+    try:
+        cluster, _ = bring_up(
+            name, folder, {"nodes": nodes, "base_port": free_base(nodes, lowest_port)}, None
+        )
+        is_sound = has_held(cluster)
+    finally:
+        left = load_cluster(folder)
+        if left is not None:
+            local_cluster.stop_nodes(left.nodes)
+        if is_sound:
+            shutil.rmtree(home)
+        else:
+            print(f"data and logs are kept in {folder}", file=sys.stderr)
+    return 0 if is_sound else 1

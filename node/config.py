@@ -36,7 +36,6 @@ class NodeConfig:
     token: str = ""  # what a job's submitter must know; "" refuses every job
     profile: str = "default"  # membership timing: "default" or "fast"
     slots: int = 1  # task processes at once
-    value_limit_bytes: int = 1024 * 1024
     scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
 
 

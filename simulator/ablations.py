@@ -176,7 +176,7 @@ def _fresh_actor() -> AbstractContextManager[None]:
             actor = actor_of(actors._node, _ONE_START)
             prefix = copy_prefix(place.copy)
             scan: AsyncIterator[tuple[bytes, bytes]] = store._engine.scan(prefix, prefix_end(prefix))
-            counts = [decode_object(encoded).counter_of(actor) async for _, encoded in scan]
+            counts = [decode_object(encoded).context.counter(actor) async for _, encoded in scan]
             actors._counts.setdefault(place.copy, max(counts, default=0))
         return await write(store, place, *rest)
 

@@ -25,7 +25,6 @@ class Role(StrEnum):
     """As what a replica holds a write."""
 
     OWNER = "owner"
-    FALLBACK = "fallback"
     HINTED = "hinted"  # named by the owner that is to get it; the coordinator keeps the hint
 
 

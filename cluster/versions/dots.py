@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
 
-__all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
+__all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of"]
 
 FIRST_EPOCH: Final = Epoch(1)
 BOOT_DIGITS: Final = 10
@@ -40,14 +39,6 @@ def actor_of(node: NodeId, start: Start, copy_epoch: Epoch = FIRST_EPOCH) -> Act
     """
     later = "" if copy_epoch == FIRST_EPOCH else f".{copy_epoch}"
     return Actor(f"{node}#{start.number}.{start.boot[:BOOT_DIGITS]}{later}")
-
-
-def parse_dot(text: str) -> Dot:
-    """The dot that `str` wrote.  Raises InvalidArgument."""
-    actor, colon, counter = text.rpartition(":")
-    if not colon or "#" not in actor or not counter.isdecimal():
-        raise InvalidArgument(f"{text[:80]!r} is no dot; expected the form n1#7.9f31c0aa52:5")
-    return Dot(Actor(actor), int(counter))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +73,6 @@ class VersionVector:
 
     def with_dot(self, dot: Dot) -> VersionVector:
         return self.join(VersionVector((dot,)))
-
-    def descends(self, other: VersionVector) -> bool:
-        """Whether everything `other` covers is covered here."""
-        return all(self.covers(Dot(actor, counter)) for actor, counter in other.entries)
 
 
 EMPTY_VECTOR = VersionVector()

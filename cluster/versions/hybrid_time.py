@@ -21,7 +21,6 @@ __all__ = [
     "HybridClock",
     "HybridTime",
     "hybrid_time",
-    "logical_part",
     "millis",
 ]
 
@@ -43,11 +42,6 @@ def hybrid_time(ms: int, logical: int = 0) -> HybridTime:
 def millis(time: HybridTime) -> int:
     """Milliseconds since 1970-01-01 UTC."""
     return time >> LOGICAL_BITS
-
-
-def logical_part(time: HybridTime) -> int:
-    """The count that orders stamps within one millisecond."""
-    return time & (1 << LOGICAL_BITS) - 1
 
 
 class HybridClock:

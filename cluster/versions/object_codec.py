@@ -1,4 +1,4 @@
-"""The bytes of an object: one object has one encoding, so that equal hashes mean equal objects.
+"""The bytes of an object: one object has one encoding, so that equal bytes mean equal objects.
 
 Decoding is bounded by the length of its input and refuses whatever breaks an invariant of objects.py.
 Layout: docs/formats/object.md.
@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import Any, Final
 
 import msgpack
-from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
-from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 
 __all__ = [
     "FORMAT_VERSION",
@@ -25,7 +24,6 @@ __all__ = [
     "encode_object",
     "encode_vector",
     "holds_value",
-    "version_hash",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -77,11 +75,6 @@ def holds_value(data: bytes) -> bool:
         return any(fields[2] is not None for fields in siblings)
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
-
-
-def version_hash(stored: StoredObject) -> int:
-    """64 bits that tell whether two replicas hold the same object."""
-    return 0 if stored == ABSENT else xxh3_64_intdigest(encode_object(stored))
 
 
 def encode_vector(vector: VersionVector) -> list[list[Any]]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 
@@ -97,10 +96,6 @@ class StoredObject:
     def live(self, wall_ms: int) -> tuple[Sibling, ...]:
         """What a reader is shown at `wall_ms`, the newest first: empty means not found."""
         return newest_first(sibling for sibling in self.visible() if sibling.is_live(wall_ms))
-
-    def counter_of(self, actor: Actor) -> int:
-        """The highest count of an actor that this object has seen."""
-        return self.context.counter(actor)
 
 
 ABSENT = StoredObject()

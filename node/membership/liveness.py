@@ -62,7 +62,6 @@ class Liveness:
             node, disk, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
         )
         self._listeners: list[Callable[[NodeId, MemberState], None]] = []
-        self._changed = asyncio.Event()
         self._nudged = asyncio.Event()
         self._wakes_at = 0.0
         self._outbox: list[Ping] = []
@@ -87,10 +86,6 @@ class Liveness:
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
         """Call `listener` with each change of an opinion, on the loop."""
         self._listeners.append(listener)
-
-    async def wait_change(self) -> None:
-        """Returns at the next change of an opinion."""
-        await self._changed.wait()
 
     # The loop.
 
@@ -190,8 +185,6 @@ class Liveness:
         _log.info("%s is %s", node, state)
         for listener in self._listeners:
             listener(node, state)
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     def _distance(self, node: NodeId) -> int:
         topology = self._topology.current

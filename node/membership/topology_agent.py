@@ -107,7 +107,7 @@ class TopologyAgent:
         """The row by which a request made under `epoch` may be served (T5).
 
         Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than what is known
-        here (await `row_at` to catch up first); Unavailable when this node serves nothing.
+        here (await `catch_up` first); Unavailable when this node serves nothing.
         """
         topology = self.topology()
         row = topology.row(partition)
@@ -125,12 +125,6 @@ class TopologyAgent:
                 hint="try again in a moment",
             )
         return row
-
-    async def row_at(self, partition: PartitionId, epoch: Epoch, *, ask: NodeId | None = None) -> Row:
-        """`check_row`, after catching up when `epoch` is newer than what is known; `ask` is who knows it."""
-        if epoch > self.epoch:
-            await self.catch_up(epoch, ask=ask)
-        return self.check_row(partition, epoch)
 
     def owns(self, partition: PartitionId) -> bool:
         """This node on this disk is an owner of the partition."""

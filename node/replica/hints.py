@@ -30,17 +30,17 @@ from ringmill.node.storage.errors import CorruptBlock, CorruptRange
 __all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
 
 FORMAT_VERSION: Final = 1
+_SPARE: Final = 0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """`targets` are the owners it is for, sorted; `counted` says that it stood for an ack of its write."""
+    """`targets` are the owners it is for, sorted."""
 
     targets: tuple[NodeId, ...]
     encoded: bytes  # the object, docs/formats/object.md
-    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeI
 
 
 def encode_hint(hint: Hint) -> bytes:
-    packed: bytes = msgpack.packb([FORMAT_VERSION, list(hint.targets), int(hint.is_counted), hint.encoded])
+    packed: bytes = msgpack.packb([FORMAT_VERSION, list(hint.targets), _SPARE, hint.encoded])
     return packed
 
 
@@ -232,9 +232,9 @@ def decode_hint(data: bytes) -> Hint:
     """Raises CorruptData."""
     try:
         fields: Any = msgpack.unpackb(data)
-        version, targets, is_counted, encoded = fields
+        version, targets, _, encoded = fields
         if version != FORMAT_VERSION or not isinstance(encoded, bytes):
             raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
-        return Hint(tuple(NodeId(str(target)) for target in targets), encoded, bool(is_counted))
+        return Hint(tuple(NodeId(str(target)) for target in targets), encoded)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CorruptData(f"a hint of {len(data)} bytes does not decode: {error}") from error

@@ -33,9 +33,6 @@ class JobRecord:
     told: list[Told] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # what the client met
 
-    def last_of(self, state: str) -> Told | None:
-        return next((each for each in reversed(self.told) if each.state == state), None)
-
 
 @dataclass(frozen=True, slots=True)
 class Sighting:

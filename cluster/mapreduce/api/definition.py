@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_REDUCERS
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import Signature, element_of, fits, name_of, read_signature
 
@@ -23,7 +24,6 @@ Pairs: TypeAlias = Iterable[tuple[Any, Any]]
 InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "file"]
 OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes"]
 
-MAX_REDUCERS: Final = 4096
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
 
 _FIRST: Final[dict[str, Any]] = {"lines": int, "jsonl": int, "csv": int, "bytes": int, "file": str}
@@ -92,12 +92,6 @@ class JobDefinition:
     def value_codec(self) -> ValueCodec:
         """How values cross the shuffle."""
         return value_codec(self.map_signature.out_value, self.map_signature.where)
-
-    @property
-    def out_hints(self) -> tuple[Any, Any]:
-        """Types of the keys and values that are written."""
-        last = self.reduce_signature or self.map_signature
-        return last.out_key, last.out_value
 
     @property
     def user_files(self) -> frozenset[str]:

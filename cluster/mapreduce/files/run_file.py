@@ -85,10 +85,6 @@ class RunWriter:
         self._file.close()
         return tuple(self._index)
 
-    def abandon(self) -> None:
-        """Close without an index; such a file is no run."""
-        self._file.close()
-
     def _next_batch(self, groups: Iterator[Group]) -> list[Group]:
         """Groups for about one chunk, bounded by what they hold and not only by their number.
 

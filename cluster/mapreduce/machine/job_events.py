@@ -24,7 +24,6 @@ __all__ = [
     "CommitJob",
     "EndJob",
     "Event",
-    "FetchReported",
     "Instruction",
     "JobState",
     "KillRequested",
@@ -104,15 +103,6 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchReported:
-    """A reduce attempt that goes on could not read a map attempt's output."""
-
-    attempt: AttemptId
-    source: AttemptId
-    is_corrupt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class KillRequested:
     """A user's word."""
 
@@ -136,7 +126,6 @@ Event: TypeAlias = (
     | MapDone
     | ReduceDone
     | AttemptFailed
-    | FetchReported
     | KillRequested
     | CommitDone
     | CommitFailed

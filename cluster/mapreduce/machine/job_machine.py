@@ -31,7 +31,6 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     CommitJob,
     EndJob,
     Event,
-    FetchReported,
     Instruction,
     JobState,
     KillRequested,
@@ -114,8 +113,6 @@ class JobMachine:
                 said = self._reduce_done(attempt_id, output, now)
             case AttemptFailed():
                 said = self._attempt_failed(event, now)
-            case FetchReported(attempt_id, source, is_corrupt):
-                self._fetch_reported(attempt_id, source, is_corrupt, now)
             case KillRequested():
                 said = self._end("KILLED")
         return said
@@ -130,10 +127,6 @@ class JobMachine:
             return None
         self.retried += bool(task.attempts)
         return self._start_map(task, node) if task.stage == "map" else self._start_reduce(task, node)
-
-    def wanted(self, now: float) -> int:
-        """How many slots the job could use at this moment."""
-        return 0 if self.state not in ("PENDING", "RUNNING") else sum(1 for _ in self._startable(now))
 
     def next_wakeup(self, now: float) -> float | None:
         """When a task's pause ends, so that slots should be offered again; None when no task pauses."""

@@ -59,7 +59,6 @@ _BLAME: Final = {
     Cause.BAD_BUNDLE: Blame.JOB,
     Cause.INPUT_CHANGED: Blame.JOB,
     Cause.CANCELLED: Blame.NOBODY,
-    Cause.FENCED: Blame.NOBODY,
 }
 
 

@@ -17,7 +17,6 @@ from typing import Final
 
 __all__ = [
     "CELL_HEAD_BYTES",
-    "DELETED",
     "VALUE",
     "Block",
     "MalformedBlock",
@@ -28,8 +27,7 @@ __all__ = [
     "settled",
 ]
 
-DELETED: Final = 0
-VALUE: Final = 1
+VALUE: Final = 1  # kind of a cell; that of a deletion is 0
 CELL_HEAD_BYTES: Final = 8
 
 _HEAD: Final = Struct("<IH")

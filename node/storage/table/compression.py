@@ -11,7 +11,7 @@ from typing import Final
 import lz4.block
 import zstandard
 
-__all__ = ["MAX_BLOCK_BYTES", "Compressor", "CannotDecompress", "code_of", "decompress", "name_of"]
+__all__ = ["MAX_BLOCK_BYTES", "Compressor", "CannotDecompress", "decompress", "name_of"]
 
 MAX_BLOCK_BYTES: Final = 256 << 20
 
@@ -74,10 +74,6 @@ def _expand(data: bytes) -> bytes:
         return context.decompress(data)
     finally:
         _free.append(context)
-
-
-def code_of(name: str) -> int:
-    return _CODES[name]
 
 
 def name_of(code: int) -> str:

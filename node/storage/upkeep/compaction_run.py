@@ -53,7 +53,6 @@ class CompactionJob:
 class CompactionResult:
     tables: list[TableMeta] = field(default_factory=list)
     damaged: dict[int, list[CorruptMark]] = field(default_factory=dict)  # by file id
-    dropped_entries: int = 0
 
 
 def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
@@ -61,7 +60,6 @@ def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
     result = CompactionResult()
     writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
     runs = [_run_chunks(files, job.folder, run, result.damaged) for run in job.runs]
-    entries = sum(meta.entries for run in job.runs for meta in run)
     merge = _merge_versions if _needs_versions(job) else _merge_newest
     has_tombstones = any(meta.tombstones for run in job.runs for meta in run)
     may_forget = _forgets(job.older)
@@ -73,7 +71,6 @@ def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
         else:
             writer.add(keys, cells)
     result.tables = writer.finish()
-    result.dropped_entries = entries - sum(meta.entries for meta in result.tables)
     return result
 
 

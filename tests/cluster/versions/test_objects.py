@@ -112,8 +112,6 @@ def test_a_vector_knows_what_it_covers() -> None:
     assert vector.entries == ((A, 3), (B, 2))
     assert vector.covers(Dot(A, 2))
     assert not vector.covers(Dot(B, 3))
-    assert vector.descends(VersionVector(((A, 3),)))
-    assert not vector.descends(VersionVector(((Actor("n3#1"), 1),)))
 
 
 def test_readers_are_shown_the_newest_sibling_first_and_equal_times_by_dot() -> None:

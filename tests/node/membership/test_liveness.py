@@ -203,17 +203,6 @@ def test_who_is_asked_first_is_up_then_near_then_as_given() -> None:
     Cluster().tell(story)
 
 
-def test_waiting_for_a_change_ends_with_one() -> None:
-    async def story(cluster: Cluster) -> None:
-        await asyncio.sleep(1)
-        cluster.kill(N5)
-        async with asyncio.timeout(3):
-            await cluster.runs[N1].liveness.wait_change()
-        assert cluster.runs[N1].liveness.state(N5) in (SUSPECT, DOWN)
-
-    Cluster().tell(story)
-
-
 def test_rubbish_in_place_of_a_probe_is_refused_and_does_no_harm() -> None:
     async def story(cluster: Cluster) -> None:
         await asyncio.sleep(1)

@@ -228,8 +228,8 @@ async def test_a_request_newer_than_what_is_known_makes_the_node_catch_up(networ
     await two.restart().start()
     with pytest.raises(WrongEpoch, match="knows epoch 1 only"):
         one.agent.check_row(PartitionId(5), Epoch(3))
-    row = await one.agent.row_at(PartitionId(5), Epoch(3), ask=N2)
-    assert row.row_epoch == 3
+    await one.agent.catch_up(Epoch(3), ask=N2)
+    assert one.agent.check_row(PartitionId(5), Epoch(3)).row_epoch == 3
 
 
 async def test_an_epoch_that_nobody_has_is_an_error(network: Network) -> None:
@@ -238,7 +238,7 @@ async def test_an_epoch_that_nobody_has_is_an_error(network: Network) -> None:
         node.is_given(document())
         await node.restart().start()
     with pytest.raises(Unavailable, match="no member answered with topology epoch 9"):
-        await one.agent.row_at(PartitionId(0), Epoch(9), ask=N2)
+        await one.agent.catch_up(Epoch(9), ask=N2)
 
 
 async def test_what_gossip_hears_of_is_pulled(network: Network) -> None:

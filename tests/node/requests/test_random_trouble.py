@@ -58,7 +58,7 @@ class Trouble:
             return
         context = self.context_of(key, result.context)
         assert all(context.covers(dot) for dot in known[0]), "a read missed an acknowledged write"
-        assert context.descends(known[1]), "a read went back"
+        assert context.join(known[1]) == context, "a read went back"
         self.seen[key] = context
 
     async def hurt(self) -> None:

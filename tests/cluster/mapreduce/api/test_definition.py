@@ -71,7 +71,7 @@ def test_a_job_of_plain_functions_is_accepted_and_ctx_is_found() -> None:
     assert made.map_signature.wants_context
     assert made.reduce_signature is not None
     assert not made.reduce_signature.wants_context
-    assert made.out_hints == (str, float)
+    assert (made.reduce_signature.out_key, made.reduce_signature.out_value) == (str, float)
 
 
 def nested() -> Callable[..., Iterator[tuple[str, int]]]:

@@ -14,7 +14,6 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     CommitFailed,
     CommitJob,
     EndJob,
-    FetchReported,
     Instruction,
     KillRequested,
     NodeDown,
@@ -173,20 +172,23 @@ def test_one_report_of_a_failed_fetch_is_a_hiccup_two_reducers_are_proof() -> No
     w = world(splits=1)
     [source] = finish_maps(w)
     reduces = w.offer_all()
-    w.say(FetchReported(reduces[0].attempt, source.attempt))
+    w.fail(reduces[0], Cause.FETCH_FAILED, source.attempt)
     assert w.machine.maps_done
-    w.say(FetchReported(reduces[1].attempt, source.attempt))
+    w.fail(reduces[1], Cause.FETCH_FAILED, source.attempt)
     assert not w.machine.maps_done
 
 
-def test_one_reducer_is_proof_when_it_says_so_twice_two_seconds_apart() -> None:
+@pytest.mark.parametrize(("apart_s", "is_done"), [(1.9, True), (2.0, False)])
+def test_one_reducer_is_proof_when_it_says_so_twice_two_seconds_apart(apart_s: float, is_done: bool) -> None:
     w = world(splits=1, reducers=1)
     [source] = finish_maps(w)
-    [reduce] = w.offer_all()
-    for at, is_done in ((0.0, True), (1.9, True), (2.0, False)):
-        w.now = at
-        w.say(FetchReported(reduce.attempt, source.attempt))
-        assert w.machine.maps_done is is_done
+    for offered_at, failed_at in ((0.0, 0.0), (1.0, apart_s)):
+        assert w.machine.maps_done
+        w.now = offered_at
+        [reduce] = w.offer_all()
+        w.now = failed_at
+        w.fail(reduce, Cause.FETCH_FAILED, source.attempt)
+    assert w.machine.maps_done is is_done
 
 
 def test_one_bad_checksum_is_proof() -> None:
@@ -291,7 +293,7 @@ def test_a_failed_task_pauses_and_then_prefers_another_node() -> None:
 
 def test_a_node_that_spoils_three_tasks_is_left_out_but_not_more_than_a_third() -> None:
     w = world(splits=8)
-    while {s.attempt.task for s in w.running() if s.node == N1} or w.machine.wanted(w.now):
+    while {s.attempt.task for s in w.running() if s.node == N1} or not w.machine.maps_done:
         for start in w.offer_all():
             if start.node in (N1, N2):
                 w.fail(start, Cause.DISK_FULL)

@@ -11,7 +11,6 @@ from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptId,
     CommitDone,
-    FetchReported,
     NodeDown,
     StartMap,
     StartReduce,
@@ -93,7 +92,7 @@ class Workers(RuleBasedStateMachine):
         if reduces and reduces[0].sources:
             start = reduces[pick % len(reduces)]
             source: AttemptId = start.sources[pick % len(start.sources)].attempt
-            self.world.say(FetchReported(start.attempt, source, is_corrupt))
+            self.world.fail(start, Cause.CORRUPT_DATA if is_corrupt else Cause.FETCH_FAILED, source)
 
     @rule(seconds=st.floats(0, 20))
     def time_passes(self, seconds: float) -> None:

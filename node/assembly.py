@@ -20,7 +20,7 @@ from ringmill.node.config import NodeConfig
 from ringmill.node.coordinator.jobs import JobCoordinator
 from ringmill.node.coordinator.room import open_jobs
 from ringmill.node.core import Core, Doors
-from ringmill.node.identity.identity import FolderRefused, Identity, check_store
+from ringmill.node.identity.identity import FolderRefused, Identity, take_store
 from ringmill.node.membership.room import Membership, logs_before, open_membership
 from ringmill.node.options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair
@@ -63,7 +63,7 @@ async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -
     """
     core = Core.of(config, doors, options)
     files, store = doors.files, core.folder("store")
-    check_store(files, config.data)
+    await take_store(files, config.data)
     found = logs_before(core)
     try:
         async with await Engine.open(store, options.storage, files=files, spawner=doors.spawner) as engine:

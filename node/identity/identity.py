@@ -20,7 +20,7 @@ from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record
 from ringmill.node.identity.store_name import left_files, missing_from_store, name_store, newest_manifest
 
-__all__ = ["FILE_NAMES", "FolderRefused", "Identity", "check_store", "read_identity"]
+__all__ = ["FILE_NAMES", "FolderRefused", "Identity", "check_store", "read_identity", "take_store"]
 
 FILE_NAMES: Final = ("IDENTITY", "IDENTITY.copy")
 
@@ -106,24 +106,22 @@ class Identity:
         return self.record.earlier
 
     async def _write(self, record: IdentityRecord) -> None:
-        """Put a record on the disk; only then is it this identity's own.
-
-        One file after the other: a power cut in between leaves one of them whole.
-        """
-        data = encode_copies(record)
-        for name in FILE_NAMES:
-            path = posixpath.join(self._folder, name)
-            beside = f"{path}.new"
-            if self._files.exists(beside):  # left by a crash
-                self._files.unlink(beside)
-            file = self._files.create(beside)
-            try:
-                await file.append_and_sync(data)
-            finally:
-                file.close()
-            self._files.rename(beside, path)
-            await self._files.off_loop(self._files.fsync_dir, self._folder)
+        """Put a record on the disk; only then is it this identity's own."""
+        await _write_record(self._files, self._folder, record)
         self.record = record
+
+
+async def take_store(files: FileSystem, folder: str) -> None:
+    """Check the store as `check_store` does, then forget what the last stop left.
+
+    An engine may be opened then.  Opening changes those files long before the identity notes the start, and a
+    start that is killed in between must not make the next one call the store a lost one.  Raises as
+    `check_store`.
+    """
+    check_store(files, folder)
+    record = read_identity(files, folder)
+    if record is not None and record.left:
+        await _write_record(files, folder, replace(record, edition=record.edition + 1, left=()))
 
 
 def check_store(files: FileSystem, folder: str) -> None:
@@ -155,6 +153,23 @@ def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
             hint="this folder cannot prove whose it is: start the node with an empty one, to be filled anew",
         )
     return found
+
+
+async def _write_record(files: FileSystem, folder: str, record: IdentityRecord) -> None:
+    """One file after the other: a power cut in between leaves one of them whole."""
+    data = encode_copies(record)
+    for name in FILE_NAMES:
+        path = posixpath.join(folder, name)
+        beside = f"{path}.new"
+        if files.exists(beside):  # left by a crash
+            files.unlink(beside)
+        file = files.create(beside)
+        try:
+            await file.append_and_sync(data)
+        finally:
+            file.close()
+        files.rename(beside, path)
+        await files.off_loop(files.fsync_dir, folder)
 
 
 def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefused:

@@ -1,0 +1,131 @@
+"""A pids cgroup for each task's family, where the kernel lets this user make one.
+
+In a group nobody escapes: a descendant is in it whatever session it went to and whoever adopted it, root is
+bound like everybody, and a limit of 0 ends all births while the family is killed.  Where no group can be
+made (no Linux, no controller, no permission) the forkserver's watch has to do, as it does everywhere else.
+
+Version 1 of cgroups has a hierarchy for the controller; version 2 has one for all, and a limit in it only
+where whoever runs the node has delegated the controller.  Source: cgroups(7), cgroup-v1/pids and cgroup-v2 of
+the kernel's documentation.  Rule: docs/architecture.md, "Task processes".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Final
+
+__all__ = ["PidsGroup", "PidsGroups", "place_of_groups"]
+
+_PREFIX: Final = "ringmill-"
+_HEADROOM: Final = 64  # threads count too, and the watch is to name the family before the kernel refuses it
+
+
+class PidsGroup:
+    """The group of one family.  It has to be removed by its maker, once nobody is in it."""
+
+    def __init__(self, folder: str, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+
+    def enter(self) -> None:
+        """Put this process into the group; what it makes from now on is in it.  Raises OSError."""
+        _write(f"{self._folder}/cgroup.procs", "0")
+
+    def members(self) -> list[int]:
+        """Everybody in it; none when it is gone."""
+        with contextlib.suppress(OSError), open(f"{self._folder}/cgroup.procs", encoding="ascii") as file:
+            return [int(line) for line in file]
+        return []
+
+    @contextlib.contextmanager
+    def without_births(self):  # type: ignore[no-untyped-def]
+        """Nobody in the group can make a process or a thread while inside."""
+        with contextlib.suppress(OSError):
+            _write(f"{self._folder}/pids.max", "0")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                _write(f"{self._folder}/pids.max", str(self._limit))
+
+    def remove(self) -> bool:
+        """False while somebody is still in it."""
+        try:
+            os.rmdir(self._folder)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class PidsGroups:
+    """Makes groups below this process's own; `make` gives None for ever once the kernel has refused."""
+
+    def __init__(self, place: str | None) -> None:
+        self._place = place
+
+    def make(self, name: str, processes: int) -> PidsGroup | None:
+        """A group for a family that may have so many processes; None where there can be none."""
+        if self._place is None or not processes:
+            return None
+        folder, limit = f"{self._place}/{_PREFIX}{name}", processes + _HEADROOM
+        try:
+            os.mkdir(folder)
+        except OSError:
+            self._place = None
+            return None
+        group = PidsGroup(folder, limit)
+        try:
+            _write(f"{folder}/pids.max", str(limit))
+        except OSError:  # version 2 without the controller: a limit is what the group is for
+            group.remove()
+            self._place = None
+            return None
+        return group
+
+    def remove_deserted(self) -> None:
+        """Groups whose forkserver was killed.  One that is in use is not empty, so the kernel keeps it."""
+        if self._place is None:
+            return
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._place):
+                maker = name.removeprefix(_PREFIX).partition("-")[0]
+                if name.startswith(_PREFIX) and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
+                    PidsGroup(f"{self._place}/{name}", 0).remove()
+
+
+def place_of_groups(own: str, mounts: str) -> str | None:
+    """The folder below which groups can be made, from /proc/self/cgroup and /proc/self/mountinfo.
+
+    A hierarchy with the pids controller of version 1 comes first, as its limits need no delegation.
+    """
+    paths = {
+        controllers: path
+        for _, controllers, path in (line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2)
+    }
+    for kind, option in (("cgroup", "pids"), ("cgroup2", "")):
+        controllers = next((each for each in paths if option in each.split(",")), None)
+        if controllers is None:
+            continue
+        for line in mounts.splitlines():
+            before, _, after = line.partition(" - ")
+            fields, described = before.split(), after.split()
+            if len(fields) < 5 or len(described) < 3 or described[0] != kind:
+                continue
+            if option and option not in described[2].split(","):
+                continue
+            root, mount_point = fields[3], fields[4]
+            inner = os.path.relpath(paths[controllers], root)
+            if not inner.startswith(".."):
+                return os.path.normpath(f"{mount_point}/{inner}")
+    return None
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,75 @@
+"""A start that is killed or loses power at any call leaves a store that the next start takes."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from ringmill.cluster.ids import NodeId
+from ringmill.node.identity.identity import FolderRefused, Identity, check_store, take_store
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.names import parse_name
+from ringmill.simulator.disk.engine_trace import TINY, InlineSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.seeds import SeededEntropy
+
+N1 = NodeId("n1")
+FOLDER, STORE = "/data", "/data/store"
+
+
+async def start_and_stop(disk: LossyDisk, seed: int) -> None:
+    """In the order of a node (node/assembly.py)."""
+    await take_store(disk, FOLDER)
+    async with await Engine.open(STORE, TINY, files=disk, spawner=InlineSpawner()) as engine:
+        identity = await Identity.open(FOLDER, N1, files=disk, entropy=SeededEntropy(seed, "identity"))
+        batch = Batch()
+        batch.put(b"key", b"value")
+        await engine.apply(batch).synced()
+    await identity.note_clean_stop()
+
+
+async def found_after_every_call(disk: LossyDisk) -> list[tuple[str, LossyDisk]]:
+    """The disk as the next start finds it: after a kill before each call, and after a power cut there."""
+    found: list[tuple[str, LossyDisk]] = []
+    models = [model for model in CrashModel if model is not CrashModel.LYING]
+
+    def remember(call: str, path: str) -> None:
+        left = disk.moment().crash(models[len(found) % len(models)], Random(len(found)))
+        found.append((f"killed before {call} {path}", disk.after_kill()))
+        found.append((f"power cut before {call} {path}", LossyDisk.after(left)))
+
+    disk.hook = remember
+    await start_and_stop(disk, seed=2)
+    disk.hook = None
+    return found
+
+
+async def stopped(*, is_rotten: bool) -> LossyDisk:
+    """With `is_rotten` no manifest can be read: the next start sets it aside and writes another."""
+    disk = LossyDisk()
+    await start_and_stop(disk, seed=1)
+    for name in disk.list(STORE) if is_rotten else []:
+        if (parsed := parse_name(name)) and parsed.kind == "manifest":
+            disk.flip(f"{STORE}/{name}", 60, 1)
+    return disk
+
+
+@pytest.mark.parametrize("is_rotten", [False, True])
+async def test_the_store_stays_its_nodes_own(is_rotten: bool) -> None:
+    disk = await stopped(is_rotten=is_rotten)
+    found = await found_after_every_call(disk)
+    assert len(found) > 100
+    for _, left in found:
+        check_store(left, FOLDER)
+
+
+async def test_without_forgetting_what_the_stop_left_it_would_be_refused() -> None:
+    disk = await stopped(is_rotten=True)
+    check_store(disk, FOLDER)
+    async with await Engine.open(STORE, TINY, files=disk, spawner=InlineSpawner()):
+        pass
+    with pytest.raises(FolderRefused, match="the last stop left"):
+        check_store(disk, FOLDER)

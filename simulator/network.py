@@ -89,13 +89,15 @@ class Network:
         if link.is_cut or (link.loss and self._draws.random() < link.loss):
             self._trace.fault("cut" if link.is_cut else "loss", f"{source}>{target}")
             return
+        is_dialled = self.endpoint(target) is not None  # else nobody shook hands: no later run may take it
         copies = 1
         if link.duplicate and not is_once and self._draws.random() < link.duplicate:
             self._trace.fault("duplicate", f"{source}>{target}")
             copies = 2
         for _ in range(copies):
             at = self._arrival(link, source, target)
-            self._loop.call_at(at, self._arrive, source, target, payload, refused, copies == 1)
+            arrive = self._arrive if is_dialled else self._turn_away
+            self._loop.call_at(at, arrive, source, target, payload, refused, copies == 1)
 
     def note_late(self, name: str, method: str) -> None:
         """An operation waited past its deadline in the socket of a process that was stopped or slow."""
@@ -123,7 +125,12 @@ class Network:
         if endpoint is not None:
             self._trace.note(target, f"gets from {source}", payload)
             self._loop.call_in(endpoint.process, endpoint.receive, source, payload)
-            return
+        else:
+            self._turn_away(source, target, payload, refused, is_only_copy)
+
+    def _turn_away(
+        self, source: str, target: str, _payload: bytes, refused: Refused, is_only_copy: bool
+    ) -> None:
         back = self.link(target, source)
         sender = self.endpoint(source)
         if sender is not None and not back.is_cut:

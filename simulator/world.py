@@ -112,6 +112,7 @@ class World:
                     await process.inside((await process.up()).membership.topology.wait_formed())
                 await asyncio.sleep(_FLIGHT_S)
                 await self._write_beside_damage(keys)
+                await asyncio.sleep(_FLIGHT_S)
                 await self._set_lost_aside(keys)
                 await self._damage_healed(keys)
                 await self._hints_delivered()

@@ -13,8 +13,9 @@ and this process; a task that ends takes its family along; "tidy" ends what an a
 behind in a process that goes on.  This process is the subreaper of all descendants, so that each stays below
 it in the tree whatever session it went to, and is found there.  A family that outgrows its number of
 processes or its memory is ended by name.  How one is ended so that nobody is born meanwhile is told in
-family_end.py.  When this process itself is stopped or killed, the node ends its family and starts another
-(task_processes.py).
+family_end.py.  Where the kernel lets this process make a pids cgroup for each family, nobody can leave it and
+nobody is born in it while it is ended (pids_group.py).  When this process itself is stopped or killed, the
+node ends its family and starts another (task_processes.py).
 
 Rule: docs/architecture.md, "Task processes".
 """
@@ -27,6 +28,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -41,6 +43,7 @@ from ringmill.cluster.adapters.processes.confinement import (
     wake_with_parent_gone,
 )
 from ringmill.cluster.adapters.processes.family_end import end_family, members_of
+from ringmill.cluster.adapters.processes.pids_group import PidsGroup, PidsGroups, groups_of_this_process
 from ringmill.cluster.adapters.processes.process_table import ProcessTable, children_of, memory_of, session_of
 
 __all__ = ["FAMILY_BYTES", "MAX_PACKET", "Forkserver"]
@@ -63,6 +66,7 @@ class _Task:
     id: int
     process_limit: int  # 0 for none, as below
     memory_limit: int
+    group: PidsGroup | None
     breach: str = ""  # which limit its family broke
     note: str = ""
 
@@ -70,9 +74,11 @@ class _Task:
 class Forkserver:
     """Serves one node until its control socket ends."""
 
-    def __init__(self, control: socket.socket, task_main: TaskMain) -> None:
+    def __init__(self, control: socket.socket, task_main: TaskMain, groups: PidsGroups | None = None) -> None:
         self._control = control
         self._task_main = task_main
+        self._groups = groups or groups_of_this_process()
+        self._left: list[PidsGroup] = []  # of tasks that have ended
         self._tasks: dict[int, _Task] = {}  # by pid
         self._pid = os.getpid()
         self._node = os.getppid()
@@ -82,6 +88,7 @@ class Forkserver:
     def run(self) -> None:
         """Serve, then leave no descendant behind."""
         adopt_orphans()
+        self._groups.remove_deserted()
         wake_with_parent_gone()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -98,7 +105,7 @@ class Forkserver:
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(wake_read, select.POLLIN)
         while not self._ends and os.getppid() == self._node:
-            watched = self._tasks or children_of(self._pid)
+            watched = self._tasks or self._left or children_of(self._pid)
             ready = dict(poll.poll(_WATCH_MS if watched else None))
             if wake_read in ready:
                 with contextlib.suppress(BlockingIOError):
@@ -137,18 +144,26 @@ class Forkserver:
 
     def _fork(self, fields: list[Any], descriptors: list[int]) -> None:
         task_id, workdir, environment, limits = fields
+        most = int(limits.get("processes", 0))
+        group = self._groups.make(f"{self._pid}-{task_id}", most)
         try:
             pid = os.fork()
         except OSError as error:
+            self._left += [group] if group else []
             self._answer("refused", task_id, f"cannot fork a task process: {error.strerror}")
             return
         if pid == 0:
-            self._become_task(descriptors, workdir, environment, limits)
-        self._tasks[pid] = _Task(task_id, int(limits.get("processes", 0)), int(limits.get(FAMILY_BYTES, 0)))
+            self._become_task(descriptors, workdir, environment, limits, group)
+        self._tasks[pid] = _Task(task_id, most, int(limits.get(FAMILY_BYTES, 0)), group)
         self._answer("forked", task_id, pid)
 
     def _become_task(
-        self, descriptors: list[int], workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+        self,
+        descriptors: list[int],
+        workdir: str,
+        environment: Mapping[str, str],
+        limits: Mapping[str, int],
+        group: PidsGroup | None,
     ) -> NoReturn:
         """In the child: confine, run the task, and never return into the forkserver's own stack."""
         code = 1
@@ -158,6 +173,8 @@ class Forkserver:
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             die_with_parent(self._pid)
+            if group is not None:
+                group.enter()
             socket_fd = confine(
                 descriptors[0], descriptors[1], workdir=workdir, environment=environment, limits=limits
             )
@@ -177,20 +194,23 @@ class Forkserver:
         """End all that a task has started, but not the task."""
         for pid, task in self._tasks.items():
             if task.id == task_id:
-                end_family(partial(self._descendants, pid), ProcessTable(self._tasks))
+                with _no_births(task.group):
+                    end_family(partial(self._descendants, pid), ProcessTable(self._tasks))
         self._reap()
         self._answer("tidied", task_id)
 
     def _end_family(self, pid: int) -> None:
         """A task with everybody below it, and every stray.  One that would not end is swept later."""
         others = self._tasks.keys() - {pid}
-        with _hurry():
+        with _hurry(), _no_births(self._tasks[pid].group):
             end_family(lambda: [pid, *self._descendants(pid)], ProcessTable(others))
         _kill_group(pid)  # all there is where /proc is missing
 
     def _descendants(self, pid: int) -> list[int]:
-        """Children of a task, and orphans that were its descendants or may have been."""
-        return [*self._table.children(pid), *self._strays(pid)]
+        """Children of a task, orphans that were its descendants or may have been, all others of its group."""
+        group = self._tasks[pid].group if pid in self._tasks else None
+        found = [*self._table.children(pid), *self._strays(pid), *(group.members() if group else [])]
+        return [each for each in dict.fromkeys(found) if each != pid]
 
     def _strays(self, *leaders: int) -> list[int]:
         """Adopted orphans whose session belongs to no living task, or to one of `leaders`."""
@@ -212,7 +232,11 @@ class Forkserver:
             _, status, usage = os.wait4(dead.si_pid, 0)
             task = self._tasks.pop(dead.si_pid, None)
             if task is not None:
+                self._left += [task.group] if task.group else []
                 code = os.waitstatus_to_exitcode(status)
+                if code and not task.breach and task.group and task.group.was_full:
+                    task.breach = "processes"
+                    task.note = f"the system refused it one process more, the limit is {task.process_limit}"
                 self._answer("ended", task.id, code, usage.ru_maxrss * 1024, task.breach, task.note)
 
     def _sweep(self) -> None:
@@ -220,6 +244,10 @@ class Forkserver:
         if self._strays():
             end_family(self._strays, ProcessTable(self._tasks))
             self._reap()
+        for group in self._left:
+            with group.without_births():
+                end_family(group.members, ProcessTable(self._tasks))
+        self._left = [group for group in self._left if not group.remove()]
 
     def _watch_families(self) -> None:
         """End a task whose family outgrew a limit."""
@@ -252,14 +280,20 @@ class Forkserver:
             self._ends = True
 
     def _end_everything(self) -> None:
-        for pid in self._tasks:
+        for pid, task in self._tasks.items():
             _kill_group(pid)
+            self._left += [task.group] if task.group else []
         for _ in range(_LAST_SWEEPS):
             end_family(lambda: children_of(self._pid), self._table)
             self._reap()
-            if not children_of(self._pid):
+            self._left = [group for group in self._left if not group.remove()]
+            if not children_of(self._pid) and not self._left:
                 return
             select.poll().poll(_SWEEP_PAUSE_MS)
+
+
+def _no_births(group: PidsGroup | None) -> AbstractContextManager[None]:
+    return group.without_births() if group else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

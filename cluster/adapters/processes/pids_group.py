@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["PidsGroup", "PidsGroups", "place_of_groups"]
+__all__ = ["PidsGroup", "PidsGroups", "groups_of_this_process", "place_of_groups"]
 
 _PREFIX: Final = "ringmill-"
 _HEADROOM: Final = 64  # threads count too, and the watch is to name the family before the kernel refuses it
@@ -38,8 +39,15 @@ class PidsGroup:
             return [int(line) for line in file]
         return []
 
+    @property
+    def was_full(self) -> bool:
+        """Whether the kernel has refused it a process or a thread."""
+        with contextlib.suppress(OSError), open(f"{self._folder}/pids.events", encoding="ascii") as file:
+            return any(line.split() not in ([], ["max", "0"]) and line.startswith("max ") for line in file)
+        return False
+
     @contextlib.contextmanager
-    def without_births(self):  # type: ignore[no-untyped-def]
+    def without_births(self) -> Iterator[None]:
         """Nobody in the group can make a process or a thread while inside."""
         with contextlib.suppress(OSError):
             _write(f"{self._folder}/pids.max", "0")
@@ -86,7 +94,7 @@ class PidsGroups:
         return group
 
     def remove_deserted(self) -> None:
-        """Groups whose forkserver was killed.  One that is in use is not empty, so the kernel keeps it."""
+        """Groups whose maker was killed: a name begins with his pid.  Who is in use is kept by the kernel."""
         if self._place is None:
             return
         with contextlib.suppress(OSError):
@@ -94,6 +102,18 @@ class PidsGroups:
                 maker = name.removeprefix(_PREFIX).partition("-")[0]
                 if name.startswith(_PREFIX) and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
                     PidsGroup(f"{self._place}/{name}", 0).remove()
+
+
+def groups_of_this_process() -> PidsGroups:
+    """Groups below that of this process, as far as the system has any."""
+    try:
+        with (
+            open("/proc/self/cgroup", encoding="utf-8") as own,
+            open("/proc/self/mountinfo", encoding="utf-8") as mounts,
+        ):
+            return PidsGroups(place_of_groups(own.read(), mounts.read()))
+    except OSError:
+        return PidsGroups(None)
 
 
 def place_of_groups(own: str, mounts: str) -> str | None:

@@ -4,6 +4,7 @@ import socket
 import sys
 
 from ringmill.cluster.adapters.processes.forkserver import Forkserver
+from ringmill.cluster.adapters.processes.pids_group import PidsGroups
 
 
 def run_snippets(connection: socket.socket) -> None:
@@ -19,4 +20,6 @@ def run_snippets(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    Forkserver(socket.socket(fileno=int(sys.argv[1])), run_snippets).run()
+    *options, descriptor = sys.argv[1:]
+    groups = PidsGroups(None) if "--without-groups" in options else None
+    Forkserver(socket.socket(fileno=int(descriptor)), run_snippets, groups).run()

@@ -342,7 +342,7 @@ async def test_a_fork_bomb_of_sessions_is_ended_by_name_with_everybody(
         ).encode()
     )
     async with asyncio.timeout(60):
-        assert await bomb.wait() == -9
+        assert await bomb.wait() in {-9, 1}, "killed by the watch, or refused a child by the kernel before"
     assert b"the limit is 40" in bomb.output()
     assert bomb.breach == "processes"
     born = [int(name.partition("-")[2]) for name in os.listdir(tmp_path)]

@@ -26,10 +26,9 @@ from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.options import NodeOptions
-from ringmill.node.services.jobs import JobsService
-from ringmill.node.services.membership import MembershipService, NodeFigures
+from ringmill.node.service_tables import ProcessFacts, service_tables
+from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
-from ringmill.node.services.topology import NodeCard, TopologyService
 
 __all__ = ["run_node"]
 
@@ -60,7 +59,9 @@ async def run_node(config: NodeConfig) -> None:
             )
             async with running_node(config, doors, NodeOptions()) as node:
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
-                services = _services(node, transport, watch)
+                process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason)
+                tables = grpc_handlers(service_tables(node, process), clock)
+                services = Services(transport.servicer(), transport.session, tables)
                 most = connections_below(limit)
                 async with NodeServer(config.address, services, max_connections=most) as server:
                     await server.set_started()
@@ -105,60 +106,3 @@ async def _ready_once_formed(node: Node, server: NodeServer) -> None:
     await node.membership.topology.wait_formed()
     await server.set_ready(True)
     _log.info("%s serves cluster %s", node.core.node, node.cluster)
-
-
-def _services(node: Node, transport: GrpcTransport, watch: DescriptorWatch) -> Services:
-    config, clock = node.core.config, node.core.clock
-    card = NodeCard(
-        node=config.id,
-        disk=node.identity.disk,
-        start=node.identity.start,
-        address=config.address,
-        zone=config.zone,
-        version=version("ringmill"),
-    )
-    membership = MembershipService(
-        config.id,
-        agent=node.membership.topology,
-        liveness=node.membership.liveness,
-        figures=lambda: _figures(node, watch),
-        pid=os.getpid(),
-        clock=clock,
-    )
-    return Services(
-        peer=transport.servicer(),
-        session=transport.session,
-        kv=node.kv,
-        topology=TopologyService(card, node.membership.topology, clock),
-        membership=membership,
-        jobs=JobsService(node.jobs, node.compute.bundles, config.token),
-    )
-
-
-def _figures(node: Node, watch: DescriptorWatch) -> NodeFigures:
-    """Counts of a damaged store may be off until it is healed; they are for people and never below 0."""
-    replica, healing = node.replica, node.repair.healing
-    return NodeFigures(
-        keys=max(0, replica.objects.keys),
-        bytes=max(0, replica.objects.size_bytes),
-        hints_by_node=replica.hints.counts(),
-        coordinator=node.jobs.taker or "",
-        damaged_ranges=len(replica.engine.corrupt_ranges()),
-        healing=healing.now,
-        reasons=_reasons(node, watch),
-        is_counting=not replica.objects.is_counted,
-    )
-
-
-def _reasons(node: Node, watch: DescriptorWatch) -> list[str]:
-    """Why this node is less than well, each a sentence without its name."""
-    reasons = [watch.reason] if watch.reason else []
-    reasons += node.membership.watch.reasons
-    engine, healing = node.replica.engine, node.repair.healing
-    damaged = len(engine.corrupt_ranges())
-    if damaged:
-        now = f", healing {healing.now}" if healing.now else ""
-        reasons.append(f"{damaged} damaged key ranges wait to be healed from the other owners{now}")
-    if engine.read_only_reason:
-        reasons.append(f"takes no writes: {engine.read_only_reason}")
-    return reasons

@@ -7,20 +7,19 @@ killed run is dropped where it stands: its callbacks never run again and its doo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ringmill.cluster.errors import CorruptData, DiskFull
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Incoming
-from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest, GetTopologyResponse
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.replica.objects import Admission, Intent, Written
 from ringmill.node.replica.stored_key import Place
+from ringmill.node.service_tables import service_tables
 from ringmill.node.storage.errors import StorageFailed
 from ringmill.simulator.clocks import SimulatedClock
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -29,6 +28,7 @@ from ringmill.simulator.history import Coordinated
 from ringmill.simulator.network import Network
 from ringmill.simulator.run_files import NodeDisk, RunFiles
 from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.services import PROCESS, TOKEN, frame_name, over_frames
 from ringmill.simulator.spawner import InlineSpawner
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.transport import SimulatedTransport
@@ -37,8 +37,8 @@ from ringmill.simulator.world_loop import Process, VirtualLoop
 
 __all__ = ["DATA", "TOPOLOGY_GET", "NodeProcess", "NodeRun", "Surroundings"]
 
-TOPOLOGY_GET = "topology.get"
-"""What the gRPC method Topology.Get answers, over simulated frames: clients learn the topology by it."""
+TOPOLOGY_GET = frame_name("ringmill.v1.Topology", "Get")
+"""Clients learn the topology by it."""
 
 DATA = "/data"
 _LONGEST_BOOTED_S = 1e6  # machines were started at different times, so their boot clocks differ
@@ -211,7 +211,7 @@ class NodeProcess:
 
     async def _live(self, run: NodeRun, number: int) -> None:
         world = self._world
-        config = NodeConfig(self.name, self.address, DATA, profile=world.tunables.profile)
+        config = NodeConfig(self.name, self.address, DATA, token=TOKEN, profile=world.tunables.profile)
         run.doors = doors = self._doors(run, number)
         async with running_node(config, doors, world.tunables.node) as node:
             run.node = node
@@ -247,7 +247,8 @@ class NodeProcess:
 
     def _serve(self, transport: SimulatedTransport, node: Node) -> None:
         """Answer what clients ask by gRPC in production."""
-        transport.serve(TOPOLOGY_GET, _topology_answer(node))
+        for method, handler in over_frames(service_tables(node, PROCESS), self.clock).items():
+            transport.serve(method, handler)
 
     def _note_end(self, life: asyncio.Task[None]) -> None:
         error = None if life.cancelled() else life.exception()
@@ -259,17 +260,6 @@ class NodeProcess:
         if (self.disk.is_old_copy or self.has_twin) and isinstance(error, FolderRefused):
             return True
         return self.disk.may_end_a_run and _is_of_the_disk(error)
-
-
-def _topology_answer(node: Node) -> Callable[[Incoming], bytes]:
-    def answer(incoming: Incoming) -> bytes:
-        known = GetTopologyRequest.FromString(incoming.body).known_epoch
-        current = node.membership.topology.current
-        if current is None or current.epoch <= known:
-            return GetTopologyResponse().SerializeToString()
-        return GetTopologyResponse(epoch=current.epoch, document=current.encode()).SerializeToString()
-
-    return answer
 
 
 def _is_of_the_disk(error: BaseException) -> bool:

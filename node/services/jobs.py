@@ -12,15 +12,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final, Protocol
 
-import grpc
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.cluster.wire.stubs.jobs_pb2_grpc import JobsServicer
 from ringmill.node.coordinator.views import AttemptLog, JobView
-from ringmill.node.services.errors import raises_status, raises_status_in_stream
+from ringmill.node.services.table import Call, Service, stream, unary, upload
 
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "job_status"]
 
@@ -52,7 +50,7 @@ class Bundles(Protocol):
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> int: ...
 
 
-class JobsService(JobsServicer):
+class JobsService:
     """`token` is the cluster's; "" refuses everybody."""
 
     def __init__(self, coordinator: Coordinator, bundles: Bundles, token: str) -> None:
@@ -60,69 +58,64 @@ class JobsService(JobsServicer):
         self._bundles = bundles
         self._token = token
 
-    @raises_status
-    async def PutBundle(  # noqa: N802
-        self, request_iterator: AsyncIterator[wire.BundleChunk], context: grpc.aio.ServicerContext
+    def service(self) -> Service:
+        return Service(
+            "ringmill.v1.Jobs",
+            {
+                "PutBundle": upload(wire.BundleChunk, self._put_bundle),
+                "Submit": unary(wire.SubmitRequest, self._submit),
+                "Watch": stream(wire.WatchRequest, self._watch),
+                "Status": unary(wire.JobRequest, self._status),
+                "List": unary(wire.ListRequest, self._list),
+                "Logs": unary(wire.LogsRequest, self._logs),
+                "Kill": unary(wire.JobRequest, self._kill),
+            },
+        )
+
+    async def _put_bundle(
+        self, chunks: AsyncIterator[wire.BundleChunk], call: Call
     ) -> wire.PutBundleResponse:
-        self._check_token(context)
-        first = await anext(request_iterator, None)
+        self._check_token(call)
+        first = await anext(chunks, None)
         if first is None:
             raise InvalidArgument("an upload without chunks")
-        size = await self._bundles.put(first.sha256, _data(first, request_iterator))
+        size = await self._bundles.put(first.sha256, _data(first, chunks))
         return wire.PutBundleResponse(sha256=first.sha256, size=size)
 
-    @raises_status
-    async def Submit(  # noqa: N802
-        self, request: wire.SubmitRequest, context: grpc.aio.ServicerContext
-    ) -> wire.SubmitResponse:
-        self._check_token(context)
+    async def _submit(self, request: wire.SubmitRequest, call: Call) -> wire.SubmitResponse:
+        self._check_token(call)
         node = await self._coordinator.submit(request.job, request.spec)
         return wire.SubmitResponse(job=request.job, node=node)
 
-    @raises_status_in_stream
-    async def Watch(  # noqa: N802
-        self, request: wire.WatchRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[wire.JobStatus]:
-        self._check_token(context)
+    async def _watch(self, request: wire.WatchRequest, call: Call) -> AsyncIterator[wire.JobStatus]:
+        self._check_token(call)
         async for view in self._coordinator.watch(request.job):
             yield job_status(view)
 
-    @raises_status
-    async def Status(  # noqa: N802
-        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
-    ) -> wire.JobStatus:
-        self._check_token(context)
+    async def _status(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
+        self._check_token(call)
         return job_status(self._coordinator.view(request.job))
 
-    @raises_status
-    async def List(  # noqa: N802
-        self, request: wire.ListRequest, context: grpc.aio.ServicerContext
-    ) -> wire.ListResponse:
-        self._check_token(context)
+    async def _list(self, request: wire.ListRequest, call: Call) -> wire.ListResponse:
+        self._check_token(call)
         return wire.ListResponse(jobs=map(_in_brief, self._coordinator.views()))
 
-    @raises_status
-    async def Logs(  # noqa: N802
-        self, request: wire.LogsRequest, context: grpc.aio.ServicerContext
-    ) -> wire.LogsResponse:
-        self._check_token(context)
+    async def _logs(self, request: wire.LogsRequest, call: Call) -> wire.LogsResponse:
+        self._check_token(call)
         return wire.LogsResponse(logs=map(_log, self._coordinator.logs(request.job, request.task)))
 
-    @raises_status
-    async def Kill(  # noqa: N802
-        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
-    ) -> wire.JobStatus:
-        self._check_token(context)
+    async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
+        self._check_token(call)
         return job_status(await self._coordinator.kill(request.job))
 
-    def _check_token(self, context: grpc.aio.ServicerContext) -> None:
+    def _check_token(self, call: Call) -> None:
         if not self._token:
             raise PermissionDenied(
                 "this node takes no jobs: it was started without the cluster's token",
                 hint="start it with --token-file",
             )
-        given = next((value for key, value in context.invocation_metadata() or () if key == TOKEN_KEY), "")
-        if not hmac.compare_digest(str(given).encode(), self._token.encode()):
+        given = call.metadata.get(TOKEN_KEY, "")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
             raise PermissionDenied(
                 f"the cluster's token is {'wrong' if given else 'missing'} (metadata {TOKEN_KEY})",
                 hint="it is the line in the file `token` of the cluster's folder: hand it over as "

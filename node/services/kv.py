@@ -1,35 +1,28 @@
 """The key-value API of a node: decodes, calls the coordinator, encodes.  It decides nothing.
 
 The same methods answer unary gRPC calls and the operations of a session stream ("kv.put", "kv.delete",
-"kv.get"), with the same messages (proto/kv.proto).  gRPC counts the deadline of a unary call from its
-arrival, so a caller that knows this node's clock says until when it waits (node/services/waiting.py).
+"kv.get"), with the same messages (proto/kv.proto).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final
 
-import grpc
-from google.protobuf.message import DecodeError, Message
-
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.limits import MAX_TIMEOUT_S
-from ringmill.cluster.ports import Clock, Handler, Incoming
+from ringmill.cluster.ports import Clock, Handler
 from ringmill.cluster.quorum.receipt import Durability, Receipt
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.stubs import kv_pb2
-from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
 from ringmill.node.core import Core
 from ringmill.node.requests.locate import Locator
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.room import Requests
 from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
 from ringmill.node.requests.write import Writer
-from ringmill.node.services.errors import abort_with, raises_status
-from ringmill.node.services.waiting import seconds_left, tell_clock
+from ringmill.node.services.table import Call, Service, frame_handler, unary
 
 __all__ = ["KvService", "open_kv"]
 
@@ -39,7 +32,6 @@ _DURABILITIES: Final = {
     "buffered": Durability.BUFFERED,
     "memory": Durability.MEMORY,
 }
-RequestT = TypeVar("RequestT", bound=Message)
 
 
 def open_kv(core: Core, requests: Requests) -> KvService:
@@ -49,87 +41,43 @@ def open_kv(core: Core, requests: Requests) -> KvService:
     return kv
 
 
-class KvService(KvServicer):
-    """Kv.Session is answered by the transport, which calls `handlers` for each operation of a frame."""
+class KvService:
+    """Kv.Session is the transport's, which calls `handlers` for each operation of a frame."""
 
     def __init__(self, *, writer: Writer, reader: Reader, locator: Locator, clock: Clock) -> None:
         self._writer = writer
         self._reader = reader
         self._locator = locator
+        self._put = unary(kv_pb2.PutRequest, self._do_put, tells_clock=True)
+        self._delete = unary(kv_pb2.DeleteRequest, self._do_delete, tells_clock=True)
+        self._get = unary(kv_pb2.GetRequest, self._do_get, tells_clock=True)
         self._clock = clock
 
-    @raises_status
-    async def Put(  # noqa: N802
-        self, request: kv_pb2.PutRequest, context: grpc.aio.ServicerContext
-    ) -> kv_pb2.WriteReceipt:
-        return await self._put(request, await self._left_s(context))
-
-    @raises_status
-    async def Delete(  # noqa: N802
-        self, request: kv_pb2.DeleteRequest, context: grpc.aio.ServicerContext
-    ) -> kv_pb2.WriteReceipt:
-        return await self._delete(request, await self._left_s(context))
-
-    @raises_status
-    async def Get(  # noqa: N802
-        self, request: kv_pb2.GetRequest, context: grpc.aio.ServicerContext
-    ) -> kv_pb2.GetResponse:
-        return await self._get(request, await self._left_s(context))
-
-    @raises_status
-    async def Locate(  # noqa: N802
-        self, request: kv_pb2.LocateRequest, context: grpc.aio.ServicerContext
-    ) -> kv_pb2.LocateResponse:
-        return _located(await self._locator.locate(LocateRequest(request.keyspace, request.key)))
-
-    async def Session(  # noqa: N802
-        self, request_iterator: AsyncIterator[kv_pb2.Frame], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[kv_pb2.Frame]:
-        """Only reached on a server without a transport, whose route for it stands before this one."""
-        await abort_with(
-            context, ProtocolMismatch("this server has no sessions", hint="use the unary methods")
-        )
-        yield kv_pb2.Frame()
+    def service(self) -> Service:
+        """The unary methods."""
+        locate = unary(kv_pb2.LocateRequest, self._do_locate)
+        methods = {"Put": self._put, "Delete": self._delete, "Get": self._get, "Locate": locate}
+        return Service("ringmill.v1.Kv", methods)
 
     def handlers(self) -> dict[str, Handler]:
         """The methods of a session stream."""
-        return {
-            "kv.put": self._handler(kv_pb2.PutRequest, self._put),
-            "kv.delete": self._handler(kv_pb2.DeleteRequest, self._delete),
-            "kv.get": self._handler(kv_pb2.GetRequest, self._get),
-        }
+        methods = {"kv.put": self._put, "kv.delete": self._delete, "kv.get": self._get}
+        return {name: frame_handler(method, self._clock) for name, method in methods.items()}
 
-    async def _left_s(self, context: grpc.aio.ServicerContext) -> float | None:
-        """How long the caller of a unary call goes on waiting.  Tells it this node's clock."""
-        left_s = seconds_left(context, self._clock)
-        await tell_clock(context, self._clock)
-        return left_s
+    async def _do_put(self, request: kv_pb2.PutRequest, call: Call) -> kv_pb2.WriteReceipt:
+        asked = _write_request(request, request.value, request.ttl_ms, call.left_s)
+        return _receipt(await self._writer.write(asked))
 
-    async def _put(self, request: kv_pb2.PutRequest, left_s: float | None) -> kv_pb2.WriteReceipt:
-        return _receipt(
-            await self._writer.write(_write_request(request, request.value, request.ttl_ms, left_s))
-        )
+    async def _do_delete(self, request: kv_pb2.DeleteRequest, call: Call) -> kv_pb2.WriteReceipt:
+        return _receipt(await self._writer.write(_write_request(request, None, 0, call.left_s)))
 
-    async def _delete(self, request: kv_pb2.DeleteRequest, left_s: float | None) -> kv_pb2.WriteReceipt:
-        return _receipt(await self._writer.write(_write_request(request, None, 0, left_s)))
-
-    async def _get(self, request: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
-        timeout_s = _timeout_s(request.timeout_ms, left_s)
+    async def _do_get(self, request: kv_pb2.GetRequest, call: Call) -> kv_pb2.GetResponse:
+        timeout_s = _timeout_s(request.timeout_ms, call.left_s)
         read = ReadRequest(request.keyspace, request.key, request.r, Epoch(request.epoch), timeout_s)
         return _read_result(await self._reader.read(read))
 
-    def _handler(
-        self, kind: type[RequestT], method: Callable[[RequestT, float | None], Awaitable[Message]]
-    ) -> Handler:
-        async def answer(incoming: Incoming) -> bytes:
-            request = kind()
-            try:
-                request.ParseFromString(incoming.body)
-            except DecodeError as error:
-                raise ProtocolMismatch(f"{incoming.method}: the body is no {kind.__name__}") from error
-            return (await method(request, incoming.deadline - self._clock.monotonic())).SerializeToString()
-
-        return answer
+    async def _do_locate(self, request: kv_pb2.LocateRequest, call: Call) -> kv_pb2.LocateResponse:
+        return _located(await self._locator.locate(LocateRequest(request.keyspace, request.key)))
 
 
 def _write_request(

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import grpc
-
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.ranges import count_ranges
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusRequest, StatusResponse
-from ringmill.cluster.wire.stubs.membership_pb2_grpc import MembershipServicer
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
-from ringmill.node.services.errors import raises_status
+from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["MembershipService", "NodeFigures"]
 
@@ -35,7 +32,7 @@ class NodeFigures:
     is_counting: bool = False  # keys and bytes are those found so far
 
 
-class MembershipService(MembershipServicer):
+class MembershipService:
     """`figures` is asked at each Status; `pid` is this process's, its uptime counts from now on."""
 
     def __init__(
@@ -56,10 +53,10 @@ class MembershipService(MembershipServicer):
         self._clock = clock
         self._began = clock.monotonic()
 
-    @raises_status
-    async def Status(  # noqa: N802
-        self, request: StatusRequest, context: grpc.aio.ServicerContext
-    ) -> StatusResponse:
+    def service(self) -> Service:
+        return Service("ringmill.v1.Membership", {"Status": unary(StatusRequest, self._status)})
+
+    async def _status(self, request: StatusRequest, call: Call) -> StatusResponse:
         figures = self._figures()
         response = StatusResponse(
             node=self._node,

@@ -1,14 +1,14 @@
 """The node's one gRPC server: every service on one port, with health and reflection.
 
-It binds, bounds messages and connections, and starts; what is asked is answered by the servicers that it is
-given.  A port that is taken is an error that names it, never a second listener.  A connection that has not
-said hello in gRPC's way after 5 s is closed.  Rule F3: docs/protocol/requests.md.
+It binds, bounds messages and connections, and starts; the handlers that it is given answer.  A port that is
+taken is an error that names it, never a second listener.  A connection that has not said hello in gRPC's way
+after 5 s is closed.  Rule F3: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import grpc
@@ -20,14 +20,8 @@ from grpc_reflection.v1alpha import reflection
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, topology_pb2
-from ringmill.cluster.wire.stubs.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
-from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer, add_KvServicer_to_server
-from ringmill.cluster.wire.stubs.membership_pb2_grpc import (
-    MembershipServicer,
-    add_MembershipServicer_to_server,
-)
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
-from ringmill.cluster.wire.stubs.topology_pb2_grpc import TopologyServicer, add_TopologyServicer_to_server
+from ringmill.node.services.over_grpc import GrpcHandlers
 
 __all__ = ["LIVENESS", "READINESS", "STARTUP", "NodeServer", "Services"]
 
@@ -50,14 +44,11 @@ Session = Callable[[Any, "grpc.aio.ServicerContext"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a node answers.  `session` is the behaviour of Kv.Session; `kv` answers the unary methods."""
+    """What a node answers.  `peer` and `session` (Kv.Session) are streams of frames, the transport's."""
 
     peer: PeerServicer
     session: Session
-    kv: KvServicer | None = None
-    topology: TopologyServicer | None = None
-    membership: MembershipServicer | None = None
-    jobs: JobsServicer | None = None
+    methods: GrpcHandlers = field(default_factory=dict)
 
 
 class NodeServer:
@@ -128,16 +119,9 @@ class NodeServer:
     def _register(self) -> None:
         server, services = self._server, self._services
         add_PeerServicer_to_server(services.peer, server)
-        if services.kv is not None:
-            add_KvServicer_to_server(services.kv, server)
-        # Last, as a later route of the same name replaces the earlier: this one stands for Kv's own method.
         server.add_registered_method_handlers(*_session_route(services.session))
-        if services.topology is not None:
-            add_TopologyServicer_to_server(services.topology, server)
-        if services.membership is not None:
-            add_MembershipServicer_to_server(services.membership, server)
-        if services.jobs is not None:
-            add_JobsServicer_to_server(services.jobs, server)
+        for service, methods in services.methods.items():
+            server.add_registered_method_handlers(service, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(_SERVICE_NAMES, server)
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import grpc
-
 from ringmill.cluster.ids import DiskId, NodeId, Start
-from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetTopologyRequest,
     GetTopologyResponse,
@@ -16,10 +13,8 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
     InitRequest,
     InitResponse,
 )
-from ringmill.cluster.wire.stubs.topology_pb2_grpc import TopologyServicer
 from ringmill.node.membership.topology_agent import TopologyAgent
-from ringmill.node.services.errors import raises_status
-from ringmill.node.services.waiting import tell_clock
+from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["NodeCard", "TopologyService"]
 
@@ -36,18 +31,24 @@ class NodeCard:
     version: str
 
 
-class TopologyService(TopologyServicer):
+class TopologyService:
     """`Get` is what clients ask first, so it also tells them this node's clock."""
 
-    def __init__(self, card: NodeCard, agent: TopologyAgent, clock: Clock) -> None:
+    def __init__(self, card: NodeCard, agent: TopologyAgent) -> None:
         self._card = card
         self._agent = agent
-        self._clock = clock
 
-    @raises_status
-    async def Identify(  # noqa: N802
-        self, request: IdentifyRequest, context: grpc.aio.ServicerContext
-    ) -> IdentifyResponse:
+    def service(self) -> Service:
+        return Service(
+            "ringmill.v1.Topology",
+            {
+                "Identify": unary(IdentifyRequest, self._identify),
+                "Init": unary(InitRequest, self._init),
+                "Get": unary(GetTopologyRequest, self._get, tells_clock=True),
+            },
+        )
+
+    async def _identify(self, request: IdentifyRequest, call: Call) -> IdentifyResponse:
         current = self._agent.current
         return IdentifyResponse(
             node=self._card.node,
@@ -61,18 +62,11 @@ class TopologyService(TopologyServicer):
             version=self._card.version,
         )
 
-    @raises_status
-    async def Init(  # noqa: N802
-        self, request: InitRequest, context: grpc.aio.ServicerContext
-    ) -> InitResponse:
+    async def _init(self, request: InitRequest, call: Call) -> InitResponse:
         topology = await self._agent.init(request.document)
         return InitResponse(cluster=topology.cluster, epoch=topology.epoch)
 
-    @raises_status
-    async def Get(  # noqa: N802
-        self, request: GetTopologyRequest, context: grpc.aio.ServicerContext
-    ) -> GetTopologyResponse:
-        await tell_clock(context, self._clock)
+    async def _get(self, request: GetTopologyRequest, call: Call) -> GetTopologyResponse:
         current = self._agent.current
         if current is None or current.epoch <= request.known_epoch:
             return GetTopologyResponse(epoch=self._agent.epoch)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-import msgpack
-
-from ringmill.cluster.ports import FileSystem, Handler, Incoming
-from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.assembly import Node
-from ringmill.node.coordinator.views import JobView
+from ringmill.cluster.ports import FileSystem
 from ringmill.node.core import Doors
-from ringmill.node.services.jobs import job_status
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.door import Door
 from ringmill.simulator.jobs.tasks import TaskSpawner
 from ringmill.simulator.node_process import NodeProcess, NodeRun
 from ringmill.simulator.seeds import stream
-from ringmill.simulator.transport import SimulatedTransport
 
 __all__ = ["SHARED", "JobNode", "TaskPace"]
 
@@ -88,43 +80,6 @@ class JobNode(NodeProcess):
         )
         return replace(doors, files=files, spawner=self.spawner)
 
-    def _serve(self, transport: SimulatedTransport, node: Node) -> None:
-        super()._serve(transport, node)
-        for method, handler in _jobs_service(node).items():
-            transport.serve(f"jobs.{method}", handler)
-
 
 def _is_shared(path: str) -> bool:
     return f"{path}/".startswith(f"{SHARED}/")
-
-
-def _jobs_service(node: Node) -> dict[str, Handler]:
-    """What node/services/jobs.py does with gRPC's messages, the token apart."""
-
-    async def put_bundle(incoming: Incoming) -> bytes:
-        chunks = [wire.BundleChunk.FromString(chunk) for chunk in msgpack.unpackb(incoming.body)]
-
-        async def data() -> AsyncIterator[bytes]:
-            for chunk in chunks:
-                yield chunk.data
-
-        size = await node.compute.bundles.put(chunks[0].sha256, data())
-        return wire.PutBundleResponse(sha256=chunks[0].sha256, size=size).SerializeToString()
-
-    async def submit(incoming: Incoming) -> bytes:
-        request = wire.SubmitRequest.FromString(incoming.body)
-        keeper = await node.jobs.submit(request.job, request.spec)
-        return wire.SubmitResponse(job=request.job, node=keeper).SerializeToString()
-
-    def status(incoming: Incoming) -> bytes:
-        return _encoded(node.jobs.view(wire.JobRequest.FromString(incoming.body).job))
-
-    async def kill(incoming: Incoming) -> bytes:
-        return _encoded(await node.jobs.kill(wire.JobRequest.FromString(incoming.body).job))
-
-    return {"PutBundle": put_bundle, "Submit": submit, "Status": status, "Kill": kill}
-
-
-def _encoded(view: JobView) -> bytes:
-    """Protobuf leaves the order of its maps to chance, unless told otherwise."""
-    return job_status(view).SerializeToString(deterministic=True)

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import grpc
-
 from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -18,11 +16,9 @@ from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
-from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
-from ringmill.cluster.wire.stubs.membership_pb2_grpc import MembershipServicer
-from ringmill.cluster.wire.stubs.topology_pb2_grpc import TopologyServicer
-from ringmill.node.services.errors import raises_status
+from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["SLOW", "OneNode", "one_node"]
 
@@ -30,7 +26,7 @@ SLOW = "slow"
 """A key that is answered after longer than any test waits."""
 
 
-class OneNode(KvServicer, MembershipServicer):
+class OneNode:
     """A store of one member that keeps every value written under a key as a sibling of its own."""
 
     topology: Topology
@@ -56,26 +52,38 @@ class OneNode(KvServicer, MembershipServicer):
         ]
         return kv_pb2.GetResponse(siblings=siblings, context=b"\x01", answered=["n1"], epoch=1)
 
-    @raises_status
-    async def Put(self, request: kv_pb2.PutRequest, _: grpc.aio.ServicerContext) -> kv_pb2.WriteReceipt:
+    def tables(self) -> tuple[Service, ...]:
+        kv = {
+            "Put": unary(kv_pb2.PutRequest, self._unary_put),
+            "Get": unary(kv_pb2.GetRequest, self._unary_get),
+            "Locate": unary(kv_pb2.LocateRequest, self._locate),
+        }
+        topology = {"Get": unary(topology_pb2.GetTopologyRequest, self._topology)}
+        status = {"Status": unary(membership_pb2.StatusRequest, self._status)}
+        return (
+            Service("ringmill.v1.Kv", kv),
+            Service("ringmill.v1.Topology", topology),
+            Service("ringmill.v1.Membership", status),
+        )
+
+    async def _unary_put(self, request: kv_pb2.PutRequest, _: Call) -> kv_pb2.WriteReceipt:
         await self._linger(request.key)
         return self.put(request)
 
-    @raises_status
-    async def Get(self, request: kv_pb2.GetRequest, _: grpc.aio.ServicerContext) -> kv_pb2.GetResponse:
+    async def _unary_get(self, request: kv_pb2.GetRequest, _: Call) -> kv_pb2.GetResponse:
         await self._linger(request.key)
         return self.get(request)
 
-    @raises_status
-    async def Locate(
-        self, request: kv_pb2.LocateRequest, _: grpc.aio.ServicerContext
-    ) -> kv_pb2.LocateResponse:
+    async def _locate(self, request: kv_pb2.LocateRequest, _: Call) -> kv_pb2.LocateResponse:
         owner = kv_pb2.OwnerCopy(node="n1", state="up", dots=["n1#1:1"], same=True, answered=True)
         return kv_pb2.LocateResponse(position=2**63, partition=8, epoch=1, owners=[owner])
 
-    async def Status(
-        self, request: membership_pb2.StatusRequest, context: grpc.aio.ServicerContext
-    ) -> membership_pb2.StatusResponse:
+    async def _topology(
+        self, request: topology_pb2.GetTopologyRequest, _: Call
+    ) -> topology_pb2.GetTopologyResponse:
+        return topology_pb2.GetTopologyResponse(epoch=1, document=self.topology.encode())
+
+    async def _status(self, request: membership_pb2.StatusRequest, _: Call) -> membership_pb2.StatusResponse:
         view = membership_pb2.MemberView(id="n1", state="up", membership="up", owns=16)
         return membership_pb2.StatusResponse(
             cluster="one", epoch=1, node="n1", pid=4711, members=[view], keys=3, ranges_ok=16, n=1
@@ -99,22 +107,10 @@ class OneNode(KvServicer, MembershipServicer):
             await asyncio.sleep(60)
 
 
-class TopologyOf(TopologyServicer):
-    """The Topology service; apart, as both it and Kv have a method named Get."""
-
-    def __init__(self, node: OneNode) -> None:
-        self._node = node
-
-    async def Get(
-        self, request: topology_pb2.GetTopologyRequest, context: grpc.aio.ServicerContext
-    ) -> topology_pb2.GetTopologyResponse:
-        return topology_pb2.GetTopologyResponse(epoch=1, document=self._node.topology.encode())
-
-
 @contextmanager
 def one_node() -> Iterator[tuple[OneNode, str]]:
     """The node in a thread with its own loop, so that blocking callers can talk to it."""
-    one, started, stop = OneNode(), threading.Event(), asyncio.Event()  # type: ignore[abstract]
+    one, started, stop = OneNode(), threading.Event(), asyncio.Event()
     address, loop = "", asyncio.new_event_loop()
 
     async def serve() -> None:
@@ -124,8 +120,8 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
         )
         transport.serve("kv.put", one.framed_put)
         transport.serve("kv.get", one.framed_get)
-        topology = TopologyOf(one)  # type: ignore[abstract]
-        services = Services(transport.servicer(), transport.session, one, topology, one)
+        methods = grpc_handlers(one.tables(), SystemClock())
+        services = Services(transport.servicer(), transport.session, methods)
         async with transport, NodeServer("127.0.0.1:0", services) as server:
             address = server.address
             member = Member(NodeId("n1"), DiskId("0" * 32), address)

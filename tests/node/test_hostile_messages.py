@@ -13,7 +13,6 @@ import pytest
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
-from ringmill.simulator.node_process import TOPOLOGY_GET
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.tunables import Tunables, draw_tunables
@@ -56,8 +55,7 @@ def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, s
         await world.form()
         n1 = world.nodes["n1"]
         assert n1.run is not None
-        methods = {name: found for name, found in n1.run.transport._handlers.items() if name != TOPOLOGY_GET}
-        for method, handler in sorted(methods.items()):
+        for method, handler in sorted(n1.run.transport._handlers.items()):
             asked.add(method)
             for body in bodies(seed):
                 try:
@@ -79,4 +77,12 @@ def test_every_method_refuses_rubbish_as_one_typed_error(seed: int) -> None:
     with quiet():
         asked, untyped = ask_everything(seed, tunables)
     assert untyped == {}
-    assert {"replica.apply", "hint.deliver", "write.forward", "swim.ping", "kv.put", "task.start"} <= asked
+    assert {
+        "replica.apply",
+        "hint.deliver",
+        "write.forward",
+        "swim.ping",
+        "kv.put",
+        "task.start",
+        "jobs.PutBundle",
+    } <= asked

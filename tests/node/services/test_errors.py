@@ -1,4 +1,4 @@
-"""An error raised in a servicer is the same error at the caller, over a real server and a real link."""
+"""An error raised by a method is the same error at the caller, over a real server and a real link."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import grpc
 import pytest
 
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Conflict, NotFound, QuorumNotReached, RingmillError
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus, WatchRequest
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
-from ringmill.node.services.errors import raises_status, raises_status_in_stream
+from ringmill.node.services.over_grpc import grpc_handlers
+from ringmill.node.services.table import Call, Service, stream, unary
 
 STATUS = "/ringmill.v1.Membership/Status"
 WATCH = "/ringmill.v1.Jobs/Watch"
@@ -26,33 +28,23 @@ class Raises:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    @raises_status
-    async def status(self, request: StatusRequest, context: grpc.aio.ServicerContext) -> StatusResponse:
+    async def status(self, request: StatusRequest, call: Call) -> StatusResponse:
         raise self.error
 
-    @raises_status_in_stream
-    async def watch(
-        self, request: WatchRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[JobStatus]:
+    async def watch(self, request: WatchRequest, call: Call) -> AsyncIterator[JobStatus]:
         yield JobStatus(job="a")
         raise self.error
 
 
 @asynccontextmanager
 async def link_to_what_raises(error: Exception) -> AsyncIterator[tuple[ClientLink, str]]:
-    servicer, server = Raises(error), grpc.aio.server()
-    unary = grpc.unary_unary_rpc_method_handler(
-        servicer.status, StatusRequest.FromString, StatusResponse.SerializeToString
+    methods, server = Raises(error), grpc.aio.server()
+    tables = (
+        Service("ringmill.v1.Membership", {"Status": unary(StatusRequest, methods.status)}),
+        Service("ringmill.v1.Jobs", {"Watch": stream(WatchRequest, methods.watch)}),
     )
-    stream = grpc.unary_stream_rpc_method_handler(
-        servicer.watch, WatchRequest.FromString, JobStatus.SerializeToString
-    )
-    server.add_generic_rpc_handlers(
-        (
-            grpc.method_handlers_generic_handler("ringmill.v1.Membership", {"Status": unary}),
-            grpc.method_handlers_generic_handler("ringmill.v1.Jobs", {"Watch": stream}),
-        )
-    )
+    for service, handlers in grpc_handlers(tables, SystemClock()).items():
+        server.add_registered_method_handlers(service, handlers)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

@@ -8,13 +8,14 @@ import grpc
 import pytest
 
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_summary import JobSummary, StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.cluster.wire.stubs.jobs_pb2_grpc import add_JobsServicer_to_server
 from ringmill.node.coordinator.views import AttemptLog, JobView
 from ringmill.node.services.jobs import TOKEN_KEY, JobsService
+from ringmill.node.services.over_grpc import grpc_handlers
 
 TOKEN = "s3cret"
 JOBS = "/ringmill.v1.Jobs/"
@@ -86,7 +87,9 @@ async def serve() -> AsyncIterator[Any]:
 
     async def start(token: str = TOKEN) -> Served:
         shelf = Shelf()
-        add_JobsServicer_to_server(JobsService(Keeper(), shelf, token), server)
+        table = JobsService(Keeper(), shelf, token).service()
+        for service, handlers in grpc_handlers([table], SystemClock()).items():
+            server.add_registered_method_handlers(service, handlers)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         links.append(ClientLink(f"127.0.0.1:{port}"))

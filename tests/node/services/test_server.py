@@ -25,8 +25,9 @@ from ringmill.cluster.ports import Incoming
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import encode_operations
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
-from ringmill.cluster.wire.stubs.kv_pb2_grpc import KvServicer
+from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.services.table import Call, Service, unary
 
 CHECK = "/grpc.health.v1.Health/Check"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -167,23 +168,17 @@ async def test_a_node_that_stops_answers_its_sessions_and_then_goes_at_once() ->
             assert gone.value.outcome == "failed"
 
 
-class OldKv(KvServicer):
-    """A servicer of the unary methods, with a session of its own that must not be reached."""
-
-    async def Session(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:  # type: ignore[override]
-        raise AssertionError("the transport's session stands before this one")
-
-    async def Get(self, request: GetRequest, context: grpc.aio.ServicerContext) -> GetResponse:
-        return GetResponse(epoch=7)
-
-    Put = Delete = Locate = Get  # type: ignore[assignment]
+async def epoch_seven(request: GetRequest, call: Call) -> GetResponse:
+    return GetResponse(epoch=7)
 
 
 async def test_one_service_has_unary_methods_and_the_transports_session() -> None:
     transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
     transport.serve("kv.get", lambda incoming: incoming.body)
     async with transport:
-        services = Services(transport.servicer(), transport.session, kv=OldKv())
+        table = Service("ringmill.v1.Kv", {"Get": unary(GetRequest, epoch_seven)})
+        methods = grpc_handlers([table], SystemClock())
+        services = Services(transport.servicer(), transport.session, methods)
         async with NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
             assert await link.session_call("kv.get", b"framed", 20) == b"framed"
             assert (await link.unary("/ringmill.v1.Kv/Get", GetRequest(), GetResponse, 20)).epoch == 7

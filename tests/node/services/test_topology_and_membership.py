@@ -28,6 +28,7 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.services.membership import MembershipService, NodeFigures
+from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.topology import NodeCard, TopologyService
 
@@ -59,14 +60,11 @@ async def link() -> AsyncIterator[ClientLink]:
     )  # fmt: skip
     card = NodeCard(N1, DISK, start, "127.0.0.1:7101", "a", "0.1.0")
     figures = NodeFigures(7, 4096, {NodeId("n2"): 2, NodeId("n3"): 3}, "n1", "rlimits")
-    services = Services(
-        transport.servicer(),
-        transport.session,
-        topology=TopologyService(card, agent, clock),
-        membership=MembershipService(
-            N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
-        ),
+    membership = MembershipService(
+        N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
     )
+    tables = (TopologyService(card, agent).service(), membership.service())
+    services = Services(transport.servicer(), transport.session, grpc_handlers(tables, clock))
     async with transport, NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
         yield link
 

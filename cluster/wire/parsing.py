@@ -1,0 +1,28 @@
+"""Protobuf messages out of bytes that anybody may have sent, and back."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from ringmill.cluster.errors import ProtocolMismatch
+
+__all__ = ["parsed", "serialized"]
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+def parsed(kind: type[MessageT], body: bytes) -> MessageT:
+    """Raises ProtocolMismatch when `body` is no message of this kind."""
+    message = kind()
+    try:
+        message.ParseFromString(body)
+    except DecodeError as error:
+        raise ProtocolMismatch(f"the body of {len(body)} bytes is no {kind.__name__}") from error
+    return message
+
+
+def serialized(message: Message) -> bytes:
+    """The same bytes for the same message: protobuf leaves the order of maps to chance unless told not to."""
+    return message.SerializeToString(deterministic=True)

@@ -1,0 +1,111 @@
+"""A service as a table: the name of each method, and what answers it.
+
+A method takes bytes and gives bytes, so one table serves every carrier: the gRPC server
+(node/services/over_grpc.py), the frames of a session and the simulator.  A method raises RingmillErrors and
+knows nothing of its carrier; the carrier converts what is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from ringmill.cluster.ports import Clock, Handler, Incoming
+from ringmill.cluster.wire.parsing import parsed, serialized
+
+__all__ = ["Call", "Service", "Stream", "Unary", "Upload", "frame_handler", "stream", "unary", "upload"]
+
+RequestT = TypeVar("RequestT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a method sees of a call beside its request."""
+
+    left_s: float | None = None  # how long the caller goes on waiting; None: for ever
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""  # the request as it came; of an upload nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """One request, one answer.  `tells_clock`: the answer begins with this node's clock, where the carrier
+    does not tell it by itself."""
+
+    run: Callable[[bytes, Call], Awaitable[bytes]]
+    tells_clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Many requests, one answer."""
+
+    run: Callable[[AsyncIterator[bytes], Call], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One request, many answers."""
+
+    run: Callable[[bytes, Call], AsyncIterator[bytes]]
+
+
+Method: TypeAlias = Unary | Upload | Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service of proto/: its full name, and its methods by their names there."""
+
+    name: str
+    methods: Mapping[str, Method]
+
+
+def unary(
+    kind: type[RequestT], answer: Callable[[RequestT, Call], Awaitable[Message]], *, tells_clock: bool = False
+) -> Unary:
+    """The method that decodes a request of this kind and encodes its answer."""
+
+    async def run(body: bytes, call: Call) -> bytes:
+        return serialized(await answer(parsed(kind, body), call))
+
+    return Unary(run, tells_clock)
+
+
+def upload(
+    kind: type[RequestT], answer: Callable[[AsyncIterator[RequestT], Call], Awaitable[Message]]
+) -> Upload:
+    """The same for a method that takes many requests."""
+
+    async def run(bodies: AsyncIterator[bytes], call: Call) -> bytes:
+        return serialized(await answer(requests(bodies), call))
+
+    async def requests(bodies: AsyncIterator[bytes]) -> AsyncIterator[RequestT]:
+        async for body in bodies:
+            yield parsed(kind, body)
+
+    return Upload(run)
+
+
+def stream(kind: type[RequestT], answers: Callable[[RequestT, Call], AsyncIterator[Message]]) -> Stream:
+    """The same for a method that gives many answers."""
+
+    async def run(body: bytes, call: Call) -> AsyncIterator[bytes]:
+        async for message in answers(parsed(kind, body), call):
+            yield serialized(message)
+
+    return Stream(run)
+
+
+def frame_handler(method: Unary, clock: Clock, metadata: Mapping[str, str] | None = None) -> Handler:
+    """Answers one method over frames.  These carry no metadata, so whoever serves them says what it is."""
+    told = metadata or {}
+
+    def answer(incoming: Incoming) -> Awaitable[bytes]:
+        body = incoming.body
+        return method.run(body, Call(incoming.deadline - clock.monotonic(), told, body))
+
+    return answer

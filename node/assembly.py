@@ -25,6 +25,7 @@ from ringmill.node.membership.room import Membership, logs_before, open_membersh
 from ringmill.node.options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair
 from ringmill.node.replica.room import Replica, open_replica, serve_replica
+from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.room import open_requests
 from ringmill.node.services.kv import KvService, open_kv
 from ringmill.node.storage.engine import Engine
@@ -42,6 +43,7 @@ class Node:
     identity: Identity
     replica: Replica
     membership: Membership
+    requests: Requests
     repair: Repair
     kv: KvService
     compute: Compute
@@ -87,9 +89,8 @@ async def _running(core: Core, identity: Identity, replica: Replica, found: Foun
     async with open_requests(
         core, replica, topology=topology, liveness=liveness, timekeeper=watch
     ) as requests:
-        equalize = requests.equalizer.equalize
         repair = open_repair(
-            core, replica, identity.start, topology=topology, liveness=liveness, equalize=equalize
+            core, replica, identity.start, topology=topology, liveness=liveness, equalize=requests.equalize
         )
         serve_replica(core, replica, topology)
         kv = open_kv(core, requests)
@@ -104,6 +105,7 @@ async def _running(core: Core, identity: Identity, replica: Replica, found: Foun
                 identity=identity,
                 replica=replica,
                 membership=membership,
+                requests=requests,
                 repair=repair,
                 kv=kv,
                 compute=compute,

@@ -16,7 +16,7 @@ __all__ = ["ProcessFacts", "service_tables"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """What the node's process knows and the node does not.  `complaint` is a sentence, "" while all is well."""
+    """What the process knows and its node does not.  `complaint` is a sentence, "" while all is well."""
 
     pid: int
     version: str

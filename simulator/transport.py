@@ -26,7 +26,7 @@ from ringmill.cluster.wire.frames import (
     encode_operations,
 )
 from ringmill.cluster.wire.sending_time import PeerClock, left_us, microseconds
-from ringmill.node.requests.forward import FORWARD
+from ringmill.node.requests.forward import FORWARDS
 from ringmill.simulator.network import Endpoint, Network
 from ringmill.simulator.world_loop import Process, VirtualLoop
 
@@ -98,7 +98,7 @@ class SimulatedTransport:
         operation = (number, method, microseconds(timeout_s), int(priority), body)
         frame = encode_operations([operation], self._peer_clock(to).reading(now_us))
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
-        is_forward = method == FORWARD and not self._network.repeats_all
+        is_forward = method in FORWARDS.values() and not self._network.repeats_all
         is_once = self._is_client or is_forward
         self._network.send(
             self._name,

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 
-__all__ = ["Durability", "Receipt", "ReplicaAck", "Role"]
+__all__ = ["Durability", "Receipt", "ReplicaAck", "Role", "parse_durability"]
 
 
 class Durability(StrEnum):
@@ -19,6 +21,21 @@ class Durability(StrEnum):
     MEMORY = "memory"  # in the replica's memory; a killed process forgets it
     BUFFERED = "buffered"  # handed to the operating system; a power cut forgets it
     SYNCED = "synced"  # on the disk
+
+
+_ASKED: Final = {
+    "": Durability.SYNCED,
+    "sync": Durability.SYNCED,
+    "buffered": Durability.BUFFERED,
+    "memory": Durability.MEMORY,
+}
+
+
+def parse_durability(text: str) -> Durability:
+    """The durability that a request asks for.  Raises InvalidArgument."""
+    if text not in _ASKED:
+        raise InvalidArgument(f"{text[:40]!r} is no durability", hint="use sync, buffered or memory")
+    return _ASKED[text]
 
 
 class Role(StrEnum):

@@ -43,7 +43,8 @@ class Attempts:
         if request.operation is not None:
             return request
         self._sequence += 1
-        return replace(request, operation=OperationId(self._session, self._sequence, self._hybrid.now()))
+        operation = OperationId(self._session, self._sequence, self._hybrid.now())
+        return replace(request, operation=operation, encoded=b"")
 
     async def settle(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
         """Let a second or later attempt go on, with what a former one wrote brought to this copy.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
 from ringmill.cluster.versions.objects import StoredObject
 
@@ -56,12 +56,18 @@ def check_ttl(ttl_ms: int) -> None:
         )
 
 
-def time_allowed(timeout_s: float) -> float:
-    """Seconds a request may take here, of the `timeout_s` its asker waits (rule D1); 0 is the default.
+def time_allowed(timeout_s: float, left_s: float | None) -> float:
+    """Seconds a request may take here: the `timeout_s` it asks for (0 is the default), cut to the `left_s`
+    that its caller still waits, where that is known (rule D1).
 
     A little less than that, so that an error that names who did not answer still arrives.
-    Raises InvalidArgument.
+    Raises InvalidArgument, and DeadlineExceeded when nobody waits any more.
     """
+    if left_s is not None:
+        if left_s <= 0:
+            raise DeadlineExceeded("the request waited past its deadline: nothing was done", outcome="failed")
+        left_s = min(left_s, MAX_TIMEOUT_S)
+        timeout_s = min(timeout_s, left_s) if timeout_s else left_s
     if timeout_s == 0:
         timeout_s = DEFAULT_TIMEOUT_S
     if not 0 < timeout_s <= MAX_TIMEOUT_S:

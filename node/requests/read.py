@@ -87,9 +87,9 @@ class Reader:
         the others did not.
         """
         check_key(request.key)
-        deadline = Deadline.after(time_allowed(request.timeout_s), self._clock)
+        deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
         route = await self._router.by_name(request.keyspace, request.key, request.epoch)
-        need = parse_level(request.level, len(route.owners), route.keyspace.r)
+        need = parse_level(request.options.level, len(route.owners), route.keyspace.r)
         collected = await self._collector.collect(route, need, deadline)
         merged = collected.merged
         self._hybrid.observe(merged.newest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyView
 from ringmill.node.core import Core
@@ -14,21 +13,14 @@ from ringmill.node.requests.attempts import Attempts
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.collect import Collector
 from ringmill.node.requests.equalize import Equalizer
-from ringmill.node.requests.forward import FORWARD, Forwarder
+from ringmill.node.requests.facade import Requests
+from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.locate import Locator
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.write import Writer
 
-__all__ = ["Requests", "open_requests"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requests:
-    writer: Writer
-    reader: Reader
-    locator: Locator
-    equalizer: Equalizer
+__all__ = ["open_requests"]
 
 
 @asynccontextmanager
@@ -74,7 +66,7 @@ async def open_requests(
             clock=core.clock,
             options=options,
         )
-        core.transport.serve(FORWARD, forwarder.handler(writer.write))
+        core.serve(forwarder.handlers(writer.write))
         yield Requests(
             writer=writer,
             reader=reader,

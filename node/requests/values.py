@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Position
-from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId, Sibling
+from ringmill.cluster.wire.options import ReadOptions, WriteOptions
 
 ANY_EPOCH: Final = Epoch(0)
 
@@ -19,23 +19,21 @@ __all__ = ["Located", "LocateRequest", "OwnerCopy", "ReadRequest", "ReadResult",
 class WriteRequest:
     """A put, or with value None a delete.
 
-    `context` is a token, empty for none; `is_blind` writes one more sibling beside whatever there is.
-    `epoch` is the topology the client routed by, 0 when it knows none; `timeout_s` 0 is the default.
+    `epoch` is the topology the client routed by, 0 when it knows none.  `left_s` is how long its caller goes
+    on waiting, None where nobody knows.  `encoded` is the message it came in, empty when it came in none or
+    says more by now.
     """
 
     keyspace: str
     key: bytes
     value: bytes | None
-    context: bytes = b""
-    is_blind: bool = False
-    level: str = ""
-    durability: Durability = Durability.SYNCED
+    options: WriteOptions = field(default_factory=WriteOptions)
     operation: OperationId | None = None
     epoch: Epoch = ANY_EPOCH
     attempt: int = 0
-    ttl_ms: int = 0
     is_forwarded: bool = False
-    timeout_s: float = 0.0
+    left_s: float | None = None
+    encoded: bytes = b""
 
     @property
     def verb(self) -> str:
@@ -46,9 +44,9 @@ class WriteRequest:
 class ReadRequest:
     keyspace: str
     key: bytes
-    level: str = ""
+    options: ReadOptions = field(default_factory=ReadOptions)
     epoch: Epoch = ANY_EPOCH
-    timeout_s: float = 0.0
+    left_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Ove
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
-from ringmill.cluster.quorum.receipt import Durability, Receipt
+from ringmill.cluster.quorum.receipt import Durability, Receipt, parse_durability
 from ringmill.cluster.versions.context import BLIND, Context, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import StoredObject
@@ -76,16 +76,18 @@ class Writer:
         Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened, and
         QuorumNotReached (outcome unknown) naming who acked and who did not.
         """
+        options = request.options
         check_key(request.key)
         check_value(request.value)
-        check_ttl(request.ttl_ms)
-        deadline = Deadline.after(time_allowed(request.timeout_s), self._clock)
+        check_ttl(options.ttl_ms)
+        durability = parse_durability(options.durability)
+        deadline = Deadline.after(time_allowed(options.timeout_s, request.left_s), self._clock)
         route = await self._router.by_name(request.keyspace, request.key, request.epoch)
         request = self._attempts.named(request)
         if self._router.node not in route.owners:
             return await self._forwarder.forward(request, route, deadline)
-        need = parse_level(request.level, len(route.owners), route.keyspace.w)
-        if request.ttl_ms or route.keyspace.ttl_ms:
+        need = parse_level(options.level, len(route.owners), route.keyspace.w)
+        if options.ttl_ms or route.keyspace.ttl_ms:
             await self._timekeeper.compared(deadline.left_s / 2)
         intent = self._intent(request, route)
         await self._attempts.settle(request, route, deadline)
@@ -97,7 +99,7 @@ class Writer:
             if request.is_forwarded or error.outcome != "failed":
                 raise
             return await self._forwarder.forward(request, route, deadline, instead_of=self._router.node)
-        flight = Flight(route, written, need, request.durability, deadline)
+        flight = Flight(route, written, need, durability, deadline)
         self._send(flight, need)  # no await since the write: owners hear of it in the same tick
         if await flight.decided():
             return flight.receipt(default_w=route.keyspace.w)
@@ -133,11 +135,12 @@ class Writer:
     def _intent(self, request: WriteRequest, route: Route) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
         context: Context | None = None
-        if request.is_blind:
+        if request.options.is_blind:
             context = BLIND
-        elif request.context:
-            context = decode_context(request.context, route.keyspace.id, request.key)
-        ttl_ms = request.ttl_ms or route.keyspace.ttl_ms  # from here on nobody else's clock counts (rule G3)
+        elif request.options.context:
+            context = decode_context(request.options.context, route.keyspace.id, request.key)
+        # From here on nobody else's clock counts (rule G3).
+        ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
         return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
 

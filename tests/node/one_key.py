@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.wire.options import ReadOptions, WriteOptions
 from ringmill.node.requests.values import ReadRequest, ReadResult, WriteRequest
 from tests.node.small_world import World
 
-__all__ = ["get", "put", "values"]
+__all__ = ["get", "put", "read_request", "values", "write_request"]
+
+OPTIONS = {field.name for field in fields(WriteOptions)}
 
 
-async def put(world: World, at: str, value: bytes | None, **options: object) -> Receipt:
-    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
-    return await world.on(at, world.nodes[at].writer.write(request))
+def write_request(keyspace: str, key: bytes, value: bytes | None, **given: Any) -> WriteRequest:
+    """`given` are options of the write, and what else a request brings."""
+    options = WriteOptions(**{name: each for name, each in given.items() if name in OPTIONS})
+    return WriteRequest(
+        keyspace, key, value, options, **{name: each for name, each in given.items() if name not in OPTIONS}
+    )
+
+
+def read_request(key: bytes, level: str = "", timeout_s: float = 0.0) -> ReadRequest:
+    return ReadRequest("", key, ReadOptions(level, timeout_s))
+
+
+async def put(world: World, at: str, value: bytes | None, **given: Any) -> Receipt:
+    request = write_request("", b"key", value, **given)
+    requests = world.nodes[at].requests
+    return await world.on(at, requests.delete(request) if value is None else requests.put(request))
 
 
 async def get(world: World, at: str, level: str = "", timeout_s: float = 0.0) -> ReadResult:
-    request = ReadRequest("", b"key", level, timeout_s=timeout_s)
-    return await world.on(at, world.nodes[at].reader.read(request))
+    return await world.on(at, world.nodes[at].requests.get(read_request(b"key", level, timeout_s)))
 
 
 def values(result: ReadResult) -> list[bytes | None]:

@@ -114,7 +114,7 @@ class Node:
         async with open_requests(
             core, replica, topology=topology, liveness=liveness, timekeeper=self.watch
         ) as requests:
-            self.writer, self.reader, self.locator = requests.writer, requests.reader, requests.locator
+            self.requests = requests
             self.service = open_kv(core, requests)
             repair = open_repair(
                 core,
@@ -122,7 +122,7 @@ class Node:
                 identity.start,
                 topology=topology,
                 liveness=liveness,
-                equalize=requests.equalizer.equalize,
+                equalize=requests.equalize,
             )
             self.delivery = repair.delivery
             loops = [

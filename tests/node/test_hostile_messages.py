@@ -80,7 +80,8 @@ def test_every_method_refuses_rubbish_as_one_typed_error(seed: int) -> None:
     assert {
         "replica.apply",
         "hint.deliver",
-        "write.forward",
+        "forward.put",
+        "forward.delete",
         "swim.ping",
         "kv.put",
         "task.start",

@@ -16,7 +16,7 @@ from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound,
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
-from ringmill.node.requests.forward import FORWARD
+from ringmill.node.requests.forward import FORWARDS
 
 CHECK = "/grpc.health.v1.Health/Check"
 IDENTIFY = "/ringmill.v1.Topology/Identify"
@@ -46,10 +46,10 @@ async def test_a_session_takes_no_methods_of_peers(nodes: Any) -> None:
 
 async def test_a_session_hands_no_write_on_for_a_node(nodes: Any) -> None:
     n1 = await nodes.start("n1")
-    n1.serve(FORWARD, echo)
+    n1.serve(FORWARDS["put"], echo)
     async with ClientLink(nodes.addresses[N1]) as link:
         with pytest.raises(ProtocolMismatch, match="on this stream"):
-            await link.session_call(FORWARD, b"", 5)
+            await link.session_call(FORWARDS["put"], b"", 5)
 
 
 async def test_a_session_takes_no_control_class(nodes: Any) -> None:

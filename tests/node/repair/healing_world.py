@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.wire.options import ReadOptions, WriteOptions
 from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.values import ReadRequest, WriteRequest
@@ -40,11 +41,11 @@ class HealingWorld:
         return await self.world.nodes[name].inside(work)
 
     async def put(self, name: str, key: bytes, value: bytes, level: str = "") -> None:
-        request = WriteRequest("", key, value, level=level)
-        await self.inside(name, self[name].kv._writer.write(request))
+        request = WriteRequest("", key, value, WriteOptions(level))
+        await self.inside(name, self[name].requests.put(request))
 
     async def get(self, name: str, key: bytes, level: str = "") -> list[bytes | None]:
-        found = await self.inside(name, self[name].kv._reader.read(ReadRequest("", key, level)))
+        found = await self.inside(name, self[name].requests.get(ReadRequest("", key, ReadOptions(level))))
         return [sibling.value for sibling in found.siblings]
 
     async def held(self, name: str, key: bytes) -> StoredObject:

@@ -14,17 +14,17 @@ from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.objects import Applied
 from ringmill.node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
-from ringmill.node.requests.values import ReadRequest, WriteRequest
 from ringmill.node.storage.errors import StorageFailed
+from tests.node.one_key import read_request, write_request
 from tests.node.small_world import World
 
 
 async def put(world: World, at: str, key: bytes, value: bytes | None) -> Receipt:
-    return await world.on(at, world.nodes[at].writer.write(WriteRequest("", key, value, timeout_s=0.5)))
+    return await world.on(at, world.nodes[at].requests.put(write_request("", key, value, timeout_s=0.5)))
 
 
 async def get(world: World, at: str, key: bytes) -> list[bytes | None]:
-    result = await world.on(at, world.nodes[at].reader.read(ReadRequest("", key, "one")))
+    result = await world.on(at, world.nodes[at].requests.get(read_request(key, "one")))
     return [sibling.value for sibling in result.siblings]
 
 

@@ -7,17 +7,17 @@ import asyncio
 import pytest
 
 from ringmill.cluster.quorum.receipt import Durability, Receipt
-from ringmill.node.requests.values import ReadRequest, WriteRequest
+from tests.node.one_key import read_request, write_request
 from tests.node.small_world import World
 
 
 async def put(world: World, value: bytes, **options: object) -> Receipt:
-    request = WriteRequest("", b"key", value, **options)  # type: ignore[arg-type]
-    return await world.on("n1", world.nodes["n1"].writer.write(request))
+    request = write_request("", b"key", value, **options)
+    return await world.on("n1", world.nodes["n1"].requests.put(request))
 
 
 async def get(world: World, at: str) -> list[bytes | None]:
-    result = await world.on(at, world.nodes[at].reader.read(ReadRequest("", b"key")))
+    result = await world.on(at, world.nodes[at].requests.get(read_request(b"key")))
     return [sibling.value for sibling in result.siblings]
 
 
@@ -71,7 +71,7 @@ def _seen_after_a_forgotten_write(*, reuses_actor: bool) -> list[bytes | None]:
 
     async def story() -> list[bytes | None]:
         world.nodes["n1"].engine.can_sync.clear()
-        await put(world, b"forgotten here", durability=Durability.MEMORY, level="all")
+        await put(world, b"forgotten here", durability="memory", level="all")
         await asyncio.sleep(0.1)
         world.kill("n1")
         if reuses_actor:

@@ -15,8 +15,8 @@ from ringmill.cluster.versions.context import decode_context
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.objects import merge_all
 from ringmill.node.replica.stored_key import Copy, Place
-from ringmill.node.requests.values import ReadRequest, WriteRequest
 from ringmill.simulator.seeds import stream
+from tests.node.one_key import read_request, write_request
 from tests.node.small_world import World
 
 KEYS = [b"a", b"b", b"c"]
@@ -40,9 +40,9 @@ class Trouble:
 
     async def write(self) -> None:
         at, key = self.somebody(), self.draw.choice(KEYS)
-        request = WriteRequest("", key, b"v", is_blind=self.draw.random() < 0.5, timeout_s=0.3)
+        request = write_request("", key, b"v", is_blind=self.draw.random() < 0.5, timeout_s=0.3)
         try:
-            receipt = await self.world.on(at, self.world.nodes[at].writer.write(request))
+            receipt = await self.world.on(at, self.world.nodes[at].requests.put(request))
         except RingmillError:
             return
         self.acked[key].append(receipt.dot)
@@ -52,7 +52,7 @@ class Trouble:
         known = list(self.acked[key]), self.seen[key]
         try:
             result = await self.world.on(
-                at, self.world.nodes[at].reader.read(ReadRequest("", key, timeout_s=0.3))
+                at, self.world.nodes[at].requests.get(read_request(key, timeout_s=0.3))
             )
         except RingmillError:
             return
@@ -94,7 +94,7 @@ class Trouble:
         await world.until(lambda: not sum(node.hints.total for node in world.nodes.values()))
         keyspace = world.topology.keyspaces[0].id
         for key in KEYS:
-            result = await world.on("n1", world.nodes["n1"].reader.read(ReadRequest("", key, "all")))
+            result = await world.on("n1", world.nodes["n1"].requests.get(read_request(key, "all")))
             context = self.context_of(key, result.context)
             assert all(context.covers(dot) for dot in self.acked[key])
             partition = world.topology.partition_of(keyspace, key)

@@ -6,7 +6,6 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
 from ringmill.cluster.ids import Actor
-from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
@@ -132,7 +131,7 @@ def test_a_replica_shows_nothing_that_it_could_still_forget() -> None:
     async def story() -> None:
         node = world.nodes["n1"]
         node.engine.can_sync.clear()
-        await put(world, "n1", b"v", level="one", durability=Durability.MEMORY, timeout_s=0.5)
+        await put(world, "n1", b"v", level="one", durability="memory", timeout_s=0.5)
         with pytest.raises(QuorumNotReached, match="no answer within"):
             await get(world, "n1", "all", timeout_s=0.2)
         node.engine.can_sync.set()

@@ -18,9 +18,9 @@ from ringmill.cluster.ids import Epoch
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
-from ringmill.node.requests.forward import FORWARD
+from ringmill.node.requests.forward import FORWARDS
 from ringmill.node.requests.values import LocateRequest, WriteRequest
-from tests.node.one_key import get, put, values
+from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
 
@@ -90,9 +90,9 @@ def test_a_context_of_another_key_is_refused() -> None:
 
     async def story() -> None:
         receipt = await put(world, "n1", b"v")
-        request = WriteRequest("", b"other", b"v", context=receipt.context)
+        request = write_request("", b"other", b"v", context=receipt.context)
         with pytest.raises(InvalidArgument, match="another key"):
-            await world.on("n1", world.nodes["n1"].writer.write(request))
+            await world.on("n1", world.nodes["n1"].requests.put(request))
 
     world.run(story())
 
@@ -176,14 +176,14 @@ def test_a_later_attempt_finds_the_earlier_one_or_says_that_nobody_can_tell() ->
 @pytest.mark.parametrize(
     ("request_", "why"),
     [
-        (WriteRequest("", b"", b"v"), "empty"),
-        (WriteRequest("", b"k" * 1025, b"v"), "1025 bytes, the limit is 1024"),
-        (WriteRequest("", b"k", b"v" * (2 << 20)), "2097152 bytes, the limit is 1048576"),
-        (WriteRequest("", b"k", b"v", level="4"), "1 to 3"),
-        (WriteRequest("", b"k", b"v", timeout_s=61), "at most 60"),
-        (WriteRequest("", b"k", b"v", ttl_ms=2**64 - 1), "18446744073709551615 ms, the limit is 31536"),
-        (WriteRequest("nope", b"k", b"v"), "no keyspace 'nope'"),
-        (WriteRequest("", b"k", b"v", context=b"garbage-garbage"), "context token"),
+        (write_request("", b"", b"v"), "empty"),
+        (write_request("", b"k" * 1025, b"v"), "1025 bytes, the limit is 1024"),
+        (write_request("", b"k", b"v" * (2 << 20)), "2097152 bytes, the limit is 1048576"),
+        (write_request("", b"k", b"v", level="4"), "1 to 3"),
+        (write_request("", b"k", b"v", timeout_s=61), "at most 60"),
+        (write_request("", b"k", b"v", ttl_ms=2**64 - 1), "18446744073709551615 ms, the limit is 31536"),
+        (write_request("nope", b"k", b"v"), "no keyspace 'nope'"),
+        (write_request("", b"k", b"v", context=b"garbage-garbage"), "context token"),
     ],
 )
 def test_what_a_client_may_not_ask_is_refused_by_name_and_changes_nothing(
@@ -193,7 +193,7 @@ def test_what_a_client_may_not_ask_is_refused_by_name_and_changes_nothing(
 
     async def story() -> None:
         with pytest.raises(InvalidArgument, match=why):
-            await world.on("n1", world.nodes["n1"].writer.write(request_))
+            await world.on("n1", world.nodes["n1"].requests.put(request_))
         assert world.nodes["n1"].objects.keys == 0
 
     world.run(story())
@@ -204,7 +204,7 @@ def test_siblings_are_capped_for_clients_and_a_merging_write_is_always_taken() -
 
     async def story() -> None:
         for number in range(100):
-            await put(world, "n1", b"%d" % number, is_blind=True, level="one", durability=Durability.MEMORY)
+            await put(world, "n1", b"%d" % number, is_blind=True, level="one", durability="memory")
         with pytest.raises(InvalidArgument, match="101 siblings, the limit is 100"):
             await put(world, "n1", b"more", is_blind=True)
         await put(world, "n1", b"one")
@@ -245,7 +245,7 @@ def test_a_receipt_that_cannot_be_read_leaves_the_outcome_open() -> None:
     async def story() -> None:
         owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
         outsider = next(name for name in world.names if name not in owners)
-        world.nodes[owners[0]].transport.serve(FORWARD, lambda _: b"another release's receipt")
+        world.nodes[owners[0]].transport.serve(FORWARDS["put"], lambda _: b"another release's receipt")
         with pytest.raises(ProtocolMismatch) as garbled:
             await put(world, outsider, b"v")
         assert garbled.value.outcome == "unknown"
@@ -286,17 +286,17 @@ def test_locate_shows_equal_copies_and_the_one_that_lacks_a_write() -> None:
 
     async def story() -> None:
         receipt = await put(world, "n1", b"v", level="all")
-        located = await world.on("n2", world.nodes["n2"].locator.locate(LocateRequest("", b"key")))
+        located = await world.on("n2", world.nodes["n2"].requests.locate(LocateRequest("", b"key")))
         assert [copy.dots for copy in located.owners] == [(str(receipt.dot),)] * 3
         assert all(copy.is_same for copy in located.owners)
         assert len(located.fallbacks) == 2
         lacking = located.owners[-1].node
         world.seen(lacking, "down")
         await put(world, located.owners[0].node, b"w")
-        located = await world.on("n2", world.nodes["n2"].locator.locate(LocateRequest("", b"key")))
+        located = await world.on("n2", world.nodes["n2"].requests.locate(LocateRequest("", b"key")))
         assert [copy.is_same for copy in located.owners] == [True, True, False]
         world.kill(lacking)
-        located = await world.on("n2", world.nodes["n2"].locator.locate(LocateRequest("", b"key")))
+        located = await world.on("n2", world.nodes["n2"].requests.locate(LocateRequest("", b"key")))
         assert located.owners[-1].error
         assert located.owners[-1].state == "down"
 

@@ -8,11 +8,11 @@ import pytest
 
 from ringmill.cluster.errors import DiskFull, QuorumNotReached, RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.quorum.receipt import Durability, Role
+from ringmill.cluster.quorum.receipt import Role
 from ringmill.node.replica.stored_key import hint_key
-from ringmill.node.requests.values import LocateRequest, WriteRequest
+from ringmill.node.requests.values import LocateRequest
 from ringmill.node.storage.errors import StorageFailed
-from tests.node.one_key import get, put, values
+from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
 
@@ -79,8 +79,8 @@ def test_a_put_whose_client_leaves_half_way_reaches_every_owner_all_the_same() -
     async def story() -> None:
         node = world.nodes["n1"]
         node.engine.can_sync.clear()  # nothing is acked here yet
-        request = WriteRequest("", b"key", b"v", level="all")
-        asked = world.loop.spawn(node.process, node.writer.write(request))
+        request = write_request("", b"key", b"v", level="all")
+        asked = world.loop.spawn(node.process, node.requests.put(request))
         await world.until(lambda: node.objects.keys == 1)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -232,9 +232,9 @@ def test_locate_says_of_a_node_s_own_stuck_disk_that_it_does_not_answer() -> Non
     async def story() -> None:
         node = world.nodes["n1"]
         node.engine.can_sync.clear()
-        await put(world, "n1", b"v", level="one", durability=Durability.MEMORY)
+        await put(world, "n1", b"v", level="one", durability="memory")
         async with asyncio.timeout(5):
-            located = await world.on("n1", node.locator.locate(LocateRequest("", b"key")))
+            located = await world.on("n1", node.requests.locate(LocateRequest("", b"key")))
         node.engine.can_sync.set()
         assert {copy.node: copy.error for copy in located.owners} == {
             "n1": "no answer within 1 s", "n2": "", "n3": "",

@@ -1,0 +1,47 @@
+"""What the room of requests offers: the one way to a key for whoever speaks to clients.
+
+The gRPC service calls these methods and nothing behind them, and so does every other protocol that a node
+may come to speak.  A request is a plain value (node/requests/values.py), whatever it came over.
+"""
+
+from __future__ import annotations
+
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.node.requests.equalize import Equalizer
+from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
+from ringmill.node.requests.write import Writer
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    def __init__(self, *, writer: Writer, reader: Reader, locator: Locator, equalizer: Equalizer) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._locator = locator
+        self._equalizer = equalizer
+
+    async def put(self, request: WriteRequest) -> Receipt:
+        """Write a value.  Raises as Writer.write."""
+        assert request.value is not None, "a put has a value"
+        return await self._writer.write(request)
+
+    async def delete(self, request: WriteRequest) -> Receipt:
+        """Write a tombstone.  Raises as Writer.write."""
+        assert request.value is None, "a delete has no value"
+        return await self._writer.write(request)
+
+    async def get(self, request: ReadRequest) -> ReadResult:
+        """What a key holds.  Raises as Reader.read."""
+        return await self._reader.read(request)
+
+    async def locate(self, request: LocateRequest) -> Located:
+        """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""
+        return await self._locator.locate(request)
+
+    async def equalize(self, keyspace: KeyspaceId, key: bytes) -> None:
+        """For repair: make every owner hold the merge of all.  Raises as Equalizer.equalize."""
+        await self._equalizer.equalize(keyspace, key)

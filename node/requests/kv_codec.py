@@ -1,0 +1,145 @@
+"""Requests and answers of this room as the messages of proto/kv.proto: the one place that knows both.
+
+What clients send (node/services/kv.py) and what another node has forwarded (node/requests/forward.py) is
+decoded here; a request keeps the bytes it came in, so that it can be forwarded as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from ringmill.cluster.versions.dots import parse_dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.cluster.wire.options import ReadOptions, WriteMessage, WriteOptions
+from ringmill.cluster.wire.parsing import parsed, serialized
+from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
+
+__all__ = ["answer_locate", "answer_read", "answer_write", "encode_write", "receipt_of"]
+
+Write = Callable[[WriteRequest], Awaitable[Receipt]]
+Read = Callable[[ReadRequest], Awaitable[ReadResult]]
+Locate = Callable[[LocateRequest], Awaitable[Located]]
+
+
+async def answer_write(
+    write: Write, message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
+) -> kv_pb2.WriteReceipt:
+    """Do the write that came as `body`, which is `message`, and encode its receipt."""
+    request = WriteRequest(
+        message.keyspace,
+        message.key,
+        message.value if isinstance(message, kv_pb2.PutRequest) else None,
+        WriteOptions.of(message),
+        _operation(message),
+        Epoch(message.epoch),
+        message.attempt,
+        is_forwarded or message.forwarded,
+        left_s,
+        body,
+    )
+    return _receipt_message(await write(request))
+
+
+async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
+    result = await read(
+        ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
+    )
+    return kv_pb2.GetResponse(
+        siblings=[
+            kv_pb2.Sibling(
+                value=sibling.value or b"",
+                dot=str(sibling.dot),
+                hybrid_time=sibling.time,
+                expires_at_ms=sibling.expires_at_ms,
+            )
+            for sibling in result.siblings
+        ],
+        context=result.context,
+        answered=result.answered,
+        repaired=result.repaired,
+        weak=result.is_weak,
+        epoch=result.epoch,
+        hybrid_time=result.time,
+    )
+
+
+async def answer_locate(locate: Locate, message: kv_pb2.LocateRequest) -> kv_pb2.LocateResponse:
+    located = await locate(LocateRequest(message.keyspace, message.key))
+    return kv_pb2.LocateResponse(
+        position=located.position,
+        partition=located.partition,
+        epoch=located.epoch,
+        owners=[
+            kv_pb2.OwnerCopy(
+                node=copy.node,
+                state=copy.state,
+                dots=copy.dots,
+                same=copy.is_same,
+                answered=not copy.error,
+                error=copy.error,
+                tombstone=copy.tombstones,
+                expires_at_ms=copy.expires_at_ms,
+            )
+            for copy in located.owners
+        ],
+        fallbacks=located.fallbacks,
+    )
+
+
+def encode_write(request: WriteRequest) -> bytes:
+    """A write as a client would send it: of one that came in no bytes, or has been named since."""
+    message = kv_pb2.DeleteRequest() if request.value is None else kv_pb2.PutRequest(value=request.value)
+    message.keyspace, message.key = request.keyspace, request.key
+    message.epoch, message.attempt = request.epoch, request.attempt
+    request.options.fill(message)
+    if (operation := request.operation) is not None:
+        message.operation.session, message.operation.sequence = operation.session, operation.sequence
+        message.operation.birth = operation.birth
+    return serialized(message)
+
+
+def receipt_of(body: bytes) -> Receipt:
+    """The receipt that another node has given.  Raises ProtocolMismatch."""
+    message = parsed(kv_pb2.WriteReceipt, body)
+    try:
+        return Receipt(
+            parse_dot(message.dot),
+            message.context,
+            HybridTime(message.hybrid_time),
+            Epoch(message.epoch),
+            message.w,
+            tuple(
+                ReplicaAck(NodeId(ack.node), Role(ack.role), Durability(ack.durability))
+                for ack in message.replicas
+            ),
+            message.weak,
+        )
+    except (InvalidArgument, ValueError) as error:
+        raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
+
+
+def _receipt_message(receipt: Receipt) -> kv_pb2.WriteReceipt:
+    return kv_pb2.WriteReceipt(
+        dot=str(receipt.dot),
+        context=receipt.context,
+        epoch=receipt.epoch,
+        w=receipt.need,
+        replicas=[
+            kv_pb2.ReplicaAck(node=ack.node, role=ack.role.value, durability=ack.durability.value)
+            for ack in receipt.replicas
+        ],
+        weak=receipt.is_weak,
+        hybrid_time=receipt.time,
+    )
+
+
+def _operation(message: WriteMessage) -> OperationId | None:
+    if not message.HasField("operation"):
+        return None
+    name = message.operation
+    return OperationId(name.session, name.sequence, HybridTime(name.birth))

@@ -2,13 +2,15 @@
 
 Each call is one request through the router.  A write gets its name before its first send and is never sent
 again once its outcome is unknown; a read may be.  Promises: docs/guarantees.md.
+
+The methods take options one by one, as people write them.  `write_options` and `read_options` check them and
+make one value, which `write` and `read` pass on whole; the command line begins there.
 """
 
 from __future__ import annotations
 
 from typing import Final, TypeVar, overload
 
-from ringmill.client import messages
 from ringmill.client.arguments import (
     ContextLike,
     Durability,
@@ -16,17 +18,23 @@ from ringmill.client.arguments import (
     Level,
     Seconds,
     Value,
+    checked_context,
+    checked_durability,
     checked_key,
+    checked_level,
     checked_timeout_s,
+    checked_ttl_ms,
+    checked_value,
 )
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
-from ringmill.client.values import Item, Location, Receipt
+from ringmill.client.values import EMPTY, Item, Location, Receipt, item_of, location_of, receipt_of
 from ringmill.cluster.errors import NotFound
+from ringmill.cluster.wire.options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
 
-__all__ = ["MISSING", "AsyncKeyspace", "Missing"]
+__all__ = ["MISSING", "AsyncKeyspace", "Missing", "read", "read_options", "write", "write_options"]
 
 T = TypeVar("T")
 
@@ -70,24 +78,8 @@ class AsyncKeyspace:
         none it overwrites what its coordinator knows.  Raises QuorumNotReached and DeadlineExceeded (outcome
         unknown: it may become visible), Unavailable, Overloaded, InvalidArgument.
         """
-        data, timeout_s = checked_key(key), _timeout_s(timeout)
-        request = messages.put_request(
-            self.name,
-            data,
-            value,
-            self._operations.next(),
-            context=context,
-            w=w,
-            durability=durability,
-            ttl=ttl,
-        )
-
-        def prepare(epoch: int, timeout_ms: int) -> kv_pb2.PutRequest:
-            request.epoch, request.timeout_ms = epoch, timeout_ms
-            return request
-
-        answer = await self._router.ask(PUT, prepare, target=Target(self.name, data), timeout_s=timeout_s)
-        return self._receipt(answer)
+        options = write_options(context=context, w=w, durability=durability, ttl=ttl, timeout=timeout)
+        return await write(self, key, checked_value(value), options)
 
     async def delete(
         self,
@@ -99,17 +91,8 @@ class AsyncKeyspace:
         timeout: Seconds | None = None,
     ) -> Receipt:
         """Write a tombstone, under the rules of `put`; deleting what is not there is no error."""
-        data, timeout_s = checked_key(key), _timeout_s(timeout)
-        request = messages.delete_request(
-            self.name, data, self._operations.next(), context=context, w=w, durability=durability
-        )
-
-        def prepare(epoch: int, timeout_ms: int) -> kv_pb2.DeleteRequest:
-            request.epoch, request.timeout_ms = epoch, timeout_ms
-            return request
-
-        answer = await self._router.ask(DELETE, prepare, target=Target(self.name, data), timeout_s=timeout_s)
-        return self._receipt(answer)
+        options = write_options(context=context, w=w, durability=durability, timeout=timeout)
+        return await write(self, key, None, options)
 
     @overload
     async def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...
@@ -132,40 +115,89 @@ class AsyncKeyspace:
         Raises NotFound unless there is a `default`; QuorumNotReached, DeadlineExceeded, Unavailable,
         InvalidArgument, CorruptData.
         """
-        data, timeout_s = checked_key(key), _timeout_s(timeout)
-        request = messages.get_request(self.name, data, r)
-
-        def prepare(epoch: int, timeout_ms: int) -> kv_pb2.GetRequest:
-            request.epoch, request.timeout_ms = epoch, timeout_ms
-            return request
-
-        answer = await self._router.ask(GET, prepare, target=Target(self.name, data), timeout_s=timeout_s)
-        self._operations.observe(answer.hybrid_time)
-        item = messages.item(answer)
-        if item is not None:
-            return item
-        if isinstance(default, Missing):
-            shown = data.decode("utf-8", "backslashreplace")
-            raise NotFound(
-                f"not found: {shown}",
-                detail={"keyspace": self.name, "answered": list(answer.answered)},
-                hint=f"`ringmill locate {shown}` shows what each owner holds of it",
-            )
-        return default
+        return await read(self, key, read_options(r=r, timeout=timeout), default)
 
     async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
         """Where a key lives and what each owner holds of it now.  Raises Unavailable, InvalidArgument."""
-        data, timeout_s = checked_key(key), _timeout_s(timeout)
-        request = messages.locate_request(self.name, data)
+        data = checked_key(key)
+        timeout_s = None if timeout is None else checked_timeout_s(timeout)
+        request = kv_pb2.LocateRequest(keyspace=self.name, key=data)
         answer = await self._router.ask(
             LOCATE, lambda *_: request, target=Target(self.name, data), timeout_s=timeout_s
         )
-        return messages.location(answer)
-
-    def _receipt(self, answer: kv_pb2.WriteReceipt) -> Receipt:
-        self._operations.observe(answer.hybrid_time)
-        return messages.receipt(answer)
+        return location_of(answer)
 
 
-def _timeout_s(timeout: Seconds | None) -> float | None:
-    return None if timeout is None else checked_timeout_s(timeout)
+def write_options(
+    *,
+    context: ContextLike | None = None,
+    w: Level | None = None,
+    durability: Durability | None = None,
+    ttl: Seconds | None = None,
+    timeout: Seconds | None = None,
+) -> WriteOptions:
+    """The options of a write as one value.  Raises InvalidArgument."""
+    seen = checked_context(context)
+    return WriteOptions(
+        level=checked_level("w", w),
+        durability=checked_durability(durability),
+        context=seen.token if seen else b"",
+        is_blind=seen == EMPTY,
+        ttl_ms=checked_ttl_ms(ttl),
+        timeout_s=0.0 if timeout is None else checked_timeout_s(timeout),
+    )
+
+
+def read_options(*, r: Level | None = None, timeout: Seconds | None = None) -> ReadOptions:
+    """The options of a read as one value.  Raises InvalidArgument."""
+    return ReadOptions(checked_level("r", r), 0.0 if timeout is None else checked_timeout_s(timeout))
+
+
+async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: WriteOptions) -> Receipt:
+    """Put a value, or with None delete.  Raises as `AsyncKeyspace.put`."""
+    data, name = checked_key(key), space._operations.next()
+    request: WriteMessage = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)
+    request.keyspace, request.key = space.name, data
+    request.operation.session, request.operation.sequence = name.session, name.sequence
+    request.operation.birth = name.birth
+    options.fill(request)
+
+    def prepare(epoch: int, timeout_ms: int) -> WriteMessage:
+        request.epoch, request.timeout_ms = epoch, timeout_ms
+        return request
+
+    answer = await space._router.ask(
+        DELETE if value is None else PUT,
+        prepare,
+        target=Target(space.name, data),
+        timeout_s=options.timeout_s or None,
+    )
+    space._operations.observe(answer.hybrid_time)
+    return receipt_of(answer)
+
+
+async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T | Missing) -> Item | T:
+    """Get a key.  Raises as `AsyncKeyspace.get`."""
+    data = checked_key(key)
+    request = kv_pb2.GetRequest(keyspace=space.name, key=data)
+    options.fill(request)
+
+    def prepare(epoch: int, timeout_ms: int) -> kv_pb2.GetRequest:
+        request.epoch, request.timeout_ms = epoch, timeout_ms
+        return request
+
+    answer = await space._router.ask(
+        GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
+    )
+    space._operations.observe(answer.hybrid_time)
+    item = item_of(answer)
+    if item is not None:
+        return item
+    if isinstance(default, Missing):
+        shown = data.decode("utf-8", "backslashreplace")
+        raise NotFound(
+            f"not found: {shown}",
+            detail={"keyspace": space.name, "answered": list(answer.answered)},
+            hint=f"`ringmill locate {shown}` shows what each owner holds of it",
+        )
+    return default

@@ -1,7 +1,8 @@
 """What a reader and a writer are handed: items, receipts, locations, contexts.
 
-Plain values, free of protobuf and of any connection.  They are made from messages in client/messages.py.
-Each has a `to_dict()` of what JSON can hold.  Words: docs/glossary.md ("context", "receipt", "sibling").
+Plain values without a connection.  `receipt_of`, `item_of` and `location_of` make them from answers; loading
+this module loads no protobuf.  Each has a `to_dict()` of what JSON can hold.  Words: docs/glossary.md
+("context", "receipt", "sibling").
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from ringmill.cluster.errors import InvalidArgument, UnresolvedSiblings
+
+if TYPE_CHECKING:
+    from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse, LocateResponse, WriteReceipt
 
 __all__ = [
     "EMPTY",
@@ -21,7 +26,10 @@ __all__ = [
     "OwnerCopy",
     "Receipt",
     "ReplicaAck",
+    "item_of",
     "json_bytes",
+    "location_of",
+    "receipt_of",
 ]
 
 
@@ -214,6 +222,57 @@ class Location:
             "owners": [_with_lists(asdict(owner)) for owner in self.owners],
             "fallbacks": list(self.fallbacks),
         }
+
+
+def receipt_of(message: WriteReceipt) -> Receipt:
+    return Receipt(
+        dot=message.dot,
+        context=CausalContext(message.context) if message.context else None,
+        epoch=message.epoch,
+        w=message.w,
+        replicas=tuple(ReplicaAck(ack.node, ack.role, ack.durability) for ack in message.replicas),
+        weak=message.weak,
+        hybrid_time=message.hybrid_time,
+    )
+
+
+def item_of(message: GetResponse) -> Item | None:
+    """None when the key holds nothing."""
+    if not message.siblings:
+        return None
+    return Item(
+        siblings=tuple(sibling.value for sibling in message.siblings),
+        context=CausalContext(message.context),
+        dots=tuple(sibling.dot for sibling in message.siblings),
+        answered=tuple(message.answered),
+        repaired=message.repaired,
+        weak=message.weak,
+        epoch=message.epoch,
+        expiries=tuple(sibling.expires_at_ms / 1000 or None for sibling in message.siblings),
+    )
+
+
+def location_of(message: LocateResponse) -> Location:
+    owners = (
+        OwnerCopy(
+            one.node,
+            one.state,
+            tuple(one.dots),
+            one.same,
+            one.answered,
+            one.error,
+            tuple(one.tombstone),
+            tuple(one.expires_at_ms),
+        )
+        for one in message.owners
+    )
+    return Location(
+        position=message.position,
+        partition=message.partition,
+        epoch=message.epoch,
+        owners=tuple(owners),
+        fallbacks=tuple(message.fallbacks),
+    )
 
 
 def _with_lists(fields: dict[str, object]) -> dict[str, object]:

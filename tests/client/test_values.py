@@ -8,10 +8,18 @@ import pickle
 import msgpack
 import pytest
 
-from ringmill.client import messages
 from ringmill.client.jobs.job_values import job_state
 from ringmill.client.status import ClusterStatus, NodeStatus, Ranges
-from ringmill.client.values import EMPTY, CausalContext, Item, Location, OwnerCopy, Receipt, ReplicaAck
+from ringmill.client.values import (
+    EMPTY,
+    CausalContext,
+    Item,
+    Location,
+    OwnerCopy,
+    Receipt,
+    ReplicaAck,
+    item_of,
+)
 from ringmill.cluster.errors import JobFailed, UnresolvedSiblings, to_wire
 from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2
 
@@ -45,7 +53,7 @@ def test_several_are_merged_by_the_callers_own_function_newest_first() -> None:
 
 def test_an_expiry_is_seconds_since_1970() -> None:
     siblings = [kv_pb2.Sibling(value=b"a", dot="n1#1:1", expires_at_ms=1500), kv_pb2.Sibling(value=b"b")]
-    item = messages.item(kv_pb2.GetResponse(siblings=siblings))
+    item = item_of(kv_pb2.GetResponse(siblings=siblings))
     assert item is not None
     assert (item.expiries, item.expires_at) == ((1.5, None), 1.5)
     assert TWO.expires_at is None

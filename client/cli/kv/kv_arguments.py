@@ -1,4 +1,4 @@
-"""What the key-value verbs take: keys and values as bytes, contexts, levels."""
+"""What the key-value verbs take: keys and values as bytes, contexts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import BinaryIO, TypeVar
 
 import click
 
-from ringmill.client.arguments import Durability, Level, durability_named, level_named
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["context_of", "key_of", "keyspace_option", "levels_of", "value_of"]
+__all__ = ["context_of", "key_of", "keyspace_option", "value_of"]
 
 _PIECE_BYTES = 1 << 20
 
@@ -91,11 +90,6 @@ def _bounded(source: BinaryIO) -> bytes:
             hint="split it over several keys",
         )
     return bytes(data)
-
-
-def levels_of(w: str | None, durability: str) -> tuple[Level | None, Durability]:
-    """The levels that the flags of a write name.  Raises InvalidArgument."""
-    return None if w is None else level_named(w, "w"), durability_named(durability)
 
 
 def _from_hex(what: str, text: str) -> bytes:

@@ -15,6 +15,7 @@ from ringmill.client.cli.frame.calling import typed_key
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
+from ringmill.client.kv import MISSING, read, read_options
 from ringmill.client.values import Item, Location, OwnerCopy
 from ringmill.cluster.errors import NotFound, UnresolvedSiblings
 
@@ -33,17 +34,17 @@ def get(
     settings: Settings, key: str, r: str | None, sibling: int | None, keyspace: str, is_hex: bool
 ) -> None:
     """Print what KEY holds; each sibling on a line when there are several, the newest first."""
-    name, need = key_of(key, is_hex), None if r is None else level_named(r, "r")
+    name, options = key_of(key, is_hex), read_options(r=None if r is None else level_named(r, "r"))
 
-    async def read() -> tuple[Item, float]:
+    async def get_item() -> tuple[Item, float]:
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
             begun = time.perf_counter()
-            item = await space.get(name, r=need)
+            item = await read(space, name, options, MISSING)
             return item, (time.perf_counter() - begun) * 1000
 
     try:
-        item, took_ms = asyncio.run(read())
+        item, took_ms = asyncio.run(get_item())
     except NotFound as error:
         error.hint = f"`ringmill locate {typed_key(name)}` shows what each owner holds of it"
         raise

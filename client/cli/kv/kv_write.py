@@ -4,35 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import click
 
+from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.calling import typed_key
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.failures import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
-from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, levels_of, value_of
-from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
+from ringmill.client.kv import write, write_options
 from ringmill.client.values import Receipt
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.options import WriteOptions
 
 __all__ = ["delete", "put"]
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
 
-def write_options(verb: Verb) -> Verb:
+def takes_write_options(verb: Verb) -> Verb:
+    """The flags of a write, and of `put` its --ttl, handed to the verb as one value, `options`."""
+
+    @wraps(verb)
+    def with_options(
+        *rest: Any,
+        w: str | None,
+        durability: str,
+        context: str | None,
+        no_context: bool,
+        ttl: str | None = None,
+        **named: Any,
+    ) -> object:
+        options = write_options(
+            w=None if w is None else level_named(w, "w"),
+            durability=durability_named(durability),
+            context=context_of(context, no_context),
+            ttl=None if ttl is None else _ttl_s(ttl, key_of(named["key"], named["is_hex"])),
+        )
+        return verb(*rest, options=options, **named)
+
+    flagged: Callable[..., object] = with_options
     for option in (
         click.option("--no-context", is_flag=True, help="as one who read nothing: becomes a sibling"),
         click.option("--context", metavar="TOKEN", help="replaces what a read with this context saw"),
         click.option("--durability", type=click.Choice(["memory", "buffered", "sync"]), default="sync"),
         click.option("-w", "w", metavar="LEVEL", help="owners that must have it: number, one, quorum, all"),
     ):
-        verb = option(verb)
-    return verb
+        flagged = option(flagged)
+    return cast("Verb", flagged)
 
 
 @click.command()
@@ -40,7 +64,7 @@ def write_options(verb: Verb) -> Verb:
 @click.argument("value", required=False)
 @click.option("--file", type=click.Path(), metavar="PATH", help="take the value from a file")
 @click.option("--ttl", metavar="TIME", help="forget it after this time: 60s, 12h, 30d, 2w")
-@write_options
+@takes_write_options
 @keyspace_option
 @click.pass_obj
 def put(
@@ -48,61 +72,42 @@ def put(
     key: str,
     value: str | None,
     file: str | None,
-    ttl: str | None,
-    w: str | None,
-    durability: str,
-    context: str | None,
-    no_context: bool,
+    options: WriteOptions,
     keyspace: str,
     is_hex: bool,
 ) -> None:
     """Write VALUE (- for stdin) under KEY."""
-    need, held = levels_of(w, durability)
-    name, data = key_of(key, is_hex), value_of(value, file, is_hex)
-    told = context_of(context, no_context)
-    ttl_s = None if ttl is None else seconds(ttl)
-    if ttl_s is not None and ttl_s <= 0:
-        raise InvalidArgument(f"--ttl {ttl} is not above 0", hint=f"`ringmill delete {typed_key(name)}`")
-
-    async def write(space: AsyncKeyspace) -> Receipt:
-        return await space.put(name, data, context=told, w=need, durability=held, ttl=ttl_s)
-
-    _write(settings, "put", name, keyspace, write)
+    name = key_of(key, is_hex)
+    _write(settings, "put", name, value_of(value, file, is_hex), keyspace, options)
     output.next_command(settings, f"ringmill get {typed_key(name)}", f"ringmill locate {typed_key(name)}")
 
 
 @click.command()
 @click.argument("key")
-@write_options
+@takes_write_options
 @keyspace_option
 @click.pass_obj
-def delete(
-    settings: Settings,
-    key: str,
-    w: str | None,
-    durability: str,
-    context: str | None,
-    no_context: bool,
-    keyspace: str,
-    is_hex: bool,
-) -> None:
+def delete(settings: Settings, key: str, options: WriteOptions, keyspace: str, is_hex: bool) -> None:
     """Write a tombstone under KEY."""
-    need, held = levels_of(w, durability)
-    name, told = key_of(key, is_hex), context_of(context, no_context)
-
-    async def write(space: AsyncKeyspace) -> Receipt:
-        return await space.delete(name, context=told, w=need, durability=held)
-
-    _write(settings, "delete", name, keyspace, write)
+    name = key_of(key, is_hex)
+    _write(settings, "delete", name, None, keyspace, options)
     output.next_command(settings, f"ringmill locate {typed_key(name)}")
+
+
+def _ttl_s(ttl: str, key: bytes) -> float:
+    ttl_s = seconds(ttl)
+    if ttl_s <= 0:
+        raise InvalidArgument(f"--ttl {ttl} is not above 0", hint=f"`ringmill delete {typed_key(key)}`")
+    return ttl_s
 
 
 def _write(
     settings: Settings,
     verb: str,
     key: bytes,
+    value: bytes | None,
     keyspace: str,
-    write: Callable[[AsyncKeyspace], Awaitable[Receipt]],
+    options: WriteOptions,
 ) -> None:
     """Do the write and show its receipt.  Raises Interrupted, with its outcome unknown, on Ctrl-C."""
 
@@ -110,7 +115,7 @@ def _write(
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
             begun = time.perf_counter()
-            receipt = await write(space)
+            receipt = await write(space, key, value, options)
             return receipt, (time.perf_counter() - begun) * 1000
 
     try:

@@ -18,8 +18,8 @@ from ringmill.cluster.versions.hybrid_time import HybridClock, millis
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.routes import Route
-from ringmill.node.requests.collect import Collector
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.values import WriteRequest
 

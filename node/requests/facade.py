@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import Receipt
-from ringmill.node.requests.equalize import Equalizer
-from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.owners.equalize import Equalizer
+from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
 from ringmill.node.requests.write import Writer

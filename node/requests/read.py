@@ -25,9 +25,9 @@ from ringmill.node.contracts import TimeKeeper
 from ringmill.node.options import RequestOptions
 from ringmill.node.replica.routes import Route, Router
 from ringmill.node.requests.background import Background
-from ringmill.node.requests.collect import Collected, Collector
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.limits import check_key, time_allowed
+from ringmill.node.requests.owners.collect import Collected, Collector
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.values import ReadRequest, ReadResult
 

@@ -11,11 +11,11 @@ from ringmill.node.replica.room import Replica
 from ringmill.node.replica.routes import Router
 from ringmill.node.requests.attempts import Attempts
 from ringmill.node.requests.background import Background
-from ringmill.node.requests.collect import Collector
-from ringmill.node.requests.equalize import Equalizer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.forward import Forwarder
-from ringmill.node.requests.locate import Locator
+from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.owners.equalize import Equalizer
+from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.write import Writer

@@ -1,7 +1,7 @@
 """The server's side of the error conversion: what a method raises becomes a gRPC status with metadata.
 
-Nothing else in node/services converts errors.  The caller's side is cluster/adapters/network/grpc_errors.py; both
-speak cluster/wire/error_status.py.
+Nothing else in node/services converts errors.  The caller's side is
+cluster/adapters/network/grpc_errors.py; both speak cluster/wire/error_status.py.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.node.replica.routes import Route, Router
-from ringmill.node.requests.collect import Collector
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.replicas import Replicas
 
 __all__ = ["Equalizer"]

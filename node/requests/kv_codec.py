@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.ids import Actor, Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
-from ringmill.cluster.versions.dots import parse_dot
+from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.options import ReadOptions, WriteMessage, WriteOptions
@@ -108,7 +108,7 @@ def receipt_of(body: bytes) -> Receipt:
     message = parsed(kv_pb2.WriteReceipt, body)
     try:
         return Receipt(
-            parse_dot(message.dot),
+            _dot(message.dot),
             message.context,
             HybridTime(message.hybrid_time),
             Epoch(message.epoch),
@@ -119,7 +119,7 @@ def receipt_of(body: bytes) -> Receipt:
             ),
             message.weak,
         )
-    except (InvalidArgument, ValueError) as error:
+    except ValueError as error:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
 
 
@@ -136,6 +136,14 @@ def _receipt_message(receipt: Receipt) -> kv_pb2.WriteReceipt:
         weak=receipt.is_weak,
         hybrid_time=receipt.time,
     )
+
+
+def _dot(text: str) -> Dot:
+    """The dot that `str` wrote.  Raises ValueError."""
+    actor, colon, counter = text.rpartition(":")
+    if not colon or "#" not in actor or not counter.isdecimal():
+        raise ValueError(f"{text[:80]!r} is no dot")
+    return Dot(Actor(actor), int(counter))
 
 
 def _operation(message: WriteMessage) -> OperationId | None:

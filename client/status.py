@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from ringmill.client.routing.directory import Directory, unreachable
 from ringmill.client.routing.links import STATUS
@@ -51,6 +51,8 @@ class NodeStatus:
     damaged_ranges: int | None = None
     healing: str = ""
     is_counting: bool = False  # keys and bytes are those found so far
+    engine: Mapping[str, int] = field(default_factory=dict)  # figures of the storage engine, by name
+    engine_failure: str = ""  # its last flush or compaction that failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def _node(
         state = "suspect"
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
-        own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting,
+        own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
+        own.engine_failure,
     )  # fmt: skip
 
 

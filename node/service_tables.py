@@ -52,6 +52,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
 def _figures(node: Node, process: ProcessFacts) -> NodeFigures:
     """Counts of a damaged store may be off until it is healed; they are for people and never below 0."""
     replica, healing = node.replica, node.repair.healing
+    stats = replica.engine.stats()
     return NodeFigures(
         keys=max(0, replica.objects.keys),
         bytes=max(0, replica.objects.size_bytes),
@@ -61,6 +62,8 @@ def _figures(node: Node, process: ProcessFacts) -> NodeFigures:
         healing=healing.now,
         reasons=_reasons(node, process),
         is_counting=not replica.objects.is_counted,
+        engine=stats.figures(),
+        engine_failure=stats.counters.last_failure,
     )
 
 

@@ -25,11 +25,12 @@ class NodeFigures:
     bytes: int = 0
     hints_by_node: Mapping[NodeId, int] = field(default_factory=dict)  # by whom they wait for
     coordinator: str = ""  # the node that takes new jobs, as this node sees it
-    sandbox: str = ""  # fences of task processes in force here
     damaged_ranges: int = 0  # key ranges of the store that wait to be healed
     healing: str = ""  # the range that is being healed now, in words
     reasons: Sequence[str] = ()  # why this node is less than well
     is_counting: bool = False  # keys and bytes are those found so far
+    engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
+    engine_failure: str = ""  # the last flush or compaction that failed
 
 
 class MembershipService:
@@ -66,11 +67,12 @@ class MembershipService:
             hints=sum(figures.hints_by_node.values()),
             hints_by_node={str(node): count for node, count in figures.hints_by_node.items()},
             coordinator=figures.coordinator,
-            sandbox=figures.sandbox,
             damaged_ranges=figures.damaged_ranges,
             healing=figures.healing,
             reasons=figures.reasons,
             counting=figures.is_counting,
+            engine=figures.engine,
+            engine_failure=figures.engine_failure,
             uptime_s=self._clock.monotonic() - self._began,
         )
         if self._agent.current is not None:

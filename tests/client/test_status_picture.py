@@ -26,7 +26,7 @@ def view(
         cluster="test", node=node, epoch=epoch, keys=5, hints=2, pid=4000, n=3, coordinator="n1",
         members=[MemberView(id=name, state=state, membership="up") for name, state in states.items()],
         ranges_ok=16 - short - broken, ranges_under_replicated=short, ranges_no_quorum=broken,
-        reasons=reasons,
+        reasons=reasons, engine={"flushes": 4},
     )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def test_a_cluster_in_which_all_see_all_is_ok() -> None:
     seen = picture(view("n1"), view("n2"), view("n3"))
     assert (seen.health, seen.reasons, seen.hints, seen.ranges.ok) == ("ok", (), 6, 16)
     assert [node.owns for node in seen.nodes] == [16, 16, 16]
+    assert [node.engine for node in seen.nodes] == [{"flushes": 4}] * 3
 
 
 def test_the_worst_opinion_counts() -> None:

@@ -98,6 +98,8 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
                 "damaged_ranges": node.damaged_ranges,
                 "healing": node.healing,
                 "counting": node.is_counting,
+                "engine": dict(node.engine),
+                "engine_failure": node.engine_failure,
             }
             for node in seen.nodes
         ],

@@ -91,6 +91,26 @@ class StatusResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class EngineEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CLUSTER_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
@@ -106,11 +126,12 @@ class StatusResponse(_message.Message):
     UPTIME_S_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
     HINTS_BY_NODE_FIELD_NUMBER: _builtins.int
-    SANDBOX_FIELD_NUMBER: _builtins.int
     DAMAGED_RANGES_FIELD_NUMBER: _builtins.int
     HEALING_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     COUNTING_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ENGINE_FAILURE_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     epoch: _builtins.int
     node: _builtins.str
@@ -127,14 +148,14 @@ class StatusResponse(_message.Message):
     uptime_s: _builtins.float
     n: _builtins.int
     """replicas a partition has"""
-    sandbox: _builtins.str
-    """fences of task processes in force here"""
     damaged_ranges: _builtins.int
     """key ranges of this node's store that wait to be healed"""
     healing: _builtins.str
     """the range that is being healed now, in words"""
     counting: _builtins.bool
     """keys and bytes are those found so far: counting since the start"""
+    engine_failure: _builtins.str
+    """the last flush or compaction that failed, in words"""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberView]:
         """in topology order"""
@@ -144,6 +165,10 @@ class StatusResponse(_message.Message):
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """why this node is less than well, each a sentence without its name"""
+
+    @_builtins.property
+    def engine(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """what the storage engine has done since the start, and its shape"""
 
     def __init__(
         self,
@@ -163,15 +188,16 @@ class StatusResponse(_message.Message):
         uptime_s: _builtins.float = ...,
         n: _builtins.int = ...,
         hints_by_node: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        sandbox: _builtins.str = ...,
         damaged_ranges: _builtins.int = ...,
         healing: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         counting: _builtins.bool = ...,
+        engine: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        engine_failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "sandbox", b"sandbox", "uptime_s", b"uptime_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "engine", b"engine", "engine_failure", b"engine_failure", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "uptime_s", b"uptime_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

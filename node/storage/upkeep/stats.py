@@ -6,7 +6,7 @@ All of it is at hand: nothing is read, so it costs the same beside a million key
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
 from ringmill.node.storage.memtable import Memtable
@@ -59,6 +59,13 @@ class Stats:
     corrupt_ranges: int
     counters: Counters
     levels: list[LevelStats] = field(default_factory=list)
+
+    def figures(self) -> dict[str, int]:
+        """What an operator may want to watch, by name; counts are since the engine was opened."""
+        counters = asdict(self.counters)
+        del counters["last_failure"]
+        own = ("memtable_bytes", "sealed_memtables", "log_bytes", "log_syncs", "cache_hits", "cache_misses")
+        return {**counters, **{name: getattr(self, name) for name in own}, "table_bytes": self.table_bytes}
 
     @property
     def table_bytes(self) -> int:

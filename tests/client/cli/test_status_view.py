@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from ringmill.client.cli.cluster import status_view
@@ -54,6 +57,15 @@ def test_a_node_that_did_not_answer_has_empty_figures(capsys: pytest.CaptureFixt
     told = capsys.readouterr()
     assert told.out.splitlines()[2] == "n3\tdown\t127.0.0.1:7103\t\t256\t\t\t\t"
     assert told.err.splitlines()[1] == "  n3 is down"
+
+
+def test_what_the_engine_of_a_node_does_is_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    told = seen("ok", "up", "up", "up")
+    first = replace(told.nodes[0], engine={"stalled_writes": 3}, engine_failure="flush: no space")
+    status_view.show_status(Settings(output="json"), replace(told, nodes=(first, *told.nodes[1:])), None)
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert [node["engine"] for node in nodes] == [{"stalled_writes": 3}, {}, {}]
+    assert [node["engine_failure"] for node in nodes] == ["flush: no space", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,10 @@ async def link() -> AsyncIterator[ClientLink]:
         topology=agent, transport=transport, clock=clock, entropy=entropy,
     )  # fmt: skip
     card = NodeCard(N1, DISK, start, "127.0.0.1:7101", "a", "0.1.0")
-    figures = NodeFigures(7, 4096, {NodeId("n2"): 2, NodeId("n3"): 3}, "n1", "rlimits")
+    figures = NodeFigures(
+        7, 4096, {NodeId("n2"): 2, NodeId("n3"): 3}, "n1",
+        engine={"failed_flushes": 2}, engine_failure="flush: no space",
+    )  # fmt: skip
     membership = MembershipService(
         N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
     )
@@ -126,6 +129,7 @@ async def test_status_tells_members_figures_and_ranges(link: ClientLink) -> None
         ("n1", "up", "up", 256), ("n2", "up", "up", 256), ("n3", "up", "up", 256)
     ]  # fmt: skip
     assert (answer.keys, answer.bytes, answer.hints, answer.coordinator) == (7, 4096, 5, "n1")
+    assert (dict(answer.engine), answer.engine_failure) == ({"failed_flushes": 2}, "flush: no space")
     assert dict(answer.hints_by_node) == {"n2": 2, "n3": 3}
     assert (answer.ranges_ok, answer.ranges_under_replicated, answer.ranges_no_quorum) == (256, 0, 0)
     assert answer.n == 3 and answer.uptime_s >= 0

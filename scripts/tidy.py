@@ -3,9 +3,9 @@
     python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
 
 Sizes, crowded folders, circles of files, the five doors, errnos, forbidden names, empty packages, named
-surfaces, swallowed errors, bare imports, stale stubs, dead links in the documentation, rules of the protocol
-that are cited and not stated.  Each check is a generator in scripts/tidy_rules/; docs/development.md says why
-it is there.  Generated stubs (*_pb2*) are left out.
+surfaces, swallowed errors, bare imports, unused names, stale stubs, dead links in the documentation, rules of
+the protocol that are cited and not stated.  Each check is a generator in scripts/tidy_rules/;
+docs/development.md says why it is there.  Generated stubs (*_pb2*) are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidy_rules import code, doors, links, names, rooms, stubs
+from tidy_rules import code, doors, links, names, rooms, stubs, unused
 from tidy_rules.finding import Finding, Source
 from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
@@ -30,7 +30,7 @@ CODE_RULES = (
     doors.error_numbers,
     rooms.bare_imports,
 )
-TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files)
+TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files, unused.unused_names)
 
 
 def findings(root: Path) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any, TypeVar
 
-__all__ = ["Process", "Stuck", "VirtualLoop", "current_process"]
+__all__ = ["Process", "Stuck", "VirtualLoop"]
 
 T = TypeVar("T")
 
@@ -46,11 +46,6 @@ class Process:
 
 
 _current: ContextVar[Process | None] = ContextVar("simulated_process", default=None)
-
-
-def current_process() -> Process | None:
-    """The process whose callback is running; None is the driver of the run."""
-    return _current.get()
 
 
 class _SequencedFuture(asyncio.Future[T]):

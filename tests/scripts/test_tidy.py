@@ -15,25 +15,25 @@ MODULE = DOC + "__all__ = []\n"
 NOTE = "TO" + "DO"
 
 REFUSED = [
-    ("a long file", "scripts/a.py", MODULE + "x = 1\n" * 500, "502 lines, more than 500"),
-    ("a long function", "cluster/a.py", MODULE + "def f():\n" + "    x = 1\n" * 70, "f has 71 lines"),
+    ("a long file", "scripts/a.py", MODULE + "_x = 1\n" * 500, "502 lines, more than 500"),
+    ("a long function", "cluster/a.py", MODULE + "def _f():\n" + "    x = 1\n" * 70, "f has 71 lines"),
     ("no docstring", "tests/a.py", "x = 1\n", "no module docstring"),
     ("a package file with content", "node/__init__.py", DOC, "a package file with content"),
     ("no named surface", "client/a.py", DOC, "no __all__"),
-    ("a file that does not parse", "cluster/a.py", "def f(:\n", "does not parse"),
+    ("a file that does not parse", "cluster/a.py", "def _f(:\n", "does not parse"),
     ("an import of the clock", "node/a.py", MODULE + "import time\n", "imports time"),
     ("an import of randomness", "node/a.py", MODULE + "from random import choice\n", "imports random"),
     ("an import of threads", "client/a.py", MODULE + "from concurrent.futures import Future\n", "concurrent"),
-    ("an import inside a function", "node/a.py", MODULE + "def f():\n    import socket\n", "imports socket"),
+    ("an import inside a function", "node/a.py", MODULE + "def _f():\n    import socket\n", "imports socket"),
     ("a bare open", "ringmill/a.py", MODULE + "open('x')\n", "bare open"),
     ("os.open", "node/a.py", MODULE + "import os\nos.open('x', 0)\n", "os.open"),
     ("a name taken from os", "node/a.py", MODULE + "from os import fsync\n", "os.fsync"),
-    ("a pathlib read", "cluster/a.py", MODULE + "def f(p): return p.read_text()\n", ".read_text"),
+    ("a pathlib read", "cluster/a.py", MODULE + "def _f(p): return p.read_text()\n", ".read_text"),
     ("datetime.now", "node/a.py", MODULE + "import datetime\ndatetime.datetime.now()\n", "datetime.now"),
-    ("a thread by executor", "node/a.py", MODULE + "def f(l): l.run_in_executor(None, f)\n", "run_in_exec"),
+    ("a thread by executor", "node/a.py", MODULE + "def _f(l): l.run_in_executor(None, f)\n", "run_in_exec"),
     ("an unseeded door in the simulator", "simulator/a.py", MODULE + "import uuid\n", "imports uuid"),
     ("an errno judged on the spot", "node/a.py", MODULE + "import errno\n", "ask meaning_of(error)"),
-    ("hash of a string", "cluster/a.py", MODULE + "x = hash('a')\n", "hash() differs"),
+    ("hash of a string", "cluster/a.py", MODULE + "_x = hash('a')\n", "hash() differs"),
     ("a walk over a set", "node/a.py", MODULE + "for x in set('ab'):\n    print(x)\n", "walks a set"),
     ("a logged error", "scripts/a.py", DOC + "try:\n    f()\nexcept Exception:\n    log.info()\n", "broad"),
     ("an error passed over", "scripts/a.py", DOC + "try:\n    f()\nexcept:\n    pass\n", "broad except"),
@@ -57,6 +57,8 @@ REFUSED = [
     ("a page of the design", "tests/a.py", '"""The design page says so."""\n', 'cites "design page"'),
     ("a folder outside", "Makefile", "all:  # see ../research/a.md\n", 'cites "research/a.md"'),
     ("a page without its folder", "node/a.py", MODULE + "# storage.md 3\n", "cites storage.md, which is not"),
+    ("a name that nothing uses", "node/a.py", MODULE + "def f(): return 1\n", "nothing but tests uses f"),
+    ("a field that nothing reads", "node/a.py", MODULE + "class _A: ...\nclass B: x: int\nB\n", "uses x"),
     ("stale stubs", "scripts/proto.py", DOC + "raise SystemExit('run `make proto`')\n", "run `make proto`"),
 ]  # fmt: skip
 
@@ -131,7 +133,7 @@ def test_a_circle_of_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_usual_file_is_short(tmp_path: Path) -> None:
-    [finding] = _found(tmp_path, "node/a.py", MODULE + "x = 1\n" * 120)
+    [finding] = _found(tmp_path, "node/a.py", MODULE + "_x = 1\n" * 120)
     assert "the median file has 122 lines, more than 120" in finding
 
 
@@ -140,7 +142,7 @@ RULE = "# Writes\n\n## W1: Nothing is taken back\n\nIt stays.\n\n"
 
 def _protocol(root: Path, page: str, code: str = MODULE + "# rule W1\n") -> list[str]:
     (root / "simulator").mkdir()
-    (root / "simulator" / "a.py").write_text(MODULE + 'NAMES = ["kept"]\n', encoding="utf-8")
+    (root / "simulator" / "a.py").write_text(MODULE + '_NAMES = ["kept"]\n', encoding="utf-8")
     (root / "node").mkdir()
     (root / "node" / "a.py").write_text(code, encoding="utf-8")
     return _found(root, "docs/protocol/writes.md", page)

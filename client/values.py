@@ -154,7 +154,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaAck:
-    """One node's word for a write: role owner, fallback or hinted; durability memory, buffered or synced."""
+    """One node's word for a write: role owner or hinted; durability memory, buffered or synced."""
 
     node: str
     role: str

@@ -12,35 +12,13 @@ from typing import Final, overload
 import msgpack
 
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
+from ringmill.cluster.mapreduce.machine.progress import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2
 
-__all__ = ["JobList", "JobState", "Stage", "Task", "TaskLog", "job_state", "task_log"]
+__all__ = ["JobList", "JobState", "TaskLog", "job_state", "task_log"]
 
 ENDED: Final = ("SUCCEEDED", "FAILED", "KILLED")
 _FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage ("map", "reduce"): its tasks, and the bytes they read."""
-
-    name: str
-    total: int
-    done: int
-    running: int
-    bytes_total: int
-    bytes_done: int
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One task ("map-3"): waiting, running or done; `node` is where it runs or ran last."""
-
-    task: str
-    state: str
-    attempts: int
-    node: str
-    last_error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +43,8 @@ class JobState:
     output: str
     seconds: float
     submitted_at: float
-    stages: tuple[Stage, ...]
-    tasks: tuple[Task, ...]
+    stages: tuple[StageSummary, ...]
+    tasks: tuple[TaskSummary, ...]
     retried: int
     backup: int
     records: Mapping[str, int]
@@ -108,9 +86,9 @@ class JobState:
             else {"code": error.code, "message": error.message, "hint": error.hint},
         }
 
-    def stage(self, name: str) -> Stage:
+    def stage(self, name: str) -> StageSummary:
         """The stage of that name; an empty one before the job was planned."""
-        return next((one for one in self.stages if one.name == name), Stage(name, 0, 0, 0, 0, 0))
+        return next((one for one in self.stages if one.name == name), StageSummary(name, 0, 0, 0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +121,11 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         seconds=message.seconds,
         submitted_at=message.submitted_at,
         stages=tuple(
-            Stage(one.name, one.total, one.done, one.running, one.bytes_total, one.bytes_done)
+            StageSummary(one.name, one.total, one.done, one.running, one.bytes_total, one.bytes_done)
             for one in message.stages
         ),
         tasks=tuple(
-            Task(one.task, one.state, one.attempts, one.node, one.last_error) for one in message.tasks
+            TaskSummary(one.task, one.state, one.attempts, one.node, one.last_error) for one in message.tasks
         ),
         retried=message.retried,
         backup=message.backup,

@@ -12,7 +12,8 @@ from ringmill.client.cli.frame.calling import as_typed
 from ringmill.client.cli.frame.output import note, printable
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import progress_line
-from ringmill.client.jobs.job_values import JobState, Stage
+from ringmill.client.jobs.job_values import JobState
+from ringmill.cluster.mapreduce.machine.progress import StageSummary
 
 __all__ = ["Show", "progress"]
 
@@ -111,7 +112,7 @@ def _bars(settings: Settings) -> Iterator[Show]:
         yield show
 
 
-def _rate(stage: Stage, seconds: float) -> str:
+def _rate(stage: StageSummary, seconds: float) -> str:
     if not stage.bytes_done or seconds <= 0 or stage.done == stage.total:
         return f"{stage.bytes_done / 1e6:.1f} MB" if stage.bytes_done else ""
     return f"{stage.bytes_done / 1e6 / seconds:.1f} MB/s"

@@ -10,33 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.progress import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
-__all__ = ["JobSummary", "StageSummary", "TaskSummary", "summarize"]
-
-
-@dataclass(frozen=True, slots=True)
-class StageSummary:
-    """Progress of the maps or the reduces; bytes are those that tasks read."""
-
-    name: str
-    total: int
-    done: int
-    running: int
-    bytes_total: int
-    bytes_done: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSummary:
-    """One task: "waiting", "running" or "done", and where it runs or ran last."""
-
-    task: str
-    state: str
-    attempts: int
-    node: str
-    last_error: str
+__all__ = ["JobSummary", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ class ReplicaAck(_message.Message):
     DURABILITY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     role: _builtins.str
-    """owner, fallback, hinted"""
+    """owner or hinted"""
     durability: _builtins.str
     """memory, buffered, synced"""
     def __init__(

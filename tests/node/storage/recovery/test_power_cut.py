@@ -61,6 +61,7 @@ async def test_a_power_cut_while_a_killed_engine_starts_again_costs_nothing_eith
         disk.hook = lambda call, path, disk=disk, moments=moments: moments.append(disk.moment())
         async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()):
             disk.hook = None
+        assert moments
         for seed, moment in enumerate(moments[::4]):
             again = replace(point, call=f"{point.call}, then in the start", moment=moment)
             await check_crash(trace, again, models[seed % len(models)], seed)

@@ -145,6 +145,8 @@ class FolderFaults:
 def replace_store(disk: LossyDisk, older: LossyDisk | None) -> None:
     """All of the store's files go; those of an older disk come."""
     store = f"{DATA}/store"
+    if not disk.is_dir(store):
+        return
     for name in disk.list(store):
         if not disk.is_dir(f"{store}/{name}"):
             disk.unlink(f"{store}/{name}")

@@ -74,8 +74,15 @@ class Identity:
         return identity
 
     async def note_clean_stop(self) -> None:
-        """The last act of a stop: what the store holds now is what the next start has to find."""
-        left = left_files(self._files, posixpath.join(self._folder, "store"))
+        """The last act of a stop: what the store holds now is what the next start has to find.
+
+        It is synced first, as a stop may cut an edit of the manifest short between its bytes and their sync:
+        a power cut would take them, and the next start would miss them.  Raises OSError.
+        """
+        store = posixpath.join(self._folder, "store")
+        left = left_files(self._files, store)
+        for name, _ in left:
+            await self._files.off_loop(_sync, self._files, f"{store}/{name}")
         async with self._writing:
             await self._write(replace(self.record, edition=self.record.edition + 1, left=left))
 
@@ -153,6 +160,14 @@ def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
             hint="this folder cannot prove whose it is: start the node with an empty one, to be filled anew",
         )
     return found
+
+
+def _sync(files: FileSystem, path: str) -> None:
+    file = files.open_append(path)
+    try:
+        file.sync()
+    finally:
+        file.close()
 
 
 async def _write_record(files: FileSystem, folder: str, record: IdentityRecord) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ringmill.cluster.adapters.processes.pids_group import (
-    PidsGroup,
     PidsGroups,
     groups_of_this_process,
     place_of_groups,
@@ -25,6 +22,68 @@ MIXED = "42 31 0:40 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n" + 
 SECOND = "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 INSIDE = "30 23 0:26 /docker/ab /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
 FORKS = 200
+IMPORTS = """
+import os, signal, sys, time
+from ringmill.cluster.adapters.processes.pids_group import groups_of_this_process
+"""
+BOMB = (
+    IMPORTS
+    + f"""
+group = groups_of_this_process().make(f"{{os.getpid()}}-bomb", 30)
+pid = os.fork()
+if pid == 0:
+    if sys.argv[1] == "in a group":
+        group.enter()
+    made = []
+    try:
+        while len(made) < {FORKS}:
+            child = os.fork()
+            if child == 0:
+                os.setsid()
+                time.sleep(60)
+                os._exit(0)
+            made.append(child)
+    except BlockingIOError:
+        pass
+    for child in made:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    os.write(1, f"{{len(made)}} {{group.was_full}}".encode())
+    os._exit(0)
+os.waitpid(pid, 0)
+assert group.remove()
+"""
+)
+NO_BIRTHS = (
+    IMPORTS
+    + """
+group = groups_of_this_process().make(f"{os.getpid()}-births", 8)
+pid = os.fork()
+if pid == 0:
+    group.enter()
+    with group.without_births():
+        try:
+            if os.fork() == 0:
+                os._exit(0)
+        except BlockingIOError:
+            os.write(1, b"refused, ")
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.write(1, b"then born")
+    os._exit(0)
+os.waitpid(pid, 0)
+assert group.remove()
+"""
+)
+DESERTS = (
+    IMPORTS
+    + """
+assert groups_of_this_process().make(f"{os.getpid()}-1", 8)
+print(f"ringmill-{os.getpid()}-1")
+"""
+)
 ESCAPES = """
 import os, time
 read, write = os.pipe()
@@ -79,41 +138,17 @@ def place() -> str:
     return found
 
 
-def made_in(group: PidsGroup | None) -> int:
-    """How many children a process in the group can make, each in a session of its own."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        if group is not None:
-            group.enter()
-        made: list[int] = []
-        with contextlib.suppress(BlockingIOError):
-            while len(made) < FORKS:
-                child = os.fork()
-                if child == 0:
-                    os.setsid()
-                    time.sleep(60)
-                    os._exit(0)
-                made.append(child)
-        os.write(write, str(len(made)).encode())
-        for child in made:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        os._exit(0)
-    os.waitpid(pid, 0)
-    told = int(os.read(read, 16))
-    os.close(read)
-    os.close(write)
-    return told
+def told_by(program: str, *arguments: str) -> str:
+    """What a process of its own says: one with threads, as this is, must not fork."""
+    line = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=100, check=True).stdout.strip()
 
 
 def test_a_family_cannot_outgrow_its_group_whoever_runs_it(place: str) -> None:
-    group = groups_of_this_process().make(f"{os.getpid()}-bomb", 30)
-    assert group is not None and not group.was_full
-    assert 30 < made_in(group) < 30 + 64
-    assert group.was_full
-    assert made_in(None) == FORKS, "without a group nothing stops it"
-    assert group.remove()
+    made, was_full = told_by(BOMB, "in a group").split()
+    assert 30 < int(made) < 30 + 64
+    assert was_full == "True"
+    assert told_by(BOMB, "alone").split() == [str(FORKS), "False"], "without a group nothing stops it"
 
 
 @pytest.mark.parametrize("options", [(), ("--without-groups",)])
@@ -135,34 +170,16 @@ async def test_all_that_a_task_starts_is_in_its_group_and_the_group_goes_with_it
 
 
 def test_a_group_without_births_stays_as_it_is_until_it_is_ended(place: str) -> None:
-    group = groups_of_this_process().make(f"{os.getpid()}-births", 8)
-    assert group is not None
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        group.enter()
-        with group.without_births():
-            try:
-                os._exit(os.fork() and 1)
-            except BlockingIOError:
-                os.write(write, b"refused")
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert os.read(read, 16) == b"refused"
-    os.close(read)
-    os.close(write)
-    assert group.remove()
+    assert told_by(NO_BIRTHS) == "refused, then born"
 
 
 def test_groups_of_makers_who_are_gone_are_removed(place: str) -> None:
+    deserted = told_by(DESERTS)
     groups = groups_of_this_process()
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if groups.make(f"{os.getpid()}-1", 8) else 1)
-    assert os.waitpid(pid, 0)[1] == 0
     mine = groups.make(f"{os.getpid()}-mine", 8)
-    assert mine is not None and os.path.exists(f"{place}/ringmill-{pid}-1")
+    assert mine is not None
+    assert deserted in os.listdir(place)
     groups.remove_deserted()
-    assert not os.path.exists(f"{place}/ringmill-{pid}-1")
-    assert os.path.exists(f"{place}/ringmill-{os.getpid()}-mine")
+    assert deserted not in os.listdir(place)
+    assert f"ringmill-{os.getpid()}-mine" in os.listdir(place)
     assert mine.remove()

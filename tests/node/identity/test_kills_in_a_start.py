@@ -73,3 +73,17 @@ async def test_without_forgetting_what_the_stop_left_it_would_be_refused() -> No
         pass
     with pytest.raises(FolderRefused, match="the last stop left"):
         check_store(disk, FOLDER)
+
+
+async def test_what_a_stop_says_is_left_survives_a_power_cut() -> None:
+    disk = LossyDisk()
+    await start_and_stop(disk, seed=1)
+    async with await Engine.open(STORE, TINY, files=disk, spawner=InlineSpawner()):
+        identity = await Identity.open(FOLDER, N1, files=disk, entropy=SeededEntropy(2, "identity"))
+    manifest = next(
+        name for name in disk.list(STORE) if (parsed := parse_name(name)) and parsed.kind == "manifest"
+    )
+    disk.open_append(f"{STORE}/{manifest}").append(b"an edit that a stop cut short")
+    await identity.note_clean_stop()
+    for seed, model in enumerate(model for model in CrashModel if model is not CrashModel.LYING):
+        check_store(LossyDisk.after(disk.moment().crash(model, Random(seed))), FOLDER)

@@ -22,24 +22,14 @@ from typing import Final
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ringmill.simulator.ablations import ABLATIONS, ablation_named  # noqa: E402
 from ringmill.simulator.bending import Ablation  # noqa: E402
 from ringmill.simulator.checkers.violation import Violation  # noqa: E402
-from ringmill.simulator.healing_ablations import HEALING_ABLATIONS  # noqa: E402
-from ringmill.simulator.identity_ablations import IDENTITY_ABLATIONS  # noqa: E402
-from ringmill.simulator.job_ablations import JOB_ABLATIONS  # noqa: E402
-from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed  # noqa: E402
-from ringmill.simulator.options import RunOptions  # noqa: E402
+from ringmill.simulator.options import RunOptions, usual_options  # noqa: E402
 from ringmill.simulator.run import run_seed  # noqa: E402
-from ringmill.simulator.wire_ablations import WIRE_ABLATIONS  # noqa: E402
+from ringmill.simulator.subjects.every import SUBJECTS, ablation_named  # noqa: E402
 
 PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
-TABLES: Final = (
-    ("Keys and values:", (*ABLATIONS, *IDENTITY_ABLATIONS, *WIRE_ABLATIONS)),
-    ("Damage and healing:", HEALING_ABLATIONS),
-    ("Jobs:", JOB_ABLATIONS),
-)
 _TELL_EVERY: Final = 50
 _HEAD: Final = (
     "| switched off | the safeguard | under | seeds until red | what breaks |\n|---|---|---|---|---|"
@@ -68,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.write and given.only:
         parser.error("--write takes the whole list, as the tables are of one run")
-    every = [*ABLATIONS, *IDENTITY_ABLATIONS, *WIRE_ABLATIONS, *HEALING_ABLATIONS, *JOB_ABLATIONS]
+    every = [each for subject in SUBJECTS for each in subject.ablations]
     chosen = [ablation_named(name) for name in given.only] or every
     found = search([each.name for each in chosen], given.most, given.minutes, given.processes)
     text = tables(found)
@@ -106,16 +96,15 @@ def _search_one(work: tuple[str, int, float]) -> Found:
 def violations_without(ablation: Ablation, seed: int) -> Sequence[Violation]:
     """What a run of a seed shows without a safeguard, under the options that its definition names."""
     options = replace(ablation.under or _usual(ablation), safeguards_off=(ablation.name,))
-    run = run_job_seed if ablation in JOB_ABLATIONS else run_seed
-    return run(seed, options).violations
+    return run_seed(seed, options).violations
 
 
 def tables(found: dict[str, Found]) -> str:
     parts = []
-    for title, ablations in TABLES:
-        rows = [_row(each, found[each.name]) for each in ablations if each.name in found]
+    for subject in SUBJECTS:
+        rows = [_row(each, found[each.name]) for each in subject.ablations if each.name in found]
         if rows:
-            parts.append("\n".join([title, "", _HEAD, *rows, ""]))
+            parts.append("\n".join([f"{subject.title}:", "", _HEAD, *rows, ""]))
     missed = [each.seeds for each in found.values() if each.seeds is not None]
     middle = f"; median {median(missed):g} seeds" if missed else ""
     parts.append(f"{len(missed)} of {len(found)} are missed{middle}.")
@@ -133,9 +122,12 @@ def _told(found: Found) -> str:
 
 def _under(ablation: Ablation) -> str:
     """In what the options of its runs differ from those of any run."""
-    usual, options = _usual(ablation), ablation.under or _usual(ablation)
-    told = []
-    for name in (field.name for field in fields(RunOptions)):
+    options = ablation.under or _usual(ablation)
+    usual = usual_options(options.subjects)
+    told = (
+        [f"subjects {', '.join(options.subjects)}"] if options.subjects != _usual(ablation).subjects else []
+    )
+    for name in (field.name for field in fields(RunOptions) if field.name != "subjects"):
         value = getattr(options, name)
         if value != getattr(usual, name):
             words = ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
@@ -144,7 +136,8 @@ def _under(ablation: Ablation) -> str:
 
 
 def _usual(ablation: Ablation) -> RunOptions:
-    return JOB_OPTIONS if ablation in JOB_ABLATIONS else RunOptions()
+    """What runs of the safeguard's subject are made of."""
+    return usual_options(next((each.name,) for each in SUBJECTS if ablation in each.ablations))
 
 
 def write(text: str) -> None:

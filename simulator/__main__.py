@@ -7,49 +7,22 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
 
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.failures import Interrupted
 from ringmill.client.cli.frame.progress_bar import Bar
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.simulator.campaign import Summary, run_seeds
+from ringmill.simulator.campaign.many import Summary, run_seeds
+from ringmill.simulator.campaign.report import as_document, as_text, failure_text, to_json
+from ringmill.simulator.campaign.shrink import MOST_RUNS, shrink
+from ringmill.simulator.campaign.timeline import timeline_html
 from ringmill.simulator.command_line import Given, simulate_command
-from ringmill.simulator.job_report import (
-    MOST_JOB_RUNS,
-    JobOutcome,
-    JobSummary,
-    job_document,
-    job_text,
-    run_job_seeds,
-    shrink_jobs,
-)
-from ringmill.simulator.job_run import run_job_seed
 from ringmill.simulator.options import RunOptions
-from ringmill.simulator.report import as_document, as_text, failure_text, to_json
 from ringmill.simulator.run import RunResult, run_seed
-from ringmill.simulator.shrink import MOST_RUNS, shrink
-from ringmill.simulator.timeline import timeline_html
-from ringmill.simulator.verdict import Verdict
 
 __all__ = ["main"]
-
-V = TypeVar("V", bound=Verdict)
-R = TypeVar("R", RunResult, JobOutcome)
-A_contra = TypeVar("A_contra", contravariant=True)
-
-
-class Sum(Protocol[A_contra]):
-    """What a campaign's results are added to."""
-
-    seeds: int
-    failed: dict[int, str]
-
-    def add(self, result: A_contra, /) -> None: ...
-    def text(self) -> str: ...
-    def document(self) -> dict[str, Any]: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,13 +56,11 @@ def _check_files(given: Given) -> None:
 
 
 def _run(given: Given, options: RunOptions) -> bool:
-    if given.seeds > 1:
-        return _many_jobs(given, options) if given.jobs else _many(given, options)
-    return _one_of_jobs(given, options) if given.jobs else _one(given, options)
+    return _many(given, options) if given.seeds > 1 else _one(given, options)
 
 
 def _one(given: Given, options: RunOptions) -> bool:
-    bar = Bar("operations", given.ops)
+    bar = Bar("operations", options.operations)
     result = run_seed(given.seed, options, story=bool(given.trace or given.html), watch=bar.show)
     bar.end()
     _write(given.trace, "\n".join(result.story) + "\n")
@@ -98,43 +69,27 @@ def _one(given: Given, options: RunOptions) -> bool:
     if given.history:
         _write(given.history, "\n".join(result.history.to_lines()) + "\n")
     if result.violations and not given.no_shrink:
-        result = _smaller(result, MOST_RUNS, lambda failing, watch: shrink(failing, watch=watch).result)
+        result = _smaller(result)
     _print(given, result)
     return result.is_ok
 
 
-def _one_of_jobs(given: Given, options: RunOptions) -> bool:
-    result = run_job_seed(given.seed, options, story=bool(given.trace))
-    _write(given.trace, "\n".join(result.story) + "\n")
-    if result.violations and not given.no_shrink:
-        result = _smaller(result, MOST_JOB_RUNS, shrink_jobs)
-    print(to_json(job_document(result)) if given.is_json else job_text(result))
-    return result.is_ok
-
-
-def _smaller(failing: V, most_runs: int, shrink_it: Callable[[V, Callable[[int], None]], V]) -> V:
+def _smaller(failing: RunResult) -> RunResult:
     print(f"seed {failing.seed} breaks {failing.violations[0].property}; shrinking …", file=sys.stderr)
-    bar = Bar("runs at most", most_runs)
-    found = shrink_it(failing, bar.show)
+    bar = Bar("runs at most", MOST_RUNS)
+    found = shrink(failing, watch=bar.show)
     bar.end()
-    return found
+    return found.result
 
 
 def _many(given: Given, options: RunOptions) -> bool:
-    return _sum_up(given, Summary(), run_seeds(_seeds(given), options, processes=given.processes))
-
-
-def _many_jobs(given: Given, options: RunOptions) -> bool:
-    return _sum_up(given, JobSummary(), run_job_seeds(_seeds(given), options, processes=given.processes))
-
-
-def _sum_up(given: Given, summary: Sum[R], results: Iterable[R]) -> bool:
-    bar = Bar("seeds", given.seeds)
+    summary, bar = Summary(), Bar("seeds", given.seeds)
+    seeds = range(given.seed, given.seed + given.seeds)
     try:
-        for result in results:
+        for result in run_seeds(seeds, options, processes=given.processes):
             summary.add(result)
             bar.show(summary.seeds)
-            if result.seed in summary.failed:
+            if result.violations:
                 _say(bar, f"seed {result.seed}: {summary.failed[result.seed]}")
     except KeyboardInterrupt as interruption:
         bar.end()
@@ -144,11 +99,7 @@ def _sum_up(given: Given, summary: Sum[R], results: Iterable[R]) -> bool:
         ) from interruption
     bar.end()
     print(to_json(summary.document()) if given.is_json else summary.text())
-    return not summary.failed
-
-
-def _seeds(given: Given) -> range:
-    return range(given.seed, given.seed + given.seeds)
+    return not summary.failed and not (given.marks and summary.never_met())
 
 
 def _say(bar: Bar, line: str) -> None:

@@ -1,16 +1,34 @@
-"""How a safeguard is switched off: attributes of production code bent from outside, for a while."""
+"""How a safeguard is switched off: code of production bent from outside, for a while.
+
+A bend names what it bends by reference and not by a string, so that a rename reaches it.  One that has lost
+its target fails when it is made, which is when the ablations are imported.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from inspect import getattr_static
+from types import FunctionType, ModuleType
 
 from ringmill.simulator.options import RunOptions
 
-__all__ = ["Ablation", "bent"]
+__all__ = ["Ablation", "Bend", "Bends", "bent", "constant", "method", "use"]
 
-Off = Callable[[], AbstractContextManager[None]]
+
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """An attribute of a module or a class, and what stands there while it is bent."""
+
+    owner: object
+    name: str
+    value: object
+
+
+Bends = tuple[Bend, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +40,46 @@ class Ablation:
 
     name: str
     rule: str
-    off: Off
+    bends: Bends
     under: RunOptions | None = None
+
+    def off(self) -> AbstractContextManager[None]:
+        """While inside, the safeguard does not exist."""
+        return bent(*self.bends)
+
+
+def method(reference: Callable[..., object] | property, value: object) -> Bend:
+    """Bend a method or a property of a class, whoever uses it.  Raises TypeError for anything else."""
+    function = reference.fget if isinstance(reference, property) else reference
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"{reference!r} is no method of a class")
+    *path, name = function.__qualname__.split(".")
+    owner: object = reduce(getattr, path, sys.modules[function.__module__])
+    if not path or getattr_static(owner, name) is not reference:
+        raise TypeError(f"{function.__qualname__} is not what {owner!r} has under that name")
+    return Bend(owner, name, value)
+
+
+def use(module: ModuleType, reference: Callable[..., object], value: object) -> Bend:
+    """Bend what one module calls by a name of its own.  Raises TypeError when it has no such name."""
+    name = reference.__name__
+    if getattr(module, name, None) is not reference:
+        raise TypeError(f"{module.__name__} does not use {reference.__module__}.{name}")
+    return Bend(module, name, value)
+
+
+def constant(module: ModuleType, name: str, value: object) -> Bend:
+    """Bend a number of a module.  Raises AttributeError when it has none of that name."""
+    getattr(module, name)
+    return Bend(module, name, value)
 
 
 @contextmanager
-def bent(*bends: tuple[object, str, object]) -> Iterator[None]:
-    """Attributes of modules and classes replaced while inside."""
-    former = [(owner, name, getattr(owner, name)) for owner, name, _ in bends]
-    for owner, name, value in bends:
-        setattr(owner, name, value)
+def bent(*bends: Bend) -> Iterator[None]:
+    """While inside, everything named has the other value."""
+    former = [(bend.owner, bend.name, getattr_static(bend.owner, bend.name)) for bend in bends]
+    for bend in bends:
+        setattr(bend.owner, bend.name, bend.value)
     try:
         yield
     finally:

@@ -17,15 +17,13 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.global_options import global_options
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.simulator.ablations import ablation_named
-from ringmill.simulator.faults import KINDS
-from ringmill.simulator.job_run import JOB_OPTIONS
-from ringmill.simulator.jobs.faults import JOB_KINDS
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import RunOptions, usual_options
+from ringmill.simulator.subjects.every import SUBJECTS, ablation_named, fault_kinds, subjects_named
+from ringmill.simulator.subjects.objects.mix import TWISTS, mix_of
 
 __all__ = ["Given", "simulate_command"]
 
-_OF_KEYS_ALONE: Final = ("ops", "sessions", "keys", "only_ops", "history", "html")
+_OF_KEYS_ALONE: Final = ("subjects", "ops", "sessions", "keys", "mix", "only_ops")
 _OF_ONE_RUN: Final = ("trace", "html", "history")
 _MEANS_NOTHING: Final = ("cluster", "endpoints", "timeout", "token_file")
 
@@ -37,13 +35,16 @@ class Given:
     seed: int
     seeds: int
     processes: int
+    subjects: str
     jobs: bool
     nodes: int
     ops: int
     sessions: int
     keys: int
+    mix: str | None
     faults: str | None
     without: str
+    marks: bool
     only_faults: str | None
     only_ops: str | None
     no_shrink: bool
@@ -73,10 +74,13 @@ def simulate_command(run: Callable[[Given, RunOptions], ExitCode]) -> click.Comm
 
 def _options_of(given: Given) -> RunOptions:
     """Raises InvalidArgument."""
-    plain = JOB_OPTIONS if given.jobs else RunOptions()
-    known = JOB_KINDS if given.jobs else KINDS
-    kinds = known if given.faults is None else tuple(_names(given.faults))
-    if unknown := [kind for kind in kinds if kind not in known]:
+    subjects = subjects_named(["jobs"] if given.jobs else _names(given.subjects))
+    if not subjects:
+        raise InvalidArgument("--subjects names nothing", hint=f"one or more of {_every_subject()}")
+    plain = usual_options(tuple(subject.name for subject in subjects))
+    known = [kind.name for kind in fault_kinds(subjects)]
+    kinds = None if given.faults is None else tuple(_names(given.faults))
+    if unknown := [kind for kind in kinds or () if kind not in known]:
         raise InvalidArgument(f"no fault is named {unknown[0]!r}", hint=f"one of {', '.join(known)}, or none")
     without = tuple(ablation_named(name).name for name in _names(given.without))
     options = replace(
@@ -90,6 +94,7 @@ def _options_of(given: Given) -> RunOptions:
         operations=given.ops,
         sessions=given.sessions,
         keys=given.keys,
+        mix=_mix(given.mix),
         only_operations=_indexes("--only-ops", given.only_ops),
         longest_s=max(plain.longest_s, 0.6 * given.ops),
     )
@@ -98,6 +103,8 @@ def _options_of(given: Given) -> RunOptions:
 def _check_company(ctx: click.Context, given: Given) -> None:
     """Flags that mean nothing beside others.  Raises InvalidArgument."""
     told = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if given.marks and given.seeds == 1:
+        raise InvalidArgument("--marks is of many runs", hint="add --seeds 1000")
     for name in _OF_ONE_RUN:
         if name in told and given.seeds > 1:
             raise InvalidArgument(f"--{name} is of one run", hint=f"leave out --seeds {given.seeds}")
@@ -114,16 +121,33 @@ def _flags() -> list[click.Parameter]:
         _number("--seeds", 1, 1, 1_000_000, "run this many seeds, from --seed on"),
         _number("--processes", min(os.cpu_count() or 1, 256), 1, 256, "for --seeds"),
         click.Option(
-            ["--jobs"], is_flag=True, help="run MapReduce jobs on three nodes, in place of puts and gets"
+            ["--subjects"],
+            default="objects",
+            show_default=True,
+            metavar="NAMES",
+            help=f"what is asked of the cluster, with commas between: {_every_subject()}",
+        ),
+        click.Option(
+            ["--jobs"],
+            is_flag=True,
+            help="MapReduce jobs alone, on three nodes (--subjects jobs, but smaller)",
         ),
         _number("--nodes", 5, 3, 9, "in the cluster"),
         _number("--ops", 100, 1, 100_000, "operations that clients ask for"),
         _number("--sessions", 4, 1, 64, "clients at once"),
         _number("--keys", 8, 1, 10_000, "keys they share; in one run of eight, eight times as many"),
         click.Option(
-            ["--faults"], metavar="KINDS", help=f"kinds with commas between, or none: {', '.join(KINDS)}"
+            ["--mix"], metavar="NAMES", help=f"twists of what is asked for, or none: {', '.join(TWISTS)}"
+        ),
+        click.Option(
+            ["--faults"], metavar="KINDS", help=f"kinds with commas between, or none: {_every_kind()}"
         ),
         click.Option(["--without"], default="", metavar="NAMES", help="safeguards to switch off"),
+        click.Option(
+            ["--marks"],
+            is_flag=True,
+            help="with --seeds: fail when a mark in the product's code was never met",
+        ),
         click.Option(["--only-faults"], metavar="INDEXES", help="of the drawn faults keep these"),
         click.Option(["--only-ops"], metavar="INDEXES", help="of the drawn operations keep these"),
         click.Option(["--no-shrink"], is_flag=True, help="leave a failing run as long as it is"),
@@ -133,12 +157,26 @@ def _flags() -> list[click.Parameter]:
     ]
 
 
+def _every_subject() -> str:
+    return ", ".join(subject.name for subject in SUBJECTS)
+
+
+def _every_kind() -> str:
+    return ", ".join(kind.name for kind in fault_kinds(subjects_named(["objects"])))
+
+
 def _number(name: str, usual: int, low: int, high: int, what: str) -> click.Option:
     return click.Option([name], type=click.IntRange(low, high), default=usual, show_default=True, help=what)
 
 
 def _file(name: str, what: str) -> click.Option:
     return click.Option([name], type=click.Path(), default="", metavar="FILE", help=what)
+
+
+def _mix(text: str | None) -> tuple[str, ...] | None:
+    twists = None if text is None else tuple(_names(text))
+    mix_of(twists or ())
+    return twists
 
 
 def _names(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.simulator.subjects.jobs.history import JobHistory, JobRecord, Sighting, Told
 
 __all__ = [
     "Coordinated",
@@ -134,7 +135,13 @@ class History:
     beside_damage: list[int] = field(default_factory=list)  # indexes of writes that two sound owners can take
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
     coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
-    faults: frozenset[str] = frozenset()  # kinds that fired; likewise
+    fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
+    jobs: JobHistory = field(default_factory=JobHistory)
+
+    @property
+    def faults(self) -> frozenset[str]:
+        """Kinds that fired."""
+        return frozenset(self.fired)
 
     def is_firm(self, write: Operation) -> bool:
         """May nobody have forgotten this acknowledged write?
@@ -163,7 +170,7 @@ class History:
         return _by_key(self.handed_over)
 
     def to_lines(self) -> Iterable[str]:
-        """JSON lines: one an operation, one a final, one a node that crashed."""
+        """JSON lines: one an operation, one a final, one a node that crashed, one a job, one a sighting."""
         for operation in self.operations:
             yield json.dumps({"op": _jsonable(asdict(operation))}, sort_keys=True)
         for final in self.finals:
@@ -182,6 +189,10 @@ class History:
             yield json.dumps({"damaged": node})
         for index in self.beside_damage:
             yield json.dumps({"beside_damage": index})
+        for job in self.jobs.jobs:
+            yield json.dumps({"job": asdict(job)}, sort_keys=True)
+        for sighting in self.jobs.sightings:
+            yield json.dumps({"sighting": asdict(sighting)}, sort_keys=True)
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> History:
@@ -205,6 +216,11 @@ class History:
                 history.shown_by_liars.append((key, value))
             elif "shown_by_lost" in row:
                 history.shown_by_lost.append(_final(row["shown_by_lost"]))
+            elif "job" in row:
+                told = [Told(**each) for each in row["job"].pop("told")]
+                history.jobs.jobs.append(JobRecord(**row["job"], told=told))
+            elif "sighting" in row:
+                history.jobs.sightings.append(Sighting(**row["sighting"]))
             elif "final" in row:
                 history.finals.append(_final(row["final"]))
             else:

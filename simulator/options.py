@@ -1,4 +1,4 @@
-"""What one simulated run is made of: sizes, levels, which kinds of fault may fire.
+"""What one simulated run is made of: what is asked, sizes, levels, which kinds of fault may fire.
 
 A run is the pair (seed, options); the same pair gives the same run.
 """
@@ -7,29 +7,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ringmill.simulator.faults import KINDS
-
-__all__ = ["RunOptions"]
+__all__ = ["RunOptions", "usual_options"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """Options of a run.  Times in seconds of virtual time."""
 
+    subjects: tuple[str, ...] = ("objects",)  # what is asked of the cluster: simulator/subjects/every.py
     nodes: int = 5
-    operations: int = 100
-    sessions: int = 4
+    operations: int = 100  # puts, gets and deletes
+    sessions: int = 4  # of clients that ask for them
     keys: int = 8  # one of them hot; in one run of eight, eight times as many
+    mix: tuple[str, ...] | None = None  # twists of what is asked for; None draws them
     partitions: int = 16
     n: int = 3
     w: int = 2
     r: int = 2
-    faults: tuple[str, ...] = KINDS  # kinds that may be drawn
-    safeguards_off: tuple[str, ...] = ()  # ablations: simulator/ablations.py
-    load_s: float = 4.0  # faults begin within so many seconds
+    faults: tuple[str, ...] | None = None  # kinds that may be drawn; None: all that the subjects stand
+    safeguards_off: tuple[str, ...] = ()  # names of ablations
+    load_s: float = 4.0  # faults begin within this time
     longest_s: float = 60.0  # the phase under faults ends here at the latest
     quiet_s: float = 120.0  # convergence is due this long after the last fault
-    task_pause_s: float | None = None  # jobs: the longest stop of a task; None draws it
+    task_pause_s: float | None = None  # the longest stop of a task process; None draws it
     repeats_forwards: bool = False  # links may duplicate also what must be heard once
     only_faults: tuple[int, ...] | None = None  # of the drawn faults, the indexes to keep: shrinking
     only_operations: tuple[int, ...] | None = None  # of the drawn operations, likewise
+
+
+def usual_options(subjects: tuple[str, ...]) -> RunOptions:
+    """What a run of these subjects is unless it is told otherwise: jobs alone need three nodes only."""
+    return RunOptions(subjects) if "objects" in subjects else RunOptions(subjects, nodes=3)

@@ -6,60 +6,94 @@ process.  The story of one run: form a cluster, put it under load and faults, he
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
 
-from ringmill.simulator.ablations import switched_off
-from ringmill.simulator.checkers.every import check_all
-from ringmill.simulator.checkers.staleness import staleness_s
+from ringmill.cluster.sometimes import heard_by
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.faults import Fault, draw_faults, draw_rare_faults, lost_for_good
+from ringmill.simulator.faults.drawing import draw_faults, lost_for_good
+from ringmill.simulator.faults.fault import Fault, FaultKind
+from ringmill.simulator.faults.injector import inject
 from ringmill.simulator.history import History, Operation
 from ringmill.simulator.options import RunOptions
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.tunables import draw_tunables
-from ringmill.simulator.verdict import Verdict
-from ringmill.simulator.workload import Wish, draw_workload, with_ttl
-from ringmill.simulator.world import NotQuiet, World
-from ringmill.simulator.world_loop import Stuck
+from ringmill.simulator.subjects.every import fault_kinds, subjects_named, switched_off
+from ringmill.simulator.subjects.subject import Figures, Workload
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.tunables import draw_tunables
+from ringmill.simulator.world.virtual_loop import Stuck
+from ringmill.simulator.world.world import World, node_names
 
-__all__ = ["RunResult", "drawn_faults", "drawn_wishes", "found_bugs", "quiet", "run_seed"]
-
-_MANY: Final = 8  # times as many keys, in some runs
-_MANY_CHANCE: Final = 1 / 8
+__all__ = ["RunResult", "drawn_faults", "drawn_workloads", "quiet", "run_seed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult(Verdict):
-    """What came of a run of keys and values."""
+class RunResult:
+    """What came of a run.  `story` is empty unless it was asked for."""
 
-    operations: int  # that clients asked for
-    answered: int  # of these, with "ok"
-    stale_s: tuple[float, ...] = ()  # C11: ages of weak reads that missed an acknowledged write
+    seed: int
+    options: RunOptions
+    violations: tuple[Violation, ...]
+    virtual_s: float
+    steps: int  # callbacks that ran
+    faults: Mapping[str, int]  # by kind, how often each fired
+    trace: str  # hash of everything that happened
+    figures: Mapping[str, Figures]  # by subject
+    marks: Mapping[str, int]  # in product code, how often each was met
+    story: tuple[str, ...] = ()
     history: History = field(default_factory=History)
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.violations
+
+    @property
+    def verdict(self) -> str:
+        return "ok" if self.is_ok else "violation"
 
     def without_history(self) -> RunResult:
         """The same figures without what takes memory: what crosses between processes of a campaign."""
         return replace(self, history=History(), story=())
 
 
-def run_seed(
-    seed: int, options: RunOptions, *, story: bool = False, watch: Callable[[int], None] | None = None
-) -> RunResult:
-    """Run one seed to its end, whatever comes of it.  `watch` is told how many operations have begun."""
+Watch = Callable[[int], None]
+"""Told how many operations have begun."""
+
+
+def run_seed(seed: int, options: RunOptions, *, story: bool = False, watch: Watch | None = None) -> RunResult:
+    """Run one seed to its end, whatever comes of it."""
+    with quiet():
+        return _run(seed, options, story, watch)  # which alone keeps its world, for `quiet` to collect
+
+
+def drawn_workloads(seed: int, options: RunOptions) -> dict[str, Workload]:
+    """What is asked for in a run, by subject, cut to what the options keep of it."""
+    return {subject.name: subject.draw(seed, options) for subject in subjects_named(options.subjects)}
+
+
+def drawn_faults(seed: int, options: RunOptions) -> list[Fault]:
+    """The faults of a run, cut to what the options keep of them."""
+    kinds = _kinds(options)
+    faults = draw_faults(seed, kinds, node_names(options), options.load_s)
+    kept = options.only_faults
+    return faults if kept is None else [fault for at, fault in enumerate(faults) if at in kept]
+
+
+def _kinds(options: RunOptions) -> list[FaultKind]:
+    kinds = fault_kinds(subjects_named(options.subjects))
+    return [kind for kind in kinds if options.faults is None or kind.name in options.faults]
+
+
+def _world(seed: int, options: RunOptions, story: bool, watch: Watch | None) -> World:
     tunables = draw_tunables(stream(seed, "tunables"))
-    with quiet(), switched_off(options.safeguards_off):
-        return _run(_watched(World(seed, options, tunables, story=story), watch), seed, options)
-
-
-def _watched(world: World, watch: Callable[[int], None] | None) -> World:
-    """Nobody here keeps the world, so that `quiet` finds it when it collects what a run leaves behind."""
+    for subject in subjects_named(options.subjects):
+        tunables = subject.tuned(seed, tunables)
+    world = World(seed, options, tunables, story=story)
     if watch is not None:
         world.history.operations = _Watched(watch)
     return world
@@ -68,7 +102,7 @@ def _watched(world: World, watch: Callable[[int], None] | None) -> World:
 class _Watched(list[Operation]):
     """Tells its length whenever it grows."""
 
-    def __init__(self, watch: Callable[[int], None]) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
 
@@ -77,51 +111,87 @@ class _Watched(list[Operation]):
         self._watch(len(self))
 
 
-def drawn_wishes(seed: int, options: RunOptions) -> list[Wish]:
-    """The workload of a run, cut to what the options keep of it."""
-    wishes = draw_workload(
-        stream(seed, "workload"),
-        operations=options.operations,
-        sessions=options.sessions,
-        keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
-    )
-    wishes = with_ttl(stream(seed, "workload/ttl"), wishes)
-    kept = options.only_operations
-    return wishes if kept is None else [wish for wish in wishes if wish.index in kept]
+def _run(seed: int, options: RunOptions, story: bool, watch: Watch | None) -> RunResult:
+    workloads = drawn_workloads(seed, options)  # with all safeguards: an oracle needs them
+    met: dict[str, int] = {}
+
+    def hear(mark: str) -> None:
+        met[mark] = met.get(mark, 0) + 1
+
+    with switched_off(options.safeguards_off), heard_by(hear):
+        return _judged(_world(seed, options, story, watch), workloads, met)
 
 
-def drawn_faults(seed: int, options: RunOptions) -> list[Fault]:
-    """The faults of a run, cut to what the options keep of them."""
-    names = [f"n{number + 1}" for number in range(options.nodes)]
-    faults = draw_faults(stream(seed, "faults"), options.faults, names, options.load_s)
-    rare = stream(seed, "faults/rare")
-    faults += draw_rare_faults(rare, options.faults, names, options.load_s, faults)
-    kept = options.only_faults
-    return faults if kept is None else [fault for at, fault in enumerate(faults) if at in kept]
-
-
-def _run(world: World, seed: int, options: RunOptions) -> RunResult:
-    wishes = drawn_wishes(seed, options)
+def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, int]) -> RunResult:
+    options, history = world.options, world.history
     found: list[Violation] = []
+    for workload in workloads.values():
+        workload.join(world)
     try:
-        world.loop.run_until_complete(_story(world, wishes, drawn_faults(seed, options)))
-    except NotQuiet as error:
-        found.append(Violation("C2", b"", str(error)))
+        found += world.loop.run_until_complete(_story(world, list(workloads.values())))
     except (Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what the run shows
         found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
-    found += found_bugs(world)
-    result = _result(world, seed, options, found)
+    for workload in workloads.values():
+        workload.close()
+    world.close()
+    found += _found_bugs(world)
+    history.crashed = {name: list(node.crashes) for name, node in world.nodes.items()}
+    history.fired = dict(sorted(world.trace.faults.items()))
+    for workload in workloads.values():
+        found += workload.check(history)
+    result = RunResult(
+        seed=world.seed,
+        options=options,
+        violations=tuple(found),
+        virtual_s=world.loop.time(),
+        steps=world.loop.steps,
+        faults=history.fired,
+        trace=world.trace.digest(),
+        figures={name: workload.figures(history) for name, workload in workloads.items()},
+        marks=met,
+        story=tuple(world.trace.story()),
+        history=history,
+    )
     world.loop.drop_everything()
     return result
 
 
-async def _story(world: World, wishes: list[Wish], faults: list[Fault]) -> None:
+async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]:
+    """What did not come to rest; what it means otherwise, checkers say."""
     await world.form()
-    await world.first_phase(wishes, faults)
-    await world.second_phase(wishes, lost_for_good(faults))
+    kinds = _kinds(world.options)
+    faults = drawn_faults(world.seed, world.options)
+    await _under_faults(world, workloads, faults, kinds)
+    world.trace.note("driver", "heals what can be healed")
+    world.history.lost = lost_for_good(faults, kinds)
+    await world.ground.heal(world.history.lost)
+    try:
+        async with asyncio.timeout(world.options.quiet_s):
+            await world.all_serve(world.living())
+            for workload in workloads:
+                await workload.settle()
+            for workload in workloads:
+                await workload.look()
+    except TimeoutError:
+        restless = [violation for workload in workloads for violation in workload.unrest()]
+        return restless or [Violation("run", b"", f"not at rest {world.options.quiet_s:.0f} s after healing")]
+    return []
 
 
-def found_bugs(world: World) -> list[Violation]:
+async def _under_faults(
+    world: World, workloads: Sequence[Workload], faults: Sequence[Fault], kinds: Sequence[FaultKind]
+) -> None:
+    """Load and faults until both are over, or `longest_s` is."""
+    work = [each for workload in workloads for each in workload.act()]
+    known = {kind.name: kind for kind in kinds}
+    try:
+        async with asyncio.timeout(world.options.longest_s):
+            await asyncio.gather(inject(faults, known, world.ground), *work)
+    except TimeoutError:
+        world.trace.note("driver", "ends the first phase before its work is done")
+
+
+def _found_bugs(world: World) -> list[Violation]:
     """Errors that no code may raise: they make a run red whatever the checkers say."""
     told = [f"{type(leaf).__name__}: {leaf}" for error in world.bugs() for leaf in _leaves(error)]
     told += [
@@ -136,25 +206,6 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def _result(world: World, seed: int, options: RunOptions, found: list[Violation]) -> RunResult:
-    history = world.history
-    history.faults = frozenset(world.trace.faults)
-    return RunResult(
-        seed=seed,
-        options=options,
-        violations=(*found, *check_all(history)),
-        operations=len(history.operations),
-        answered=sum(operation.is_ok for operation in history.operations),
-        virtual_s=world.loop.time(),
-        steps=world.loop.steps,
-        faults=dict(sorted(world.trace.faults.items())),
-        trace=world.trace.digest(),
-        stale_s=tuple(staleness_s(history)),
-        history=history,
-        story=tuple(world.trace.story()),
-    )
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """No log lines of simulated nodes, and no garbage collection in the middle of a run.
@@ -163,7 +214,7 @@ def quiet() -> Iterator[None]:
     dying means nothing.
     """
     logging.disable(logging.CRITICAL)
-    was_enabled, former = gc.isenabled(), sys.unraisablehook
+    was_enabled, thresholds, former = gc.isenabled(), gc.get_threshold(), sys.unraisablehook
     gc.disable()
     gc.freeze()  # what is there already need not be looked at when the run's own garbage is collected
     try:
@@ -175,5 +226,6 @@ def quiet() -> Iterator[None]:
         gc.unfreeze()
         sys.unraisablehook = former
         logging.disable(logging.NOTSET)
+        gc.set_threshold(*thresholds)  # dropped tasks leave it as a kernel had set it
         if was_enabled:
             gc.enable()

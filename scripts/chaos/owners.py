@@ -21,7 +21,7 @@ from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import ABSENT
 from ringmill.node.replica.messages import READ, Read, ReadAnswer
 from ringmill.simulator.history import Final
-from ringmill.simulator.sessions import DEFAULT_KEYSPACE
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
 __all__ = ["finals"]
 

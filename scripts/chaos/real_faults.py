@@ -25,7 +25,7 @@ from typing import Final
 
 from chaos.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_nodes import RealNodes
-from ringmill.simulator.faults import Fault
+from ringmill.simulator.faults.fault import Fault
 
 __all__ = ["KINDS", "RealInjector", "draw_real_faults"]
 

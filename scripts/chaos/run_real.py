@@ -19,13 +19,13 @@ from chaos.real_nodes import REPLICAS, RealNodes
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ring.topology import Topology
-from ringmill.simulator.checkers.every import check_all
-from ringmill.simulator.checkers.staleness import staleness_s
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.sessions import Session, insist
-from ringmill.simulator.workload import Wish, draw_workload
+from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
+from ringmill.simulator.subjects.objects.sessions import Session, insist
+from ringmill.simulator.subjects.objects.workload import Wish, draw_workload
+from ringmill.simulator.world.seeds import stream
 
 __all__ = ["ChaosOptions", "ChaosResult", "run_chaos"]
 

@@ -21,8 +21,8 @@ OPEN_ROOMS = (
     "node/config.py",
     "node/task_main.py",
     "simulator/__main__.py",
-    "simulator/campaign.py",
-    "simulator/jobs/stepped.py",  # one baton: the thread is a way to stop plain code
+    "simulator/campaign/many.py",
+    "simulator/world/stepped.py",  # one baton: the thread is a way to stop plain code
     "scripts",
     "tests",
 )

@@ -1,8 +1,8 @@
 """A few nodes of the real replica, request and repair rooms in one process, under virtual time.
 
 The rooms are those that production opens (node/assembly.py).  The network carries production frames
-(simulator/transport.py); each node's engine forgets what was not synced when it is killed.  Liveness is what
-a test says it is, so that routing is decided by nobody's clock.
+(simulator/world/transport.py); each node's engine forgets what was not synced when it is killed.  Liveness is
+what a test says it is, so that routing is decided by nobody's clock.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ringmill.node.repair.room import open_repair
 from ringmill.node.replica.room import open_replica, serve_replica
 from ringmill.node.requests.room import open_requests
 from ringmill.node.services.kv import open_kv
-from ringmill.simulator.clocks import SimulatedClock
 from ringmill.simulator.disk.lossy import LossyDisk
-from ringmill.simulator.network import Network
-from ringmill.simulator.seeds import SeededEntropy, stream
-from ringmill.simulator.spawner import InlineSpawner
-from ringmill.simulator.trace import Trace
-from ringmill.simulator.transport import SimulatedTransport
-from ringmill.simulator.world_loop import Process, VirtualLoop
+from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.network import Network
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.spawner import InlineSpawner
+from ringmill.simulator.world.trace import Trace
+from ringmill.simulator.world.transport import SimulatedTransport
+from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 from tests.node.forgetful_engine import ForgetfulEngine
 
 __all__ = ["Disk", "Node", "World"]

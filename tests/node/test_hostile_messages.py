@@ -15,8 +15,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.run import quiet
-from ringmill.simulator.tunables import Tunables, draw_tunables
-from ringmill.simulator.world import World
+from ringmill.simulator.world.tunables import Tunables, draw_tunables
+from ringmill.simulator.world.world import World
 
 BODIES = 400
 FIXED = (b"", b"\xc1", b"\xff" * 40, b"\x91" * 3000, b"\xdd\xff\xff\xff\xff", b"text")

@@ -12,8 +12,7 @@ def tell(record_property: Any) -> Any:
     def told(summary: Any) -> None:
         figures = {
             "seeds": summary.seeds,
-            "operations": summary.operations,
-            "answered": summary.answered,
+            **{name: count for counted in summary.figures.values() for name, count in counted.items()},
             "seconds of virtual time": summary.virtual_s,
         }
         record_property("simulated", {"figures": figures, "faults": dict(summary.faults)})

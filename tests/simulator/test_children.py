@@ -7,7 +7,7 @@ from ringmill.cluster.ports import FileSystem
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.spawner import InlineSpawner
+from ringmill.simulator.world.spawner import InlineSpawner
 
 
 def three_files(files: FileSystem, folder: str) -> str:

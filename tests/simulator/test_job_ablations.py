@@ -6,9 +6,12 @@ from random import Random
 import pytest
 
 from ringmill.node.options import NodeOptions
-from ringmill.simulator.ablations import ablation_named
-from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed
-from ringmill.simulator.jobs.tunables import draw_job_tunables
+from ringmill.simulator.options import usual_options
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.subjects.every import ablation_named
+from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
+
+JOBS = usual_options(("jobs",))
 
 
 @pytest.mark.parametrize(
@@ -22,16 +25,16 @@ from ringmill.simulator.jobs.tunables import draw_job_tunables
 )
 def test_a_job_safeguard_that_is_off_is_missed(name: str, first: int) -> None:
     """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
-    options = replace(ablation_named(name).under or JOB_OPTIONS, safeguards_off=(name,))
-    assert any(run_job_seed(seed, options).violations for seed in range(first, first + 100))
+    options = replace(ablation_named(name).under or JOBS, safeguards_off=(name,))
+    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
 
 
 def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
-    options = replace(JOB_OPTIONS, faults=("part_lost",))
+    options = replace(JOBS, faults=("part_lost",))
     while_it_is_shown = (307, 560, 587)
-    results = [run_job_seed(seed, options) for seed in (*range(1, 25), *while_it_is_shown)]
+    results = [run_seed(seed, options) for seed in (*range(1, 25), *while_it_is_shown)]
     assert [result.violations for result in results if not result.is_ok] == []
-    causes = {told.cause for result in results for job in result.history.jobs for told in job.told}
+    causes = {told.cause for result in results for job in result.history.jobs.jobs for told in job.told}
     assert "CORRUPT_DATA" in causes
 
 

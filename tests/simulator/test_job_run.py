@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from ringmill.simulator.job_run import JOB_OPTIONS, run_job_seed
+from ringmill.simulator.options import usual_options
+from ringmill.simulator.run import run_seed
 
+JOBS = usual_options(("jobs",))
 BLOCK = 10
 FAILED_ONCE = (
     110,  # two jobs with one output, published at once: the second moved away what the first had shown
@@ -18,24 +20,24 @@ FAILED_ONCE = (
 
 
 def test_one_seed_gives_one_run_of_jobs() -> None:
-    first = run_job_seed(7)
-    assert {run_job_seed(7).trace for _ in range(2)} == {first.trace}
-    assert run_job_seed(8).trace != first.trace
+    first = run_seed(7, JOBS)
+    assert {run_seed(7, JOBS).trace for _ in range(2)} == {first.trace}
+    assert run_seed(8, JOBS).trace != first.trace
 
 
 @pytest.mark.parametrize("block", range(6))
 def test_outputs_under_faults_are_whole_and_right_or_invisible(block: int) -> None:
-    results = [run_job_seed(seed) for seed in range(1 + block * BLOCK, 1 + (block + 1) * BLOCK)]
+    results = [run_seed(seed, JOBS) for seed in range(1 + block * BLOCK, 1 + (block + 1) * BLOCK)]
     assert {result.seed: result.violations for result in results if not result.is_ok} == {}
-    assert any("SUCCEEDED" in result.ends for result in results)
+    assert any(result.figures["jobs"].get("SUCCEEDED") for result in results)
 
 
 @pytest.mark.parametrize("seed", FAILED_ONCE)
 def test_seeds_of_jobs_that_failed_once_pass(seed: int) -> None:
-    assert run_job_seed(seed).violations == ()
+    assert run_seed(seed, JOBS).violations == ()
 
 
 def test_without_faults_every_job_that_nobody_kills_succeeds() -> None:
-    calm = run_job_seed(2, replace(JOB_OPTIONS, faults=()))
+    calm = run_seed(2, replace(JOBS, faults=()))
     assert calm.violations == ()
-    assert set(calm.ends) == {"SUCCEEDED"}
+    assert set(calm.figures["jobs"]) == {"SUCCEEDED"}

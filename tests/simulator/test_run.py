@@ -13,15 +13,14 @@ from ringmill.cluster.quorum.receipt import Receipt
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.values import WriteRequest
 from ringmill.simulator.__main__ import main
-from ringmill.simulator.ablations import ABLATIONS
-from ringmill.simulator.faults import KINDS
+from ringmill.simulator.campaign.report import replay_command
+from ringmill.simulator.campaign.shrink import shortest, shrink
+from ringmill.simulator.campaign.timeline import timeline_html
+from ringmill.simulator.faults.splits import ring
 from ringmill.simulator.history import History
-from ringmill.simulator.injector import Injector, cuts_of
-from ringmill.simulator.options import RunOptions
-from ringmill.simulator.report import replay_command
+from ringmill.simulator.options import RunOptions, usual_options
 from ringmill.simulator.run import drawn_faults, run_seed
-from ringmill.simulator.shrink import shortest, shrink
-from ringmill.simulator.timeline import timeline_html
+from ringmill.simulator.subjects.every import SUBJECTS, fault_kinds, subjects_named
 
 SMALL = RunOptions(operations=6, keys=2, sessions=2, nodes=3)
 ROOT = Path(__file__).parent.parent.parent
@@ -60,15 +59,23 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> 
     assert told == {f"{[run_seed(seed, RunOptions()).trace for seed in (3, 5)]}\n"}
 
 
-def test_every_kind_of_fault_has_an_effect_and_is_drawn() -> None:
-    assert all(hasattr(Injector, f"_{kind}") for kind in KINDS)
-    drawn = {fault.kind for seed in range(200) for fault in drawn_faults(seed, RunOptions())}
-    assert drawn == set(KINDS)
+@pytest.mark.parametrize("subjects", [("objects",), ("jobs",), ("objects", "jobs")])
+def test_every_kind_of_fault_is_drawn(subjects: tuple[str, ...]) -> None:
+    options = usual_options(subjects)
+    drawn = {fault.kind for seed in range(300) for fault in drawn_faults(seed, options)}
+    assert drawn == {kind.name for kind in fault_kinds(subjects_named(subjects))}
+
+
+def test_what_every_subject_stands_and_its_own_faults_are_met_when_they_run_together() -> None:
+    together = {kind.name for kind in fault_kinds(subjects_named(["objects", "jobs"]))}
+    assert "task_kill" in together  # which only jobs feel
+    assert "disk_lost" not in together  # under which jobs are not judged
+    assert not any(run_seed(seed, usual_options(("objects", "jobs"))).violations for seed in range(1, 11))
 
 
 def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
     order = ["n1", "n2", "n3", "n4", "n5"]
-    cut = set(cuts_of("split_ring", order))
+    cut = set(ring(order))
     seen = [frozenset(other for other in order if (one, other) not in cut) for one in order]
     assert {len(each) for each in seen} == {3}
     assert len(set(seen)) == 5
@@ -96,7 +103,8 @@ def test_a_client_behind_a_balancer_asks_nodes_that_own_nothing_of_the_key(
 
 
 def test_names_of_safeguards_are_unique() -> None:
-    assert len({ablation.name for ablation in ABLATIONS}) == len(ABLATIONS) >= 10
+    names = [ablation.name for subject in SUBJECTS for ablation in subject.ablations]
+    assert len(set(names)) == len(names) >= 50
 
 
 def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
@@ -104,7 +112,7 @@ def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
     failing = next(run for seed in range(1, 50) if (run := run_seed(seed, options)).violations)
     small = shrink(failing, most_runs=60).result
     assert small.violations[0].property == failing.violations[0].property
-    assert small.operations < failing.operations
+    assert len(small.history.operations) < len(failing.history.operations)
     again = run_seed(failing.seed, small.options)
     assert again.trace == small.trace
     replay = replay_command(failing.seed, small.options)
@@ -160,4 +168,4 @@ def test_jobs_are_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_timeline_shows_each_operation() -> None:
     result = run_seed(3, SMALL, story=True)
-    assert timeline_html(result).count("<rect") == result.operations
+    assert timeline_html(result).count("<rect") == len(result.history.operations)

@@ -1,9 +1,9 @@
 """The disk of a simulated node over all its runs, as its files are seen by one run."""
 
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.run_files import NodeDisk, RunFiles
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.trace import Trace
+from ringmill.simulator.disk.run_files import NodeDisk, RunFiles
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.trace import Trace
 
 STORE = "/data/store"
 

@@ -8,12 +8,12 @@ import pytest
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
-from ringmill.simulator.clocks import SimulatedClock
-from ringmill.simulator.network import Network
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.trace import Trace
-from ringmill.simulator.transport import SimulatedTransport
-from ringmill.simulator.world_loop import Process, VirtualLoop
+from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.network import Network
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.trace import Trace
+from ringmill.simulator.world.transport import SimulatedTransport
+from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 

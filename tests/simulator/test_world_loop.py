@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.world_loop import Stuck, VirtualLoop
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.virtual_loop import Stuck, VirtualLoop
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -25,7 +25,7 @@ from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
-from ringmill.simulator.seeds import SeededEntropy
+from ringmill.simulator.world.seeds import SeededEntropy
 from tests.client.routing.test_router import FakeCluster
 
 Answer = TypeVar("Answer", bound=Message)

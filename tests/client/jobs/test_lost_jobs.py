@@ -14,7 +14,7 @@ from ringmill.client.routing.links import Link
 from ringmill.cluster.errors import JobFailed, NotFound
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
-from ringmill.simulator.seeds import SeededEntropy
+from ringmill.simulator.world.seeds import SeededEntropy
 
 Answer = TypeVar("Answer", bound=Message)
 OUTPUT = "/out/words"

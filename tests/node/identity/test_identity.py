@@ -20,7 +20,7 @@ from ringmill.node.identity.identity_record import (
 )
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
-from ringmill.simulator.seeds import SeededEntropy, stream
+from ringmill.simulator.world.seeds import SeededEntropy, stream
 
 N1 = NodeId("n1")
 RECORD = IdentityRecord(

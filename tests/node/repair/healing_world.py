@@ -13,10 +13,9 @@ from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.values import ReadRequest, WriteRequest
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.run import quiet
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.sessions import DEFAULT_KEYSPACE
-from ringmill.simulator.tunables import draw_tunables
-from ringmill.simulator.world import World
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.tunables import draw_tunables
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE, World
 
 __all__ = ["HealingWorld", "run"]
 
@@ -49,7 +48,7 @@ class HealingWorld:
         return [sibling.value for sibling in found.siblings]
 
     async def held(self, name: str, key: bytes) -> StoredObject:
-        copy = Copy(self.world._partition(key), self.world._row(key).copy_epoch)
+        copy = Copy(self.world.partition(key), self.world.row(key).copy_epoch)
         return await self.inside(name, self[name].replica.objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
 
     async def down(self, name: str) -> None:

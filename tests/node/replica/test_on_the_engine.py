@@ -26,8 +26,8 @@ from ringmill.node.requests.limits import admit_growth
 from ringmill.node.storage.engine import Batch, Engine, Options
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.seeds import SeededEntropy, stream
-from ringmill.simulator.spawner import InlineSpawner
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.spawner import InlineSpawner
 from tests.node.replica.test_object_store import StillClock
 
 N1, N3 = NodeId("n1"), NodeId("n3")

@@ -13,8 +13,8 @@ from ringmill.node.storage.engine import Commit, Engine, Options
 from ringmill.node.storage.errors import NotCached
 from ringmill.simulator.disk import lossy
 from ringmill.simulator.disk.lossy import LossyDisk
-from ringmill.simulator.seeds import stream
-from ringmill.simulator.spawner import InlineSpawner
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.spawner import InlineSpawner
 
 KEY = b"key"
 

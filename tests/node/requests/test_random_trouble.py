@@ -15,7 +15,7 @@ from ringmill.cluster.versions.context import decode_context
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.objects import merge_all
 from ringmill.node.replica.stored_key import Copy, Place
-from ringmill.simulator.seeds import stream
+from ringmill.simulator.world.seeds import stream
 from tests.node.one_key import read_request, write_request
 from tests.node.small_world import World
 

@@ -15,7 +15,7 @@ from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.sending_time import UNTIL_KEY
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.node.services.over_grpc import grpc_handlers
-from ringmill.simulator.transport import SimulatedTransport
+from ringmill.simulator.world.transport import SimulatedTransport
 from tests.node.small_world import Node, World
 
 AnswerT = TypeVar("AnswerT", bound=Message)

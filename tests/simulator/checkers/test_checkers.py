@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from ringmill.simulator.checkers.durability import check_damaged
-from ringmill.simulator.checkers.every import check_all
-from ringmill.simulator.checkers.staleness import staleness_s
 from ringmill.simulator.history import Final, History, Operation, Replica, Version
+from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
+from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
 
 KEY = b"k"
 

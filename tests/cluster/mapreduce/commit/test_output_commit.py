@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.door import Door
+from ringmill.simulator.world.door import Door
 
 
 class PowerCut(Exception):

@@ -1,0 +1,99 @@
+"""Many seeds over several processes, summed up.
+
+A seed is independent of all others, so a campaign is a map; a worker ends after some hundred seeds, which
+bounds its memory whatever a run leaves behind.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from typing import Any, Final
+
+from ringmill.simulator.campaign.report import fault_list, tried_fields, tried_text
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import RunResult, run_seed
+from ringmill.simulator.subjects.every import subjects_named
+
+__all__ = ["Summary", "run_seeds"]
+
+_SEEDS_A_WORKER: Final = 200
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a campaign adds up to."""
+
+    seeds: int = 0
+    virtual_s: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, str] = field(default_factory=dict)  # seed to what broke first
+    figures: dict[str, Counter[str]] = field(default_factory=dict)  # by subject
+    marks: Counter[str] = field(default_factory=Counter)  # in product code, the runs that met each
+
+    def add(self, result: RunResult) -> None:
+        self.seeds += 1
+        self.virtual_s += result.virtual_s
+        self.faults.update(result.faults)
+        for subject, figures in result.figures.items():
+            self.figures.setdefault(subject, Counter()).update(figures)
+        self.marks.update(dict.fromkeys(result.marks, 1))
+        if result.violations:
+            self.failed[result.seed] = str(result.violations[0])
+
+    def text(self) -> str:
+        """Some lines for people."""
+        return (
+            f"{self.seeds:,} seeds, {len(self.failed)} with a violation; {tried_text(self.figures)} "
+            f"in {self.virtual_s:,.0f} s of virtual time\n"
+            f"faults that fired: {fault_list(self.faults) or 'none'}\n"
+            f"marks: {len(self._wanted()) - len(self.never_met())} of {len(self._wanted())} met"
+            + (f"; never met: {', '.join(self.never_met())}" if self.never_met() else "")
+        )
+
+    def never_met(self) -> list[str]:
+        """Marks of the subjects that no run has met."""
+        return [mark for mark in self._wanted() if not self.marks[mark]]
+
+    def _wanted(self) -> list[str]:
+        return [mark for subject in subjects_named(list(self.figures)) for mark in subject.marks]
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "verdict": "violation" if self.failed else "ok",
+            "seeds": self.seeds,
+            **tried_fields(self.figures),
+            "virtual_s": round(self.virtual_s, 3),
+            "faults": dict(sorted(self.faults.items())),
+            "marks": {mark: self.marks[mark] for mark in self._wanted()},
+            "failed": {str(seed): story for seed, story in self.failed.items()},
+        }
+
+
+def run_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) -> Iterator[RunResult]:
+    """Results in the order of the seeds, without their histories.
+
+    Ctrl-C is for this process alone, which ends the others.
+    """
+    work = ((seed, options) for seed in seeds)
+    if processes == 1:
+        yield from map(_run, work)
+        return
+    resource_tracker.ensure_running()  # its first start would let the signal through again
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by every worker
+    try:
+        pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_SEEDS_A_WORKER)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    with pool:
+        yield from pool.imap(_run, work)
+
+
+def _run(work: tuple[int, RunOptions]) -> RunResult:
+    seed, options = work
+    return run_seed(seed, options).without_history()

@@ -1,0 +1,131 @@
+"""What a person or a program is told of a run: its verdict, what was tried, and how to run it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from ringmill.simulator.options import RunOptions, usual_options
+from ringmill.simulator.run import RunResult, drawn_faults, drawn_workloads
+from ringmill.simulator.subjects.every import subjects_named
+from ringmill.simulator.subjects.subject import Figures
+
+__all__ = [
+    "as_document",
+    "as_text",
+    "failure_text",
+    "fault_list",
+    "replay_command",
+    "to_json",
+    "tried_fields",
+    "tried_text",
+]
+
+_LONGEST_PLAN: Final = 40  # lines
+_FLAGS: Final = {
+    "nodes": "--nodes",
+    "operations": "--ops",
+    "sessions": "--sessions",
+    "keys": "--keys",
+    "mix": "--mix",
+    "faults": "--faults",
+    "safeguards_off": "--without",
+    "only_faults": "--only-faults",
+    "only_operations": "--only-ops",
+}
+
+
+def as_document(result: RunResult) -> dict[str, Any]:
+    """The fields that scripts may rely on."""
+    first = result.violations[0] if result.violations else None
+    return {
+        "seed": result.seed,
+        "verdict": result.verdict,
+        "property": first.property if first else None,
+        "trace": result.trace,
+        **tried_fields(result.figures),
+        "virtual_s": round(result.virtual_s, 3),
+        "faults": dict(result.faults),
+        "violations": [str(violation) for violation in result.violations],
+        "replay": replay_command(result.seed, result.options),
+    }
+
+
+def as_text(result: RunResult) -> str:
+    """The verdict and what was tried, for people."""
+    tried = f"{tried_text(result.figures)} on {result.options.nodes} nodes in {result.virtual_s:.1f} s"
+    told = [
+        f"seed {result.seed}: {'every promise held' if result.is_ok else 'A PROMISE WAS BROKEN'}",
+        f"  tried   {tried} of virtual time",
+        f"  faults  {fault_list(result.faults) or 'none fired'}",
+        f"  trace   {result.trace}",
+        f"  replay  {replay_command(result.seed, result.options)}",
+    ]
+    return "\n".join(told)
+
+
+def failure_text(result: RunResult) -> str:
+    """What broke, the first ten of it, and the faults and the workload that are left of the run."""
+    faults = [
+        f"    {fault.at_s:8.3f} s  {fault.kind} {','.join(fault.nodes)} for {fault.lasts_s:.3f} s"
+        + (f", amount {fault.amount:g}" if fault.amount else "")
+        for fault in drawn_faults(result.seed, result.options)
+    ]
+    plans = [
+        f"    {line}"
+        for workload in drawn_workloads(result.seed, result.options).values()
+        for line in workload.plan()[:_LONGEST_PLAN]
+    ]
+    told = [
+        "  broken:",
+        *(f"    {violation}" for violation in result.violations[:10]),
+        "  shortest list of faults found:",
+        *faults,
+        "  shortest workload found:",
+        *plans,
+        f"  replay  {replay_command(result.seed, result.options)}",
+    ]
+    return "\n".join(told)
+
+
+def tried_text(figures: Mapping[str, Figures]) -> str:
+    """What was asked for, subject by subject."""
+    return " and ".join(subject.told(figures[subject.name]) for subject in subjects_named(list(figures)))
+
+
+def tried_fields(figures: Mapping[str, Figures]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for subject in subjects_named(list(figures)):
+        found |= subject.fields(figures[subject.name])
+    return found
+
+
+def fault_list(faults: Mapping[str, int]) -> str:
+    """Kinds by name, and how often each fired; empty for none."""
+    return ", ".join(f"{kind} {count:,}" for kind, count in sorted(faults.items()))
+
+
+def replay_command(seed: int, options: RunOptions) -> str:
+    """One command that gives the same run, but for options that only Python sets."""
+    words = ["ringmill", "simulate", *_subject_flags(options.subjects), "--seed", str(seed)]
+    usual = usual_options(options.subjects)
+    for field in fields(RunOptions):
+        value = getattr(options, field.name)
+        if field.name in _FLAGS and value != getattr(usual, field.name):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [_FLAGS[field.name], text or "none"]
+    return shlex.join(words)
+
+
+def _subject_flags(subjects: tuple[str, ...]) -> list[str]:
+    if subjects == ("objects",):
+        return []
+    return ["--jobs"] if subjects == ("jobs",) else ["--subjects", ",".join(subjects)]
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """One document, as `-o json` prints it."""
+    return json.dumps(document, indent=2)

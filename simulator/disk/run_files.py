@@ -1,0 +1,320 @@
+"""The FileSystem door of one run of a node: the node's disk, made slow, faulty, and shut when the run ends.
+
+What survives which crash is decided by simulator/disk; here is what a process meets while it lives: work
+off the loop takes virtual time, calls may fail, and after a kill nothing of the former run reaches the disk
+any more, whatever its abandoned coroutines try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from random import Random
+from typing import Final, ParamSpec, TypeVar
+
+from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
+from ringmill.node.identity.identity import FILE_NAMES as IDENTITY_NAMES
+from ringmill.node.replica.control_copy import FILE_NAME as CONTROL_NAME
+from ringmill.node.storage.names import CURRENT, FileName, parse_name
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.world.trace import Trace
+
+__all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
+
+_DATA: Final = "/data"
+_STORE: Final = f"{_DATA}/store"
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ReusedNumber(Exception):
+    """A number names one file for all times (docs/formats/manifest.md)."""
+
+
+class NodeDisk:
+    """What of a node outlives its runs.  Times in seconds; `error_chance` of each write and sync."""
+
+    def __init__(self, name: str, draws: Random, trace: Trace, *, latency_s: float) -> None:
+        self.name = name
+        self.lossy = LossyDisk()
+        self.latency_s = latency_s
+        self.slower_s = 0.0
+        self.error_chance = 0.0
+        self.was_faulty = False  # a write of the present run has failed
+        self.is_rotten = False  # some synced bits have turned
+        self.has_lied = False  # some bits that were called synced never were
+        self.is_old_copy = False  # its content was put back, or copied from another disk
+        self.reused: list[BaseException] = []
+        self._numbers: dict[int, FileName] = {}
+        self._draws = draws
+        self._trace = trace
+
+    def cut_power(self, model: CrashModel) -> None:
+        """Lose what `model` says of the unsynced."""
+        self.has_lied = self.has_lied or model is CrashModel.LYING
+        self.lossy = self.lossy.cut_power(model, self._draws)
+
+    def replace(self) -> None:
+        """The machine gets an empty disk."""
+        self.lossy = LossyDisk()
+        self.is_rotten = False
+        self._numbers.clear()
+
+    def put_back(self, kept: LossyDisk) -> None:
+        """Somebody replaces the disk's content by an older copy of it."""
+        self.lossy = kept
+        self.is_old_copy = True
+        self._numbers.clear()
+
+    def note_new(self, path: str) -> None:
+        """A file is made: no number of the store is ever given to a second one.
+
+        But for the manifest of a start that left nothing else behind.
+        """
+        folder, _, name = path.rpartition("/")
+        parsed = parse_name(name)
+        if folder != _STORE or parsed is None or name.startswith(CURRENT) or self.has_lied:
+            return
+        former = self._numbers.setdefault(parsed.file_id, parsed)
+        if former is not parsed and not former.kind == parsed.kind == "manifest":
+            self.reused.append(ReusedNumber(f"{self.name} makes {path}, a {former.kind} had its number"))
+
+    def rot(self) -> int:
+        """Flip one bit in every table that has any; how many there were."""
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
+        self.is_rotten = True
+        tables = [f"{_STORE}/{name}" for name in names if name.endswith(".sst")]
+        tables = [
+            path for path in tables if self.lossy.size(path)
+        ]  # a disk that lied may have kept names only
+        for path in tables:
+            self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
+        return len(tables)
+
+    def rot_everywhere(self) -> int:
+        """Flip one bit in every file of the node, for good; how many there were."""
+        self.is_rotten = True
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
+        paths = [f"{_STORE}/{name}" for name in names]
+        paths += [f"{_DATA}/{name}" for name in (*IDENTITY_NAMES, CONTROL_NAME)]
+        paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
+        for path in paths:
+            self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
+        return len(paths)
+
+    @property
+    def may_end_a_run(self) -> bool:
+        return self.was_faulty or self.has_lied or self.lossy.capacity is not None
+
+    def fill_up(self) -> None:
+        """From now on there is no room for one byte more, or for less than the engine keeps back."""
+        self._trace.fault("disk_full", self.name)
+        self.lossy.capacity = self.lossy.used + self._draws.choice((0, 3000))
+
+    def make_room(self) -> None:
+        self.lossy.capacity = None
+
+    async def take_time(self) -> None:
+        """One visit to the disk."""
+        if self.slower_s:
+            self._trace.fault("disk_slow", self.name)
+        await asyncio.sleep((self.latency_s + self.slower_s) * self._draws.random())
+
+    def may_fail(self, path: str) -> None:
+        """Raises OSError when the drawn fault says so."""
+        if self.error_chance and self._draws.random() < self.error_chance:
+            self.was_faulty = True
+            self._trace.fault("disk_error", self.name)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    def note_full(self) -> None:
+        self.was_faulty = True
+        self._trace.note(self.name, "meets a full disk")
+
+
+class RunFiles:
+    """`seal` when the run is killed."""
+
+    def __init__(self, disk: NodeDisk) -> None:
+        self.disk = disk
+        self.is_sealed = False
+        self._lossy = disk.lossy
+        self._locks: list[FileLock] = []
+
+    def seal(self) -> None:
+        """The process is gone: its locks are free, and nothing of it touches the disk again."""
+        self.is_sealed = True
+        for lock in self._locks:
+            lock.release()
+
+    def create(self, path: str) -> AppendFile:
+        self.check_writable(path)
+        made = self._lossy.create(path)
+        self.disk.note_new(path)
+        return RunAppendFile(self, made)
+
+    def open_append(self, path: str) -> AppendFile:
+        self.check_writable(path)
+        return RunAppendFile(self, self._lossy.open_append(path))
+
+    def open_read(self, path: str) -> ReadFile:
+        return _RunReadFile(self, self._lossy.open_read(path))
+
+    def read_bytes(self, path: str) -> bytes:
+        return self._lossy.read_bytes(path)
+
+    def mkdir(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.mkdir(path)
+
+    def make_folder(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.make_folder(path)
+
+    def fsync_dir(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.fsync_dir(path)
+
+    def truncate(self, path: str, size: int) -> None:
+        self.check_writable(path)
+        self._lossy.truncate(path, size)
+
+    def rewrite(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.rewrite(path)
+
+    def rename(self, source: str, target: str) -> None:
+        self.check_writable(target)
+        self._lossy.rename(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        self.check_writable(target)
+        self._lossy.link(source, target)
+
+    def unlink(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.unlink(path)
+
+    def remove_tree(self, path: str) -> None:
+        self.check_writable(path)
+        self._lossy.remove_tree(path)
+
+    def list(self, path: str) -> list[str]:
+        return self._lossy.list(path)
+
+    def exists(self, path: str) -> bool:
+        return self._lossy.exists(path)
+
+    def is_dir(self, path: str) -> bool:
+        return self._lossy.is_dir(path)
+
+    def is_file(self, path: str) -> bool:
+        return self._lossy.is_file(path)
+
+    def size(self, path: str) -> int:
+        return self._lossy.size(path)
+
+    def mtime_ns(self, path: str) -> int:
+        return self._lossy.mtime_ns(path)
+
+    def lock(self, path: str) -> FileLock:
+        self._refuse_when_sealed(path)
+        lock = self._lossy.lock(path)
+        self._locks.append(lock)
+        return lock
+
+    def free_space(self, path: str) -> int:
+        return self._lossy.free_space(path)
+
+    def paced(self, bytes_per_s: float) -> FileSystem:
+        return self
+
+    async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        await self.disk.take_time()
+        return call(*args, **kwargs)
+
+    def check_writable(self, path: str) -> None:
+        """Raises OSError for a run that is over, and when the disk fails."""
+        self._refuse_when_sealed(path)
+        self.disk.may_fail(path)
+
+    def check_sync(self, path: str) -> None:
+        """As `check_writable`; a disk that fails a sync has the system forget what was to be written."""
+        self._refuse_when_sealed(path)
+        try:
+            self.disk.may_fail(path)
+        except OSError:
+            self._lossy.give_up(path)
+            raise
+
+    def _refuse_when_sealed(self, path: str) -> None:
+        if self.is_sealed:
+            raise OSError(errno.EBADF, "The process is gone", path)
+
+
+class RunAppendFile:
+    def __init__(self, files: RunFiles, inner: AppendFile) -> None:
+        self._files = files
+        self._inner = inner
+
+    @property
+    def path(self) -> str:
+        return self._inner.path
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def append(self, data: Buffer) -> None:
+        self._files.check_writable(self._inner.path)
+        try:
+            self._inner.append(data)
+        except OSError:
+            self._files.disk.note_full()
+            raise
+
+    async def append_and_sync(self, data: Buffer) -> None:
+        self.append(data)
+        await self._files.disk.take_time()
+        self.sync()
+
+    def sync(self) -> None:
+        self._files.check_sync(self._inner.path)
+        self._inner.sync()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class _RunReadFile:
+    def __init__(self, files: RunFiles, inner: ReadFile) -> None:
+        self._files = files
+        self._inner = inner
+
+    @property
+    def path(self) -> str:
+        return self._inner.path
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return self._inner.pread(size, offset)
+
+    def pread_cached(self, size: int, offset: int) -> bytes | None:
+        return self._inner.pread_cached(size, offset)
+
+    async def pread_off_loop(self, size: int, offset: int) -> bytes:
+        await self._files.disk.take_time()
+        return self._inner.pread(size, offset)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _keeps_the_contract(files: RunFiles) -> FileSystem:
+    """Checked by mypy alone: the door is a FileSystem."""
+    return files

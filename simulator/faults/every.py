@@ -1,0 +1,19 @@
+"""All kinds of fault that any cluster can meet, whatever is asked of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringmill.simulator.faults import clocks, disks, folders, links, processes, splits
+from ringmill.simulator.faults.fault import FaultKind
+
+__all__ = ["GENERAL_KINDS"]
+
+GENERAL_KINDS: Final[tuple[FaultKind, ...]] = (
+    *processes.KINDS,
+    *clocks.KINDS,
+    *splits.KINDS,
+    *links.KINDS,
+    *disks.KINDS,
+    *folders.KINDS,
+)

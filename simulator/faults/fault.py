@@ -1,0 +1,109 @@
+"""What a fault is: one in a run's list, and the kinds of them.
+
+A kind is one value: how it is drawn, what it does and how that ends.  Kinds stand beside their like in this
+folder, those that only one subject feels in its package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from ringmill.simulator.faults.ground import Ground
+
+__all__ = [
+    "LONGEST_S",
+    "Fault",
+    "FaultKind",
+    "at_all",
+    "at_one",
+    "at_pair_or_all",
+    "at_some",
+    "drawn",
+    "sudden",
+]
+
+LONGEST_S: Final = 8.0
+_DURATIONS_S: Final = (0.05, 0.5, 2.0, LONGEST_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: from `at_s` for `lasts_s` seconds of virtual time, at `nodes`."""
+
+    at_s: float
+    kind: str
+    nodes: tuple[str, ...]
+    lasts_s: float
+    amount: float = 0.0
+
+
+Draw = Callable[[Random, str, Sequence[str], float], Fault]
+"""Draws, a kind's name, the nodes and a horizon in seconds: a fault that begins before it."""
+Act = Callable[[Fault, Ground], Awaitable[None]]
+Who = Callable[[Random, Sequence[str]], Sequence[str]]
+
+
+async def _nothing(fault: Fault, ground: Ground) -> None:
+    """Nothing is left to undo."""
+
+
+def drawn(who: Who, amounts: Sequence[float] = ()) -> Draw:
+    """A fault of some seconds at the nodes that `who` chooses from a drawn order."""
+
+    def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+        order = draws.sample(nodes, len(nodes))
+        return Fault(
+            at_s=draws.random() * horizon_s,
+            kind=name,
+            nodes=tuple(who(draws, order)),
+            lasts_s=draws.choice(_DURATIONS_S) * (0.5 + draws.random()),
+            amount=draws.choice(amounts) if amounts else 0.0,
+        )
+
+    return draw
+
+
+def sudden(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+    """A fault at one node that strikes within its time, as soon as it can."""
+    at_s, node = draws.random() * horizon_s, draws.choice(nodes)
+    return Fault(at_s, name, (node,), draws.choice(_DURATIONS_S[1:]))
+
+
+def at_some(draws: Random, order: Sequence[str]) -> Sequence[str]:
+    """Mostly one node, now and then two."""
+    return order[: draws.choice((1, 1, 1, 2))]
+
+
+def at_one(draws: Random, order: Sequence[str]) -> Sequence[str]:
+    return order[:1]
+
+
+def at_all(draws: Random, order: Sequence[str]) -> Sequence[str]:
+    """The order is drawn all the same."""
+    return order
+
+
+def at_pair_or_all(draws: Random, order: Sequence[str]) -> Sequence[str]:
+    return order[: draws.choice((2, len(order)))]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultKind:
+    """`apply` strikes; `undo` follows `lasts_s` later when the kind is `lasting`, else at once.
+
+    `chance` is None for the usual kinds, of which a run draws up to eight faults, and else how often one
+    fault of this kind stands beside them.  What `spoils` destroys synced bytes of a node, and what `loses`
+    takes the node away for good: both are done to one node of a run at most.
+    """
+
+    name: str
+    apply: Act
+    undo: Act = _nothing
+    draw: Draw = sudden
+    lasting: bool = False
+    chance: float | None = None
+    spoils: bool = False
+    loses: bool = False

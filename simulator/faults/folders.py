@@ -1,0 +1,159 @@
+"""Data folders that are not what they seem: an older copy put back, a copy started beside, a store lost.
+
+The first two are done only once members remember what the copy lacks, and enough of them: what nobody was
+told of can be noticed by nobody (docs/operations.md says how long that is).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from ringmill.cluster.ids import Start
+from ringmill.cluster.membership.starts import (
+    EARLIER_STARTS,
+    Announcement,
+    FoundLogs,
+    LogMark,
+    Verdict,
+    judge,
+    others_needed,
+)
+from ringmill.node.identity.identity import read_identity
+from ringmill.node.storage.recovery.found_logs import found_logs
+from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.faults.fault import Fault, FaultKind
+from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.node_process import DATA, NodeProcess
+
+__all__ = ["KINDS"]
+
+_LONGEST_WAIT_S: Final = 20.0
+_LOOK_EVERY_S: Final = 0.05
+_OF_ALL: Final = 1 / 3  # of the restores come with a power cut of the whole cluster
+_ALONE: Final = 1 / 4  # of the restored nodes are cut off from the others
+
+
+async def _restore(fault: Fault, ground: Ground) -> None:
+    """Put back a copy of a node's folder, taken live or after an orderly stop, and start on it."""
+    name = fault.nodes[0]
+    node = ground.nodes[name]
+    kept = await _copy_of(node, ground)
+    if kept is None or not await _is_outdated(node, kept, ground):
+        return
+    ground.trace.fault(fault.kind, name)
+    fallen = list(ground.nodes) if ground.draws.random() < _OF_ALL else [name]
+    for each in fallen:
+        ground.nodes[each].kill(CrashModel.PREFIX)
+    node.disk.put_back(kept)
+    if ground.draws.random() < _ALONE:
+        ground.cut_off.append(name)
+        ground.keep_apart()
+    await asyncio.sleep(ground.draws.random())
+    ground.start(fallen)
+
+
+async def _lose_store(fault: Fault, ground: Ground) -> None:
+    """Empty a node's store, or put an older copy of it back, under the identity that is there."""
+    name = fault.nodes[0]
+    node = ground.nodes[name]
+    if not node.is_running or node.node is None:
+        return
+    older = node.disk.lossy.after_kill() if ground.draws.random() < 0.5 else None
+    await node.stop()
+    if older is not None and ground.draws.random() < 0.5:
+        ground.start([name])
+        with suppress(RuntimeError):  # it ended again
+            await node.up()
+        node.kill(None)
+    if node.run is None:
+        ground.trace.fault(fault.kind, name)
+        node.disk.put_back(node.disk.lossy.after_kill())
+        node.disk.make_room()
+        _replace_store(node.disk.lossy, older)
+        await asyncio.sleep(ground.draws.random())
+        ground.start([name])
+
+
+async def _start_a_copy(fault: Fault, ground: Ground) -> None:
+    """Start a process on a copy of a running node's folder, under another address."""
+    name = fault.nodes[0]
+    node = ground.nodes[name]
+    if not node.is_running or node.node is None:
+        return
+    kept = node.disk.lossy.after_kill()
+    if await _is_outdated(node, kept, ground, spared=0):  # who knows nothing against it may take it up
+        ground.trace.fault(fault.kind, name)
+        twin = node.beside(kept, f"{name}-copy{len(ground.copies)}")
+        ground.copies.append(twin)
+        node.has_twin = True
+        twin.start()
+
+
+async def _copy_of(node: NodeProcess, ground: Ground) -> LossyDisk | None:
+    if not node.is_running or node.node is None:
+        return None
+    if ground.draws.random() < 0.5:
+        return node.disk.lossy.after_kill()
+    await node.stop()
+    kept = node.disk.lossy.after_kill()
+    ground.start([node.name])
+    return kept
+
+
+async def _is_outdated(
+    node: NodeProcess, kept: LossyDisk, ground: Ground, *, spared: int | None = None
+) -> bool:
+    """Wait until all others but `spared` remember what the copy lacks.
+
+    By default as many are spared as leave one who knows in any half of them.
+    """
+    told = _announced_by(node, kept)
+    if told is None:
+        return False
+    count = len(ground.nodes)
+    least = count - 1 - (others_needed(count) - 1 if spared is None else spared)
+    for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
+        others = [each.node for each in ground.nodes.values() if each is not node and each.node]
+        known = [other.membership.starts.remembered(told.disk) for other in others]
+        if sum(judge(each, told) is Verdict.OLD_COPY for each in known) >= least:
+            return True
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return False
+
+
+def _replace_store(disk: LossyDisk, older: LossyDisk | None) -> None:
+    """All of the store's files go; those of an older disk come."""
+    store = f"{DATA}/store"
+    if not disk.is_dir(store):
+        return
+    for name in disk.list(store):
+        if not disk.is_dir(f"{store}/{name}"):
+            disk.unlink(f"{store}/{name}")
+    if older is not None:
+        for name in older.list(store):
+            if not older.is_dir(f"{store}/{name}"):
+                file = disk.create(f"{store}/{name}")
+                file.append(older.read_bytes(f"{store}/{name}"))
+                file.sync()
+    disk.fsync_dir(store)
+
+
+def _announced_by(node: NodeProcess, kept: LossyDisk) -> Announcement | None:
+    """What the next start on a copy would tell of itself."""
+    record = read_identity(kept, DATA)
+    if record is None:
+        return None
+    highest, logs = found_logs(kept, f"{DATA}/store")
+    earlier = (record.start, *record.earlier)[:EARLIER_STARTS]
+    found = FoundLogs(highest, tuple(LogMark(*log) for log in logs))
+    return Announcement(node.name, record.disk, Start(record.start.number + 1, "copied"), earlier, found)
+
+
+KINDS: Final = (
+    FaultKind("folder_restored", _restore, chance=0.1, loses=True),
+    FaultKind("folder_copied", _start_a_copy, chance=0.05, loses=True),
+    FaultKind("store_lost", _lose_store, chance=0.05, loses=True),
+)

@@ -1,0 +1,142 @@
+"""What faults act on: the nodes, the network and the disks of a run, and what several kinds share.
+
+It also knows what is in force, so that everything, or a core of the nodes alone, can be healed by hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Final
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.world.network import Link, Network
+from ringmill.simulator.world.node_process import NodeProcess
+from ringmill.simulator.world.trace import Trace
+
+__all__ = ["Ground"]
+
+_POWER_CUTS: Final = (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST)
+
+
+class Ground:
+    """`clients` are the names of all processes that ask; they are added before the first fault."""
+
+    def __init__(
+        self,
+        nodes: Mapping[str, NodeProcess],
+        network: Network,
+        shared: FolderTree,
+        trace: Trace,
+        draws: Random,
+    ) -> None:
+        self.nodes = nodes
+        self.network = network
+        self.shared = shared
+        self.trace = trace
+        self.draws = draws
+        self.clients: list[str] = []
+        self.document = b""  # the cluster's first topology
+        self.copies: list[NodeProcess] = []  # started beside others, on copies of their folders
+        self.apart: list[str] = []  # nodes whose disks have lied: nobody may listen to them any more
+        self.cut_off: list[str] = []  # nodes that never reach another node again
+        self._cuts: Counter[tuple[str, str]] = Counter()  # of each directed link, the splits that cut it
+
+    def kill(self, names: Sequence[str], model: CrashModel | None, kind: str) -> None:
+        for name in names:
+            if self.nodes[name].is_running:
+                self.trace.fault(kind, name)
+                self.nodes[name].kill(model)
+
+    def start(self, names: Sequence[str]) -> None:
+        for name in names:
+            if self.nodes[name].run is None:
+                self.nodes[name].start()
+
+    def crash_model(self) -> CrashModel | None:
+        """A killed process, or a power cut in one of its forms."""
+        return self.draws.choice((None, *_POWER_CUTS))
+
+    async def init_again(self, node: NodeProcess) -> None:
+        """Somebody repeats the cluster's init."""
+        assert self.document, "the cluster was formed"
+        try:
+            agent = (await node.up()).membership.topology
+            await node.inside(agent.init(self.document))
+        except (InvalidArgument, RuntimeError) as error:
+            self.trace.note(node.name, f"is not taken back: {type(error).__name__}")
+
+    def replace_faulty(self, name: str) -> None:
+        """What an operator does once the disk is well: start the node again."""
+        node = self.nodes[name]
+        if node.disk.was_faulty or not node.is_running:
+            node.kill(None)
+            self.start([name])
+
+    # Links
+
+    def links(self, names: Sequence[str]) -> Iterator[Link]:
+        """Both directions between the named nodes; when all are named, those to clients too."""
+        ends = [*names, *(self.clients if len(names) == len(self.nodes) else ())]
+        for source in ends:
+            for target in ends:
+                if source != target:
+                    yield self.network.link(source, target)
+
+    def cut(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._cuts.update(pairs)
+        self._apply_cuts()
+
+    def join(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Take a cut back; a link stays cut while another split says so."""
+        self._cuts.subtract(pairs)
+        self._apply_cuts()
+
+    def keep_apart(self) -> None:
+        """Some nodes reach no other node any more, and those whose disks have lied nobody at all."""
+        for name in self.cut_off:
+            self._isolate(name, self.nodes)
+        for name in self.apart:
+            self._isolate(name, (*self.nodes, *self.clients))
+
+    def _isolate(self, name: str, others: Mapping[str, object] | Sequence[str]) -> None:
+        for other in others:
+            if other != name:
+                self.network.link(name, other).is_cut = self.network.link(other, name).is_cut = True
+
+    def _apply_cuts(self) -> None:
+        for (source, target), splits in self._cuts.items():
+            self.network.link(source, target).is_cut = splits > 0
+        self.keep_apart()
+
+    # Healing
+
+    async def heal(self, lost: Sequence[str]) -> None:
+        """What can be mended by hand: links whole, disks well, nodes running but for those that are lost."""
+        self._cuts.clear()
+        for _, _, link in self.network.links():
+            _mend(link)
+        self.keep_apart()
+        for name in lost:
+            self.nodes[name].resume()
+        for node in [node for name, node in self.nodes.items() if name not in lost]:
+            _mend_node(node)
+
+
+def _mend(link: Link) -> None:
+    link.is_cut = False
+    link.loss = link.duplicate = link.reorder = link.stuck_until = 0.0
+    link.latency_s = Link().latency_s
+
+
+def _mend_node(node: NodeProcess) -> None:
+    """A well disk, and a run that has met no faulty one."""
+    node.disk.slower_s = node.disk.error_chance = 0.0
+    node.disk.make_room()
+    node.resume()
+    if node.disk.was_faulty or not node.is_running:
+        node.kill(None)
+        node.start()

@@ -1,0 +1,91 @@
+"""Nodes that crash, stop and stand still."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from ringmill.simulator.faults.fault import Fault, FaultKind, at_all, at_some, drawn
+from ringmill.simulator.faults.ground import Ground
+
+__all__ = ["KINDS", "crash", "start_again"]
+
+_LOOK_EVERY_S: Final = 0.005
+_LATE_S: Final = 0.5
+
+
+async def crash(fault: Fault, ground: Ground) -> None:
+    for name in fault.nodes:
+        ground.kill([name], ground.crash_model(), fault.kind)
+
+
+async def start_again(fault: Fault, ground: Ground) -> None:
+    ground.start(fault.nodes)
+
+
+async def _crash_child(fault: Fault, ground: Ground) -> None:
+    """Crash the node in the midst of a flush or a merge, as soon as there is one."""
+    node = ground.nodes[fault.nodes[0]]
+    for _ in range(int(fault.lasts_s / _LOOK_EVERY_S)):
+        if node.has_child_at_work:
+            await crash(fault, ground)
+            await asyncio.sleep(fault.lasts_s)
+            ground.start(fault.nodes)
+            return
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _crash_all(fault: Fault, ground: Ground) -> None:
+    """With the nodes the shared disk loses power: all of it is one machine."""
+    model = ground.crash_model()
+    ground.kill(fault.nodes, model, fault.kind)
+    if model is not None:
+        ground.shared.cut_power(model, ground.draws)
+
+
+async def _start_one_by_one(fault: Fault, ground: Ground) -> None:
+    for name in fault.nodes:
+        await asyncio.sleep(fault.lasts_s * ground.draws.random())
+        ground.start([name])
+
+
+async def _restart(fault: Fault, ground: Ground) -> None:
+    for name in fault.nodes:
+        node = ground.nodes[name]
+        if node.is_running:
+            ground.trace.fault(fault.kind, name)
+            node.resume()
+            await node.stop()
+            await asyncio.sleep(fault.lasts_s * ground.draws.random())
+            ground.start([name])
+
+
+async def _pause(fault: Fault, ground: Ground) -> None:
+    for name in fault.nodes:
+        ground.trace.fault(fault.kind, name)
+        ground.nodes[name].pause()
+
+
+async def _resume(fault: Fault, ground: Ground) -> None:
+    for name in fault.nodes:
+        ground.nodes[name].resume()
+
+
+async def _late_socket(fault: Fault, ground: Ground) -> None:
+    """Stop a node for longer than most requests wait: what they sent lies in its socket meanwhile, and is
+    read when nobody waits for it any more."""
+    longer = replace(fault, lasts_s=fault.lasts_s + _LATE_S)
+    await _pause(longer, ground)
+    await asyncio.sleep(longer.lasts_s)
+    await _resume(longer, ground)
+
+
+KINDS: Final = (
+    FaultKind("crash", crash, start_again, drawn(at_some), lasting=True),
+    FaultKind("crash_all", _crash_all, _start_one_by_one, drawn(at_all)),
+    FaultKind("restart", _restart, draw=drawn(at_some)),
+    FaultKind("pause", _pause, _resume, drawn(at_some), lasting=True),
+    FaultKind("crash_child", _crash_child, chance=0.35),  # often, as there must be a child to be met
+    FaultKind("late_socket", _late_socket, chance=0.1),
+)

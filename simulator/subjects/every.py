@@ -1,0 +1,52 @@
+"""The subjects there are, and what a run of several of them has: kinds of fault, and safeguards by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.simulator.bending import Ablation
+from ringmill.simulator.faults.every import GENERAL_KINDS
+from ringmill.simulator.faults.fault import FaultKind
+from ringmill.simulator.subjects.jobs.subject import JOBS
+from ringmill.simulator.subjects.objects.subject import OBJECTS
+from ringmill.simulator.subjects.subject import Subject
+
+__all__ = ["SUBJECTS", "ablation_named", "fault_kinds", "subjects_named", "switched_off"]
+
+SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS)
+
+
+def subjects_named(names: Sequence[str]) -> list[Subject]:
+    """In the order of `SUBJECTS`.  Raises InvalidArgument listing what there is."""
+    known = {subject.name: subject for subject in SUBJECTS}
+    if unknown := [name for name in names if name not in known]:
+        raise InvalidArgument(
+            f"there is no subject {unknown[0]!r}", hint=f"one or more of {', '.join(known)}"
+        )
+    return [subject for subject in SUBJECTS if subject.name in names]
+
+
+def fault_kinds(subjects: Sequence[Subject]) -> list[FaultKind]:
+    """The general kinds under which all of the subjects are judged, and the subjects' own ones."""
+    general = [kind for kind in GENERAL_KINDS if all(kind.name in subject.stands for subject in subjects)]
+    return general + [kind for subject in subjects for kind in subject.faults]
+
+
+def ablation_named(name: str) -> Ablation:
+    """Raises InvalidArgument listing what there is."""
+    every = {each.name: each for subject in SUBJECTS for each in subject.ablations}
+    if name not in every:
+        raise InvalidArgument(f"there is no safeguard {name!r}; there are: {', '.join(every)}")
+    return every[name]
+
+
+@contextmanager
+def switched_off(names: Sequence[str]) -> Iterator[None]:
+    """While inside, the named safeguards do not exist.  Raises InvalidArgument."""
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(ablation_named(name).off())
+        yield

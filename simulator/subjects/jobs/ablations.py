@@ -1,0 +1,168 @@
+"""Safeguards that jobs rely on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+import ringmill.node.compute.shuffle_client
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.commit import chores, output_commit
+from ringmill.cluster.mapreduce.commit.output_commit import commit_output
+from ringmill.cluster.mapreduce.files.part_file import PartFile
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.outputs import part_name
+from ringmill.cluster.mapreduce.talk.orders import Cancel
+from ringmill.node.compute.worker import Worker
+from ringmill.node.coordinator.job_run import JobRun
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.options import usual_options
+
+__all__ = ["JOB_ABLATIONS"]
+
+
+def _orders_once() -> Bends:
+    """A worker runs an order as often as it comes."""
+    on_start = Worker._on_start
+
+    def start_again(worker: Worker, incoming: Any) -> bytes:
+        for job in worker._jobs.values():
+            job.attempts, job.finished = {}, set()
+        return on_start(worker, incoming)
+
+    return (method(Worker._on_start, start_again),)
+
+
+def _slice_checksum() -> Bends:
+    return (
+        use(
+            ringmill.node.compute.shuffle_client,
+            ringmill.node.compute.shuffle_client._is_sound,
+            lambda piece, checksum: True,
+        ),
+    )
+
+
+def _lost_output_revoked() -> Bends:
+    return (method(JobMachine._revoke, lambda machine, task, why: None),)
+
+
+def _folders_synced() -> Bends:
+    return (method(FolderTree.fsync_dir, lambda tree, path: None),)
+
+
+def _parts_synced() -> Bends:
+    finish = PartFile.finish
+
+    def finish_unsynced(part: PartFile) -> None:
+        part._file.sync = lambda: None  # type: ignore[method-assign]
+        finish(part)
+
+    return (method(PartFile.finish, finish_unsynced),)
+
+
+def _success_last() -> Bends:
+    """The output is shown before its parts are in it."""
+
+    def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool) -> None:
+        files.mkdir(output)
+        for part in parts:
+            output_commit._move(files, part, f"{output}/{part_name(part.partition)}")
+        output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
+
+    return (use(chores, commit_output, show_first),)
+
+
+def _manifest() -> Bends:
+    return (use(output_commit, output_commit._write_success, lambda files, path, content: None),)
+
+
+def _missing_is_not_moved() -> Bends:
+    """A part that is not in its place counts as moved, whatever the target holds."""
+
+    def move(files: Any, part: Any, target: str) -> None:
+        with suppress(FileNotFoundError):
+            files.rename(part.path, target)
+
+    return (use(output_commit, output_commit._move, move),)
+
+
+def _one_output_shown_once() -> Bends:
+    """Of two jobs with one output the later one clears away what the first has shown."""
+    show = output_commit._show
+
+    def show_anyhow(files: Any, result: str, output: str) -> None:
+        files.remove_tree(output)
+        show(files, result, output)
+
+    return (use(output_commit, output_commit._show, show_anyhow),)
+
+
+def _read_maps_count() -> Bends:
+    return (method(JobMachine._count_maps_that_were_read, lambda machine: None),)
+
+
+def _lost_attempts_noticed() -> Bends:
+    """A coordinator never learns that a worker has forgotten an attempt."""
+    poll = JobRun._poll
+
+    async def poll_only(run: JobRun, node: Any) -> None:
+        run._accepted.clear()
+        await poll(run, node)
+
+    return (method(JobRun._poll, poll_only),)
+
+
+def _stray_frees_its_name() -> Bends:
+    """A stopped stray is not taken for the attempt that has its name meanwhile."""
+
+    async def cancel_only(run: JobRun, attempt: Any, node: Any) -> None:
+        try:
+            await run._ask(node, "task.cancel", Cancel(run.spec.job, attempt).encode(), 5.0)
+        except RingmillError:
+            run._reachable[node] = False
+        run._stopping.pop(attempt, None)
+        run._accepted.pop(attempt, None)
+        run._woken.set()
+
+    return (method(JobRun._cancel, cancel_only),)
+
+
+_USUAL: Final = usual_options(("jobs",))
+_DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
+_POWER: Final = replace(_USUAL, faults=("crash_all",))
+_CRASHES: Final = replace(_USUAL, faults=("crash",))
+_SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
+_MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
+_LOST: Final = replace(_USUAL, faults=("part_lost",))
+_PAUSES: Final = replace(_USUAL, faults=("pause",))
+
+JOB_ABLATIONS: Final = (
+    Ablation("orders-once", "an order that came twice is one attempt", _orders_once()),
+    Ablation("slice-checksum", "a slice is compared with what its map committed", _slice_checksum(), _DAMAGE),
+    Ablation("lost-output-revoked", "a map whose output is lost runs again", _lost_output_revoked(), _DAMAGE),
+    Ablation(
+        "output-folders-synced", "names of an output are durable before it shows", _folders_synced(), _POWER
+    ),
+    Ablation("parts-synced", "a part is on the disk before its attempt is done", _parts_synced(), _POWER),
+    Ablation("shown-by-one-rename", "an output shows when it is whole", _success_last()),
+    Ablation("manifest", "an output has its manifest", _manifest()),
+    Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved(), _LOST),
+    Ablation(
+        "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once(), _SLOW
+    ),
+    Ablation(
+        "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count(), _MAPPERS
+    ),
+    Ablation(
+        "lost-attempts-noticed",
+        "an attempt its worker has forgotten is lost",
+        _lost_attempts_noticed(),
+        _PAUSES,
+    ),
+    Ablation(
+        "stray-frees-its-name", "a stopped stray is no running attempt", _stray_frees_its_name(), _CRASHES
+    ),
+)

@@ -1,0 +1,125 @@
+"""C9: a job's committed output equals the one-process oracle, each task committed once.
+
+At every moment an output is whole and right or invisible; once shown it stays, and over any power cut as
+well when its job has succeeded; a job that failed or was killed shows nothing; each record and counter of a
+success was counted once; every job that fails does so for a cause that the faults of the run can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.subjects.jobs.history import JobRecord, Told
+
+__all__ = ["check_jobs"]
+
+_NEVER: Final = frozenset(
+    {
+        "UserError",
+        "OutOfMemory",
+        "Timeout",
+        "NoProgress",
+        "BadBundle",
+        "InputChanged",
+        "CorruptData",
+        "Fenced",
+    }
+)
+_OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
+_TASK_TRIES: Final = 3
+
+
+def check_jobs(history: History) -> Iterator[Violation]:
+    for sighting in history.jobs.sightings:
+        if sighting.state == "torn":
+            yield _violation(sighting.output, f"torn at {sighting.at:.3f} s: {sighting.story}")
+    for job in history.jobs.jobs:
+        yield from _kept(history, job)
+        yield from _once(history, job)
+        yield from _failed_with_cause(history, job)
+    for output in sorted({job.output for job in history.jobs.jobs}):
+        yield from _invisible(history, output)
+        yield from _never_taken_away(history, output)
+
+
+def _kept(history: History, job: JobRecord) -> Iterator[Violation]:
+    """After a success the output is there for good."""
+    success = next((told for told in job.told if told.state == "SUCCEEDED"), None)
+    if success is None:
+        return
+    mine = [sighting for sighting in history.jobs.sightings if sighting.output == job.output]
+    before = [sighting for sighting in mine if sighting.at <= success.at]
+    since = [*before[-1:], *(sighting for sighting in mine if sighting.at > success.at)]
+    for sighting in since:
+        if sighting.state != "whole":
+            yield _violation(
+                job.job, f"succeeded at {success.at:.3f} s, output {sighting.state} at {sighting.at:.3f} s"
+            )
+
+
+def _once(history: History, job: JobRecord) -> Iterator[Violation]:
+    for told in job.told:
+        if told.state != "SUCCEEDED":
+            continue
+        if dict(told.records) != dict(history.jobs.records[job.output]):
+            yield _violation(job.job, f"records {told.records}, oracle {history.jobs.records[job.output]}")
+        if dict(told.counters) != dict(history.jobs.counters[job.output]):
+            yield _violation(job.job, f"counters {told.counters}, oracle {history.jobs.counters[job.output]}")
+
+
+def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:
+    for told in {told.cause: told for told in job.told if told.state == "FAILED"}.values():
+        if not _is_excused(told, history, job):
+            yield _violation(job.job, f"failed on {told.node} though it need not: {told.error}")
+
+
+def _is_excused(told: Told, history: History, job: JobRecord) -> bool:
+    fired = history.fired
+    if told.cause in _OF_THE_DISK:
+        return bool(fired.get("disk_error", 0) + fired.get("disk_full", 0) + fired.get("crash_all", 0))
+    if told.cause == "Killed":
+        return fired.get("task_kill", 0) >= _TASK_TRIES
+    if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
+        return job.submits + sum(other.output == job.output for other in history.jobs.jobs) > _ONE_SUBMIT
+    if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew
+        return job.submits > 1 or bool(fired.get("part_lost"))
+    return told.cause not in _NEVER
+
+
+_ONE_SUBMIT: Final = 2  # of one job
+
+
+def _invisible(history: History, output: str) -> Iterator[Violation]:
+    """Nothing shows when every job for an output is known to have failed or to have been killed."""
+    jobs = [job for job in history.jobs.jobs if job.output == output]
+    mine = [sighting for sighting in history.jobs.sightings if sighting.output == output]
+    if not mine or mine[-1].state != "whole":
+        return
+    if all(_is_known_to_have_failed(job) for job in jobs):
+        yield _violation(output, "visible, though no job for it may have succeeded")
+
+
+def _never_taken_away(history: History, output: str) -> Iterator[Violation]:
+    """Only a power cut, or a job that may replace what is there, hides an output that was seen whole."""
+    mine = [sighting for sighting in history.jobs.sightings if sighting.output == output]
+    if history.fired.get("crash_all") or any(sighting.state == "former" for sighting in mine):
+        return
+    for seen, later in pairwise(mine):
+        if seen.state == "whole":
+            yield _violation(output, f"whole at {seen.at:.3f} s, {later.state} at {later.at:.3f} s")
+
+
+def _is_known_to_have_failed(job: JobRecord) -> bool:
+    """One submit, one keeper, and its word."""
+    if not job.submits:
+        return True
+    ended = {told.state for told in job.told if told.state in ("FAILED", "KILLED", "SUCCEEDED")}
+    return job.submits == 1 and bool(ended) and "SUCCEEDED" not in ended
+
+
+def _violation(what: str, story: str) -> Violation:
+    return Violation("C9", what.encode(), story)

@@ -1,0 +1,54 @@
+"""The record of a run's jobs that the checker reads: who asked for what and was told what, and every look
+that a reader of the outputs could have taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["JobHistory", "JobRecord", "Sighting", "Told"]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a coordinator said of a job.  `cause` is of the error, when there is one."""
+
+    at: float
+    node: str
+    state: str
+    records: Mapping[str, int]
+    counters: Mapping[str, int]
+    error: str = ""
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """One job id.  `keepers` are the nodes that said they have it; `is_lost` when none knows it any more."""
+
+    job: str
+    output: str
+    submits: int = 0
+    told: list[Told] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)  # what the client met
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An output at one moment: absent, whole, former (what an earlier job left), or torn, and how."""
+
+    at: float
+    output: str
+    state: Literal["absent", "whole", "former", "torn"]
+    story: str = ""
+
+
+@dataclass(slots=True)
+class JobHistory:
+    """What clients and readers of a run's jobs saw, beside what the oracle made of the same jobs."""
+
+    jobs: list[JobRecord] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)  # only changes, in order
+    records: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by output, what the oracle saw
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -1,0 +1,34 @@
+"""What runs of jobs have to meet now and then: marks in the code of coordinators, workers and outputs
+(cluster/sometimes.py)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["JOB_MARKS"]
+
+JOB_MARKS: Final = (
+    # The job machine and the output
+    "a job is killed",
+    "a reduce runs again as it read another output",
+    "a map that all had read is lost",
+    "a task is tried again",
+    "a task fails its job",
+    "a finished map runs again",
+    "an attempt is lost with its node",
+    "an output replaces a former one",
+    "an output that is shown is committed again",
+    "another job was faster with the output",
+    "a part of an output is gone",
+    "the manifest of an output is written again",
+    # Coordinators
+    "a worker does not take an order",
+    "a stray had the name of an attempt",
+    "a worker has forgotten an attempt",
+    "a stray attempt is stopped",
+    "a silent worker is given up",
+    # Workers
+    "an order comes twice",
+    "a report finds no such job",
+    "a worker drops the job of a silent coordinator",
+)

@@ -1,0 +1,67 @@
+"""What one process makes of the jobs of a run: worked out before any safeguard is switched off.
+
+The input is drawn from the seed, so that the cluster's shared disk and the oracle's hold the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.cluster.mapreduce.local.local import run_spec
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.subjects.jobs import places_of_words
+from ringmill.simulator.subjects.jobs.sessions import JobWish
+from ringmill.simulator.world.node_process import SHARED
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.tasks import SMALL_SPLITS
+
+__all__ = ["INPUT", "Expected", "content", "expected_of", "write_file", "write_input"]
+
+INPUT: Final = f"{SHARED}/in"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """By output folder: its files, and the records and counters of the job."""
+
+    files: Mapping[str, Mapping[str, bytes]]
+    records: Mapping[str, Mapping[str, int]]
+    counters: Mapping[str, Mapping[str, int]]
+
+
+def expected_of(seed: int, wishes: Sequence[JobWish]) -> Expected:
+    """The oracle's word on each wish of a run."""
+    files, records, counters = {}, {}, {}
+    for wish in wishes:
+        alone, output = FolderTree(), wish.spec.output
+        write_input(seed, alone)
+        result = run_spec(places_of_words.places, wish.spec, alone, SMALL_SPLITS)
+        files[output], records[output] = content(alone, output), result.records
+        counters[output] = result.counters
+    return Expected(files, records, counters)
+
+
+def write_input(seed: int, shared: FolderTree) -> None:
+    """Some files of words, durable."""
+    draws = stream(seed, "input")
+    shared.mkdir(INPUT)
+    words = [f"w{number}" for number in range(7)]
+    for number in range(draws.choice((3, 4))):
+        lines = "".join(" ".join(draws.choices(words, k=3)) + "\n" for _ in range(5))
+        write_file(shared, f"{INPUT}/{number}.txt", lines.encode())
+    for folder in (INPUT, SHARED, ""):
+        shared.fsync_dir(folder)
+
+
+def write_file(files: FolderTree, path: str, data: bytes) -> None:
+    """A file with its bytes on the disk; its name is durable with its folder."""
+    file = files.create(path)
+    file.append(data)
+    file.sync()
+    file.close()
+
+
+def content(files: FolderTree, folder: str) -> dict[str, bytes]:
+    return {name: files.read_bytes(f"{folder}/{name}") for name in files.list(folder)}

@@ -1,0 +1,147 @@
+"""Clients that have jobs run: the production job client over simulated links."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgpack
+from google.protobuf.message import Message
+
+from ringmill.client.jobs.job_values import JobState, job_state
+from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.routing.directory import Directory
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.ports import Entropy, FileSystem, Priority, Transport
+from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus
+from ringmill.simulator.subjects.jobs.history import JobRecord, Told
+from ringmill.simulator.subjects.objects.sessions import SimulatedLink
+
+__all__ = ["JobSession", "JobWish"]
+
+Answer = TypeVar("Answer", bound=Message)
+_LOOK_EVERY_S: Final = 0.1
+_SUBMITS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JobWish:
+    """A job that somebody will want.  `kill_after_s` is None for one that may end by itself."""
+
+    index: int
+    spec: JobSpec
+    pause_s: float
+    kill_after_s: float | None
+    is_repeated: bool  # asked for again, under the same id, while its fate is unknown
+
+
+class SimulatedJobLink:
+    """A node's Jobs service.  `stream` looks again and again until the job is over; the real one is told."""
+
+    def __init__(self, transport: Transport, node: NodeId) -> None:
+        self._transport = transport
+        self._node = node
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
+        return answer.FromString(await self._call(path, request.SerializeToString(), timeout_s))
+
+    async def upload(
+        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
+    ) -> Answer:
+        chunks = [each.SerializeToString() async for each in requests]
+        return answer.FromString(await self._call(path, msgpack.packb(chunks), timeout_s))
+
+    async def stream(
+        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
+    ) -> AsyncIterator[Answer]:
+        while True:
+            seen = await self.unary("/Status", request, answer, 1.0)
+            yield seen
+            if isinstance(seen, JobStatus) and job_state(seen).is_over:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _call(self, path: str, body: bytes, timeout_s: float) -> bytes:
+        method = f"jobs.{path.rpartition('/')[2]}"
+        return await self._transport.call(
+            self._node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL
+        )
+
+
+class JobSession:
+    """One client.  `async with` is inside."""
+
+    def __init__(
+        self, transport: Transport, nodes: Mapping[str, NodeId], entropy: Entropy, timeout_s: float
+    ) -> None:
+        self._transport = transport
+        self._nodes = nodes
+        self._timeout_s = timeout_s
+        self._directory = Directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at], []))
+        self._jobs = AsyncJobs(self._directory, self._dial, _no_files, entropy, timeout_s)
+
+    async def work_off(self, wish: JobWish, bundle: Bundle, record: JobRecord) -> None:
+        """Submit, watch to the end, and keep what was told."""
+        await asyncio.sleep(wish.pause_s)
+        async with self._directory:
+            try:
+                await self._directory.learn(self._timeout_s)
+            except RingmillError as error:
+                record.trouble.append(str(error))
+            for _ in range(_SUBMITS if wish.is_repeated else 1):
+                if await self._submit_and_watch(wish, bundle, record):
+                    return
+                await asyncio.sleep(self._timeout_s)
+
+    async def _submit_and_watch(self, wish: JobWish, bundle: Bundle, record: JobRecord) -> bool:
+        """Whether the job's fate is known."""
+        record.submits += 1
+        try:
+            await self._jobs.hand_over(bundle, wish.spec)
+            async with asyncio.TaskGroup() as group:
+                killing = group.create_task(self._kill(wish, record))
+                async for state in self._jobs.watch(wish.spec.job):
+                    _tell(record, state)
+                killing.cancel()
+        except RingmillError as error:
+            record.trouble.append(f"{error.code}: {error}")
+            return False
+        except ExceptionGroup as errors:
+            record.trouble.append(str(errors.exceptions[0]))
+            return False
+        return True
+
+    async def _kill(self, wish: JobWish, record: JobRecord) -> None:
+        if wish.kill_after_s is None:
+            return
+        await asyncio.sleep(wish.kill_after_s)
+        try:
+            _tell(record, await self._jobs.kill(wish.spec.job))
+        except RingmillError as error:
+            record.trouble.append(f"kill: {error}")
+
+    @asynccontextmanager
+    async def _dial(self, address: str) -> AsyncIterator[SimulatedJobLink]:
+        yield SimulatedJobLink(self._transport, self._nodes[address])
+
+
+def told(at: float, state: JobState) -> Told:
+    error = state.error
+    cause = "" if error is None else str(error.detail.get("cause", error.code))
+    text = "" if error is None else f"{error.code}: {error}"
+    return Told(at, state.node, state.state, dict(state.records), dict(state.counters), text, cause)
+
+
+def _tell(record: JobRecord, state: JobState) -> None:
+    if not record.told or record.told[-1].state != state.state or record.told[-1].node != state.node:
+        record.told.append(told(asyncio.get_running_loop().time(), state))
+
+
+def _no_files() -> AbstractContextManager[FileSystem]:
+    raise NotImplementedError("simulated clients hand over packed jobs")

@@ -1,0 +1,154 @@
+"""MapReduce jobs: clients that submit, watch and kill them, and a reader of what they show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from ringmill.client.jobs.job_values import job_state
+from ringmill.node.services.jobs import job_status
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.subjects.jobs.ablations import JOB_ABLATIONS
+from ringmill.simulator.subjects.jobs.checkers import check_jobs
+from ringmill.simulator.subjects.jobs.faults import KINDS
+from ringmill.simulator.subjects.jobs.history import JobRecord
+from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
+from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
+from ringmill.simulator.subjects.jobs.outputs import Reader
+from ringmill.simulator.subjects.jobs.sessions import JobSession, JobWish, told
+from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
+from ringmill.simulator.subjects.jobs.workload import draw_wishes, packed_job, with_former_outputs
+from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.tunables import Tunables
+from ringmill.simulator.world.world import World
+
+__all__ = ["JOBS", "JobWorkload"]
+
+_REST_S: Final = 0.25
+_ENDS: Final = ("SUCCEEDED", "FAILED", "KILLED", "RUNNING", "PENDING", "UNKNOWN")
+_STANDS: Final = frozenset(
+    ("crash", "crash_all", "restart", "pause", "clock_jump", "clock_drift", "split_one", "split_halves",
+     "split_bridge", "split_ring", "one_way", "flapping", "loss", "duplicate", "reorder", "slow_link",
+     "stuck_link", "disk_error", "disk_full", "disk_slow"),
+)  # fmt: skip
+"""No disk is lost for good: every node that keeps a job has to come back for the job to end."""
+
+
+class JobWorkload:
+    """A Workload (simulator/subjects/subject.py).  The oracle has spoken when it is made."""
+
+    def __init__(self, seed: int, options: RunOptions) -> None:
+        self._seed = seed
+        self._bundle = packed_job()
+        self._wishes = draw_wishes(stream(seed, "jobs"), self._bundle.sha256)
+        self._expected = expected_of(seed, self._wishes)
+
+    @property
+    def pieces(self) -> Sequence[int]:
+        return ()
+
+    def plan(self) -> list[str]:
+        return [
+            f"{wish.spec.job} after {wish.pause_s:.3f} s into {wish.spec.output}"
+            + (f", killed after {wish.kill_after_s:.3f} s" if wish.kill_after_s is not None else "")
+            for wish in self._wishes
+        ]
+
+    def join(self, world: World) -> None:
+        self._world = world
+        write_input(self._seed, world.shared)
+        former = stream(self._seed, "jobs/former")
+        self._wishes = with_former_outputs(self._wishes, former, world.shared)
+        self._reader = Reader(world, self._expected.files)
+        world.ground.clients += [_client_of(wish) for wish in self._wishes]
+        jobs = world.history.jobs
+        jobs.records, jobs.counters = self._expected.records, self._expected.counters
+        jobs.jobs = [JobRecord(wish.spec.job, wish.spec.output) for wish in self._wishes]
+
+    def act(self) -> Sequence[Coroutine[Any, Any, None]]:
+        records = self._world.history.jobs.jobs
+        return [self._ask(wish, record) for wish, record in zip(self._wishes, records, strict=True)]
+
+    async def settle(self) -> None:
+        """Every job that a node keeps ends."""
+        while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(_REST_S)
+
+    async def look(self) -> None:
+        """The reader has seen everything."""
+
+    def unrest(self) -> list[Violation]:
+        return [
+            Violation("C9", story.encode(), "still not over long after everything was healed")
+            for story in self._still_running()
+        ]
+
+    def close(self) -> None:
+        """Note how each job ended by the word of the nodes that keep it, and look at the outputs again."""
+        records = {record.job: record for record in self._world.history.jobs.jobs}
+        for node in self._world.nodes.values():
+            for view in node.node.jobs.views() if node.node else []:
+                state = job_state(job_status(view))
+                records[view.job].told.append(told(self._world.loop.time(), state))
+        self._reader.look_at_all()
+
+    def check(self, history: History) -> list[Violation]:
+        return list(check_jobs(history))
+
+    def figures(self, history: History) -> Figures:
+        return Counter(job.told[-1].state if job.told else "UNKNOWN" for job in history.jobs.jobs)
+
+    async def _ask(self, wish: JobWish, record: JobRecord) -> None:
+        name = _client_of(wish)
+        process, transport = self._world.client(name)
+        timeout_s = stream(self._seed, f"client/{name}").choice((0.5, 2.0, 10.0))
+        entropy = SeededEntropy(self._seed, f"client/{name}")
+        session = JobSession(transport, self._world.addresses, entropy, timeout_s)
+        await self._world.loop.spawn(process, session.work_off(wish, self._bundle, record))
+
+    def _still_running(self) -> list[str]:
+        return [
+            f"{view.job} on {node.name}"
+            for node in self._world.nodes.values()
+            for view in (node.node.jobs.views() if node.node else [])
+            if not view.is_over
+        ]
+
+
+def _client_of(wish: JobWish) -> str:
+    return f"j{wish.index}"
+
+
+def _told(figures: Figures) -> str:
+    ends = ", ".join(f"{figures[end]:,} {end}" for end in _ENDS if figures.get(end))
+    return f"{sum(figures.values()):,} jobs ({ends or 'none'})"
+
+
+def _fields(figures: Figures) -> Mapping[str, Any]:
+    return {"jobs": dict(sorted(figures.items()))}
+
+
+def _tuned(seed: int, tunables: Tunables) -> Tunables:
+    """Nodes notice quickly who is down; in some runs the two sides of a job have little patience."""
+    patience = draw_job_tunables(stream(seed, "jobs/tunables"))
+    return replace(tunables, profile="fast", node=patience.tuned(tunables.node))
+
+
+JOBS: Final = Subject(
+    name="jobs",
+    title="Jobs",
+    draw=JobWorkload,
+    stands=_STANDS,
+    told=_told,
+    fields=_fields,
+    ablations=JOB_ABLATIONS,
+    marks=JOB_MARKS,
+    faults=KINDS,
+    tuned=_tuned,
+)

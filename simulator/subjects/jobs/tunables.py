@@ -1,0 +1,37 @@
+"""How patient the two sides of a job are in a run, drawn from its seed: mostly as in production, now and then
+so little that a fault of some seconds outlasts it (FoundationDB calls this "buggify")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from ringmill.node.options import CoordinatorOptions, NodeOptions, WorkerOptions
+
+__all__ = ["JobTunables", "draw_job_tunables"]
+
+_SMALL_CHANCE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class JobTunables:
+    """Times in seconds.  A coordinator waits longer than a worker, as in production."""
+
+    orphan_after_s: float  # a worker drops a job when its coordinator is silent for so long
+    silent_after_s: float  # a coordinator gives a worker up that answers no poll for so long
+
+    def tuned(self, node: NodeOptions) -> NodeOptions:
+        """The options of a node with this patience."""
+        worker = replace(node.worker, orphan_after_s=self.orphan_after_s)
+        return replace(
+            node, worker=worker, coordinator=replace(node.coordinator, silent_after_s=self.silent_after_s)
+        )
+
+
+def draw_job_tunables(draws: Random) -> JobTunables:
+    is_small = draws.random() < _SMALL_CHANCE
+    orphan_after_s, times = draws.choice((2.5, 4.0)), draws.choice((4 / 3, 3.0))
+    if not is_small:
+        return JobTunables(WorkerOptions().orphan_after_s, CoordinatorOptions().silent_after_s)
+    return JobTunables(orphan_after_s, orphan_after_s * times)

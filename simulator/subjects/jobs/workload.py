@@ -1,0 +1,67 @@
+"""Which jobs a run wants: one or two, drawn from the seed, and what their outputs held before."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.subjects.jobs import places_of_words
+from ringmill.simulator.subjects.jobs.oracle import INPUT, write_file
+from ringmill.simulator.subjects.jobs.sessions import JobWish
+from ringmill.simulator.world.node_process import SHARED
+
+__all__ = ["FORMER", "draw_wishes", "packed_job", "with_former_outputs"]
+
+_MODULE: Final = "places_of_words"
+FORMER: Final[Mapping[str, bytes]] = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
+"""What an earlier job left, in some runs."""
+_FORMER_CHANCE: Final = 0.3
+
+
+def packed_job() -> Bundle:
+    """The simulated clusters' job, packed by the real packer."""
+    sources = {f"{_MODULE}.py": inspect.getsource(places_of_words).encode()}
+    return build_bundle(_MODULE, sources.get)
+
+
+def draw_wishes(draws: Random, bundle_sha256: str) -> list[JobWish]:
+    """One or two jobs; now and then the second wants what the first one does."""
+    wishes: list[JobWish] = []
+    for index in range(draws.choice((1, 1, 2))):
+        is_same = index == 1 and draws.random() < 0.3
+        spec = JobSpec(
+            job=f"job-{index}", module=_MODULE, name="places", bundle_sha256=bundle_sha256,
+            inputs=(INPUT,), output=f"{SHARED}/out-{0 if is_same else index}", input_format="lines",
+            output_format="tsv", reducers=2, compression=draws.choice(("none", "lz4", "zstd")),
+            memory_bytes=draws.choice((200, 1 << 20)),
+        )  # fmt: skip
+        kill_after_s = 4.0 * draws.random() if draws.random() < 0.1 else None
+        wishes.append(JobWish(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
+    return wishes
+
+
+def with_former_outputs(wishes: Sequence[JobWish], draws: Random, shared: FolderTree) -> list[JobWish]:
+    """Now and then a job replaces what an earlier one left.
+
+    Only one that is asked for once: each further run would replace, and hide for a moment, what the first
+    has shown.
+    """
+    made: list[JobWish] = []
+    for wish in wishes:
+        output = wish.spec.output
+        is_alone = not wish.is_repeated and sum(each.spec.output == output for each in wishes) == 1
+        if draws.random() < _FORMER_CHANCE and is_alone:
+            shared.mkdir(output)
+            for name, data in FORMER.items():
+                write_file(shared, f"{output}/{name}", data)
+            for folder in (output, SHARED):
+                shared.fsync_dir(folder)
+            wish = replace(wish, spec=replace(wish.spec, overwrite=True))  # noqa: PLW2901
+        made.append(wish)
+    return made

@@ -1,0 +1,139 @@
+"""Safeguards of what is on a disk: syncs, recovery, damaged blocks, numbers of files."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, Final
+
+import ringmill.node.replica.objects
+import ringmill.node.replica.serving
+import ringmill.node.requests.write
+import ringmill.node.storage.engine
+import ringmill.node.storage.recovery.opening
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.replica.objects import hold
+from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.names import parse_name
+from ringmill.node.storage.recovery.opening import Opened, open_folder
+from ringmill.node.storage.recovery.recovery import cut_tail
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.disk.run_files import RunAppendFile, RunFiles
+from ringmill.simulator.options import RunOptions
+
+__all__ = ["DURABILITY"]
+
+
+async def _hold_nothing(commit: object, durability: object) -> None:
+    return
+
+
+def _sync_before_ack() -> Bends:
+    modules = (ringmill.node.replica.serving, ringmill.node.requests.write)
+    return tuple(use(module, hold, _hold_nothing) for module in modules)
+
+
+def _folder_sync() -> Bends:
+    return (method(RunFiles.fsync_dir, lambda files, path: None),)
+
+
+def _recovered_synced() -> Bends:
+    return (
+        use(
+            ringmill.node.storage.recovery.opening,
+            ringmill.node.storage.recovery.opening._settle,
+            lambda files, folder, name: None,
+        ),
+    )
+
+
+def _recovered_rewritten() -> Bends:
+    """A start syncs what it has read, and believes the system that all of it is on the disk then."""
+
+    def sync(files: RunFiles, path: str) -> None:
+        files.open_append(path).sync()
+
+    return (method(RunFiles.rewrite, sync),)
+
+
+def _failed_sync_is_final() -> Bends:
+    """A sync that failed is tried again, and what waited for it is acknowledged when that works."""
+    append_and_sync = RunAppendFile.append_and_sync
+
+    async def insist(file: RunAppendFile, data: bytes) -> None:
+        size = file.size + len(data)
+        try:
+            await append_and_sync(file, data)
+        except OSError as error:
+            if error.errno != errno.EIO or file.size != size:
+                raise  # the append has failed
+            await insist(file, b"")
+
+    return (method(RunAppendFile.append_and_sync, insist),)
+
+
+def _cut_tail() -> Bends:
+    return (use(ringmill.node.storage.recovery.opening, cut_tail, lambda files, folder, recovered: None),)
+
+
+def _corruption_is_an_error() -> Bends:
+    get, get_nowait = Engine.get, Engine.get_nowait
+
+    async def absent(engine: Engine, key: bytes, **options: Any) -> bytes | None:
+        try:
+            return await get(engine, key, **options)
+        except CorruptData:
+            return None
+
+    def absent_nowait(engine: Engine, key: bytes) -> bytes | None:
+        try:
+            return get_nowait(engine, key)
+        except CorruptData:
+            return None
+
+    return (method(Engine.get, absent), method(Engine.get_nowait, absent_nowait))
+
+
+def _file_ids_reserved() -> Bends:
+    """A start goes on above the highest number that it finds, whatever the manifest has reserved."""
+
+    def open_by_names(files: FileSystem, folder: str) -> Opened:
+        found = [parsed.file_id for name in files.list(folder) if (parsed := parse_name(name))]
+        opened = ringmill.node.storage.recovery.opening.open_folder(files, folder)
+        opened.next_id = max(found, default=0) + 1
+        return opened
+
+    return (use(ringmill.node.storage.engine, open_folder, open_by_names),)
+
+
+_ROT: Final = RunOptions(faults=("bit_flip",))
+_CRASHES: Final = RunOptions(faults=("crash", "crash_all"))
+_ERRORS: Final = RunOptions(nodes=3, keys=2, faults=("disk_error", "crash_all"))
+_MIDST: Final = RunOptions(faults=("crash_child",))
+
+DURABILITY: Final = (
+    Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack()),
+    Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync()),
+    Ablation(
+        "recovered-synced", "what a start reads from its logs is synced before it counts", _recovered_synced()
+    ),
+    Ablation(
+        "recovered-rewritten",
+        "what a start reads is written again, as a failed sync may have left it in the page cache only",
+        _recovered_rewritten(),
+        _ERRORS,
+    ),
+    Ablation(
+        "failed-sync-is-final", "a sync that failed is never tried again", _failed_sync_is_final(), _ERRORS
+    ),
+    Ablation(
+        "cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail(), _CRASHES
+    ),
+    Ablation(
+        "corruption-is-an-error",
+        "a damaged block is an error, never an absence",
+        _corruption_is_an_error(),
+        _ROT,
+    ),
+    Ablation("file-ids-reserved", "a file's number is never given out again", _file_ids_reserved(), _MIDST),
+)

@@ -1,0 +1,148 @@
+"""Safeguards of damage and healing, and of comparing owners after a crash."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ringmill.client.routing.router
+from ringmill.client.routing.retries import Next, next_step
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ports import Incoming
+from ringmill.node.repair.catch_up import CatchUp
+from ringmill.node.repair.healing import Healing
+from ringmill.node.replica.messages import Apply, ApplyAnswer
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.requests.forward import Forwarder
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.history import History, Operation
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.subjects.objects.checkers import convergence
+
+__all__ = ["HEALING", "without_comparing"]
+
+
+def without_comparing() -> Bends:
+    """Owners are not compared after a crash, and nobody asks for what only that would mend.
+
+    For safeguards of hints: comparing finds after a crash what they are there to keep.
+    """
+
+    def may_be_forgotten(history: History, write: Operation) -> bool:
+        node = write.dot.partition("#")[0]
+        has_crashed = any(at >= write.invoked for at in history.crashed.get(node, ()))
+        return has_crashed or node in (*history.lost, *history.damaged)
+
+    return method(CatchUp.want, lambda catch_up: None), use(
+        convergence, convergence._may_be_forgotten, may_be_forgotten
+    )
+
+
+def _caught_up() -> Bends:
+    """After a crash nobody looks who misses the writes whose hints died with it."""
+    return (method(CatchUp.want, lambda catch_up: None),)
+
+
+def _damage_turns() -> Bends:
+    """A coordinator that cannot read its own copy says so to its client, which gives up."""
+    forward = Forwarder.forward
+
+    def step(error: Any, *, is_write: bool) -> Next:
+        return Next.GIVE_UP if isinstance(error, CorruptData) else next_step(error, is_write=is_write)
+
+    async def forward_others(forwarder: Forwarder, *rest: Any, instead_of: Any = None) -> Any:
+        if instead_of is not None:
+            raise CorruptData("this owner cannot read its own copy")
+        return await forward(forwarder, *rest)
+
+    return (use(ringmill.client.routing.router, next_step, step), method(Forwarder.forward, forward_others))
+
+
+def _fenced_is_no_ack() -> Bends:
+    apply = ReplicaServing.apply
+
+    async def ack_anyhow(serving: ReplicaServing, incoming: Incoming) -> bytes:
+        try:
+            return await apply(serving, incoming)
+        except CorruptData:
+            asked = Apply.decode(incoming.body)
+            route = await serving._router.by_id(
+                asked.keyspace, asked.key, asked.epoch, sender=incoming.sender
+            )
+            return ApplyAnswer(route.row.row_epoch, asked.durability, serving._clock.now()).encode()
+
+    return (method(ReplicaServing.apply, ack_anyhow),)
+
+
+def _fenced_keeps_hints() -> Bends:
+    """Nor are owners compared after a crash, which would find what was struck off."""
+    take = ReplicaServing._take
+
+    async def take_anyhow(serving: ReplicaServing, *rest: Any) -> Any:
+        outcome = await take(serving, *rest)
+        is_fenced = isinstance(outcome, str) and outcome.startswith(CorruptData.code)
+        return None if is_fenced else outcome
+
+    return (method(ReplicaServing._take, take_anyhow), *without_comparing())
+
+
+def _healed_from_enough() -> Bends:
+    """One other owner is enough, and the first that answers is taken."""
+    ask = Healing._ask
+
+    async def ask_one(healing: Healing, *rest: Any) -> Any:
+        return (await ask(healing, *rest))[:1]
+
+    return (method(Healing._sources_needed, lambda healing, row: 1), method(Healing._ask, ask_one))
+
+
+def _healed_by_merging() -> Bends:
+    """A range is called healed with what survived of it."""
+
+    async def pull_nothing(healing: Healing, *rest: Any) -> None:
+        return
+
+    return (method(Healing._heal_copy, pull_nothing),)
+
+
+_CRASHES: Final = RunOptions(nodes=3, keys=24, faults=("crash", "loss"))
+_ROT: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip",))
+_ROT_IN_TROUBLE: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip", "loss", "split_one", "crash"))
+_ROT_ON_A_BRIDGE: Final = RunOptions(
+    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "split_bridge")
+)
+_ROT_UNDER_LOAD: Final = RunOptions(
+    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "slow_link")
+)
+
+HEALING: Final = (
+    Ablation(
+        "caught-up", "owners are compared after a start that may have lost hints", _caught_up(), _CRASHES
+    ),
+    Ablation(
+        "damage-turns",
+        "an owner that cannot read its own copy lets another coordinate",
+        _damage_turns(),
+        _ROT,
+    ),
+    Ablation(
+        "fenced-is-no-ack",
+        "an owner that may have lost a key acks no write of it",
+        _fenced_is_no_ack(),
+        _ROT_UNDER_LOAD,
+    ),
+    Ablation(
+        "fenced-keeps-hints",
+        "a hint stays until its target can take it",
+        _fenced_keeps_hints(),
+        _ROT_IN_TROUBLE,
+    ),
+    Ablation(
+        "healed-from-enough",
+        "a range is healed from N - W + 1 other owners",
+        _healed_from_enough(),
+        _ROT_ON_A_BRIDGE,
+    ),
+    Ablation(
+        "healed-by-merging", "a range is healed when others' copies are merged in", _healed_by_merging(), _ROT
+    ),
+)

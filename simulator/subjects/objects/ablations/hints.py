@@ -1,0 +1,87 @@
+"""Safeguards of hints: kept, merged, compared and struck off."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.replica.hints import HintStore, decode_hint
+from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.requests.write import Writer
+from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
+
+__all__ = ["HINTS"]
+
+
+def _hints_kept() -> Bends:
+    async def keep_none(writer: Writer, flight: Any, target: Any) -> str:
+        return ""
+
+    return (method(Writer._keep_hint, keep_none),)
+
+
+def _refused_hints_kept() -> Bends:
+    """What a full disk refuses to keep is forgotten."""
+
+    async def keep_none(hints: HintStore) -> None:
+        hints._refused.clear()
+
+    return (method(HintStore.keep_refused, keep_none),)
+
+
+def _hint_compare() -> Bends:
+    strike_off = HintStore.strike_off
+
+    async def strike_off_whatever(hints: HintStore, key: Any, target: Any, delivered: bytes) -> bool:
+        present = await hints.get(key)
+        return await strike_off(hints, key, target, delivered if present is None else present.encoded)
+
+    return (method(HintStore.strike_off, strike_off_whatever),)
+
+
+def _hint_merge() -> Bends:
+    keep = HintStore._keep
+
+    def keep_the_first(hints: HintStore, key: Any, targets: Any, stored: Any, value: bytes | None) -> Any:
+        present = None if value is None else decode_hint(value)
+        return keep(hints, key, targets, decode_object(present.encoded) if present else stored, value)
+
+    return (method(HintStore._keep, keep_the_first),)
+
+
+def _hint_synced() -> Bends:
+    """Nor are owners compared after the crash, which would find what was forgotten."""
+    take = ReplicaServing._take
+
+    async def take_unsynced(serving: ReplicaServing, *rest: Any) -> str | None:
+        outcome = await take(serving, *rest)
+        return outcome if isinstance(outcome, str) else None
+
+    return (method(ReplicaServing._take, take_unsynced), *without_comparing())
+
+
+_FULL: Final = RunOptions(nodes=3, faults=("disk_full", "split_one"))
+_CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
+_LATE: Final = RunOptions(nodes=3, keys=24, operations=200, sessions=24, faults=("loss", "slow_link"))
+
+HINTS: Final = (
+    Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept()),
+    Ablation(
+        "refused-hints-kept", "a hint that a full disk refused is kept later", _refused_hints_kept(), _FULL
+    ),
+    Ablation(
+        "hint-compare",
+        "a hint is struck off only if it still holds what was delivered",
+        _hint_compare(),
+        _LATE,
+    ),
+    Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge()),
+    Ablation(
+        "hint-synced",
+        "a hint goes only when its target has it on the disk",
+        _hint_synced(),
+        _CRASHES_OF_MANY_KEYS,
+    ),
+)

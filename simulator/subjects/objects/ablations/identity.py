@@ -1,0 +1,161 @@
+"""Safeguards by which a wrong data folder or disk is noticed, and two starts are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, Final
+
+import ringmill.node.identity.identity
+import ringmill.node.membership.starts
+import ringmill.node.replica.objects
+import ringmill.node.replica.serving
+import ringmill.node.requests.replicas
+import ringmill.node.requests.write
+import ringmill.node.storage.engine
+import ringmill.node.storage.recovery.opening
+from ringmill.cluster.ids import Start
+from ringmill.cluster.membership.starts import Announcement, FoundLogs, Remembered, Verdict, judge
+from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.versions.dots import Dot, actor_of
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.identity.identity_record import IdentityRecord
+from ringmill.node.identity.store_name import missing_from_store
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.stored_key import copy_prefix, prefix_end
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.options import RunOptions
+
+__all__ = ["IDENTITY"]
+
+
+def _judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
+    """What a folder's logs held when it was opened does not matter."""
+    return judge(known, replace(told, found=FoundLogs(highest=1 << 60)))
+
+
+def _disk_id() -> Bends:
+    init = TopologyAgent.init
+
+    async def init_anyhow(agent: TopologyAgent, document: bytes) -> Topology:
+        named = Topology.decode(document).member(agent._seat.node)
+        agent._seat = Owner(named.id, named.disk)
+        return await init(agent, document)
+
+    return (method(TopologyAgent.init, init_anyhow),)
+
+
+def _fresh_actor() -> Bends:
+    """Every start goes on with one actor, counting from what the stored objects say."""
+    write, next_dot = ObjectStore.write, CopyActors.next_dot
+
+    async def write_as_before(store: ObjectStore, place: Any, *rest: Any) -> Any:
+        actors = store._actors
+        if place.copy not in actors._counts:
+            actor = actor_of(actors._node, _ONE_START)
+            prefix = copy_prefix(place.copy)
+            scan: AsyncIterator[tuple[bytes, bytes]] = store._engine.scan(prefix, prefix_end(prefix))
+            counts = [decode_object(encoded).context.counter(actor) async for _, encoded in scan]
+            actors._counts.setdefault(place.copy, max(counts, default=0))
+        return await write(store, place, *rest)
+
+    def continued(actors: CopyActors, copy: Any) -> Dot:
+        return Dot(actor_of(actors._node, _ONE_START), next_dot(actors, copy).counter)
+
+    return (method(ObjectStore.write, write_as_before), method(CopyActors.next_dot, continued))
+
+
+def _store_named() -> Bends:
+    """No store is asked whether it is the one that was left."""
+    return (use(ringmill.node.identity.identity, missing_from_store, lambda files, store, record: ""),)
+
+
+def _left_compared() -> Bends:
+    """The same, but for the store's name and the number of its manifest."""
+    missing = missing_from_store
+
+    def missing_by_name(files: FileSystem, store: str, record: IdentityRecord) -> str:
+        return missing(files, store, replace(record, left=()))
+
+    return (use(ringmill.node.identity.identity, missing_from_store, missing_by_name),)
+
+
+def _starts_remembered() -> Bends:
+    return (use(ringmill.node.membership.starts, judge, lambda known, told: Verdict.NOTED),)
+
+
+def _starts_synced() -> Bends:
+    """What was announced is kept in memory only."""
+    put_synced = ControlStore.put_synced
+
+    async def put(store: ControlStore, name: str, value: bytes) -> None:
+        if name == "starts":
+            store._values[name] = value
+        else:
+            await put_synced(store, name, value)
+
+    return (method(ControlStore.put_synced, put),)
+
+
+def _boot_compared() -> Bends:
+    """A start with the same number is the same start."""
+
+    def judge_numbers(known: Remembered | None, told: Announcement) -> Verdict:
+        is_later = known is None or known.start.number <= told.start.number
+        return Verdict.NOTED if is_later else Verdict.OLD_COPY
+
+    return (use(ringmill.node.membership.starts, judge, judge_numbers),)
+
+
+def _log_compared() -> Bends:
+    return (use(ringmill.node.membership.starts, judge, _judge_starts),)
+
+
+def _unconfirmed_waits() -> Bends:
+    make = TopologyAgent.__init__
+
+    def make_confirmed(agent: TopologyAgent, *arguments: Any, **named: Any) -> None:
+        make(agent, *arguments, **{**named, "awaits_confirmation": False})
+
+    return (method(TopologyAgent.__init__, make_confirmed),)
+
+
+_ONE_START: Final = Start(1, "")
+_CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
+_LOST: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))
+_RESTORED: Final = RunOptions(nodes=3, keys=2, faults=("folder_restored",))
+
+IDENTITY: Final = (
+    Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id()),
+    Ablation("fresh-actor", "every start has actors of its own", _fresh_actor(), _CRASHES_OF_THREE),
+    Ablation("store-named", "a store that is not the one its node left is a lost one", _store_named(), _LOST),
+    Ablation("left-compared", "a store has to hold what a clean stop left in it", _left_compared(), _LOST),
+    Ablation(
+        "starts-remembered",
+        "members refuse a folder that lacks a start they know",
+        _starts_remembered(),
+        _RESTORED,
+    ),
+    Ablation(
+        "starts-synced",
+        "a start is on a member's disk before the member confirms it",
+        _starts_synced(),
+        _RESTORED,
+    ),
+    Ablation(
+        "boot-compared", "a start is known by its boot id, not by its number", _boot_compared(), _RESTORED
+    ),
+    Ablation(
+        "log-compared",
+        "a folder that lacks the end of a known log is an old copy",
+        _log_compared(),
+        _RESTORED,
+    ),
+    Ablation(
+        "unconfirmed-waits", "a start serves nothing before it is confirmed", _unconfirmed_waits(), _RESTORED
+    ),
+)

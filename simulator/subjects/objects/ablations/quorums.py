@@ -1,0 +1,98 @@
+"""Safeguards of counting: acks, answers, repairs, and what a client is told of a lost quorum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import ringmill.client.routing.router
+from ringmill.client.routing.retries import Next, next_step
+from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.quorum.tally import ReadTally, WriteTally
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.read import Reader
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.options import RunOptions
+
+__all__ = ["QUORUMS"]
+
+
+def _w_acks() -> Bends:
+    return (method(WriteTally.is_met, property(lambda tally: len(tally.acks) >= max(1, tally.need - 1))),)
+
+
+def _r_answers() -> Bends:
+    return (method(ReadTally.is_met, property(lambda tally: len(tally.answered) >= max(1, tally.need - 1))),)
+
+
+def _write_back() -> Bends:
+    async def repair_nothing(reader: Reader, *rest: Any) -> int:
+        return 0
+
+    return (method(Reader._repair, repair_nothing),)
+
+
+def _synced_reads() -> Bends:
+    async def read(store: ObjectStore, place: Any) -> tuple[StoredObject, bytes]:
+        stored = await store.read(place)
+        return stored, b"" if stored.is_absent else encode_object(stored)
+
+    return (method(ObjectStore.read_synced, read),)
+
+
+def _holders_by_default_r() -> Bends:
+    """A read of r answers counts on later reads of as many: N - r + 1 in place of N - R + 1."""
+    repair = Reader._repair
+
+    async def repair_less(reader: Reader, route: Any, collected: Any, *rest: Any) -> int:
+        keyspace = replace(route.keyspace, r=len(collected.answers))
+        return await repair(reader, replace(route, keyspace=keyspace), collected, *rest)
+
+    return (method(Reader._repair, repair_less),)
+
+
+def _known_operation() -> Bends:
+    return (method(StoredObject.find, lambda stored, operation: None),)
+
+
+def _unknown_is_told() -> Bends:
+    lost = Flight.lost
+
+    def lost_for_certain(flight: Flight, verb: str) -> QuorumNotReached:
+        error = lost(flight, verb)
+        error.outcome = "failed"
+        return error
+
+    return (method(Flight.lost, lost_for_certain),)
+
+
+def _no_blind_retry() -> Bends:
+    """A client sends a write again whose outcome it does not know."""
+
+    def step(error: Any, *, is_write: bool) -> Next:
+        known = next_step(error, is_write=is_write)
+        return Next.TURN if is_write and error.outcome != "failed" else known
+
+    return (use(ringmill.client.routing.router, next_step, step),)
+
+
+_TWICE: Final = RunOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
+_POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
+
+QUORUMS: Final = (
+    Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks()),
+    Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers()),
+    Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back()),
+    Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads(), _POWER),
+    Ablation(
+        "holders-by-default-r", "N - R + 1 holders, whatever r a read asked for", _holders_by_default_r()
+    ),
+    Ablation(
+        "known-operation", "an operation that is there is not written again", _known_operation(), _TWICE
+    ),
+    Ablation("unknown-is-told", "a lost quorum after sending is unknown, never failed", _unknown_is_told()),
+    Ablation("no-blind-retry", "a write whose outcome is unknown is not sent again", _no_blind_retry()),
+)

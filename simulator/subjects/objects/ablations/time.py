@@ -1,0 +1,69 @@
+"""Safeguards of time on the request path: deadlines, wall clocks, ttl."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import ringmill.simulator.world.transport
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.wire.sending_time import left_us
+from ringmill.node.replica.objects import Intent
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.write import Writer
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.options import RunOptions
+
+__all__ = ["TIME"]
+
+
+def _judged_from_sending() -> Bends:
+    """A deadline counts from the moment a frame is read."""
+
+    def judge(remaining_us: int, sent_us: int | None, now_us: int) -> int:
+        return remaining_us
+
+    return (use(ringmill.simulator.world.transport, left_us, judge),)
+
+
+def _clocks_compared() -> Bends:
+    """After a jump of its wall clock a node believes nobody, as if it were always alone with it."""
+    return (method(HybridClock.accept_jump, lambda clock: None),)
+
+
+def _whole_ttl() -> Bends:
+    """A value lives a tenth of its ttl."""
+    intent = Writer._intent
+
+    def short(writer: Writer, request: WriteRequest, route: Route) -> Intent:
+        whole = intent(writer, request, route)
+        now_ms = writer._hybrid.expiry_ms()
+        left_ms = (whole.expires_at_ms - now_ms) // 10
+        return replace(whole, expires_at_ms=now_ms + left_ms) if whole.expires_at_ms else whole
+
+    return (method(Writer._intent, short),)
+
+
+def _shared_expiry() -> Bends:
+    """Expiry is judged by each node's own wall clock."""
+    return (method(HybridClock.expiry_ms, lambda clock: int(clock._clock.wall() * 1000)),)
+
+
+_SKEWED: Final = RunOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))
+_STEPS: Final = RunOptions(faults=("host_clock_step",))
+_LATE_SOCKETS: Final = RunOptions(keys=2, operations=200, faults=("pause", "late_socket"))
+
+TIME: Final = (
+    Ablation(
+        "judged-from-sending",
+        "a deadline counts from the sending of a request, not from its reading",
+        _judged_from_sending(),
+        _LATE_SOCKETS,
+    ),
+    Ablation(
+        "clocks-compared", "a node whose clock stepped as the others' did goes on", _clocks_compared(), _STEPS
+    ),
+    Ablation("whole-ttl", "a value is shown until its ttl is over", _whole_ttl(), RunOptions(faults=())),
+    Ablation("shared-expiry", "expiry goes by the median of all clocks", _shared_expiry(), _SKEWED),
+)

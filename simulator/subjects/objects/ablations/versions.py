@@ -1,0 +1,70 @@
+"""Safeguards of versions: siblings, merging, contexts in receipts, deletes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import ringmill.node.replica.objects
+import ringmill.node.replica.serving
+import ringmill.node.requests.replicas
+import ringmill.node.requests.write
+import ringmill.node.storage.engine
+import ringmill.node.storage.recovery.opening
+from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.versions.context import Context
+from ringmill.cluster.versions.objects import StoredObject, merge
+from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.requests.flight import Flight
+from ringmill.simulator.bending import Ablation, Bends, method, use
+
+__all__ = ["VERSIONS"]
+
+
+def _last(stored: StoredObject) -> StoredObject:
+    newest = max(stored.siblings, key=lambda sibling: (sibling.time, sibling.dot), default=None)
+    return stored if newest is None else replace(stored, siblings=(newest,))
+
+
+def _siblings() -> Bends:
+    def last_writer_wins(ours: StoredObject, theirs: StoredObject) -> StoredObject:
+        return _last(merge(ours, theirs))
+
+    return (use(ringmill.node.replica.objects, merge, last_writer_wins),)
+
+
+def _merge() -> Bends:
+    return (use(ringmill.node.replica.objects, merge, lambda ours, theirs: theirs),)
+
+
+def _honest_receipt() -> Bends:
+    receipt = Flight.receipt
+
+    def with_context(flight: Flight, *, default_w: int) -> Receipt:
+        told = receipt(flight, default_w=default_w)
+        stored, sibling = flight.written.applied.stored, flight.written.sibling
+        return replace(told, context=flight._token(Context(stored.context, sibling.time)))
+
+    return (method(Flight.receipt, with_context),)
+
+
+def _tombstones() -> Bends:
+    """What holds only deletes is dropped at once."""
+    store = ObjectStore._store
+
+    def forget(objects: ObjectStore, place: Any, before: Any, old: Any, after: Any, *rest: Any) -> Any:
+        if after.siblings and all(sibling.value is None for sibling in after.siblings):
+            after = StoredObject()
+        return store(objects, place, before, old, after, *rest)
+
+    return (method(ObjectStore._store, forget),)
+
+
+VERSIONS: Final = (
+    Ablation("siblings", "concurrent writes are kept beside each other, not the last one alone", _siblings()),
+    Ablation("merge", "a replica merges what it is sent with what it holds", _merge()),
+    Ablation(
+        "honest-receipt", "a receipt has a context only when no other sibling is left", _honest_receipt()
+    ),
+    Ablation("tombstones", "a delete is remembered", _tombstones()),
+)

@@ -1,0 +1,52 @@
+"""All checkers of the product as it stands, in the order of their numbers.
+
+Not yet here, because the product has no such thing yet: C7 and C8 on registers and leases, C10 counters and
+sets, C12 scans.  C9, a job's output against the one-process oracle, is checked where jobs run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final as Constant
+
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.subjects.objects.checkers.clock_steps import check_clock_steps
+from ringmill.simulator.subjects.objects.checkers.convergence import check_convergence, check_hand_over
+from ringmill.simulator.subjects.objects.checkers.damage import check_beside_damage
+from ringmill.simulator.subjects.objects.checkers.deletes import check_deletes
+from ringmill.simulator.subjects.objects.checkers.durability import (
+    check_before_quiet,
+    check_damaged,
+    check_durability,
+)
+from ringmill.simulator.subjects.objects.checkers.expiry import check_expiry
+from ringmill.simulator.subjects.objects.checkers.invention import check_invention
+from ringmill.simulator.subjects.objects.checkers.late_work import check_late_work
+from ringmill.simulator.subjects.objects.checkers.liars import check_liars
+from ringmill.simulator.subjects.objects.checkers.sessions import check_sessions
+from ringmill.simulator.subjects.objects.checkers.siblings import check_siblings
+
+__all__ = ["CHECKERS", "check_all"]
+
+CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
+    check_durability,
+    check_before_quiet,
+    check_damaged,
+    check_beside_damage,
+    check_convergence,
+    check_hand_over,
+    check_siblings,
+    check_invention,
+    check_liars,
+    check_sessions,
+    check_deletes,
+    check_late_work,
+    check_clock_steps,
+    check_expiry,
+)
+
+
+def check_all(history: History) -> list[Violation]:
+    """Every violation that any checker finds, in the order of the checkers."""
+    return [violation for check in CHECKERS for violation in check(history)]

@@ -1,0 +1,76 @@
+"""What runs of keys and values have to meet now and then: marks in the code of clients and of most rooms of a
+node (cluster/sometimes.py)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["OBJECT_MARKS"]
+
+OBJECT_MARKS: Final = (
+    # Clients
+    "a client retries",
+    "a client turns to another node",
+    # Requests
+    "a write that was sent before is found",
+    "a read replaces a silent owner",
+    "a read does not meet its quorum",
+    "a receipt has no context beside siblings",
+    "a read asks further owners to hold what it shows",
+    "a read fails as too few hold what it would show",
+    "a read writes back to an owner",
+    "a write is forwarded to an owner",
+    "an owner that cannot read its copy lets another coordinate",
+    "a write loses its quorum after sending",
+    "a write runs out of time before it is applied",
+    "an owner seen down is not asked",
+    "an owner seen down is asked after all",
+    "a hint waits in memory for the disk",
+    "an owner that missed a write gets a hint",
+    "a stopping node leaves hints behind",
+    # Replicas and hints
+    "a start finds damaged hints",
+    "a hint that the disk refused is kept after all",
+    "a hint has changed while it was delivered",
+    "a newer write is merged into a hint",
+    "a read waits for the disk",
+    "a late copy changes nothing",
+    "a key is written while its range is healed",
+    "an operation that is there is not written again",
+    "siblings stand beside each other",
+    "an owner refuses a hint",
+    # Repair
+    "owners cannot be compared yet",
+    "owners that differ are made equal",
+    "a damaged range has to wait for its sources",
+    "damaged control state is put back",
+    "owners are compared as hints may be lost",
+    "a damaged range is healed from other owners",
+    "a hint is delivered",
+    "hints for an owner wait longer",
+    # Membership: topology, starts and clocks
+    "a clock step cannot be compared",
+    "a clock step that others share is accepted",
+    "a clock is alone with its step",
+    "one member alone does not end a serving start",
+    "members refuse an old copy of a folder",
+    "a copy beside the folder in use is refused",
+    "a node on another disk serves nothing",
+    "a start waits for its confirmation",
+    "a node learns the topology from another",
+    # Probes
+    "a suspect is declared down",
+    "a suspect refutes",
+    # Storage
+    "a compaction drops a tombstone",
+    "a compaction meets a damaged block",
+    "a flush fails and is tried again",
+    "a flush finds a log damaged and takes the memtable",
+    "a compaction fails and is tried again",
+    "a table moves down without a merge",
+    "a start keeps everything without a manifest",
+    "a start sets a damaged table aside",
+    "a start finds that a log has lost batches",
+    "a torn end of a log is cut off",
+    "a full disk makes a node read-only",
+)

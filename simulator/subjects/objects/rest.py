@@ -1,0 +1,188 @@
+"""How a healed cluster comes to rest, and what each owner holds then.
+
+Order: writes beside damage, lost nodes set aside, damage healed, hints delivered and owners compared; then
+each owner's copy is looked at, every key is read from all its owners, and the copies are looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final as Constant
+
+from ringmill.cluster.errors import CorruptData
+from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.history import Final
+from ringmill.simulator.subjects.objects.sessions import Session, insist
+from ringmill.simulator.subjects.objects.workload import Wish
+from ringmill.simulator.world.node_process import NodeProcess
+from ringmill.simulator.world.virtual_loop import Process
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE, World
+
+__all__ = ["Rest"]
+
+_FLIGHT_S: Constant = 6.0  # the longest a request may still be under way at its coordinator
+_AT_REST_S: Constant = 0.25
+_AT_ONCE: Constant = 1e12  # bytes a second
+
+
+class Rest:
+    """`client` makes a session of its own for each name, with a timeout in seconds."""
+
+    def __init__(
+        self, world: World, keys: Sequence[bytes], client: Callable[[str, float], tuple[Process, Session]]
+    ) -> None:
+        self._world = world
+        self._history = world.history
+        self._keys = keys
+        self._client = client
+
+    async def settle(self) -> None:
+        await asyncio.sleep(_FLIGHT_S)
+        await self._write_beside_damage()
+        await self._set_lost_aside()
+        await self._damage_healed()
+        await self._hints_delivered()
+
+    async def look(self) -> None:
+        self._history.handed_over = await self._finals()
+        await self._read_all()
+        self._history.finals = await self._finals()
+
+    def unrest(self) -> str:
+        """What is still going on, in words."""
+        nodes, living = self._world.nodes, self._world.living()
+        ended = [node.name for node in living if node.node is None or not node.is_running]
+        hints = {name: node.node.replica.hints.counts() for name, node in nodes.items() if node.node}
+        waiting = {name: counts for name, counts in hints.items() if counts}
+        damaged = [node.name for node in living if node.node and node.node.replica.engine.corrupt_ranges()]
+        return (
+            f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'}; damaged: {damaged or 'none'};"
+        )
+
+    async def _write_beside_damage(self) -> None:
+        """One write of every key while bits have turned on one node's disk and all others are sound."""
+        self._history.damaged = [node.name for node in self._world.living() if node.disk.is_rotten]
+        if not self._history.damaged:
+            return
+        process, session = self._client("beside", 5.0)
+        operations = self._history.operations
+
+        async def work() -> None:
+            async with session:
+                for key in self._keys:
+                    self._history.beside_damage.append(len(operations))
+                    value = b"beside damage %d" % len(operations)
+                    wish = Wish(len(operations), session.name, "put", key, value, "none", "", "", 0.0)
+                    await session.ask(wish, operations)
+
+        await self._world.loop.spawn(process, work())
+
+    async def _damage_healed(self) -> None:
+        """Nodes on whose disks bits have turned find them all, and fill what is damaged from the others."""
+        for name in self._history.damaged:
+            process = self._world.nodes[name]
+            self._history.shown_by_lost += await self._shown(process)
+            node = await process.up()
+            await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
+            await process.inside(node.replica.engine.settle())
+            while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
+                await asyncio.sleep(_AT_REST_S)
+
+    async def _hints_delivered(self) -> None:
+        """No node keeps a write for another any more, and none still has to find out who misses one."""
+        living = self._world.living()
+        while any(self._keeps_hints(node) or self._compares(node) for node in living):  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(_AT_REST_S)
+
+    async def _set_lost_aside(self) -> None:
+        """See what nodes with damaged or foreign disks still show, and end them.
+
+        One that serves as if nothing had happened is an owner like all others, and judged like them.
+        """
+        ground = self._world.ground
+        for name in self._history.lost:
+            process = self._world.nodes[name]
+            if name in ground.apart:
+                self._history.shown_by_liars += await self._values(process)
+            elif _serves(process):
+                self._history.shown_by_lost += await self._shown(process)
+            process.kill(CrashModel.PREFIX)
+        for twin in ground.copies:
+            if _serves(twin):
+                self._history.shown_by_lost += await self._shown(twin)
+            twin.kill(CrashModel.PREFIX)
+
+    async def _shown(self, process: NodeProcess) -> list[Final]:
+        """What one node holds of the keys that it owns and can read."""
+        shown: list[Final] = []
+        for key in self._keys:
+            if process.name in self._world.row(key).nodes:
+                try:
+                    shown.append(await self._held(process, key))
+                except CorruptData:
+                    self._world.trace.note(process.name, "refuses a damaged key")
+        return shown
+
+    async def _values(self, process: NodeProcess) -> list[tuple[bytes, bytes]]:
+        """Every value that a node holds, as far as it runs and can read it."""
+        found: list[tuple[bytes, bytes]] = []
+        if process.node is None or not process.is_running:
+            return found
+        objects = process.node.replica.objects
+        for key in self._keys:
+            try:
+                stored = await process.inside(objects.read(self._place(key)))
+            except CorruptData:
+                self._world.trace.note(process.name, "refuses a damaged key")
+            else:
+                found += [(key, each.value) for each in stored.siblings if each.value is not None]
+        return found
+
+    def _keeps_hints(self, process: NodeProcess) -> bool:
+        """For somebody who can take them; or it is not up yet."""
+        if process.node is None:
+            return True
+        return any(target not in self._history.lost for target in process.node.replica.hints.counts())
+
+    def _compares(self, process: NodeProcess) -> bool:
+        """Partitions whose owners can all be asked; the others wait for good."""
+        if process.node is None:
+            return True
+        catch_up = process.node.repair.catch_up
+        rows = [self._world.topology.row(partition) for partition in catch_up.waiting]
+        is_asked = not (catch_up.is_done or rows)
+        return is_asked or any(not set(row.nodes) & set(self._history.lost) for row in rows)
+
+    async def _read_all(self) -> None:
+        """One read of every key from all its living owners, repeated until it is answered."""
+        process, session = self._client("last", 5.0)
+        owners = {key: self._world.owners(key) for key in self._keys}
+
+        async def work() -> None:
+            kept = [key for key in self._keys if owners[key]]
+            await insist(session, kept, lambda key: str(len(owners[key])), self._history.operations)
+
+        await self._world.loop.spawn(process, work())
+
+    async def _finals(self) -> list[Final]:
+        """What each owner of each key holds."""
+        world = self._world
+        return [
+            await self._held(world.nodes[owner], key) for key in self._keys for owner in world.owners(key)
+        ]
+
+    async def _held(self, process: NodeProcess, key: bytes) -> Final:
+        """What a node holds of a key.  Raises CorruptData."""
+        objects = (await process.up()).replica.objects
+        stored = await process.inside(objects.read(self._place(key)))
+        return Final.of(key, process.name, stored)
+
+    def _place(self, key: bytes) -> Place:
+        copy = Copy(self._world.partition(key), self._world.row(key).copy_epoch)
+        return Place(copy, DEFAULT_KEYSPACE, key)
+
+
+def _serves(process: NodeProcess) -> bool:
+    return process.node is not None and process.is_running and process.node.membership.topology.serving

@@ -1,0 +1,205 @@
+"""Clients of a run: production client code, its answers kept as a history.
+
+Each session has a client of its own and asks one thing after the other.  What is recorded is what crossed the
+link last, since a read that finds nothing still hands out a context.  Links are simulated here; a run of real
+processes (scripts/chaos) hands in its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from ringmill.client.arguments import durability_named, level_named
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import TOPOLOGY, Link, Method
+from ringmill.client.routing.router import Router
+from ringmill.client.values import EMPTY, CausalContext
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Entropy, Priority, Transport
+from ringmill.cluster.versions.context import decode_context
+from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.simulator.history import Operation, Outcome, Replica, Vector, Version
+from ringmill.simulator.subjects.objects.workload import Wish
+from ringmill.simulator.world.services import TOPOLOGY_GET
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE
+
+__all__ = ["Dial", "Session", "SimulatedLink", "insist"]
+
+Answer = TypeVar("Answer", bound=Message)
+Dial = Callable[[str, list[Message]], Link]
+"""Makes the link to an address; it leaves each answer that crosses it in the list, alone."""
+_AGAIN_S = 0.25
+
+
+class SimulatedLink:
+    """The client's door to one node."""
+
+    def __init__(self, transport: Transport, node: NodeId, last: list[Message]) -> None:
+        self._transport = transport
+        self._node = node
+        self._last = last
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        name = TOPOLOGY_GET if method.path == TOPOLOGY.path else method.frame_name
+        body = await self._transport.call(
+            self._node,
+            name,
+            request.SerializeToString(),
+            timeout_s=timeout_s,
+            priority=Priority.WRITE if method.is_write else Priority.READ,
+        )
+        answer = method.answer.FromString(body)
+        self._last[:] = [answer]
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class AnyNode(Directory):
+    """Of a client that has a balancer before it: whom it asks has nothing to do with who owns the key."""
+
+    def order_for(self, keyspace: str, key: bytes) -> list[str]:
+        return self.order()
+
+
+class Session:
+    """One client that asks for wishes.  `async with` owns its directory."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str],
+        dial: Dial,
+        entropy: Entropy,
+        timeout_s: float,
+        asks_anybody: bool = False,
+    ) -> None:
+        self.name = name
+        self._last: list[Message] = []
+        self._timeout_s = timeout_s
+        kind = AnyNode if asks_anybody else Directory
+        self._directory = kind(addresses, lambda address: dial(address, self._last))
+        self._keyspace = AsyncKeyspace(
+            "default", Router(self._directory, entropy, timeout_s), OperationNames(entropy)
+        )
+        self._contexts: dict[bytes, CausalContext] = {}
+
+    async def __aenter__(self) -> Session:
+        await self._directory.__aenter__()
+        await self._learn()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._directory.__aexit__()
+
+    async def work_off(self, wishes: Sequence[Wish], operations: list[Operation]) -> None:
+        """Ask for all of `wishes` in order; each operation is in the list from its start on."""
+        for wish in wishes:
+            await asyncio.sleep(wish.pause_s)
+            await self.ask(wish, operations)
+
+    async def ask(self, wish: Wish, operations: list[Operation]) -> Operation:
+        """One operation, recorded whatever comes of it."""
+        given = self._given(wish)
+        begun = Operation(
+            index=wish.index,
+            session=self.name,
+            kind=wish.kind,
+            key=wish.key,
+            invoked=asyncio.get_running_loop().time(),
+            returned=None,
+            outcome="unknown",
+            value=wish.value if wish.kind == "put" else b"",
+            given=_vector(given.token, wish.key) if given else None,
+            is_blind=given == EMPTY,
+            is_synced=wish.durability == "",
+            timeout_s=self._timeout_s,
+            ttl_s=wish.ttl_s,
+        )
+        place = len(operations)
+        operations.append(begun)
+        try:
+            await self._send(wish, given)
+        except RingmillError as error:
+            operations[place] = self._failed(begun, error)
+        else:
+            operations[place] = self._answered(begun, self._last[0])
+        return operations[place]
+
+    async def _learn(self) -> None:
+        """A client that finds nobody goes on without a topology: any node forwards."""
+        try:
+            await self._directory.learn(self._timeout_s)
+        except RingmillError:
+            return
+
+    async def _send(self, wish: Wish, given: CausalContext | None) -> None:
+        level = level_named(wish.level) if wish.level else None
+        durability = durability_named(wish.durability) if wish.durability else None
+        if wish.kind == "get":
+            await self._keyspace.get(wish.key, default=None, r=level)
+        elif wish.kind == "put":
+            await self._keyspace.put(
+                wish.key, wish.value, context=given, w=level, durability=durability, ttl=wish.ttl_s
+            )
+        else:
+            await self._keyspace.delete(wish.key, context=given, w=level, durability=durability)
+
+    def _given(self, wish: Wish) -> CausalContext | None:
+        if wish.kind == "get" or wish.context == "none":
+            return None
+        return EMPTY if wish.context == "blind" else self._contexts.get(wish.key)
+
+    def _failed(self, begun: Operation, error: RingmillError) -> Operation:
+        outcome: Outcome = "failed" if error.outcome == "failed" or begun.kind == "get" else "unknown"
+        return replace(begun, returned=_now(), outcome=outcome, error=f"{error.code}: {error.message}")
+
+    def _answered(self, begun: Operation, answer: Message) -> Operation:
+        assert isinstance(answer, kv_pb2.GetResponse | kv_pb2.WriteReceipt)
+        if answer.context:
+            self._contexts[begun.key] = CausalContext(answer.context)
+        seen = _vector(answer.context, begun.key) if answer.context else {}
+        done = replace(begun, returned=_now(), outcome="ok", seen=seen, is_weak=answer.weak)
+        if isinstance(answer, kv_pb2.GetResponse):
+            return replace(
+                done, siblings=tuple(Version(sibling.value, sibling.dot) for sibling in answer.siblings)
+            )
+        return replace(
+            done,
+            dot=answer.dot,
+            replicas=tuple(Replica(ack.node, ack.role, ack.durability) for ack in answer.replicas),
+        )
+
+
+async def insist(
+    session: Session, keys: Sequence[bytes], level: Callable[[bytes], str], operations: list[Operation]
+) -> None:
+    """Read every key at its level, each again until it is answered; only the answer is kept."""
+    for key in keys:
+        answered: list[Operation] = []
+        wish = Wish(len(operations), session.name, "get", key, b"", "none", level(key), "", 0.0)
+        while not (await session.ask(wish, answered)).is_ok:
+            answered.clear()
+            await asyncio.sleep(_AGAIN_S)
+        operations += answered
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _vector(token: bytes, key: bytes) -> Vector:
+    """A context, opened."""
+    if not token:
+        return {}
+    return {str(actor): count for actor, count in decode_context(token, DEFAULT_KEYSPACE, key).vector.entries}

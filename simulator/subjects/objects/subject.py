@@ -1,0 +1,143 @@
+"""Keys and values: sessions that put, get and delete under faults, and what owners hold in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from random import Random
+from typing import Any, Final
+
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.faults.every import GENERAL_KINDS
+from ringmill.simulator.history import History
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.subjects.objects.ablations.every import OBJECT_ABLATIONS
+from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
+from ringmill.simulator.subjects.objects.marks import OBJECT_MARKS
+from ringmill.simulator.subjects.objects.mix import draw_twists, mix_of
+from ringmill.simulator.subjects.objects.rest import Rest
+from ringmill.simulator.subjects.objects.sessions import Session, SimulatedLink
+from ringmill.simulator.subjects.objects.workload import draw_workload, with_ttl
+from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.virtual_loop import Process
+from ringmill.simulator.world.world import World
+
+__all__ = ["OBJECTS", "ObjectWorkload"]
+
+_MANY: Final = 8  # times as many keys, in some runs
+_MANY_CHANCE: Final = 1 / 8
+_MIX: Final = "mix "
+_BALANCED: Final = 0.1  # of the clients have no say in whom they ask
+
+
+class ObjectWorkload:
+    """A Workload (simulator/subjects/subject.py)."""
+
+    def __init__(self, seed: int, options: RunOptions) -> None:
+        self._seed = seed
+        drawn = draw_twists(stream(seed, "workload/mix"))
+        self._twists = drawn if options.mix is None else options.mix
+        wishes = draw_workload(
+            stream(seed, "workload"),
+            operations=options.operations,
+            sessions=options.sessions,
+            keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
+            mix=mix_of(self._twists),
+        )
+        wishes = with_ttl(stream(seed, "workload/ttl"), wishes)
+        kept = options.only_operations
+        self.wishes = wishes if kept is None else [wish for wish in wishes if wish.index in kept]
+        self._names = [f"s{number}" for number in range(options.sessions)]
+
+    @property
+    def pieces(self) -> Sequence[int]:
+        return [wish.index for wish in self.wishes]
+
+    def plan(self) -> list[str]:
+        return [
+            f"{wish.index:4d}  {wish.session} {wish.kind} {wish.key.decode()} context {wish.context} "
+            f"level {wish.level or 'default'} durability {wish.durability or 'sync'}"
+            for wish in self.wishes
+        ]
+
+    def join(self, world: World) -> None:
+        self._world = world
+        world.ground.clients += [*self._names, "beside", "last"]
+        self._rest = Rest(world, sorted({wish.key for wish in self.wishes}), self._client)
+
+    def act(self) -> Sequence[Coroutine[Any, Any, None]]:
+        drawn = stream(self._seed, "sessions")
+        return [self._session(name, drawn) for name in self._names]
+
+    async def settle(self) -> None:
+        await self._rest.settle()
+
+    async def look(self) -> None:
+        await self._rest.look()
+
+    def unrest(self) -> list[Violation]:
+        quiet_s = self._world.options.quiet_s
+        return [Violation("C2", b"", f"{self._rest.unrest()} {quiet_s:.0f} s after healing")]
+
+    def close(self) -> None:
+        """Nothing is left to be noted."""
+
+    def check(self, history: History) -> list[Violation]:
+        return check_all(history)
+
+    def figures(self, history: History) -> Figures:
+        return {
+            "ops": len(history.operations),
+            "answered": sum(operation.is_ok for operation in history.operations),
+            "stale": len(staleness_s(history)),
+            **{f"{_MIX}{name}": 1 for name in self._twists},
+        }
+
+    async def _session(self, name: str, drawn: Random) -> None:
+        process, session = self._client(name, drawn.choice((0.3, 1.0, 5.0)))
+        wishes = [wish for wish in self.wishes if wish.session == name]
+
+        async def work() -> None:
+            async with session:
+                await session.work_off(wishes, self._world.history.operations)
+
+        await self._world.loop.spawn(process, work())
+
+    def _client(self, name: str, timeout_s: float) -> tuple[Process, Session]:
+        process, transport = self._world.client(name)
+        nodes = self._world.addresses
+        session = Session(
+            name,
+            addresses=list(nodes),
+            asks_anybody=stream(self._seed, f"client/{name}/balancer").random() < _BALANCED,
+            dial=lambda address, last: SimulatedLink(transport, nodes[address], last),
+            entropy=SeededEntropy(self._seed, f"client/{name}"),
+            timeout_s=timeout_s,
+        )
+        return process, session
+
+
+def _told(figures: Figures) -> str:
+    stale = f", {figures['stale']:,} weak reads stale" if figures["stale"] else ""
+    mixes = ", ".join(
+        f"{name.removeprefix(_MIX)} {runs}" for name, runs in figures.items() if name.startswith(_MIX)
+    )
+    twisted = f", mixed {mixes}" if mixes else ""
+    return f"{figures['ops']:,} operations ({figures['answered']:,} answered{stale}{twisted})"
+
+
+def _fields(figures: Figures) -> Mapping[str, Any]:
+    return dict(figures)
+
+
+OBJECTS: Final = Subject(
+    name="objects",
+    title="Keys and values",
+    draw=ObjectWorkload,
+    stands=frozenset(kind.name for kind in GENERAL_KINDS),
+    told=_told,
+    fields=_fields,
+    ablations=OBJECT_ABLATIONS,
+    marks=OBJECT_MARKS,
+)

@@ -1,0 +1,42 @@
+"""The Clock door of one simulated node: virtual time seen through a bad clock.
+
+`monotonic` and `boottime` follow the loop, because timers do, `boottime` from a start of its own; `wall` has
+an offset, a drift and jumps of its own.
+"""
+
+from __future__ import annotations
+
+from ringmill.simulator.world.virtual_loop import VirtualLoop
+
+__all__ = ["START_OF_TIME", "SimulatedClock"]
+
+START_OF_TIME = 1_800_000_000.0
+"""Wall clock at virtual time 0, seconds since 1970: a fixed day, so that runs repeat."""
+
+
+class SimulatedClock:
+    def __init__(
+        self, loop: VirtualLoop, *, offset_s: float = 0.0, drift: float = 0.0, booted_s: float = 0.0
+    ) -> None:
+        self._loop = loop
+        self._booted_s = booted_s
+        self._offset_s = offset_s
+        self._drift = drift
+
+    def wall(self) -> float:
+        return START_OF_TIME + self._loop.time() * (1.0 + self._drift) + self._offset_s
+
+    def drift_by(self, drift: float) -> None:
+        """From now on gain so many seconds a second; the reading of this moment stays."""
+        self._offset_s -= self._loop.time() * (drift - self._drift)
+        self._drift = drift
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    def boottime(self) -> float:
+        return self._booted_s + self._loop.time()
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward or back."""
+        self._offset_s += seconds

@@ -1,0 +1,260 @@
+"""The Spawner door with task processes: the task side of the protocol, run step by step in virtual time.
+
+A simulated task process answers encoded messages with production code
+(cluster/mapreduce/talk/task_service.py) over the files of its node, stops before changes to them as the seed
+says, and can be killed at each stop. Its bundle is read through that door and loaded from memory; the real
+loader imports from a real file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.abc
+import importlib.util
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.bundle import check_bundle
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
+from ringmill.cluster.mapreduce.files.splits import SplitSizes
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.progress import HowFar, Progress
+from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
+from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
+from ringmill.cluster.ports import FileSystem, TaskProcess
+from ringmill.simulator.world.door import Door
+from ringmill.simulator.world.spawner import InlineSpawner
+from ringmill.simulator.world.stepped import Dropped, Stepped
+from ringmill.simulator.world.trace import Trace
+from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
+
+__all__ = ["SMALL_SPLITS", "SimulatedTask", "TaskPace", "TaskSpawner"]
+
+SMALL_SPLITS: Final = SplitSizes(least_bytes=50)
+"""A few lines make several maps; an oracle has to cut alike."""
+
+_KILLED: Final = -9
+_loaded: dict[str, JobDefinition] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPace:
+    """How long a stop of a task lasts at most, in seconds, and how often it stops before a change."""
+
+    pause_s: float
+    stop_chance: float
+
+    @classmethod
+    def draw(cls, draws: Random, pause_s: float | None = None) -> TaskPace:
+        drawn_s, stop_chance = draws.choice((0.002, 0.05, 0.3)), draws.choice((0.1, 0.4, 1.0))
+        return cls(drawn_s if pause_s is None else pause_s, stop_chance)
+
+
+class TaskSpawner(InlineSpawner):
+    """One run of one node.  `kill_all` when that run ends.  Flushes and merges are drawn from `inline`."""
+
+    def __init__(
+        self,
+        inline: Random,
+        draws: Random,
+        *,
+        owner: str,
+        loop: VirtualLoop,
+        files: FileSystem,
+        trace: Trace,
+        pace: TaskPace,
+    ) -> None:
+        super().__init__(inline)
+        self._owner = owner
+        self._loop = loop
+        self.files = files
+        self.trace = trace
+        self.task_draws = draws
+        self.pace_s = pace.pause_s
+        self.stop_chance = pace.stop_chance
+        self._tasks: list[SimulatedTask] = []
+
+    async def start_task(
+        self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]
+    ) -> TaskProcess:
+        await asyncio.sleep(self.task_draws.random() * self.pace_s)
+        number = len(self._tasks) + 1
+        task = SimulatedTask(self, self._loop.process(f"{self._owner}.task{number}"), number)
+        self._tasks.append(task)
+        self._loop.spawn(task.process, task.live())
+        return task
+
+    def running(self) -> list[SimulatedTask]:
+        return [task for task in self._tasks if not task.ended.done()]
+
+    def kill_all(self) -> None:
+        for task in self.running():
+            task.kill()
+
+    def end(self, task: SimulatedTask) -> None:
+        self._loop.kill(task.process)
+
+
+class SimulatedTask:
+    """A TaskProcess (ringmill.cluster.ports)."""
+
+    def __init__(self, spawner: TaskSpawner, process: Process, number: int) -> None:
+        self.process = process
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.work: Run | Chore | None = None  # what it is at
+        self._spawner = spawner
+        self._number = number
+        self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._stepped: Stepped[Said] | None = None
+        self._progress = Progress()
+
+    @property
+    def is_reducing(self) -> bool:
+        return isinstance(self.work, Run) and self.work.stage == "reduce"
+
+    @property
+    def pid(self) -> int:
+        return self._number
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.ended.done()
+
+    @property
+    def peak_bytes(self) -> int:
+        return 0
+
+    @property
+    def breach(self) -> str:
+        return ""
+
+    async def send(self, message: bytes) -> None:
+        if self.ended.done():
+            raise BrokenPipeError(f"{self.process.name} has ended")
+        self._inbox.put_nowait(message)
+
+    async def receive(self) -> bytes:
+        said = await self._outbox.get()
+        if said is None:
+            self._outbox.put_nowait(None)
+            raise EOFError(f"{self.process.name} has ended")
+        return said
+
+    def output(self) -> bytes:
+        return b""
+
+    async def settle(self) -> bytes:
+        return b""
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.ended)
+
+    def kill(self) -> None:
+        if not self.ended.done():
+            self._end(_KILLED)
+
+    async def live(self) -> None:
+        """Answer one request after the other until one fails."""
+        while True:
+            message = await self._inbox.get()
+            self.work = decode_request(message)
+            said = await self._work(message)
+            self.work = None
+            self._say(said)
+            if said.kind != "done":
+                self._end(0)
+                return
+
+    async def _work(self, message: bytes) -> Said:
+        spawner, said = self._spawner, HowFar()
+        self._progress = Progress()
+        self._stepped = Stepped(lambda stop: self._answer(message, stop))
+        while not self._stepped.resume():
+            now = self._progress.now()
+            if now != said:
+                self._say(Said("progress", now.to_wire()))
+                said = now
+            await asyncio.sleep(spawner.pace_s * spawner.task_draws.random())
+        return self._stepped.result()
+
+    def _answer(self, message: bytes, stop: Callable[[], None]) -> Said:
+        spawner, stepped = self._spawner, self._stepped
+
+        def before(path: str) -> None:
+            if stepped is None or stepped.is_dropped or spawner.task_draws.random() < spawner.stop_chance:
+                stop()
+
+        files = Door(lambda path: spawner.files, before)
+        return answer(message, lambda run: self._run(run, files), lambda chore: _chore(chore, files, stop))
+
+    def _run(self, run: Run, files: FileSystem) -> MapOutput | ReduceOutput:
+        """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
+        try:
+            return do_run(run, files, lambda *job: _load(files, *job), self._progress)
+        except TaskFailed:
+            raise
+        except RingmillError as error:
+            raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
+        except Exception as error:
+            raise classify(error, ()) from error
+
+    def _say(self, said: Said) -> None:
+        message = said.encode()
+        self._spawner.trace.note(self.process.name, f"says {said.kind}", message)
+        self._outbox.put_nowait(message)
+
+    def _end(self, code: int) -> None:
+        self._spawner.trace.note(self.process.name, f"ends with {code}")
+        self.ended.set_result(code)
+        self._outbox.put_nowait(None)
+        self._spawner.end(self)
+        if self._stepped is not None:
+            with suppress(Dropped):
+                self._stepped.drop()
+
+
+def _chore(chore: Chore, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
+    stop()
+    return do_chore(chore, files, SMALL_SPLITS)
+
+
+def _load(files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:
+    """The job object of a bundle, checked and imported from its bytes.  Raises TaskFailed, RingmillError."""
+    try:
+        data = files.read_bytes(bundle)
+    except FileNotFoundError as error:
+        raise TaskFailed(Cause.BAD_BUNDLE, f"no bundle at {bundle}") from error
+    digest = bundle.rpartition("/")[2].removesuffix(".zip")
+    check_bundle(data, digest)
+    if digest not in _loaded:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            source = archive.read(f"{module}.py").decode()
+        loader = _FromText(source)
+        spec = importlib.util.spec_from_loader(module, loader)
+        assert spec is not None
+        made = sys.modules[module] = importlib.util.module_from_spec(spec)
+        loader.exec_module(made)
+        _loaded[digest] = getattr(made, name)
+    return _loaded[digest]
+
+
+class _FromText(importlib.abc.InspectLoader):
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def get_source(self, fullname: str) -> str:
+        return self._source
+
+
+def _keeps_the_contract(task: SimulatedTask) -> TaskProcess:
+    """Checked by mypy alone: it is a task process."""
+    return task

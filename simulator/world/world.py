@@ -1,0 +1,134 @@
+"""A whole cluster in one process: nodes, disks, network and the faults' ground, made from a run's seed.
+
+What is asked of it, and what that means, subjects say (simulator/subjects); a run may have several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
+from ringmill.simulator.disk.folder_tree import FolderTree
+from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.history import History
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.network import Network
+from ringmill.simulator.world.node_process import NodeProcess, Surroundings
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.tasks import TaskPace
+from ringmill.simulator.world.trace import Trace
+from ringmill.simulator.world.transport import SimulatedTransport
+from ringmill.simulator.world.tunables import Tunables
+from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
+
+__all__ = ["DEFAULT_KEYSPACE", "World"]
+
+DEFAULT_KEYSPACE = KeyspaceId(1, 0)
+
+
+class World:
+    """`form` first; `close` drops all that is left of it."""
+
+    def __init__(self, seed: int, options: RunOptions, tunables: Tunables, *, story: bool = False) -> None:
+        self.seed = seed
+        self.options = options
+        self.loop = VirtualLoop(stream(seed, "schedule"))
+        self.trace = Trace(self.loop.time, story=story)
+        self.network = Network(
+            self.loop, stream(seed, "network"), self.trace, repeats_all=options.repeats_forwards
+        )
+        self.shared = FolderTree()
+        self.history = History()
+        around = Surroundings(
+            seed,
+            self.loop,
+            self.network,
+            self.trace,
+            tunables,
+            self.shared,
+            TaskPace.draw(stream(seed, "tasks"), options.task_pause_s),
+            self.history.coordinated,
+        )
+        self.nodes = {
+            name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
+            for number, name in enumerate(node_names(options), 1)
+        }
+        draws = stream(seed, "faults/effect")
+        self.ground = Ground(self.nodes, self.network, self.shared, self.trace, draws)
+        self._topology: Topology | None = None
+
+    @property
+    def topology(self) -> Topology:
+        assert self._topology is not None, "the cluster was formed"
+        return self._topology
+
+    async def form(self) -> None:
+        """Start all nodes and give them their first topology."""
+        for process in self.nodes.values():
+            process.start()
+        members: list[Member] = []
+        for name, process in self.nodes.items():
+            node = await process.up()
+            members.append(Member(NodeId(name), node.identity.disk, process.address, zone=name))
+        options = self.options
+        self._topology = first_topology(
+            "simulated", members, partitions=options.partitions, n=options.n, r=options.r, w=options.w
+        )
+        document = self.ground.document = self._topology.encode()
+        for process in self.nodes.values():
+            node = await process.up()
+            await process.inside(node.membership.topology.init(document))
+        await self.all_serve(self.nodes.values())
+
+    async def all_serve(self, nodes: Iterable[NodeProcess]) -> None:
+        """Wait until each of them is up and serves."""
+        for process in nodes:
+            await process.inside((await process.up()).membership.topology.wait_formed())
+
+    def client(self, name: str) -> tuple[Process, SimulatedTransport]:
+        """A process that asks: a fresh one, on the network under its name."""
+        process = self.loop.process(name)
+        transport = SimulatedTransport(
+            name,
+            loop=self.loop,
+            network=self.network,
+            process=process,
+            clock=SimulatedClock(self.loop),
+            is_client=True,
+        )
+        transport.set_peers({NodeId(node): each.address for node, each in self.nodes.items()})
+        return process, transport
+
+    @property
+    def addresses(self) -> dict[str, NodeId]:
+        """Which node answers where."""
+        return {process.address: NodeId(name) for name, process in self.nodes.items()}
+
+    def living(self) -> list[NodeProcess]:
+        """Nodes that are not lost for good."""
+        return [process for name, process in self.nodes.items() if name not in self.history.lost]
+
+    def owners(self, key: bytes) -> list[NodeId]:
+        """Of a key's owners those that are not lost."""
+        return [node for node in self.row(key).nodes if node not in self.history.lost]
+
+    def row(self, key: bytes) -> Row:
+        return self.topology.row(self.partition(key))
+
+    def partition(self, key: bytes) -> PartitionId:
+        return self.topology.partition_of(DEFAULT_KEYSPACE, key)
+
+    def bugs(self) -> list[BaseException]:
+        """What no node may ever raise, in the order of the nodes."""
+        return [error for node in (*self.nodes.values(), *self.ground.copies) for error in node.bugs()]
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            if node.spawner is not None:
+                node.spawner.kill_all()
+
+
+def node_names(options: RunOptions) -> list[str]:
+    return [f"n{number + 1}" for number in range(options.nodes)]

@@ -1,0 +1,66 @@
+"""Marks in the product's code: each is in the catalogue of one subject, and a campaign counts them."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ringmill.cluster.sometimes import heard_by, sometimes
+from ringmill.simulator.__main__ import main
+from ringmill.simulator.campaign.many import Summary
+from ringmill.simulator.options import RunOptions
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.subjects.every import SUBJECTS
+
+ROOT = Path(__file__).parent.parent.parent
+ROOMS = ("cluster", "node", "client")
+
+
+def marks_in_code() -> Iterator[str]:
+    """The one literal of each call of `sometimes`."""
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id == "sometimes"
+                ):
+                    (given,) = node.args
+                    assert isinstance(given, ast.Constant), f"{path}:{node.lineno} marks no literal"
+                    yield str(given.value)
+
+
+def test_every_mark_is_in_the_catalogue_of_one_subject_and_in_the_code_once() -> None:
+    in_code = Counter(marks_in_code())
+    catalogued = Counter(mark for subject in SUBJECTS for mark in subject.marks)
+    assert in_code == catalogued
+    assert set(in_code.values()) == {1}
+
+
+def test_nobody_hears_a_mark_unless_somebody_listens() -> None:
+    heard: list[str] = []
+    sometimes("nobody listens")
+    with heard_by(heard.append):
+        sometimes("somebody listens")
+    sometimes("nobody listens any more")
+    assert heard == ["somebody listens"]
+
+
+def test_a_campaign_names_the_marks_that_no_run_has_met() -> None:
+    summary = Summary()
+    summary.add(run_seed(1, RunOptions(faults=(), operations=10)))
+    assert "a suspect is declared down" in summary.never_met()
+    assert "never met: " in summary.text()
+    assert summary.document()["marks"]["a suspect is declared down"] == 0
+
+
+def test_a_mark_that_was_never_met_fails_a_campaign_that_asks_for_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = ["--seeds", "2", "--ops", "5", "--faults", "none", "--processes", "1"]
+    assert main(few) == 0
+    assert main([*few, "--marks"]) == 1
+    assert "never met" in capsys.readouterr().out

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations import TABLES
+from ringmill.simulator.subjects.every import SUBJECTS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "protocol"
-NAMES = [ablation.name for _, table in TABLES for ablation in table]
+NAMES = [ablation.name for subject in SUBJECTS for ablation in subject.ablations]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,6 +28,7 @@ from ringmill.client.routing.retries import (
 )
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ports import Entropy
+from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Prepare", "Router", "Target"]
 
@@ -137,8 +138,10 @@ class Router:
             pause = pause_s(progress.retries, self._entropy.uniform("client.retry"), error)
             if not may_retry(progress.retries) or pause >= progress.left_s or not self._budget.spend():
                 return False
+            sometimes("a client retries")
             await asyncio.sleep(pause)
             return True
+        sometimes("a client turns to another node")
         return len(progress.tried) < 2 * len(self._order(target))
 
     def _choose(self, target: Target | None, tried: Sequence[str]) -> str:

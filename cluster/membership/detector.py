@@ -32,6 +32,7 @@ from ringmill.cluster.membership.gossip import Gossip
 from ringmill.cluster.membership.health import LocalHealth
 from ringmill.cluster.membership.profile import Profile
 from ringmill.cluster.membership.rotation import Rotation
+from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Changed", "Detector", "Instruction", "Ping"]
 
@@ -167,6 +168,7 @@ class Detector:
         instructions: list[Instruction] = []
         for record in self._suspects():
             if now >= self._deadline(record):
+                sometimes("a suspect is declared down")
                 condemned = replace(record.claim, state=DOWN, accuser=self._me)
                 instructions += self._learn(condemned, now)
         if now >= self._round_at:
@@ -323,6 +325,7 @@ class Detector:
             self._refute(claim, now)
 
     def _refute(self, claim: Claim, now: float) -> None:
+        sometimes("a suspect refutes")
         self._rank = Rank(self._rank.start, claim.rank.number + 1)
         self._spread(self._own_claim, now)
         self._health.worse()

@@ -34,6 +34,7 @@ from ringmill.cluster.mapreduce.talk.orders import (
 )
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.compute.attempt import Attempt
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import SliceLost
@@ -150,6 +151,8 @@ class Worker:
             task = self._group.create_task(self._run(order), name=str(identity))
             job.attempts[identity] = task
             task.add_done_callback(lambda _: job.end(identity))  # also of one cancelled before it began
+        else:
+            sometimes("an order comes twice")
         return self._about(job)
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
@@ -253,6 +256,7 @@ class Worker:
             try:
                 await self._send(coordinator, report)
             except NotFound:  # that node keeps no such job: it has ended, or the node has been restarted
+                sometimes("a report finds no such job")
                 if report.job in self._jobs:
                     self._drop(report.job)
             except (
@@ -325,6 +329,7 @@ class Worker:
             now = self._clock.monotonic()
             for name, job in list(self._jobs.items()):
                 if now - job.heard_at > patience:
+                    sometimes("a worker drops the job of a silent coordinator")
                     self._drop(name)
             if self._jobs:
                 self._busy_at = now

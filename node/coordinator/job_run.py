@@ -54,6 +54,7 @@ from ringmill.cluster.mapreduce.talk.orders import (
     Report,
 )
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.coordinator import reported
 from ringmill.node.coordinator.attempt_logs import AttemptLogs
@@ -263,6 +264,7 @@ class JobRun:
             polled = Polled.decode(answer)
         except RingmillError as error:
             self._reachable[start.node] = False  # until a poll gets through
+            sometimes("a worker does not take an order")
             failure = TaskFailed(Cause.LOST_NODE, f"{start.node} did not take the order: {error}")
             self._feed(AttemptFailed(start.attempt, failure))
             return
@@ -287,6 +289,7 @@ class JobRun:
         self._accepted.pop(attempt, None)
         started = self._attempt(attempt)
         if started is not None and started.state is AttemptState.RUNNING and started.node == node:
+            sometimes("a stray had the name of an attempt")
             # A stray of a former coordinator had the name of an attempt that was started meanwhile.
             self._feed(AttemptFailed(attempt, TaskFailed(Cause.LOST_NODE, f"{node} stopped it as a stray")))
         self._woken.set()
@@ -311,10 +314,12 @@ class JobRun:
         for attempt in accepted:
             if attempt not in polled.running and attempt in self._accepted:
                 del self._accepted[attempt]
+                sometimes("a worker has forgotten an attempt")
                 failure = TaskFailed(Cause.LOST_NODE, f"{node} does not know the attempt any more")
                 self._feed(AttemptFailed(attempt, failure))
         for attempt in polled.running:
             if not self._may_run(attempt, polled.start) and attempt not in self._stopping:
+                sometimes("a stray attempt is stopped")
                 self._stopping[attempt] = None
                 self._group.create_task(self._cancel(attempt, node))
 
@@ -322,6 +327,7 @@ class JobRun:
         """A node that is up but answers no poll for long has dropped the job by itself."""
         now = self._world.clock.monotonic()
         if self._up.get(node) and now - self._met_at[node] > self._world.options.silent_after_s:
+            sometimes("a silent worker is given up")
             self._up[node] = False
             self._feed(NodeDown(node))
 

@@ -21,6 +21,7 @@ from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
 from ringmill.cluster.ports import Clock, Incoming, Priority, Transport
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
 from ringmill.node.contracts import TopologyView
 from ringmill.node.options import MembershipOptions
@@ -127,12 +128,15 @@ class ClockWatch:
             return
         what = f"the wall clock of {self._node} jumped by {jumped_ms:+.0f} ms"
         if found is None:
+            sometimes("a clock step cannot be compared")
             self._reason = f"{what}, and too few nodes answer to compare it with; it coordinates no writes"
         elif found.agrees(self._last):
             _log.warning("%s, and the median of %d nodes agrees with it: going on", what, found.nodes)
+            sometimes("a clock step that others share is accepted")
             self._hybrid.accept_jump()
             self._last, self._reason = found, ""
         else:
+            sometimes("a clock is alone with its step")
             self._reason = (
                 f"{what} and is {found.apart_ms:+.0f} ms from the median of {found.nodes} nodes, more than "
                 f"{MAX_AHEAD_MS} ms; it coordinates no writes until its clock is right"

@@ -33,6 +33,7 @@ from ringmill.cluster.membership.starts import (
     others_needed,
 )
 from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -155,11 +156,14 @@ class Starts:
         if reply.verdict is Verdict.OLD_COPY:
             self._refused_by.add(node)
             if not self._is_superseded():
+                sometimes("one member alone does not end a serving start")
                 raise Unavailable(f"{node} has noted start {reply.known.number}, which nobody else confirms")
+            sometimes("members refuse an old copy of a folder")
             self._is_refused = True
             self._topology.withdraw_start()
             raise await self._refuse(reply.known)
         if reply.verdict is Verdict.RUNS_ALREADY:
+            sometimes("a copy beside the folder in use is refused")
             raise FolderRefused(
                 f"{self._announcement.node} runs already on this data, as start {reply.known.number} of disk "
                 f"{self._announcement.disk}: this folder is a copy of the one in use",

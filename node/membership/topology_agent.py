@@ -25,6 +25,7 @@ from ringmill.cluster.errors import (
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.membership.forming import Forming
 
@@ -244,12 +245,14 @@ class TopologyAgent:
             return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
         named = self._current.member(node).disk
         if named != disk:
+            sometimes("a node on another disk serves nothing")
             return Unavailable(
                 f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
                 "acknowledged writes, so it serves nothing",
                 hint=f"give {node} its own data folder back, or replace it",
             )
         if not self._is_confirmed.is_set():
+            sometimes("a start waits for its confirmation")
             return Unavailable(
                 f"{node} has started, and half of the other members have yet to confirm that its data is not "
                 "an old copy",
@@ -302,6 +305,7 @@ class TopologyAgent:
             if self._current is not None and self._current.cluster != topology.cluster:
                 raise _other_cluster(self._current, topology)
             if topology.epoch > self.epoch:
+                sometimes("a node learns the topology from another")
                 await self._adopt(topology)
 
     async def _adopt(self, topology: Topology) -> None:

@@ -25,6 +25,7 @@ from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
 from ringmill.node.replica.control import ControlStore
@@ -111,6 +112,7 @@ class Healing:
                 if part.kind in _FIRST or len(healed) == PARTS_AT_ONCE:
                     await self._lift(marks, healed)
             except (RingmillError, OSError) as error:
+                sometimes("a damaged range has to wait for its sources")
                 self._tell_once(f"{part} cannot be healed yet: {error}")
             finally:
                 self.now = ""
@@ -142,8 +144,10 @@ class Healing:
         match part.kind:
             case PartKind.CONTROL:
                 await self._control.put_back()
+                sometimes("damaged control state is put back")
             case PartKind.HINTS:
                 _log.warning("hints may be lost: all owners are compared, to find who misses a write")
+                sometimes("owners are compared as hints may be lost")
                 self._on_lost_hints()
             case PartKind.COPY:
                 await self._heal_copy(part)
@@ -165,6 +169,7 @@ class Healing:
                     if prefix + key < stop:
                         found.setdefault(prefix + key, []).append(encoded)
             await self._objects.heal(start, stop, found)
+            sometimes("a damaged range is healed from other owners")
             start = stop
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
             await asyncio.sleep(size_bytes / BYTES_PER_S)

@@ -19,6 +19,7 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError,
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock, Priority, Transport
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.options import HintOptions
 from ringmill.node.replica.hints import HintStore
@@ -143,6 +144,7 @@ class HintDelivery:
         self.refused += len(refusals)
         for (key, item), refusal in zip(items, answer.refusals, strict=True):
             if not refusal and await self._hints.strike_off(key, target, item.encoded):
+                sometimes("a hint is delivered")
                 self.delivered += 1
                 self._told.pop(key, None)
         fenced = sum(refusal.startswith(CorruptData.code) for refusal in refusals)
@@ -187,6 +189,7 @@ class HintDelivery:
             _log.warning("a hint for %s is kept, but cannot be delivered: %s", target, error)
 
     def _leave_alone(self, target: NodeId, error: Exception) -> None:
+        sometimes("hints for an owner wait longer")
         former = self._pauses.get(target)
         length_s = FIRST_PAUSE_S if former is None else min(LONGEST_PAUSE_S, 2 * former.length_s)
         self._pauses[target] = Pause(self._clock.monotonic() + length_s, length_s)

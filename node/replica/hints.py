@@ -19,6 +19,7 @@ import msgpack
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.replica.stepping import change, fetch
@@ -71,6 +72,7 @@ class HintStore:
         try:
             return cls(engine, await _index(engine.scan(*span)))
         except (CorruptBlock, CorruptRange) as error:
+            sometimes("a start finds damaged hints")
             _log.warning("some hints may be lost: %s", error)
             return cls(engine, await _index(engine.survivors(*span)))
 
@@ -137,6 +139,7 @@ class HintStore:
             try:
                 commit = await self._change(key, refused.targets, refused.stored)
                 await commit.synced()
+                sometimes("a hint that the disk refused is kept after all")
             except DiskFull:
                 return
             except (Overloaded, CorruptBlock, CorruptRange):
@@ -156,6 +159,7 @@ class HintStore:
         def step(value: bytes | None) -> bool:
             present = None if value is None else decode_hint(value)
             if present is not None and present.encoded != delivered:
+                sometimes("a hint has changed while it was delivered")
                 return False
             self._strike_off(key, target, present)
             return True
@@ -187,6 +191,7 @@ class HintStore:
             hint = Hint(tuple(sorted(targets)), encode_object(stored))
         else:
             present = decode_hint(value)
+            sometimes("a newer write is merged into a hint")
             merged = merge(decode_object(present.encoded), stored)
             names = tuple(sorted({*present.targets, *targets}))
             hint = replace(present, targets=names, encoded=encode_object(merged))

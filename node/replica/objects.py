@@ -18,6 +18,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context import Context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
@@ -118,6 +119,7 @@ class ObjectStore:
         encoded = await fetch(self._engine, key)
         commit = self._unsynced.get(key)
         if commit is not None and not commit.is_synced:
+            sometimes("a read waits for the disk")
             await commit.synced()
         return _decode(encoded), encoded or b""
 
@@ -140,6 +142,7 @@ class ObjectStore:
             present = _decode(encoded)
             merged = merge(present, incoming)
             if merged == present:
+                sometimes("a late copy changes nothing")
                 return Applied(present, encoded or b"", self._unsynced.get(place.stored_key))
             return self._store(place, present, encoded, merged)
 
@@ -174,6 +177,7 @@ class ObjectStore:
                 if (
                     key in touched
                 ):  # somebody else wrote it: it is readable, so this is a merge like any other
+                    sometimes("a key is written while its range is healed")
                     await self.apply(parse_object_key(key), _merged(copies))
                 else:
                     self._put_healed(key, survivors.get(key), copies)
@@ -202,6 +206,7 @@ class ObjectStore:
             present = _decode(encoded)
             known = present.find(intent.operation)
             if known is not None:
+                sometimes("an operation that is there is not written again")
                 commit = self._unsynced.get(place.stored_key)
                 return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
             context = intent.context or Context(present.context, present.newest)
@@ -280,6 +285,8 @@ class ObjectStore:
         self._note_unsynced(key, commit)
         if self._touched is not None:
             self._touched.add(key)
+        if len(after.siblings) > 1:
+            sometimes("siblings stand beside each other")
         self.changes += 1
         self._keys += _has_value(after) - _has_value(before)
         self._size_bytes += len(encoded) + (len(key) if old is None else -len(old))

@@ -11,6 +11,7 @@ from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Transport
 from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
@@ -73,6 +74,7 @@ class ReplicaServing:
             route = await self._router.by_id(item.keyspace, item.key, request.epoch, sender=sender)
             applied = await self._objects.apply(route.place, _object(item.encoded))
         except RingmillError as error:
+            sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"
         return applied.commit
 

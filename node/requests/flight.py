@@ -13,6 +13,7 @@ from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
 from ringmill.cluster.quorum.tally import WriteTally
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context import Context, encode_context
 from ringmill.node.replica.objects import Written
 from ringmill.node.replica.routes import Route
@@ -84,6 +85,8 @@ class Flight:
         assert self._tally.is_met, "a receipt before the level is met"
         stored, sibling = self.written.applied.stored, self.written.sibling
         is_alone = stored.siblings == (sibling,)
+        if not is_alone:
+            sometimes("a receipt has no context beside siblings")
         owners = [
             ReplicaAck(node, Role.OWNER, self._tally.acks[node])
             for node in self.route.owners

@@ -16,6 +16,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
 from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context import Context, encode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import encode_object
@@ -126,10 +127,12 @@ class Reader:
         patience_s = min(self._options.repair_patience_s, deadline.left_s / 2)
         await _settled(repair, patience_s, is_all_wanted=True)
         if not repair.is_enough:
+            sometimes("a read asks further owners to hold what it shows")
             others = [node for node in route.owners if node not in collected.answers]
             self._write_back(others, route, encoded, repair, deadline)
             await _settled(repair, deadline.left_s, is_all_wanted=False)
         if not repair.is_enough:
+            sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
             raise QuorumNotReached.of(
                 "get (write-back)", repair.need, repair.holders, failed, outcome="failed"
@@ -153,6 +156,7 @@ class Reader:
             if row_epoch != route.row.row_epoch:
                 repair.failures[node] = f"answered under row epoch {row_epoch}"
                 return
+            sometimes("a read writes back to an owner")
             repair.written += 1
             repair.holders.append(node)
         except RingmillError as error:

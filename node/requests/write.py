@@ -17,6 +17,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.quorum.receipt import Durability, Receipt, parse_durability
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context import BLIND, Context, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import StoredObject
@@ -85,6 +86,7 @@ class Writer:
         route = await self._router.by_name(request.keyspace, request.key, request.epoch)
         request = self._attempts.named(request)
         if self._router.node not in route.owners:
+            sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
         need = parse_level(options.level, len(route.owners), route.keyspace.w)
         if options.ttl_ms or route.keyspace.ttl_ms:
@@ -98,6 +100,7 @@ class Writer:
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
                 raise
+            sometimes("an owner that cannot read its copy lets another coordinate")
             return await self._forwarder.forward(request, route, deadline, instead_of=self._router.node)
         flight = Flight(route, written, need, durability, deadline)
         self._send(flight, need)  # no await since the write: owners hear of it in the same tick
@@ -107,6 +110,7 @@ class Writer:
             if node != self._router.node:
                 await self._keep_hint(flight, node)
                 self._background.start(self._sync_hint(flight, node))
+        sometimes("a write loses its quorum after sending")
         raise flight.lost(request.verb)
 
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
@@ -126,6 +130,7 @@ class Writer:
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
         except TimeoutError as error:
+            sometimes("a write runs out of time before it is applied")
             raise DeadlineExceeded(
                 f"{deadline.allowed_s:.2f} s were over before the write was applied anywhere",
                 hint="the node is busy or its disk is slow; try again",
@@ -170,9 +175,11 @@ class Writer:
 
     async def _spare(self, flight: Flight, node: NodeId) -> None:
         """An owner seen down gets its hint at once, and is asked after all when others fail."""
+        sometimes("an owner seen down is not asked")
         why = await self._keep_hint(flight, node)
         self._background.start(self._sync_hint(flight, node))
         if await flight.needs_the_spared():
+            sometimes("an owner seen down is asked after all")
             await self._reach(flight, node)
         else:
             flight.failed(node, "seen down, so not asked" + why)
@@ -210,6 +217,7 @@ class Writer:
             await self._leave_hint(flight, node)
             raise
         except (DiskFull, Overloaded, CorruptBlock, CorruptRange) as error:
+            sometimes("a hint waits in memory for the disk")
             return f", and its hint waits in memory until the disk takes it: {_why(error)}"
         except RingmillError as error:
             return f", and no hint could be kept: {_why(error)}"
@@ -218,6 +226,7 @@ class Writer:
     async def _keep(self, flight: Flight, node: NodeId) -> None:
         stored = flight.written.applied.stored
         flight.hinted(node, await self._hints.keep(flight.route.hint_key, [node], stored))
+        sometimes("an owner that missed a write gets a hint")
 
     async def _sync_hint(self, flight: Flight, node: NodeId) -> None:
         """Nobody waits for it, but a hint that is only in memory would not outlive a crash."""
@@ -228,6 +237,7 @@ class Writer:
 
     async def _leave_hint(self, flight: Flight, node: NodeId) -> None:
         """The node stops while the owner has not acked: what can be kept in a moment is kept (rule W6)."""
+        sometimes("a stopping node leaves hints behind")
         try:
             async with asyncio.timeout(self._options.last_moment_s):
                 await self._keep(flight, node)

@@ -23,6 +23,7 @@ from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 
 __all__ = [
     "StagedPart",
@@ -109,8 +110,11 @@ def commit_output(
         _write_success(files, posixpath.join(result, SUCCESS), wanted)
         files.fsync_dir(result)
         if overwrite and files.exists(output):
+            sometimes("an output replaces a former one")
             files.rename(output, posixpath.join(staging, "replaced"))
         _show(files, result, output)
+    else:
+        sometimes("an output that is shown is committed again")
     files.fsync_dir(posixpath.dirname(output))  # also when a commit that was killed could show but not sync
     files.remove_tree(staging)
 
@@ -132,6 +136,7 @@ def _show(files: FileSystem, result: str, output: str) -> None:
     except OSError as error:
         if meaning_of(error) is not Meaning.TAKEN:
             raise
+        sometimes("another job was faster with the output")
         raise InvalidArgument(f"output {output} exists: another job was faster") from error
 
 
@@ -140,6 +145,7 @@ def _move(files: FileSystem, part: StagedPart, target: str) -> None:
         files.rename(part.path, target)
         return
     if not files.exists(target) or (files.size(target), _checksum(files, target)) != (part.size, part.crc32c):
+        sometimes("a part of an output is gone")
         raise CorruptData(
             f"part {part.partition} is not at {part.path}, and {target} does not hold its {part.size} bytes",
             detail={"partition": part.partition},
@@ -148,6 +154,7 @@ def _move(files: FileSystem, part: StagedPart, target: str) -> None:
 
 def _write_success(files: FileSystem, path: str, content: bytes) -> None:
     if files.exists(path):
+        sometimes("the manifest of an output is written again")
         files.unlink(path)
     file = files.create(path)
     file.append(content)

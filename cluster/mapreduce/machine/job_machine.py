@@ -47,6 +47,7 @@ from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 from ringmill.cluster.mapreduce.machine.workers import Workers
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["JobMachine", "JobPlan"]
 
@@ -114,6 +115,7 @@ class JobMachine:
             case AttemptFailed():
                 said = self._attempt_failed(event, now)
             case KillRequested():
+                sometimes("a job is killed")
                 said = self._end("KILLED")
         return said
 
@@ -212,6 +214,7 @@ class JobMachine:
                 if self._read_by(each, task.index).partitions[reduce.index].crc32c != wanted
             ]
             if stale:
+                sometimes("a reduce runs again as it read another output")
                 self._tell(f"{reduce.name} runs again: {attempt.id} differs from the output it read")
             if reduce.winner in stale:
                 reduce.winner = None
@@ -238,6 +241,7 @@ class JobMachine:
         assert reader is not None
         for task in self.maps:
             if task.winner is None:
+                sometimes("a map that all had read is lost")
                 task.winner = self._attempt(reader.sources[task.index])
 
     def _commit_ended(self, event: CommitDone | CommitFailed) -> list[Instruction]:
@@ -261,7 +265,9 @@ class JobMachine:
         self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         self._workers.blame(attempt.node, task.name, failure.cause)
         if task.charge(failure, now):
+            sometimes("a task is tried again")
             return []
+        sometimes("a task fails its job")
         return self._end("FAILED", failure.as_job_error(task.name, attempt.id.number))
 
     def _fetch_reported(self, reader: AttemptId, source: AttemptId, is_corrupt: bool, now: float) -> None:
@@ -273,6 +279,7 @@ class JobMachine:
 
     def _revoke(self, task: Task, why: str) -> None:
         assert task.winner is not None
+        sometimes("a finished map runs again")
         self._tell(f"{task.winner.id} on {task.winner.node} runs again: {why}")
         task.winner = None
 
@@ -295,6 +302,7 @@ class JobMachine:
             for attempt in running:
                 if over := self._fail(task, attempt, failure, now):
                     return over
+                sometimes("an attempt is lost with its node")
                 attempt.state = AttemptState.LOST
         return []
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.node.contracts import LivenessView
 from ringmill.node.options import RequestOptions
@@ -70,6 +71,7 @@ class Collector:
                 if reply is not None:
                     _record(reply, tally, answers)
                 elif not tally.is_lost:
+                    sometimes("a read replaces a silent owner")
                     tally.record_stall()
                 if tally.is_lost and (reply is None or not tally.outstanding):
                     break  # those who might still be named have had their chance
@@ -77,6 +79,7 @@ class Collector:
             for task in asked:
                 task.cancel()
         if not tally.is_met:
+            sometimes("a read does not meet its quorum")
             raise _not_reached(tally, deadline)
         return Collected(answers)
 

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
 from ringmill.node.storage.recovery.recovery import Recovered, cut_tail, expect_all, recover_logs
@@ -71,6 +72,7 @@ def _open_exactly(
 
 def _open_salvaged(files: FileSystem, folder: str, found: dict[str, FileName]) -> Opened:
     """Without a manifest: all that is there is kept, and every key is marked."""
+    sometimes("a start keeps everything without a manifest")
     salvaged = salvage(files, folder, found.values())
     version = salvaged.version()
     recovered = _recover(files, folder, found, version)
@@ -173,6 +175,7 @@ def _open_tables(files: FileSystem, folder: str, version: Version) -> tuple[Vers
         try:
             tables[meta.file_id] = open_table(files, folder, meta.file_id, meta)
         except (CorruptBlock, FileNotFoundError):
+            sometimes("a start sets a damaged table aside")
             keep_aside(files, folder, [table_name(meta.file_id)])
             gone = (meta.file_id,)
             if meta in version.salvaged:  # what was not copied from it yet is marked

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
 from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.log.log_format import Group, Header, LogItem, Mark, read_log
@@ -58,6 +59,7 @@ class Recovered:
 
     def lose(self, loss: Loss, file_id: int) -> None:
         """Report a loss of the log `file_id`; what comes next has a higher sequence."""
+        sometimes("a start finds that a log has lost batches")
         self.losses.append(loss)
         self.last_sequence = max(self.last_sequence, loss.last_sequence)
         self.note_damage(file_id)
@@ -101,6 +103,7 @@ def cut_tail(files: FileSystem, folder: str, recovered: Recovered) -> None:
     """Take the honest tail off the last log, so that what follows it is never read as its end.  Blocks."""
     if recovered.tail is not None:
         file_id, size = recovered.tail
+        sometimes("a torn end of a log is cut off")
         files.truncate(f"{folder}/{log_name(file_id)}", size)
 
 

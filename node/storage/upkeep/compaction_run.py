@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Final
 
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.table.block import cell_head
 from ringmill.node.storage.table.merge import RunMerge, kept_versions
@@ -143,6 +144,8 @@ def _without_tombstones(keys: list[bytes], cells: list[bytes], may_forget: Calla
         if cell[0] & 1 or not is_oldest or not may_forget(key):
             kept_keys.append(key)
             kept_cells.append(cell)
+    if len(kept_keys) < len(keys):
+        sometimes("a compaction drops a tombstone")
     return kept_keys, kept_cells
 
 
@@ -187,6 +190,7 @@ def _table_chunks(table: Table, damaged: dict[int, list[CorruptMark]]) -> Iterat
             except CorruptBlock:
                 low, high = table.bounds(at)
                 mark = CorruptMark(low, high + b"\0", table.meta.last_sequence)
+                sometimes("a compaction meets a damaged block")
                 damaged.setdefault(table.file_id, []).append(mark)
                 continue
             keys += block.keys

@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.errors import StorageFailed
 from ringmill.node.storage.log.write_ahead_log import LogFile
 from ringmill.node.storage.memtable import Memtable
@@ -65,6 +66,7 @@ class Flushing:
                 except StorageFailed:
                     return
                 except (OSError, RingmillError) as error:
+                    sometimes("a flush fails and is tried again")
                     self._room.counters.failed_flushes += 1
                     self._room.counters.last_failure = f"flush: {error}"
                     self._room.on_change()
@@ -75,6 +77,7 @@ class Flushing:
         log_ids = await sealed.closed_logs()
         tables = None if sealed.is_log_damaged else await self._flush_logs(sealed, log_ids)
         if tables is None:
+            sometimes("a flush finds a log damaged and takes the memtable")
             sealed.is_log_damaged = True
             job = await self._job(sealed, log_ids)
             tables = await self._room.files.off_loop(flush_memtable, self._room.files, job, sealed.memtable)

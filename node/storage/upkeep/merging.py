@@ -9,6 +9,7 @@ import asyncio
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.errors import StorageFailed
 from ringmill.node.storage.names import table_name
 from ringmill.node.storage.table.table_format import TableMeta
@@ -61,6 +62,7 @@ class Merging:
                 except StorageFailed:
                     return
                 except (OSError, RingmillError) as error:
+                    sometimes("a compaction fails and is tried again")
                     self._room.counters.failed_compactions += 1
                     self._room.counters.last_failure = f"compaction: {error}"
                     self._room.on_change()
@@ -90,6 +92,7 @@ class Merging:
         if pick.is_move:
             moved = tuple((pick.target_level, meta) for meta in pick.inputs)
             await self._room.handover.commit(Edit(added=moved, removed=_ids(pick.inputs)))
+            sometimes("a table moves down without a merge")
             self._room.counters.moves += 1
             self._room.on_change()
             return

@@ -12,6 +12,7 @@ from typing import Final
 
 from ringmill.cluster.errors import DiskFull
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.options import Options
 from ringmill.node.storage.version.version import Version
 
@@ -62,6 +63,7 @@ class SpaceWatch:
             self.refusal = None
         else:
             total = needed.total_bytes
+            sometimes("a full disk makes a node read-only")
             self.refusal = DiskFull(
                 f"{free} bytes are free where {self._folder} lies, {total} are needed: read-only",
                 detail={"free": free, "needed": total, **asdict(needed)},

@@ -78,6 +78,7 @@ class Rest:
                     await session.ask(wish, operations)
 
         await self._world.loop.spawn(process, work())
+        await asyncio.sleep(_FLIGHT_S)
 
     async def _damage_healed(self) -> None:
         """Nodes on whose disks bits have turned find them all, and fill what is damaged from the others."""

@@ -14,7 +14,7 @@ from ringmill.node.storage.names import parse_name
 from ringmill.simulator.disk.engine_trace import TINY, InlineSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.seeds import SeededEntropy
+from ringmill.simulator.world.seeds import SeededEntropy
 
 N1 = NodeId("n1")
 FOLDER, STORE = "/data", "/data/store"

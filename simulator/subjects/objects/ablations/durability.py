@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any, Final
 
 import ringmill.node.replica.objects
@@ -107,21 +108,26 @@ def _file_ids_reserved() -> Bends:
 
 
 _ROT: Final = RunOptions(faults=("bit_flip",))
-_CRASHES: Final = RunOptions(faults=("crash", "crash_all"))
+_ALONE: Final = RunOptions(nodes=1, n=1, w=1, r=1)  # other owners would heal what a log has lost
+_CRASHES: Final = replace(_ALONE, faults=("crash", "crash_all"))
 _ERRORS: Final = RunOptions(nodes=3, keys=2, faults=("disk_error", "crash_all"))
+_ERRORS_ALONE: Final = replace(_ALONE, keys=2, faults=("disk_error", "crash_all"))
 _MIDST: Final = RunOptions(faults=("crash_child",))
 
 DURABILITY: Final = (
     Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack()),
     Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync()),
     Ablation(
-        "recovered-synced", "what a start reads from its logs is synced before it counts", _recovered_synced()
+        "recovered-synced",
+        "what a start reads from its logs is synced before it counts",
+        _recovered_synced(),
+        _CRASHES,
     ),
     Ablation(
         "recovered-rewritten",
         "what a start reads is written again, as a failed sync may have left it in the page cache only",
         _recovered_rewritten(),
-        _ERRORS,
+        _ERRORS_ALONE,
     ),
     Ablation(
         "failed-sync-is-final", "a sync that failed is never tried again", _failed_sync_is_final(), _ERRORS

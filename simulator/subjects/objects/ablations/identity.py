@@ -17,7 +17,7 @@ import ringmill.node.storage.recovery.opening
 from ringmill.cluster.ids import Start
 from ringmill.cluster.membership.starts import Announcement, FoundLogs, Remembered, Verdict, judge
 from ringmill.cluster.ports import FileSystem
-from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import Dot, actor_of
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.identity.identity_record import IdentityRecord
@@ -39,12 +39,13 @@ def _judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
 
 
 def _disk_id() -> Bends:
-    init = TopologyAgent.init
+    """A node takes a document that names it with another disk, and serves by it."""
 
     async def init_anyhow(agent: TopologyAgent, document: bytes) -> Topology:
-        named = Topology.decode(document).member(agent._seat.node)
-        agent._seat = Owner(named.id, named.disk)
-        return await init(agent, document)
+        topology = Topology.decode(document)
+        agent._seat = agent._forming._seat = topology.member(agent._seat.node).seat
+        agent._take(topology)
+        return topology
 
     return (method(TopologyAgent.init, init_anyhow),)
 
@@ -127,10 +128,12 @@ def _unconfirmed_waits() -> Bends:
 _ONE_START: Final = Start(1, "")
 _CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
 _LOST: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))
+_OTHER: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("disk_lost",))  # members would not confirm it
 _RESTORED: Final = RunOptions(nodes=3, keys=2, faults=("folder_restored",))
+_RESTORED_UNSHARED: Final = replace(_RESTORED, n=1, w=1, r=1)  # other owners bring back what a copy lacks
 
 IDENTITY: Final = (
-    Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id()),
+    Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id(), _OTHER),
     Ablation("fresh-actor", "every start has actors of its own", _fresh_actor(), _CRASHES_OF_THREE),
     Ablation("store-named", "a store that is not the one its node left is a lost one", _store_named(), _LOST),
     Ablation("left-compared", "a store has to hold what a clean stop left in it", _left_compared(), _LOST),
@@ -153,7 +156,7 @@ IDENTITY: Final = (
         "log-compared",
         "a folder that lacks the end of a known log is an old copy",
         _log_compared(),
-        _RESTORED,
+        _RESTORED_UNSHARED,
     ),
     Ablation(
         "unconfirmed-waits", "a start serves nothing before it is confirmed", _unconfirmed_waits(), _RESTORED

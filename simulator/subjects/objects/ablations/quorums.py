@@ -81,6 +81,7 @@ def _no_blind_retry() -> Bends:
 
 _TWICE: Final = RunOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
 _POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
+_CROWD: Final = RunOptions(nodes=3, keys=24, operations=800, sessions=48, faults=("loss", "pause"))
 
 QUORUMS: Final = (
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks()),
@@ -88,7 +89,10 @@ QUORUMS: Final = (
     Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back()),
     Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads(), _POWER),
     Ablation(
-        "holders-by-default-r", "N - R + 1 holders, whatever r a read asked for", _holders_by_default_r()
+        "holders-by-default-r",
+        "N - R + 1 holders, whatever r a read asked for",
+        _holders_by_default_r(),
+        _CROWD,
     ),
     Ablation(
         "known-operation", "an operation that is there is not written again", _known_operation(), _TWICE

@@ -12,7 +12,8 @@ def test_each_room_is_tuned_by_its_field_of_the_options() -> None:
         assert node.replica.engine.options is options.storage
         assert node.replica.objects._options is options.replica
         assert node.membership.watch._options is options.membership
-        assert node.kv._writer._options is node.kv._reader._options is options.requests
+        requests = node.kv._requests
+        assert requests._writer._options is requests._reader._options is options.requests
         assert node.repair.delivery._options is options.hints
         assert node.compute.worker._options is options.worker
         assert node.jobs._world.options is options.coordinator

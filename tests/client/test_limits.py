@@ -33,7 +33,7 @@ from ringmill.node.requests.limits import check_key, check_ttl, check_value, tim
         (lambda n: checked_key(bytes(n)), lambda n: check_key(bytes(n)), MAX_KEY_BYTES),
         (lambda n: checked_value(bytes(n)), lambda n: check_value(bytes(n)), MAX_VALUE_BYTES),
         (lambda n: checked_ttl_ms(n / 1000), check_ttl, MAX_TTL_MS),
-        (checked_timeout_s, time_allowed, int(MAX_TIMEOUT_S)),
+        (checked_timeout_s, lambda n: time_allowed(n, None), int(MAX_TIMEOUT_S)),
     ],
 )
 def test_client_and_node_refuse_from_the_same_size_on(

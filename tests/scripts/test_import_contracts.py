@@ -25,6 +25,7 @@ BREACHES = {
     "node/coordinator/__init__.py": "import ringmill.node.requests",
     "cluster/ring/__init__.py": "import ringmill.cluster.quorum, click",
     "node/requests/__init__.py": "import ringmill.cluster.adapters, grpc",
+    "node/requests/owners/__init__.py": "import ringmill.node.requests.write",
     "node/storage/__init__.py": "import ringmill.cluster.ring",
     "node/storage/log/__init__.py": "import ringmill.node.storage.engine",
     "cluster/adapters/files/__init__.py": "import ringmill.cluster.adapters.network",

@@ -1,5 +1,6 @@
 """A job that counts words, but for what its parameter `mode` makes of a line that says "poison"."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,7 +61,8 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         os.kill(os.getppid(), signal.SIGSTOP)
     if mode == "forks":
         while True:
-            os.fork()
+            with contextlib.suppress(BlockingIOError):  # a bomb that does not give up
+                os.fork()
     if mode == "print":
         for _ in range(3000):
             sys.stdout.write("x" * 10_000 + "\n")

@@ -245,7 +245,6 @@ class TopologyAgent:
             return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
         named = self._current.member(node).disk
         if named != disk:
-            sometimes("a node on another disk serves nothing")
             return Unavailable(
                 f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
                 "acknowledged writes, so it serves nothing",
@@ -305,7 +304,6 @@ class TopologyAgent:
             if self._current is not None and self._current.cluster != topology.cluster:
                 raise _other_cluster(self._current, topology)
             if topology.epoch > self.epoch:
-                sometimes("a node learns the topology from another")
                 await self._adopt(topology)
 
     async def _adopt(self, topology: Topology) -> None:

@@ -206,7 +206,6 @@ class ObjectStore:
             present = _decode(encoded)
             known = present.find(intent.operation)
             if known is not None:
-                sometimes("an operation that is there is not written again")
                 commit = self._unsynced.get(place.stored_key)
                 return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
             context = intent.context or Context(present.context, present.newest)

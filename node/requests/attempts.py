@@ -14,7 +14,6 @@ from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.quorum.levels import majority
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, millis
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId
@@ -64,7 +63,6 @@ class Attempts:
     async def _settle(self, operation: OperationId, attempt: int, route: Route, deadline: Deadline) -> None:
         found = (await self._collector.collect(route, majority(len(route.owners)), deadline)).merged
         if found.find(operation) is not None:
-            sometimes("a write that was sent before is found")
             node = self._replicas.node
             await self._replicas.apply(node, route, encode_object(found), Durability.MEMORY, deadline.left_s)
             return

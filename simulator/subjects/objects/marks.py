@@ -12,7 +12,6 @@ OBJECT_MARKS: Final = (
     "a client retries",
     "a client turns to another node",
     # Requests
-    "a write that was sent before is found",
     "a read replaces a silent owner",
     "a read does not meet its quorum",
     "a receipt has no context beside siblings",
@@ -36,7 +35,6 @@ OBJECT_MARKS: Final = (
     "a read waits for the disk",
     "a late copy changes nothing",
     "a key is written while its range is healed",
-    "an operation that is there is not written again",
     "siblings stand beside each other",
     "an owner refuses a hint",
     # Repair
@@ -55,9 +53,7 @@ OBJECT_MARKS: Final = (
     "one member alone does not end a serving start",
     "members refuse an old copy of a folder",
     "a copy beside the folder in use is refused",
-    "a node on another disk serves nothing",
     "a start waits for its confirmation",
-    "a node learns the topology from another",
     # Probes
     "a suspect is declared down",
     "a suspect refutes",

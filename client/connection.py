@@ -118,7 +118,7 @@ class AsyncClient(AsyncKeyspace):
             await asyncio.sleep(LINGER_S)
 
     def __repr__(self) -> str:
-        return f"<ringmill client of {', '.join(self._directory.order())}>"
+        return f"<ringmill client of {', '.join(self._directory.addresses())}>"
 
     @property
     def topology(self) -> Topology:
@@ -163,7 +163,7 @@ class AsyncClient(AsyncKeyspace):
             return checked_token(told)
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
         with _open_files() as files:
-            return find_token(files, home, self._directory.order(), distrust)
+            return find_token(files, home, self._directory.addresses(), distrust)
 
 
 class _NodeLink:

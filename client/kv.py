@@ -31,7 +31,7 @@ from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.values import EMPTY, Item, Location, Receipt, item_of, location_of, receipt_of
 from ringmill.cluster.errors import NotFound
-from ringmill.cluster.wire.options import ReadOptions, WriteMessage, WriteOptions
+from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = ["MISSING", "AsyncKeyspace", "Missing", "read", "read_options", "write", "write_options"]

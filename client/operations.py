@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from ringmill.cluster.ports import Entropy
 
-__all__ = ["Operation", "OperationNames"]
+__all__ = ["OperationName", "OperationNames"]
 
 SEQUENCE_LIMIT = 2**32
 
 
-class Operation(NamedTuple):
+class OperationName(NamedTuple):
     """The name of one write of one client."""
 
     session: int
@@ -32,12 +32,12 @@ class OperationNames:
         self._newest = 0
         self._open_session()
 
-    def next(self) -> Operation:
+    def next(self) -> OperationName:
         """A name that no other write has; a session that ran out of numbers is followed by a new one."""
         if self._sequence + 1 >= SEQUENCE_LIMIT:
             self._open_session()
         self._sequence += 1
-        return Operation(self._session, self._sequence, self._newest)
+        return OperationName(self._session, self._sequence, self._newest)
 
     def observe(self, hybrid_time: int) -> None:
         """Learn a time from the cluster."""

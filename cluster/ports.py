@@ -304,10 +304,10 @@ class TaskProcess(Protocol):
         ...
 
     def output(self) -> bytes:
-        """The last 1 MiB of its stdout and stderr since `settle`."""
+        """The last 1 MiB of its stdout and stderr since `finish_work`."""
         ...
 
-    async def settle(self) -> bytes:
+    async def finish_work(self) -> bytes:
         """Between two pieces of work: the `output` of the one that is over, all of it.
 
         What the process has started and left behind is ended.

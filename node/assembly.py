@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.ids import ClusterId
-from ringmill.cluster.membership.starts import FoundLogs
+from ringmill.cluster.membership.start_rules import FoundLogs
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
-from ringmill.node.coordinator.jobs import JobCoordinator
+from ringmill.node.coordinator.job_coordinator import JobCoordinator
 from ringmill.node.coordinator.room import open_jobs
 from ringmill.node.core import Core, Doors
 from ringmill.node.identity.identity import FolderRefused, Identity, take_store
 from ringmill.node.membership.room import Membership, logs_before, open_membership
-from ringmill.node.options import NodeOptions
+from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair
 from ringmill.node.replica.room import Replica, open_replica, serve_replica
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.room import open_requests
-from ringmill.node.services.kv import KvService, open_kv
+from ringmill.node.services.kv_service import KvService, open_kv
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["Node", "running_node"]

@@ -55,7 +55,7 @@ class LivenessView(Protocol):
         """Worth sending to: it is not seen down."""
         ...
 
-    def order(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+    def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
         """The same nodes, those to ask first in front."""
         ...
 
@@ -67,11 +67,11 @@ class LivenessView(Protocol):
 class TimeKeeper(Protocol):
     """Whoever judges this node's wall clock (node/membership/clock_watch.py)."""
 
-    async def settled(self, within_s: float) -> None:
+    async def wait_judged(self, within_s: float) -> None:
         """Return once a jump of the clock was judged, or there is none, or time is up."""
         ...
 
-    async def compared(self, within_s: float) -> None:
+    async def wait_compared(self, within_s: float) -> None:
         """Return once expiry goes by the cluster's clocks, or they were asked in vain, or time is up."""
         ...
 

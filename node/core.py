@@ -10,7 +10,7 @@ from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Spawner,
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
 from ringmill.node.config import NodeConfig
-from ringmill.node.options import NodeOptions
+from ringmill.node.node_options import NodeOptions
 
 __all__ = ["Core", "Doors"]
 

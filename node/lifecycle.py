@@ -25,7 +25,7 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
-from ringmill.node.options import NodeOptions
+from ringmill.node.node_options import NodeOptions
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services

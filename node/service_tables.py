@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringmill.node.assembly import Node
-from ringmill.node.services.jobs import JobsService
-from ringmill.node.services.membership import MembershipService, NodeFigures
+from ringmill.node.services.jobs_service import JobsService
+from ringmill.node.services.membership_service import MembershipService, NodeFigures
 from ringmill.node.services.table import Service
-from ringmill.node.services.topology import NodeCard, TopologyService
+from ringmill.node.services.topology_service import NodeCard, TopologyService
 
 __all__ = ["ProcessFacts", "service_tables"]
 

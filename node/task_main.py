@@ -35,11 +35,11 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
 from ringmill.cluster.mapreduce.kernel.task import load_job
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.progress import HowFar, Progress
-from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said
-from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
+from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
+from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt, Said
+from ringmill.cluster.mapreduce.talk.task_service import answer, do_job_step, run_attempt
 
-__all__ = ["main", "serve_runs"]
+__all__ = ["main", "serve_attempts"]
 
 _LENGTH_BYTES: Final = 4
 _TELL_EVERY_S: Final = 0.5
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("ringmill.node.task_main is started by a node: --forkserver FD\n")
         return 2
     gc.freeze()  # what is here before the fork stays shared with the children
-    Forkserver(socket.socket(fileno=int(arguments[1])), serve_runs).run()
+    Forkserver(socket.socket(fileno=int(arguments[1])), serve_attempts).run()
     return 0
 
 
-def serve_runs(connection: socket.socket) -> None:
+def serve_attempts(connection: socket.socket) -> None:
     """The life of one task process: runs until its pipe ends or a run fails."""
     pipe = _Pipe(connection)
     while (message := pipe.receive()) is not None:
@@ -91,20 +91,20 @@ class _Pipe:
         return bytes(parts)
 
 
-def _do(chore: Chore) -> list[Any]:
+def _do(step: JobStep) -> list[Any]:
     """Plan or publish.  Raises RingmillError."""
     with closing(OsFileSystem()) as files:
-        return do_chore(chore, files)
+        return do_job_step(step, files)
 
 
-def _run(run: Run, pipe: _Pipe) -> MapOutput | ReduceOutput:
+def _run(run: RunAttempt, pipe: _Pipe) -> MapOutput | ReduceOutput:
     """One attempt.  Raises TaskFailed, whatever happened, with frames as the user knows his files."""
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None
     try:
         with closing(CountedFiles()) as files, _Teller(pipe, files) as teller:
-            return do_run(run, files, load_job, teller.progress)
+            return run_attempt(run, files, load_job, teller.progress)
     except TaskFailed as failure:
         _lift_memory_limit()
         raise _as_user_sees(_rightly_blamed(failure, run), run.bundle) from failure
@@ -141,7 +141,7 @@ class _Teller:
         self._thread.join()
 
     def _tell(self) -> None:
-        said = HowFar(), 0
+        said = AttemptProgress(), 0
         while not self._over.wait(_TELL_EVERY_S):
             now, moved = self.progress.now(), self._files.bytes_moved
             if (now, moved) != said:
@@ -149,7 +149,7 @@ class _Teller:
                 said = now, moved
 
 
-def _rightly_blamed(failure: TaskFailed, run: Run) -> TaskFailed:
+def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:
     """A file of the attempt that is gone or locked is the job's code's doing: nobody else writes there."""
     is_ours = failure.cause is Cause.ENGINE_ERROR or not failure.frames
     if is_ours and is_spoilt(failure.__cause__, (run.scratch, run.folder)):

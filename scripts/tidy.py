@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidy_rules import code, doors, links, names, rooms, stubs, unused
-from tidy_rules.finding import Finding, Source
+from tidy_rules.finding import Finding, SourceFile
 from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
 
@@ -36,7 +36,7 @@ TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files, unused.unu
 def findings(root: Path) -> Iterator[Finding]:
     """Everything that is out of order below `root`, in the order of the files."""
     texts: dict[Path, str] = {}
-    sources: list[Source] = []
+    sources: list[SourceFile] = []
     for path in files_of(root):
         yield from names.file_name(path)
         text = _text(root / path)
@@ -56,9 +56,9 @@ def findings(root: Path) -> Iterator[Finding]:
     yield from stubs.stale_stubs(root)
 
 
-def _python(path: Path, text: str, sources: list[Source]) -> Iterator[Finding]:
+def _python(path: Path, text: str, sources: list[SourceFile]) -> Iterator[Finding]:
     try:
-        source = Source.parse(path, text)
+        source = SourceFile.parse(path, text)
     except SyntaxError as error:
         yield Finding(path, error.lineno or 1, f"does not parse: {error.msg}; repair it")
         return

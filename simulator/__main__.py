@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failures import Interrupted
+from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.progress_bar import Bar
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.errors import InvalidArgument

@@ -23,9 +23,9 @@ __all__ = [
     "Kind",
     "Operation",
     "Outcome",
-    "Replica",
+    "ReceiptLine",
     "Vector",
-    "Version",
+    "SeenSibling",
     "covers",
 ]
 
@@ -42,7 +42,7 @@ def covers(vector: Vector, dot: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class SeenSibling:
     """One sibling as a reader saw it."""
 
     value: bytes
@@ -50,7 +50,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class ReceiptLine:
     """One line of a receipt."""
 
     node: str
@@ -75,8 +75,8 @@ class Operation:
     is_synced: bool = True  # a write that asked for the disk before its acknowledgement
     dot: str = ""  # of a write that was acknowledged
     seen: Vector = field(default_factory=dict)  # context handed out
-    siblings: tuple[Version, ...] = ()  # of a read
-    replicas: tuple[Replica, ...] = ()  # of a receipt
+    siblings: tuple[SeenSibling, ...] = ()  # of a read
+    replicas: tuple[ReceiptLine, ...] = ()  # of a receipt
     is_weak: bool = False
     error: str = ""
     timeout_s: float | None = None  # how long its client waited at most
@@ -247,8 +247,8 @@ def _jsonable(value: Any) -> Any:
 
 def _operation(row: dict[str, Any]) -> Operation:
     row["key"], row["value"] = b64decode(row["key"]["b64"]), b64decode(row["value"]["b64"])
-    row["siblings"] = tuple(Version(b64decode(v["value"]["b64"]), v["dot"]) for v in row["siblings"])
-    row["replicas"] = tuple(Replica(**replica) for replica in row["replicas"])
+    row["siblings"] = tuple(SeenSibling(b64decode(v["value"]["b64"]), v["dot"]) for v in row["siblings"])
+    row["replicas"] = tuple(ReceiptLine(**replica) for replica in row["replicas"])
     return Operation(**row)
 
 

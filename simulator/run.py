@@ -169,7 +169,7 @@ async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]
         async with asyncio.timeout(world.options.quiet_s):
             await world.all_serve(world.living())
             for workload in workloads:
-                await workload.settle()
+                await workload.wait_idle()
             for workload in workloads:
                 await workload.look()
     except TimeoutError:

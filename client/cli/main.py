@@ -53,7 +53,7 @@ ringmill = _Program(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
         "node": Verb("ringmill.client.cli.programs:node", "run one node in the foreground"),
-        "engine": Verb("ringmill.client.cli.engine:engine", "look into a node's storage"),
+        "engine": Verb("ringmill.client.cli.engine_verbs:engine", "look into a node's storage"),
         "simulate": Verb(
             "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER
         ),

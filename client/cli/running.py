@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import click
 
-from ringmill.client.cli.frame import exit_codes, failures
+from ringmill.client.cli.frame import exit_codes, failure_text
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import FORMS, Settings
 from ringmill.cluster.errors import InvalidArgument, RingmillError
@@ -41,7 +41,7 @@ def run_command(command: click.Command, name: str, arguments: Sequence[str]) -> 
     except (KeyboardInterrupt, click.Abort):
         return _interrupted(settings)
     except OSError as error:
-        return _failed(failures.FileFailed.of(error), settings)
+        return _failed(failure_text.FileFailed.of(error), settings)
     except Exception as error:  # noqa: BLE001 - the last boundary: nobody is shown a trace who did not ask
         return _failed(_internal(error), settings, error)
     return code
@@ -93,7 +93,7 @@ def _form_asked_for(arguments: Sequence[str], otherwise: str) -> str:
 
 def _failed(error: RingmillError, settings: Settings, trace: BaseException | None = None) -> ExitCode:
     code = exit_codes.of(error)
-    failures.tell(error, code, settings)
+    failure_text.tell(error, code, settings)
     if settings.debug:
         import traceback
 
@@ -103,7 +103,7 @@ def _failed(error: RingmillError, settings: Settings, trace: BaseException | Non
 
 def _interrupted(settings: Settings) -> ExitCode:
     if settings.output == "json":
-        return _failed(failures.Interrupted("interrupted"), settings)
+        return _failed(failure_text.Interrupted("interrupted"), settings)
     print("interrupted", file=sys.stderr)
     return ExitCode.INTERRUPTED
 
@@ -144,7 +144,7 @@ def _flush() -> None:
         raise
     except OSError as error:
         _abandon_stdout()
-        raise failures.FileFailed(f"the answer cannot be written to stdout: {error.strerror}") from error
+        raise failure_text.FileFailed(f"the answer cannot be written to stdout: {error.strerror}") from error
 
 
 def _abandon_stdout() -> None:

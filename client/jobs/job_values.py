@@ -12,7 +12,7 @@ from typing import Final, overload
 import msgpack
 
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
-from ringmill.cluster.mapreduce.machine.progress import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = ["JobList", "JobState", "TaskLog", "job_state", "task_log"]

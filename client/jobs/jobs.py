@@ -156,7 +156,7 @@ class AsyncJobs:
         failures: dict[str, str] = {}
         late: list[str] = []
         patient_s = self._timeout_s * SILENCE_SHARE
-        for patience_s, addresses in ((STAGGER_S, self._directory.order()), (patient_s, late)):
+        for patience_s, addresses in ((STAGGER_S, self._directory.addresses()), (patient_s, late)):
             for address in addresses:
                 try:
                     await self._directory.prove(address, min(patience_s, patient_s))
@@ -291,7 +291,7 @@ class AsyncJobs:
         Those that stay silent for a second after the last of the others come last, as DeadlineExceeded.
         """
         self._directory.lifetime.check()
-        addresses = self._directory.order()
+        addresses = self._directory.addresses()
         asked: dict[asyncio.Task[Answer | RingmillError], str] = {}
         try:
             for group in ([likely] if likely else [], [each for each in addresses if each != likely]):

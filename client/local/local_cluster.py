@@ -2,7 +2,7 @@
 
 Everything done here is written to cluster.json before the next step, so that an `up` that was interrupted is
 finished by the next one, and no process is ever left unnamed.  Making five nodes one cluster is
-client/local/formation.py's part.
+client/local/local_bootstrap.py's part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ringmill.client.local import ports, processes
+from ringmill.client.local import processes, tcp_ports
 from ringmill.client.local.local_state import (
     LocalCluster,
     LocalNode,
@@ -142,11 +142,11 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
     check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
     if not 0 <= plan.zones <= plan.nodes:
         raise InvalidArgument(f"--zones is {plan.zones}, but there are {plan.nodes} nodes to spread")
-    ports.check_free(range(plan.base_port, plan.base_port + plan.nodes))
+    tcp_ports.check_free(range(plan.base_port, plan.base_port + plan.nodes))
     nodes = tuple(
         LocalNode(
             id=f"n{index + 1}",
-            address=f"{ports.HOST}:{plan.base_port + index}",
+            address=f"{tcp_ports.HOST}:{plan.base_port + index}",
             zone=f"z{index % plan.zones + 1}" if plan.zones else "",
         )
         for index in range(plan.nodes)
@@ -157,7 +157,7 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
     """Start a process for each node and write their pids down.  Raises PortTaken."""
     are_settled = any(node.pid for node in cluster.nodes)
-    ports.check_free([node.port for node in nodes], are_settled=are_settled)
+    tcp_ports.check_free([node.port for node in nodes], are_settled=are_settled)
     save_cluster(cluster)
     make_token(cluster.folder)
     for node in nodes:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ringmill.cluster.adapters.files.private_files import open_private
 
 __all__ = [
-    "Found",
+    "LiveProcess",
     "find",
     "is_running",
     "our_environment",
@@ -32,14 +32,14 @@ __all__ = [
 POLL_S = 0.01
 
 
-class Found(NamedTuple):
+class LiveProcess(NamedTuple):
     """A process as the system sees it now: its start's mark, and whether it is stopped (SIGSTOP)."""
 
     mark: str
     is_stopped: bool
 
 
-def find(pid: int) -> Found | None:
+def find(pid: int) -> LiveProcess | None:
     """The living process with this pid, or None; a zombie does not live."""
     if pid <= 0:
         return None
@@ -52,7 +52,7 @@ def find(pid: int) -> Found | None:
         return None
     fields = status.rpartition(")")[2].split()
     state, start_tick = fields[0], fields[19]
-    return None if state in "ZX" else Found(f"{boot}/{start_tick}", state in "Tt")
+    return None if state in "ZX" else LiveProcess(f"{boot}/{start_tick}", state in "Tt")
 
 
 def start_mark(pid: int) -> str:
@@ -120,7 +120,7 @@ def _reap(pid: int) -> None:
         return
 
 
-def _find_by_psutil(pid: int) -> Found | None:
+def _find_by_psutil(pid: int) -> LiveProcess | None:
     import psutil
 
     try:
@@ -128,6 +128,6 @@ def _find_by_psutil(pid: int) -> Found | None:
         status = process.status()
         if status == psutil.STATUS_ZOMBIE:
             return None
-        return Found(f"{process.create_time():.2f}", status == psutil.STATUS_STOPPED)
+        return LiveProcess(f"{process.create_time():.2f}", status == psutil.STATUS_STOPPED)
     except psutil.NoSuchProcess:
         return None

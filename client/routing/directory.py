@@ -83,15 +83,15 @@ class Directory:
             self._links[address] = self._dial(address)
         return self._links[address]
 
-    def order(self) -> list[str]:
+    def addresses(self) -> list[str]:
         """Every known address, members first, silent ones last."""
         members = list(self.topology.addresses().values()) if self.topology else []
         return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
 
-    def order_for(self, keyspace: str, key: bytes) -> list[str]:
+    def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
         """Addresses to ask about a key, best first.  Raises InvalidArgument for an unknown keyspace."""
         if self.topology is None:
-            return self.order()
+            return self.addresses()
         partition = self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
         order = self._orders.get(partition)
         if order is None:

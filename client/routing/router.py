@@ -142,13 +142,13 @@ class Router:
             await asyncio.sleep(pause)
             return True
         sometimes("a client turns to another node")
-        return len(progress.tried) < 2 * len(self._order(target))
+        return len(progress.tried) < 2 * len(self._candidates(target))
 
     def _choose(self, target: Target | None, tried: Sequence[str]) -> str:
         """The best address that was asked least."""
-        return min(self._order(target), key=tried.count)
+        return min(self._candidates(target), key=tried.count)
 
-    def _order(self, target: Target | None) -> list[str]:
+    def _candidates(self, target: Target | None) -> list[str]:
         if target is None:
-            return self.directory.order()
-        return self.directory.order_for(target.keyspace, target.key)
+            return self.directory.addresses()
+        return self.directory.addresses_for(target.keyspace, target.key)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["HowFar", "Progress"]
+__all__ = ["AttemptProgress", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
-class HowFar:
+class AttemptProgress:
     """Of the bytes that an attempt will read."""
 
     bytes_done: int = 0
@@ -27,7 +27,7 @@ class HowFar:
         return [self.bytes_done, self.bytes_total, self.status, self.position]
 
     @classmethod
-    def from_wire(cls, said: Any) -> HowFar:
+    def from_wire(cls, said: Any) -> AttemptProgress:
         """A task process's word, which user code may have forged.  Raises ValueError for a wrong shape."""
         match said:
             case [int(done), int(total), str(status), str(position)]:
@@ -40,11 +40,11 @@ class Progress:
     """Of one attempt."""
 
     def __init__(self) -> None:
-        self._look: Callable[[], HowFar] = HowFar
+        self._look: Callable[[], AttemptProgress] = AttemptProgress
 
-    def follow(self, look: Callable[[], HowFar]) -> None:
+    def follow(self, look: Callable[[], AttemptProgress]) -> None:
         """From now on `look` tells; it may be called from any thread."""
         self._look = look
 
-    def now(self) -> HowFar:
+    def now(self) -> AttemptProgress:
         return self._look()

@@ -12,7 +12,7 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 
-__all__ = ["Durability", "Receipt", "ReplicaAck", "Role", "parse_durability"]
+__all__ = ["Durability", "QuorumReceipt", "QuorumAck", "Role", "parse_durability"]
 
 
 class Durability(StrEnum):
@@ -46,14 +46,14 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaAck:
+class QuorumAck:
     node: NodeId
     role: Role
     durability: Durability
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class QuorumReceipt:
     """`context` is a token, empty unless the written value is the only sibling left: a vector cannot say
     "mine, but not those before it".  `is_weak`: the level was below the keyspace's own W."""
 
@@ -61,6 +61,6 @@ class Receipt:
     context: bytes
     time: HybridTime
     epoch: Epoch
-    need: int
-    replicas: tuple[ReplicaAck, ...]
+    w: int
+    replicas: tuple[QuorumAck, ...]
     is_weak: bool

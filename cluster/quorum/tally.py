@@ -20,7 +20,7 @@ __all__ = ["ReadTally", "WriteTally"]
 class WriteTally:
     """The answers of one write.  Each owner answers once: with an ack, or with why not."""
 
-    need: int
+    w: int
     owners: tuple[NodeId, ...]
     row_epoch: Epoch
     acks: dict[NodeId, Durability] = field(default_factory=dict)
@@ -44,12 +44,12 @@ class WriteTally:
 
     @property
     def is_met(self) -> bool:
-        return len(self.acks) >= self.need
+        return len(self.acks) >= self.w
 
     @property
     def is_lost(self) -> bool:
         """No answer still outstanding can meet the level."""
-        return len(self.acks) + len(self.outstanding) < self.need
+        return len(self.acks) + len(self.outstanding) < self.w
 
     @property
     def is_over(self) -> bool:
@@ -66,13 +66,13 @@ class WriteTally:
 
 @dataclass(slots=True)
 class ReadTally:
-    """The answers of one read, and whom to ask: `need` owners first, one more for each that fails or stalls.
+    """The answers of one read, and whom to ask: `r` owners first, one more for each that fails or stalls.
 
     `candidates` are the row's owners, the one to ask first in front.  An answer of an owner that had
     stalled counts all the same.
     """
 
-    need: int
+    r: int
     candidates: Sequence[NodeId]
     row_epoch: Epoch
     answered: list[NodeId] = field(default_factory=list)
@@ -85,7 +85,7 @@ class ReadTally:
         expected = sum(node not in self.failures and node not in self._stalled for node in self._asked)
         expected += sum(node in self._stalled for node in self.answered)
         fresh = [node for node in self.candidates if node not in self._asked]
-        chosen = fresh[: max(0, self.need - expected)]
+        chosen = fresh[: max(0, self.r - expected)]
         self._asked += chosen
         return chosen
 
@@ -118,12 +118,12 @@ class ReadTally:
 
     @property
     def is_met(self) -> bool:
-        return len(self.answered) >= self.need
+        return len(self.answered) >= self.r
 
     @property
     def is_lost(self) -> bool:
         """So many owners failed that the rest cannot meet the level."""
-        return len(self.candidates) - len(self.failures) < self.need
+        return len(self.candidates) - len(self.failures) < self.r
 
     def reasons(self, silent: str) -> dict[str, str]:
         """Why each owner that was asked in vain did not answer; `silent` is said of those that have not."""

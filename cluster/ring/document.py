@@ -13,7 +13,7 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
-from ringmill.cluster.ring.entries import Keyspace, Member, Owner, Row
+from ringmill.cluster.ring.entries import KeyspaceEntry, Member, Owner, Row
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack", "unpack"]
 
@@ -30,7 +30,7 @@ class Document(NamedTuple):
     name: str
     partitions: int
     n: int
-    keyspaces: tuple[Keyspace, ...]
+    keyspaces: tuple[KeyspaceEntry, ...]
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
@@ -95,9 +95,9 @@ def _read(fields: Sequence[Any]) -> Document:
     )
 
 
-def _keyspace(entry: Any) -> Keyspace:
+def _keyspace(entry: Any) -> KeyspaceEntry:
     epoch, ordinal, *rest = _typed("keyspace", entry, (int, int, str, str, str, int, int, int))
-    return Keyspace(KeyspaceId(epoch, ordinal), *rest)
+    return KeyspaceEntry(KeyspaceId(epoch, ordinal), *rest)
 
 
 def _member(entry: Any) -> Member:

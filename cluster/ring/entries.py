@@ -22,7 +22,7 @@ __all__ = [
     "MEMBER_STATES",
     "PHASES",
     "POLICIES",
-    "Keyspace",
+    "KeyspaceEntry",
     "Member",
     "Owner",
     "Row",
@@ -45,7 +45,7 @@ _ADDRESS: Final = re.compile(r"\S+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
-class Keyspace:
+class KeyspaceEntry:
     """A named set of keys.  `r` and `w` are the defaults of its requests; `ttl_ms` 0 means no expiry."""
 
     id: KeyspaceId

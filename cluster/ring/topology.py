@@ -18,7 +18,7 @@ from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack, unpac
 from ringmill.cluster.ring.entries import (
     MAX_EPOCH,
     MAX_REPLICAS,
-    Keyspace,
+    KeyspaceEntry,
     Member,
     Owner,
     Row,
@@ -40,7 +40,7 @@ __all__ = [
     "MAX_KEYSPACES",
     "MAX_MEMBERS",
     "MAX_VOTERS",
-    "Keyspace",
+    "KeyspaceEntry",
     "Member",
     "Owner",
     "Row",
@@ -63,7 +63,7 @@ class Topology:
     name: str
     partitions: int
     n: int
-    keyspaces: tuple[Keyspace, ...]
+    keyspaces: tuple[KeyspaceEntry, ...]
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
@@ -86,7 +86,7 @@ class Topology:
     def partition_of(self, keyspace: KeyspaceId, key: bytes) -> PartitionId:
         return partition_of(position(keyspace, key), self.partitions)
 
-    def keyspace_named(self, name: str) -> Keyspace:
+    def keyspace_named(self, name: str) -> KeyspaceEntry:
         """Raises InvalidArgument that lists what exists."""
         for keyspace in self.keyspaces:
             if keyspace.name == name:
@@ -94,7 +94,7 @@ class Topology:
         names = ", ".join(keyspace.name for keyspace in self.keyspaces)
         raise InvalidArgument(f"there is no keyspace {name[:80]!r}", hint=f"there are: {names}")
 
-    def keyspace(self, id: KeyspaceId) -> Keyspace:
+    def keyspace(self, id: KeyspaceId) -> KeyspaceEntry:
         """Raises InvalidArgument for a keyspace this epoch does not know (dropped, or newer)."""
         for keyspace in self.keyspaces:
             if keyspace.id == id:
@@ -202,7 +202,7 @@ def first_topology(
     epoch = Epoch(1)
     draft = Topology(
         epoch, ClusterId(""), name, partitions, n,
-        (Keyspace(KeyspaceId(1, 0), "default", r=r, w=w),), tuple(members), (), _choose_voters(members),
+        (KeyspaceEntry(KeyspaceId(1, 0), "default", r=r, w=w),), tuple(members), (), _choose_voters(members),
     )  # fmt: skip
     draft._check_entries()  # before placing, which trusts its input
     seats = {member.id: member.seat for member in members}

@@ -21,7 +21,7 @@ from ringmill.cluster.errors import CorruptData, DeadlineExceeded, NotFound, Ove
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.outputs import Slice
-from ringmill.cluster.mapreduce.talk.orders import RemoteSlice
+from ringmill.cluster.mapreduce.talk.worker_messages import RemoteSlice
 from ringmill.cluster.ports import FileSystem, Priority, Transport
 from ringmill.node.compute.shuffle_server import CHUNK_BYTES, FETCH_METHOD
 

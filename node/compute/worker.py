@@ -1,8 +1,8 @@
 """The worker of a node: accepts attempts from job coordinators, runs them in its slots, tells how they ended.
 
-It decides nothing about jobs.  An order that came twice is one attempt (rule J1); a report is sent until the
-coordinator has it, or has not been heard of for 30 s, when everything of its job is stopped and dropped (rule
-J5).
+It decides nothing about jobs.  An assignment that came twice is one attempt (rule J1); a report is sent until
+the coordinator has it, or has not been heard of for 30 s, when everything of its job is stopped and dropped
+(rule J5).
 The scratch folder holds nothing that a start of the node may believe in: it is wiped, and the `start` in
 every answer tells coordinators that former attempts and outputs are gone.
 
@@ -24,23 +24,23 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput
-from ringmill.cluster.mapreduce.talk.orders import (
-    Cancel,
-    Order,
-    Poll,
-    Polled,
-    Report,
-    decode_order,
-)
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
+from ringmill.cluster.mapreduce.talk.worker_messages import (
+    Assignment,
+    AttemptReport,
+    Cancel,
+    Poll,
+    PollAnswer,
+    decode_assignment,
+)
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.compute.attempt import Attempt
+from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
-from ringmill.node.options import WorkerOptions
+from ringmill.node.node_options import WorkerOptions
 
 __all__ = ["Worker"]
 
@@ -135,24 +135,26 @@ class Worker:
         }
 
     def _on_start(self, incoming: Incoming) -> bytes:
-        order = decode_order(incoming.body)
-        identity = order.attempt
-        with well_formed("an order"):
-            spec = JobSpec.decode(order.spec)
-        if spec.job != order.job:  # a checked name: it becomes a folder
-            raise InvalidArgument(f"an order for job {order.job!r} carries another job's description")
-        job = self._heard(order.job, order.coordinator)
+        assignment = decode_assignment(incoming.body)
+        identity = assignment.attempt
+        with well_formed("an assignment"):
+            spec = JobSpec.decode(assignment.spec)
+        if spec.job != assignment.job:  # a checked name: it becomes a folder
+            raise InvalidArgument(
+                f"an assignment for job {assignment.job!r} carries another job's description"
+            )
+        job = self._heard(assignment.job, assignment.coordinator)
         if identity not in job.attempts and identity not in job.finished:
             accepted = sum(len(each.attempts) for each in self._jobs.values())
             if accepted >= _MAX_ACCEPTED:
                 raise Overloaded(
                     f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait"
                 )
-            task = self._group.create_task(self._run(order), name=str(identity))
+            task = self._group.create_task(self._run(assignment), name=str(identity))
             job.attempts[identity] = task
             task.add_done_callback(lambda _: job.end(identity))  # also of one cancelled before it began
         else:
-            sometimes("an order comes twice")
+            sometimes("an assignment comes twice")
         return self._about(job)
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
@@ -175,7 +177,7 @@ class Worker:
         if job is not None:
             job.heard_at = self._clock.monotonic()
             return self._about(job)
-        return Polled(self._start, self._slots_offered).encode()
+        return PollAnswer(self._start, self._slots_offered).encode()
 
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.setdefault(job, _Job(coordinator, 0.0))
@@ -183,73 +185,75 @@ class Worker:
         return known
 
     def _about(self, job: _Job) -> bytes:
-        return Polled(self._start, self._slots_offered, tuple(job.attempts)).encode()
+        return PollAnswer(self._start, self._slots_offered, tuple(job.attempts)).encode()
 
     @property
     def _slots_offered(self) -> int:
         """None while no task process can be had here: what waits runs elsewhere."""
         return self._slots if self._pool.is_able else 0
 
-    async def _run(self, order: Order) -> None:
+    async def _run(self, assignment: Assignment) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
-        folder = f"{self._folder}/{order.job}/{order.attempt}"
+        folder = f"{self._folder}/{assignment.job}/{assignment.attempt}"
         async with self._turns:
-            report = await self._attempt(order, folder)
-        await self._deliver(order.coordinator, report)
+            report = await self._attempt(assignment, folder)
+        await self._deliver(assignment.coordinator, report)
 
-    async def _attempt(self, order: Order, folder: str) -> Report:
-        attempt = Attempt(
-            order=order,
+    async def _attempt(self, assignment: Assignment, folder: str) -> AttemptReport:
+        attempt = AttemptRunner(
+            assignment=assignment,
             folder=folder,
             bundles=self._bundles,
             pool=self._pool,
             transport=self._transport,
             files=self._files,
-            patience=self._options.patience,
+            timeouts=self._options.timeouts,
         )
-        ticker = self._group.create_task(self._tell_progress(order, attempt))
+        ticker = self._group.create_task(self._tell_progress(assignment, attempt))
         try:
             result = await attempt.run()
         except (TaskFailed, SliceLost) as error:
             await self._clean_all(attempt)
-            return self._failed(order, attempt, error)
+            return self._failed(assignment, attempt, error)
         except asyncio.CancelledError:
             await self._clean_all(attempt)
             raise
         except Exception as error:  # noqa: BLE001 - the fault of one attempt must not end the node
             await self._clean_all(attempt)
-            return self._failed(order, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
+            return self._failed(assignment, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
             ticker.cancel()
         if isinstance(result, MapOutput):
-            output = OutputId(order.job, order.attempt.task, order.attempt.number)
+            output = OutputId(assignment.job, assignment.attempt.task, assignment.attempt.number)
             self._shuffle.announce(output, result.file)
         else:
             await self._clean(folder)
         tail = attempt.output[-_OUTPUT_TAIL_BYTES:]
-        return self._report(order, "done", body=result.to_wire(), output=tail)
+        return self._report(assignment, "done", body=result.to_wire(), output=tail)
 
-    def _failed(self, order: Order, attempt: Attempt, error: TaskFailed | SliceLost) -> Report:
+    def _failed(
+        self, assignment: Assignment, attempt: AttemptRunner, error: TaskFailed | SliceLost
+    ) -> AttemptReport:
         failure, lost = (error.failure, error.slice) if isinstance(error, SliceLost) else (error, None)
         return self._report(
-            order, "failed", failure=failure.to_wire(), lost=lost, peak_bytes=attempt.peak_bytes,
+            assignment, "failed", failure=failure.to_wire(), lost=lost, peak_bytes=attempt.peak_bytes,
             output=attempt.output[-_OUTPUT_TAIL_BYTES:],
         )  # fmt: skip
 
-    def _report(self, order: Order, kind: str, **fields: Any) -> Report:
-        return Report(order.job, order.attempt, self._node, self._start, kind, **fields)
+    def _report(self, assignment: Assignment, kind: str, **fields: Any) -> AttemptReport:
+        return AttemptReport(assignment.job, assignment.attempt, self._node, self._start, kind, **fields)
 
-    async def _tell_progress(self, order: Order, attempt: Attempt) -> None:
+    async def _tell_progress(self, assignment: Assignment, attempt: AttemptRunner) -> None:
         """Best effort: the next one says more."""
         while True:
             await asyncio.sleep(self._options.progress_every_s)
-            report = self._report(order, "progress", body=attempt.progress.to_wire())
+            report = self._report(assignment, "progress", body=attempt.progress.to_wire())
             try:
-                await self._send(order.coordinator, report)
+                await self._send(assignment.coordinator, report)
             except RingmillError:
                 continue
 
-    async def _deliver(self, coordinator: NodeId, report: Report) -> None:
+    async def _deliver(self, coordinator: NodeId, report: AttemptReport) -> None:
         """Send until it has arrived; the janitor ends this when the coordinator stays silent."""
         pause = _FIRST_PAUSE_S
         while True:
@@ -273,13 +277,13 @@ class Worker:
                 continue
             return
 
-    def _undeliverable(self, report: Report, error: RingmillError) -> Report:
+    def _undeliverable(self, report: AttemptReport, error: RingmillError) -> AttemptReport:
         failure = TaskFailed(Cause.ENGINE_ERROR, f"its report was refused: {error}")
-        return Report(
+        return AttemptReport(
             report.job, report.attempt, self._node, self._start, "failed", failure=failure.to_wire()
         )
 
-    async def _send(self, coordinator: NodeId, report: Report) -> None:
+    async def _send(self, coordinator: NodeId, report: AttemptReport) -> None:
         await self._transport.call(
             coordinator,
             "task.report",
@@ -309,7 +313,7 @@ class Worker:
             self._files.rename(f"{self._folder}/{job}", removed)
             await self._clean(removed)
 
-    async def _clean_all(self, attempt: Attempt) -> None:
+    async def _clean_all(self, attempt: AttemptRunner) -> None:
         """Everything that the attempt itself has made, and nothing else."""
         for folder in filter(None, (attempt.folder, attempt.staging)):
             await self._clean(folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.mapreduce.failures import TaskFailed
-from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
 from ringmill.node.coordinator.views import AttemptLog
 
 __all__ = ["AttemptLogs"]
@@ -25,7 +25,7 @@ class AttemptLogs:
     _size: int = 0
     _first: dict[object, str] = field(default_factory=dict)  # by what failed: the attempt that met it first
 
-    def keep_failure(self, report: Report, failure: TaskFailed, peak: str) -> None:
+    def keep_failure(self, report: AttemptReport, failure: TaskFailed, peak: str) -> None:
         """Keep what a failed attempt printed, and below it why it failed."""
         first = self._first.setdefault(failure.essence, f"{report.attempt}")
         if first == f"{report.attempt}":
@@ -33,7 +33,7 @@ class AttemptLogs:
         else:
             self.keep(report, cause=str(failure.cause), lines=[f"{failure} (as {first})", peak])
 
-    def keep(self, report: Report, *, cause: str = "", lines: Sequence[str] = ()) -> None:
+    def keep(self, report: AttemptReport, *, cause: str = "", lines: Sequence[str] = ()) -> None:
         """Keep what an ended attempt printed, and below it the lines that its code logged."""
         attempt = report.attempt
         task = f"{attempt.stage}-{attempt.task}"

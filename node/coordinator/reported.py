@@ -4,7 +4,7 @@ A report decides what is served to reducers and moved into the output, so nothin
 coordinator can derive: a part lies in the folder of its attempt or the report is refused, whoever sent it.
 Each function raises ProtocolMismatch for anything else.
 
-Pure.  Rule: docs/formats/orders.md.
+Pure.  Rule: docs/formats/worker_messages.md.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import staged_part
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.talk.orders import Report
 from ringmill.cluster.mapreduce.talk.well_formed import text, well_formed, whole_number
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
 
 __all__ = ["failure", "mapped", "progress", "reduced"]
 
 
-def progress(report: Report) -> tuple[int, str]:
+def progress(report: AttemptReport) -> tuple[int, str]:
     """Bytes done, and what the job's code said last."""
     with well_formed("a report of progress"):
         bytes_done, _, status, _ = report.body
         return whole_number(bytes_done), text(status)
 
 
-def failure(report: Report, maps: int) -> TaskFailed:
+def failure(report: AttemptReport, maps: int) -> TaskFailed:
     """Why it failed; of a lost slice it is checked that one of the job's `maps` made it."""
     with well_formed("a report of a failure"):
         if report.lost is not None:
@@ -36,7 +36,7 @@ def failure(report: Report, maps: int) -> TaskFailed:
         return failed
 
 
-def mapped(report: Report, spec: JobSpec) -> MapOutput:
+def mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
     with well_formed("a report of a map"):
         output = MapOutput.from_wire(report.body)
         if len(output.partitions) != spec.reducers:
@@ -48,7 +48,7 @@ def mapped(report: Report, spec: JobSpec) -> MapOutput:
         return output
 
 
-def reduced(report: Report, spec: JobSpec) -> ReduceOutput:
+def reduced(report: AttemptReport, spec: JobSpec) -> ReduceOutput:
     with well_formed("a report of a reduce"):
         output = ReduceOutput.from_wire(report.body)
         wanted = report.attempt.task, staged_part(spec.output, spec.job, report.attempt)

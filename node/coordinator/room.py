@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
-from ringmill.node.coordinator.jobs import JobCoordinator
+from ringmill.node.coordinator.job_coordinator import JobCoordinator
 from ringmill.node.core import Core
 
 __all__ = ["open_jobs"]

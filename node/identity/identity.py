@@ -15,7 +15,7 @@ from typing import Final
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, Start
-from ringmill.cluster.membership.starts import EARLIER_STARTS
+from ringmill.cluster.membership.start_rules import EARLIER_STARTS
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record
 from ringmill.node.identity.store_name import left_files, missing_from_store, name_store, newest_manifest

@@ -24,7 +24,7 @@ from ringmill.cluster.ports import Clock, Incoming, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
 from ringmill.node.contracts import TopologyView
-from ringmill.node.options import MembershipOptions
+from ringmill.node.node_options import MembershipOptions
 
 __all__ = ["TELL", "ClockWatch"]
 
@@ -76,7 +76,7 @@ class ClockWatch:
                 continue
             self._nudged.clear()
 
-    async def settled(self, within_s: float) -> None:
+    async def wait_judged(self, within_s: float) -> None:
         """Return once a jump of the clock was judged, or there is none, or time is up.
 
         The stamp of a write raises afterwards when this node may not give one.
@@ -84,7 +84,7 @@ class ClockWatch:
         if self._hybrid.jumped_ms and not self._reason:
             await self._next_look(within_s)
 
-    async def compared(self, within_s: float) -> None:
+    async def wait_compared(self, within_s: float) -> None:
         """Return once expiry goes by the cluster's clocks, or they were asked in vain, or time is up."""
         if not self._hybrid.knows_shared_time:
             await self._next_look(within_s)

@@ -79,7 +79,7 @@ class Liveness:
         """Worth sending to: a suspect still is, as it may refute."""
         return self.state(node) is not MemberState.DOWN
 
-    def order(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+    def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
         """Whom to ask first: by state, then this node itself, then its zone, then as given."""
         return sorted(nodes, key=lambda node: (self.state(node).severity, self._distance(node)))
 

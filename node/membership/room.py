@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.membership.profile import profile_named
-from ringmill.cluster.membership.starts import Announcement, FoundLogs, LogMark
+from ringmill.cluster.membership.start_rules import Announcement, FoundLogs, LogMark
 from ringmill.node.core import Core
 from ringmill.node.identity.identity import Identity
 from ringmill.node.membership.clock_watch import ClockWatch

@@ -20,12 +20,12 @@ import msgpack
 
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId, Start
-from ringmill.cluster.membership.starts import (
+from ringmill.cluster.membership.start_rules import (
     Announcement,
     LogMark,
     Remembered,
-    Reply,
-    Verdict,
+    StartAnswer,
+    StartVerdict,
     decode_remembered,
     encode_remembered,
     judge,
@@ -152,8 +152,8 @@ class Starts:
         answer = await self._transport.call(
             node, TELL, body, timeout_s=_TELL_TIMEOUT_S, priority=Priority.CONTROL
         )
-        reply = Reply.decode(answer)
-        if reply.verdict is Verdict.OLD_COPY:
+        reply = StartAnswer.decode(answer)
+        if reply.verdict is StartVerdict.OLD_COPY:
             self._refused_by.add(node)
             if not self._is_superseded():
                 sometimes("one member alone does not end a serving start")
@@ -162,7 +162,7 @@ class Starts:
             self._is_refused = True
             self._topology.withdraw_start()
             raise await self._refuse(reply.known)
-        if reply.verdict is Verdict.RUNS_ALREADY:
+        if reply.verdict is StartVerdict.RUNS_ALREADY:
             sometimes("a copy beside the folder in use is refused")
             raise FolderRefused(
                 f"{self._announcement.node} runs already on this data, as start {reply.known.number} of disk "
@@ -204,23 +204,23 @@ class Starts:
         self._check_membership(told)
         known = self._remembered.get(told.disk)
         if known is not None and known.start != told.start and await self._is_alive(told.node, known.start):
-            return Reply(Verdict.RUNS_ALREADY, known.start).encode()
+            return StartAnswer(StartVerdict.RUNS_ALREADY, known.start).encode()
         async with self._writing:
             known = self._remembered.get(told.disk)
             verdict = judge(known, told)
-            if verdict is not Verdict.NOTED:
+            if verdict is not StartVerdict.NOTED:
                 assert known is not None
                 _log.warning(
                     "start %d of %s on an old copy of its data is refused", told.start.number, told.node
                 )
-                return Reply(verdict, known.start).encode()
+                return StartAnswer(verdict, known.start).encode()
             news = noted(known, told)
             if known is None or known.start != told.start:
                 await self._remember({**self._remembered, told.disk: news})
             elif news != known:
                 self._remembered[told.disk] = news
                 self._has_news.set()
-        return Reply(Verdict.NOTED, told.start).encode()
+        return StartAnswer(StartVerdict.NOTED, told.start).encode()
 
     async def _keep_marks(self) -> None:
         """Bring new marks to the disk, those of all members at once and not too often."""

@@ -29,7 +29,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
 from ringmill.node.replica.control import ControlStore
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.storage.engine import Engine

@@ -21,9 +21,9 @@ from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView, TopologyView
-from ringmill.node.options import HintOptions
+from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.messages import DELIVER, Deliver, DeliverAnswer, HintItem
+from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
 from ringmill.node.replica.stored_key import HintKey
 
 __all__ = ["HintDelivery"]

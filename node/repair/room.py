@@ -13,7 +13,7 @@ from ringmill.node.repair.catch_up import CatchUp, Equalize
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
-from ringmill.node.repair.scrubbing import scrub_now_and_then
+from ringmill.node.repair.scrub_schedule import scrub_now_and_then
 from ringmill.node.replica.room import Replica
 
 __all__ = ["Repair", "open_repair"]

@@ -26,7 +26,7 @@ from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
-from ringmill.node.storage.errors import CorruptBlock, CorruptRange
+from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 
 __all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
 
@@ -45,7 +45,7 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedHint:
     """What the disk had no room or no time for.  In memory only: few, as a full node coordinates no new
     writes and an overloaded one has refused the writes themselves (rule H7).
     """
@@ -60,7 +60,7 @@ class HintStore:
     def __init__(self, engine: Engine, index: dict[NodeId, dict[HintKey, None]]) -> None:
         self._engine = engine
         self._by_target = index
-        self._refused: dict[HintKey, Refused] = {}
+        self._refused: dict[HintKey, RefusedHint] = {}
         self._has_lost = False
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
 
@@ -124,9 +124,9 @@ class HintStore:
         try:
             return await self._change(key, names, stored)
         except (DiskFull, Overloaded, CorruptBlock, CorruptRange):
-            former = self._refused.get(key, Refused((), stored))
+            former = self._refused.get(key, RefusedHint((), stored))
             every = tuple(sorted({*former.targets, *names}))
-            self._refused[key] = Refused(every, merge(former.stored, stored))
+            self._refused[key] = RefusedHint(every, merge(former.stored, stored))
             self.kept.set()
             raise
         except RingmillError:

@@ -16,9 +16,9 @@ from ringmill.cluster.errors import ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Row
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.packing import check_fields, pack, unpack
-from ringmill.node.replica.routes import Router
+from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy, copy_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 
@@ -86,8 +86,8 @@ class Page:
 class PageServing:
     """Answers owners that ask for pages."""
 
-    def __init__(self, *, router: Router, engine: Engine, objects: ObjectStore) -> None:
-        self._router = router
+    def __init__(self, *, routes: Routes, engine: Engine, objects: ObjectStore) -> None:
+        self._routes = routes
         self._engine = engine
         self._objects = objects
 
@@ -98,9 +98,9 @@ class PageServing:
     async def answer(self, incoming: Incoming) -> bytes:
         """Raises WrongEpoch when this node is no owner, CorruptData when it may have lost some of it."""
         request = ReadPage.decode(incoming.body)
-        row = await self._router.row_of(request.partition, request.epoch, sender=incoming.sender)
+        row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         page = await read_page(self._engine, request, row)
-        await self._objects.settled()
+        await self._objects.wait_synced()
         return page.encode()
 
 

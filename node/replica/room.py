@@ -13,9 +13,9 @@ from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
-from ringmill.node.replica.routes import Router
+from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.storage.engine import Engine
 
@@ -45,6 +45,6 @@ async def open_replica(core: Core, engine: Engine, start: Start) -> Replica:
 
 def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
-    router = Router(core.node, topology)
-    ReplicaServing(router=router, objects=replica.objects, hybrid=core.hybrid).serve(core.transport)
-    PageServing(router=router, engine=replica.engine, objects=replica.objects).serve(core.transport)
+    routes = Routes(core.node, topology)
+    ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid).serve(core.transport)
+    PageServing(routes=routes, engine=replica.engine, objects=replica.objects).serve(core.transport)

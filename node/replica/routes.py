@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 from ringmill.cluster.errors import InvalidArgument, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
-from ringmill.cluster.ring.topology import Keyspace, Row, Topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Row, Topology
 from ringmill.node.contracts import TopologyView
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 
-__all__ = ["Route", "Router"]
+__all__ = ["Route", "Routes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where one key lives under one row."""
 
-    keyspace: Keyspace
+    keyspace: KeyspaceEntry
     key: bytes
     partition: PartitionId
     row: Row
@@ -37,7 +37,7 @@ class Route:
         return HintKey(self.partition, self.keyspace.id, self.key)
 
 
-class Router:
+class Routes:
     """Routes by the topology as this node holds it."""
 
     def __init__(self, node: NodeId, topology: TopologyView) -> None:
@@ -81,7 +81,7 @@ class Router:
         await self._view.catch_up(epoch, ask=ask)
         return self._view.topology()
 
-    def _route(self, topology: Topology, keyspace: Keyspace, key: bytes, epoch: Epoch) -> Route:
+    def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:
         partition = topology.partition_of(keyspace.id, key)
         row = self._view.check_row(partition, epoch or topology.epoch)
         return Route(keyspace, key, partition, row, row.nodes, topology.epoch)

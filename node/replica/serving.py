@@ -15,7 +15,8 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.node.replica.messages import (
+from ringmill.node.replica.object_store import ObjectStore, hold
+from ringmill.node.replica.replica_messages import (
     APPLY,
     DELIVER,
     READ,
@@ -27,16 +28,15 @@ from ringmill.node.replica.messages import (
     Read,
     ReadAnswer,
 )
-from ringmill.node.replica.objects import ObjectStore, hold
-from ringmill.node.replica.routes import Router
+from ringmill.node.replica.routes import Routes
 from ringmill.node.storage.engine import Commit
 
 __all__ = ["ReplicaServing"]
 
 
 class ReplicaServing:
-    def __init__(self, *, router: Router, objects: ObjectStore, hybrid: HybridClock) -> None:
-        self._router = router
+    def __init__(self, *, routes: Routes, objects: ObjectStore, hybrid: HybridClock) -> None:
+        self._routes = routes
         self._objects = objects
         self._clock = hybrid
 
@@ -48,14 +48,14 @@ class ReplicaServing:
 
     async def apply(self, incoming: Incoming) -> bytes:
         request = Apply.decode(incoming.body)
-        route = await self._router.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
         applied = await self._objects.apply(route.place, _object(request.encoded))
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
 
     async def read(self, incoming: Incoming) -> bytes:
         request = Read.decode(incoming.body)
-        route = await self._router.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
         _, encoded = await self._objects.read_synced(route.place)
         return ReadAnswer(route.row.row_epoch, encoded).encode()
 
@@ -71,7 +71,7 @@ class ReplicaServing:
     async def _take(self, item: HintItem, request: Deliver, sender: NodeId) -> Commit | str | None:
         """The commit to await, None when the object is on the disk already, or why it is not taken."""
         try:
-            route = await self._router.by_id(item.keyspace, item.key, request.epoch, sender=sender)
+            route = await self._routes.by_id(item.keyspace, item.key, request.epoch, sender=sender)
             applied = await self._objects.apply(route.place, _object(item.encoded))
         except RingmillError as error:
             sometimes("an owner refuses a hint")

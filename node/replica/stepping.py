@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from ringmill.cluster.errors import Overloaded, Unavailable
 from ringmill.node.storage.engine import Engine
-from ringmill.node.storage.errors import NotCached
+from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["change", "fetch"]
 

@@ -1,17 +1,23 @@
 """What the room of requests offers: the one way to a key for whoever speaks to clients.
 
 The gRPC service calls these methods and nothing behind them, and so does every other protocol that a node
-may come to speak.  A request is a plain value (node/requests/values.py), whatever it came over.
+may come to speak.  A request is a plain value (node/requests/request_values.py), whatever it came over.
 """
 
 from __future__ import annotations
 
 from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import Reader
-from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
+from ringmill.node.requests.request_values import (
+    Located,
+    LocateRequest,
+    ReadRequest,
+    ReadResult,
+    WriteRequest,
+)
 from ringmill.node.requests.write import Writer
 
 __all__ = ["Requests"]
@@ -24,12 +30,12 @@ class Requests:
         self._locator = locator
         self._equalizer = equalizer
 
-    async def put(self, request: WriteRequest) -> Receipt:
+    async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
         assert request.value is not None, "a put has a value"
         return await self._writer.write(request)
 
-    async def delete(self, request: WriteRequest) -> Receipt:
+    async def delete(self, request: WriteRequest) -> QuorumReceipt:
         """Write a tombstone.  Raises as Writer.write."""
         assert request.value is None, "a delete has no value"
         return await self._writer.write(request)

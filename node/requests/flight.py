@@ -11,11 +11,11 @@ import asyncio
 
 from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.quorum.tally import WriteTally
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context import Context, encode_context
-from ringmill.node.replica.objects import Written
+from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.node.replica.object_store import Written
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.storage.engine import Commit
@@ -25,17 +25,17 @@ __all__ = ["Flight"]
 
 class Flight:
     def __init__(
-        self, route: Route, written: Written, need: int, durability: Durability, deadline: Deadline
+        self, route: Route, written: Written, w: int, durability: Durability, deadline: Deadline
     ) -> None:
         self.route = route
         self.written = written
         self.durability = durability
         self.deadline = deadline
-        self.spared: tuple[NodeId, ...] = ()  # owners to be asked only if the level cannot be met without
-        self._tally = WriteTally(need, route.owners, route.row.row_epoch)
+        self.deferred: tuple[NodeId, ...] = ()  # owners to be asked only if the level cannot be met without
+        self._tally = WriteTally(w, route.owners, route.row.row_epoch)
         self._hints: dict[NodeId, Commit] = {}
-        self._decided = asyncio.Event()
-        self._settled = asyncio.Event()
+        self._answerable = asyncio.Event()
+        self._first_round_over = asyncio.Event()
 
     def acked(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
         self._tally.record_ack(node, durability, row_epoch)
@@ -61,24 +61,24 @@ class Flight:
         """Whether this owner's ack was counted."""
         return node in self._tally.acks
 
-    async def needs_the_spared(self) -> bool:
+    async def needs_deferred(self) -> bool:
         """Wait until the level is met, or cannot be met by those asked: can it not?"""
-        await self._settled.wait()
+        await self._first_round_over.wait()
         return not self._tally.is_met
 
-    async def decided(self) -> bool:
+    async def wait_for_level(self) -> bool:
         """Wait until the level is met, or nobody is left who could answer, or time is up: is it met?
 
         A lost level does not end the wait: the error is to name all who acked.
         """
         try:
             async with asyncio.timeout(self.deadline.left_s):
-                await self._decided.wait()
+                await self._answerable.wait()
         except TimeoutError:
             pass
         return self._tally.is_met
 
-    def receipt(self, *, default_w: int) -> Receipt:
+    def receipt(self, *, default_w: int) -> QuorumReceipt:
         """Who holds the write how firmly by now (rule W2).  Only for a flight whose level is met.
 
         The context is left out unless the value is alone (rule V7)."""
@@ -88,23 +88,23 @@ class Flight:
         if not is_alone:
             sometimes("a receipt has no context beside siblings")
         owners = [
-            ReplicaAck(node, Role.OWNER, self._tally.acks[node])
+            QuorumAck(node, Role.OWNER, self._tally.acks[node])
             for node in self.route.owners
             if self.counts(node)
         ]
         hints = [
-            ReplicaAck(node, Role.HINTED, Durability.SYNCED if commit.is_synced else Durability.MEMORY)
+            QuorumAck(node, Role.HINTED, Durability.SYNCED if commit.is_synced else Durability.MEMORY)
             for node, commit in sorted(self._hints.items())
             if not self.counts(node)
         ]
-        return Receipt(
+        return QuorumReceipt(
             sibling.dot,
-            self._token(Context(stored.context, sibling.time)) if is_alone else b"",
+            self._token(ContextToken(stored.context, sibling.time)) if is_alone else b"",
             sibling.time,
             self.route.epoch,
-            self._tally.need,
+            self._tally.w,
             (*owners, *hints),
-            is_weak=self._tally.need < min(default_w, len(self.route.owners)),
+            is_weak=self._tally.w < min(default_w, len(self.route.owners)),
         )
 
     def lost(self, verb: str) -> QuorumNotReached:
@@ -112,14 +112,14 @@ class Flight:
         silent = f"no ack within {self.deadline.allowed_s:.2f} s"
         failed = self._tally.reasons(silent)
         acked = [node for node in self.route.owners if self.counts(node)]
-        return QuorumNotReached.of(verb, self._tally.need, acked, failed, outcome="unknown")
+        return QuorumNotReached.of(verb, self._tally.w, acked, failed, outcome="unknown")
 
-    def _token(self, context: Context) -> bytes:
+    def _token(self, context: ContextToken) -> bytes:
         return encode_context(context, self.route.keyspace.id, self.route.key)
 
     def _look(self) -> None:
         if self._tally.is_met or self._tally.is_over:
-            self._decided.set()
-        hoped_for = [node for node in self.outstanding if node not in self.spared]
-        if self._tally.is_met or len(self._tally.acks) + len(hoped_for) < self._tally.need:
-            self._settled.set()
+            self._answerable.set()
+        hoped_for = [node for node in self.outstanding if node not in self.deferred]
+        if self._tally.is_met or len(self._tally.acks) + len(hoped_for) < self._tally.w:
+            self._first_round_over.set()

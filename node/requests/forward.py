@@ -19,15 +19,15 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from ringmill.cluster.quorum.receipt import Receipt
-from ringmill.cluster.wire.options import WriteMessage
+from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.parsing import parsed, serialized
+from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest
 from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.kv_codec import Write, answer_write, encode_write, receipt_of
-from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["FORWARDS", "Forwarder"]
 
@@ -43,7 +43,7 @@ class Forwarder:
 
     async def forward(
         self, request: WriteRequest, route: Route, deadline: Deadline, *, instead_of: NodeId | None = None
-    ) -> Receipt:
+    ) -> QuorumReceipt:
         """The receipt of the first owner that can be reached and takes writes.
 
         `instead_of` is this node where it is an owner that cannot read its own copy.  Raises what that
@@ -58,7 +58,7 @@ class Forwarder:
             )
         method, body = FORWARDS[request.verb], request.encoded or encode_write(request)
         refusal: RingmillError = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
-        for node in self._liveness.order([owner for owner in route.owners if owner != instead_of]):
+        for node in self._liveness.nearest_first([owner for owner in route.owners if owner != instead_of]):
             try:
                 answer = await self._transport.call(
                     node, method, body, timeout_s=deadline.left_s, priority=Priority.WRITE
@@ -84,7 +84,7 @@ class Forwarder:
         return answer
 
 
-def _receipt(answer: bytes) -> Receipt:
+def _receipt(answer: bytes) -> QuorumReceipt:
     """The write was done, whatever became of its receipt."""
     try:
         return receipt_of(answer)

@@ -1,7 +1,7 @@
 """Requests and answers of this room as the messages of proto/kv.proto: the one place that knows both.
 
-What clients send (node/services/kv.py) and what another node has forwarded (node/requests/forward.py) is
-decoded here; a request keeps the bytes it came in, so that it can be forwarded as it is.
+What clients send (node/services/kv_service.py) and what another node has forwarded (node/requests/forward.py)
+is decoded here; a request keeps the bytes it came in, so that it can be forwarded as it is.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ from collections.abc import Awaitable, Callable
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Actor, Epoch, NodeId
-from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
-from ringmill.cluster.wire.options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.parsing import parsed, serialized
+from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
-from ringmill.node.requests.values import Located, LocateRequest, ReadRequest, ReadResult, WriteRequest
+from ringmill.node.requests.request_values import (
+    Located,
+    LocateRequest,
+    ReadRequest,
+    ReadResult,
+    WriteRequest,
+)
 
 __all__ = ["answer_locate", "answer_read", "answer_write", "encode_write", "receipt_of"]
 
-Write = Callable[[WriteRequest], Awaitable[Receipt]]
+Write = Callable[[WriteRequest], Awaitable[QuorumReceipt]]
 Read = Callable[[ReadRequest], Awaitable[ReadResult]]
 Locate = Callable[[LocateRequest], Awaitable[Located]]
 
@@ -103,18 +109,18 @@ def encode_write(request: WriteRequest) -> bytes:
     return serialized(message)
 
 
-def receipt_of(body: bytes) -> Receipt:
+def receipt_of(body: bytes) -> QuorumReceipt:
     """The receipt that another node has given.  Raises ProtocolMismatch."""
     message = parsed(kv_pb2.WriteReceipt, body)
     try:
-        return Receipt(
+        return QuorumReceipt(
             _dot(message.dot),
             message.context,
             HybridTime(message.hybrid_time),
             Epoch(message.epoch),
             message.w,
             tuple(
-                ReplicaAck(NodeId(ack.node), Role(ack.role), Durability(ack.durability))
+                QuorumAck(NodeId(ack.node), Role(ack.role), Durability(ack.durability))
                 for ack in message.replicas
             ),
             message.weak,
@@ -123,12 +129,12 @@ def receipt_of(body: bytes) -> Receipt:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
 
 
-def _receipt_message(receipt: Receipt) -> kv_pb2.WriteReceipt:
+def _receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
     return kv_pb2.WriteReceipt(
         dot=str(receipt.dot),
         context=receipt.context,
         epoch=receipt.epoch,
-        w=receipt.need,
+        w=receipt.w,
         replicas=[
             kv_pb2.ReplicaAck(node=ack.node, role=ack.role.value, durability=ack.durability.value)
             for ack in receipt.replicas

@@ -17,29 +17,29 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context import Context, encode_context
+from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 from ringmill.node.contracts import TimeKeeper
-from ringmill.node.options import RequestOptions
-from ringmill.node.replica.routes import Route, Router
+from ringmill.node.node_options import RequestOptions
+from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.limits import check_key, time_allowed
 from ringmill.node.requests.owners.collect import Collected, Collector
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.values import ReadRequest, ReadResult
+from ringmill.node.requests.request_limits import check_key, time_allowed
+from ringmill.node.requests.request_values import ReadRequest, ReadResult
 
 __all__ = ["Reader"]
 
 
 @dataclass(slots=True)
-class Repair:
+class ReadRepair:
     """Write-backs of one read: who was asked, who holds the merged object by now, and why others do not."""
 
-    need: int
+    r: int
     holders: list[NodeId]
     asked: list[NodeId] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Repair:
 
     @property
     def is_enough(self) -> bool:
-        return len(self.holders) >= self.need
+        return len(self.holders) >= self.r
 
     @property
     def is_over(self) -> bool:
@@ -63,7 +63,7 @@ class Reader:
     def __init__(
         self,
         *,
-        router: Router,
+        routes: Routes,
         collector: Collector,
         replicas: Replicas,
         background: Background,
@@ -72,7 +72,7 @@ class Reader:
         clock: Clock,
         options: RequestOptions,
     ) -> None:
-        self._router = router
+        self._routes = routes
         self._collector = collector
         self._replicas = replicas
         self._background = background
@@ -89,22 +89,22 @@ class Reader:
         """
         check_key(request.key)
         deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
-        route = await self._router.by_name(request.keyspace, request.key, request.epoch)
-        need = parse_level(request.options.level, len(route.owners), route.keyspace.r)
-        collected = await self._collector.collect(route, need, deadline)
+        route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
+        r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
+        collected = await self._collector.collect(route, r, deadline)
         merged = collected.merged
         self._hybrid.observe(merged.newest)
         repaired = await self._repair(route, collected, merged, deadline)
         _check_size(merged)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
-            await self._timekeeper.compared(deadline.left_s / 2)
-        seen = Context(merged.context, merged.newest)
+            await self._timekeeper.wait_compared(deadline.left_s / 2)
+        seen = ContextToken(merged.context, merged.newest)
         return ReadResult(
             merged.live(self._hybrid.expiry_ms()),
             encode_context(seen, route.keyspace.id, route.key),
             tuple(collected.answers),
             repaired,
-            is_weak=need < min(route.keyspace.r, len(route.owners)),
+            is_weak=r < min(route.keyspace.r, len(route.owners)),
             epoch=route.epoch,
             time=self._hybrid.now(),
         )
@@ -121,33 +121,31 @@ class Reader:
             return 0
         equal = [node for node in collected.answers if node not in stale]
         wanted = holders_for_a_strict_read(len(route.owners), route.keyspace.r)
-        repair = Repair(min(wanted, len(collected.answers)), equal)
+        repair = ReadRepair(min(wanted, len(collected.answers)), equal)
         encoded = encode_object(merged)
         self._write_back(stale, route, encoded, repair, deadline)
         patience_s = min(self._options.repair_patience_s, deadline.left_s / 2)
-        await _settled(repair, patience_s, is_all_wanted=True)
+        await _wait_for_repair(repair, patience_s, is_all_wanted=True)
         if not repair.is_enough:
             sometimes("a read asks further owners to hold what it shows")
             others = [node for node in route.owners if node not in collected.answers]
             self._write_back(others, route, encoded, repair, deadline)
-            await _settled(repair, deadline.left_s, is_all_wanted=False)
+            await _wait_for_repair(repair, deadline.left_s, is_all_wanted=False)
         if not repair.is_enough:
             sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
-            raise QuorumNotReached.of(
-                "get (write-back)", repair.need, repair.holders, failed, outcome="failed"
-            )
+            raise QuorumNotReached.of("get (write-back)", repair.r, repair.holders, failed, outcome="failed")
         return repair.written
 
     def _write_back(
-        self, nodes: Sequence[NodeId], route: Route, encoded: bytes, repair: Repair, deadline: Deadline
+        self, nodes: Sequence[NodeId], route: Route, encoded: bytes, repair: ReadRepair, deadline: Deadline
     ) -> None:
         repair.asked += nodes
         for node in nodes:
             self._background.start(self._write_one(node, route, encoded, repair, deadline))
 
     async def _write_one(
-        self, node: NodeId, route: Route, encoded: bytes, repair: Repair, deadline: Deadline
+        self, node: NodeId, route: Route, encoded: bytes, repair: ReadRepair, deadline: Deadline
     ) -> None:
         try:
             _, row_epoch = await self._replicas.apply(
@@ -177,7 +175,7 @@ def _check_size(merged: StoredObject) -> None:
         )
 
 
-async def _settled(repair: Repair, wait_s: float, *, is_all_wanted: bool) -> None:
+async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:
     """Until all that were asked have answered or time is up; unless `is_all_wanted`, until enough hold it."""
     try:
         async with asyncio.timeout(wait_s):

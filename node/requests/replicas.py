@@ -8,8 +8,8 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
-from ringmill.node.replica.messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.replica_messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
 from ringmill.node.replica.routes import Route
 
 __all__ = ["Replicas"]

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.replica.room import Replica
-from ringmill.node.replica.routes import Router
-from ringmill.node.requests.attempts import Attempts
+from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.forward import Forwarder
@@ -19,6 +18,7 @@ from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.write import Writer
+from ringmill.node.requests.write_retries import WriteRetries
 
 __all__ = ["open_requests"]
 
@@ -35,15 +35,15 @@ async def open_requests(
     """Leaving waits for what requests have left to be done, for a bounded time."""
     options = core.options.requests
     async with Background(options.drain_s) as background:
-        router = Router(core.node, topology)
+        routes = Routes(core.node, topology)
         replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
         collector = Collector(replicas=replicas, liveness=liveness, background=background, options=options)
         forwarder = Forwarder(transport=core.transport, liveness=liveness, clock=core.clock)
-        attempts = Attempts(
+        attempts = WriteRetries(
             collector=collector, replicas=replicas, hybrid=core.hybrid, entropy=core.doors.entropy
         )
         writer = Writer(
-            router=router,
+            routes=routes,
             objects=replica.objects,
             replicas=replicas,
             hints=replica.hints,
@@ -57,7 +57,7 @@ async def open_requests(
             options=options,
         )
         reader = Reader(
-            router=router,
+            routes=routes,
             collector=collector,
             replicas=replicas,
             background=background,
@@ -70,6 +70,6 @@ async def open_requests(
         yield Requests(
             writer=writer,
             reader=reader,
-            locator=Locator(router=router, topology=topology, replicas=replicas, liveness=liveness),
-            equalizer=Equalizer(router=router, collector=collector, replicas=replicas, clock=core.clock),
+            locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
+            equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
         )

@@ -16,25 +16,31 @@ from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Ove
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
-from ringmill.cluster.quorum.receipt import Durability, Receipt, parse_durability
+from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_durability
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context import BLIND, Context, decode_context
+from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.contracts import LivenessView, TimeKeeper
-from ringmill.node.options import RequestOptions
+from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.objects import Intent, ObjectStore, Written, hold
-from ringmill.node.replica.routes import Route, Router
-from ringmill.node.requests.attempts import Attempts
+from ringmill.node.replica.object_store import Intent, ObjectStore, Written, hold
+from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.forward import Forwarder
-from ringmill.node.requests.limits import admit_growth, check_key, check_ttl, check_value, time_allowed
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.values import WriteRequest
-from ringmill.node.storage.errors import CorruptBlock, CorruptRange, StorageFailed
+from ringmill.node.requests.request_limits import (
+    admit_growth,
+    check_key,
+    check_ttl,
+    check_value,
+    time_allowed,
+)
+from ringmill.node.requests.request_values import WriteRequest
+from ringmill.node.requests.write_retries import WriteRetries
+from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange, StorageFailed
 
 __all__ = ["Writer"]
 
@@ -45,20 +51,20 @@ class Writer:
     def __init__(
         self,
         *,
-        router: Router,
+        routes: Routes,
         objects: ObjectStore,
         replicas: Replicas,
         hints: HintStore,
         liveness: LivenessView,
         forwarder: Forwarder,
-        attempts: Attempts,
+        attempts: WriteRetries,
         background: Background,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
         options: RequestOptions,
     ) -> None:
-        self._router = router
+        self._routes = routes
         self._objects = objects
         self._replicas = replicas
         self._hints = hints
@@ -71,7 +77,7 @@ class Writer:
         self._clock = clock
         self._options = options
 
-    async def write(self, request: WriteRequest) -> Receipt:
+    async def write(self, request: WriteRequest) -> QuorumReceipt:
         """Put or delete.
 
         Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened, and
@@ -83,17 +89,17 @@ class Writer:
         check_ttl(options.ttl_ms)
         durability = parse_durability(options.durability)
         deadline = Deadline.after(time_allowed(options.timeout_s, request.left_s), self._clock)
-        route = await self._router.by_name(request.keyspace, request.key, request.epoch)
+        route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
         request = self._attempts.named(request)
-        if self._router.node not in route.owners:
+        if self._routes.node not in route.owners:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
-        need = parse_level(options.level, len(route.owners), route.keyspace.w)
+        w = parse_level(options.level, len(route.owners), route.keyspace.w)
         if options.ttl_ms or route.keyspace.ttl_ms:
-            await self._timekeeper.compared(deadline.left_s / 2)
+            await self._timekeeper.wait_compared(deadline.left_s / 2)
         intent = self._intent(request, route)
-        await self._attempts.settle(request, route, deadline)
-        await self._timekeeper.settled(deadline.left_s)
+        await self._attempts.check_retry(request, route, deadline)
+        await self._timekeeper.wait_judged(deadline.left_s)
 
         try:
             written = await self._write_here(route, intent, deadline)
@@ -101,13 +107,13 @@ class Writer:
             if request.is_forwarded or error.outcome != "failed":
                 raise
             sometimes("an owner that cannot read its copy lets another coordinate")
-            return await self._forwarder.forward(request, route, deadline, instead_of=self._router.node)
-        flight = Flight(route, written, need, durability, deadline)
-        self._send(flight, need)  # no await since the write: owners hear of it in the same tick
-        if await flight.decided():
+            return await self._forwarder.forward(request, route, deadline, instead_of=self._routes.node)
+        flight = Flight(route, written, w, durability, deadline)
+        self._send(flight, w)  # no await since the write: owners hear of it in the same tick
+        if await flight.wait_for_level():
             return flight.receipt(default_w=route.keyspace.w)
         for node in flight.outstanding:
-            if node != self._router.node:
+            if node != self._routes.node:
                 await self._keep_hint(flight, node)
                 self._background.start(self._sync_hint(flight, node))
         sometimes("a write loses its quorum after sending")
@@ -139,7 +145,7 @@ class Writer:
 
     def _intent(self, request: WriteRequest, route: Route) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
-        context: Context | None = None
+        context: ContextToken | None = None
         if request.options.is_blind:
             context = BLIND
         elif request.options.context:
@@ -149,36 +155,36 @@ class Writer:
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
         return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
 
-    def _send(self, flight: Flight, need: int) -> None:
-        flight.spared = self._spared(flight.route.owners, need)
+    def _send(self, flight: Flight, w: int) -> None:
+        flight.deferred = self._deferred(flight.route.owners, w)
         for node in flight.route.owners:
-            if node == self._router.node:
+            if node == self._routes.node:
                 self._background.start(self._hold(flight))
-            elif node in flight.spared:
-                self._background.start(self._spare(flight, node))
+            elif node in flight.deferred:
+                self._background.start(self._defer(flight, node))
             else:
                 self._background.start(self._reach(flight, node))
 
-    def _spared(self, owners: Sequence[NodeId], need: int) -> tuple[NodeId, ...]:
+    def _deferred(self, owners: Sequence[NodeId], w: int) -> tuple[NodeId, ...]:
         """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7)."""
-        down = [node for node in owners if node != self._router.node and not self._liveness.is_up(node)]
-        return tuple(down) if len(owners) - len(down) >= need else ()
+        down = [node for node in owners if node != self._routes.node and not self._liveness.is_up(node)]
+        return tuple(down) if len(owners) - len(down) >= w else ()
 
     async def _hold(self, flight: Flight) -> None:
         """This node's own ack."""
         try:
             await hold(flight.written.applied.commit, flight.durability)
         except RingmillError as error:
-            flight.failed(self._router.node, _why(error))
+            flight.failed(self._routes.node, _why(error))
         else:
-            flight.acked(self._router.node, flight.durability, flight.route.row.row_epoch)
+            flight.acked(self._routes.node, flight.durability, flight.route.row.row_epoch)
 
-    async def _spare(self, flight: Flight, node: NodeId) -> None:
+    async def _defer(self, flight: Flight, node: NodeId) -> None:
         """An owner seen down gets its hint at once, and is asked after all when others fail."""
         sometimes("an owner seen down is not asked")
         why = await self._keep_hint(flight, node)
         self._background.start(self._sync_hint(flight, node))
-        if await flight.needs_the_spared():
+        if await flight.needs_deferred():
             sometimes("an owner seen down is asked after all")
             await self._reach(flight, node)
         else:

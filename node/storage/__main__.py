@@ -1,7 +1,7 @@
 """`ringmill engine inspect|verify|dump`: looking into the files of a folder, human first, JSON with -o json.
 
 A composition root of its own: it opens the real files.  The command line checks what was typed and hands it
-on (client/cli/engine.py); `python -m ringmill.node.storage` takes the same words.  Exit codes: 0 fine, 1
+on (client/cli/engine_verbs.py); `python -m ringmill.node.storage` takes them too.  Exit codes: 0 fine, 1
 damage found or a file that cannot be read, 2 bad arguments, 3 nothing there, 130 interrupted.
 
 The JSON of a command is one document, a list with a row on each line.  Bytes stand there as text when they
@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.node.storage.check.inspect import Row, dump_file, inspect_folder, verify_folder
-from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock
 
 __all__ = ["main"]
 

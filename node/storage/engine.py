@@ -20,29 +20,29 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Children, FileLock, FileSystem
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
-from ringmill.node.storage.check.healing import Healing, Sight
+from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
 from ringmill.node.storage.check.scrubbing import logs_in_force, scrub_store
-from ringmill.node.storage.errors import CorruptBlock, NotCached, StorageFailed
+from ringmill.node.storage.engine_options import Durability, EngineOptions
 from ringmill.node.storage.log.commit import Commit
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import LOCK, FilePart, parse_name
-from ringmill.node.storage.options import Durability, Options
 from ringmill.node.storage.read.judgement import check_span, judge
 from ringmill.node.storage.read.lookup import find, find_off_loop
 from ringmill.node.storage.read.scan import Range, checked_chunks
 from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
+from ringmill.node.storage.storage_errors import CorruptBlock, NotCached, StorageFailed
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.node.storage.upkeep.back_pressure import overload
-from ringmill.node.storage.upkeep.flushing import Sealed
+from ringmill.node.storage.upkeep.flusher import SealedMemtable
 from ringmill.node.storage.upkeep.stats import Counters, Stats, take_stats
 from ringmill.node.storage.upkeep.upkeep import Upkeep
 from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
-from ringmill.node.storage.version.table_set import TableSet
 from ringmill.node.storage.version.version import CorruptMark, Drop
+from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "Options", "Snapshot"]
+__all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "EngineOptions", "Snapshot"]
 
 Found = tuple[int, bytes | None]
 
@@ -57,12 +57,12 @@ class Engine:
         self,
         *,
         folder: str,
-        options: Options,
+        options: EngineOptions,
         files: FileSystem,
         spawner: Children,
         lock: FileLock,
         opened: Opened,
-        tables: TableSet,
+        tables: VersionSet,
     ) -> None:
         self.folder = folder
         self.options = options
@@ -89,7 +89,7 @@ class Engine:
             snapshots=self._snapshots, counters=self._counters, on_change=self._on_change,
         )  # fmt: skip
         tables.on_failure = self._refuse
-        sight = Sight(
+        sight = EngineView(
             tables=tables,
             cache=self._cache,
             snapshots=self._snapshots,
@@ -100,8 +100,8 @@ class Engine:
             apply=self.apply,
             wait_writable=self.wait_writable,
         )
-        self._healing = Healing(sight, self._upkeep.handover)
-        self._sealed = self._upkeep.flushing.sealed
+        self._healing = DamageMarks(sight, self._upkeep.installer)
+        self._sealed = self._upkeep.flusher.sealed
         self._admission = Admission(self._counters)
         self._stopping = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
@@ -109,7 +109,9 @@ class Engine:
         self._on_change()
 
     @classmethod
-    async def open(cls, folder: str, options: Options, *, files: FileSystem, spawner: Children) -> Engine:
+    async def open(
+        cls, folder: str, options: EngineOptions, *, files: FileSystem, spawner: Children
+    ) -> Engine:
         """Open a folder, making it when missing, and recover what its logs hold.
 
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
@@ -118,7 +120,7 @@ class Engine:
         lock = files.lock(f"{folder}/{LOCK}")
         try:
             opened = await files.off_loop(open_folder, files, folder)
-            tables = await TableSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
+            tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
             await files.off_loop(sweep, files, folder, opened)
         except BaseException:
             lock.release()
@@ -201,20 +203,20 @@ class Engine:
         """
         await self._admission.wait(is_control=is_control)
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """Return when all sealed memtables are flushed and no merge is due.  Raises StorageFailed."""
-        await self._upkeep.settle()
+        await self._upkeep.wait_idle()
         self._admission.raise_failure()
 
     async def flush(self) -> None:
         """Seal the memtable and return when it is a table.  Raises StorageFailed."""
         if self._active.values or self._active.drops:
             self._seal()
-        await self.settle()
+        await self.wait_idle()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
         """Merge all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
-        await self._upkeep.merging.merge_range(start, end)
+        await self._upkeep.compactor.compact_range(start, end)
 
     async def checkpoint(self, folder: str) -> None:
         """Make `folder` open as this store is now: hard links, on the same file system.
@@ -223,7 +225,7 @@ class Engine:
         """
         self._seal()
         sealed, files = list(reversed(self._sealed)), self._files
-        await make_checkpoint(files, self.folder, folder, self._tables, self._upkeep.handover, sealed)
+        await make_checkpoint(files, self.folder, folder, self._tables, self._upkeep.installer, sealed)
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
         """Read every block of every table, and log and manifest as far as they are synced, at no more than
@@ -434,7 +436,7 @@ class Engine:
         """Have a damaged table rewritten without the block, a damaged log replaced by a table of memory."""
         named = parse_name(damage.file.rpartition("/")[2])
         if named is not None and named.kind == "table":
-            self._upkeep.merging.report_damage(named.file_id)
+            self._upkeep.compactor.report_damage(named.file_id)
         elif named is not None and named.file_id in (*self._active_logs, *self._log.current.file_ids):
             self._leave_damaged_log()
 
@@ -460,7 +462,7 @@ class Engine:
 
     def _seal(self) -> None:
         former = self._log.rotate(self._sequence + 1)
-        self._sealed.insert(0, Sealed(self._active, self._active_logs, former))
+        self._sealed.insert(0, SealedMemtable(self._active, self._active_logs, former))
         self._active = Memtable(self._sequence + 1)
         self._active_logs = []
         self._upkeep.space.check()

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
-from ringmill.node.storage.engine import Batch, Commit, Engine, NotCached, Options
+from ringmill.node.storage.engine import Batch, Commit, Engine, EngineOptions, NotCached
 
 KEY_BYTES = 16
 VALUE_BYTES = 100
@@ -65,9 +65,9 @@ class Judge:
     def scan(self, *, reverse: bool) -> int:
         raise NotImplementedError
 
-    merges: bool = True  # has it tables that `settle` merges?
+    merges: bool = True  # has it tables that `wait_idle` merges?
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         """Merge everything, where the engine has anything to merge."""
 
     def commit(self) -> None:
@@ -94,7 +94,7 @@ class Plyvel(Judge):
     def scan(self, *, reverse: bool) -> int:
         return sum(1 for _ in self.db.iterator(reverse=reverse))
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         self.db.compact_range()
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class RocksDb(Judge):
     def scan(self, *, reverse: bool) -> int:
         return sum(1 for _ in self.db.items(backwards=reverse))
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         self.db.flush(wait=True)
         self.db.compact_range(None, None)
 
@@ -208,7 +208,7 @@ def run_judge(name: str, folder: str, work: Workload) -> dict[str, float]:
     written = written_bytes()
     found["fill"] = rate(len(work.keys), fill)
     found["overwrite"] = rate(len(work.keys), fill)
-    judge.settle()
+    judge.wait_idle()
     found["write_amplification"] = (written_bytes() - written) / (2 * work.user_bytes)
     judge.close()
     found["space_amplification"] = folder_bytes(folder) / (work.distinct * (KEY_BYTES + VALUE_BYTES))
@@ -230,7 +230,7 @@ def mixed(judge: Judge, work: Workload) -> tuple[int, float, list[float]]:
     """Puts and gets in turns while another thread merges all that there is: how many, seconds, each get's."""
     for key in work.keys[::3]:
         judge.put(key, work.values[0])  # so that there is something to merge
-    merging = threading.Thread(target=judge.settle)
+    merging = threading.Thread(target=judge.wait_idle)
     latencies: list[float] = []
     begun = time.perf_counter()
     if judge.merges:
@@ -290,7 +290,7 @@ class Ringmill:
         async for _ in self.engine.scan(reverse=reverse):
             pass
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         await self.engine.flush()
         await self.engine.compact_range()
 
@@ -309,7 +309,7 @@ class Ringmill:
             await self._breathe(number)
         latencies: list[float] = []
         begun = time.perf_counter()
-        merging = asyncio.ensure_future(self.settle())
+        merging = asyncio.ensure_future(self.wait_idle())
         for number in count():
             if number >= MIXED_LEAST and merging.done():
                 break
@@ -336,7 +336,7 @@ class Ringmill:
 async def run_ringmill(folder: str, work: Workload) -> dict[str, float]:
     """Every case of this project's engine; rates per second."""
     found: dict[str, float] = {}
-    options = Options(memtable_bytes=BUFFER_BYTES, block_cache_bytes=CACHE_BYTES)
+    options = EngineOptions(memtable_bytes=BUFFER_BYTES, block_cache_bytes=CACHE_BYTES)
     files = OsFileSystem()
 
     async def timed(case: str, operations: int, steps: Awaitable[None]) -> None:
@@ -349,7 +349,7 @@ async def run_ringmill(folder: str, work: Workload) -> dict[str, float]:
             ringmill = Ringmill(engine, work)
             await timed("fill", len(work.keys), ringmill.fill())
             await timed("overwrite", len(work.keys), ringmill.fill())
-            await ringmill.settle()
+            await ringmill.wait_idle()
             counts, log_bytes = engine.stats().counters, engine.stats().log_bytes
             written = log_bytes + counts.flushed_bytes + counts.compaction_written_bytes
             found["write_amplification"] = written / (2 * work.user_bytes)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
-from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions
 from ringmill.node.storage.upkeep.stats import Stats
 
 VALUE_BYTES = 100
@@ -68,7 +68,7 @@ async def fill(engine: Engine, numbers: Iterable[int], values: list[bytes] | Non
 async def recovery(
     report: Report, files: OsFileSystem, spawner: ProcessSpawner, folder: str, mib: int
 ) -> None:
-    options = Options(memtable_bytes=1 << 30)
+    options = EngineOptions(memtable_bytes=1 << 30)
     records = (mib << 20) // (16 + VALUE_BYTES + 7)
     async with await Engine.open(folder, options, files=files, spawner=spawner) as engine:
         await fill(engine, range(records), values_of(Random(1)))
@@ -85,7 +85,7 @@ async def load(
     report: Report, files: OsFileSystem, spawner: ProcessSpawner, folder: str, records: int
 ) -> None:
     random = Random(2)
-    async with await Engine.open(folder, Options(), files=files, spawner=spawner) as engine:
+    async with await Engine.open(folder, EngineOptions(), files=files, spawner=spawner) as engine:
         seen = [0.0]
         watching = asyncio.create_task(watch_children(seen))
         begun = time.perf_counter()
@@ -126,7 +126,7 @@ async def watch_children(seen: list[float]) -> None:
         await asyncio.sleep(0.25)
 
 
-def fullest(stats: Stats, options: Options) -> float:
+def fullest(stats: Stats, options: EngineOptions) -> float:
     """By how much the fullest level fills what it may hold."""
     shares = [
         level.tables / options.level0_tables
@@ -185,7 +185,7 @@ async def measure(engine: Engine, records: int, work: object) -> tuple[list[floa
 async def load_and_calm(
     report: Report, files: OsFileSystem, spawner: ProcessSpawner, folder: str, records: int
 ) -> None:
-    async with await Engine.open(folder, Options(), files=files, spawner=spawner) as engine:
+    async with await Engine.open(folder, EngineOptions(), files=files, spawner=spawner) as engine:
         await fill(engine, range(records), values_of(Random(2)))
         await engine.flush()
         await calm(report, engine, records)

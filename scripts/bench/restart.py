@@ -30,7 +30,7 @@ from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Engine
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 
 NODES = 3
 NAMES = tuple(f"n{number}" for number in range(1, NODES + 1))
@@ -62,7 +62,7 @@ async def fill(folder: Path, topology: Topology, keys: int) -> None:
     files, spawner = OsFileSystem(), ProcessSpawner()
     keyspace, at_ms = KeyspaceId(1, 0), int(time.time() * 1000)
     try:
-        async with await Engine.open(str(folder), Options(), files=files, spawner=spawner) as engine:
+        async with await Engine.open(str(folder), EngineOptions(), files=files, spawner=spawner) as engine:
             for first in range(0, keys, BATCH):
                 batch = Batch()
                 for number in range(first, min(first + BATCH, keys)):

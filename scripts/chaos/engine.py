@@ -35,7 +35,7 @@ from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner  
 from ringmill.cluster.errors import DiskFull  # noqa: E402
 from ringmill.cluster.ids import DiskId, NodeId, Start  # noqa: E402
 from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record  # noqa: E402
-from ringmill.node.storage.engine import Batch, Engine, Options  # noqa: E402
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions  # noqa: E402
 from ringmill.simulator.disk.damage import Sample, check_flip, sample_folder  # noqa: E402
 from ringmill.simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
 from ringmill.simulator.disk.moment import CrashModel  # noqa: E402
@@ -43,7 +43,7 @@ from ringmill.simulator.disk.moment import CrashModel  # noqa: E402
 SKIPPED = 77
 ENDLESS_S = 120
 PART_FLIPS = 200
-KILL_OPTIONS = Options(memtable_bytes=60_000, table_bytes=60_000, level0_tables=2, level1_bytes=200_000)
+KILL_OPTIONS = EngineOptions(memtable_bytes=60_000, table_bytes=60_000, level0_tables=2, level1_bytes=200_000)
 
 
 async def crash(operations: int, seed: int) -> int:
@@ -235,7 +235,9 @@ def full(size_mib: int) -> int:
 
 
 async def _fill_disk(where: str, make_room: Callable[[], None]) -> int:
-    options = Options(memtable_bytes=1 << 20, reserve_bytes=0, table_bytes=1 << 20, level1_bytes=4 << 20)
+    options = EngineOptions(
+        memtable_bytes=1 << 20, reserve_bytes=0, table_bytes=1 << 20, level1_bytes=4 << 20
+    )
     files, synced = OsFileSystem(), 0
     async with ProcessSpawner() as spawner:
         async with await Engine.open(f"{where}/data", options, files=files, spawner=spawner) as engine:

@@ -31,7 +31,7 @@ from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
-from ringmill.client.local.formation import wait_ready  # noqa: E402
+from ringmill.client.local.local_bootstrap import wait_ready  # noqa: E402
 from ringmill.client.local.local_state import (  # noqa: E402
     LocalCluster,
     LocalNode,
@@ -47,7 +47,7 @@ MOST_ROUNDS: Final = 1000
 START_S: Final = 30.0
 HEALED_S: Final = 60.0
 SCRUB_EVERY_S: Final = 1.0
-CLEAN: Final = "scrubbed the store, 0 damages"  # node/repair/scrubbing.py
+CLEAN: Final = "scrubbed the store, 0 damages"  # node/repair/scrub_schedule.py
 BYTES_A_FLIP: Final = 4 << 20  # one flip a file, and one more for each of these
 SKIPPED: Final = ("LOCK",)  # holds nothing
 VALUE_BYTES: Final = 16 * 1024

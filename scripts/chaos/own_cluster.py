@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ringmill.client.cli.cluster.cluster_up import bring_up
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, load_cluster
-from ringmill.client.local.ports import free_base
+from ringmill.client.local.tcp_ports import free_base
 
 __all__ = ["judged_on_a_cluster"]
 

@@ -19,7 +19,7 @@ from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import ABSENT
-from ringmill.node.replica.messages import READ, Read, ReadAnswer
+from ringmill.node.replica.replica_messages import READ, Read, ReadAnswer
 from ringmill.simulator.history import Final
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 

@@ -24,7 +24,7 @@ from ringmill.simulator.history import History
 from ringmill.simulator.subjects.objects.checkers.every import check_all
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
 from ringmill.simulator.subjects.objects.sessions import Session, insist
-from ringmill.simulator.subjects.objects.workload import Wish, draw_workload
+from ringmill.simulator.subjects.objects.workload import PlannedOperation, draw_workload
 from ringmill.simulator.world.seeds import stream
 
 __all__ = ["ChaosOptions", "ChaosResult", "run_chaos"]
@@ -140,14 +140,14 @@ class _Load:
             await asyncio.gather(*work)
             number += 1
 
-    async def _work_off(self, session: Session, wishes: Sequence[Wish]) -> None:
+    async def _work_off(self, session: Session, wishes: Sequence[PlannedOperation]) -> None:
         for wish in wishes:
             await asyncio.sleep(wish.pause_s)
             if self._is_over:
                 return
             await session.ask(replace(wish, index=len(self._operations)), self._operations)
 
-    def _drawn(self, number: int) -> list[Wish]:
+    def _drawn(self, number: int) -> list[PlannedOperation]:
         """A round's wishes, on keys and with values of its own."""
         options = self._options
         wishes = draw_workload(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tidy_rules.finding import Finding, Source
+from tidy_rules.finding import Finding, SourceFile
 
 __all__ = ["docstring", "sizes", "surface", "swallowed_errors"]
 
@@ -15,7 +15,7 @@ ROOMS_WITH_SURFACE = ("cluster", "node", "client", "simulator")
 LOG_NAMES = {"log", "_log", "logger", "_logger", "logging", "LOG", "print", "warnings"}
 
 
-def sizes(source: Source) -> Iterator[Finding]:
+def sizes(source: SourceFile) -> Iterator[Finding]:
     lines = len(source.text.splitlines())
     if lines > FILE_LINES:
         yield source.finding(1, f"{lines} lines, more than {FILE_LINES}; split it by idea into two modules")
@@ -29,7 +29,7 @@ def sizes(source: Source) -> Iterator[Finding]:
                 yield source.finding(node.lineno, what)
 
 
-def docstring(source: Source) -> Iterator[Finding]:
+def docstring(source: SourceFile) -> Iterator[Finding]:
     """Modules introduce themselves; package files stay empty, but for the public API's."""
     if source.path.name == "__init__.py" and source.room != "ringmill":
         if source.text.strip():
@@ -38,7 +38,7 @@ def docstring(source: Source) -> Iterator[Finding]:
         yield source.finding(1, "no module docstring; say what it is for and what may not be in it")
 
 
-def surface(source: Source) -> Iterator[Finding]:
+def surface(source: SourceFile) -> Iterator[Finding]:
     """Modules of the product name what others may use; _private modules and entries need not."""
     if source.room not in ROOMS_WITH_SURFACE or source.path.name.startswith("_"):
         return
@@ -56,7 +56,7 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
-def swallowed_errors(source: Source) -> Iterator[Finding]:
+def swallowed_errors(source: SourceFile) -> Iterator[Finding]:
     """`except Exception` with a body that only logs: the error is gone and the state is a guess."""
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and all(map(_says_little, node.body)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tidy_rules.finding import Finding, Source
+from tidy_rules.finding import Finding, SourceFile
 
 __all__ = ["determinism", "doors", "error_numbers"]
 
@@ -76,7 +76,7 @@ NAMES = {
 METHODS = {"run_in_executor": PROCESSES, "read_text": FILES, "write_text": FILES, "write_bytes": FILES}
 
 
-def doors(source: Source) -> Iterator[Finding]:
+def doors(source: SourceFile) -> Iterator[Finding]:
     """Imports and calls that go round the ports."""
     if source.is_in(*OPEN_ROOMS):
         return
@@ -90,7 +90,7 @@ def doors(source: Source) -> Iterator[Finding]:
             yield source.finding(_line(node), f"{name} outside the open rooms; {remedy} (cluster/ports.py)")
 
 
-def error_numbers(source: Source) -> Iterator[Finding]:
+def error_numbers(source: SourceFile) -> Iterator[Finding]:
     """What an errno means is decided once, so that one fault is not told in two ways."""
     if source.is_in(*ERRNO_ROOMS):
         return
@@ -99,7 +99,7 @@ def error_numbers(source: Source) -> Iterator[Finding]:
             yield source.finding(_line(node), "imports errno; ask meaning_of(error) (cluster/os_errors.py)")
 
 
-def determinism(source: Source) -> Iterator[Finding]:
+def determinism(source: SourceFile) -> Iterator[Finding]:
     """What differs between two runs of one seed: hash() of strings, id(), the order of a set."""
     if source.room not in {"cluster", "node", "simulator"}:
         return

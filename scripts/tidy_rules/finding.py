@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "Source"]
+__all__ = ["Finding", "SourceFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """A Python file, by its path from the root."""
 
     path: Path
@@ -30,7 +30,7 @@ class Source:
     tree: ast.Module
 
     @classmethod
-    def parse(cls, path: Path, text: str) -> Source:
+    def parse(cls, path: Path, text: str) -> SourceFile:
         return cls(path, text, ast.parse(text, str(path)))
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from tidy_rules.finding import Finding, Source
+from tidy_rules.finding import Finding, SourceFile
 
 __all__ = ["bare_imports", "circles", "crowded_folders", "long_files"]
 
@@ -21,7 +21,7 @@ FOLDER_FILES = 15
 MEDIAN_LINES = 120
 
 
-def bare_imports(source: Source) -> Iterator[Finding]:
+def bare_imports(source: SourceFile) -> Iterator[Finding]:
     """`import cluster` works in a checkout and takes whatever a user calls cluster.py everywhere else."""
     for node in ast.walk(source.tree):
         for name in _imported(node):
@@ -32,7 +32,7 @@ def bare_imports(source: Source) -> Iterator[Finding]:
                 )
 
 
-def crowded_folders(sources: Sequence[Source]) -> Iterator[Finding]:
+def crowded_folders(sources: Sequence[SourceFile]) -> Iterator[Finding]:
     """A folder is read as a whole: what has more files has rooms in it that nobody named."""
     files: dict[Path, int] = defaultdict(int)
     for source in sources:
@@ -42,14 +42,14 @@ def crowded_folders(sources: Sequence[Source]) -> Iterator[Finding]:
             yield Finding(folder, 1, f"{number} files, more than {FOLDER_FILES}; give it sub-folders by idea")
 
 
-def long_files(sources: Sequence[Source]) -> Iterator[Finding]:
+def long_files(sources: Sequence[SourceFile]) -> Iterator[Finding]:
     lengths = [len(source.text.splitlines()) for source in sources if source.room in TOP]
     if lengths and median(lengths) > MEDIAN_LINES:
         what = f"the median file has {median(lengths):g} lines, more than {MEDIAN_LINES}; split by idea"
         yield Finding(Path(TOP[1]), 1, what)
 
 
-def circles(sources: Sequence[Source]) -> Iterator[Finding]:
+def circles(sources: Sequence[SourceFile]) -> Iterator[Finding]:
     """Files that import each other, directly or through others: none can be read or tested first."""
     modules = {_module(source.path): source for source in sources if source.room in (*TOP, PACKAGE)}
     needs = {name: _needs(source, modules) for name, source in modules.items()}
@@ -65,7 +65,7 @@ def _module(path: Path) -> str:
     return ".".join(parts if parts[0] == PACKAGE else [PACKAGE, *parts])
 
 
-def _needs(source: Source, modules: Mapping[str, Source]) -> list[str]:
+def _needs(source: SourceFile, modules: Mapping[str, SourceFile]) -> list[str]:
     own = _module(source.path)
     found: set[str] = set()
     for node in ast.walk(source.tree):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from tidy_rules.finding import Finding, Source
+from tidy_rules.finding import Finding, SourceFile
 
 __all__ = ["unused_names"]
 
@@ -32,7 +32,7 @@ PLAIN_DECORATORS = {
 PLAIN_BASES = {"Enum", "Flag", "Generic", "IntEnum", "IntFlag", "NamedTuple", "Protocol", "StrEnum"}
 
 
-def unused_names(sources: Sequence[Source]) -> Iterator[Finding]:
+def unused_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
     used = {name for source in sources if source.room != "tests" for name in _used(source)}
     classes = {
         each.name for source in sources for each in ast.walk(source.tree) if isinstance(each, ast.ClassDef)
@@ -45,7 +45,7 @@ def unused_names(sources: Sequence[Source]) -> Iterator[Finding]:
                     yield source.finding(line, f"{what}, or say why it stays (tidy_rules/unused.py)")
 
 
-def _used(source: Source) -> Iterator[str]:
+def _used(source: SourceFile) -> Iterator[str]:
     surface = {id(inner) for node in source.tree.body if _is_surface(node) for inner in ast.walk(node)}
     for node in ast.walk(source.tree):
         match node:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from ringmill.cluster.errors import CorruptData
-from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.table.table_format import TRAILER_BYTES
 from ringmill.node.storage.table.table_reader import open_table
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
 
@@ -40,7 +40,7 @@ class Sample:
     """A folder at rest, and what it holds."""
 
     moment: Moment
-    options: Options
+    options: EngineOptions
     model: dict[bytes, bytes]
     keys: tuple[bytes, ...]  # in order, those that were deleted among them
     files: tuple[tuple[str, int], ...]  # names and sizes
@@ -90,14 +90,14 @@ async def sample_folder(seed: int, size: int) -> Sample:
             batch.put(key, model[key])
         await engine.apply(batch).buffered()
 
-    async with await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(FOLDER, options, files=disk, spawner=TurnSpawner()) as engine:
         while engine.stats().table_bytes < size * 7 // 8:
             await write(engine)
-        await engine.settle()
+        await engine.wait_idle()
         while engine.stats().memtable_bytes < size // 16:
             await write(engine)
     # opened and closed once more: a short manifest, and marks on both sides of a log's end
-    await (await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner())).close()
+    await (await Engine.open(FOLDER, options, files=disk, spawner=TurnSpawner())).close()
     names = [f"{FOLDER}/{name}" for name in disk.list(FOLDER)]
     files = tuple((name, disk.size(name)) for name in names)
     blocks = {name: _blocks_of(disk, name) for name in names if name.endswith(".sst")}
@@ -138,7 +138,7 @@ async def check_flips(sample: Sample, hits: Sequence[tuple[int, int]], *, reopen
     is_corrupt = False
     for number in range(reopens + 1):
         try:
-            engine = await Engine.open(FOLDER, sample.options, files=disk, spawner=InlineSpawner())
+            engine = await Engine.open(FOLDER, sample.options, files=disk, spawner=TurnSpawner())
         except CorruptData as error:
             raise AssertionError(f"{story}: opening {number}: {error}") from error
         async with engine:

@@ -17,14 +17,14 @@ from random import Random
 from typing import Final, ParamSpec, TypeVar
 
 from ringmill.cluster.errors import CorruptData
-from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
 
-__all__ = ["FOLDER", "InlineSpawner", "Point", "Trace", "TINY", "check_crash", "record_trace"]
+__all__ = ["FOLDER", "TurnSpawner", "Point", "EngineTrace", "TINY", "check_crash", "record_trace"]
 
 FOLDER: Final = "data"
-TINY: Final = Options(
+TINY: Final = EngineOptions(
     memtable_bytes=1500, block_bytes=200, table_bytes=1500, level0_tables=2, level1_bytes=6000, level_growth=2
 )
 _READING: Final = frozenset({"read", "pread", "open_read", "list"})
@@ -33,7 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class InlineSpawner:
+class TurnSpawner:
     """Runs a child's function here, after giving the loop one turn."""
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -53,7 +53,7 @@ class Point:
 
 
 @dataclass(slots=True)
-class Trace:
+class EngineTrace:
     """`states[s]` is what the store holds after batch s."""
 
     states: list[dict[bytes, bytes]] = field(default_factory=lambda: [{}])
@@ -66,12 +66,12 @@ async def record_trace(
     operations: int,
     *,
     disk: LossyDisk | None = None,
-    options: Options = TINY,
+    options: EngineOptions = TINY,
     with_kills: bool = False,
-) -> Trace:
+) -> EngineTrace:
     """Run random batches to the end, keeping the moment before every call that changes the disk."""
     random = Random(seed)
-    trace = Trace()
+    trace = EngineTrace()
     disk = disk or LossyDisk()
 
     def remember(call: str, path: str) -> None:
@@ -81,7 +81,7 @@ async def record_trace(
             trace.points.append(Point(f"{call} {path}", disk.moment(), trace.acked, applied, killed))
 
     disk.hook = remember
-    async with await Engine.open(FOLDER, options, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(FOLDER, options, files=disk, spawner=TurnSpawner()) as engine:
         for _ in range(operations):
             await engine.wait_writable()
             batch, state = _random_batch(random, trace.states[-1])
@@ -99,7 +99,7 @@ async def record_trace(
     return trace
 
 
-async def check_crash(trace: Trace, point: Point, model: CrashModel, seed: int) -> str:
+async def check_crash(trace: EngineTrace, point: Point, model: CrashModel, seed: int) -> str:
     """Open an engine on what the crash left and compare.  "kept", or "refused" by CorruptData.
 
     Raises AssertionError with the whole story when a promise is broken.
@@ -107,7 +107,7 @@ async def check_crash(trace: Trace, point: Point, model: CrashModel, seed: int) 
     disk = LossyDisk.after(point.moment.crash(model, Random(seed)))
     story = f"before {point.call}, model {model}, seed {seed}, acked {point.acked}, applied {point.applied}"
     try:
-        async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
+        async with await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner()) as engine:
             found = {key: value async for key, value in engine.scan()}
             sequence = engine.sequence
     except CorruptData as error:

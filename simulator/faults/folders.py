@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import Final
 
 from ringmill.cluster.ids import Start
-from ringmill.cluster.membership.starts import (
+from ringmill.cluster.membership.start_rules import (
     EARLIER_STARTS,
     Announcement,
     FoundLogs,
     LogMark,
-    Verdict,
+    StartVerdict,
     judge,
     others_needed,
 )
@@ -118,7 +118,7 @@ async def _is_outdated(
     for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
         others = [each.node for each in ground.nodes.values() if each is not node and each.node]
         known = [other.membership.starts.remembered(told.disk) for other in others]
-        if sum(judge(each, told) is Verdict.OLD_COPY for each in known) >= least:
+        if sum(judge(each, told) is StartVerdict.OLD_COPY for each in known) >= least:
             return True
         await asyncio.sleep(_LOOK_EVERY_S)
     return False

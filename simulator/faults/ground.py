@@ -13,7 +13,7 @@ from typing import Final
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.world.network import Link, Network
+from ringmill.simulator.world.network import DirectedLink, Network
 from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.trace import Trace
 
@@ -78,7 +78,7 @@ class Ground:
 
     # Links
 
-    def links(self, names: Sequence[str]) -> Iterator[Link]:
+    def links(self, names: Sequence[str]) -> Iterator[DirectedLink]:
         """Both directions between the named nodes; when all are named, those to clients too."""
         ends = [*names, *(self.clients if len(names) == len(self.nodes) else ())]
         for source in ends:
@@ -126,10 +126,10 @@ class Ground:
             _mend_node(node)
 
 
-def _mend(link: Link) -> None:
+def _mend(link: DirectedLink) -> None:
     link.is_cut = False
     link.loss = link.duplicate = link.reorder = link.stuck_until = 0.0
-    link.latency_s = Link().latency_s
+    link.latency_s = DirectedLink().latency_s
 
 
 def _mend_node(node: NodeProcess) -> None:

@@ -11,29 +11,33 @@ from typing import Final
 
 from ringmill.simulator.faults.fault import Fault, FaultKind, at_pair_or_all, drawn
 from ringmill.simulator.faults.ground import Ground
-from ringmill.simulator.world.network import Link
+from ringmill.simulator.world.network import DirectedLink
 
 __all__ = ["KINDS"]
 
 
-def _lose(link: Link, by: float) -> None:
+def _lose(link: DirectedLink, by: float) -> None:
     link.loss = max(0.0, link.loss + by)
 
 
-def _double(link: Link, by: float) -> None:
+def _double(link: DirectedLink, by: float) -> None:
     link.duplicate = max(0.0, link.duplicate + by)
 
 
-def _shuffle(link: Link, by: float) -> None:
+def _shuffle(link: DirectedLink, by: float) -> None:
     link.reorder = max(0.0, link.reorder + by)
 
 
-def _delay(link: Link, by: float) -> None:
+def _delay(link: DirectedLink, by: float) -> None:
     link.latency_s = max(0.0, link.latency_s + by)
 
 
 def _bent(
-    name: str, bend: Callable[[Link, float], None], amounts: tuple[float, ...], *, is_counted: bool = False
+    name: str,
+    bend: Callable[[DirectedLink, float], None],
+    amounts: tuple[float, ...],
+    *,
+    is_counted: bool = False,
 ) -> FaultKind:
     """`is_counted` as a fault of its own, where no message tells that it was hit."""
 

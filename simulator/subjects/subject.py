@@ -44,7 +44,7 @@ class Workload(Protocol):
         """Everything that is asked for, to be run at once, under faults."""
         ...
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """All is healed: wait until nothing is under way any more."""
         ...
 

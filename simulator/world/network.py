@@ -14,11 +14,11 @@ from random import Random
 from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
-__all__ = ["Endpoint", "Link", "Network", "Refused"]
+__all__ = ["Endpoint", "DirectedLink", "Network", "Refused"]
 
 
 @dataclass(slots=True)
-class Link:
+class DirectedLink:
     """One direction between two processes; times in seconds, chances in [0, 1]."""
 
     latency_s: float = 0.0004
@@ -51,25 +51,25 @@ class Network:
         self._loop = loop
         self._draws = draws
         self._trace = trace
-        self._links: dict[tuple[str, str], Link] = {}
+        self._links: dict[tuple[str, str], DirectedLink] = {}
         self._endpoints: dict[str, Endpoint] = {}
-        self.base = Link()
+        self.base = DirectedLink()
         self.repeats_all = repeats_all  # forwarded writes too: an ablation wants it
 
     def attach(self, name: str, endpoint: Endpoint) -> None:
         """From now on bytes for `name` go to this endpoint: a new run of the process."""
         self._endpoints[name] = endpoint
 
-    def link(self, source: str, target: str) -> Link:
+    def link(self, source: str, target: str) -> DirectedLink:
         found = self._links.get((source, target))
         if found is None:
             base = self.base
-            found = self._links[source, target] = Link(
+            found = self._links[source, target] = DirectedLink(
                 base.latency_s, base.jitter_s, base.loss, base.duplicate, base.reorder
             )
         return found
 
-    def links(self) -> list[tuple[str, str, Link]]:
+    def links(self) -> list[tuple[str, str, DirectedLink]]:
         """All links in use, in a fixed order."""
         return [(source, target, link) for (source, target), link in sorted(self._links.items())]
 
@@ -111,7 +111,7 @@ class Network:
                 at = self._arrival(link, name, other)
                 self._loop.call_at(at, self._loop.call_in, endpoint.process, endpoint.reset, name)
 
-    def _arrival(self, link: Link, source: str, target: str) -> float:
+    def _arrival(self, link: DirectedLink, source: str, target: str) -> float:
         now = self._loop.time()
         at = max(now, link.stuck_until) + link.latency_s + link.jitter_s * self._draws.random()
         if link.reorder and self._draws.random() < link.reorder:

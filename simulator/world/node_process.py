@@ -18,10 +18,10 @@ from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
-from ringmill.node.replica.objects import Admission, Intent, Written
+from ringmill.node.replica.object_store import Admission, Intent, Written
 from ringmill.node.replica.stored_key import Place
 from ringmill.node.service_tables import service_tables
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
@@ -38,7 +38,7 @@ from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
-__all__ = ["DATA", "SHARED", "NodeProcess", "NodeRun", "Surroundings"]
+__all__ = ["DATA", "SHARED", "NodeProcess", "NodeStart", "SharedWorld"]
 
 DATA: Final = "/data"
 SHARED: Final = "/shared"
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SharedWorld:
     """What all nodes of a world share."""
 
     seed: int
@@ -63,7 +63,7 @@ class Surroundings:
 
 
 @dataclass(slots=True)
-class NodeRun:
+class NodeStart:
     """One start of the node."""
 
     process: Process
@@ -78,7 +78,7 @@ class NodeRun:
 
 
 class NodeProcess:
-    def __init__(self, name: NodeId, address: str, world: Surroundings, *, host: str = "") -> None:
+    def __init__(self, name: NodeId, address: str, world: SharedWorld, *, host: str = "") -> None:
         """`host` is the process's own name, where two of them claim to be one node."""
         self.name = name
         self.host = host or name
@@ -92,10 +92,10 @@ class NodeProcess:
         self.failures: list[BaseException] = []  # what ended a run, or was raised by a handler: bugs
         self.has_twin = False  # a copy of its folder was started beside it
         self._world = world
-        self._runs: list[NodeRun] = []
+        self._runs: list[NodeStart] = []
 
     @property
-    def run(self) -> NodeRun | None:
+    def run(self) -> NodeStart | None:
         """The present run; None between two runs."""
         return self._runs[-1] if self._runs and self._runs[-1].process.alive else None
 
@@ -132,7 +132,7 @@ class NodeProcess:
             clock=self.clock,
             is_listening=False,
         )
-        run = NodeRun(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
+        run = NodeStart(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
         self._runs.append(run)
         self.disk.was_faulty = False
         world.trace.note(self.host, f"starts run {len(self._runs)}")
@@ -163,14 +163,14 @@ class NodeProcess:
         else:
             self.disk.cut_power(model)
 
-    def _cut_children_short(self, run: NodeRun) -> None:
+    def _cut_children_short(self, run: NodeStart) -> None:
         """A flush or a merge that is under way dies with its node, half done."""
         if run.doors is not None and run.spawner is not None:
             draws = stream(self._world.seed, f"{self.name}/{len(self._runs)}/children")
             for _ in range(run.spawner.cut_short(run.doors.files, draws)):
                 self._world.trace.fault("child_cut", self.name)
 
-    def _kill_tasks(self, run: NodeRun) -> None:
+    def _kill_tasks(self, run: NodeStart) -> None:
         """A task process dies with its node."""
         if run.spawner is not None:
             run.spawner.kill_all()
@@ -222,10 +222,10 @@ class NodeProcess:
         """What ended runs or was raised by handlers and is no error of ours nor of a disk that was faulty."""
         return self.failures + self.disk.reused + (self._bugs_of(self.run) if self.run else [])
 
-    def _bugs_of(self, run: NodeRun) -> list[BaseException]:
+    def _bugs_of(self, run: NodeStart) -> list[BaseException]:
         return [error for error in run.transport.bugs if not self._is_excused(error)]
 
-    async def _live(self, run: NodeRun, number: int) -> None:
+    async def _live(self, run: NodeStart, number: int) -> None:
         world = self._world
         config = NodeConfig(self.name, self.address, DATA, token=TOKEN, profile=world.tunables.profile)
         run.doors = doors = self._doors(run, number)
@@ -239,7 +239,7 @@ class NodeProcess:
             await run.is_stopping.wait()
             await run.transport.drain(world.tunables.drain_s)
 
-    def _doors(self, run: NodeRun, number: int) -> Doors:
+    def _doors(self, run: NodeStart, number: int) -> Doors:
         """The world as this run sees it."""
         world, owner = self._world, f"{self.host}/{number}"
 

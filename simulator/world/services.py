@@ -14,7 +14,7 @@ import msgpack
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.node.service_tables import ProcessFacts
-from ringmill.node.services.jobs import TOKEN_KEY
+from ringmill.node.services.jobs_service import TOKEN_KEY
 from ringmill.node.services.table import Call, Service, Unary, Upload, frame_handler
 
 __all__ = ["PROCESS", "TOKEN", "TOPOLOGY_GET", "frame_name", "over_frames"]

@@ -26,9 +26,9 @@ from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.progress import HowFar, Progress
-from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
-from ringmill.cluster.mapreduce.talk.task_service import answer, do_chore, do_run
+from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
+from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt, Said, decode_request
+from ringmill.cluster.mapreduce.talk.task_service import answer, do_job_step, run_attempt
 from ringmill.cluster.ports import FileSystem, TaskProcess
 from ringmill.simulator.world.door import Door
 from ringmill.simulator.world.spawner import InlineSpawner
@@ -109,7 +109,7 @@ class SimulatedTask:
     def __init__(self, spawner: TaskSpawner, process: Process, number: int) -> None:
         self.process = process
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.work: Run | Chore | None = None  # what it is at
+        self.work: RunAttempt | JobStep | None = None  # what it is at
         self._spawner = spawner
         self._number = number
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
@@ -119,7 +119,7 @@ class SimulatedTask:
 
     @property
     def is_reducing(self) -> bool:
-        return isinstance(self.work, Run) and self.work.stage == "reduce"
+        return isinstance(self.work, RunAttempt) and self.work.stage == "reduce"
 
     @property
     def pid(self) -> int:
@@ -152,7 +152,7 @@ class SimulatedTask:
     def output(self) -> bytes:
         return b""
 
-    async def settle(self) -> bytes:
+    async def finish_work(self) -> bytes:
         return b""
 
     async def wait(self) -> int:
@@ -175,7 +175,7 @@ class SimulatedTask:
                 return
 
     async def _work(self, message: bytes) -> Said:
-        spawner, said = self._spawner, HowFar()
+        spawner, said = self._spawner, AttemptProgress()
         self._progress = Progress()
         self._stepped = Stepped(lambda stop: self._answer(message, stop))
         while not self._stepped.resume():
@@ -194,12 +194,12 @@ class SimulatedTask:
                 stop()
 
         files = Door(lambda path: spawner.files, before)
-        return answer(message, lambda run: self._run(run, files), lambda chore: _chore(chore, files, stop))
+        return answer(message, lambda run: self._run(run, files), lambda step: _chore(step, files, stop))
 
-    def _run(self, run: Run, files: FileSystem) -> MapOutput | ReduceOutput:
+    def _run(self, run: RunAttempt, files: FileSystem) -> MapOutput | ReduceOutput:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
         try:
-            return do_run(run, files, lambda *job: _load(files, *job), self._progress)
+            return run_attempt(run, files, lambda *job: _load(files, *job), self._progress)
         except TaskFailed:
             raise
         except RingmillError as error:
@@ -222,9 +222,9 @@ class SimulatedTask:
                 self._stepped.drop()
 
 
-def _chore(chore: Chore, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
+def _chore(step: JobStep, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
     stop()
-    return do_chore(chore, files, SMALL_SPLITS)
+    return do_job_step(step, files, SMALL_SPLITS)
 
 
 def _load(files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:

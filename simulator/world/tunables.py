@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from ringmill.node.options import HintOptions, NodeOptions
-from ringmill.node.storage.options import Options
+from ringmill.node.node_options import HintOptions, NodeOptions
+from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["Tunables", "draw_tunables"]
 
@@ -27,7 +27,7 @@ class Tunables:
 
 def draw_tunables(draws: Random) -> Tunables:
     is_small = draws.random() < 0.5
-    storage = Options(
+    storage = EngineOptions(
         memtable_bytes=draws.choice((600, 2_000, 8_000)) if is_small else 1 << 20,
         block_bytes=draws.choice((64, 512)) if is_small else 4096,
         block_cache_bytes=draws.choice((0, 1_000)) if is_small else 1 << 20,

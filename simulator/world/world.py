@@ -15,7 +15,7 @@ from ringmill.simulator.history import History
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.network import Network
-from ringmill.simulator.world.node_process import NodeProcess, Surroundings
+from ringmill.simulator.world.node_process import NodeProcess, SharedWorld
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tasks import TaskPace
 from ringmill.simulator.world.trace import Trace
@@ -41,7 +41,7 @@ class World:
         )
         self.shared = FolderTree()
         self.history = History()
-        around = Surroundings(
+        around = SharedWorld(
             seed,
             self.loop,
             self.network,

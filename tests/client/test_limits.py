@@ -23,8 +23,8 @@ from ringmill.cluster.limits import (
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
 )
-from ringmill.cluster.versions.context import decode_context
-from ringmill.node.requests.limits import check_key, check_ttl, check_value, time_allowed
+from ringmill.cluster.versions.context_token import decode_context
+from ringmill.node.requests.request_limits import check_key, check_ttl, check_value, time_allowed
 
 
 @pytest.mark.parametrize(

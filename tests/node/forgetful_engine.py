@@ -9,7 +9,7 @@ from typing import cast
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.node.storage.engine import Batch, Engine, NotCached
-from ringmill.node.storage.errors import CorruptRange
+from ringmill.node.storage.storage_errors import CorruptRange
 
 __all__ = ["ForgetfulEngine"]
 

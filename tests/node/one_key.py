@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from ringmill.cluster.quorum.receipt import Receipt
-from ringmill.cluster.wire.options import ReadOptions, WriteOptions
-from ringmill.node.requests.values import ReadRequest, ReadResult, WriteRequest
+from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
+from ringmill.node.requests.request_values import ReadRequest, ReadResult, WriteRequest
 from tests.node.small_world import World
 
 __all__ = ["get", "put", "read_request", "values", "write_request"]
@@ -27,7 +27,7 @@ def read_request(key: bytes, level: str = "", timeout_s: float = 0.0) -> ReadReq
     return ReadRequest("", key, ReadOptions(level, timeout_s))
 
 
-async def put(world: World, at: str, value: bytes | None, **given: Any) -> Receipt:
+async def put(world: World, at: str, value: bytes | None, **given: Any) -> QuorumReceipt:
     request = write_request("", b"key", value, **given)
     requests = world.nodes[at].requests
     return await world.on(at, requests.delete(request) if value is None else requests.put(request))

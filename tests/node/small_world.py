@@ -14,18 +14,18 @@ from typing import Any, TypeVar
 
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.claims import MemberState
-from ringmill.cluster.membership.starts import FoundLogs
+from ringmill.cluster.membership.start_rules import FoundLogs
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
 from ringmill.node.identity.identity import Identity
 from ringmill.node.identity.identity_record import IdentityRecord
 from ringmill.node.membership.room import open_membership
-from ringmill.node.options import NodeOptions
+from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import open_repair
 from ringmill.node.replica.room import open_replica, serve_replica
 from ringmill.node.requests.room import open_requests
-from ringmill.node.services.kv import open_kv
+from ringmill.node.services.kv_service import open_kv
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.network import Network
@@ -63,7 +63,7 @@ class Opinions:
     def is_up(self, node: NodeId) -> bool:
         return self.state(node) is not MemberState.DOWN
 
-    def order(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+    def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
         return sorted(nodes, key=lambda node: self.state(node).severity)
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:

@@ -19,14 +19,14 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.chores import plan_job, publish_output
+from ringmill.cluster.mapreduce.commit.job_steps import plan_job, publish_output
 from ringmill.cluster.mapreduce.failures import Cause, classify
 from ringmill.cluster.mapreduce.file_errors import failure_of, refusal_of
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.node.compute.shuffle_server import FETCH_METHOD, OutputId, ShuffleServer
 from ringmill.node.replica.control_copy import ControlCopy
-from ringmill.node.storage.errors import StorageFailed, write_failed
+from ringmill.node.storage.storage_errors import StorageFailed, write_failed
 from ringmill.simulator.disk.lossy import LossyDisk
 
 MEANINGS = {

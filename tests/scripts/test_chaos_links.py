@@ -13,7 +13,7 @@ import pytest
 
 from chaos.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_faults import KINDS, draw_real_faults
-from ringmill.client.local.ports import free_base
+from ringmill.client.local.tcp_ports import free_base
 from ringmill.simulator.world.seeds import stream
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]

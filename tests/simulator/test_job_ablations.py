@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from ringmill.node.options import NodeOptions
+from ringmill.node.node_options import NodeOptions
 from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import ablation_named

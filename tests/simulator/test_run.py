@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.forward import Forwarder
-from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.request_values import WriteRequest
 from ringmill.simulator.__main__ import main
 from ringmill.simulator.campaign.report import replay_command
 from ringmill.simulator.campaign.shrink import shortest, shrink
@@ -92,7 +92,7 @@ def test_a_client_behind_a_balancer_asks_nodes_that_own_nothing_of_the_key(
 ) -> None:
     forward, forwarded = Forwarder.forward, []
 
-    async def noted(forwarder: Forwarder, request: WriteRequest, *rest: Any) -> Receipt:
+    async def noted(forwarder: Forwarder, request: WriteRequest, *rest: Any) -> QuorumReceipt:
         forwarded.append(request.key)
         return await forward(forwarder, request, *rest)
 

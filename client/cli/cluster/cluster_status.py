@@ -12,7 +12,7 @@ import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.cluster.status_view import next_commands, show_status, with_paused
-from ringmill.client.cli.frame import failures, output
+from ringmill.client.cli.frame import failure_text, output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
@@ -69,7 +69,7 @@ def _wait(settings: Settings, timeout_s: float) -> ExitCode:
     try:
         seen = asyncio.run(wait_healthy(settings, timeout_s, _Progress(timeout_s)))
     except DeadlineExceeded as error:
-        failures.tell(error, ExitCode.TIMED_OUT_WAITING, settings)
+        failure_text.tell(error, ExitCode.TIMED_OUT_WAITING, settings)
         return ExitCode.TIMED_OUT_WAITING
     show_status(settings, seen, _local(settings))
     if seen.health == "ok":

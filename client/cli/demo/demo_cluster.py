@@ -15,7 +15,7 @@ from ringmill.client.connection import AsyncClient
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_state import LocalCluster
-from ringmill.client.local.ports import free_base
+from ringmill.client.local.tcp_ports import free_base
 
 __all__ = ["kill_under_load", "quorums", "start", "until"]
 

@@ -13,7 +13,7 @@ from ringmill.client.cli.frame.output import note, printable
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import progress_line
 from ringmill.client.jobs.job_values import JobState
-from ringmill.cluster.mapreduce.machine.progress import StageSummary
+from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary
 
 __all__ = ["Show", "progress"]
 

@@ -14,13 +14,13 @@ from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.calling import typed_key
 from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.failures import Interrupted
+from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
 from ringmill.client.kv import write, write_options
 from ringmill.client.values import Receipt
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.wire.options import WriteOptions
+from ringmill.cluster.wire.request_options import WriteOptions
 
 __all__ = ["delete", "put"]
 

@@ -106,7 +106,7 @@ class ForkedTask:
     def output(self) -> bytes:
         return self._output.tail()
 
-    async def settle(self) -> bytes:
+    async def finish_work(self) -> bytes:
         """As TaskProcess.settle (ringmill.cluster.ports); costs a few reads where nothing was left behind."""
         await self._owner.tidy(self._id, self._pid)
         return await self._output.cut()

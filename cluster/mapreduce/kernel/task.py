@@ -23,12 +23,12 @@ from ringmill.cluster.mapreduce.kernel.garbage import rare_collections
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
-from ringmill.cluster.mapreduce.progress import HowFar, Progress
+from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem
 
 __all__ = [
-    "MapTask",
-    "ReduceTask",
+    "MapAttempt",
+    "ReduceAttempt",
     "load_job",
     "run_map",
     "run_reduce",
@@ -36,7 +36,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class MapTask:
+class MapAttempt:
     """One attempt of a map task; `task` is the split's index."""
 
     spec: JobSpec
@@ -48,7 +48,7 @@ class MapTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ReduceTask:
+class ReduceAttempt:
     """One attempt of a reduce task; `inputs` hold its partition of each map task, in task order."""
 
     spec: JobSpec
@@ -61,7 +61,7 @@ class ReduceTask:
 
 def run_map(
     job: JobDefinition,
-    task: MapTask,
+    task: MapAttempt,
     files: FileSystem,
     folder: str,
     progress: Progress,
@@ -74,7 +74,9 @@ def run_map(
     context = _context(spec, f"map-{task.task}", task.deadline)
     reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
 
-    progress.follow(lambda: HowFar(reader.bytes_done, split.size, context.status_text, reader.position))
+    progress.follow(
+        lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
+    )
     try:
         kernel = MapKernel(
             job,
@@ -103,7 +105,7 @@ def run_map(
 
 def run_reduce(
     job: JobDefinition,
-    task: ReduceTask,
+    task: ReduceAttempt,
     files: FileSystem,
     folder: str,
     progress: Progress,
@@ -115,9 +117,9 @@ def run_reduce(
     records_in = sum(each.records for each in task.inputs)
     path = f"{folder}/{part_name(task.partition)}"
 
-    def look() -> HowFar:
+    def look() -> AttemptProgress:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
-        return HowFar(done, total, context.status_text, f"group {kernel.groups}")
+        return AttemptProgress(done, total, context.status_text, f"group {kernel.groups}")
 
     try:
         kernel = ReduceKernel(
@@ -134,7 +136,7 @@ def run_reduce(
         files.fsync_dir(folder)
     except Exception as error:
         raise classify(error, job.user_files) from error
-    progress.follow(lambda: HowFar(total, total, context.status_text))
+    progress.follow(lambda: AttemptProgress(total, total, context.status_text))
     return ReduceOutput(
         task.partition,
         path,

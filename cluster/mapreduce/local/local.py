@@ -22,7 +22,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
-from ringmill.cluster.mapreduce.kernel.task import MapTask, ReduceTask, run_map, run_reduce
+from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
@@ -100,7 +100,7 @@ def _map(
 ) -> MapOutput:
     folder = f"{staging}/map-{split.index}"
     files.mkdir(folder)
-    task = MapTask(spec, split, split.index, 1)
+    task = MapAttempt(spec, split, split.index, 1)
     return _attempt(f"map-{split.index}", lambda: run_map(definition, task, files, folder, Progress()))
 
 
@@ -110,7 +110,7 @@ def _reduce(
     folder = f"{staging_folder(spec.output, spec.job)}/reduce-{partition}"
     files.mkdir(folder)
     slices = tuple(done.slice(partition) for done in maps)
-    task = ReduceTask(spec, partition, slices, 1)
+    task = ReduceAttempt(spec, partition, slices, 1)
     return _attempt(f"reduce-{partition}", lambda: run_reduce(definition, task, files, folder, Progress()))
 
 

@@ -25,20 +25,20 @@ __all__ = [
     "EndJob",
     "Event",
     "Instruction",
-    "JobState",
+    "JobPhase",
     "KillRequested",
     "MapDone",
     "NodeDown",
     "NodeUp",
     "ReduceDone",
-    "Source",
+    "SliceSource",
     "StartMap",
     "StartReduce",
     "Winner",
 ]
 
 Stage: TypeAlias = Literal["map", "reduce"]
-JobState: TypeAlias = Literal["PENDING", "RUNNING", "COMMITTING", "SUCCEEDED", "FAILED", "KILLED"]
+JobPhase: TypeAlias = Literal["PENDING", "RUNNING", "COMMITTING", "SUCCEEDED", "FAILED", "KILLED"]
 
 
 class AttemptId(NamedTuple):
@@ -133,7 +133,7 @@ Event: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SliceSource:
     """Where a reducer fetches one map task's part of its input."""
 
     attempt: AttemptId
@@ -157,7 +157,7 @@ class StartReduce:
     attempt: AttemptId
     node: NodeId
     partition: int
-    sources: tuple[Source, ...]
+    sources: tuple[SliceSource, ...]
     memory_factor: int
 
 
@@ -190,7 +190,7 @@ class CommitJob:
 class EndJob:
     """The job is over: nothing of it runs any more once the cancellations before this are carried out."""
 
-    state: JobState
+    state: JobPhase
     error: RingmillError | None = None
 
 

@@ -32,13 +32,13 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     EndJob,
     Event,
     Instruction,
-    JobState,
+    JobPhase,
     KillRequested,
     MapDone,
     NodeDown,
     NodeUp,
     ReduceDone,
-    Source,
+    SliceSource,
     StartMap,
     StartReduce,
     Winner,
@@ -69,7 +69,7 @@ class JobMachine:
     """See the module's docstring.  Reading its fields is fine; only `handle` and `offer` change them."""
 
     plan: JobPlan
-    state: JobState = "PENDING"
+    state: JobPhase = "PENDING"
     maps: list[Task] = field(init=False)
     reduces: list[Task] = field(init=False)
     error: RingmillError | None = None
@@ -158,7 +158,7 @@ class JobMachine:
         for winner in winners:
             assert isinstance(winner.output, MapOutput)
             where = winner.output.partitions[task.index]
-            sources.append(Source(winner.id, winner.node, winner.output.file, where))
+            sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
         attempt = task.begin(node, self._workers.start_of(node), tuple(each.attempt for each in sources))
         return StartReduce(attempt.id, node, task.index, tuple(sources), task.memory_factor)
 
@@ -306,7 +306,7 @@ class JobMachine:
                 attempt.state = AttemptState.LOST
         return []
 
-    def _end(self, state: JobState, error: RingmillError | None = None) -> list[Instruction]:
+    def _end(self, state: JobPhase, error: RingmillError | None = None) -> list[Instruction]:
         self.state, self.error = state, error
         tasks = (*self.maps, *self.reduces)
         running = [attempt for task in tasks for attempt in task.attempts if attempt.is_open]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.progress import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 

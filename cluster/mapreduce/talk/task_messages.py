@@ -19,13 +19,13 @@ import msgpack
 
 from ringmill.cluster.mapreduce.outputs import Slice
 
-__all__ = ["Chore", "Run", "Said", "decode_request"]
+__all__ = ["JobStep", "RunAttempt", "Said", "decode_request"]
 
 _KINDS = frozenset({"progress", "done", "failed", "refused"})
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunAttempt:
     """Run one attempt.  Paths are absolute.
 
     `scratch` is the attempt's own folder on the node and becomes the current one; the kernel writes in
@@ -53,8 +53,8 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
-    """Work on files that is nobody's task (cluster/mapreduce/commit/chores.py)."""
+class JobStep:
+    """Work on files that is nobody's task (cluster/mapreduce/commit/job_steps.py)."""
 
     what: str  # "plan" or "publish"
     spec: bytes
@@ -66,13 +66,13 @@ class Chore:
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 
-def decode_request(message: bytes) -> Run | Chore:
+def decode_request(message: bytes) -> RunAttempt | JobStep:
     """What `encode` made of either."""
     fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
     if fields[0] in ("plan", "publish"):
-        return Chore(*fields)
+        return JobStep(*fields)
     *values, slices = fields
-    return Run(*[*values, tuple(Slice(*row) for row in slices)])
+    return RunAttempt(*[*values, tuple(Slice(*row) for row in slices)])
 
 
 @dataclass(frozen=True, slots=True)

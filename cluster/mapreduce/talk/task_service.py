@@ -12,34 +12,36 @@ from typing import Any, TypeAlias
 from ringmill.cluster.errors import RingmillError, to_wire
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.chores import plan_job, publish_output
+from ringmill.cluster.mapreduce.commit.job_steps import plan_job, publish_output
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import (
-    MapTask,
-    ReduceTask,
+    MapAttempt,
+    ReduceAttempt,
     run_map,
     run_reduce,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
-from ringmill.cluster.mapreduce.talk.task_messages import Chore, Run, Said, decode_request
+from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt, Said, decode_request
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["Load", "answer", "do_chore", "do_run"]
+__all__ = ["Load", "answer", "do_job_step", "run_attempt"]
 
 Load: TypeAlias = Callable[[str, str, str], JobDefinition]
 """Bundle path, module and name to the job, as task.load_job does it."""
 
 
 def answer(
-    message: bytes, run: Callable[[Run], MapOutput | ReduceOutput], chore: Callable[[Chore], list[Any]]
+    message: bytes,
+    run: Callable[[RunAttempt], MapOutput | ReduceOutput],
+    step: Callable[[JobStep], list[Any]],
 ) -> Said:
     """What to say to a request.  A process that has to say anything but "done" ends after it."""
     request = decode_request(message)
     try:
-        result = chore(request) if isinstance(request, Chore) else run(request).to_wire()
+        result = step(request) if isinstance(request, JobStep) else run(request).to_wire()
     except TaskFailed as failure:
         return Said("failed", failure.to_wire())
     except RingmillError as error:
@@ -47,22 +49,24 @@ def answer(
     return Said("done", result)
 
 
-def do_chore(chore: Chore, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:
+def do_job_step(step: JobStep, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:
     """Plan or publish.  Raises RingmillError."""
-    spec = JobSpec.decode(chore.spec)
-    if chore.what == "plan":
+    spec = JobSpec.decode(step.spec)
+    if step.what == "plan":
         return plan_job(spec, files, sizes).to_wire()
-    publish_output(spec, [StagedPart(*row) for row in chore.parts], files, again=chore.again)
+    publish_output(spec, [StagedPart(*row) for row in step.parts], files, again=step.again)
     return []
 
 
-def do_run(run: Run, files: FileSystem, load: Load, progress: Progress) -> MapOutput | ReduceOutput:
+def run_attempt(
+    run: RunAttempt, files: FileSystem, load: Load, progress: Progress
+) -> MapOutput | ReduceOutput:
     """One attempt.  Raises TaskFailed, and RingmillError when what is asked for is not in the bundle."""
     spec = JobSpec.decode(run.spec)
     job = load(run.bundle, spec.module, spec.name)
     factor = run.memory_factor
     if run.stage == "map":
-        task = MapTask(spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=factor)
+        task = MapAttempt(spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=factor)
         return run_map(job, task, files, run.folder, progress)
-    reduce_task = ReduceTask(spec, run.task, run.slices, run.attempt, memory_factor=factor)
+    reduce_task = ReduceAttempt(spec, run.task, run.slices, run.attempt, memory_factor=factor)
     return run_reduce(job, reduce_task, files, run.folder, progress)

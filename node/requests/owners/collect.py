@@ -16,7 +16,7 @@ from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.node.contracts import LivenessView
-from ringmill.node.options import RequestOptions
+from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
@@ -52,12 +52,12 @@ class Collector:
         self._background = background
         self._options = options
 
-    async def collect(self, route: Route, need: int, deadline: Deadline) -> Collected:
-        """The answers of `need` owners under one row epoch.
+    async def collect(self, route: Route, r: int, deadline: Deadline) -> Collected:
+        """The answers of `r` owners under one row epoch.
 
         Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
         """
-        tally = ReadTally(need, self._nearest_first(route.owners), route.row.row_epoch)
+        tally = ReadTally(r, self._nearest_first(route.owners), route.row.row_epoch)
         answers: dict[NodeId, StoredObject] = {}
         replies: asyncio.Queue[Reply] = asyncio.Queue()
         asked: list[asyncio.Task[None]] = []
@@ -95,7 +95,7 @@ class Collector:
 
     def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
         """Itself, then the others by health (rule T7)."""
-        ordered = self._liveness.order(owners)
+        ordered = self._liveness.nearest_first(owners)
         return sorted(ordered, key=lambda node: node != self._replicas.node)
 
     def _patience(self, tally: ReadTally, deadline: Deadline) -> float:
@@ -124,4 +124,4 @@ async def _next_within(replies: asyncio.Queue[Reply], wait_s: float) -> Reply | 
 
 def _not_reached(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
     silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
-    return QuorumNotReached.of("get", tally.need, tally.answered, tally.reasons(silent), outcome="failed")
+    return QuorumNotReached.of("get", tally.r, tally.answered, tally.reasons(silent), outcome="failed")

@@ -14,7 +14,7 @@ from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.object_codec import encode_object
-from ringmill.node.replica.routes import Route, Router
+from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.replicas import Replicas
@@ -25,8 +25,8 @@ ALLOWED_S: Final = 5.0
 
 
 class Equalizer:
-    def __init__(self, *, router: Router, collector: Collector, replicas: Replicas, clock: Clock) -> None:
-        self._router = router
+    def __init__(self, *, routes: Routes, collector: Collector, replicas: Replicas, clock: Clock) -> None:
+        self._routes = routes
         self._collector = collector
         self._replicas = replicas
         self._clock = clock
@@ -38,7 +38,7 @@ class Equalizer:
         cannot take it.
         """
         deadline = Deadline.after(ALLOWED_S, self._clock)
-        route = await self._router.by_id(keyspace, key, Epoch(0), sender=self._router.node)
+        route = await self._routes.by_id(keyspace, key, Epoch(0), sender=self._routes.node)
         collected = await self._collector.collect(route, len(route.owners), deadline)
         merged = collected.merged
         encoded = encode_object(merged)

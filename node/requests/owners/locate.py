@@ -13,10 +13,10 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.hashing import position
 from ringmill.cluster.versions.objects import StoredObject, merge_all, newest_first
 from ringmill.node.contracts import LivenessView, TopologyView
-from ringmill.node.replica.routes import Route, Router
-from ringmill.node.requests.limits import check_key
+from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.values import ANY_EPOCH, Located, LocateRequest, OwnerCopy
+from ringmill.node.requests.request_limits import check_key
+from ringmill.node.requests.request_values import ANY_EPOCH, Located, LocateRequest, OwnerAnswer
 
 __all__ = ["Locator"]
 
@@ -25,9 +25,9 @@ OWNER_TIMEOUT_S: Final = 1.0
 
 class Locator:
     def __init__(
-        self, *, router: Router, topology: TopologyView, replicas: Replicas, liveness: LivenessView
+        self, *, routes: Routes, topology: TopologyView, replicas: Replicas, liveness: LivenessView
     ) -> None:
-        self._router = router
+        self._routes = routes
         self._topology = topology
         self._replicas = replicas
         self._liveness = liveness
@@ -38,7 +38,7 @@ class Locator:
         Raises InvalidArgument, and Unavailable before there is a topology.
         """
         check_key(request.key)
-        route = await self._router.by_name(request.keyspace, request.key, ANY_EPOCH)
+        route = await self._routes.by_name(request.keyspace, request.key, ANY_EPOCH)
         held = await asyncio.gather(*(self._held(node, route) for node in route.owners))
         merged = merge_all(each for each in held if isinstance(each, StoredObject))
         return Located(
@@ -57,12 +57,12 @@ class Locator:
             return str(error) or f"no answer within {OWNER_TIMEOUT_S:.0f} s"
         return stored
 
-    def _describe(self, node: NodeId, held: StoredObject | str, merged: StoredObject) -> OwnerCopy:
+    def _describe(self, node: NodeId, held: StoredObject | str, merged: StoredObject) -> OwnerAnswer:
         state = self._liveness.state(node)
         if isinstance(held, str):
-            return OwnerCopy(node, state, error=held)
+            return OwnerAnswer(node, state, error=held)
         siblings = newest_first(held.siblings)
-        return OwnerCopy(
+        return OwnerAnswer(
             node,
             state,
             tuple(str(one.dot) for one in siblings),

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import log_name, table_name
-from ringmill.node.storage.upkeep.flushing import Sealed
-from ringmill.node.storage.version.handover import Handover
+from ringmill.node.storage.upkeep.flusher import SealedMemtable
 from ringmill.node.storage.version.manifest import create_manifest
-from ringmill.node.storage.version.table_set import TableSet
-from ringmill.node.storage.version.version import Edit, Version
+from ringmill.node.storage.version.table_installer import TableInstaller
+from ringmill.node.storage.version.version import Version, VersionEdit
+from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["make_checkpoint"]
 
@@ -23,9 +23,9 @@ async def make_checkpoint(
     files: FileSystem,
     source: str,
     target: str,
-    tables: TableSet,
-    handover: Handover,
-    sealed: Sequence[Sealed],
+    tables: VersionSet,
+    installer: TableInstaller,
+    sealed: Sequence[SealedMemtable],
 ) -> None:
     """Link what is in force, the logs of `sealed` memtables (oldest first) once they are closed among it.
 
@@ -33,7 +33,7 @@ async def make_checkpoint(
     """
     closed = await asyncio.gather(*(memtable.closed_logs() for memtable in sealed))
     (manifest_id,) = await tables.take_ids(1)
-    async with handover.quiet:
+    async with installer.quiet:
         version = tables.version
         log_ids = [log for logs in closed for log in logs if log >= version.oldest_log]
         with tables.pin():
@@ -51,5 +51,5 @@ def _write_checkpoint(
     for name in names:
         files.link(f"{source}/{name}", f"{target}/{name}")
     # of the log that is open now it has nothing
-    version = version.apply(Edit(newest_log=max(log_ids, default=0)))
+    version = version.apply(VersionEdit(newest_log=max(log_ids, default=0)))
     create_manifest(files, target, manifest_id, version).close()

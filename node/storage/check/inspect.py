@@ -11,10 +11,10 @@ from typing import Final
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
 from ringmill.node.storage.check.verify import check_current, check_file
-from ringmill.node.storage.errors import CorruptBlock
-from ringmill.node.storage.log.log_format import Group, Header, Mark, read_log
+from ringmill.node.storage.log.log_format import BatchGroup, Header, SyncMark, read_log
 from ringmill.node.storage.log.records import Damage
 from ringmill.node.storage.names import CURRENT, FilePart, log_name, manifest_name, parse_name, table_name
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import open_table
 from ringmill.node.storage.version.manifest import read_current, read_edits, read_manifest
@@ -125,10 +125,10 @@ def _log(files: FileSystem, folder: str, file_id: int) -> Row:
     for _, _, item in read_log(file_id, data):
         if isinstance(item, Header):
             first = item.first_sequence
-        elif isinstance(item, Group):
+        elif isinstance(item, BatchGroup):
             batches += item.count
             durable = max(durable, item.durable)
-        elif isinstance(item, Mark):
+        elif isinstance(item, SyncMark):
             durable = max(durable, item.durable)
             is_sealed = is_sealed or item.is_seal
         else:
@@ -147,7 +147,7 @@ def _dump_log(files: FileSystem, folder: str, file_id: int) -> Iterator[Row]:
     for offset, end, item in read_log(file_id, files.read_bytes(f"{folder}/{log_name(file_id)}")):
         if isinstance(item, Header):
             yield {"offset": offset, "record": "header", "first_sequence": item.first_sequence}
-        elif isinstance(item, Mark):
+        elif isinstance(item, SyncMark):
             yield {"offset": offset, "record": "seal" if item.is_seal else "mark", "durable": item.durable}
         elif isinstance(item, Damage):
             yield {"offset": offset, "record": "damage", "until": end, "why": item.why}
@@ -155,7 +155,7 @@ def _dump_log(files: FileSystem, folder: str, file_id: int) -> Iterator[Row]:
             yield from _dump_group(offset, item)
 
 
-def _dump_group(offset: int, group: Group) -> Iterator[Row]:
+def _dump_group(offset: int, group: BatchGroup) -> Iterator[Row]:
     try:
         for sequence, start, end in group.batches():
             for kind, key, value in parse_changes(group.payload, start, end):

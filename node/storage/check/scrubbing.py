@@ -11,11 +11,11 @@ from functools import partial
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.check.verify import check_current, scrub
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.log.write_ahead_log import LogFile
 from ringmill.node.storage.names import FileName, FilePart
-from ringmill.node.storage.upkeep.flushing import Sealed
-from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.upkeep.flusher import SealedMemtable
+from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["logs_in_force", "scrub_store"]
 
@@ -23,7 +23,7 @@ __all__ = ["logs_in_force", "scrub_store"]
 async def scrub_store(
     files: FileSystem,
     folder: str,
-    tables: TableSet,
+    tables: VersionSet,
     logs: Callable[[], list[FilePart]],
     report: Callable[[CorruptBlock], None],
     bytes_per_s: float,
@@ -55,7 +55,7 @@ async def scrub_store(
 
 
 def logs_in_force(
-    recovered: Sequence[int], current: LogFile, sealed: Sequence[Sealed], oldest_log: int
+    recovered: Sequence[int], current: LogFile, sealed: Sequence[SealedMemtable], oldest_log: int
 ) -> list[FilePart]:
     """The logs whose batches are in no table yet, each as far as it is synced.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ringmill.node.storage.engine_options import Durability
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
-from ringmill.node.storage.options import Durability
 
 __all__ = ["Commit"]
 

@@ -18,9 +18,9 @@ from ringmill.node.storage.log.records import Damage, Record, read_records
 
 __all__ = [
     "LOG_VERSION",
-    "Group",
+    "BatchGroup",
     "Header",
-    "Mark",
+    "SyncMark",
     "LogItem",
     "encode_group",
     "encode_header",
@@ -52,7 +52,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class BatchGroup:
     """Batches with the sequences first_sequence, first_sequence + 1, ... in `payload`; a bare one has neither
     count nor length."""
 
@@ -85,14 +85,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class SyncMark:
     """All up to `durable` was on the disk; a seal also says that nothing follows."""
 
     durable: int
     is_seal: bool
 
 
-LogItem = Header | Group | Mark
+LogItem = Header | BatchGroup | SyncMark
 
 
 def encode_header(file_id: int, first_sequence: int) -> bytes:
@@ -132,11 +132,11 @@ def _parse(file_id: int, record: Record) -> LogItem | Damage:
     if kind == _GROUP_KIND and len(payload) >= _GROUP.size:
         _, durable, first, count = _GROUP.unpack_from(payload)
         if count * _LENGTH.size + _GROUP.size <= len(payload) and count:
-            return Group(durable, first, count, payload)
+            return BatchGroup(durable, first, count, payload)
     if kind == _BATCH_KIND and len(payload) >= _BATCH.size:
         _, first, above = _BATCH.unpack_from(payload)
         if above <= first:
-            return Group(first - above, first, 1, payload, is_bare=True)
+            return BatchGroup(first - above, first, 1, payload, is_bare=True)
     if kind in (_MARK_KIND, _SEAL_KIND) and len(payload) == _MARK.size:
-        return Mark(_MARK.unpack(payload)[1], kind == _SEAL_KIND)
+        return SyncMark(_MARK.unpack(payload)[1], kind == _SEAL_KIND)
     return Damage(record.offset, record.end, f"a record of kind {kind} and {len(payload)} bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NoReturn
 
-from ringmill.node.storage.errors import CorruptRange
+from ringmill.node.storage.storage_errors import CorruptRange
 from ringmill.node.storage.version.version import CorruptMark, Drop
 
 __all__ = ["check_span", "judge"]

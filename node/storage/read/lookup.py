@@ -9,12 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
-from ringmill.node.storage.errors import CorruptBlock, NotCached
+from ringmill.node.storage.storage_errors import CorruptBlock, NotCached
 from ringmill.node.storage.table.block import Block
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.table.filter import WORD_SHIFT, hash_key, mask_of
 from ringmill.node.storage.table.table_reader import Table
-from ringmill.node.storage.version.table_set import View
+from ringmill.node.storage.version.version_set import View
 
 __all__ = ["BlockNeeded", "find", "find_off_loop", "find_survivor"]
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.block import Block
-from ringmill.node.storage.table.merge import RunMerge
+from ringmill.node.storage.table.run_merge import RunMerge
 from ringmill.node.storage.table.table_format import TRAILER_BYTES
 from ringmill.node.storage.table.table_reader import Table
-from ringmill.node.storage.version.table_set import View
 from ringmill.node.storage.version.version import Drop
+from ringmill.node.storage.version.version_set import View
 
 __all__ = ["Chunk", "Range", "checked_chunks", "scan_chunks"]
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
 from ringmill.node.storage.recovery.recovery import Recovered, cut_tail, expect_all, recover_logs
 from ringmill.node.storage.recovery.salvage import FRESH_IDS, fence_all, salvage
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_reader import Table, open_table
-from ringmill.node.storage.version.handover import keep_aside
 from ringmill.node.storage.version.manifest import has_torn_end, read_current, read_manifest, readable_edits
-from ringmill.node.storage.version.version import Edit, Version, mark_of, outermost
+from ringmill.node.storage.version.table_installer import keep_aside
+from ringmill.node.storage.version.version import Version, VersionEdit, mark_of, outermost
 
 __all__ = ["Opened", "open_folder", "sweep"]
 
@@ -63,7 +63,7 @@ def _open_exactly(
     keep_aside(files, folder, [log_name(file_id) for file_id in recovered.damaged])
     cut_tail(files, folder, recovered)
     marks = tuple(loss.mark() for loss in recovered.losses)
-    version = version.apply(Edit(marks_added=marks, newest_log=max(recovered.log_ids, default=0)))
+    version = version.apply(VersionEdit(marks_added=marks, newest_log=max(recovered.log_ids, default=0)))
     version, tables = _open_tables(files, folder, version)
     version = replace(version, marks=outermost(version.marks))
     next_id = max(_highest(found) + 1, version.reserved_ids) + is_torn * FRESH_IDS
@@ -83,7 +83,7 @@ def _open_salvaged(files: FileSystem, folder: str, found: dict[str, FileName]) -
     recovered.tail = None
     recovered.damaged = list(recovered.log_ids)
     mark = fence_all(recovered, salvaged.highest_sequence)
-    version = version.apply(Edit(marks_added=(mark,), newest_log=max(recovered.log_ids, default=0)))
+    version = version.apply(VersionEdit(marks_added=(mark,), newest_log=max(recovered.log_ids, default=0)))
     unneeded = _unneeded(found, set(salvaged.tables), recovered)
     return Opened(version, salvaged.tables, recovered, version.reserved_ids, unneeded)
 
@@ -95,7 +95,7 @@ def _recover(files: FileSystem, folder: str, found: dict[str, FileName], version
         if parsed.kind == "log" and parsed.file_id >= version.oldest_log
     )
     if log_ids:
-        _settle(files, folder, log_name(log_ids[-1]))
+        _make_durable(files, folder, log_name(log_ids[-1]))
     return recover_logs(files, folder, log_ids, version.flushed_sequence)
 
 
@@ -119,7 +119,7 @@ def _highest(found: dict[str, FileName]) -> int:
     return max((parsed.file_id for parsed in found.values()), default=0)
 
 
-def _settle(files: FileSystem, folder: str, name: str) -> None:
+def _make_durable(files: FileSystem, folder: str, name: str) -> None:
     """Make durable what is read next: a killed process leaves bytes that only the page cache holds.
 
     Once read they count: what the last edit of the manifest has replaced is deleted, what the last log holds
@@ -147,7 +147,7 @@ def _find_version(files: FileSystem, folder: str, found: dict[str, FileName]) ->
         manifest_id = _newest_manifest(folder, found)
     if manifest_name(manifest_id) not in found:
         raise CorruptBlock(f"{folder}/{CURRENT}", 0, f"{manifest_name(manifest_id)} is not there")
-    _settle(files, folder, manifest_name(manifest_id))
+    _make_durable(files, folder, manifest_name(manifest_id))
     return read_manifest(files, folder, manifest_id), manifest_id
 
 
@@ -179,7 +179,7 @@ def _open_tables(files: FileSystem, folder: str, version: Version) -> tuple[Vers
             keep_aside(files, folder, [table_name(meta.file_id)])
             gone = (meta.file_id,)
             if meta in version.salvaged:  # what was not copied from it yet is marked
-                version = version.apply(Edit(salvaged_removed=gone))
+                version = version.apply(VersionEdit(salvaged_removed=gone))
             else:
-                version = version.apply(Edit(removed=gone, marks_added=(mark_of(meta),)))
+                version = version.apply(VersionEdit(removed=gone, marks_added=(mark_of(meta),)))
     return version, tables

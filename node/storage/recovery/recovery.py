@@ -16,11 +16,11 @@ from typing import Final
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
-from ringmill.node.storage.errors import CorruptBlock
-from ringmill.node.storage.log.log_format import Group, Header, LogItem, Mark, read_log
+from ringmill.node.storage.log.log_format import BatchGroup, Header, LogItem, SyncMark, read_log
 from ringmill.node.storage.log.records import Damage
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import log_name
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.version.version import CorruptMark
 
 __all__ = ["Loss", "Recovered", "cut_tail", "expect_all", "recover_logs", "replay_group"]
@@ -75,7 +75,7 @@ class _Piece:
 
     offset: int
     end: int
-    item: Group | Damage
+    item: BatchGroup | Damage
 
 
 def recover_logs(
@@ -139,7 +139,7 @@ def _recover_log(
             recovered.note_damage(file_id)
 
 
-def _replay(recovered: Recovered, file_id: int, path: str, offset: int, item: Group) -> None:
+def _replay(recovered: Recovered, file_id: int, path: str, offset: int, item: BatchGroup) -> None:
     """A group that cannot be, though its checksum is right, is lost with all that it holds."""
     last = max(item.last_sequence, recovered.last_sequence)
     if item.first_sequence <= recovered.last_sequence:
@@ -196,15 +196,15 @@ def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
     durable: list[int] = []
     for offset, end, found in read_log(file_id, data):
         item = found if _highest(found) < _MOST_SEQUENCE else Damage(offset, end, "no such batch can be")
-        if isinstance(item, Group | Damage):
+        if isinstance(item, BatchGroup | Damage):
             pieces.append(_Piece(offset, end, item))
-            durable.append(item.durable if isinstance(item, Group) else 0)
-        elif isinstance(item, Mark) and durable:
+            durable.append(item.durable if isinstance(item, BatchGroup) else 0)
+        elif isinstance(item, SyncMark) and durable:
             durable[-1] = max(durable[-1], item.durable)
         elif isinstance(item, Header):
             # a log is begun when the one before it is on the disk to its end
             before = item.first_sequence - 1
-            pieces.append(_Piece(offset, end, Group(before, item.first_sequence, 0, b"")))
+            pieces.append(_Piece(offset, end, BatchGroup(before, item.first_sequence, 0, b"")))
             durable.append(before)
     for number in range(len(durable) - 2, -1, -1):
         durable[number] = max(durable[number], durable[number + 1])
@@ -214,17 +214,17 @@ def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
 def _highest(item: LogItem | Damage) -> int:
     """The highest sequence that a record speaks of."""
     match item:
-        case Group():
+        case BatchGroup():
             return max(item.durable, item.last_sequence)
         case Header():
             return item.first_sequence
-        case Mark():
+        case SyncMark():
             return item.durable
         case Damage():
             return 0
 
 
-def replay_group(memtable: Memtable, group: Group, path: str, offset: int, newest_snapshot: int) -> None:
+def replay_group(memtable: Memtable, group: BatchGroup, path: str, offset: int, newest_snapshot: int) -> None:
     """Put a group's changes into a memtable.  Raises CorruptBlock."""
     payload, values = group.payload, memtable.values
     try:

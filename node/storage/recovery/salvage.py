@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.names import FileName
 from ringmill.node.storage.recovery.recovery import LEAP, Recovered
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import readable_edits

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from heapq import heapify, heappop, heapreplace
 
-from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_reader import Table
 from ringmill.node.storage.version.version import Drop
 

@@ -24,7 +24,7 @@ __all__ = [
     "cell_of",
     "decode_block",
     "encode_block",
-    "settled",
+    "without_sequence",
 ]
 
 VALUE: Final = 1  # kind of a cell; that of a deletion is 0
@@ -47,7 +47,7 @@ def cell_of(sequence: int, value: bytes | None) -> bytes:
     return _pack_cell(sequence << 8 | VALUE) + value
 
 
-def settled(cell: bytes) -> bytes:
+def without_sequence(cell: bytes) -> bytes:
     """The cell without its sequence: 0 is older than all.  It compresses to next to nothing."""
     return _pack_cell(cell[0]) + cell[CELL_HEAD_BYTES:]
 

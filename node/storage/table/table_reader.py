@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from ringmill.cluster.ports import FileSystem, ReadFile
 from ringmill.node.storage.checksum import checksum
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.names import table_name
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.block import Block, MalformedBlock, decode_block
 from ringmill.node.storage.table.compression import CannotDecompress, decompress
 from ringmill.node.storage.table.filter import WORD_BYTES, load_filter

@@ -12,7 +12,7 @@ from typing import Final
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.storage.checksum import checksum
 from ringmill.node.storage.names import temporary_name
-from ringmill.node.storage.table.block import CELL_HEAD_BYTES, cell_head, encode_block, settled
+from ringmill.node.storage.table.block import CELL_HEAD_BYTES, cell_head, encode_block, without_sequence
 from ringmill.node.storage.table.compression import Compressor
 from ringmill.node.storage.table.filter import build_filter
 from ringmill.node.storage.table.table_format import (
@@ -126,7 +126,7 @@ class _OpenTable:
         return self._written + self._buffered
 
     def add_block(self, keys: list[bytes], cells: list[bytes], *, forget_sequences: bool) -> None:
-        stored = list(map(settled, cells)) if forget_sequences else cells
+        stored = list(map(without_sequence, cells)) if forget_sequences else cells
         handle = self._append_block(encode_block(keys, stored))
         self._last_keys.append(keys[-1])
         self._sizes.append(handle.size)

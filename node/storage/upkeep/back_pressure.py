@@ -7,20 +7,20 @@ evenly on a logarithmic scale from the fastest to the slowest; at `stop_at_table
 from __future__ import annotations
 
 from ringmill.cluster.errors import Overloaded
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.version.version import Version
 
 __all__ = ["overload", "unmerged_tables", "write_rate"]
 
 
-def unmerged_tables(version: Version, options: Options) -> int:
+def unmerged_tables(version: Version, options: EngineOptions) -> int:
     """Tables that a merge should have taken: those of level 0, or the small ones where all are there."""
     if options.strategy == "leveled":
         return len(version.levels[0])
     return sum(1 for meta in version.levels[0] if meta.size < 2 * options.memtable_bytes)
 
 
-def write_rate(tables: int, options: Options) -> float | None:
+def write_rate(tables: int, options: EngineOptions) -> float | None:
     """Bytes per second that may be applied; None is no limit, 0 is not at all."""
     if tables < options.slow_at_tables:
         return None

@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.version.version import LEVELS, Drop, Version
 
 __all__ = [
-    "Pick",
+    "CompactionPick",
     "Situation",
     "may_hold",
     "older_ranges",
     "pick_all",
     "pick_damaged",
-    "pick_merge",
+    "pick_compaction",
     "useless_tables",
 ]
 
@@ -37,7 +37,7 @@ _TIER_MOST: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class CompactionPick:
     """Merge `runs` (newest first; the tables of a run are disjoint and in key order) into `target_level`."""
 
     target_level: int
@@ -59,7 +59,7 @@ class Situation:
     missed_reads: Mapping[int, int] | None = None  # reads a table was asked for in vain, by file id
 
 
-def pick_merge(version: Version, options: Options, situation: Situation) -> Pick | None:
+def pick_compaction(version: Version, options: EngineOptions, situation: Situation) -> CompactionPick | None:
     """The most urgent merge, or None when nothing is worth one."""
     by_size = {"leveled": _pick_leveled, "size_tiered": _pick_tiered, "time_window": _pick_window}
     return (
@@ -85,17 +85,19 @@ def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
     return [meta for meta in version.tables() if is_useless(meta)]
 
 
-def pick_damaged(version: Version, file_ids: Iterable[int]) -> Pick | None:
+def pick_damaged(version: Version, file_ids: Iterable[int]) -> CompactionPick | None:
     """Rewrite a damaged table where it stands: its good blocks go on, the rest becomes a mark."""
     wanted = set(file_ids)
     for level, tables in enumerate(version.levels):
         for meta in tables:
             if meta.file_id in wanted:
-                return Pick(level, ((meta,),), why="damage")
+                return CompactionPick(level, ((meta,),), why="damage")
     return None
 
 
-def pick_all(version: Version, start: bytes, end: bytes | None, options: Options) -> Pick | None:
+def pick_all(
+    version: Version, start: bytes, end: bytes | None, options: EngineOptions
+) -> CompactionPick | None:
     """Everything that overlaps [start, end), merged into the deepest level that takes part."""
     metas = version.tables()
     chosen = [meta for meta in metas if meta.largest >= start and (end is None or meta.smallest < end)]
@@ -116,10 +118,10 @@ def pick_all(version: Version, start: bytes, end: bytes | None, options: Options
         if run:
             runs.append(run)
             deepest = level
-    return Pick(deepest, tuple(runs), why="range")
+    return CompactionPick(deepest, tuple(runs), why="range")
 
 
-def older_ranges(version: Version, pick: Pick) -> list[tuple[bytes, bytes]]:
+def older_ranges(version: Version, pick: CompactionPick) -> list[tuple[bytes, bytes]]:
     """Key ranges in which tables outside the pick may hold versions older than its own."""
     inputs = pick.inputs
     ids = {meta.file_id for meta in inputs}
@@ -138,7 +140,7 @@ def may_hold(meta: TableMeta, drop: Drop) -> bool:
     return meta.first_sequence <= drop.sequence and meta.smallest[:size] <= drop.prefix <= meta.largest[:size]
 
 
-def _pick_leveled(version: Version, options: Options) -> Pick | None:
+def _pick_leveled(version: Version, options: EngineOptions) -> CompactionPick | None:
     scores = [(_score(level, tables, options), -level) for level, tables in enumerate(version.levels[:-1])]
     score, level = max(scores)
     if score < 1:
@@ -154,13 +156,13 @@ def _pick_leveled(version: Version, options: Options) -> Pick | None:
     return _sink(version, -level, min(version.levels[-level], key=cost))
 
 
-def _score(level: int, tables: Sequence[TableMeta], options: Options) -> float:
+def _score(level: int, tables: Sequence[TableMeta], options: EngineOptions) -> float:
     if not level:
         return len(tables) / options.level0_tables
     return _bytes(tables) / (options.level1_bytes * float(options.level_growth) ** (level - 1))
 
 
-def _sink_level0(version: Version) -> Pick:
+def _sink_level0(version: Version) -> CompactionPick:
     """The oldest table with all that overlaps it, so that nothing newer sinks below something older."""
     chosen = [version.levels[0][-1]]
     while True:
@@ -171,13 +173,13 @@ def _sink_level0(version: Version) -> Pick:
         chosen = grown
     below = _overlapping(version.levels[1], *_range(chosen))
     runs = tuple((meta,) for meta in chosen) + ((below,) if below else ())
-    return Pick(1, runs, is_move=_may_move(version, 1, runs), why="level 0")
+    return CompactionPick(1, runs, is_move=_may_move(version, 1, runs), why="level 0")
 
 
-def _sink(version: Version, level: int, chosen: TableMeta) -> Pick:
+def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
     below = _overlapping(version.levels[level + 1], chosen.smallest, chosen.largest)
     runs = ((chosen,), below) if below else ((chosen,),)
-    return Pick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
+    return CompactionPick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
 
 
 def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], ...]) -> bool:
@@ -189,11 +191,11 @@ def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], 
     return not meta.tombstones or deeper
 
 
-def _pick_tiered(version: Version, _: Options) -> Pick | None:
+def _pick_tiered(version: Version, _: EngineOptions) -> CompactionPick | None:
     return _merge_neighbours(version.levels[0])
 
 
-def _merge_neighbours(tables: Sequence[TableMeta]) -> Pick | None:
+def _merge_neighbours(tables: Sequence[TableMeta]) -> CompactionPick | None:
     """At least four tables in a row of about one size; the smallest such row first."""
     rows = []
     for first in range(len(tables)):
@@ -207,10 +209,10 @@ def _merge_neighbours(tables: Sequence[TableMeta]) -> Pick | None:
     if not rows:
         return None
     _, length, first = min(rows)
-    return Pick(0, tuple((meta,) for meta in tables[first : first - length]), why="tier")
+    return CompactionPick(0, tuple((meta,) for meta in tables[first : first - length]), why="tier")
 
 
-def _pick_window(version: Version, options: Options) -> Pick | None:
+def _pick_window(version: Version, options: EngineOptions) -> CompactionPick | None:
     """Tables of one past window become one; those of the newest window are merged by size."""
 
     def window(meta: TableMeta) -> int:
@@ -219,11 +221,11 @@ def _pick_window(version: Version, options: Options) -> Pick | None:
     windows = [list(group) for _, group in groupby(version.levels[0], key=window)]
     for past in reversed(windows[1:]):
         if len(past) > 1:
-            return Pick(0, tuple((meta,) for meta in past), why="window")
+            return CompactionPick(0, tuple((meta,) for meta in past), why="window")
     return _merge_neighbours(windows[0]) if windows else None
 
 
-def _pick_dropped(version: Version, situation: Situation) -> Pick | None:
+def _pick_dropped(version: Version, situation: Situation) -> CompactionPick | None:
     """A table that still holds keys of a dropped prefix."""
     purged = situation.purged or {}
     for drop in version.drops:
@@ -232,11 +234,11 @@ def _pick_dropped(version: Version, situation: Situation) -> Pick | None:
         for level, tables in enumerate(version.levels):
             for meta in tables:
                 if may_hold(meta, drop) and purged.get(meta.file_id, 0) < drop.sequence:
-                    return Pick(level, ((meta,),), why="drop")
+                    return CompactionPick(level, ((meta,),), why="drop")
     return None
 
 
-def _pick_tombstones(version: Version, situation: Situation) -> Pick | None:
+def _pick_tombstones(version: Version, situation: Situation) -> CompactionPick | None:
     """The table with the largest share of deletions, one level deeper, where what they delete lies."""
 
     def share(meta: TableMeta) -> float:
@@ -252,7 +254,7 @@ def _pick_tombstones(version: Version, situation: Situation) -> Pick | None:
     return None
 
 
-def _pick_missed(version: Version, options: Options, situation: Situation) -> Pick | None:
+def _pick_missed(version: Version, options: EngineOptions, situation: Situation) -> CompactionPick | None:
     """A table that many reads asked in vain sinks, so that the next ones ask one table less."""
     missed = situation.missed_reads or {}
     if options.strategy != "leveled":

@@ -13,7 +13,7 @@ from typing import Final
 from ringmill.cluster.errors import DiskFull
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.version.version import Version
 
 __all__ = ["NeededSpace", "SpaceWatch", "needed_space"]
@@ -34,7 +34,7 @@ class NeededSpace:
         return self.control_bytes + self.log_bytes + self.merge_bytes
 
 
-def needed_space(version: Version, options: Options) -> NeededSpace:
+def needed_space(version: Version, options: EngineOptions) -> NeededSpace:
     """More data needs more room for a merge, up to the largest merge there is."""
     largest_merge = min(
         sum(meta.size for meta in version.tables()),
@@ -47,7 +47,7 @@ class SpaceWatch:
     """`refusal` is what an ordinary write is told; None while there is room."""
 
     def __init__(
-        self, folder: str, options: Options, files: FileSystem, version: Callable[[], Version]
+        self, folder: str, options: EngineOptions, files: FileSystem, version: Callable[[], Version]
     ) -> None:
         self._folder = folder
         self._options = options

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_writer import TableShape
 
 __all__ = ["table_shape"]
 
 
-def table_shape(options: Options, *, is_split: bool) -> TableShape:
+def table_shape(options: EngineOptions, *, is_split: bool) -> TableShape:
     """Tables of the options' size, or, where all goes into one table, of any."""
     return TableShape(
         block_bytes=options.block_bytes,

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable
 
 from ringmill.cluster.ports import Children, FileSystem
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.upkeep.back_pressure import unmerged_tables, write_rate
-from ringmill.node.storage.upkeep.flushing import Flushing
-from ringmill.node.storage.upkeep.merging import Merging
+from ringmill.node.storage.upkeep.compactor import Compactor
+from ringmill.node.storage.upkeep.flusher import Flusher
 from ringmill.node.storage.upkeep.space import SpaceWatch
 from ringmill.node.storage.upkeep.stats import Counters
-from ringmill.node.storage.upkeep.workroom import Workroom
-from ringmill.node.storage.version.handover import Handover
+from ringmill.node.storage.upkeep.upkeep_tools import UpkeepTools
 from ringmill.node.storage.version.snapshots import Snapshots
-from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.version.table_installer import TableInstaller
+from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["Upkeep"]
 
@@ -27,10 +27,10 @@ class Upkeep:
         self,
         *,
         folder: str,
-        options: Options,
+        options: EngineOptions,
         files: FileSystem,
         children: Children,
-        tables: TableSet,
+        tables: VersionSet,
         snapshots: Snapshots,
         counters: Counters,
         on_change: Callable[[], None],
@@ -40,49 +40,49 @@ class Upkeep:
         self._on_change = on_change
         self._progress = asyncio.Event()
         self._is_over = False
-        self.handover = Handover(folder, files, tables)
-        room = Workroom(
+        self.installer = TableInstaller(folder, files, tables)
+        tools = UpkeepTools(
             folder=folder,
             options=options,
             files=files,
             children=children,
             tables=tables,
-            handover=self.handover,
+            installer=self.installer,
             snapshots=snapshots,
             counters=counters,
             on_change=self._changed,
         )
-        self.flushing = Flushing(room)
-        self.merging = Merging(room)
+        self.flusher = Flusher(tools)
+        self.compactor = Compactor(tools)
         for table in tables.view.tables.values():
             if table.is_hurt:
-                self.merging.report_damage(table.file_id)
+                self.compactor.report_damage(table.file_id)
         self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.space.check()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.flushing.run())
-            group.create_task(self.merging.run())
+            group.create_task(self.flusher.run())
+            group.create_task(self.compactor.run())
             group.create_task(self._tables.sweep())
             group.create_task(self.space.run(self._on_change))
 
     def wake(self) -> None:
-        self.flushing.wake()
-        self.merging.wake()
+        self.flusher.wake()
+        self.compactor.wake()
 
     def write_rate(self) -> float | None:
         """Bytes per second that writers may apply now; None is no limit."""
         return write_rate(unmerged_tables(self._tables.version, self._options), self._options)
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """Return when nothing is left to flush or to merge, or when that ended for good."""
-        while not self._is_over and (self.flushing.sealed or self.merging.is_due()):
+        while not self._is_over and (self.flusher.sealed or self.compactor.is_due()):
             self._progress.clear()
             await self._progress.wait()
 
     def give_up(self) -> None:
-        """Something failed for good: `settle` waits for nothing any more."""
+        """Something failed for good: `wait_idle` waits for nothing any more."""
         self._is_over = True
         self._progress.set()
 

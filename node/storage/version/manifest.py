@@ -14,13 +14,13 @@ from typing import Final
 
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.storage.checksum import checksum
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.log.records import Damage, Record, frame, read_records
 from ringmill.node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.version.version import (
-    Edit,
     MalformedEdit,
     Version,
+    VersionEdit,
     decode_edit,
     encode_edit,
     snapshot_edit,
@@ -59,7 +59,7 @@ class ManifestFile:
     def is_long(self) -> bool:
         return self._file.size > MAX_MANIFEST_BYTES
 
-    async def append(self, edit: Edit) -> None:
+    async def append(self, edit: VersionEdit) -> None:
         """Make an edit durable.  Raises OSError; then the file must not be written again."""
         payload = _EDIT.pack(_EDIT_KIND, self._edits) + encode_edit(edit)
         await self._file.append_and_sync(frame(self.file_id, self._file.size, payload))
@@ -123,7 +123,7 @@ def read_manifest(
 
 def read_edits(
     files: FileSystem, folder: str, file_id: int, *, synced_bytes: int | None = None
-) -> Iterator[tuple[int, Edit]]:
+) -> Iterator[tuple[int, VersionEdit]]:
     """The edits of a manifest, or of its first `synced_bytes`, with their numbers.  Blocks.
 
     Edits are synced one by one, so only the last record may be torn; damage before a whole record is
@@ -156,7 +156,7 @@ def has_torn_end(files: FileSystem, folder: str, file_id: int) -> bool:
     return not records or isinstance(records[-1], Damage)
 
 
-def readable_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[Edit]:
+def readable_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[VersionEdit]:
     """Every edit of a damaged manifest that can be read, whatever is missing between them.  Blocks."""
     for record in read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")):
         if isinstance(record, Record) and record.payload[:1] == bytes([_EDIT_KIND]):
@@ -178,7 +178,7 @@ def _check_header(path: str, file_id: int, record: Record) -> None:
         raise CorruptBlock(path, record.offset, f"not the header of a manifest of version {MANIFEST_VERSION}")
 
 
-def _parse_edit(path: str, record: Record, number: int) -> Edit:
+def _parse_edit(path: str, record: Record, number: int) -> VersionEdit:
     if record.payload[: _EDIT.size] != _EDIT.pack(_EDIT_KIND, number):
         raise CorruptBlock(path, record.offset, f"edit {number} is missing")
     try:

@@ -20,7 +20,7 @@ __all__ = [
     "LEVELS",
     "CorruptMark",
     "Drop",
-    "Edit",
+    "VersionEdit",
     "MalformedEdit",
     "Version",
     "decode_edit",
@@ -78,7 +78,7 @@ class Version:
     def all_tables(self) -> list[TableMeta]:
         return [*self.tables(), *self.salvaged]
 
-    def apply(self, edit: Edit) -> Version:
+    def apply(self, edit: VersionEdit) -> Version:
         """The version after `edit`.  Raises MalformedEdit."""
         levels = [[meta for meta in level if meta.file_id not in edit.removed] for level in self.levels]
         if sum(map(len, levels)) + len(edit.removed) != len(self.tables()):
@@ -107,7 +107,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class VersionEdit:
     """One step of the manifest: all of it holds, or none."""
 
     added: tuple[tuple[int, TableMeta], ...] = ()  # with their levels
@@ -161,9 +161,9 @@ def without(mark: CorruptMark, start: bytes, end: bytes | None) -> tuple[Corrupt
     return left
 
 
-def snapshot_edit(version: Version) -> Edit:
+def snapshot_edit(version: Version) -> VersionEdit:
     """The edit that makes `version` out of nothing: the first one of a new manifest."""
-    return Edit(
+    return VersionEdit(
         added=tuple((number, meta) for number, level in enumerate(version.levels) for meta in level),
         oldest_log=version.oldest_log,
         flushed_sequence=version.flushed_sequence,
@@ -176,12 +176,12 @@ def snapshot_edit(version: Version) -> Edit:
     )
 
 
-def encode_edit(edit: Edit) -> bytes:
+def encode_edit(edit: VersionEdit) -> bytes:
     packed: bytes = msgpack.packb(astuple(edit))
     return packed
 
 
-def decode_edit(data: bytes) -> Edit:
+def decode_edit(data: bytes) -> VersionEdit:
     """Raises MalformedEdit.  An edit of version 1 ends before the salvaged tables."""
     try:
         fields = msgpack.unpackb(data)
@@ -190,7 +190,7 @@ def decode_edit(data: bytes) -> Edit:
         added, removed, oldest_log, flushed, reserved, *rest = fields
         drops_added, drops_removed, marks_added, marks_removed, *rest = rest
         salvaged_added, salvaged_removed, newest_log, stopped_at = rest
-        return Edit(
+        return VersionEdit(
             added=tuple((_level(level), meta_of(meta)) for level, meta in added),
             removed=tuple(_number(file_id) for file_id in removed),
             oldest_log=_number_or_none(oldest_log),

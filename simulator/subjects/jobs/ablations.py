@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import ringmill.node.compute.shuffle_client
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.mapreduce.commit import chores, output_commit
+from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.outputs import part_name
-from ringmill.cluster.mapreduce.talk.orders import Cancel
+from ringmill.cluster.mapreduce.talk.worker_messages import Cancel
 from ringmill.node.compute.worker import Worker
-from ringmill.node.coordinator.job_run import JobRun
+from ringmill.node.coordinator.job_driver import JobDriver
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options
@@ -72,7 +72,7 @@ def _success_last() -> Bends:
             output_commit._move(files, part, f"{output}/{part_name(part.partition)}")
         output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
 
-    return (use(chores, commit_output, show_first),)
+    return (use(job_steps, commit_output, show_first),)
 
 
 def _manifest() -> Bends:
@@ -106,19 +106,19 @@ def _read_maps_count() -> Bends:
 
 def _lost_attempts_noticed() -> Bends:
     """A coordinator never learns that a worker has forgotten an attempt."""
-    poll = JobRun._poll
+    poll = JobDriver._poll
 
-    async def poll_only(run: JobRun, node: Any) -> None:
+    async def poll_only(run: JobDriver, node: Any) -> None:
         run._accepted.clear()
         await poll(run, node)
 
-    return (method(JobRun._poll, poll_only),)
+    return (method(JobDriver._poll, poll_only),)
 
 
 def _stray_frees_its_name() -> Bends:
     """A stopped stray is not taken for the attempt that has its name meanwhile."""
 
-    async def cancel_only(run: JobRun, attempt: Any, node: Any) -> None:
+    async def cancel_only(run: JobDriver, attempt: Any, node: Any) -> None:
         try:
             await run._ask(node, "task.cancel", Cancel(run.spec.job, attempt).encode(), 5.0)
         except RingmillError:
@@ -127,7 +127,7 @@ def _stray_frees_its_name() -> Bends:
         run._accepted.pop(attempt, None)
         run._woken.set()
 
-    return (method(JobRun._cancel, cancel_only),)
+    return (method(JobDriver._cancel, cancel_only),)
 
 
 _USUAL: Final = usual_options(("jobs",))

@@ -22,13 +22,13 @@ JOB_MARKS: Final = (
     "a part of an output is gone",
     "the manifest of an output is written again",
     # Coordinators
-    "a worker does not take an order",
+    "a worker does not take an assignment",
     "a stray had the name of an attempt",
     "a worker has forgotten an attempt",
     "a stray attempt is stopped",
     "a silent worker is given up",
     # Workers
-    "an order comes twice",
+    "an assignment comes twice",
     "a report finds no such job",
     "a worker drops the job of a silent coordinator",
 )

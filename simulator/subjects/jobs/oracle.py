@@ -12,7 +12,7 @@ from typing import Final
 from ringmill.cluster.mapreduce.local.local import run_spec
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.subjects.jobs import places_of_words
-from ringmill.simulator.subjects.jobs.sessions import JobWish
+from ringmill.simulator.subjects.jobs.sessions import PlannedJob
 from ringmill.simulator.world.node_process import SHARED
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tasks import SMALL_SPLITS
@@ -31,7 +31,7 @@ class Expected:
     counters: Mapping[str, Mapping[str, int]]
 
 
-def expected_of(seed: int, wishes: Sequence[JobWish]) -> Expected:
+def expected_of(seed: int, wishes: Sequence[PlannedJob]) -> Expected:
     """The oracle's word on each wish of a run."""
     files, records, counters = {}, {}, {}
     for wish in wishes:

@@ -23,7 +23,7 @@ from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus
 from ringmill.simulator.subjects.jobs.history import JobRecord, Told
 from ringmill.simulator.subjects.objects.sessions import SimulatedLink
 
-__all__ = ["JobSession", "JobWish"]
+__all__ = ["JobSession", "PlannedJob"]
 
 Answer = TypeVar("Answer", bound=Message)
 _LOOK_EVERY_S: Final = 0.1
@@ -31,7 +31,7 @@ _SUBMITS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class JobWish:
+class PlannedJob:
     """A job that somebody will want.  `kill_after_s` is None for one that may end by itself."""
 
     index: int
@@ -86,7 +86,7 @@ class JobSession:
         self._directory = Directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at], []))
         self._jobs = AsyncJobs(self._directory, self._dial, _no_files, entropy, timeout_s)
 
-    async def work_off(self, wish: JobWish, bundle: Bundle, record: JobRecord) -> None:
+    async def work_off(self, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
         """Submit, watch to the end, and keep what was told."""
         await asyncio.sleep(wish.pause_s)
         async with self._directory:
@@ -99,7 +99,7 @@ class JobSession:
                     return
                 await asyncio.sleep(self._timeout_s)
 
-    async def _submit_and_watch(self, wish: JobWish, bundle: Bundle, record: JobRecord) -> bool:
+    async def _submit_and_watch(self, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> bool:
         """Whether the job's fate is known."""
         record.submits += 1
         try:
@@ -117,7 +117,7 @@ class JobSession:
             return False
         return True
 
-    async def _kill(self, wish: JobWish, record: JobRecord) -> None:
+    async def _kill(self, wish: PlannedJob, record: JobRecord) -> None:
         if wish.kill_after_s is None:
             return
         await asyncio.sleep(wish.kill_after_s)

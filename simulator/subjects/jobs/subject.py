@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.client.jobs.job_values import job_state
-from ringmill.node.services.jobs import job_status
+from ringmill.node.services.jobs_service import job_status
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import RunOptions
@@ -20,7 +20,7 @@ from ringmill.simulator.subjects.jobs.history import JobRecord
 from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
 from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader
-from ringmill.simulator.subjects.jobs.sessions import JobSession, JobWish, told
+from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
 from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
 from ringmill.simulator.subjects.jobs.workload import draw_wishes, packed_job, with_former_outputs
 from ringmill.simulator.subjects.subject import Figures, Subject
@@ -75,7 +75,7 @@ class JobWorkload:
         records = self._world.history.jobs.jobs
         return [self._ask(wish, record) for wish, record in zip(self._wishes, records, strict=True)]
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """Every job that a node keeps ends."""
         while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_REST_S)
@@ -104,7 +104,7 @@ class JobWorkload:
     def figures(self, history: History) -> Figures:
         return Counter(job.told[-1].state if job.told else "UNKNOWN" for job in history.jobs.jobs)
 
-    async def _ask(self, wish: JobWish, record: JobRecord) -> None:
+    async def _ask(self, wish: PlannedJob, record: JobRecord) -> None:
         name = _client_of(wish)
         process, transport = self._world.client(name)
         timeout_s = stream(self._seed, f"client/{name}").choice((0.5, 2.0, 10.0))
@@ -121,7 +121,7 @@ class JobWorkload:
         ]
 
 
-def _client_of(wish: JobWish) -> str:
+def _client_of(wish: PlannedJob) -> str:
     return f"j{wish.index}"
 
 

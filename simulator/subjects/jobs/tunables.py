@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from ringmill.node.options import CoordinatorOptions, NodeOptions, WorkerOptions
+from ringmill.node.node_options import CoordinatorOptions, NodeOptions, WorkerOptions
 
 __all__ = ["JobTunables", "draw_job_tunables"]
 

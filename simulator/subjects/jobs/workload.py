@@ -13,7 +13,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.subjects.jobs import places_of_words
 from ringmill.simulator.subjects.jobs.oracle import INPUT, write_file
-from ringmill.simulator.subjects.jobs.sessions import JobWish
+from ringmill.simulator.subjects.jobs.sessions import PlannedJob
 from ringmill.simulator.world.node_process import SHARED
 
 __all__ = ["FORMER", "draw_wishes", "packed_job", "with_former_outputs"]
@@ -30,9 +30,9 @@ def packed_job() -> Bundle:
     return build_bundle(_MODULE, sources.get)
 
 
-def draw_wishes(draws: Random, bundle_sha256: str) -> list[JobWish]:
+def draw_wishes(draws: Random, bundle_sha256: str) -> list[PlannedJob]:
     """One or two jobs; now and then the second wants what the first one does."""
-    wishes: list[JobWish] = []
+    wishes: list[PlannedJob] = []
     for index in range(draws.choice((1, 1, 2))):
         is_same = index == 1 and draws.random() < 0.3
         spec = JobSpec(
@@ -42,17 +42,17 @@ def draw_wishes(draws: Random, bundle_sha256: str) -> list[JobWish]:
             memory_bytes=draws.choice((200, 1 << 20)),
         )  # fmt: skip
         kill_after_s = 4.0 * draws.random() if draws.random() < 0.1 else None
-        wishes.append(JobWish(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
+        wishes.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
     return wishes
 
 
-def with_former_outputs(wishes: Sequence[JobWish], draws: Random, shared: FolderTree) -> list[JobWish]:
+def with_former_outputs(wishes: Sequence[PlannedJob], draws: Random, shared: FolderTree) -> list[PlannedJob]:
     """Now and then a job replaces what an earlier one left.
 
     Only one that is asked for once: each further run would replace, and hide for a moment, what the first
     has shown.
     """
-    made: list[JobWish] = []
+    made: list[PlannedJob] = []
     for wish in wishes:
         output = wish.spec.output
         is_alone = not wish.is_repeated and sum(each.spec.output == output for each in wishes) == 1

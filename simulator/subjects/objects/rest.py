@@ -15,7 +15,7 @@ from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.history import Final
 from ringmill.simulator.subjects.objects.sessions import Session, insist
-from ringmill.simulator.subjects.objects.workload import Wish
+from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE, World
@@ -38,7 +38,7 @@ class Rest:
         self._keys = keys
         self._client = client
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         await asyncio.sleep(_FLIGHT_S)
         await self._write_beside_damage()
         await self._set_lost_aside()
@@ -74,7 +74,9 @@ class Rest:
                 for key in self._keys:
                     self._history.beside_damage.append(len(operations))
                     value = b"beside damage %d" % len(operations)
-                    wish = Wish(len(operations), session.name, "put", key, value, "none", "", "", 0.0)
+                    wish = PlannedOperation(
+                        len(operations), session.name, "put", key, value, "none", "", "", 0.0
+                    )
                     await session.ask(wish, operations)
 
         await self._world.loop.spawn(process, work())
@@ -87,7 +89,7 @@ class Rest:
             self._history.shown_by_lost += await self._shown(process)
             node = await process.up()
             await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
-            await process.inside(node.replica.engine.settle())
+            await process.inside(node.replica.engine.wait_idle())
             while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
                 await asyncio.sleep(_AT_REST_S)
 

@@ -24,10 +24,10 @@ from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Entropy, Priority, Transport
-from ringmill.cluster.versions.context import decode_context
+from ringmill.cluster.versions.context_token import decode_context
 from ringmill.cluster.wire.stubs import kv_pb2
-from ringmill.simulator.history import Operation, Outcome, Replica, Vector, Version
-from ringmill.simulator.subjects.objects.workload import Wish
+from ringmill.simulator.history import Operation, Outcome, ReceiptLine, SeenSibling, Vector
+from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.world.services import TOPOLOGY_GET
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
@@ -67,8 +67,8 @@ class SimulatedLink:
 class AnyNode(Directory):
     """Of a client that has a balancer before it: whom it asks has nothing to do with who owns the key."""
 
-    def order_for(self, keyspace: str, key: bytes) -> list[str]:
-        return self.order()
+    def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
+        return self.addresses()
 
 
 class Session:
@@ -102,13 +102,13 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         await self._directory.__aexit__()
 
-    async def work_off(self, wishes: Sequence[Wish], operations: list[Operation]) -> None:
+    async def work_off(self, wishes: Sequence[PlannedOperation], operations: list[Operation]) -> None:
         """Ask for all of `wishes` in order; each operation is in the list from its start on."""
         for wish in wishes:
             await asyncio.sleep(wish.pause_s)
             await self.ask(wish, operations)
 
-    async def ask(self, wish: Wish, operations: list[Operation]) -> Operation:
+    async def ask(self, wish: PlannedOperation, operations: list[Operation]) -> Operation:
         """One operation, recorded whatever comes of it."""
         given = self._given(wish)
         begun = Operation(
@@ -143,7 +143,7 @@ class Session:
         except RingmillError:
             return
 
-    async def _send(self, wish: Wish, given: CausalContext | None) -> None:
+    async def _send(self, wish: PlannedOperation, given: CausalContext | None) -> None:
         level = level_named(wish.level) if wish.level else None
         durability = durability_named(wish.durability) if wish.durability else None
         if wish.kind == "get":
@@ -155,7 +155,7 @@ class Session:
         else:
             await self._keyspace.delete(wish.key, context=given, w=level, durability=durability)
 
-    def _given(self, wish: Wish) -> CausalContext | None:
+    def _given(self, wish: PlannedOperation) -> CausalContext | None:
         if wish.kind == "get" or wish.context == "none":
             return None
         return EMPTY if wish.context == "blind" else self._contexts.get(wish.key)
@@ -172,12 +172,12 @@ class Session:
         done = replace(begun, returned=_now(), outcome="ok", seen=seen, is_weak=answer.weak)
         if isinstance(answer, kv_pb2.GetResponse):
             return replace(
-                done, siblings=tuple(Version(sibling.value, sibling.dot) for sibling in answer.siblings)
+                done, siblings=tuple(SeenSibling(sibling.value, sibling.dot) for sibling in answer.siblings)
             )
         return replace(
             done,
             dot=answer.dot,
-            replicas=tuple(Replica(ack.node, ack.role, ack.durability) for ack in answer.replicas),
+            replicas=tuple(ReceiptLine(ack.node, ack.role, ack.durability) for ack in answer.replicas),
         )
 
 
@@ -187,7 +187,7 @@ async def insist(
     """Read every key at its level, each again until it is answered; only the answer is kept."""
     for key in keys:
         answered: list[Operation] = []
-        wish = Wish(len(operations), session.name, "get", key, b"", "none", level(key), "", 0.0)
+        wish = PlannedOperation(len(operations), session.name, "get", key, b"", "none", level(key), "", 0.0)
         while not (await session.ask(wish, answered)).is_ok:
             answered.clear()
             await asyncio.sleep(_AGAIN_S)

@@ -70,8 +70,8 @@ class ObjectWorkload:
         drawn = stream(self._seed, "sessions")
         return [self._session(name, drawn) for name in self._names]
 
-    async def settle(self) -> None:
-        await self._rest.settle()
+    async def wait_idle(self) -> None:
+        await self._rest.wait_idle()
 
     async def look(self) -> None:
         await self._rest.look()

@@ -14,14 +14,14 @@ from typing import Final, Literal
 from ringmill.simulator.history import Kind
 from ringmill.simulator.subjects.objects.mix import USUAL, Mix
 
-__all__ = ["Wish", "draw_workload", "with_ttl"]
+__all__ = ["PlannedOperation", "draw_workload", "with_ttl"]
 
 _TTL_RUNS: Final = 1 / 2
 _TTL_CHANCE: Final = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PlannedOperation:
     """One operation that a session will ask for."""
 
     index: int
@@ -40,15 +40,15 @@ class Wish:
 
 def draw_workload(
     draws: Random, *, operations: int, sessions: int, keys: int, mix: Mix = USUAL
-) -> list[Wish]:
+) -> list[PlannedOperation]:
     """`operations` wishes over `sessions` sessions; a session asks one after the other."""
     names = [b"hot", *(b"key-%d" % number for number in range(1, min(keys, mix.most_keys)))]
     return [_draw(draws, mix, index, f"s{draws.randrange(sessions)}", names) for index in range(operations)]
 
 
-def _draw(draws: Random, mix: Mix, index: int, session: str, names: list[bytes]) -> Wish:
+def _draw(draws: Random, mix: Mix, index: int, session: str, names: list[bytes]) -> PlannedOperation:
     kind: Kind = draws.choices(("put", "get", "delete"), mix.kinds)[0]
-    return Wish(
+    return PlannedOperation(
         index=index,
         session=session,
         kind=kind,
@@ -65,7 +65,7 @@ def _named(draws: Random, shares: Mapping[str, int]) -> str:
     return draws.choices(list(shares), list(shares.values()))[0]
 
 
-def with_ttl(draws: Random, wishes: list[Wish]) -> list[Wish]:
+def with_ttl(draws: Random, wishes: list[PlannedOperation]) -> list[PlannedOperation]:
     """The same wishes, some puts with a ttl in one run of two; from a stream of its own, so that the rest of
     a seed's workload stays what it was."""
     if draws.random() >= _TTL_RUNS:

@@ -17,7 +17,7 @@ from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
-from ringmill.client.local.ports import free_base
+from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 
 REFUSED = {

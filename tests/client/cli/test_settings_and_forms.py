@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ringmill.client.cli
-from ringmill.client.cli.frame import exit_codes, failures, output
+from ringmill.client.cli.frame import exit_codes, failure_text, output
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.main import main
@@ -112,7 +112,7 @@ def test_an_unreachable_endpoint_is_named(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_missed_quorum_says_who_acked_and_who_did_not(capsys: pytest.CaptureFixture[str]) -> None:
     error = QuorumNotReached.of("put", 3, ["n1", "n4"], {"n3": "UNAVAILABLE"}, outcome="unknown")
-    failures.tell(error, exit_codes.of(error), Settings())
+    failure_text.tell(error, exit_codes.of(error), Settings())
     what, why, _ = capsys.readouterr().err.splitlines()
     assert "needs 3 owners" in what
     assert "n1, n4" in why and "n3 (UNAVAILABLE)" in why and "unknown" in why
@@ -129,5 +129,5 @@ def test_bytes_in_json_are_text_when_they_can_be() -> None:
 
 
 def test_an_error_without_its_own_hint_still_says_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
-    failures.tell(RingmillError("it broke"), ExitCode.FAILED, Settings())
+    failure_text.tell(RingmillError("it broke"), ExitCode.FAILED, Settings())
     assert capsys.readouterr().err.splitlines()[2].startswith("  try: ")

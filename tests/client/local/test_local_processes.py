@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.local import local_cluster, local_state, ports, processes
+from ringmill.client.local import local_cluster, local_state, processes, tcp_ports
 from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.client.local.log_files import tail
@@ -56,41 +56,41 @@ def test_stopped_paused_and_running_are_told_apart(sleeper: LocalNode) -> None:
 
 
 def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> None:
-    base = ports.free_base(2, 21000)
+    base = tcp_ports.free_base(2, 21000)
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((ports.HOST, base + 1))
+        holder.bind((tcp_ports.HOST, base + 1))
         holder.listen()
         with pytest.raises(RingmillError, match=rf"port {base + 1} is taken by pid {os.getpid()}") as taken:
             local_cluster.planned("c", "/nowhere", Plan(nodes=2, base_port=base))
         assert taken.value.code == "PORT_TAKEN", "no fault of this program"
-        assert ports.free_base(2, base) > base + 1
+        assert tcp_ports.free_base(2, base) > base + 1
 
 
 def test_no_other_range_is_offered_for_nodes_that_exist() -> None:
-    base = ports.free_base(1, 21000)
-    node = LocalNode("n1", f"{ports.HOST}:{base}", "", pid=1, started="boot/1")
+    base = tcp_ports.free_base(1, 21000)
+    node = LocalNode("n1", f"{tcp_ports.HOST}:{base}", "", pid=1, started="boot/1")
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((ports.HOST, base))
+        holder.bind((tcp_ports.HOST, base))
         holder.listen()
-        with pytest.raises(ports.PortTaken, match=f"port {base} is taken") as taken:
+        with pytest.raises(tcp_ports.PortTaken, match=f"port {base} is taken") as taken:
             local_cluster.start_nodes(LocalCluster("c", "/nowhere", 1, 16, (node,)), [node])
     assert "--base-port" not in taken.value.hint
 
 
 def test_the_owner_of_a_port_is_told_on_one_line() -> None:
-    base = ports.free_base(1, 21000)
+    base = tcp_ports.free_base(1, 21000)
     lines = (
         "import socket, sys",
-        f"server = socket.create_server(('{ports.HOST}', {base}))",
+        f"server = socket.create_server(('{tcp_ports.HOST}', {base}))",
         "print(1, flush=True)",
         "sys.stdin.read()",
     )
     command = [sys.executable, "-c", "\n".join(lines)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"1\n"
-        owner = ports.owner_of(base)
+        owner = tcp_ports.owner_of(base)
         holder.communicate()
     assert owner.startswith(f"pid {holder.pid} (") and "\n" not in owner
 
@@ -102,7 +102,7 @@ def test_ports_that_the_system_may_hand_out_are_refused(base: int) -> None:
 
 
 def test_zones_are_dealt_in_turn() -> None:
-    base = ports.free_base(4, 21100)
+    base = tcp_ports.free_base(4, 21100)
     cluster = local_cluster.planned("c", "/nowhere", Plan(nodes=4, base_port=base, zones=2))
     assert [node.zone for node in cluster.nodes] == ["z1", "z2", "z1", "z2"]
 

@@ -290,8 +290,8 @@ async def test_what_an_attempt_printed_is_taken_whole_and_not_told_again(
     task = await start(processes, tmp_path)
     for name in ("first", "second"):
         await ask(task, f"import sys; sys.stdout.write('{name} ' * 50_000); sys.stdout.flush(); answer('')")
-        assert await task.settle() == f"{name} ".encode() * 50_000
-    assert await task.settle() == b""
+        assert await task.finish_work() == f"{name} ".encode() * 50_000
+    assert await task.finish_work() == b""
 
 
 LEFT_BEHIND = {
@@ -312,7 +312,7 @@ async def test_what_an_attempt_leaves_behind_ends_with_it_and_the_process_goes_o
     beginning = "import subprocess, sys\nwait = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
     pid = int(await ask(task, beginning + textwrap.dedent(LEFT_BEHIND[what]).strip()))
     assert is_alive(pid)
-    await task.settle()
+    await task.finish_work()
     await until(lambda: not is_alive(pid), "what was left behind is gone")
     assert await ask(task, "answer('still here')") == "still here"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
-from ringmill.cluster.ring.topology import Keyspace, Member, Owner, Topology, first_topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Owner, Topology, first_topology
 
 
 def member(index: int, zone: str = "a", weight: int = 1) -> Member:
@@ -36,7 +36,9 @@ def documents(draw: st.DrawFn) -> Topology:
     if draw(st.booleans()):
         return first
     epoch = Epoch(draw(st.integers(2, 2**62)))
-    extra = Keyspace(KeyspaceId(epoch, 1), "locks", "registers", r=n, w=1, ttl_ms=draw(st.integers(0, 2**40)))
+    extra = KeyspaceEntry(
+        KeyspaceId(epoch, 1), "locks", "registers", r=n, w=1, ttl_ms=draw(st.integers(0, 2**40))
+    )
     return replace(
         first,
         epoch=epoch,

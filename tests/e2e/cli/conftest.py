@@ -17,8 +17,8 @@ from unittest.mock import patch
 import pytest
 
 from ringmill.client.cli.main import main
-from ringmill.client.local.ports import free_base
 from ringmill.client.local.processes import our_environment
+from ringmill.client.local.tcp_ports import free_base
 
 PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.local.ports import free_base
 from ringmill.client.local.processes import our_environment
+from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Shell
 
 NEWS_S = 2.0  # in which members hear how far a log is

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.local.ports import free_base
 from ringmill.client.local.processes import our_environment
+from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Shell
 
 

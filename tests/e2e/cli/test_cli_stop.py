@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ringmill.client.local.ports import free_base
+from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Shell
 
 SLEEPS = """

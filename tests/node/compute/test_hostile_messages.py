@@ -28,11 +28,11 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.talk.orders import ReduceOrder, Report
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport, ReduceAssignment
 from ringmill.cluster.ports import Priority
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
-from ringmill.node.options import WorkerOptions
+from ringmill.node.node_options import WorkerOptions
 from ringmill.node.services.server import NodeServer, Services
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
@@ -61,7 +61,7 @@ class Victim:
         self.folder = folder
         self.worker = worker
         self.stranger = stranger
-        self.reports: asyncio.Queue[Report] = asyncio.Queue()
+        self.reports: asyncio.Queue[AttemptReport] = asyncio.Queue()
         self.foreign = folder / "foreign"
         self.foreign.mkdir(mode=0o700)
         (self.foreign / "thesis").write_text("ten years")
@@ -69,7 +69,7 @@ class Victim:
     async def send(self, method: str, body: bytes) -> bytes:
         return await self.stranger.call(N1, method, body, timeout_s=5, priority=Priority.CONTROL)
 
-    async def hear(self, coordinator: NodeId, report: Report) -> None:
+    async def hear(self, coordinator: NodeId, report: AttemptReport) -> None:
         self.reports.put_nowait(report)
 
     async def failure(self) -> TaskFailed:
@@ -142,7 +142,9 @@ async def test_a_folder_that_was_there_before_an_attempt_is_neither_used_nor_del
     there = Path(attempt_folder(str(output), "j-1", attempt))
     there.parent.mkdir()
     victim.foreign.rename(there)
-    await victim.send("task.start", ReduceOrder("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode())
+    await victim.send(
+        "task.start", ReduceAssignment("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode()
+    )
     assert "was there before the attempt" in (await victim.failure()).message
     assert (there / "thesis").read_text() == "ten years"
 
@@ -152,7 +154,9 @@ async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim:
     there = Path(attempt_folder(str(output), "j-1", attempt))
     there.parent.mkdir()
     os.symlink(victim.foreign, there)
-    await victim.send("task.start", ReduceOrder("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode())
+    await victim.send(
+        "task.start", ReduceAssignment("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode()
+    )
     assert "was there before the attempt" in (await victim.failure()).message
     assert (victim.foreign / "thesis").read_text() == "ten years"
     assert os.readlink(there) == str(victim.foreign)
@@ -160,7 +164,9 @@ async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim:
 
 async def test_no_folder_is_made_for_a_job_that_nobody_has_planned(victim: Victim) -> None:
     output, attempt = victim.folder / "new" / "out", AttemptId("reduce", 0, 1)
-    await victim.send("task.start", ReduceOrder("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode())
+    await victim.send(
+        "task.start", ReduceAssignment("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode()
+    )
     assert (await victim.failure()).frames == ()
     assert not (victim.folder / "new").exists()
 

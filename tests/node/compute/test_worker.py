@@ -22,24 +22,24 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.talk.orders import (
+from ringmill.cluster.mapreduce.talk.worker_messages import (
+    Assignment,
+    AttemptReport,
     Cancel,
-    MapOrder,
-    Order,
+    MapAssignment,
     Poll,
-    Polled,
-    ReduceOrder,
+    PollAnswer,
+    ReduceAssignment,
     RemoteSlice,
-    Report,
 )
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
-from ringmill.node.options import TASK_LIMITS, Patience, WorkerOptions
+from ringmill.node.node_options import TASK_LIMITS, AttemptTimeouts, WorkerOptions
 
 ME = NodeId("n1")
 SOURCE = Path(__file__).with_name("trials.py").read_bytes()
-PATIENCE = Patience(wall_s=60.0, no_progress_s=60.0)
+TIMEOUTS = AttemptTimeouts(wall_s=60.0, no_progress_s=60.0)
 LIMITS = {**TASK_LIMITS, "as_bytes": 600 << 20, "processes": 40}
 
 
@@ -52,13 +52,13 @@ class Bench:
     processes: TaskProcesses
     worker: Worker
     bundle: str
-    reports: "asyncio.Queue[Report]" = field(default_factory=asyncio.Queue)
-    progress: list[Report] = field(default_factory=list)
+    reports: "asyncio.Queue[AttemptReport]" = field(default_factory=asyncio.Queue)
+    progress: list[AttemptReport] = field(default_factory=list)
     refuse_reports: int = 0
     refusal: RingmillError = field(default_factory=lambda: Overloaded("the coordinator stumbles"))
 
     def hear(self, incoming: Incoming) -> bytes:
-        report = Report.decode(incoming.body)
+        report = AttemptReport.decode(incoming.body)
         if report.kind == "progress":
             self.progress.append(report)
         elif self.refuse_reports:
@@ -75,11 +75,13 @@ class Bench:
             output_format="tsv", reducers=2, params={"mode": mode, "flag": ""},
         )  # fmt: skip
 
-    def map_order(self, text: str, mode: str = "", number: int = 1) -> MapOrder:
+    def map_assignment(self, text: str, mode: str = "", number: int = 1) -> MapAssignment:
         path = self.folder / "input"
         path.write_text(text)
         (split,) = plan_input([str(path)], "lines", OsFileSystem()).splits
-        return MapOrder("j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire())
+        return MapAssignment(
+            "j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire()
+        )
 
     async def change_code(self) -> None:
         """What is ordered from now on needs another process."""
@@ -88,20 +90,20 @@ class Bench:
         self.bundle = code.sha256
 
     def limit(self, **seconds: float) -> None:
-        patience = replace(PATIENCE, **seconds)
-        self.worker._options = replace(self.worker._options, patience=patience)
+        timeouts = replace(TIMEOUTS, **seconds)
+        self.worker._options = replace(self.worker._options, timeouts=timeouts)
 
     async def ask(self, method: str, body: bytes) -> bytes:
         answer: bytes = await self.end.call(ME, method, body, timeout_s=5, priority=Priority.CONTROL)
         return answer
 
-    async def run(self, order: Order) -> Report:
-        await self.ask("task.start", order.encode())
+    async def run(self, assignment: Assignment) -> AttemptReport:
+        await self.ask("task.start", assignment.encode())
         async with asyncio.timeout(30):
             return await self.reports.get()
 
-    async def fails(self, order: Order) -> TaskFailed:
-        report = await self.run(order)
+    async def fails(self, assignment: Assignment) -> TaskFailed:
+        report = await self.run(assignment)
         assert report.kind == "failed", report.body
         return TaskFailed.from_wire(report.failure)
 
@@ -119,7 +121,7 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
     worker = Worker(
         ME, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=SystemClock(),
         files=files, spawner=processes, transport=end,
-        options=WorkerOptions(patience=PATIENCE, limits=LIMITS),
+        options=WorkerOptions(timeouts=TIMEOUTS, limits=LIMITS),
     )  # fmt: skip
     made = Bench(end, tmp_path, processes, worker, code.sha256)
     for method, handler in {**worker.handlers(), "task.report": made.hear}.items():
@@ -131,7 +133,7 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def test_a_map_and_its_reduces_give_the_words_of_the_text(bench: Bench) -> None:
-    mapped = await bench.run(bench.map_order("b a b\nc a\n"))
+    mapped = await bench.run(bench.map_assignment("b a b\nc a\n"))
     output = MapOutput.from_wire(mapped.body)
     assert (mapped.kind, output.records_in, output.counters["lines"]) == ("done", 2, 2)
     text = b""
@@ -142,7 +144,7 @@ async def test_a_map_and_its_reduces_give_the_words_of_the_text(bench: Bench) ->
             ME, 0, 1, where.offset, where.length, where.raw_bytes, where.records, where.crc32c
         )
         attempt = AttemptId("reduce", partition, 1)
-        reduced = await bench.run(ReduceOrder("j-1", attempt, ME, spec.encode(), 1, (piece,)))
+        reduced = await bench.run(ReduceAssignment("j-1", attempt, ME, spec.encode(), 1, (piece,)))
         text += read(ReduceOutput.from_wire(reduced.body).file)
     assert sorted(text.splitlines()) == [b"a\t2", b"b\t2", b"c\t1"]
 
@@ -152,11 +154,11 @@ def read(path: str) -> bytes:
 
 
 async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Bench) -> None:
-    await bench.run(bench.map_order("a\n"))
+    await bench.run(bench.map_assignment("a\n"))
     first = processes_of(bench)
-    await bench.run(bench.map_order("b\n", number=2))
+    await bench.run(bench.map_assignment("b\n", number=2))
     assert processes_of(bench) == first
-    await bench.fails(bench.map_order("poison\n", "raise", number=3))
+    await bench.fails(bench.map_assignment("poison\n", "raise", number=3))
     assert processes_of(bench) == []
 
 
@@ -194,14 +196,14 @@ CASES = [
 async def test_each_way_to_fail_has_its_cause_and_the_node_goes_on(
     bench: Bench, mode: str, cause: Cause, words: str
 ) -> None:
-    failure = await bench.fails(bench.map_order("fine\nhere is poison\nnever\n", mode))
+    failure = await bench.fails(bench.map_assignment("fine\nhere is poison\nnever\n", mode))
     assert failure.cause is cause
     assert words in failure.message
-    assert (await bench.run(bench.map_order("all well\n", number=2))).kind == "done"
+    assert (await bench.run(bench.map_assignment("all well\n", number=2))).kind == "done"
 
 
 async def test_a_users_error_shows_the_users_frames_and_the_record(bench: Bench) -> None:
-    failure = await bench.fails(bench.map_order("fine\nhere is poison\nnever\n", "raise"))
+    failure = await bench.fails(bench.map_assignment("fine\nhere is poison\nnever\n", "raise"))
     assert [frame.split(":")[0] for frame in failure.frames] == ["trials.py", "trials.py"]
     assert "raise KeyError" in failure.frames[-1]
     assert failure.position == f"{bench.folder}/input offset 5"
@@ -209,25 +211,25 @@ async def test_a_users_error_shows_the_users_frames_and_the_record(bench: Bench)
 
 async def test_an_endless_loop_ends_for_want_of_progress(bench: Bench) -> None:
     bench.limit(no_progress_s=2.0)
-    failure = await bench.fails(bench.map_order("fine\nhere is poison\n", "loop"))
+    failure = await bench.fails(bench.map_assignment("fine\nhere is poison\n", "loop"))
     assert (failure.cause, failure.message) == (Cause.NO_PROGRESS, "no record finished within 2 s")
 
 
 async def test_slow_records_are_told_one_by_one(bench: Bench) -> None:
-    assert (await bench.run(bench.map_order("poison\n" * 4, "slow"))).kind == "done"
+    assert (await bench.run(bench.map_assignment("poison\n" * 4, "slow"))).kind == "done"
     positions = {report.body[3] for report in bench.progress} - {""}
     assert len(positions) >= 2, bench.progress
 
 
 async def test_much_output_does_no_harm_and_its_tail_is_kept(bench: Bench) -> None:
-    noisy = await bench.run(bench.map_order("poison\n", "print", number=2))
+    noisy = await bench.run(bench.map_assignment("poison\n", "print", number=2))
     assert noisy.kind == "done"
     assert noisy.output.endswith(b"xxx\n")
     assert len(noisy.output) == 64 * 1024
 
 
 async def test_a_talkative_map_is_told_in_a_bounded_report(bench: Bench) -> None:
-    report = await bench.run(bench.map_order("poison\n", "long log"))
+    report = await bench.run(bench.map_assignment("poison\n", "long log"))
     assert report.kind == "done"
     assert len(report.encode()) < 1 << 20
     assert [len(line) for line in MapOutput.from_wire(report.body).log] == [500] * 1000
@@ -235,18 +237,18 @@ async def test_a_talkative_map_is_told_in_a_bounded_report(bench: Bench) -> None
 
 async def test_a_report_that_no_message_can_hold_is_told_as_a_failure(bench: Bench) -> None:
     bench.refuse_reports, bench.refusal = 1, InvalidArgument("a body of 9 bytes is over the frame limit of 8")
-    failure = await bench.fails(bench.map_order("fine\n"))
+    failure = await bench.fails(bench.map_assignment("fine\n"))
     assert (failure.cause, "over the frame limit" in failure.message) == (Cause.ENGINE_ERROR, True)
 
 
 async def test_a_wall_deadline_ends_what_only_seems_to_move(bench: Bench) -> None:
     bench.limit(wall_s=1.0)
-    failure = await bench.fails(bench.map_order("poison\n", "loop"))
+    failure = await bench.fails(bench.map_assignment("poison\n", "loop"))
     assert (failure.cause, failure.message) == (Cause.TIMEOUT, "still running after 1 s")
 
 
 async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:
-    await bench.ask("task.start", bench.map_order("poison\n", "loop").encode())
+    await bench.ask("task.start", bench.map_assignment("poison\n", "loop").encode())
     await until(lambda: len(processes_of(bench)) == 1)
     os.kill(int(processes_of(bench)[0]), signal.SIGKILL)
     report = await bench.reports.get()
@@ -258,26 +260,26 @@ async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:
 async def test_an_order_that_comes_twice_is_one_attempt_and_a_refused_report_is_sent_again(
     bench: Bench,
 ) -> None:
-    order = bench.map_order("a\n")
+    assignment = bench.map_assignment("a\n")
     bench.refuse_reports = 2
     for _ in range(2):
-        polled = Polled.decode(await bench.ask("task.start", order.encode()))
-        assert (polled.start, polled.running) == ("1", (order.attempt,))
+        answered = PollAnswer.decode(await bench.ask("task.start", assignment.encode()))
+        assert (answered.start, answered.running) == ("1", (assignment.attempt,))
     assert (await bench.reports.get()).kind == "done"
     await asyncio.sleep(0.05)
     assert bench.reports.empty()
-    assert Polled.decode(await bench.ask("task.poll", Poll("j-1").encode())).running == ()
+    assert PollAnswer.decode(await bench.ask("task.poll", Poll("j-1").encode())).running == ()
 
 
 async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leaves_no_file(
     bench: Bench,
 ) -> None:
-    order = bench.map_order("poison\n", "loop")
-    await bench.ask("task.start", order.encode())
+    assignment = bench.map_assignment("poison\n", "loop")
+    await bench.ask("task.start", assignment.encode())
     await until(lambda: len(processes_of(bench)) == 1)
-    await bench.ask("task.cancel", Cancel("j-1", order.attempt).encode())
+    await bench.ask("task.cancel", Cancel("j-1", assignment.attempt).encode())
     await until(lambda: not processes_of(bench))
-    assert (await bench.run(bench.map_order("a\n", number=2))).attempt.number == 2
+    assert (await bench.run(bench.map_assignment("a\n", number=2))).attempt.number == 2
     assert scratch(bench) == ["j-1"]
     await bench.ask("task.cancel", Cancel("j-1").encode())
     assert scratch(bench) == []
@@ -304,9 +306,9 @@ async def test_a_worker_ended_by_a_bug_tells_that_bug_though_it_holds_a_job(benc
 
 
 async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> None:
-    order = bench.map_order("a\n")
+    assignment = bench.map_assignment("a\n")
     bench.bundle = "0" * 64
-    wrong = MapOrder("j-1", order.attempt, ME, bench.spec("").encode(), 1, order.split)
+    wrong = MapAssignment("j-1", assignment.attempt, ME, bench.spec("").encode(), 1, assignment.split)
     failure = await bench.fails(wrong)
     assert (failure.cause, failure.message) == (Cause.BAD_BUNDLE, "no bundle 000000000000 on this node")
 
@@ -318,7 +320,7 @@ async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> N
     code = build_bundle("trials", {"trials.py": telling}.get)
     bench.bundle = code.sha256
     await bench.worker._bundles.put(code.sha256, once(code.data))
-    failure = await bench.fails(bench.map_order("poison\n", "raise"))
+    failure = await bench.fails(bench.map_assignment("poison\n", "raise"))
     names = failure.message.split(": ", 1)[1].strip("'").split(",")
     assert "ringmill.cluster.mapreduce.kernel.task" in names
     assert [name for name in names if name.split(".")[0] in {"grpc", "google", "psutil"}] == []
@@ -326,15 +328,15 @@ async def test_a_task_process_knows_neither_grpc_nor_the_node(bench: Bench) -> N
 
 
 async def test_what_one_attempt_printed_is_not_told_of_the_next(bench: Bench) -> None:
-    noisy = await bench.run(bench.map_order("poison\n", "print"))
-    quiet = await bench.run(bench.map_order("fine\n", "print", number=2))
+    noisy = await bench.run(bench.map_assignment("poison\n", "print"))
+    quiet = await bench.run(bench.map_assignment("fine\n", "print", number=2))
     assert (len(noisy.output), quiet.output) == (64 * 1024, b"")
 
 
 async def test_a_job_that_stops_the_forkserver_costs_seconds_and_not_the_node(bench: Bench) -> None:
-    assert (await bench.run(bench.map_order("poison\n", "stop"))).kind == "done"
+    assert (await bench.run(bench.map_assignment("poison\n", "stop"))).kind == "done"
     await bench.change_code()
-    assert (await bench.run(bench.map_order("fine\n", number=2))).kind == "done"
+    assert (await bench.run(bench.map_assignment("fine\n", number=2))).kind == "done"
 
 
 async def test_a_worker_without_task_processes_offers_no_slot_until_they_are_back(
@@ -344,11 +346,11 @@ async def test_a_worker_without_task_processes_offers_no_slot_until_they_are_bac
         raise ChildProcessError("no more processes")
 
     bench.worker._options = replace(bench.worker._options, orphan_after_s=0.5)
-    await bench.run(bench.map_order("fine\n"))
+    await bench.run(bench.map_assignment("fine\n"))
     await bench.change_code()
     with monkeypatch.context() as patch:
         patch.setattr(bench.worker._pool.spawner, "start_task", refuse)
-        failure = await bench.fails(bench.map_order("fine\n", number=2))
+        failure = await bench.fails(bench.map_assignment("fine\n", number=2))
         assert (failure.cause, failure.message) == (
             Cause.ENGINE_ERROR, "no task process: no more processes",
         )  # fmt: skip
@@ -358,11 +360,11 @@ async def test_a_worker_without_task_processes_offers_no_slot_until_they_are_bac
 
 
 async def slots(bench: Bench) -> int:
-    return Polled.decode(await bench.ask("task.poll", Poll("j-1").encode())).slots
+    return PollAnswer.decode(await bench.ask("task.poll", Poll("j-1").encode())).slots
 
 
 async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:
-    order = bench.map_order("poison\n", "memory")
+    assignment = bench.map_assignment("poison\n", "memory")
     less = replace(bench.spec("memory"), task_memory_mib=400).encode()
     for number, factor, told in (
         (1, 1, "this try had 400 MiB, for the process and all that it started"),
@@ -370,5 +372,5 @@ async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:
                "job(task_memory_mib=1600) asks for more"),
     ):  # fmt: skip
         attempt = AttemptId("map", 0, number)
-        failure = await bench.fails(MapOrder("j-1", attempt, ME, less, factor, order.split))
+        failure = await bench.fails(MapAssignment("j-1", attempt, ME, less, factor, assignment.split))
         assert (failure.cause, failure.message) == (Cause.OUT_OF_MEMORY, f"MemoryError; {told}")

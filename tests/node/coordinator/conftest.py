@@ -19,14 +19,14 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.contracts import LivenessView, TopologyView
-from ringmill.node.coordinator.jobs import JobCoordinator
+from ringmill.node.coordinator.job_coordinator import JobCoordinator
 from ringmill.node.coordinator.views import JobView
-from ringmill.node.options import CoordinatorOptions, WorkerOptions
+from ringmill.node.node_options import CoordinatorOptions, WorkerOptions
 
 TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"
 NODES = tuple(map(NodeId, ("n1", "n2", "n3")))
@@ -88,8 +88,8 @@ class JobCluster:
         self.clock = SystemClock()
         self.files = OsFileSystem()
         self.nodes = {name: OneNode(self, name) for name in NODES}
-        self.reports: list[Report] = []
-        self.on_report: Callable[[Report], None] = lambda report: None
+        self.reports: list[AttemptReport] = []
+        self.on_report: Callable[[AttemptReport], None] = lambda report: None
         wire.answered = self._answered
         code = build_bundle("trials", {"trials.py": TRIALS.read_bytes()}.get)
         self.code, self.bundle = code.data, code.sha256
@@ -105,7 +105,7 @@ class JobCluster:
 
     def _answered(self, sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
         if method == "task.report":
-            report = Report.decode(body)
+            report = AttemptReport.decode(body)
             if report.kind != "progress":
                 self.reports.append(report)
                 self.on_report(report)

@@ -2,12 +2,12 @@
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.talk.orders import Report
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
 from ringmill.node.coordinator.attempt_logs import MAX_BYTES, AttemptLogs
 
 
-def ended(task: int, output: bytes) -> Report:
-    return Report("j", AttemptId("map", task, 1), NodeId("n1"), "1", "done", output=output)
+def ended(task: int, output: bytes) -> AttemptReport:
+    return AttemptReport("j", AttemptId("map", task, 1), NodeId("n1"), "1", "done", output=output)
 
 
 def test_logs_are_found_by_task_with_what_the_code_logged_at_their_end() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, Start
-from ringmill.cluster.membership.starts import EARLIER_STARTS
+from ringmill.cluster.membership.start_rules import EARLIER_STARTS
 from ringmill.node.identity.identity import FILE_NAMES, FolderRefused, Identity, read_identity
 from ringmill.node.identity.identity_record import (
     IdentityRecord,

@@ -11,7 +11,7 @@ from ringmill.node.identity.identity import FolderRefused, Identity, check_store
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.names import parse_name
-from ringmill.simulator.disk.engine_trace import TINY, InlineSpawner
+from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.world.seeds import SeededEntropy
@@ -23,7 +23,7 @@ FOLDER, STORE = "/data", "/data/store"
 async def start_and_stop(disk: LossyDisk, seed: int) -> None:
     """In the order of a node (node/assembly.py)."""
     await take_store(disk, FOLDER)
-    async with await Engine.open(STORE, TINY, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(STORE, TINY, files=disk, spawner=TurnSpawner()) as engine:
         identity = await Identity.open(FOLDER, N1, files=disk, entropy=SeededEntropy(seed, "identity"))
         batch = Batch()
         batch.put(b"key", b"value")
@@ -69,7 +69,7 @@ async def test_the_store_stays_its_nodes_own(is_rotten: bool) -> None:
 async def test_without_forgetting_what_the_stop_left_it_would_be_refused() -> None:
     disk = await stopped(is_rotten=True)
     check_store(disk, FOLDER)
-    async with await Engine.open(STORE, TINY, files=disk, spawner=InlineSpawner()):
+    async with await Engine.open(STORE, TINY, files=disk, spawner=TurnSpawner()):
         pass
     with pytest.raises(FolderRefused, match="the last stop left"):
         check_store(disk, FOLDER)
@@ -78,7 +78,7 @@ async def test_without_forgetting_what_the_stop_left_it_would_be_refused() -> No
 async def test_what_a_stop_says_is_left_survives_a_power_cut() -> None:
     disk = LossyDisk()
     await start_and_stop(disk, seed=1)
-    async with await Engine.open(STORE, TINY, files=disk, spawner=InlineSpawner()):
+    async with await Engine.open(STORE, TINY, files=disk, spawner=TurnSpawner()):
         identity = await Identity.open(FOLDER, N1, files=disk, entropy=SeededEntropy(2, "identity"))
     manifest = next(
         name for name in disk.list(STORE) if (parsed := parse_name(name)) and parsed.kind == "manifest"

@@ -11,7 +11,7 @@ import pytest
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import NodeId, Start
-from ringmill.cluster.membership.starts import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
+from ringmill.cluster.membership.start_rules import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.starts import Starts

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.cluster.wire.options import ReadOptions, WriteOptions
+from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Copy, Place
-from ringmill.node.requests.values import ReadRequest, WriteRequest
+from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.seeds import stream

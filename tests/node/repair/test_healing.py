@@ -9,7 +9,7 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError
 from ringmill.node.replica import pages
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%d" % number for number in range(60)]

@@ -9,17 +9,17 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.quorum.receipt import Receipt
+from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.objects import Applied
+from ringmill.node.replica.object_store import Applied
 from ringmill.node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import read_request, write_request
 from tests.node.small_world import World
 
 
-async def put(world: World, at: str, key: bytes, value: bytes | None) -> Receipt:
+async def put(world: World, at: str, key: bytes, value: bytes | None) -> QuorumReceipt:
     return await world.on(at, world.nodes[at].requests.put(write_request("", key, value, timeout_s=0.5)))
 
 

@@ -13,8 +13,8 @@ from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import FILE_NAME, ControlCopy, decode_control, encode_control
 from ringmill.node.replica.stored_key import Kind, kind_prefix
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.errors import CorruptRange
-from ringmill.simulator.disk.engine_trace import TINY, InlineSpawner
+from ringmill.node.storage.storage_errors import CorruptRange
+from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from tests.node.forgetful_engine import ForgetfulEngine
 
@@ -112,7 +112,7 @@ async def test_damage_of_one_part_is_mended_by_the_next_start_and_never_adds_up(
 
 async def test_control_state_is_kept_while_the_disk_is_too_full_for_anything_else(disk: LossyDisk) -> None:
     options = replace(TINY, memtable_bytes=4000, reserve_bytes=100_000)
-    async with await Engine.open("data/store", options, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open("data/store", options, files=disk, spawner=TurnSpawner()) as engine:
         store = await ControlStore.open(engine, ControlCopy("data", disk))
         disk.capacity = disk.used + 90_000
         with pytest.raises(DiskFull, match="read-only"):
@@ -123,5 +123,5 @@ async def test_control_state_is_kept_while_the_disk_is_too_full_for_anything_els
                 engine.apply(batch)
         await store.put_synced("topology", b"epoch 2")
         disk.capacity = None
-    async with await Engine.open("data/store", options, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open("data/store", options, files=disk, spawner=TurnSpawner()) as engine:
         assert (await ControlStore.open(engine, ControlCopy("data", disk))).get("topology") == b"epoch 2"

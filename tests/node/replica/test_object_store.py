@@ -10,16 +10,16 @@ import pytest
 from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId, Start
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.versions.context import BLIND, Context
+from ringmill.cluster.versions.context_token import BLIND, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId, StoredObject
-from ringmill.node.options import ReplicaOptions
+from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.objects import Intent, ObjectStore, hold
+from ringmill.node.replica.object_store import Intent, ObjectStore, hold
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.storage.engine import Batch
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.forgetful_engine import ForgetfulEngine
 
 COPY = Copy(PartitionId(3), Epoch(1))
@@ -46,7 +46,7 @@ def store_on(engine: ForgetfulEngine, *, actor: int = 1) -> ObjectStore:
     return ObjectStore(engine.as_engine(), actors=actors, clock=clock, options=options)
 
 
-def intent(number: int, value: bytes | None = b"v", context: Context | None = None) -> Intent:
+def intent(number: int, value: bytes | None = b"v", context: ContextToken | None = None) -> Intent:
     return Intent(value, OperationId(1, number, HybridTime(0)), context)
 
 
@@ -162,7 +162,7 @@ async def test_figures_are_never_below_zero() -> None:
 
 async def test_a_context_that_names_writes_this_copy_never_made_is_refused() -> None:
     store = store_on(ForgetfulEngine())
-    invented = Context(VersionVector(((Actor("n1#1.0000000000"), 9),)), ZERO)
+    invented = ContextToken(VersionVector(((Actor("n1#1.0000000000"), 9),)), ZERO)
     with pytest.raises(InvalidArgument, match="has not made"):
         await store.write(PLACE, intent(1, b"v", invented), admit_all)
 

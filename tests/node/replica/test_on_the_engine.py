@@ -15,15 +15,15 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.identity.identity import Identity
-from ringmill.node.options import ReplicaOptions
+from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.objects import Intent, ObjectStore, Written, hold
+from ringmill.node.replica.object_store import Intent, ObjectStore, Written, hold
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
-from ringmill.node.requests.limits import admit_growth
-from ringmill.node.storage.engine import Batch, Engine, Options
+from ringmill.node.requests.request_limits import admit_growth
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.world.seeds import SeededEntropy, stream
@@ -33,7 +33,7 @@ from tests.node.replica.test_object_store import StillClock
 N1, N3 = NodeId("n1"), NodeId("n3")
 SLICE = 128
 COPY = Copy(PartitionId(3), Epoch(1))
-SMALL = Options(memtable_bytes=16 * 1024)
+SMALL = EngineOptions(memtable_bytes=16 * 1024)
 
 
 @dataclass
@@ -99,7 +99,7 @@ async def test_counting_a_large_store_gives_way_after_each_slice() -> None:
     disk, spawner = LossyDisk(), InlineSpawner(stream(1, "spawner"), longest_s=0)
     async with replica_on(disk, stops_cleanly=True) as replica:
         encoded = (await replica.put(0)).applied.encoded
-    async with await Engine.open("data/store", Options(), files=disk, spawner=spawner) as engine:
+    async with await Engine.open("data/store", EngineOptions(), files=disk, spawner=spawner) as engine:
         for first in range(0, many, 500):
             batch = Batch()
             for number in range(first, first + 500):

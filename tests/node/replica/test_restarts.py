@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from ringmill.cluster.quorum.receipt import Durability, Receipt
+from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt
 from tests.node.one_key import read_request, write_request
 from tests.node.small_world import World
 
 
-async def put(world: World, value: bytes, **options: object) -> Receipt:
+async def put(world: World, value: bytes, **options: object) -> QuorumReceipt:
     request = write_request("", b"key", value, **options)
     return await world.on("n1", world.nodes["n1"].requests.put(request))
 

@@ -9,8 +9,8 @@ import pytest
 
 from ringmill.node.replica.stepping import change
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.engine import Commit, Engine, Options
-from ringmill.node.storage.errors import NotCached
+from ringmill.node.storage.engine import Commit, Engine, EngineOptions
+from ringmill.node.storage.storage_errors import NotCached
 from ringmill.simulator.disk import lossy
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.world.seeds import stream
@@ -23,7 +23,7 @@ KEY = b"key"
 async def cold(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
     """An engine whose block no cache holds, neither its own nor the system's; KEY is 0 in a table."""
     monkeypatch.setattr(lossy._LossyReadFile, "pread_cached", lambda *_: None)
-    options, spawner = Options(block_cache_bytes=0), InlineSpawner(stream(1, "spawner"), longest_s=0)
+    options, spawner = EngineOptions(block_cache_bytes=0), InlineSpawner(stream(1, "spawner"), longest_s=0)
     async with await Engine.open("data", options, files=LossyDisk(), spawner=spawner) as engine:
         put(engine, 0)
         await engine.flush()

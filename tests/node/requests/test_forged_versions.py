@@ -7,17 +7,17 @@ import pytest
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Actor, Epoch, NodeId
 from ringmill.cluster.ports import Priority
-from ringmill.cluster.quorum.receipt import Durability, Receipt
-from ringmill.cluster.versions.context import Context, encode_context
+from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt
+from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.node.replica.messages import APPLY, DELIVER, Apply, Deliver, DeliverAnswer, HintItem
+from ringmill.node.replica.replica_messages import APPLY, DELIVER, Apply, Deliver, DeliverAnswer, HintItem
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 
 
-def forged(receipt: Receipt, count: int) -> StoredObject:
+def forged(receipt: QuorumReceipt, count: int) -> StoredObject:
     """An object without siblings that claims to have replaced the writes of this actor up to `count`."""
     return StoredObject(VersionVector(((receipt.dot.actor, count),)))
 
@@ -93,7 +93,7 @@ def test_a_context_that_no_read_has_handed_out_is_refused_and_changes_nothing() 
     async def story() -> None:
         receipt = await put(world, "n1", b"kept", level="all")
         ahead = VersionVector(((receipt.dot.actor, receipt.dot.counter + 1),))
-        token = encode_context(Context(ahead), world.topology.keyspaces[0].id, b"key")
+        token = encode_context(ContextToken(ahead), world.topology.keyspaces[0].id, b"key")
         with pytest.raises(InvalidArgument, match="which this node has not made"):
             await put(world, "n1", b"lost", context=token)
         with pytest.raises(RingmillError):
@@ -102,7 +102,7 @@ def test_a_context_that_no_read_has_handed_out_is_refused_and_changes_nothing() 
                 world,
                 "n1",
                 b"lost",
-                context=encode_context(Context(absurd), world.topology.keyspaces[0].id, b"key"),
+                context=encode_context(ContextToken(absurd), world.topology.keyspaces[0].id, b"key"),
             )
         assert values(await get(world, "n1")) == [b"kept"]
         await put(world, "n1", b"next")

@@ -12,27 +12,27 @@ from hypothesis import strategies as st
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Actor, Epoch, NodeId
-from ringmill.cluster.quorum.receipt import Durability, Receipt, ReplicaAck, Role
+from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
-from ringmill.cluster.wire.options import WriteMessage, WriteOptions
 from ringmill.cluster.wire.parsing import parsed, serialized
+from ringmill.cluster.wire.request_options import WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest, WriteReceipt
 from ringmill.cluster.wire.stubs.kv_pb2 import ReplicaAck as AckMessage
 from ringmill.node.requests.kv_codec import answer_write, encode_write, receipt_of
-from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.request_values import WriteRequest
 
 NAME = OperationId(2**64 - 1, 3, HybridTime(4))
 DELETE = WriteRequest(
     "default", b"k", None, WriteOptions("all", "buffered", b"token", True, 0, 2.5), NAME, Epoch(5), 1
 )
 PUT = replace(DELETE, value=b"", options=replace(DELETE.options, ttl_ms=60_000))
-RECEIPT = Receipt(
+RECEIPT = QuorumReceipt(
     Dot(Actor("n1#1"), 5), b"token", HybridTime(7), Epoch(1), 2,
     (
-        ReplicaAck(NodeId("n1"), Role.OWNER, Durability.SYNCED),
-        ReplicaAck(NodeId("n2"), Role.HINTED, Durability.MEMORY),
+        QuorumAck(NodeId("n1"), Role.OWNER, Durability.SYNCED),
+        QuorumAck(NodeId("n2"), Role.HINTED, Durability.MEMORY),
     ),
     True,
 )  # fmt: skip
@@ -44,7 +44,7 @@ def came(
     """The request that a message turns into, and the answer that `RECEIPT` turns into."""
     seen: list[WriteRequest] = []
 
-    async def write(request: WriteRequest) -> Receipt:
+    async def write(request: WriteRequest) -> QuorumReceipt:
         seen.append(request)
         return RECEIPT
 

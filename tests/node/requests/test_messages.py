@@ -14,7 +14,7 @@ from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridTime
-from ringmill.node.replica.messages import (
+from ringmill.node.replica.replica_messages import (
     Apply,
     ApplyAnswer,
     Deliver,

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.versions.context import decode_context
+from ringmill.cluster.versions.context_token import decode_context
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.objects import merge_all
 from ringmill.node.replica.stored_key import Copy, Place

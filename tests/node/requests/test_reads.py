@@ -10,7 +10,7 @@ from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.node.replica.stored_key import Copy, Place
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 
@@ -250,7 +250,7 @@ def test_two_owners_of_a_short_cluster_answer_by_the_owners_there_are() -> None:
 
     async def story() -> None:
         receipt = await put(world, "n1", b"v")
-        assert (receipt.need, receipt.is_weak) == (1, False)
+        assert (receipt.w, receipt.is_weak) == (1, False)
         assert values(await get(world, "n1")) == [b"v"]
 
     world.run(story())

@@ -19,7 +19,7 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.requests.forward import FORWARDS
-from ringmill.node.requests.values import LocateRequest, WriteRequest
+from ringmill.node.requests.request_values import LocateRequest, WriteRequest
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 

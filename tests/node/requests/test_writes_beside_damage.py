@@ -6,7 +6,7 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData, QuorumNotReached
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.quorum.receipt import Receipt, Role
+from ringmill.cluster.quorum.receipt import QuorumReceipt, Role
 from ringmill.node.replica.stored_key import Kind, kind_prefix
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
@@ -19,7 +19,7 @@ def damage(world: World, *names: str) -> None:
         world.nodes[name].engine.fenced.add(OBJECTS)
 
 
-def owners(receipt: Receipt) -> set[NodeId]:
+def owners(receipt: QuorumReceipt) -> set[NodeId]:
     return {ack.node for ack in receipt.replicas if ack.role is Role.OWNER}
 
 

@@ -10,8 +10,8 @@ from ringmill.cluster.errors import DiskFull, QuorumNotReached, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import Role
 from ringmill.node.replica.stored_key import hint_key
-from ringmill.node.requests.values import LocateRequest
-from ringmill.node.storage.errors import StorageFailed
+from ringmill.node.requests.request_values import LocateRequest
+from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 

@@ -12,10 +12,10 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
-from ringmill.cluster.mapreduce.machine.progress import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.coordinator.views import AttemptLog, JobView
-from ringmill.node.services.jobs import TOKEN_KEY, JobsService
+from ringmill.node.services.jobs_service import TOKEN_KEY, JobsService
 from ringmill.node.services.over_grpc import grpc_handlers
 
 TOKEN = "s3cret"

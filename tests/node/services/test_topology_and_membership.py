@@ -27,10 +27,10 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
 )
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
-from ringmill.node.services.membership import MembershipService, NodeFigures
+from ringmill.node.services.membership_service import MembershipService, NodeFigures
 from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
-from ringmill.node.services.topology import NodeCard, TopologyService
+from ringmill.node.services.topology_service import NodeCard, TopologyService
 
 N1 = NodeId("n1")
 DISK = DiskId("1" * 32)

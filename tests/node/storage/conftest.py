@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from ringmill.node.storage.engine import Engine, Options
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.node.storage.engine import Engine, EngineOptions
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
@@ -23,8 +23,8 @@ async def open_engine(disk: LossyDisk) -> AsyncIterator[OpenEngine]:
     """Open an engine on `disk`; what is still open at the end is closed."""
     opened: list[Engine] = []
 
-    async def open_one(options: Options = TINY, *, on: LossyDisk | None = None) -> Engine:
-        engine = await Engine.open(FOLDER, options, files=on or disk, spawner=InlineSpawner())
+    async def open_one(options: EngineOptions = TINY, *, on: LossyDisk | None = None) -> Engine:
+        engine = await Engine.open(FOLDER, options, files=on or disk, spawner=TurnSpawner())
         opened.append(engine)
         return engine
 

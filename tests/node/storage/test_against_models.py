@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ringmill.node.storage.engine import Batch, Engine, Snapshot
-from ringmill.node.storage.options import STRATEGIES
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.node.storage.engine_options import STRATEGIES
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 
@@ -71,7 +71,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.reopen_engine()
 
     def reopen_engine(self) -> None:
-        self.engine = self.run(Engine.open(FOLDER, self.options, files=self.disk, spawner=InlineSpawner()))
+        self.engine = self.run(Engine.open(FOLDER, self.options, files=self.disk, spawner=TurnSpawner()))
 
     @rule(batch=changes)
     def apply(self, batch: list[tuple[bytes, bytes | None]]) -> None:

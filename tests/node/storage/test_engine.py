@@ -12,10 +12,10 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.errors import InvalidArgument, Overloaded, Unavailable
 from ringmill.node.storage.batch import MAX_RECORD_KEY_BYTES
-from ringmill.node.storage.engine import Batch, Durability, Engine, NotCached, Options
+from ringmill.node.storage.engine import Batch, Durability, Engine, EngineOptions, NotCached
 
 OpenEngine = Callable[..., Awaitable[Engine]]
-ROOMY = Options(memtable_bytes=1 << 20)
+ROOMY = EngineOptions(memtable_bytes=1 << 20)
 
 
 def put(engine: Engine, key: bytes, value: bytes) -> int:
@@ -99,7 +99,7 @@ async def test_gets_and_scans_agree_on_every_level_of_the_tree(open_engine: Open
         await engine.wait_writable()
         delete(engine, key)
         del written[key]
-    await engine.settle()
+    await engine.wait_idle()
     assert len(engine.stats().levels) >= 2
     for number in range(800):
         key = b"key%05d" % number
@@ -117,7 +117,7 @@ async def test_a_get_that_needs_the_disk_says_so_and_then_waits_for_it(open_engi
     engine = await open_engine()
     written = await fill(engine, 200)
     await engine.close()
-    cold = await open_engine(Options(memtable_bytes=1500, block_cache_bytes=0))
+    cold = await open_engine(EngineOptions(memtable_bytes=1500, block_cache_bytes=0))
     needed_disk = 0
     for key, value in written.items():
         try:
@@ -135,7 +135,7 @@ async def test_a_snapshot_sees_the_past_through_flushes_and_merges(open_engine: 
         await fill(engine, 150, b"new")
         delete(engine, b"key00007")
         await fill(engine, 60, b"newer")
-        await engine.settle()
+        await engine.wait_idle()
         assert {k: v async for k, v in engine.scan(snapshot=snapshot)} == before
         assert await engine.get(b"key00007", snapshot=snapshot) == before[b"key00007"]
         assert engine.stats().snapshots == 1
@@ -157,7 +157,7 @@ async def test_a_scan_sees_one_moment_while_writes_go_on(open_engine: OpenEngine
 async def test_a_dropped_prefix_is_gone_at_the_cost_of_a_marker(open_engine: OpenEngine) -> None:
     engine = await open_engine()
     written = await fill(engine, 300)
-    await engine.settle()
+    await engine.wait_idle()
     log_before = engine.stats().log_bytes
     commit = await engine.drop_prefix(b"key001")
     await commit.synced()
@@ -202,11 +202,11 @@ async def test_a_closed_engine_answers_nothing_new(open_engine: OpenEngine) -> N
 
 async def test_real_files_and_real_child_processes_do_the_same(tmp_path: Path) -> None:
     files = OsFileSystem()
-    options = Options(memtable_bytes=30_000, table_bytes=40_000, level0_tables=2, level1_bytes=200_000)
+    options = EngineOptions(memtable_bytes=30_000, table_bytes=40_000, level0_tables=2, level1_bytes=200_000)
     async with ProcessSpawner() as spawner:
         async with await Engine.open(str(tmp_path / "d"), options, files=files, spawner=spawner) as engine:
             written = await fill(engine, 3000)
-            await engine.settle()
+            await engine.wait_idle()
             assert engine.stats().counters.compactions
             assert await everything(engine) == written
         async with await Engine.open(str(tmp_path / "d"), options, files=files, spawner=spawner) as engine:

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
-from ringmill.node.storage.engine import Batch, Engine, Options
-from ringmill.node.storage.errors import CorruptRange, StorageFailed
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions
+from ringmill.node.storage.storage_errors import CorruptRange, StorageFailed
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import Hook, LossyDisk
 
@@ -78,7 +78,7 @@ async def test_a_failed_manifest_write_is_the_end_of_writing(
             await engine.apply(one(b"%d" % number, bytes(50))).synced()
     disk.hook = None
     with pytest.raises(StorageFailed, match="MANIFEST"):
-        await engine.settle()
+        await engine.wait_idle()
     await engine.close()
     assert await (await open_engine(TINY)).get(b"0") == bytes(50)
 
@@ -94,7 +94,7 @@ async def test_a_flush_that_fails_is_tried_again(disk: LossyDisk, open_engine: O
     assert "injected" in engine.stats().counters.last_failure
     disk.hook = None
     async with asyncio.timeout(10):
-        await engine.settle()
+        await engine.wait_idle()
     figures = engine.stats().figures()
     assert figures["flushes"] and figures["failed_flushes"]
     assert await engine.get(b"key7") == bytes(30)
@@ -197,7 +197,7 @@ async def test_a_damaged_block_is_an_error_and_never_an_absence(
     damaged = [key for key, outcome in outcomes.items() if isinstance(outcome, CorruptData)]
     assert 1 <= len(damaged) <= 20
     assert all(outcomes[key] == written[key] for key in written if key not in damaged)
-    await engine.settle()
+    await engine.wait_idle()
     (mark,) = engine.corrupt_ranges()
     assert sorted(damaged)[0] >= mark.start
     with pytest.raises(CorruptRange):
@@ -253,14 +253,14 @@ async def test_damage_to_acknowledged_batches_in_a_log_is_reported_and_fences_al
 
 
 async def test_writers_are_slowed_and_then_wait_while_merging_lags(open_engine: OpenEngine) -> None:
-    options = Options(
+    options = EngineOptions(
         memtable_bytes=1500, level0_tables=3, slow_at_tables=3, stop_at_tables=5, fastest_bytes_per_s=200_000
     )
     engine = await open_engine(options)
     await fill(engine, 600)
     counters = engine.stats().counters
     assert counters.slowed_writes
-    await engine.settle()
+    await engine.wait_idle()
     assert all(level.tables < 5 for level in engine.stats().levels if level.level == 0)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ringmill.simulator.history import Final, History, Operation, Replica, Version
+from ringmill.simulator.history import Final, History, Operation, ReceiptLine, SeenSibling
 from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
 from ringmill.simulator.subjects.objects.checkers.every import check_all
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
@@ -11,21 +11,21 @@ KEY = b"k"
 
 
 def _put(index: int, value: bytes, dot: str, *, at: float, session: str = "a") -> Operation:
-    receipt = (Replica("n1", "owner", "synced"),)
+    receipt = (ReceiptLine("n1", "owner", "synced"),)
     return Operation(
         index, session, "put", KEY, at, at + 1, "ok", value=value, dot=dot, replicas=receipt
     )  # fmt: skip
 
 
 def _get(
-    index: int, start: float, end: float, seen: dict[str, int], *versions: Version, session: str = "a"
+    index: int, start: float, end: float, seen: dict[str, int], *versions: SeenSibling, session: str = "a"
 ) -> Operation:
     return Operation(index, session, "get", KEY, start, end, "ok", seen=seen, siblings=versions)
 
 
 ONE = _put(0, b"1", "n1#1:1", at=0)
 TWO = replace(_put(1, b"2", "n1#1:2", at=2), given={"n1#1": 1})
-READ_TWO = _get(2, 4, 5, {"n1#1": 2}, Version(b"2", "n1#1:2"))
+READ_TWO = _get(2, 4, 5, {"n1#1": 2}, SeenSibling(b"2", "n1#1:2"))
 END = [Final(KEY, node, {"n1#1": 2}, ("n1#1:2",)) for node in ("n1", "n2", "n3")]
 
 
@@ -42,7 +42,7 @@ def test_c1_an_owner_that_forgot_an_acknowledged_write() -> None:
 
 
 def test_c1_a_read_that_misses_what_was_acknowledged_before() -> None:
-    assert _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 1}, Version(b"1", "n1#1:1"), session="b")) >= {"C1"}
+    assert _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"), session="b")) >= {"C1"}
 
 
 def test_c2_owners_that_differ_at_the_end() -> None:
@@ -57,12 +57,12 @@ def test_c3_a_put_that_nobody_could_have_replaced_is_gone() -> None:
 
 
 def test_c4_a_value_that_nobody_wrote() -> None:
-    assert "C4" in _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 2}, Version(b"?", "n1#1:2")))
+    assert "C4" in _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 2}, SeenSibling(b"?", "n1#1:2")))
 
 
 def test_c4_a_value_whose_put_failed_for_certain() -> None:
     failed = replace(_put(3, b"3", "", at=2), outcome="failed")
-    assert "C4" in _found(ONE, TWO, failed, _get(4, 4, 5, {"n1#1": 2}, Version(b"3", "n1#1:2")))
+    assert "C4" in _found(ONE, TWO, failed, _get(4, 4, 5, {"n1#1": 2}, SeenSibling(b"3", "n1#1:2")))
 
 
 def test_c4_a_context_that_was_handed_out_is_refused() -> None:
@@ -72,28 +72,28 @@ def test_c4_a_context_that_was_handed_out_is_refused() -> None:
 
 def test_c5_reads_of_two_sessions_that_go_back_on_a_write_of_unknown_outcome() -> None:
     unknown = replace(TWO, outcome="unknown", dot="")
-    earlier = _get(3, 6, 7, {"n1#1": 1}, Version(b"1", "n1#1:1"), session="b")
+    earlier = _get(3, 6, 7, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"), session="b")
     assert _found(ONE, unknown, READ_TWO, earlier, finals=[]) == {"C5"}
     assert _found(ONE, unknown, READ_TWO, replace(earlier, invoked=4.5), finals=[]) == set()
 
 
 def test_c5_a_session_that_goes_back() -> None:
-    assert "C5" in _found(ONE, TWO, READ_TWO, _get(3, 6, 7, {"n1#1": 1}, Version(b"1", "n1#1:1")))
+    assert "C5" in _found(ONE, TWO, READ_TWO, _get(3, 6, 7, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1")))
 
 
 def test_c5_a_write_shown_beside_what_its_context_replaced() -> None:
-    both = _get(2, 4, 5, {"n1#1": 2}, Version(b"1", "n1#1:1"), Version(b"2", "n1#1:2"), session="b")
+    both = _get(2, 4, 5, {"n1#1": 2}, SeenSibling(b"1", "n1#1:1"), SeenSibling(b"2", "n1#1:2"), session="b")
     assert "C5" in _found(ONE, TWO, both)
 
 
 def test_c6_a_deleted_value_comes_back() -> None:
     gone = Operation(1, "a", "delete", KEY, 2, 3, "ok", dot="n1#1:2", given={"n1#1": 1})
-    back = _get(2, 4, 5, {"n1#1": 2}, Version(b"1", "n1#1:1"), session="b")
+    back = _get(2, 4, 5, {"n1#1": 2}, SeenSibling(b"1", "n1#1:1"), session="b")
     assert "C6" in _found(ONE, gone, back)
 
 
 def test_c11_stale_weak_reads_are_measured_not_refused() -> None:
-    weak = replace(_get(2, 4, 5, {"n1#1": 1}, Version(b"1", "n1#1:1"), session="b"), is_weak=True)
+    weak = replace(_get(2, 4, 5, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"), session="b"), is_weak=True)
     assert _found(ONE, TWO, weak) == set()
     assert staleness_s(History([ONE, TWO, weak])) == [1.0]
 
@@ -108,5 +108,5 @@ def test_a_history_survives_json_lines() -> None:
 def test_c1_a_damaged_node_that_shows_less_than_it_had_acknowledged_itself() -> None:
     forgetful = [Final(KEY, "n1", {}, ())]
     assert {v.property for v in check_damaged(History([ONE], END, shown_by_lost=forgetful))} == {"C1"}
-    hinted = replace(ONE, replicas=(Replica("n1", "hinted", "synced"),))
+    hinted = replace(ONE, replicas=(ReceiptLine("n1", "hinted", "synced"),))
     assert list(check_damaged(History([hinted], END, shown_by_lost=forgetful))) == []

@@ -6,14 +6,14 @@ import errno
 from dataclasses import replace
 from typing import Any, Final
 
-import ringmill.node.replica.objects
+import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.replica.objects import hold
+from ringmill.node.replica.object_store import hold
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
@@ -42,7 +42,7 @@ def _recovered_synced() -> Bends:
     return (
         use(
             ringmill.node.storage.recovery.opening,
-            ringmill.node.storage.recovery.opening._settle,
+            ringmill.node.storage.recovery.opening._make_durable,
             lambda files, folder, name: None,
         ),
     )

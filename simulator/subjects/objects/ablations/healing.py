@@ -10,7 +10,7 @@ from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import Incoming
 from ringmill.node.repair.catch_up import CatchUp
 from ringmill.node.repair.healing import Healing
-from ringmill.node.replica.messages import Apply, ApplyAnswer
+from ringmill.node.replica.replica_messages import Apply, ApplyAnswer
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.forward import Forwarder
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -65,7 +65,7 @@ def _fenced_is_no_ack() -> Bends:
             return await apply(serving, incoming)
         except CorruptData:
             asked = Apply.decode(incoming.body)
-            route = await serving._router.by_id(
+            route = await serving._routes.by_id(
                 asked.keyspace, asked.key, asked.epoch, sender=incoming.sender
             )
             return ApplyAnswer(route.row.row_epoch, asked.durability, serving._clock.now()).encode()

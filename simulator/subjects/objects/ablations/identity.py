@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import ringmill.node.identity.identity
 import ringmill.node.membership.starts
-import ringmill.node.replica.objects
+import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
 import ringmill.node.requests.replicas
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.ids import Start
-from ringmill.cluster.membership.starts import Announcement, FoundLogs, Remembered, Verdict, judge
+from ringmill.cluster.membership.start_rules import Announcement, FoundLogs, Remembered, StartVerdict, judge
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import Dot, actor_of
@@ -25,7 +25,7 @@ from ringmill.node.identity.store_name import missing_from_store
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.stored_key import copy_prefix, prefix_end
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import RunOptions
@@ -33,7 +33,7 @@ from ringmill.simulator.options import RunOptions
 __all__ = ["IDENTITY"]
 
 
-def _judge_starts(known: Remembered | None, told: Announcement) -> Verdict:
+def _judge_starts(known: Remembered | None, told: Announcement) -> StartVerdict:
     """What a folder's logs held when it was opened does not matter."""
     return judge(known, replace(told, found=FoundLogs(highest=1 << 60)))
 
@@ -86,7 +86,7 @@ def _left_compared() -> Bends:
 
 
 def _starts_remembered() -> Bends:
-    return (use(ringmill.node.membership.starts, judge, lambda known, told: Verdict.NOTED),)
+    return (use(ringmill.node.membership.starts, judge, lambda known, told: StartVerdict.NOTED),)
 
 
 def _starts_synced() -> Bends:
@@ -105,9 +105,9 @@ def _starts_synced() -> Bends:
 def _boot_compared() -> Bends:
     """A start with the same number is the same start."""
 
-    def judge_numbers(known: Remembered | None, told: Announcement) -> Verdict:
+    def judge_numbers(known: Remembered | None, told: Announcement) -> StartVerdict:
         is_later = known is None or known.start.number <= told.start.number
-        return Verdict.NOTED if is_later else Verdict.OLD_COPY
+        return StartVerdict.NOTED if is_later else StartVerdict.OLD_COPY
 
     return (use(ringmill.node.membership.starts, judge, judge_numbers),)
 

@@ -11,7 +11,7 @@ from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.read import Reader
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -21,11 +21,11 @@ __all__ = ["QUORUMS"]
 
 
 def _w_acks() -> Bends:
-    return (method(WriteTally.is_met, property(lambda tally: len(tally.acks) >= max(1, tally.need - 1))),)
+    return (method(WriteTally.is_met, property(lambda tally: len(tally.acks) >= max(1, tally.w - 1))),)
 
 
 def _r_answers() -> Bends:
-    return (method(ReadTally.is_met, property(lambda tally: len(tally.answered) >= max(1, tally.need - 1))),)
+    return (method(ReadTally.is_met, property(lambda tally: len(tally.answered) >= max(1, tally.r - 1))),)
 
 
 def _write_back() -> Bends:

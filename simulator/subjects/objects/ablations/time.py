@@ -8,9 +8,9 @@ from typing import Final
 import ringmill.simulator.world.transport
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.sending_time import left_us
-from ringmill.node.replica.objects import Intent
+from ringmill.node.replica.object_store import Intent
 from ringmill.node.replica.routes import Route
-from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.requests.write import Writer
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import RunOptions

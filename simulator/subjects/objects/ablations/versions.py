@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-import ringmill.node.replica.objects
+import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
 import ringmill.node.requests.replicas
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
-from ringmill.cluster.quorum.receipt import Receipt
-from ringmill.cluster.versions.context import Context
+from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.objects import StoredObject, merge
-from ringmill.node.replica.objects import ObjectStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
 from ringmill.simulator.bending import Ablation, Bends, method, use
 
@@ -30,20 +30,20 @@ def _siblings() -> Bends:
     def last_writer_wins(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         return _last(merge(ours, theirs))
 
-    return (use(ringmill.node.replica.objects, merge, last_writer_wins),)
+    return (use(ringmill.node.replica.object_store, merge, last_writer_wins),)
 
 
 def _merge() -> Bends:
-    return (use(ringmill.node.replica.objects, merge, lambda ours, theirs: theirs),)
+    return (use(ringmill.node.replica.object_store, merge, lambda ours, theirs: theirs),)
 
 
 def _honest_receipt() -> Bends:
     receipt = Flight.receipt
 
-    def with_context(flight: Flight, *, default_w: int) -> Receipt:
+    def with_context(flight: Flight, *, default_w: int) -> QuorumReceipt:
         told = receipt(flight, default_w=default_w)
         stored, sibling = flight.written.applied.stored, flight.written.sibling
-        return replace(told, context=flight._token(Context(stored.context, sibling.time)))
+        return replace(told, context=flight._token(ContextToken(stored.context, sibling.time)))
 
     return (method(Flight.receipt, with_context),)
 

@@ -19,7 +19,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files import external_sort
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.run_file import read_index
-from ringmill.cluster.mapreduce.kernel.task import MapTask, ReduceTask, run_map, run_reduce
+from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from tests.cluster.mapreduce import sample_jobs
@@ -47,7 +47,7 @@ class Bench:
         for split in plan_input(self.spec.inputs, self.spec.input_format, self.files).splits:
             folder = f"{self.folder}/map-{split.index}.{attempt}"
             self.files.mkdir(folder)
-            task = MapTask(self.spec, split, split.index, attempt)
+            task = MapAttempt(self.spec, split, split.index, attempt)
             done.append(run_map(self.definition, task, self.files, folder, self.progress))
         return done
 
@@ -55,7 +55,7 @@ class Bench:
         folder = f"{self.folder}/reduce-{partition}"
         self.files.remove_tree(folder)
         self.files.mkdir(folder)
-        task = ReduceTask(self.spec, partition, tuple(done.slice(partition) for done in maps), 1)
+        task = ReduceAttempt(self.spec, partition, tuple(done.slice(partition) for done in maps), 1)
         return run_reduce(self.definition, task, self.files, folder, self.progress)
 
     def output(self) -> bytes:

@@ -11,21 +11,21 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.node.storage.__main__ import main
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.simulator.disk.engine_trace import TINY, InlineSpawner
+from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
 
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
     files = OsFileSystem()
     where = tmp_path / "data"
-    async with await Engine.open(str(where), TINY, files=files, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(str(where), TINY, files=files, spawner=TurnSpawner()) as engine:
         for number in range(100):
             await engine.wait_writable()
             batch = Batch()
             batch.put(b"key%03d" % number, b"\xffvalue %d" % number)
             batch.delete(b"gone")
             engine.apply(batch)
-        await engine.settle()
+        await engine.wait_idle()
         await engine.drop_prefix(b"other")
     files.close()
     return where

@@ -14,8 +14,8 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.node.storage.check.verify import check_file
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.names import FilePart, parse_name
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import LossyDisk
 
@@ -53,7 +53,7 @@ async def test_every_damaged_block_of_every_table_is_found(disk: LossyDisk, open
     damages = await engine.verify(bytes_per_s=AT_ONCE)
     assert sorted(damage.file for damage in damages) == sorted(hurt)
     assert all(isinstance(damage, CorruptBlock) and damage.offset == 0 for damage in damages)
-    await engine.settle()
+    await engine.wait_idle()
     assert len(engine.corrupt_ranges()) == 3
 
 
@@ -93,7 +93,7 @@ async def test_a_log_that_rots_under_a_running_engine_is_replaced_by_a_table_of_
     for at in range(10, disk.size(log), 50):
         disk.flip(log, at, 1)
     assert await engine.verify(bytes_per_s=AT_ONCE)
-    await engine.settle()
+    await engine.wait_idle()
     assert not disk.exists(log)
     assert disk.exists(log.replace("/", "/quarantine/"))
     assert await engine.verify(bytes_per_s=AT_ONCE) == []
@@ -158,7 +158,7 @@ async def test_a_log_that_was_cut_short_or_is_gone_is_damage(
     disk.truncate(log, disk.size(log) // 2)
     (damage, *_) = await engine.verify(bytes_per_s=AT_ONCE)
     assert damage.file == log
-    await engine.settle()
+    await engine.wait_idle()
     await engine.apply(one(20)).synced()
     (log,) = files_of(disk, ".log")
     disk.unlink(log)

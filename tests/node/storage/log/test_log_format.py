@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.log.log_format import Group, encode_group, encode_header, read_log
+from ringmill.node.storage.log.log_format import BatchGroup, encode_group, encode_header, read_log
 from ringmill.node.storage.log.records import frame
 
 
@@ -27,7 +27,7 @@ def test_a_group_tells_its_batches_their_sequences_and_what_was_durable(
     data = frame(7, 0, encode_header(7, first))
     data += frame(7, len(data), encode_group(durable, first, batches))
     *_, (_, _, group) = read_log(7, data)
-    assert isinstance(group, Group)
+    assert isinstance(group, BatchGroup)
     assert (group.durable, group.first_sequence, group.count) == (durable, first, len(batches))
     found = [(sequence, group.payload[start:end]) for sequence, start, end in group.batches()]
     assert found == list(enumerate(batches, start=first))

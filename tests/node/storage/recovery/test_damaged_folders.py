@@ -9,11 +9,11 @@ import pytest
 
 from ringmill.node.storage.batch import Batch as RawBatch
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.errors import CorruptRange
 from ringmill.node.storage.log.log_format import encode_group
 from ringmill.node.storage.log.records import frame
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery import opening
+from ringmill.node.storage.storage_errors import CorruptRange
 from ringmill.node.storage.table.table_reader import read_footer
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -128,7 +128,7 @@ async def test_a_damaged_log_goes_into_quarantine_and_what_is_left_of_it_into_a_
     disk.flip(log, 200, 0xFF)
     damaged = disk.read_bytes(log)
     again = await open_engine(ROOMY)
-    await again.settle()
+    await again.wait_idle()
     assert not disk.exists(log)
     assert disk.read_bytes(log.replace("/", "/quarantine/")) == damaged
     assert await again.survivor(b"key0") == await again.survivor(b"key9") == b"value"
@@ -257,7 +257,7 @@ async def test_a_damaged_filter_or_properties_cost_nothing(
     disk.flip(table, handle.offset, 1)
     again = await open_engine(ROOMY)
     assert await again.get(b"key7") == b"value"
-    await again.settle()
+    await again.wait_idle()
     assert await again.get(b"key7") == b"value"
     assert not again.corrupt_ranges()
     assert await again.verify(bytes_per_s=1e9) == []

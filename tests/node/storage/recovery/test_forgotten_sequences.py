@@ -8,14 +8,14 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.simulator.disk.engine_trace import FOLDER
 from ringmill.simulator.disk.lossy import LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 
 KEYS = [b"key%03d" % number for number in range(30)]
-CALM = Options(memtable_bytes=1 << 20, block_bytes=200, level0_tables=8, compression="none")
+CALM = EngineOptions(memtable_bytes=1 << 20, block_bytes=200, level0_tables=8, compression="none")
 
 
 async def write(engine: Engine, keys: list[bytes], value: bytes) -> None:

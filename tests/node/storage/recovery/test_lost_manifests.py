@@ -11,11 +11,11 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.errors import CorruptRange
 from ringmill.node.storage.log.records import Record, frame, read_records
 from ringmill.node.storage.names import FileName, parse_name
 from ringmill.node.storage.recovery import salvaged_tables
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.node.storage.storage_errors import CorruptRange
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
 
@@ -53,7 +53,7 @@ async def fill(engine: Engine, seed: int, operations: int = 250) -> Model:
         else:
             model[key] = b"value %d" % number
             await put(engine, key, model[key])
-    await engine.settle()
+    await engine.wait_idle()
     return model
 
 
@@ -99,7 +99,7 @@ async def test_without_a_manifest_the_newest_value_of_every_key_survives_and_hea
     assert [pair async for pair in again.scan(b"", b"key030")] == [
         pair for pair in sorted(model.items()) if pair[0] < b"key030"
     ]
-    await again.settle()
+    await again.wait_idle()
     await again.close()
     third = await open_engine(TINY)
     assert dict([pair async for pair in third.survivors()]) == model
@@ -124,7 +124,7 @@ async def test_what_was_deleted_since_the_salvage_stays_deleted(
     await (await again.drop_prefix(dropped)).synced()
     await again.flush()
     await again.compact_range()  # the deletion has nothing to hide here, but in what was salvaged
-    await again.settle()
+    await again.wait_idle()
     (mark,) = again.corrupt_ranges()
     await again.mark_healed(mark)
     expected = {key: value for key, value in model.items() if key != gone and not key.startswith(dropped)}
@@ -210,7 +210,7 @@ async def test_an_edit_that_rots_at_the_end_is_no_power_cut(disk: LossyDisk, ope
     for at in range(end - 1, 0, -1):
         hurt = disk.after_kill()
         hurt.flip(manifest, at, 1)
-        async with await Engine.open(FOLDER, FEW, files=hurt, spawner=InlineSpawner()) as again:
+        async with await Engine.open(FOLDER, FEW, files=hurt, spawner=TurnSpawner()) as again:
             for key, value in model.items():
                 try:
                     assert await again.get(key) == value
@@ -229,7 +229,7 @@ async def test_a_power_cut_at_any_call_of_a_start_beside_damage_loses_nothing_mo
     disk.hook = lambda call, path: moments.append(disk.moment())
     again = await open_engine(TINY)
     await put(again, b"since", b"1")
-    await again.settle()
+    await again.wait_idle()
     (mark,) = again.corrupt_ranges()
     await again.mark_healed(mark, b"", b"key040")
     await again.close()
@@ -238,7 +238,7 @@ async def test_a_power_cut_at_any_call_of_a_start_beside_damage_loses_nothing_mo
     models = [model for model in CrashModel if model is not CrashModel.LYING]
     for number, moment in enumerate(moments):
         left = LossyDisk.after(moment.crash(models[number % len(models)], Random(number)))
-        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as third:
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=TurnSpawner()) as third:
             found = dict([pair async for pair in third.survivors()])
             assert {key: found.get(key) for key in model} == model, number
             assert found.keys() - model.keys() <= {b"since"}
@@ -276,11 +276,11 @@ async def test_without_comparing_versions_an_old_value_would_survive(
     seen = 0
     for seed in range(6):
         fresh = LossyDisk()
-        async with await Engine.open(FOLDER, TINY, files=fresh, spawner=InlineSpawner()) as engine:
+        async with await Engine.open(FOLDER, TINY, files=fresh, spawner=TurnSpawner()) as engine:
             model = await fill(engine, seed)
         destroy_manifests(fresh)
         monkeypatch.setattr(salvaged_tables, "_rank", lambda head, table: (0, False, -table.file_id))
-        async with await Engine.open(FOLDER, TINY, files=fresh, spawner=InlineSpawner()) as again:
+        async with await Engine.open(FOLDER, TINY, files=fresh, spawner=TurnSpawner()) as again:
             seen += dict([pair async for pair in again.survivors()]) != model
         monkeypatch.undo()
     assert seen

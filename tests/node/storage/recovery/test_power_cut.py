@@ -11,8 +11,8 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.errors import StorageFailed
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner, check_crash, record_trace
+from ringmill.node.storage.storage_errors import StorageFailed
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner, check_crash, record_trace
 from ringmill.simulator.disk.lossy import Hook, LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
 
@@ -44,7 +44,7 @@ async def test_a_crash_during_recovery_costs_nothing_either() -> None:
     moments = []
     disk = LossyDisk.after(left)
     disk.hook = lambda call, path: moments.append(disk.moment())
-    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner()) as engine:
         sequence = engine.sequence
     assert len(moments) > 10
     for moment in moments:
@@ -59,7 +59,7 @@ async def test_a_power_cut_while_a_killed_engine_starts_again_costs_nothing_eith
         disk, moments = point.killed, list[Moment]()
         assert disk is not None
         disk.hook = lambda call, path, disk=disk, moments=moments: moments.append(disk.moment())
-        async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()):
+        async with await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner()):
             disk.hook = None
         assert moments
         for seed, moment in enumerate(moments[::4]):
@@ -70,7 +70,7 @@ async def test_a_power_cut_while_a_killed_engine_starts_again_costs_nothing_eith
 @pytest.mark.parametrize("model", [model for model in CrashModel if model is not CrashModel.LYING])
 async def test_what_was_found_after_a_kill_survives_a_power_cut_after_that(model: CrashModel) -> None:
     disk = LossyDisk()
-    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner())
     for key in (b"synced", b"only in the page cache"):
         batch = Batch()
         batch.put(key, key)
@@ -79,12 +79,12 @@ async def test_what_was_found_after_a_kill_survives_a_power_cut_after_that(model
     assert killed._runner is not None
     killed._runner.cancel()
     killed._lock.release()  # as the system does for a process that was killed
-    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner()) as engine:
         assert await engine.get(b"only in the page cache") is not None
         moment = disk.moment()
     for seed in range(10):
         left = LossyDisk.after(moment.crash(model, Random(seed)))
-        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as engine:
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=TurnSpawner()) as engine:
             assert not engine.corrupt_ranges()
             assert await engine.get(b"synced") is not None
             assert await engine.get(b"only in the page cache") is not None
@@ -99,19 +99,19 @@ class OnlySyncsAgain(LossyDisk):
 
 async def _survives_a_failed_sync(disk: LossyDisk) -> bool:
     """Whether a write whose sync failed, found and served by a restart, outlives a power cut."""
-    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner())
     await _until_begun(killed)
     disk.hook = _fails_to_sync(disk, ".log")
     with pytest.raises(StorageFailed):
         await killed.apply(_put()).synced()
     disk.hook = None
     await killed.close()
-    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()) as engine:
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner()) as engine:
         assert await engine.get(b"key") == b"value"
         moment = disk.moment()
     left = LossyDisk.after(moment.crash(CrashModel.PREFIX, Random(1)))
     try:
-        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as engine:
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=TurnSpawner()) as engine:
             return await engine.get(b"key") == b"value"
     except CorruptData:
         return False
@@ -127,7 +127,7 @@ async def test_a_start_deletes_nothing_before_the_edit_that_replaces_it_is_on_th
     model: CrashModel,
 ) -> None:
     disk = LossyDisk()
-    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner())
+    killed = await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner())
     await killed.apply(_put()).synced()
     disk.hook = _fails_to_sync(disk, "MANIFEST-00000001")
     with pytest.raises(StorageFailed):
@@ -136,11 +136,11 @@ async def test_a_start_deletes_nothing_before_the_edit_that_replaces_it_is_on_th
     await killed.close()
     moments: list[Moment] = []
     disk.hook = lambda call, path: moments.append(disk.moment())
-    async with await Engine.open(FOLDER, TINY, files=disk, spawner=InlineSpawner()):
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=TurnSpawner()):
         disk.hook = None
     for seed, moment in enumerate(moments * 4):
         left = LossyDisk.after(moment.crash(model, Random(seed)))
-        async with await Engine.open(FOLDER, TINY, files=left, spawner=InlineSpawner()) as engine:
+        async with await Engine.open(FOLDER, TINY, files=left, spawner=TurnSpawner()) as engine:
             assert await engine.get(b"key") == b"value"
 
 

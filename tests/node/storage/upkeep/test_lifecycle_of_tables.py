@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.options import COMPRESSIONS, STRATEGIES
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY, InlineSpawner
+from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
@@ -41,7 +41,7 @@ async def test_every_strategy_and_compression_gives_the_same_answers(
     options = replace(TINY, strategy=strategy, compression=compression, time_window_sequences=300)
     engine = await open_engine(options)
     model = await churn(engine, 5, 1500, 200)
-    await engine.settle()
+    await engine.wait_idle()
     assert {key: value async for key, value in engine.scan()} == model
     assert engine.stats().counters.compactions
     await engine.close()
@@ -60,7 +60,7 @@ async def test_tables_that_meet_nothing_move_without_rewriting(open_engine: Open
         batch = Batch()
         batch.put(b"key%06d" % number, b"value")
         engine.apply(batch)
-    await engine.settle()
+    await engine.wait_idle()
     counters = engine.stats().counters
     assert counters.moves > 5
     assert counters.compaction_written_bytes == 0
@@ -97,7 +97,7 @@ async def test_a_dropped_prefix_gives_its_space_back_and_its_marker_goes(
     engine.apply(batch)
     await engine.close()
     again = await open_engine()
-    await again.settle()
+    await again.wait_idle()
     assert [pair async for pair in again.scan()] == [(b"key0001", b"again")]
     assert again.stats().corrupt_ranges == 0
     assert model
@@ -122,8 +122,8 @@ async def test_a_checkpoint_opens_as_the_store_was(disk: LossyDisk, open_engine:
     model = await churn(engine, 9, 700, 150)
     await engine.checkpoint("copy")
     await churn(engine, 10, 700, 150)
-    await engine.settle()
-    async with await Engine.open("copy", TINY, files=disk, spawner=InlineSpawner()) as copy:
+    await engine.wait_idle()
+    async with await Engine.open("copy", TINY, files=disk, spawner=TurnSpawner()) as copy:
         assert {key: value async for key, value in copy.scan()} == model
     with pytest.raises(FileExistsError):
         await engine.checkpoint("copy")

@@ -6,27 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.upkeep.back_pressure import write_rate
 from ringmill.node.storage.upkeep.compaction_pick import (
     Situation,
     older_ranges,
     pick_all,
-    pick_merge,
+    pick_compaction,
     useless_tables,
 )
 from ringmill.node.storage.version.version import (
     Drop,
-    Edit,
     MalformedEdit,
     Version,
+    VersionEdit,
     decode_edit,
     encode_edit,
     snapshot_edit,
 )
 
-OPTIONS = Options(level0_tables=4, level1_bytes=1000, level_growth=10)
+OPTIONS = EngineOptions(level0_tables=4, level1_bytes=1000, level_growth=10)
 NOBODY = Situation()
 
 
@@ -40,19 +40,19 @@ def table(file_id: int, span: str, *, size: int = 100, sequence: int = 0, tombst
 
 def version(*levels: list[TableMeta]) -> Version:
     added = tuple((number, meta) for number, metas in enumerate(levels) for meta in metas)
-    return Version().apply(Edit(added=added))
+    return Version().apply(VersionEdit(added=added))
 
 
 def test_nothing_is_merged_while_every_level_is_within_its_size() -> None:
     calm = version([table(9, "a-z"), table(8, "a-z")], [table(1, "a-m", size=500), table(2, "n-z", size=400)])
-    assert pick_merge(calm, OPTIONS, NOBODY) is None
+    assert pick_compaction(calm, OPTIONS, NOBODY) is None
 
 
 def test_four_overlapping_tables_sink_together_with_what_lies_below() -> None:
     full = version(
         [table(n, "a-m") for n in (9, 8, 7, 6)], [table(1, "a-f"), table(2, "g-p"), table(3, "q-z")]
     )
-    pick = pick_merge(full, OPTIONS, NOBODY)
+    pick = pick_compaction(full, OPTIONS, NOBODY)
     assert pick is not None
     assert [[meta.file_id for meta in run] for run in pick.runs] == [[9], [8], [7], [6], [1, 2]]
     assert (pick.target_level, pick.is_move) == (1, False)
@@ -60,7 +60,7 @@ def test_four_overlapping_tables_sink_together_with_what_lies_below() -> None:
 
 def test_a_table_that_meets_nothing_moves() -> None:
     rows = version([table(9, "x-z"), table(8, "u-w"), table(7, "r-t"), table(6, "o-q")], [table(1, "a-n")])
-    pick = pick_merge(rows, OPTIONS, NOBODY)
+    pick = pick_compaction(rows, OPTIONS, NOBODY)
     assert pick is not None
     assert pick.is_move
     assert [meta.file_id for meta in pick.inputs] == [6]
@@ -72,27 +72,27 @@ def test_a_level_over_its_size_gives_the_table_that_rewrites_least() -> None:
         [table(3, "a-f", size=600), table(4, "g-z", size=600)],
         [table(1, "a-f", size=900), table(2, "g-z", size=300)],
     )
-    pick = pick_merge(over, OPTIONS, NOBODY)
+    pick = pick_compaction(over, OPTIONS, NOBODY)
     assert pick is not None
     assert [meta.file_id for meta in pick.inputs] == [4, 2]
 
 
 def test_deletions_are_worked_off_when_nothing_else_is_urgent() -> None:
     deleted = version([table(9, "a-z", tombstones=5)], [], [table(1, "a-z")])
-    pick = pick_merge(deleted, OPTIONS, NOBODY)
+    pick = pick_compaction(deleted, OPTIONS, NOBODY)
     assert pick is not None
     assert pick.target_level == 1
-    assert pick_merge(deleted, OPTIONS, Situation(oldest_snapshot=3)) is None
+    assert pick_compaction(deleted, OPTIONS, Situation(oldest_snapshot=3)) is None
 
 
 def test_a_dropped_table_goes_without_being_read_unless_a_snapshot_sees_it() -> None:
-    dropped = version([table(3, "pa-pz"), table(2, "a-z")]).apply(Edit(drops_added=(Drop(b"p", 50),)))
+    dropped = version([table(3, "pa-pz"), table(2, "a-z")]).apply(VersionEdit(drops_added=(Drop(b"p", 50),)))
     assert [meta.file_id for meta in useless_tables(dropped, NOBODY)] == [3]
     assert useless_tables(dropped, Situation(oldest_snapshot=40)) == []
-    pick = pick_merge(dropped, OPTIONS, Situation(purged={3: 50}))
+    pick = pick_compaction(dropped, OPTIONS, Situation(purged={3: 50}))
     assert pick is not None
     assert [meta.file_id for meta in pick.inputs] == [2]
-    assert pick_merge(dropped, OPTIONS, Situation(purged={2: 50, 3: 50})) is None
+    assert pick_compaction(dropped, OPTIONS, Situation(purged={2: 50, 3: 50})) is None
 
 
 def test_tiers_merge_neighbours_of_one_size() -> None:
@@ -100,7 +100,7 @@ def test_tiers_merge_neighbours_of_one_size() -> None:
     rows = version(
         [table(9, "a-z"), *(table(n, "a-z", size=40) for n in (8, 7, 6, 5)), table(1, "a-z", size=5000)]
     )
-    pick = pick_merge(rows, tiers, NOBODY)
+    pick = pick_compaction(rows, tiers, NOBODY)
     assert pick is not None
     assert [meta.file_id for meta in pick.inputs] == [8, 7, 6, 5]
     assert pick.target_level == 0
@@ -111,7 +111,7 @@ def test_a_past_window_becomes_one_table() -> None:
     rows = version(
         [table(9, "a-z", sequence=250), table(8, "a-z", sequence=180), table(7, "a-z", sequence=120)]
     )
-    pick = pick_merge(rows, windows, NOBODY)
+    pick = pick_compaction(rows, windows, NOBODY)
     assert pick is not None
     assert [meta.file_id for meta in pick.inputs] == [8, 7]
 
@@ -132,13 +132,13 @@ def test_an_edit_that_makes_a_level_overlap_is_refused() -> None:
 
 def test_a_version_survives_its_encoding() -> None:
     full = version([table(9, "a-z")], [table(1, "a-m")]).apply(
-        Edit(drops_added=(Drop(b"p", 5),), reserved_ids=7)
+        VersionEdit(drops_added=(Drop(b"p", 5),), reserved_ids=7)
     )
     assert Version().apply(decode_edit(encode_edit(snapshot_edit(full)))) == full
 
 
 def test_the_write_rate_falls_from_none_to_nothing() -> None:
-    rates = [write_rate(tables, Options()) for tables in range(20)]
+    rates = [write_rate(tables, EngineOptions()) for tables in range(20)]
     assert rates[:8] == [None] * 8
     limited = [rate for rate in rates[8:16] if rate]
     assert limited == sorted(limited, reverse=True)

@@ -67,7 +67,7 @@ async def test_an_engine_is_writable_again_when_space_is_back_while_logs_and_mer
     await fill_until_refused(engine, lambda number: b"key%05d" % number)
     assert engine.read_only_reason is not None and "are needed" in engine.read_only_reason
     before = engine.sequence
-    await engine.settle()  # no flush or merge is stuck
+    await engine.wait_idle()  # no flush or merge is stuck
     disk.capacity += 100_000
     await until_writable(engine)
     await engine.apply(one(b"after", b"1")).synced()

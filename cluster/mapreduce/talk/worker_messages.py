@@ -1,8 +1,8 @@
 """What a job coordinator and a worker tell each other, as values with one encoding each (msgpack arrays).
 
-    task.start   MapOrder | ReduceOrder   coordinator -> worker: run this attempt; answered by Polled
+    task.start   MapAssignment | ReduceAssignment   coordinator -> worker: run this attempt; PollAnswer
     task.cancel  Cancel                   coordinator -> worker: stop one attempt, or drop the whole job
-    task.poll    Poll                     coordinator -> worker: who are you now, what do you run? Polled
+    task.poll    Poll                     coordinator -> worker: who are you now, what do you run? PollAnswer
     task.report  Report                   worker -> coordinator: progress, done or failed
 
 Specs cross as encoded bytes, splits and outputs in their own wire forms: these messages only carry them.
@@ -20,19 +20,19 @@ import msgpack
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Source
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource
 from ringmill.cluster.mapreduce.talk.well_formed import text, well_formed, whole_number
 
 __all__ = [
     "Cancel",
-    "MapOrder",
-    "Order",
+    "MapAssignment",
+    "Assignment",
     "Poll",
-    "Polled",
-    "ReduceOrder",
+    "PollAnswer",
+    "ReduceAssignment",
     "RemoteSlice",
-    "Report",
-    "decode_order",
+    "AttemptReport",
+    "decode_assignment",
 ]
 
 _VERSION: Final = 2
@@ -54,7 +54,7 @@ class RemoteSlice(NamedTuple):
     crc32c: int  # of all its bytes
 
     @classmethod
-    def of(cls, source: Source) -> RemoteSlice:
+    def of(cls, source: SliceSource) -> RemoteSlice:
         where = source.where
         return cls(
             source.node, source.attempt.task, source.attempt.number, where.offset, where.length,
@@ -68,7 +68,7 @@ class RemoteSlice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class MapOrder:
+class MapAssignment:
     job: str
     attempt: AttemptId
     coordinator: NodeId
@@ -81,7 +81,7 @@ class MapOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class ReduceOrder:
+class ReduceAssignment:
     job: str
     attempt: AttemptId
     coordinator: NodeId
@@ -93,20 +93,20 @@ class ReduceOrder:
         return _packed(self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.slices)
 
 
-Order: TypeAlias = MapOrder | ReduceOrder
+Assignment: TypeAlias = MapAssignment | ReduceAssignment
 
 
-def decode_order(body: bytes) -> Order:
-    """The order that `encode` made.  Raises ProtocolMismatch for anything else."""
-    with well_formed("an order"):
+def decode_assignment(body: bytes) -> Assignment:
+    """The assignment that `encode` made.  Raises ProtocolMismatch for anything else."""
+    with well_formed("an assignment"):
         job, attempt, coordinator, spec, factor, work = _unpacked(body)
         identity, node = _attempt(attempt), NodeId(text(coordinator))
         memory_factor = whole_number(factor, least=1, most=_MAX_FACTOR)
         if identity.stage == "map":
             split = list(work)
-            return MapOrder(text(job), identity, node, _data(spec), memory_factor, split)
+            return MapAssignment(text(job), identity, node, _data(spec), memory_factor, split)
         slices = tuple(map(_slice, work))
-        return ReduceOrder(text(job), identity, node, _data(spec), memory_factor, slices)
+        return ReduceAssignment(text(job), identity, node, _data(spec), memory_factor, slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
-class Polled:
+class PollAnswer:
     """`start` changes when the worker has forgotten everything."""
 
     start: str
@@ -152,14 +152,14 @@ class Polled:
         return _packed(self.start, self.slots, self.running)
 
     @classmethod
-    def decode(cls, body: bytes) -> Polled:
+    def decode(cls, body: bytes) -> PollAnswer:
         with well_formed("a worker's answer"):
             start, slots, running = _unpacked(body)
             return cls(text(start), whole_number(slots, most=_MAX_SLOTS), tuple(map(_attempt, running)))
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class AttemptReport:
     """What became of an attempt.
 
     kind "progress": `body` is [bytes done, bytes in all, status, position].  "done": `body` is to_wire() of
@@ -193,7 +193,7 @@ class Report:
         )
 
     @classmethod
-    def decode(cls, body: bytes) -> Report:
+    def decode(cls, body: bytes) -> AttemptReport:
         """What is in `body` and `failure` is for ringmill.node.coordinator.reported to check."""
         with well_formed("a report"):
             job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)

@@ -1,7 +1,7 @@
 """How a node is tuned, a field for each room: every number that the simulator or a test may want otherwise.
 
 Times in seconds, sizes in bytes.  The defaults are what production runs with.  What a person sets about a
-node is in node/config.py, the options of an engine are in node/storage/options.py.
+node is in node/config.py, the options of an engine are in node/storage/engine_options.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = [
     "TASK_LIMITS",
@@ -18,7 +18,7 @@ __all__ = [
     "HintOptions",
     "MembershipOptions",
     "NodeOptions",
-    "Patience",
+    "AttemptTimeouts",
     "ReplicaOptions",
     "RequestOptions",
     "WorkerOptions",
@@ -77,7 +77,7 @@ class HintOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class AttemptTimeouts:
     """How long an attempt of a task may take."""
 
     wall_s: float = 3600.0
@@ -88,7 +88,7 @@ class Patience:
 class WorkerOptions:
     """node/compute."""
 
-    patience: Patience = field(default_factory=Patience)
+    timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
     progress_every_s: float = 0.5
     orphan_after_s: float = 30.0  # a job is dropped when its coordinator is silent for this long
@@ -108,7 +108,7 @@ class CoordinatorOptions:
 class NodeOptions:
     """All of it."""
 
-    storage: Options = field(default_factory=Options)
+    storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     requests: RequestOptions = field(default_factory=RequestOptions)

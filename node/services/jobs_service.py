@@ -29,7 +29,7 @@ _MAX_ERROR_CHARS: Final = 300
 
 
 class Coordinator(Protocol):
-    """What this service asks (ringmill.node.coordinator.jobs)."""
+    """What this service asks (ringmill.node.coordinator.job_coordinator)."""
 
     async def submit(self, job: str, spec: bytes) -> NodeId: ...
 

@@ -6,12 +6,12 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, KeyspaceId
-from ringmill.cluster.versions.context import Context, decode_context, encode_context
+from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 
 HOME = KeyspaceId(1, 0)
-SEEN = Context(VersionVector(((Actor("n1#1"), 5), (Actor("n2#4"), 9))), HybridTime(77))
+SEEN = ContextToken(VersionVector(((Actor("n1#1"), 5), (Actor("n2#4"), 9))), HybridTime(77))
 
 
 def test_a_token_gives_back_what_was_seen() -> None:

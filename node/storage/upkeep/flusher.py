@@ -10,21 +10,21 @@ from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.errors import StorageFailed
 from ringmill.node.storage.log.write_ahead_log import LogFile
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import log_name, temporary_name
+from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.upkeep.flush import FlushJob, flush_logs, flush_memtable
+from ringmill.node.storage.upkeep.flush_child import FlushJob, flush_logs, flush_memtable
 from ringmill.node.storage.upkeep.table_shape import table_shape
-from ringmill.node.storage.upkeep.workroom import RETRY_S, Workroom
-from ringmill.node.storage.version.version import Drop, Edit
+from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
+from ringmill.node.storage.version.version import Drop, VersionEdit
 
-__all__ = ["Flushing", "Sealed"]
+__all__ = ["Flusher", "SealedMemtable"]
 
 
 @dataclass(slots=True)
-class Sealed:
+class SealedMemtable:
     """A full memtable and the logs it came from; the last one may still be on its way to the disk."""
 
     memtable: Memtable
@@ -45,13 +45,13 @@ class Sealed:
         return (*self.log_ids, *self.last_log.file_ids)
 
 
-class Flushing:
+class Flusher:
     """Flushes what is in `sealed` (newest first, shared with the engine) from its end, until cancelled."""
 
-    def __init__(self, room: Workroom) -> None:
-        self._room = room
+    def __init__(self, tools: UpkeepTools) -> None:
+        self._tools = tools
         self._wanted = asyncio.Event()
-        self.sealed: list[Sealed] = []
+        self.sealed: list[SealedMemtable] = []
 
     def wake(self) -> None:
         self._wanted.set()
@@ -67,54 +67,54 @@ class Flushing:
                     return
                 except (OSError, RingmillError) as error:
                     sometimes("a flush fails and is tried again")
-                    self._room.counters.failed_flushes += 1
-                    self._room.counters.last_failure = f"flush: {error}"
-                    self._room.on_change()
+                    self._tools.counters.failed_flushes += 1
+                    self._tools.counters.last_failure = f"flush: {error}"
+                    self._tools.on_change()
                     await asyncio.sleep(RETRY_S)
             await self._wanted.wait()
 
-    async def _flush(self, sealed: Sealed) -> None:
+    async def _flush(self, sealed: SealedMemtable) -> None:
         log_ids = await sealed.closed_logs()
         tables = None if sealed.is_log_damaged else await self._flush_logs(sealed, log_ids)
         if tables is None:
             sometimes("a flush finds a log damaged and takes the memtable")
             sealed.is_log_damaged = True
             job = await self._job(sealed, log_ids)
-            tables = await self._room.files.off_loop(flush_memtable, self._room.files, job, sealed.memtable)
+            tables = await self._tools.files.off_loop(flush_memtable, self._tools.files, job, sealed.memtable)
         damaged = map(log_name, log_ids) if sealed.is_log_damaged else ()
         edit = _edit(sealed, log_ids, tables)
-        await self._room.handover.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
+        await self._tools.installer.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
         self.sealed.remove(sealed)
-        self._room.counters.flushes += 1
-        self._room.counters.flushed_bytes += sum(meta.size for meta in tables)
-        self._room.on_change()
+        self._tools.counters.flushes += 1
+        self._tools.counters.flushed_bytes += sum(meta.size for meta in tables)
+        self._tools.on_change()
 
-    async def _flush_logs(self, sealed: Sealed, log_ids: tuple[int, ...]) -> list[TableMeta] | None:
+    async def _flush_logs(self, sealed: SealedMemtable, log_ids: tuple[int, ...]) -> list[TableMeta] | None:
         """What a child made of the logs; None when they do not hold all that the memtable does."""
         job = await self._job(sealed, log_ids)
         try:
-            result = await self._room.children.run(flush_logs, self._room.files, job)
+            result = await self._tools.children.run(flush_logs, self._tools.files, job)
         except FileNotFoundError:
             return None
         if not result.losses and result.last_sequence == sealed.last_sequence:
             return result.tables
         for meta in result.tables:
-            self._room.files.unlink(f"{self._room.folder}/{temporary_name(meta.file_id)}")
+            self._tools.files.unlink(f"{self._tools.folder}/{temporary_name(meta.file_id)}")
         return None
 
-    async def _job(self, sealed: Sealed, log_ids: tuple[int, ...]) -> FlushJob:
+    async def _job(self, sealed: SealedMemtable, log_ids: tuple[int, ...]) -> FlushJob:
         return FlushJob(
-            folder=self._room.folder,
+            folder=self._tools.folder,
             log_ids=log_ids,
             flushed_sequence=sealed.memtable.first_sequence - 1,
-            snapshots=self._room.snapshots.live(),
-            file_ids=tuple(await self._room.tables.take_ids(1)),
-            shape=table_shape(self._room.options, is_split=False),
+            snapshots=self._tools.snapshots.live(),
+            file_ids=tuple(await self._tools.tables.take_ids(1)),
+            shape=table_shape(self._tools.options, is_split=False),
         )
 
 
-def _edit(sealed: Sealed, log_ids: tuple[int, ...], tables: list[TableMeta]) -> Edit:
-    return Edit(
+def _edit(sealed: SealedMemtable, log_ids: tuple[int, ...], tables: list[TableMeta]) -> VersionEdit:
+    return VersionEdit(
         added=tuple((0, meta) for meta in tables),
         oldest_log=max(log_ids, default=-1) + 1 or None,
         flushed_sequence=sealed.last_sequence,

@@ -8,11 +8,11 @@ from typing import Final
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Position
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId, Sibling
-from ringmill.cluster.wire.options import ReadOptions, WriteOptions
+from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 
 ANY_EPOCH: Final = Epoch(0)
 
-__all__ = ["Located", "LocateRequest", "OwnerCopy", "ReadRequest", "ReadResult", "WriteRequest"]
+__all__ = ["Located", "LocateRequest", "OwnerAnswer", "ReadRequest", "ReadResult", "WriteRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class LocateRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerCopy:
+class OwnerAnswer:
     """One owner's own copy of a key; `error` says why there is no answer."""
 
     node: NodeId
@@ -86,5 +86,5 @@ class Located:
     position: Position
     partition: PartitionId
     epoch: Epoch
-    owners: tuple[OwnerCopy, ...]
+    owners: tuple[OwnerAnswer, ...]
     fallbacks: tuple[NodeId, ...]

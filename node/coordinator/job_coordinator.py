@@ -21,15 +21,15 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.talk.orders import Report
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
-from ringmill.node.coordinator.chores import Chores
-from ringmill.node.coordinator.job_run import JobRun, Surroundings
+from ringmill.node.coordinator.job_driver import JobDriver, Surroundings
+from ringmill.node.coordinator.job_step_runner import JobStepRunner
 from ringmill.node.coordinator.slots import Slots
 from ringmill.node.coordinator.views import AttemptLog, JobView
-from ringmill.node.options import CoordinatorOptions
+from ringmill.node.node_options import CoordinatorOptions
 
 __all__ = ["JobCoordinator"]
 
@@ -56,21 +56,21 @@ class JobCoordinator:
         transport: Transport,
         options: CoordinatorOptions,
     ) -> None:
-        self._chores = Chores(spawner)
+        self._job_steps = JobStepRunner(spawner)
         self._world = Surroundings(
             node=node,
             topology=topology,
             liveness=liveness,
             clock=clock,
             files=files,
-            chores=self._chores,
+            job_steps=self._job_steps,
             transport=transport,
             slots=Slots(),
             slot_freed=self.wake,
             options=options,
         )
         self._bundles = bundles
-        self._jobs: dict[str, JobRun] = {}
+        self._jobs: dict[str, JobDriver] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._planning = asyncio.Lock()
         self._is_closing = False
@@ -183,7 +183,7 @@ class JobCoordinator:
         return b"1" if incoming.body in {job.encode() for job in self._jobs} else b""
 
     def _on_report(self, incoming: Incoming) -> bytes:
-        report = Report.decode(incoming.body)
+        report = AttemptReport.decode(incoming.body)
         run = self._jobs.get(report.job)
         if run is None or run.is_over:
             raise NotFound(f"job {report.job} does not run on {self._world.node}")
@@ -196,7 +196,7 @@ class JobCoordinator:
             await self._bundles.ensure(spec.bundle_sha256, bundle_from)
             async with self._planning:  # each makes its staging folder anew: never two of one job
                 if spec.job not in self._jobs:
-                    run = JobRun(spec, await self._chores.plan(spec), self._world)
+                    run = JobDriver(spec, await self._job_steps.plan(spec), self._world)
                     if self._is_closing:
                         raise Unavailable(f"{self._world.node} stops and takes no job", outcome="failed")
                     self._begin(run)
@@ -204,14 +204,14 @@ class JobCoordinator:
             raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
         return self._world.node
 
-    def _begin(self, run: JobRun) -> None:
+    def _begin(self, run: JobDriver) -> None:
         over = [name for name, kept in self._jobs.items() if kept.is_over]
         for name in over[: max(0, len(over) - _MAX_KEPT + 1)]:
             del self._jobs[name]
         self._jobs[run.spec.job] = run
         self._tasks[run.spec.job] = self._group.create_task(self._run(run))
 
-    async def _run(self, run: JobRun) -> None:
+    async def _run(self, run: JobDriver) -> None:
         try:
             await run.run()
         except Exception as error:  # noqa: BLE001 - the fault of one job must not end the node
@@ -221,7 +221,7 @@ class JobCoordinator:
             self._tasks.pop(run.spec.job, None)
             self.wake()  # its slots are free
 
-    def _job(self, job: str) -> JobRun:
+    def _job(self, job: str) -> JobDriver:
         run = self._jobs.get(job)
         if run is None:
             raise NotFound(f"no job {job!r} on {self._world.node}", hint="see `ringmill job list`")

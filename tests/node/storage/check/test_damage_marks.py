@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.errors import CorruptBlock, CorruptRange
+from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 from ringmill.node.storage.version.version import CorruptMark, without
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import LossyDisk

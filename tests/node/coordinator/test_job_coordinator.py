@@ -13,10 +13,10 @@ import pytest
 from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.outputs import MapOutput
-from ringmill.cluster.mapreduce.talk.orders import Report, decode_order
+from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport, decode_assignment
 from ringmill.cluster.ports import TaskProcess
 from ringmill.node.compute import shuffle_client
-from ringmill.node.options import CoordinatorOptions
+from ringmill.node.node_options import CoordinatorOptions
 
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
 
@@ -61,7 +61,7 @@ def raise_flag(cluster: Any) -> None:
 async def test_a_worker_that_vanishes_after_its_map_committed_loses_nothing(cluster: Any) -> None:
     cluster.write_much()
 
-    def vanish(report: Report) -> None:
+    def vanish(report: AttemptReport) -> None:
         if report.node == N3 and report.kind == "done" and N3 not in cluster.down:
             cluster.wire.cut.add(N3)
             cluster.down.add(N3)
@@ -109,9 +109,9 @@ async def test_a_map_output_that_cannot_be_fetched_is_made_again(
 ) -> None:
     monkeypatch.setattr(shuffle_client, "_PAUSE_S", 0.01)
     cluster.write_much()
-    lost: list[Report] = []
+    lost: list[AttemptReport] = []
 
-    def lose(report: Report) -> None:
+    def lose(report: AttemptReport) -> None:
         if report.kind == "done" and not lost:
             lost.append(report)
             cluster.nodes[report.node].worker._shuffle.forget("job-1")
@@ -123,7 +123,7 @@ async def test_a_map_output_that_cannot_be_fetched_is_made_again(
     assert cluster.parts() == cluster.expected()
 
 
-def damage(report: Report) -> None:
+def damage(report: AttemptReport) -> None:
     """Flip one bit in the first slice that holds records."""
     output = MapOutput.from_wire(report.body)
     where = next(each for each in output.partitions if each.length)
@@ -133,10 +133,10 @@ def damage(report: Report) -> None:
 
 
 @pytest.fixture
-def damaged(cluster: Any) -> list[Report]:
-    hit: list[Report] = []
+def damaged(cluster: Any) -> list[AttemptReport]:
+    hit: list[AttemptReport] = []
 
-    def hurt(report: Report) -> None:
+    def hurt(report: AttemptReport) -> None:
         if report.kind == "done" and not hit:
             hit.append(report)
             damage(report)
@@ -145,7 +145,7 @@ def damaged(cluster: Any) -> list[Report]:
     return hit
 
 
-async def test_a_damaged_map_output_is_made_again(cluster: Any, damaged: list[Report]) -> None:
+async def test_a_damaged_map_output_is_made_again(cluster: Any, damaged: list[AttemptReport]) -> None:
     cluster.write_much()
     view = await cluster.run(cluster.spec())
     assert view.state == "SUCCEEDED"
@@ -158,7 +158,7 @@ async def test_a_damaged_map_output_is_made_again(cluster: Any, damaged: list[Re
 
 
 async def test_without_the_checksum_of_slices_a_damaged_output_ends_the_job(
-    cluster: Any, damaged: list[Report], monkeypatch: pytest.MonkeyPatch
+    cluster: Any, damaged: list[AttemptReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ablation: nobody learns which map has to run again."""
     monkeypatch.setattr(shuffle_client, "_is_sound", lambda piece, checksum: True)
@@ -359,12 +359,14 @@ async def test_a_forged_report_moves_no_foreign_file_into_the_output(cluster: An
 
     def forge(sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
         answered(sender, to, method, body)
-        if method != "task.start" or refusals or decode_order(body).attempt.stage != "reduce":
+        if method != "task.start" or refusals or decode_assignment(body).attempt.stage != "reduce":
             return
-        attempt = decode_order(body).attempt
+        attempt = decode_assignment(body).attempt
         part = [attempt.task, str(secret), 10, 0, {}, 0, 0, 0, []]
         with pytest.raises(ProtocolMismatch, match="instead of") as refused:
-            cluster.nodes[N1].coordinator._jobs["job-1"].hear(Report("job-1", attempt, to, "1", "done", part))
+            cluster.nodes[N1].coordinator._jobs["job-1"].hear(
+                AttemptReport("job-1", attempt, to, "1", "done", part)
+            )
         refusals.append(refused.value)
 
     cluster.wire.answered = forge

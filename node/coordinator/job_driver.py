@@ -43,29 +43,29 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
 from ringmill.cluster.mapreduce.machine.job_summary import summarize
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
-from ringmill.cluster.mapreduce.talk.orders import (
+from ringmill.cluster.mapreduce.talk.worker_messages import (
+    Assignment,
+    AttemptReport,
     Cancel,
-    MapOrder,
-    Order,
+    MapAssignment,
     Poll,
-    Polled,
-    ReduceOrder,
+    PollAnswer,
+    ReduceAssignment,
     RemoteSlice,
-    Report,
 )
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.coordinator import reported
 from ringmill.node.coordinator.attempt_logs import AttemptLogs
-from ringmill.node.coordinator.chores import Chores
+from ringmill.node.coordinator.job_step_runner import JobStepRunner
 from ringmill.node.coordinator.slots import Slots
 from ringmill.node.coordinator.views import AttemptLog, JobView
-from ringmill.node.options import CoordinatorOptions
+from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JobRun", "Surroundings"]
+__all__ = ["JobDriver", "Surroundings"]
 
-_ORDER_TIMEOUT_S: Final = 5.0
+_CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
 
@@ -79,7 +79,7 @@ class Surroundings:
     liveness: LivenessView
     clock: Clock
     files: FileSystem
-    chores: Chores
+    job_steps: JobStepRunner
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
@@ -95,7 +95,7 @@ class Surroundings:
         return [node for node in self.members() if self.liveness.is_up(node)]
 
 
-class JobRun:
+class JobDriver:
     """`run` drives it to its end; everything else may be called at any time."""
 
     def __init__(self, spec: JobSpec, plan: InputPlan, world: Surroundings) -> None:
@@ -145,7 +145,7 @@ class JobRun:
         if not self.is_over:
             self._feed(KillRequested())
 
-    def hear(self, report: Report) -> None:
+    def hear(self, report: AttemptReport) -> None:
         """A worker's word on one of its attempts; one from another run of the worker counts for nothing.
 
         Raises ProtocolMismatch for a word that no worker says; then nothing has changed.
@@ -260,29 +260,31 @@ class JobRun:
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
-            answer = await self._ask(start.node, "task.start", self._order(start).encode(), _ORDER_TIMEOUT_S)
-            polled = Polled.decode(answer)
+            answer = await self._ask(
+                start.node, "task.start", self._assignment(start).encode(), _CALL_TIMEOUT_S
+            )
+            answered = PollAnswer.decode(answer)
         except RingmillError as error:
             self._reachable[start.node] = False  # until a poll gets through
-            sometimes("a worker does not take an order")
-            failure = TaskFailed(Cause.LOST_NODE, f"{start.node} did not take the order: {error}")
+            sometimes("a worker does not take an assignment")
+            failure = TaskFailed(Cause.LOST_NODE, f"{start.node} did not take the assignment: {error}")
             self._feed(AttemptFailed(start.attempt, failure))
             return
         self._accepted[start.attempt] = start.node
-        self._meet(start.node, polled)
+        self._meet(start.node, answered)
 
-    def _order(self, start: StartMap | StartReduce) -> Order:
+    def _assignment(self, start: StartMap | StartReduce) -> Assignment:
         job, coordinator, spec = self.spec.job, self._world.node, self._encoded_spec
         if isinstance(start, StartMap):
             split = start.split.to_wire()
-            return MapOrder(job, start.attempt, coordinator, spec, start.memory_factor, split)
+            return MapAssignment(job, start.attempt, coordinator, spec, start.memory_factor, split)
         slices = tuple(map(RemoteSlice.of, start.sources))
-        return ReduceOrder(job, start.attempt, coordinator, spec, start.memory_factor, slices)
+        return ReduceAssignment(job, start.attempt, coordinator, spec, start.memory_factor, slices)
 
     async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
         body = Cancel(self.spec.job, attempt).encode()
         try:
-            await self._ask(node, "task.cancel", body, _ORDER_TIMEOUT_S)
+            await self._ask(node, "task.cancel", body, _CALL_TIMEOUT_S)
         except RingmillError:
             self._reachable[node] = False  # the next poll that gets through finds the stray and stops it
         self._stopping.pop(attempt, None)
@@ -305,20 +307,20 @@ class JobRun:
         accepted = [attempt for attempt, where in self._accepted.items() if where == node]
         try:
             answer = await self._ask(node, "task.poll", Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
-            polled = Polled.decode(answer)
+            answered = PollAnswer.decode(answer)
         except RingmillError:  # also one whose answer is none: a worker like any other that cannot be used
             self._reachable[node] = False
             self._note_silence(node)
             return
-        self._meet(node, polled)
+        self._meet(node, answered)
         for attempt in accepted:
-            if attempt not in polled.running and attempt in self._accepted:
+            if attempt not in answered.running and attempt in self._accepted:
                 del self._accepted[attempt]
                 sometimes("a worker has forgotten an attempt")
                 failure = TaskFailed(Cause.LOST_NODE, f"{node} does not know the attempt any more")
                 self._feed(AttemptFailed(attempt, failure))
-        for attempt in polled.running:
-            if not self._may_run(attempt, polled.start) and attempt not in self._stopping:
+        for attempt in answered.running:
+            if not self._may_run(attempt, answered.start) and attempt not in self._stopping:
                 sometimes("a stray attempt is stopped")
                 self._stopping[attempt] = None
                 self._group.create_task(self._cancel(attempt, node))
@@ -331,12 +333,12 @@ class JobRun:
             self._up[node] = False
             self._feed(NodeDown(node))
 
-    def _meet(self, node: NodeId, polled: Polled) -> None:
+    def _meet(self, node: NodeId, answered: PollAnswer) -> None:
         """A worker has answered: it is there, in this run, with these slots."""
         self._reachable[node] = self._up[node] = True
         self._met_at[node] = self._world.clock.monotonic()
-        self._world.slots.learn(node, polled.slots)
-        self._feed(NodeUp(node, polled.start))
+        self._world.slots.learn(node, answered.slots)
+        self._feed(NodeUp(node, answered.start))
 
     def _may_run(self, attempt_id: AttemptId, start: str) -> bool:
         attempt = self._attempt(attempt_id)
@@ -348,7 +350,7 @@ class JobRun:
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
         try:
-            await self._world.chores.publish(self.spec, [StagedPart.of(each.output) for each in winners])
+            await self._world.job_steps.publish(self.spec, [StagedPart.of(each.output) for each in winners])
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
@@ -367,7 +369,7 @@ class JobRun:
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself when it hears no more of it
-            await self._ask(node, "task.cancel", body, _ORDER_TIMEOUT_S)
+            await self._ask(node, "task.cancel", body, _CALL_TIMEOUT_S)
 
     async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
         return await self._world.transport.call(

@@ -21,7 +21,7 @@ from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector, encode_vector
 
-__all__ = ["BLIND", "FORMAT_VERSION", "Context", "decode_context", "encode_context"]
+__all__ = ["BLIND", "FORMAT_VERSION", "ContextToken", "decode_context", "encode_context"]
 
 FORMAT_VERSION: Final = 1
 _HEAD: Final = struct.Struct(">B8s")  # version, key hash
@@ -30,25 +30,25 @@ _KEYSPACE: Final = struct.Struct(">QI")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ContextToken:
     """What a client has seen of a key: the writes it covers, and the newest hybrid time among them."""
 
     vector: VersionVector = EMPTY_VECTOR
     time: HybridTime = ZERO
 
 
-BLIND: Final = Context()
+BLIND: Final = ContextToken()
 """Nothing seen: a write with it replaces nothing and becomes one more sibling."""
 
 
-def encode_context(context: Context, keyspace: KeyspaceId, key: bytes) -> bytes:
+def encode_context(context: ContextToken, keyspace: KeyspaceId, key: bytes) -> bytes:
     """The token of a context read from this key."""
     body: bytes = msgpack.packb([context.time, encode_vector(context.vector)])
     token = _HEAD.pack(FORMAT_VERSION, _key_hash(keyspace, key)) + body
     return token + _CHECK.pack(crc32(token))
 
 
-def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> Context:
+def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
     """Raises InvalidArgument for a damaged token and for one that was read from another key."""
     if len(token) <= _HEAD.size + _CHECK.size:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
@@ -63,13 +63,13 @@ def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> Context:
     return _decode_body(sealed[_HEAD.size :])
 
 
-def _decode_body(body: bytes) -> Context:
+def _decode_body(body: bytes) -> ContextToken:
     try:
         fields: Any = msgpack.unpackb(body)
         time, pairs = fields
         if type(time) is not int or not 0 <= time < 1 << 64:
             raise ValueError("no hybrid time")
-        return Context(decode_vector(pairs), HybridTime(time))
+        return ContextToken(decode_vector(pairs), HybridTime(time))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise _refused(f"does not decode: {error}") from error
 

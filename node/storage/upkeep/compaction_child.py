@@ -16,9 +16,9 @@ from typing import Final
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.block import cell_head
-from ringmill.node.storage.table.merge import RunMerge, kept_versions
+from ringmill.node.storage.table.run_merge import RunMerge, kept_versions
 from ringmill.node.storage.table.table_format import TRAILER_BYTES, TableMeta
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.table.table_writer import TableShape, TablesWriter

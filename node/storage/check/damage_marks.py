@@ -13,30 +13,30 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.errors import CorruptBlock
 from ringmill.node.storage.log.commit import Commit
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.read.judgement import judge
 from ringmill.node.storage.read.lookup import find_survivor
 from ringmill.node.storage.read.scan import Range, scan_chunks
 from ringmill.node.storage.recovery.salvaged_tables import find_salvaged, salvaged_pairs
+from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.block_cache import BlockCache
-from ringmill.node.storage.version.handover import Handover
 from ringmill.node.storage.version.snapshots import Snapshots
-from ringmill.node.storage.version.table_set import TableSet
-from ringmill.node.storage.version.version import CorruptMark, Drop, Edit, without
+from ringmill.node.storage.version.table_installer import TableInstaller
+from ringmill.node.storage.version.version import CorruptMark, Drop, VersionEdit, without
+from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Healing", "Sight"]
+__all__ = ["DamageMarks", "EngineView"]
 
 Found = tuple[int, bytes | None]
 Pair = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class EngineView:
     """What healing sees of the engine, and how it writes to it."""
 
-    tables: TableSet
+    tables: VersionSet
     cache: BlockCache
     snapshots: Snapshots
     memtables: Callable[[], Sequence[Memtable]]  # newest first
@@ -47,13 +47,13 @@ class Sight:
     wait_writable: Callable[[], Awaitable[None]]
 
 
-class Healing:
+class DamageMarks:
     """The marks of one engine.  `found` is set when one is added, and when the folder had some already."""
 
-    def __init__(self, sight: Sight, handover: Handover) -> None:
+    def __init__(self, sight: EngineView, installer: TableInstaller) -> None:
         self._sight = sight
         self._tables = sight.tables
-        self._handover = handover
+        self._installer = installer
         self._known: set[CorruptMark] = set()
         self._pieces: dict[CorruptMark, tuple[CorruptMark, ...]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -77,9 +77,9 @@ class Healing:
             self._known.update(left)
             removed = tuple(piece for piece in former if piece not in left)
             added = tuple(piece for piece in left if piece not in former)
-            edit = Edit(marks_removed=removed, marks_added=added)
-            await self._handover.commit(
-                Edit(marks_removed=removed, marks_added=added, salvaged_removed=self._finished(edit))
+            edit = VersionEdit(marks_removed=removed, marks_added=added)
+            await self._installer.commit(
+                VersionEdit(marks_removed=removed, marks_added=added, salvaged_removed=self._finished(edit))
             )
             if left:
                 self._pieces[mark] = left
@@ -158,7 +158,7 @@ class Healing:
                 return entry
         return None
 
-    def _finished(self, edit: Edit) -> tuple[int, ...]:
+    def _finished(self, edit: VersionEdit) -> tuple[int, ...]:
         """Salvaged tables of whose keys none is marked any more: what they held was written anew."""
         version = self._tables.version
         marks = version.apply(edit).marks

@@ -20,16 +20,16 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
-from ringmill.cluster.mapreduce.progress import HowFar
-from ringmill.cluster.mapreduce.talk.orders import MapOrder, Order, ReduceOrder
-from ringmill.cluster.mapreduce.talk.task_messages import Run, Said
+from ringmill.cluster.mapreduce.progress import AttemptProgress
+from ringmill.cluster.mapreduce.talk.task_messages import RunAttempt, Said
+from ringmill.cluster.mapreduce.talk.worker_messages import Assignment, MapAssignment, ReduceAssignment
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import fetch_slices
 from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
-from ringmill.node.options import Patience
+from ringmill.node.node_options import AttemptTimeouts
 
-__all__ = ["Attempt"]
+__all__ = ["AttemptRunner"]
 
 _FETCHED: Final = "in"
 _LAST_WORDS_S: Final = 5.0
@@ -38,20 +38,20 @@ Result = TypeVar("Result", MapOutput, ReduceOutput)
 
 
 @dataclass(slots=True, kw_only=True)
-class Attempt:
-    """Runs `order` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had.
+class AttemptRunner:
+    """Runs `assignment` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had.
 
     `progress` of a reduce counts fetched bytes until it runs.
     """
 
-    order: Order
+    assignment: Assignment
     folder: str
     bundles: BundleStore
     pool: TaskPool
     transport: Transport
     files: FileSystem
-    patience: Patience
-    progress: HowFar = field(default_factory=HowFar)
+    timeouts: AttemptTimeouts
+    progress: AttemptProgress = field(default_factory=AttemptProgress)
     output: bytes = b""
     peak_bytes: int = 0
     staging: str = ""  # the folder that this attempt has made beside the output; nobody else's is deleted
@@ -63,22 +63,22 @@ class Attempt:
         process.
         """
         try:
-            async with asyncio.timeout(self.patience.wall_s):
+            async with asyncio.timeout(self.timeouts.wall_s):
                 return await self._gather_and_run()
         except TimeoutError as error:
-            text = f"still running after {self.patience.wall_s:g} s"
+            text = f"still running after {self.timeouts.wall_s:g} s"
             raise TaskFailed(Cause.TIMEOUT, text, (), self.progress.position) from error
         except OSError as error:  # at this node's own files
             raise failure_of(error, "the attempt's folder") from error
 
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
-        spec = JobSpec.decode(self.order.spec)
+        spec = JobSpec.decode(self.assignment.spec)
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
-        if isinstance(self.order, ReduceOrder):
+        if isinstance(self.assignment, ReduceAssignment):
             self._make_staging(spec)
         run = await self._inputs(bundle)
-        kind = ProcessKind(spec.bundle_sha256, self.order.memory_factor, spec.task_memory_mib)
+        kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib)
         try:
             process = await self.pool.take(kind, self.folder)
         except ChildProcessError as error:
@@ -90,13 +90,13 @@ class Attempt:
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
                 raise self._with_limit(error, self.pool.limits_of(kind)["as_bytes"]) from error
             raise
-        self.output = await process.settle()
+        self.output = await process.finish_work()
         await self.pool.give_back(kind, process)
         return result
 
     def _make_staging(self, spec: JobSpec) -> None:
         """A new folder in the one that planning made: a reduce writes in no folder that was there."""
-        folder = attempt_folder(spec.output, spec.job, self.order.attempt)
+        folder = attempt_folder(spec.output, spec.job, self.assignment.attempt)
         try:
             self.files.make_folder(folder)
         except FileExistsError as error:
@@ -107,40 +107,42 @@ class Attempt:
         """A failure for want of memory, with what there was."""
         said, had_mib = failure.message.removesuffix(": "), limit_bytes >> 20
         text = f"{said}; this try had {had_mib} MiB, for the process and all that it started"
-        if self.order.memory_factor > 1:
+        if self.assignment.memory_factor > 1:
             text += f"; job(task_memory_mib={2 * had_mib}) asks for more"
         return replace(failure, message=text)
 
     async def _bundle(self, spec: JobSpec) -> str:
         try:
-            return await self.bundles.ensure(spec.bundle_sha256, self.order.coordinator)
+            return await self.bundles.ensure(spec.bundle_sha256, self.assignment.coordinator)
         except (CorruptData, NotFound, InvalidArgument) as error:
             raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
         except RingmillError as error:
-            raise TaskFailed(Cause.LOST_NODE, f"bundle from {self.order.coordinator}: {error}") from error
+            raise TaskFailed(
+                Cause.LOST_NODE, f"bundle from {self.assignment.coordinator}: {error}"
+            ) from error
 
-    async def _inputs(self, bundle: str) -> Run:
-        order = self.order
-        identity = order.attempt
-        if isinstance(order, MapOrder):
-            return Run(
-                "map", identity.task, identity.number, order.spec, bundle, self.folder, self.folder,
-                order.memory_factor, order.split,
+    async def _inputs(self, bundle: str) -> RunAttempt:
+        assignment = self.assignment
+        identity = assignment.attempt
+        if isinstance(assignment, MapAssignment):
+            return RunAttempt(
+                "map", identity.task, identity.number, assignment.spec, bundle, self.folder, self.folder,
+                assignment.memory_factor, assignment.split,
             )  # fmt: skip
-        self.progress = HowFar(bytes_total=sum(piece.length for piece in order.slices))
+        self.progress = AttemptProgress(bytes_total=sum(piece.length for piece in assignment.slices))
         fetched = await fetch_slices(
-            order.job, order.slices, f"{self.folder}/{_FETCHED}",
+            assignment.job, assignment.slices, f"{self.folder}/{_FETCHED}",
             transport=self.transport, files=self.files, arrived=self._arrived,
         )  # fmt: skip
-        return Run(
-            "reduce", identity.task, identity.number, order.spec, bundle, self.folder, self.staging,
-            order.memory_factor, slices=tuple(fetched),
+        return RunAttempt(
+            "reduce", identity.task, identity.number, assignment.spec, bundle, self.folder, self.staging,
+            assignment.memory_factor, slices=tuple(fetched),
         )  # fmt: skip
 
     def _arrived(self, size: int) -> None:
         self.progress = replace(self.progress, bytes_done=self.progress.bytes_done + size)
 
-    async def _converse(self, process: TaskProcess, run: Run) -> MapOutput | ReduceOutput:
+    async def _converse(self, process: TaskProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
         try:
             await process.send(run.encode())
@@ -150,7 +152,7 @@ class Attempt:
                     return self._result(said.body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
-                self.progress = HowFar.from_wire(said.body)
+                self.progress = AttemptProgress.from_wire(said.body)
         except (EOFError, BrokenPipeError) as error:
             raise await self._broken_off(process, error) from error
         except (ValueError, TypeError, LookupError) as error:
@@ -158,14 +160,14 @@ class Attempt:
 
     def _result(self, body: Any) -> MapOutput | ReduceOutput:
         """The attempt's output.  Raises ValueError, TypeError or LookupError for what is none of its own."""
-        if isinstance(self.order, MapOrder):
+        if isinstance(self.assignment, MapAssignment):
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _at(f"{self.staging}/{part_name(self.order.attempt.task)}", reduced.file, reduced)
+        return _at(f"{self.staging}/{part_name(self.assignment.attempt.task)}", reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
-        limit = self.patience.no_progress_s
+        limit = self.timeouts.no_progress_s
         try:
             async with asyncio.timeout(limit):
                 return Said.decode(await process.receive())

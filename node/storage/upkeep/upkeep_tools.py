@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.ports import Children, FileSystem
-from ringmill.node.storage.options import Options
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.upkeep.stats import Counters
-from ringmill.node.storage.version.handover import Handover
 from ringmill.node.storage.version.snapshots import Snapshots
-from ringmill.node.storage.version.table_set import TableSet
+from ringmill.node.storage.version.table_installer import TableInstaller
+from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["RETRY_S", "Workroom"]
+__all__ = ["RETRY_S", "UpkeepTools"]
 
 RETRY_S: Final = 1.0  # after a child that died or found no space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workroom:
+class UpkeepTools:
     """`on_change` hears of everything that changes tables, memtables or counters."""
 
     folder: str
-    options: Options
+    options: EngineOptions
     files: FileSystem
     children: Children
-    tables: TableSet
-    handover: Handover
+    tables: VersionSet
+    installer: TableInstaller
     snapshots: Snapshots
     counters: Counters
     on_change: Callable[[], None]

@@ -15,10 +15,10 @@ from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
-from ringmill.cluster.mapreduce.talk.task_messages import Chore, Said
+from ringmill.cluster.mapreduce.talk.task_messages import JobStep, Said
 from ringmill.cluster.ports import TaskStarter
 
-__all__ = ["Chores"]
+__all__ = ["JobStepRunner"]
 
 _PLAN_TIMEOUT_S: Final = 60.0
 _PUBLISH_TIMEOUT_S: Final = 600.0
@@ -28,40 +28,40 @@ _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}
 
 
 @dataclass(frozen=True, slots=True)
-class Chores:
+class JobStepRunner:
     spawner: TaskStarter
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """As chores.plan_job (ringmill.cluster.mapreduce)."""
-        return InputPlan.from_wire(await self._have_done(Chore("plan", spec.encode()), _PLAN_TIMEOUT_S))
+        return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
         """As chores.publish_output (ringmill.cluster.mapreduce)."""
         rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
-        await self._have_done(Chore("publish", spec.encode(), rows), _PUBLISH_TIMEOUT_S)
+        await self._have_done(JobStep("publish", spec.encode(), rows), _PUBLISH_TIMEOUT_S)
 
-    async def _have_done(self, chore: Chore, timeout_s: float) -> Any:
+    async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
         """Every step of either may be done again, so a process that ended before its answer is no end."""
         for tried in range(_TRIES - 1):
             try:
-                return await self._try(replace(chore, again=tried > 0), timeout_s)
+                return await self._try(replace(step, again=tried > 0), timeout_s)
             except _Interrupted:
                 await asyncio.sleep(_PAUSE_S * tried)
-        return await self._try(replace(chore, again=True), timeout_s)
+        return await self._try(replace(step, again=True), timeout_s)
 
-    async def _try(self, chore: Chore, timeout_s: float) -> Any:
+    async def _try(self, step: JobStep, timeout_s: float) -> Any:
         try:
             process = await self.spawner.start_task(workdir="/", environment={}, limits=_LIMITS)
         except ChildProcessError as error:
-            raise _interrupted(chore, f"no process to {chore.what} the job: {error}") from error
+            raise _interrupted(step, f"no process to {step.what} the job: {error}") from error
         try:
             async with asyncio.timeout(timeout_s):
-                await process.send(chore.encode())
+                await process.send(step.encode())
                 said = Said.decode(await process.receive())
         except TimeoutError as error:
-            raise RingmillError(f"{chore.what} of the job took longer than {timeout_s:g} s") from error
+            raise RingmillError(f"{step.what} of the job took longer than {timeout_s:g} s") from error
         except (EOFError, BrokenPipeError, ValueError) as error:
-            raise _interrupted(chore, f"{chore.what} of the job broke off: {error}") from error
+            raise _interrupted(step, f"{step.what} of the job broke off: {error}") from error
         finally:
             process.kill()
             await process.wait()
@@ -74,6 +74,6 @@ class _Interrupted(Unavailable):
     """No process could be had, or it ended before it answered."""
 
 
-def _interrupted(chore: Chore, why: str) -> _Interrupted:
+def _interrupted(step: JobStep, why: str) -> _Interrupted:
     """A plan that was begun is nothing to anybody; an output may be shown."""
-    return _Interrupted(why, outcome="failed" if chore.what == "plan" else "unknown")
+    return _Interrupted(why, outcome="failed" if step.what == "plan" else "unknown")

@@ -21,14 +21,14 @@ from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.values import WriteRequest
+from ringmill.node.requests.request_values import WriteRequest
 
-__all__ = ["RECOGNISED_FOR_MS", "Attempts"]
+__all__ = ["RECOGNISED_FOR_MS", "WriteRetries"]
 
 RECOGNISED_FOR_MS: Final = 120_000
 
 
-class Attempts:
+class WriteRetries:
     def __init__(
         self, *, collector: Collector, replicas: Replicas, hybrid: HybridClock, entropy: Entropy
     ) -> None:
@@ -46,7 +46,7 @@ class Attempts:
         operation = OperationId(self._session, self._sequence, self._hybrid.now())
         return replace(request, operation=operation, encoded=b"")
 
-    async def settle(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
+    async def check_retry(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
         """Let a second or later attempt go on, with what a former one wrote brought to this copy.
 
         Raises DeadlineExceeded when nobody can tell whether a former one was applied, QuorumNotReached when
@@ -56,11 +56,13 @@ class Attempts:
         if request.attempt == 0 or operation is None:
             return
         try:
-            await self._settle(operation, request.attempt, route, deadline)
+            await self._check_retry(operation, request.attempt, route, deadline)
         except RingmillError as error:
             raise error.with_outcome("unknown") from error
 
-    async def _settle(self, operation: OperationId, attempt: int, route: Route, deadline: Deadline) -> None:
+    async def _check_retry(
+        self, operation: OperationId, attempt: int, route: Route, deadline: Deadline
+    ) -> None:
         found = (await self._collector.collect(route, majority(len(route.owners)), deadline)).merged
         if found.find(operation) is not None:
             node = self._replicas.node

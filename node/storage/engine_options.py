@@ -8,7 +8,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["COMPRESSIONS", "STRATEGIES", "Durability", "Options"]
+__all__ = ["COMPRESSIONS", "STRATEGIES", "Durability", "EngineOptions"]
 
 COMPRESSIONS: Final = ("none", "zstd", "lz4")
 STRATEGIES: Final = ("leveled", "size_tiered", "time_window")
@@ -25,7 +25,7 @@ class Durability(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class EngineOptions:
     """Sizes in bytes.  The defaults suit a node with some hundred MiB of memory to spare."""
 
     memtable_bytes: int = 32 * MIB  # of log, that is keys, values and 11 bytes a record

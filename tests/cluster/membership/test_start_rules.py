@@ -9,15 +9,15 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import DiskId, NodeId, Start
-from ringmill.cluster.membership.starts import (
+from ringmill.cluster.membership.start_rules import (
     EARLIER_STARTS,
     NO_MARK,
     Announcement,
     FoundLogs,
     LogMark,
     Remembered,
-    Reply,
-    Verdict,
+    StartAnswer,
+    StartVerdict,
     decode_remembered,
     encode_remembered,
     judge,
@@ -39,28 +39,28 @@ def known(start: Start, mark: LogMark = NO_MARK) -> Remembered:
 
 
 def test_a_start_is_noted_that_goes_on_from_the_one_that_is_known() -> None:
-    assert judge(None, told()) is Verdict.NOTED
-    assert judge(known(SEVENTH), told(EIGHTH, SEVENTH, SIXTH)) is Verdict.NOTED
-    assert judge(known(SIXTH), told(EIGHTH, SEVENTH, SIXTH)) is Verdict.NOTED  # the member was away
-    assert judge(known(EIGHTH), told(EIGHTH, SEVENTH)) is Verdict.NOTED  # told twice
+    assert judge(None, told()) is StartVerdict.NOTED
+    assert judge(known(SEVENTH), told(EIGHTH, SEVENTH, SIXTH)) is StartVerdict.NOTED
+    assert judge(known(SIXTH), told(EIGHTH, SEVENTH, SIXTH)) is StartVerdict.NOTED  # the member was away
+    assert judge(known(EIGHTH), told(EIGHTH, SEVENTH)) is StartVerdict.NOTED  # told twice
 
 
 @pytest.mark.parametrize("number", [7, 8, 9, 20])
 def test_a_folder_that_lacks_the_known_start_is_an_old_copy_whatever_its_number(number: int) -> None:
     """Each try raises the number, so a folder that is tried again and again gets above the known one."""
     rolled_back = told(Start(number, "dd"), Start(number - 1, "ee"), SIXTH)
-    assert judge(known(Start(8, "cc")), rolled_back) is Verdict.OLD_COPY
+    assert judge(known(Start(8, "cc")), rolled_back) is StartVerdict.OLD_COPY
 
 
 def test_a_number_that_was_given_twice_is_told_apart_by_the_boot_id() -> None:
-    assert judge(known(EIGHTH), told(Start(8, "other"), SEVENTH)) is Verdict.OLD_COPY
-    assert judge(known(EIGHTH), told(Start(9, "dd"), Start(8, "other"))) is Verdict.OLD_COPY
+    assert judge(known(EIGHTH), told(Start(8, "other"), SEVENTH)) is StartVerdict.OLD_COPY
+    assert judge(known(EIGHTH), told(Start(9, "dd"), Start(8, "other"))) is StartVerdict.OLD_COPY
 
 
 def test_a_start_too_long_ago_to_be_named_is_no_objection() -> None:
     earlier = [Start(number, "aa") for number in range(99, 99 - EARLIER_STARTS, -1)]
-    assert judge(known(Start(5, "zz")), told(Start(100, "aa"), *earlier)) is Verdict.NOTED
-    assert judge(known(Start(98, "zz")), told(Start(100, "aa"), *earlier)) is Verdict.OLD_COPY
+    assert judge(known(Start(5, "zz")), told(Start(100, "aa"), *earlier)) is StartVerdict.NOTED
+    assert judge(known(Start(98, "zz")), told(Start(100, "aa"), *earlier)) is StartVerdict.OLD_COPY
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_start_too_long_ago_to_be_named_is_no_objection() -> None:
 def test_a_folder_holds_what_was_synced_or_what_has_replaced_it(mark: LogMark, is_held: bool) -> None:
     assert FOUND.holds(mark) is is_held
     verdict = judge(known(SEVENTH, mark), told(EIGHTH, SEVENTH))
-    assert verdict is (Verdict.NOTED if is_held else Verdict.OLD_COPY)
+    assert verdict is (StartVerdict.NOTED if is_held else StartVerdict.OLD_COPY)
 
 
 def test_an_emptied_store_holds_no_mark() -> None:
@@ -99,8 +99,8 @@ def test_half_of_the_other_members_is_enough() -> None:
 def test_messages_survive_their_encoding() -> None:
     announced = replace(told(EIGHTH, SEVENTH, SIXTH), mark=LogMark(12, 77))
     assert Announcement.decode(announced.encode()) == announced
-    for reply in (Reply(Verdict.NOTED, EIGHTH), Reply(Verdict.OLD_COPY, SEVENTH)):
-        assert Reply.decode(reply.encode()) == reply
+    for reply in (StartAnswer(StartVerdict.NOTED, EIGHTH), StartAnswer(StartVerdict.OLD_COPY, SEVENTH)):
+        assert StartAnswer.decode(reply.encode()) == reply
     remembered = {DISK: known(EIGHTH, LogMark(3, 4)), DiskId("cd" * 16): known(SIXTH)}
     assert decode_remembered(encode_remembered(remembered)) == remembered
     assert decode_remembered(None) == {}
@@ -127,8 +127,8 @@ def test_other_versions_and_damage_are_refused() -> None:
     with pytest.raises(ProtocolMismatch, match="version 9"):
         Announcement.decode(msgpack.packb([9, "n1"]))
     with pytest.raises(InvalidArgument):
-        Reply.decode(b"\xc1")
+        StartAnswer.decode(b"\xc1")
     with pytest.raises(InvalidArgument):
-        Reply.decode(msgpack.packb([1, 7, [1, "x"]]))
+        StartAnswer.decode(msgpack.packb([1, 7, [1, "x"]]))
     with pytest.raises(CorruptData):
         decode_remembered(b"\xc1")

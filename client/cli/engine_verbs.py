@@ -20,11 +20,13 @@ engine = LazyGroup(
     "engine",
     {
         "inspect": Verb(
-            "ringmill.client.cli.engine:inspect", "tables by level, logs, what is dropped", NO_CLUSTER
+            "ringmill.client.cli.engine_verbs:inspect", "tables by level, logs, what is dropped", NO_CLUSTER
         ),
-        "verify": Verb("ringmill.client.cli.engine:verify", "check every block of every file", NO_CLUSTER),
+        "verify": Verb(
+            "ringmill.client.cli.engine_verbs:verify", "check every block of every file", NO_CLUSTER
+        ),
         "dump": Verb(
-            "ringmill.client.cli.engine:dump", "every record of one log, table or manifest", NO_CLUSTER
+            "ringmill.client.cli.engine_verbs:dump", "every record of one log, table or manifest", NO_CLUSTER
         ),
     },
     "Look into the files of a node's storage; reads only, also while the node runs.",

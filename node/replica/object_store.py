@@ -19,7 +19,7 @@ from typing import Final
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context import Context
+from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
 from ringmill.cluster.versions.objects import (
@@ -31,7 +31,7 @@ from ringmill.cluster.versions.objects import (
     merge_all,
     supersede,
 )
-from ringmill.node.options import ReplicaOptions
+from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
@@ -53,7 +53,7 @@ class Intent:
 
     value: bytes | None
     operation: OperationId
-    context: Context | None = None
+    context: ContextToken | None = None
     expires_at_ms: int = 0
     is_retry: bool = False
 
@@ -148,7 +148,7 @@ class ObjectStore:
 
         return await change(self._engine, place.stored_key, step)
 
-    async def settled(self) -> None:
+    async def wait_synced(self) -> None:
         """Return once nothing that was there at the call can be forgotten any more."""
         if self._unsynced:
             await next(reversed(self._unsynced.values())).synced()
@@ -183,7 +183,7 @@ class ObjectStore:
                     self._put_healed(key, survivors.get(key), copies)
                 if number % HEAL_TURN == 0:
                     await asyncio.sleep(0)
-            await self.settled()
+            await self.wait_synced()
         finally:
             self._touched = None
 
@@ -208,7 +208,7 @@ class ObjectStore:
             if known is not None:
                 commit = self._unsynced.get(place.stored_key)
                 return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
-            context = intent.context or Context(present.context, present.newest)
+            context = intent.context or ContextToken(present.context, present.newest)
             if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
                 raise InvalidArgument(
                     f"the context names write {forged}, which this node has not made",
@@ -260,7 +260,7 @@ class ObjectStore:
                 in_slice = 0
                 await asyncio.sleep(self._options.count_pause_s)
 
-    def _sibling(self, place: Place, intent: Intent, context: Context) -> Sibling:
+    def _sibling(self, place: Place, intent: Intent, context: ContextToken) -> Sibling:
         # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).
         time = self._clock.stamp(above=max(context.time, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)

@@ -10,32 +10,32 @@ import asyncio
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.errors import StorageFailed
 from ringmill.node.storage.names import table_name
+from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.upkeep.compaction_child import CompactionJob, compact
 from ringmill.node.storage.upkeep.compaction_pick import (
-    Pick,
+    CompactionPick,
     Situation,
     may_hold,
     older_ranges,
     pick_all,
+    pick_compaction,
     pick_damaged,
-    pick_merge,
     useless_tables,
 )
-from ringmill.node.storage.upkeep.compaction_run import CompactionJob, compact
 from ringmill.node.storage.upkeep.table_shape import table_shape
-from ringmill.node.storage.upkeep.workroom import RETRY_S, Workroom
-from ringmill.node.storage.version.version import Drop, Edit
+from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
+from ringmill.node.storage.version.version import Drop, VersionEdit
 
-__all__ = ["Merging"]
+__all__ = ["Compactor"]
 
 
-class Merging:
+class Compactor:
     """One merge at a time, until cancelled."""
 
-    def __init__(self, room: Workroom) -> None:
-        self._room = room
+    def __init__(self, tools: UpkeepTools) -> None:
+        self._tools = tools
         self._wanted = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._purged: dict[int, int] = {}
@@ -50,7 +50,7 @@ class Merging:
         self._wanted.set()
 
     def is_due(self) -> bool:
-        version, situation = self._room.tables.version, self._situation()
+        version, situation = self._tools.tables.version, self._situation()
         return bool(useless_tables(version, situation)) or self._next_pick() is not None
 
     async def run(self) -> None:
@@ -63,51 +63,51 @@ class Merging:
                     return
                 except (OSError, RingmillError) as error:
                     sometimes("a compaction fails and is tried again")
-                    self._room.counters.failed_compactions += 1
-                    self._room.counters.last_failure = f"compaction: {error}"
-                    self._room.on_change()
+                    self._tools.counters.failed_compactions += 1
+                    self._tools.counters.last_failure = f"compaction: {error}"
+                    self._tools.on_change()
                     await asyncio.sleep(RETRY_S)
             await self._forget_finished_drops()
             await self._wanted.wait()
 
-    async def merge_range(self, start: bytes, end: bytes | None) -> None:
+    async def compact_range(self, start: bytes, end: bytes | None) -> None:
         """Merge all that overlaps [start, end) into one level.  Raises OSError, RingmillError."""
         async with self._one_at_a_time:
-            pick = pick_all(self._room.tables.version, start, end, self._room.options)
+            pick = pick_all(self._tools.tables.version, start, end, self._tools.options)
             if pick is not None:
                 await self._merge(pick)
 
     async def _step(self) -> None:
         async with self._one_at_a_time:
-            useless = useless_tables(self._room.tables.version, self._situation())
+            useless = useless_tables(self._tools.tables.version, self._situation())
             if useless:
-                await self._room.handover.commit(Edit(removed=_ids(useless)))
-                self._room.on_change()
+                await self._tools.installer.commit(VersionEdit(removed=_ids(useless)))
+                self._tools.on_change()
                 return
             pick = self._next_pick()
             if pick is not None:
                 await self._merge(pick)
 
-    async def _merge(self, pick: Pick) -> None:
+    async def _merge(self, pick: CompactionPick) -> None:
         if pick.is_move:
             moved = tuple((pick.target_level, meta) for meta in pick.inputs)
-            await self._room.handover.commit(Edit(added=moved, removed=_ids(pick.inputs)))
+            await self._tools.installer.commit(VersionEdit(added=moved, removed=_ids(pick.inputs)))
             sometimes("a table moves down without a merge")
-            self._room.counters.moves += 1
-            self._room.on_change()
+            self._tools.counters.moves += 1
+            self._tools.on_change()
             return
         job = await self._job(pick)
-        result = await self._room.children.run(compact, self._paced_files(), job)
-        edit = Edit(
+        result = await self._tools.children.run(compact, self._paced_files(), job)
+        edit = VersionEdit(
             added=tuple((pick.target_level, meta) for meta in result.tables),
             removed=_ids(pick.inputs),
             marks_added=tuple(mark for marks in result.damaged.values() for mark in marks),
         )
         damaged = map(table_name, result.damaged)
-        await self._room.handover.commit(edit, result.tables, damaged=damaged)
+        await self._tools.installer.commit(edit, result.tables, damaged=damaged)
         self._remember(pick, job, result.tables)
 
-    def _remember(self, pick: Pick, job: CompactionJob, made: list[TableMeta]) -> None:
+    def _remember(self, pick: CompactionPick, job: CompactionJob, made: list[TableMeta]) -> None:
         oldest = min(job.snapshots, default=None)
         newest_drop = max(
             (drop.sequence for drop in job.drops if oldest is None or oldest >= drop.sequence), default=0
@@ -116,46 +116,46 @@ class Merging:
             self._purged.pop(meta.file_id, None)
             self._damaged.pop(meta.file_id, None)
         self._purged |= {meta.file_id: newest_drop for meta in made}
-        self._room.counters.compactions += 1
-        self._room.counters.compaction_read_bytes += sum(meta.size for meta in pick.inputs)
-        self._room.counters.compaction_written_bytes += sum(meta.size for meta in made)
-        self._room.on_change()
+        self._tools.counters.compactions += 1
+        self._tools.counters.compaction_read_bytes += sum(meta.size for meta in pick.inputs)
+        self._tools.counters.compaction_written_bytes += sum(meta.size for meta in made)
+        self._tools.on_change()
 
     def _paced_files(self) -> FileSystem:
         """The child's way to the files: it reads no faster than the budget, and so writes no faster."""
-        budget = self._room.options.compaction_bytes_per_s
-        return self._room.files.paced(budget) if budget else self._room.files
+        budget = self._tools.options.compaction_bytes_per_s
+        return self._tools.files.paced(budget) if budget else self._tools.files
 
-    async def _job(self, pick: Pick) -> CompactionJob:
-        version = self._room.tables.version
+    async def _job(self, pick: CompactionPick) -> CompactionJob:
+        version = self._tools.tables.version
         most_bytes = sum(meta.raw_bytes + 24 * meta.entries for meta in pick.inputs)
         is_split = pick.target_level > 0
-        count = most_bytes // self._room.options.table_bytes + 2 if is_split else 1
+        count = most_bytes // self._tools.options.table_bytes + 2 if is_split else 1
         return CompactionJob(
-            folder=self._room.folder,
+            folder=self._tools.folder,
             runs=pick.runs,
             older=tuple(older_ranges(version, pick)),
-            snapshots=self._room.snapshots.live(),
+            snapshots=self._tools.snapshots.live(),
             drops=version.drops,
-            file_ids=tuple(await self._room.tables.take_ids(count)),
-            shape=table_shape(self._room.options, is_split=is_split),
+            file_ids=tuple(await self._tools.tables.take_ids(count)),
+            shape=table_shape(self._tools.options, is_split=is_split),
             has_marks=bool(version.marks),
         )
 
-    def _next_pick(self) -> Pick | None:
-        version = self._room.tables.version
-        return pick_damaged(version, self._damaged) or pick_merge(
-            version, self._room.options, self._situation()
+    def _next_pick(self) -> CompactionPick | None:
+        version = self._tools.tables.version
+        return pick_damaged(version, self._damaged) or pick_compaction(
+            version, self._tools.options, self._situation()
         )
 
     def _situation(self) -> Situation:
-        live = self._room.snapshots.live()
-        missed = {table.file_id: table.misses for table in self._room.tables.view.tables.values()}
+        live = self._tools.snapshots.live()
+        missed = {table.file_id: table.misses for table in self._tools.tables.view.tables.values()}
         return Situation(live[0] if live else None, self._purged, missed)
 
     async def _forget_finished_drops(self) -> None:
         """A drop with nothing left to hide is taken out of the manifest."""
-        version = self._room.tables.version
+        version = self._tools.tables.version
         oldest = self._situation().oldest_snapshot
         finished = tuple(
             drop
@@ -163,13 +163,13 @@ class Merging:
             if not self._hides(drop) and (oldest is None or oldest >= drop.sequence)
         )
         if finished:
-            await self._room.handover.commit(Edit(drops_removed=finished))
-            self._room.on_change()
+            await self._tools.installer.commit(VersionEdit(drops_removed=finished))
+            self._tools.on_change()
 
     def _hides(self, drop: Drop) -> bool:
         return any(
             may_hold(meta, drop) and self._purged.get(meta.file_id, 0) < drop.sequence
-            for meta in self._room.tables.version.all_tables()
+            for meta in self._tools.tables.version.all_tables()
         )
 
 

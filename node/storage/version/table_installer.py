@@ -12,16 +12,16 @@ from contextlib import suppress
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import QUARANTINE, log_name, table_name, temporary_name
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.version.table_set import TableSet
-from ringmill.node.storage.version.version import Edit
+from ringmill.node.storage.version.version import VersionEdit
+from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Handover", "keep_aside"]
+__all__ = ["TableInstaller", "keep_aside"]
 
 
-class Handover:
+class TableInstaller:
     """The one way by which new tables get into the manifest."""
 
-    def __init__(self, folder: str, files: FileSystem, tables: TableSet) -> None:
+    def __init__(self, folder: str, files: FileSystem, tables: VersionSet) -> None:
         self._folder = folder
         self._files = files
         self._tables = tables
@@ -29,7 +29,7 @@ class Handover:
 
     async def commit(
         self,
-        edit: Edit,
+        edit: VersionEdit,
         new: Sequence[TableMeta] = (),
         *,
         damaged: Iterable[str] = (),

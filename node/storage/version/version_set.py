@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import is_full
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.storage.errors import write_failed
 from ringmill.node.storage.names import FileName, FilePart, manifest_name, table_name
+from ringmill.node.storage.storage_errors import write_failed
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import ManifestFile, create_manifest
-from ringmill.node.storage.version.version import Edit, Version
+from ringmill.node.storage.version.version import Version, VersionEdit
 
-__all__ = ["Level", "TableSet", "View"]
+__all__ = ["Level", "VersionSet", "View"]
 
 _IDS_AT_ONCE = 64
 
@@ -50,7 +50,7 @@ class View:
         self.pins = 0
 
 
-class TableSet:
+class VersionSet:
     """The current view, the views still read, and the manifest."""
 
     def __init__(self, files: FileSystem, folder: str, view: View, manifest: ManifestFile) -> None:
@@ -71,9 +71,9 @@ class TableSet:
     @classmethod
     async def begin(
         cls, files: FileSystem, folder: str, version: Version, tables: dict[int, Table], manifest_id: int
-    ) -> TableSet:
+    ) -> VersionSet:
         """Write `version` into a new manifest with file ids above `manifest_id` reserved."""
-        version = version.apply(Edit(reserved_ids=manifest_id + 1 + _IDS_AT_ONCE))
+        version = version.apply(VersionEdit(reserved_ids=manifest_id + 1 + _IDS_AT_ONCE))
         manifest = await files.off_loop(create_manifest, files, folder, manifest_id, version)
         return cls(files, folder, View(version, tables), manifest)
 
@@ -89,7 +89,7 @@ class TableSet:
     async def note_log(self, file_id: int) -> None:
         """Make it durable that this log was begun.  Raises OSError but for a full disk, StorageFailed."""
         try:
-            await self.commit(Edit(newest_log=file_id))
+            await self.commit(VersionEdit(newest_log=file_id))
         except OSError as error:
             if not is_full(error):
                 raise
@@ -97,12 +97,12 @@ class TableSet:
     async def note_stop(self, sequence: int) -> None:
         """Make it durable that all up to batch `sequence` is; nothing may be written after it."""
         if not self._is_cut_short:
-            await self.commit(Edit(stopped_at=sequence))
+            await self.commit(VersionEdit(stopped_at=sequence))
 
     async def renew_manifest(self) -> None:
         """Write what is in force into a new manifest.  Raises OSError, StorageFailed."""
         self._needs_manifest = True
-        await self.commit(Edit())
+        await self.commit(VersionEdit())
 
     async def take_ids(self, count: int) -> range:
         """File ids that were never given out; reserved in the manifest before use.  Raises OSError."""
@@ -110,13 +110,13 @@ class TableSet:
             first = self._next_id
             self._next_id += count
             if self._next_id > self.version.reserved_ids:
-                await self._write(Edit(reserved_ids=self._next_id + _IDS_AT_ONCE))
+                await self._write(VersionEdit(reserved_ids=self._next_id + _IDS_AT_ONCE))
         return range(first, first + count)
 
     async def take_id(self) -> int:
         return (await self.take_ids(1))[0]
 
-    async def commit(self, edit: Edit) -> None:
+    async def commit(self, edit: VersionEdit) -> None:
         """Make an edit durable, then current.  Raises OSError, CorruptBlock (a new table is damaged)."""
         async with self._edits:
             opened = {
@@ -163,7 +163,7 @@ class TableSet:
                     await removal  # so that a closed store keeps nothing that it does not need
                     raise
 
-    async def _write(self, edit: Edit, opened: dict[int, Table] | None = None) -> None:
+    async def _write(self, edit: VersionEdit, opened: dict[int, Table] | None = None) -> None:
         version = self.version.apply(edit)
         await self._write_down(edit)
         known = {**self.view.tables, **(opened or {})}
@@ -175,7 +175,7 @@ class TableSet:
             self._discard(former)
         self._needs_manifest = self._needs_manifest or self._manifest.is_long
 
-    async def _write_down(self, edit: Edit) -> None:
+    async def _write_down(self, edit: VersionEdit) -> None:
         """On a full disk the next edit begins a new manifest; any other failure is the end of writing."""
         if self._failure is not None:
             raise self._failure
@@ -199,7 +199,7 @@ class TableSet:
     async def _begin_manifest(self) -> None:
         file_id = self._next_id
         self._next_id += 1
-        version = self.version.apply(Edit(reserved_ids=self._next_id + _IDS_AT_ONCE))
+        version = self.version.apply(VersionEdit(reserved_ids=self._next_id + _IDS_AT_ONCE))
         former = self._manifest
         self._manifest = await self._files.off_loop(
             create_manifest, self._files, self._folder, file_id, version

@@ -28,8 +28,8 @@ __all__ = [
     "FoundLogs",
     "LogMark",
     "Remembered",
-    "Reply",
-    "Verdict",
+    "StartAnswer",
+    "StartVerdict",
     "decode_remembered",
     "encode_remembered",
     "judge",
@@ -110,7 +110,7 @@ class Remembered:
     mark: LogMark = NO_MARK
 
 
-class Verdict(IntEnum):
+class StartVerdict(IntEnum):
     """What a member says of a start."""
 
     NOTED = 0  # it is remembered, on the disk
@@ -119,10 +119,10 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class StartAnswer:
     """`known` is the start that stands against it."""
 
-    verdict: Verdict
+    verdict: StartVerdict
     known: Start = Start(0, "")  # noqa: RUF009 - a value
 
     def encode(self) -> bytes:
@@ -130,21 +130,21 @@ class Reply:
         return packed
 
     @classmethod
-    def decode(cls, data: bytes) -> Reply:
+    def decode(cls, data: bytes) -> StartAnswer:
         """Raises InvalidArgument, ProtocolMismatch."""
         verdict, known = _fields(data, "a reply to a start", 3)
         try:
-            return cls(Verdict(_number(verdict)), _start(known))
+            return cls(StartVerdict(_number(verdict)), _start(known))
         except (ValueError, TypeError) as error:
             raise InvalidArgument(f"a reply to a start does not decode: {error}") from error
 
 
-def judge(known: Remembered | None, told: Announcement) -> Verdict:
+def judge(known: Remembered | None, told: Announcement) -> StartVerdict:
     """Whether a start goes on from what is remembered of its disk."""
     if known is None or known.start == told.start:
-        return Verdict.NOTED
+        return StartVerdict.NOTED
     is_later = known.start in told.earlier or _is_beyond_memory(known.start, told)
-    return Verdict.NOTED if is_later and told.found.holds(known.mark) else Verdict.OLD_COPY
+    return StartVerdict.NOTED if is_later and told.found.holds(known.mark) else StartVerdict.OLD_COPY
 
 
 def noted(known: Remembered | None, told: Announcement) -> Remembered:

@@ -57,7 +57,7 @@ __all__ = [
 Key: TypeAlias = str | bytes | bytearray | memoryview
 Value: TypeAlias = bytes | bytearray | memoryview
 Level: TypeAlias = int | Literal["one", "quorum", "all"]
-Durability: TypeAlias = Literal["sync", "buffered", "memory"]
+Durability: TypeAlias = Literal["synced", "buffered", "memory", "sync"]
 Seconds: TypeAlias = float | timedelta
 ContextLike: TypeAlias = CausalContext | str
 Endpoints: TypeAlias = str | Iterable[str]
@@ -69,7 +69,13 @@ TOKEN_LIMIT: Final = 1024
 SHOWN_CHARS: Final = 40
 
 _LEVELS: Final[dict[str, Level]] = {"one": "one", "quorum": "quorum", "all": "all"}
-_DURABILITIES: Final[dict[str, Durability]] = {"sync": "sync", "buffered": "buffered", "memory": "memory"}
+# "sync" is what requests carry for "synced", and what callers may go on saying.
+_DURABILITIES: Final[dict[str, Durability]] = {
+    "synced": "sync",
+    "sync": "sync",
+    "buffered": "buffered",
+    "memory": "memory",
+}
 _ENDPOINT: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 _TOKEN: Final = re.compile(r"[!-~]*", re.ASCII)
 
@@ -156,17 +162,17 @@ def checked_durability(durability: Durability | None) -> str:
     if durability is None:
         return ""
     if not isinstance(durability, str):
-        raise _mistyped("durability", durability, '"sync", "buffered" or "memory"')
+        raise _mistyped("durability", durability, '"synced", "buffered" or "memory"')
     return durability_named(durability)
 
 
 def durability_named(text: str) -> Durability:
-    """The durability of that name."""
+    """The durability of that name, as requests carry it."""
     if text in _DURABILITIES:
         return _DURABILITIES[text]
     raise InvalidArgument(
         f"durability is {_shown(text)}, which is not known",
-        hint='it is "sync" (the default), "buffered" or "memory"',
+        hint='it is "synced" (the default), "buffered" or "memory"',
     )
 
 

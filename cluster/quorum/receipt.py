@@ -25,6 +25,7 @@ class Durability(StrEnum):
 
 _ASKED: Final = {
     "": Durability.SYNCED,
+    "synced": Durability.SYNCED,
     "sync": Durability.SYNCED,
     "buffered": Durability.BUFFERED,
     "memory": Durability.MEMORY,
@@ -34,7 +35,7 @@ _ASKED: Final = {
 def parse_durability(text: str) -> Durability:
     """The durability that a request asks for.  Raises InvalidArgument."""
     if text not in _ASKED:
-        raise InvalidArgument(f"{text[:40]!r} is no durability", hint="use sync, buffered or memory")
+        raise InvalidArgument(f"{text[:40]!r} is no durability", hint="use synced, buffered or memory")
     return _ASKED[text]
 
 

@@ -22,7 +22,7 @@ from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
 from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
 from ringmill.node.storage.check.scrubbing import logs_in_force, scrub_store
-from ringmill.node.storage.engine_options import Durability, EngineOptions
+from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.log.commit import Commit
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
 from ringmill.node.storage.memtable import Memtable
@@ -42,7 +42,7 @@ from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
 from ringmill.node.storage.version.version import CorruptMark, Drop
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Batch", "Commit", "Durability", "Engine", "NotCached", "EngineOptions", "Snapshot"]
+__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot"]
 
 Found = tuple[int, bytes | None]
 

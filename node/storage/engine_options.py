@@ -1,27 +1,18 @@
-"""What can be set about an engine, and how durable a write shall be.  Values only."""
+"""What can be set about an engine.  Values only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["COMPRESSIONS", "STRATEGIES", "Durability", "EngineOptions"]
+__all__ = ["COMPRESSIONS", "STRATEGIES", "EngineOptions"]
 
 COMPRESSIONS: Final = ("none", "zstd", "lz4")
 STRATEGIES: Final = ("leveled", "size_tiered", "time_window")
 
 MIB: Final = 1 << 20
-
-
-class Durability(StrEnum):
-    """When `Commit.reached` returns: at once, when the OS has the bytes, or when the disk has them."""
-
-    MEMORY = "memory"
-    BUFFERED = "buffered"
-    SYNC = "sync"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

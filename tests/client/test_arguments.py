@@ -208,3 +208,8 @@ def test_endpoints_are_a_text_or_several() -> None:
 def test_paths_are_made_absolute() -> None:
     assert arguments.checked_paths("input", [PurePosixPath("/a"), "/b/*"]) == ("/a", "/b/*")
     assert arguments.checked_paths("input", "/a") == ("/a",)
+
+
+def test_synced_is_the_word_and_sync_is_understood() -> None:
+    assert arguments.checked_durability("synced") == arguments.checked_durability("sync") == "sync"
+    assert arguments.checked_durability(None) == ""

@@ -52,7 +52,12 @@ def takes_write_options(verb: Verb) -> Verb:
     for option in (
         click.option("--no-context", is_flag=True, help="as one who read nothing: becomes a sibling"),
         click.option("--context", metavar="TOKEN", help="replaces what a read with this context saw"),
-        click.option("--durability", type=click.Choice(["memory", "buffered", "sync"]), default="sync"),
+        click.option(
+            "--durability",
+            type=click.Choice(["memory", "buffered", "synced", "sync"]),
+            default="synced",
+            metavar="[memory|buffered|synced]",
+        ),
         click.option("-w", "w", metavar="LEVEL", help="owners that must have it: number, one, quorum, all"),
     ):
         flagged = option(flagged)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ringmill.node.storage.engine_options import Durability
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
 
 __all__ = ["Commit"]
@@ -30,10 +29,3 @@ class Commit:
         """Return when the batch survives the end of this process, but not yet a power cut."""
         if self._log.buffered_sequence < self.sequence and not self._log.write_now():
             await self._log.until_buffered(self.sequence)
-
-    async def reached(self, durability: Durability) -> None:
-        """Return when the batch is as durable as asked."""
-        if durability is Durability.SYNC:
-            await self.synced()
-        elif durability is Durability.BUFFERED:
-            await self.buffered()

@@ -12,7 +12,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.errors import InvalidArgument, Overloaded, Unavailable
 from ringmill.node.storage.batch import MAX_RECORD_KEY_BYTES
-from ringmill.node.storage.engine import Batch, Durability, Engine, EngineOptions, NotCached
+from ringmill.node.storage.engine import Batch, Engine, EngineOptions, NotCached
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 ROOMY = EngineOptions(memtable_bytes=1 << 20)
@@ -67,15 +67,15 @@ async def test_what_was_synced_or_closed_is_there_after_reopening(open_engine: O
     assert again.sequence == again.synced_sequence == 500
 
 
-async def test_each_level_of_durability_can_be_waited_for(open_engine: OpenEngine) -> None:
+async def test_a_batch_can_be_waited_for_until_the_system_or_the_disk_has_it(open_engine: OpenEngine) -> None:
     engine = await open_engine(ROOMY)
-    for level in Durability:
-        batch = Batch()
-        batch.put(b"k", level.encode())
-        commit = engine.apply(batch)
-        await commit.reached(level)
-        assert commit.is_synced or level is not Durability.SYNC
-    assert engine.synced_sequence == 3
+    batch = Batch()
+    batch.put(b"k", b"v")
+    await engine.apply(batch).buffered()
+    commit = engine.apply(batch)
+    await commit.synced()
+    assert commit.is_synced
+    assert engine.synced_sequence == 2
 
 
 async def test_many_waiters_share_a_sync(open_engine: OpenEngine) -> None:

@@ -18,6 +18,7 @@ from tidy_rules import code, doors, links, names, rooms, stubs, unused
 from tidy_rules.finding import Finding, SourceFile
 from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
+from tidy_rules.words import class_names, file_names
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE_RULES = (
@@ -30,7 +31,14 @@ CODE_RULES = (
     doors.error_numbers,
     rooms.bare_imports,
 )
-TREE_RULES = (rooms.crowded_folders, rooms.circles, rooms.long_files, unused.unused_names)
+TREE_RULES = (
+    rooms.crowded_folders,
+    rooms.circles,
+    rooms.long_files,
+    unused.unused_names,
+    file_names,
+    class_names,
+)
 
 
 def findings(root: Path) -> Iterator[Finding]:

@@ -209,3 +209,18 @@ def test_the_program_prints_a_line_a_finding_and_exits_1(tmp_path: Path) -> None
         "cluster/a.py:1: imports time outside the open rooms; ask the Clock (cluster/ports.py)",
     ]
     assert done.stderr == "tidy: 3 findings\n"
+
+
+def test_a_name_stands_in_one_place_of_the_product(tmp_path: Path) -> None:
+    def seconds(name: str) -> list[str]:
+        return [found for found in _found(tmp_path, name, one) if " a second " in found]
+
+    one = DOC + "__all__ = []\n\n\nclass Route:\n    pass\n\n\nclass _Own:\n    pass\n"
+    assert seconds("cluster/ring/routes.py") == []
+    assert seconds("scripts/routes.py") == []
+    assert seconds("node/replica/routes.py") == [
+        "node/replica/routes.py:1: a second file routes.py, beside cluster/ring/routes.py; "
+        "name each after its own idea",
+        "node/replica/routes.py:5: a second class Route, beside cluster/ring/routes.py; "
+        "one word, one idea (docs/glossary.md)",
+    ]

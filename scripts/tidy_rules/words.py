@@ -1,0 +1,45 @@
+"""Rules about words: in the product no two files have one name, and no two public classes.
+
+Who searches for a name finds one place.  docs/glossary.md has the words and their meanings.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tidy_rules.finding import Finding, SourceFile
+
+__all__ = ["class_names", "file_names"]
+
+PRODUCT = ("cluster", "node", "client")
+SHARED_FILES = {
+    "__init__.py",  # of every package
+    "__main__.py",  # of every package that is a program
+    "room.py",  # of every room of a node: how it is opened
+}
+
+
+def file_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for source in sources:
+        name = source.path.name
+        if source.room not in PRODUCT or name in SHARED_FILES:
+            continue
+        if first.setdefault(name, source.path) != source.path:
+            what = f"a second file {name}, beside {first[name]}; name each after its own idea"
+            yield source.finding(1, what)
+
+
+def class_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for source in sources:
+        if source.room not in PRODUCT:
+            continue
+        for node in source.tree.body:
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            if first.setdefault(node.name, source.path) != source.path:
+                what = f"a second class {node.name}, beside {first[node.name]}"
+                yield source.finding(node.lineno, f"{what}; one word, one idea (docs/glossary.md)")

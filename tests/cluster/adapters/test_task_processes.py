@@ -200,7 +200,7 @@ async def test_a_fork_bomb_is_ended_by_name_and_the_forkserver_goes_on(
     await bomb.send(
         b"import os, time\nfor _ in range(400):\n    if os.fork() == 0: time.sleep(600)\ntime.sleep(600)"
     )
-    assert await bomb.wait() == -9
+    assert await bomb.wait() in {-9, 1}, "killed by the watch, or refused a child by the kernel before"
     assert b"the limit is 40" in bomb.output()
     task = await start(processes, tmp_path)
     assert await ask(task, "answer('still here')") == "still here"

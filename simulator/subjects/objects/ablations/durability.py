@@ -107,11 +107,10 @@ def _file_ids_reserved() -> Bends:
     return (use(ringmill.node.storage.engine, open_folder, open_by_names),)
 
 
-_ROT: Final = RunOptions(faults=("bit_flip",))
-_ALONE: Final = RunOptions(nodes=1, n=1, w=1, r=1)  # other owners would heal what a log has lost
+_ALONE: Final = RunOptions(nodes=1, n=1, w=1, r=1)  # other owners would heal what a disk has lost
+_ROT: Final = RunOptions(nodes=3, w=3, r=1, keys=24, faults=("bit_flip",))  # one owner alone answers
 _CRASHES: Final = replace(_ALONE, faults=("crash", "crash_all"))
-_ERRORS: Final = RunOptions(nodes=3, keys=2, faults=("disk_error", "crash_all"))
-_ERRORS_ALONE: Final = replace(_ALONE, keys=2, faults=("disk_error", "crash_all"))
+_ERRORS: Final = replace(_ALONE, keys=2, faults=("disk_error", "crash_all"))
 _MIDST: Final = RunOptions(faults=("crash_child",))
 
 DURABILITY: Final = (
@@ -127,7 +126,7 @@ DURABILITY: Final = (
         "recovered-rewritten",
         "what a start reads is written again, as a failed sync may have left it in the page cache only",
         _recovered_rewritten(),
-        _ERRORS_ALONE,
+        _ERRORS,
     ),
     Ablation(
         "failed-sync-is-final", "a sync that failed is never tried again", _failed_sync_is_final(), _ERRORS

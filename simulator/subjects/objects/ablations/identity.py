@@ -147,7 +147,7 @@ IDENTITY: Final = (
         "starts-synced",
         "a start is on a member's disk before the member confirms it",
         _starts_synced(),
-        _RESTORED,
+        _RESTORED_UNSHARED,
     ),
     Ablation(
         "boot-compared", "a start is known by its boot id, not by its number", _boot_compared(), _RESTORED

@@ -17,6 +17,7 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import EARLIER_STARTS
 from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.node.identity.guarded_file import replace_file
 from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record
 from ringmill.node.identity.store_name import left_files, missing_from_store, name_store, newest_manifest
 
@@ -174,17 +175,7 @@ async def _write_record(files: FileSystem, folder: str, record: IdentityRecord) 
     """One file after the other: a power cut in between leaves one of them whole."""
     data = encode_copies(record)
     for name in FILE_NAMES:
-        path = posixpath.join(folder, name)
-        beside = f"{path}.new"
-        if files.exists(beside):  # left by a crash
-            files.unlink(beside)
-        file = files.create(beside)
-        try:
-            await file.append_and_sync(data)
-        finally:
-            file.close()
-        files.rename(beside, path)
-        await files.off_loop(files.fsync_dir, folder)
+        await replace_file(files, posixpath.join(folder, name), data)
 
 
 def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tidy_rules.finding import Finding, SourceFile
+from tidy_rules.finding import Finding, SourceFile, imported
 
 __all__ = ["determinism", "doors", "error_numbers"]
 
@@ -81,7 +81,7 @@ def doors(source: SourceFile) -> Iterator[Finding]:
     if source.is_in(*OPEN_ROOMS):
         return
     for node in ast.walk(source.tree):
-        for module in _imported(node):
+        for module in imported(node):
             top = module.split(".")[0]
             if top in MODULES and not (top == "random" and source.is_in("simulator")):
                 what = f"imports {module} outside the open rooms; {MODULES[top]} (cluster/ports.py)"
@@ -95,7 +95,7 @@ def error_numbers(source: SourceFile) -> Iterator[Finding]:
     if source.is_in(*ERRNO_ROOMS):
         return
     for node in ast.walk(source.tree):
-        if "errno" in _imported(node):
+        if "errno" in imported(node):
             yield source.finding(_line(node), "imports errno; ask meaning_of(error) (cluster/os_errors.py)")
 
 
@@ -116,14 +116,6 @@ def determinism(source: SourceFile) -> Iterator[Finding]:
 
 def _line(node: ast.AST) -> int:
     return int(getattr(node, "lineno", 1))
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.level == 0:
-        return [node.module or ""]
-    return []
 
 
 def _passed_by(node: ast.AST) -> Iterator[tuple[str, str]]:

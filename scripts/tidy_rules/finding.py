@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "SourceFile"]
+__all__ = ["Finding", "SourceFile", "imported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,12 @@ class SourceFile:
 
     def finding(self, line: int, what: str) -> Finding:
         return Finding(self.path, line, what)
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The modules that an import statement names in full; none for any other node."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return [node.module or ""]
+    return []

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from tidy_rules.finding import Finding, SourceFile
+from tidy_rules.finding import Finding, SourceFile, imported
 
 __all__ = ["bare_imports", "circles", "crowded_folders", "long_files"]
 
@@ -24,7 +24,7 @@ MEDIAN_LINES = 120
 def bare_imports(source: SourceFile) -> Iterator[Finding]:
     """`import cluster` works in a checkout and takes whatever a user calls cluster.py everywhere else."""
     for node in ast.walk(source.tree):
-        for name in _imported(node):
+        for name in imported(node):
             top = name.split(".")[0]
             if top in TOP:
                 yield source.finding(
@@ -104,11 +104,3 @@ def _circles(needs: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
     for name in sorted(needs):
         if name not in order:
             yield from visit(name)
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.level == 0:
-        return [node.module or ""]
-    return []

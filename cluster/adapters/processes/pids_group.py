@@ -69,13 +69,13 @@ class PidsGroup:
 
 
 class PidsGroups:
-    """Makes groups below this process's own; `make` gives None for ever once the kernel has refused."""
+    """Makes groups below this process's own.  Once the kernel has refused one, `make` tries no other."""
 
     def __init__(self, place: str | None) -> None:
         self._place = place
 
     def make(self, name: str, processes: int) -> PidsGroup | None:
-        """A group for a family that may have so many processes; None where there can be none."""
+        """A group for a family of at most `processes`; None where no group can be made."""
         if self._place is None or not processes:
             return None
         folder, limit = f"{self._place}/{_PREFIX}{name}", processes + _HEADROOM
@@ -94,7 +94,7 @@ class PidsGroups:
         return group
 
     def remove_deserted(self) -> None:
-        """Groups whose maker was killed: a name begins with his pid.  Who is in use is kept by the kernel."""
+        """Groups whose maker was killed: a name begins with his pid.  The kernel keeps those in use."""
         if self._place is None:
             return
         with contextlib.suppress(OSError):

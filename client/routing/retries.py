@@ -1,6 +1,6 @@
 """When may a request be sent once more, where, and after what pause?
 
-Pure: it looks at an error and at numbers; client/connection.py acts.  The rules:
+Pure: it looks at an error and at numbers; client/routing/router.py acts.  The rules:
 
 - "Turn" costs nobody anything: the error is certain that nothing happened, because nothing was sent, or the
   node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may

@@ -8,7 +8,8 @@ deadline.  So a room asks all nodes alike.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Generator, Mapping
+from typing import Any, cast
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
@@ -43,9 +44,42 @@ class CallsToSelf:
         if handler is None:
             raise ProtocolMismatch(f"{self._node} does not serve {method}")
         deadline = self._clock.monotonic() + timeout_s
+        answer = handler(Incoming(self._node, method, body, deadline, priority))
+        return answer if isinstance(answer, bytes) else await _answered(answer, method, timeout_s)
+
+
+async def _answered(answer: Awaitable[bytes], method: str, timeout_s: float) -> bytes:
+    """Most answers never wait, so a timer is set only for one that does."""
+    steps = answer.__await__()
+    try:
+        wait = steps.send(None)
+    except StopIteration as done:
+        return cast("bytes", done.value)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _Begun(steps, wait)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"{method} took longer than {timeout_s:g} s", outcome="unknown") from error
+
+
+class _Begun:
+    """What is left of an awaitable that has come to its first `wait`."""
+
+    __slots__ = ("_steps", "_wait")
+
+    def __init__(self, steps: Generator[Any, Any, bytes], wait: object) -> None:
+        self._steps = steps
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        wait = self._wait
         try:
-            async with asyncio.timeout(timeout_s):
-                answer = handler(Incoming(self._node, method, body, deadline, priority))
-                return answer if isinstance(answer, bytes) else await answer
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"{method} took longer than {timeout_s:g} s", outcome="unknown") from error
+            while True:
+                try:
+                    sent = yield wait
+                except BaseException as error:  # noqa: BLE001 - a cancellation, most of all
+                    wait = self._steps.throw(error)
+                else:
+                    wait = self._steps.send(sent)
+        except StopIteration as done:
+            return cast("bytes", done.value)

@@ -113,15 +113,15 @@ class ObjectStore:
         """The object as it stands, ABSENT when there is none.  Raises CorruptData, Unavailable."""
         return _decode(await fetch(self._engine, place.stored_key))
 
-    async def read_synced(self, place: Place) -> tuple[StoredObject, bytes]:
-        """The object and its bytes, once this node cannot forget it any more (rule G2)."""
+    async def read_synced(self, place: Place) -> bytes:
+        """The object's bytes, empty when there is none, once this node cannot forget it (rule G2)."""
         key = place.stored_key
         encoded = await fetch(self._engine, key)
         commit = self._unsynced.get(key)
         if commit is not None and not commit.is_synced:
             sometimes("a read waits for the disk")
             await commit.synced()
-        return _decode(encoded), encoded or b""
+        return encoded or b""
 
     def check_made(self, place: Place, told: StoredObject) -> None:
         """Raises ProtocolMismatch for an object that names a write which this start has not made: a forged or

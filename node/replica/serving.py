@@ -56,7 +56,7 @@ class ReplicaServing:
     async def read(self, incoming: Incoming) -> bytes:
         request = Read.decode(incoming.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
-        _, encoded = await self._objects.read_synced(route.place)
+        encoded = await self._objects.read_synced(route.place)
         return ReadAnswer(route.row.row_epoch, encoded).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:

@@ -53,3 +53,39 @@ async def test_what_the_handler_raises_and_a_late_answer_are_errors_as_from_any_
     assert late.value.outcome == "unknown"
     with pytest.raises(ProtocolMismatch):
         await ask(n1, "never served", b"")
+
+
+async def test_an_answer_may_wait_any_number_of_times(n1: CallsToSelf) -> None:
+    async def patient(incoming: Incoming) -> bytes:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            return await asyncio.to_thread(lambda: incoming.body)
+
+    n1.serve("patient", patient)
+    assert await ask(n1, "patient", b"this") == b"this"
+
+
+@pytest.mark.parametrize("waits", [0, 1, 2])
+async def test_a_caller_that_gives_up_ends_the_answer_wherever_it_waits(n1: CallsToSelf, waits: int) -> None:
+    ended: list[str] = []
+    waiting = asyncio.Event()
+
+    async def endless(incoming: Incoming) -> bytes:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("in order")
+        return b""
+
+    n1.serve("endless", endless)
+    call = asyncio.create_task(n1.call(N1, "endless", b"", timeout_s=5, priority=Priority.READ))
+    await waiting.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended == ["in order"]

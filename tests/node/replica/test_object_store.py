@@ -83,7 +83,7 @@ async def test_a_synced_read_is_on_the_disk_before_it_is_told() -> None:
     store = store_on(engine)
     await store.write(PLACE, intent(1), admit_all)
     assert engine.after_crash().get_nowait(PLACE.stored_key) is None
-    _, encoded = await store.read_synced(PLACE)
+    encoded = await store.read_synced(PLACE)
     assert engine.after_crash().get_nowait(PLACE.stored_key) == encoded
 
 

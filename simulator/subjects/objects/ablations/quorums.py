@@ -36,9 +36,9 @@ def _write_back() -> Bends:
 
 
 def _synced_reads() -> Bends:
-    async def read(store: ObjectStore, place: Any) -> tuple[StoredObject, bytes]:
+    async def read(store: ObjectStore, place: Any) -> bytes:
         stored = await store.read(place)
-        return stored, b"" if stored.is_absent else encode_object(stored)
+        return b"" if stored.is_absent else encode_object(stored)
 
     return (method(ObjectStore.read_synced, read),)
 

@@ -167,8 +167,6 @@ class JobCoordinator:
             return False  # a node that does not answer cannot take the job either
 
     async def _hand_to(self, node: NodeId, job: str, spec: bytes) -> NodeId:
-        if node == self._world.node:
-            return await self._accept(JobSpec.decode(spec), self._world.node)
         await self._ask(node, "job.submit", msgpack.packb([job, spec]), _SUBMIT_TIMEOUT_S)
         return node
 

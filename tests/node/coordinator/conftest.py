@@ -42,16 +42,18 @@ class OneNode:
         self.processes = TaskProcesses()
         self.bundles = BundleStore(f"{self.folder}/bundles", files=cluster.files, transport=self.end)
         self.coordinator = self.new_coordinator()
-        for method, handler in self.coordinator.handlers().items():
-            self.end.serve(method, handler)
 
     def new_coordinator(self) -> JobCoordinator:
+        """It answers from now on; the former one hears nothing any more."""
         cluster = self.cluster
-        return JobCoordinator(
+        coordinator = JobCoordinator(
             self.name, topology=cluster.topology, liveness=cluster.liveness,
             bundles=self.bundles, clock=cluster.clock, files=cluster.files,
             spawner=self.processes, transport=self.end, options=CoordinatorOptions(),
         )  # fmt: skip
+        for method, handler in coordinator.handlers().items():
+            self.end.serve(method, handler)
+        return coordinator
 
     def new_worker(self, start: str, **options: Any) -> Worker:
         """A run of this node's worker; what the former one knew is gone."""

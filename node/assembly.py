@@ -1,38 +1,34 @@
 """One node, put together out of its rooms and the five doors: what runs in production and in the simulator.
 
-Order matters here and nowhere else: the folder's lock before the identity's start number.  No adapter is
-named here, no port is bound and no signal is taken: node/lifecycle.py does that for a real process.
+No adapter is named here, no port is bound and no signal is taken: node/lifecycle.py does that for a real
+process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.ids import ClusterId
-from ringmill.cluster.membership.start_rules import FoundLogs
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
 from ringmill.node.coordinator.job_coordinator import JobCoordinator
 from ringmill.node.coordinator.room import open_jobs
 from ringmill.node.core import Core, Doors
-from ringmill.node.identity.identity import FolderRefused, Identity, take_store
-from ringmill.node.membership.room import Membership, logs_before, open_membership
+from ringmill.node.identity.identity import FolderRefused, Identity
+from ringmill.node.identity.room import Storage, open_storage
+from ringmill.node.membership.room import Membership, open_membership
 from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair
 from ringmill.node.replica.room import Replica, open_replica, serve_replica
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.room import open_requests
 from ringmill.node.services.kv_service import KvService, open_kv
-from ringmill.node.storage.engine import Engine
 
 __all__ = ["Node", "running_node"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +60,11 @@ async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -
     FolderRefused when it is not the one that the cluster counts on, CorruptData, OSError.
     """
     core = Core.of(config, doors, options)
-    files, store = doors.files, core.folder("store")
-    await take_store(files, config.data)
-    found = logs_before(core)
     try:
-        async with await Engine.open(store, options.storage, files=files, spawner=doors.spawner) as engine:
-            identity = await Identity.open(config.data, config.id, files=files, entropy=doors.entropy)
-            replica = await open_replica(core, engine, identity.start)
-            async with _running(core, identity, replica, found) as node:
+        async with open_storage(core) as storage:
+            async with _running(core, storage) as node:
                 yield node
             await node.repair.note_stop()
-        if engine.sequence == engine.synced_sequence:
-            await _note_left(identity)
     except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
         if refused := group.subgroup(FolderRefused):
             raise _first(refused) from None
@@ -83,8 +72,10 @@ async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -
 
 
 @asynccontextmanager
-async def _running(core: Core, identity: Identity, replica: Replica, found: FoundLogs) -> AsyncIterator[Node]:
-    membership = open_membership(core, identity, replica, found)
+async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
+    identity = storage.identity
+    replica = await open_replica(core, storage)
+    membership = open_membership(core, storage, replica)
     topology, liveness, watch = membership.topology, membership.liveness, membership.watch
     async with open_requests(
         core, replica, topology=topology, liveness=liveness, timekeeper=watch
@@ -121,14 +112,6 @@ async def _loops(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
         for loop in loops:
             loop.cancel()
-
-
-async def _note_left(identity: Identity) -> None:
-    """The last act of a stop, behind the closed engine."""
-    try:
-        await identity.note_clean_stop()
-    except OSError as error:
-        _log.warning("what this stop has left is not noted: %s", error)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.membership.profile import profile_named
-from ringmill.cluster.membership.start_rules import Announcement, FoundLogs, LogMark
+from ringmill.cluster.membership.start_rules import Announcement, LogMark
 from ringmill.node.core import Core
-from ringmill.node.identity.identity import Identity
+from ringmill.node.identity.room import Storage
 from ringmill.node.membership.clock_watch import ClockWatch
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.replica.room import Replica
-from ringmill.node.storage.recovery.found_logs import found_logs
 
-__all__ = ["Membership", "logs_before", "open_membership"]
+__all__ = ["Membership", "open_membership"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +31,9 @@ class Membership:
         return [self.topology.run(), self.starts.run(), self.liveness.run(), self.watch.run()]
 
 
-def logs_before(core: Core) -> FoundLogs:
-    """The logs that a start finds; to be asked before the engine is opened."""
-    highest, logs = found_logs(core.doors.files, core.folder("store"))
-    return FoundLogs(highest, tuple(LogMark(*log) for log in logs))
-
-
-def open_membership(core: Core, identity: Identity, replica: Replica, found: FoundLogs) -> Membership:
+def open_membership(core: Core, storage: Storage, replica: Replica) -> Membership:
     """Nothing is asked or told before `topology.start` and the loops."""
+    identity = storage.identity
     agent = TopologyAgent(
         core.node,
         disk=identity.disk,
@@ -48,7 +42,7 @@ def open_membership(core: Core, identity: Identity, replica: Replica, found: Fou
         awaits_confirmation=True,
     )
     starts = Starts(
-        Announcement(identity.node, identity.disk, identity.start, identity.earlier, found),
+        Announcement(identity.node, identity.disk, identity.start, identity.earlier, storage.found),
         topology=agent,
         store=replica.control,
         transport=core.transport,

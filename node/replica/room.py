@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.cluster.ids import Start
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
+from ringmill.node.identity.room import Storage
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
@@ -34,8 +34,9 @@ class Replica:
         return [self.objects.keep_counted()]
 
 
-async def open_replica(core: Core, engine: Engine, start: Start) -> Replica:
+async def open_replica(core: Core, storage: Storage) -> Replica:
     """Read what is kept in memory of the engine's content.  Raises CorruptData."""
+    engine, start = storage.engine, storage.identity.start
     control = await ControlStore.open(engine, ControlCopy(core.config.data, core.doors.files))
     objects = ObjectStore(
         engine, actors=CopyActors(core.node, start), clock=core.hybrid, options=core.options.replica

@@ -66,6 +66,18 @@ class ForgetfulEngine:
     def as_engine(self) -> Engine:
         return cast("Engine", self)
 
+    @property
+    def sequence(self) -> int:
+        return len(self._log)
+
+    async def __aenter__(self) -> ForgetfulEngine:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """A stop in order syncs all there is."""
+        if self.failure is None:
+            self.synced_sequence = len(self._log)
+
     def after_crash(self) -> ForgetfulEngine:
         """What the next start finds: everything that was synced, nothing else."""
         return ForgetfulEngine(self._log[: self.synced_sequence], sync_s=self.sync_s)

@@ -12,21 +12,21 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.membership.claims import MemberState
-from ringmill.cluster.membership.start_rules import FoundLogs
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
-from ringmill.node.identity.identity import Identity
-from ringmill.node.identity.identity_record import IdentityRecord
+from ringmill.node.identity.room import Storage, open_storage
 from ringmill.node.membership.room import open_membership
 from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import open_repair
 from ringmill.node.replica.room import open_replica, serve_replica
 from ringmill.node.requests.room import open_requests
 from ringmill.node.services.kv_service import open_kv
+from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.network import Network
 from ringmill.simulator.world.seeds import SeededEntropy, stream
@@ -45,10 +45,30 @@ T = TypeVar("T")
 class Disk:
     """What of a node outlives its process."""
 
+    id: DiskId
     engine: ForgetfulEngine
-    start: int = 0
-    boot: str = ""  # of every start, when a test wants no fresh ones
     files: LossyDisk = field(default_factory=LossyDisk)
+    processes: int = 0  # so far
+    boot: str = ""  # of every start, when a test wants no fresh ones
+
+    def put_back(self) -> None:
+        """The files are as they were before the first start; its starts are counted anew."""
+        self.files = LossyDisk()
+
+
+class DiskEntropy(SeededEntropy):
+    """Its disk has the id that the topology names."""
+
+    def __init__(self, seed: int, disk: Disk, owner: str) -> None:
+        super().__init__(seed, owner)
+        self._disk = disk
+
+    def random_bytes(self, purpose: str, size: int) -> bytes:
+        if purpose == "disk":
+            return bytes.fromhex(self._disk.id)
+        if purpose == "boot" and self._disk.boot:
+            return bytes.fromhex(self._disk.boot)
+        return super().random_bytes(purpose, size)
 
 
 @dataclass
@@ -83,12 +103,13 @@ class Node:
         self.transport = SimulatedTransport(
             name, loop=world.loop, network=world.network, process=self.process, clock=self.clock
         )
-        self.entropy = SeededEntropy(world.seed, f"{name}/{disk.start}")
+        disk.processes += 1
+        self.entropy = DiskEntropy(world.seed, disk, f"{name}/{disk.processes}")
         doors = Doors(
             clock=self.clock,
             entropy=self.entropy,
             files=disk.files,
-            spawner=InlineSpawner(stream(world.seed, f"{name}/{disk.start}/spawner")),
+            spawner=InlineSpawner(stream(world.seed, f"{name}/{disk.processes}/spawner")),
             transport=self.transport,
         )
         member = world.topology.member(name)
@@ -97,14 +118,16 @@ class Node:
         self.is_ready = asyncio.Event()
         self._is_stopping = asyncio.Event()
         self._document = world.topology.encode()
-        self._disk_id = member.disk
 
     async def live(self) -> None:
         """From start to a clean stop."""
+        async with open_storage(self.core, self._open_engine) as storage:
+            await self._serve(storage)
+
+    async def _serve(self, storage: Storage) -> None:
         core, liveness = self.core, self.liveness
-        identity = self._identity()
-        replica = await open_replica(core, self.engine.as_engine(), identity.start)
-        membership = open_membership(core, identity, replica, FoundLogs(0, ()))
+        replica = await open_replica(core, storage)
+        membership = open_membership(core, storage, replica)
         topology, self.watch = membership.topology, membership.watch
         topology.confirm_start()
         await topology.start()
@@ -119,7 +142,7 @@ class Node:
             repair = open_repair(
                 core,
                 replica,
-                identity.start,
+                storage.identity.start,
                 topology=topology,
                 liveness=liveness,
                 equalize=requests.equalize,
@@ -136,13 +159,9 @@ class Node:
                 for loop in loops:
                     loop.cancel()
 
-    def _identity(self) -> Identity:
-        """Of the next start."""
-        self.disk.start += 1
-        boot = self.disk.boot or self.entropy.random_bytes("boot", 8).hex()
-        self.disk.files.mkdir("/data")
-        record = IdentityRecord(self.name, self._disk_id, Start(self.disk.start, boot))
-        return Identity("/data", record, self.disk.files)
+    async def _open_engine(self, core: Core, folder: str) -> Engine:
+        core.doors.files.mkdir(folder)
+        return self.engine.as_engine()
 
     def stop(self) -> None:
         self._is_stopping.set()
@@ -162,7 +181,7 @@ class World:
             for i, name in enumerate(self.names)
         ]
         self.topology: Topology = first_topology("test", members, partitions=16, n=n, r=r, w=w)
-        self.disks = {name: Disk(ForgetfulEngine()) for name in self.names}
+        self.disks = {member.id: Disk(member.disk, ForgetfulEngine()) for member in members}
         self.nodes: dict[str, Node] = {}
         self._starts: list[tuple[Node, asyncio.Task[None]]] = []
 
@@ -205,7 +224,11 @@ class World:
     def kill(self, name: str) -> None:
         """SIGKILL and a power cut in one."""
         self.loop.kill(self.nodes[name].process)
-        self.disks[NodeId(name)].engine = self.nodes[name].engine.after_crash()
+        disk = self.disks[NodeId(name)]
+        disk.engine = self.nodes[name].engine.after_crash()
+        disk.files = disk.files.cut_power(
+            CrashModel.PREFIX, stream(self.seed, f"{name}/{disk.processes}/cut")
+        )
 
     async def stop(self, name: str) -> None:
         """A clean stop; what was buffered is on the disk then."""

@@ -6,29 +6,40 @@ from random import Random
 
 import pytest
 
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import NodeId
-from ringmill.node.identity.identity import FolderRefused, Identity, check_store, take_store
+from ringmill.node.config import NodeConfig
+from ringmill.node.core import Core, Doors
+from ringmill.node.identity.identity import FolderRefused, Identity, check_store
+from ringmill.node.identity.room import open_storage
+from ringmill.node.node_options import NodeOptions
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.names import parse_name
 from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.world.seeds import SeededEntropy
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.spawner import InlineSpawner
+from tests.node.conftest import Wire
 
 N1 = NodeId("n1")
 FOLDER, STORE = "/data", "/data/store"
 
 
 async def start_and_stop(disk: LossyDisk, seed: int) -> None:
-    """In the order of a node (node/assembly.py)."""
-    await take_store(disk, FOLDER)
-    async with await Engine.open(STORE, TINY, files=disk, spawner=TurnSpawner()) as engine:
-        identity = await Identity.open(FOLDER, N1, files=disk, entropy=SeededEntropy(seed, "identity"))
+    doors = Doors(
+        clock=SystemClock(),
+        entropy=SeededEntropy(seed, "identity"),
+        files=disk,
+        spawner=InlineSpawner(stream(seed, "spawner"), longest_s=0),
+        transport=Wire().end(N1),
+    )
+    core = Core.of(NodeConfig(N1, "127.0.0.1:7101", FOLDER), doors, NodeOptions(storage=TINY))
+    async with open_storage(core) as storage:
         batch = Batch()
         batch.put(b"key", b"value")
-        await engine.apply(batch).synced()
-    await identity.note_clean_stop()
+        await storage.engine.apply(batch).synced()
 
 
 async def found_after_every_call(disk: LossyDisk) -> list[tuple[str, LossyDisk]]:

@@ -46,8 +46,7 @@ def test_two_starts_of_one_number_write_under_different_actors() -> None:
     async def story() -> None:
         first = await put(world, b"a")
         world.kill("n1")
-        world.disks[world.names[0]].start -= 1
-        world.disks[world.names[0]].boot = "f0" * 8
+        world.disks[world.names[0]].put_back()
         await world.start("n1")
         second = await put(world, b"b")
         assert second.dot.actor.split(".")[0] == first.dot.actor.split(".")[0]
@@ -75,7 +74,7 @@ def _seen_after_a_forgotten_write(*, reuses_actor: bool) -> list[bytes | None]:
         await asyncio.sleep(0.1)
         world.kill("n1")
         if reuses_actor:
-            world.disks[world.names[0]].start -= 1
+            world.disks[world.names[0]].put_back()
         await world.start("n1")
         receipt = await put(world, b"new", is_blind=True, level="all")
         assert {ack.durability for ack in receipt.replicas} == {Durability.SYNCED}

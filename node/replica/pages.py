@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from ringmill.cluster.errors import ProtocolMismatch, WrongEpoch
+from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.os_errors import Meaning, meaning_of, told
 from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.node.replica.object_store import ObjectStore
@@ -96,10 +97,16 @@ class PageServing:
         transport.serve(PAGE, self.answer)
 
     async def answer(self, incoming: Incoming) -> bytes:
-        """Raises WrongEpoch when this node is no owner, CorruptData when it may have lost some of it."""
+        """Raises WrongEpoch when this node is no owner, CorruptData when it may have lost some of it or its
+        disk cannot be read, Overloaded when it has run out of descriptors or memory."""
         request = ReadPage.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
-        page = await read_page(self._engine, request, row)
+        try:
+            page = await read_page(self._engine, request, row)
+        except OSError as error:
+            # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
+            kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
+            raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
         await self._objects.wait_synced()
         return page.encode()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import cast
 
 import pytest
 
-from ringmill.cluster.errors import ProtocolMismatch, WrongEpoch
+from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
@@ -16,6 +18,7 @@ from ringmill.node.replica.pages import Page, ReadPage, ask_page, digest_of, rea
 from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.storage.engine import Batch
 from tests.node.forgetful_engine import ForgetfulEngine
+from tests.node.small_world import World
 
 ROW = Row((), "steady", Epoch(1), Epoch(1))
 PARTITION = PartitionId(3)
@@ -68,3 +71,25 @@ async def test_a_page_that_leads_nowhere_is_refused(page: Page, error: type[Exce
     request = ReadPage(Epoch(1), PARTITION, b"k5")
     with pytest.raises(error):
         await ask_page(transport, NodeId("n2"), request, ROW, timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.EIO, CorruptData), (errno.EMFILE, Overloaded), (errno.ENOENT, CorruptData)]
+)
+def test_an_owner_whose_disk_cannot_be_read_says_so_in_the_errors_of_the_tree(
+    number: int, error: type[RingmillError]
+) -> None:
+    """And not as a node that is silent, which would be asked for no other range either."""
+    world = World()
+
+    async def story() -> None:
+        world.nodes["n2"].engine.scan_failure = OSError(number, os.strerror(number), "/data/store/7.table")
+        row = world.topology.rows[PARTITION]
+        request = ReadPage(world.topology.epoch, PARTITION)
+        asking = ask_page(world.nodes["n1"].core.transport, NodeId("n2"), request, row, timeout_s=1)
+        with pytest.raises(RingmillError, match=r"partition 3 cannot be read: .*/7\.table") as refusal:
+            await world.on("n1", asking)
+        assert refusal.type is error
+        assert not world.nodes["n2"].transport.bugs
+
+    world.run(story())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -21,33 +21,28 @@ from ringmill.cluster.ports import Children, FileLock, FileSystem
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
 from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
-from ringmill.node.storage.check.scrubbing import logs_in_force, scrub_store
+from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.log.commit import Commit
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
-from ringmill.node.storage.memtable import Memtable
-from ringmill.node.storage.names import LOCK, FilePart, parse_name
-from ringmill.node.storage.read.judgement import check_span, judge
-from ringmill.node.storage.read.lookup import find, find_off_loop
-from ringmill.node.storage.read.scan import Range, checked_chunks
+from ringmill.node.storage.names import LOCK
+from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
 from ringmill.node.storage.storage_errors import CorruptBlock, NotCached, StorageFailed
 from ringmill.node.storage.table.block_cache import BlockCache
+from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.node.storage.upkeep.back_pressure import overload
-from ringmill.node.storage.upkeep.flusher import SealedMemtable
 from ringmill.node.storage.upkeep.stats import Counters, Stats, take_stats
 from ringmill.node.storage.upkeep.upkeep import Upkeep
+from ringmill.node.storage.upkeep.write_pressure import WritePressure
 from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
-from ringmill.node.storage.version.version import CorruptMark, Drop
+from ringmill.node.storage.version.version import CorruptMark
 from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot"]
 
-Found = tuple[int, bytes | None]
-
 _SCRUB_BYTES_PER_S: Final = 16 << 20
-_SHORT_SPACE_SHARE: Final = 16  # of a memtable is flushed when space is short
 
 
 class Engine:
@@ -72,40 +67,49 @@ class Engine:
         self._cache = BlockCache(options.block_cache_bytes)
         self._snapshots = Snapshots()
         self._counters = Counters()
-        self._active = opened.recovered.memtable
-        self._active_logs = opened.recovered.log_ids
-        self._sequence = opened.recovered.last_sequence
+        recovered = opened.recovered
         self._log = WriteAheadLog(
             files=files,
             folder=folder,
             take_id=tables.take_id,
             on_begun=tables.note_log,
-            next_sequence=self._sequence + 1,
+            next_sequence=recovered.last_sequence + 1,
             on_failure=self._refuse,
             on_full=self._pause,
         )
+        self._unflushed = Unflushed(recovered.memtable, recovered.log_ids, recovered.last_sequence, self._log)
         self._upkeep = Upkeep(
             folder=folder, options=options, files=files, children=spawner, tables=tables,
-            snapshots=self._snapshots, counters=self._counters, on_change=self._on_change,
+            sealed=self._unflushed.sealed, snapshots=self._snapshots, counters=self._counters,
+            on_change=self._on_change,
         )  # fmt: skip
         tables.on_failure = self._refuse
+        self._admission = Admission(self._counters)
+        self._pressure = WritePressure(
+            options, unflushed=self._unflushed, upkeep=self._upkeep, admission=self._admission
+        )
+        self._scrubbing = Scrubbing(
+            files=files, folder=folder, tables=tables, unflushed=self._unflushed,
+            rewrite=self._upkeep.compactor.report_damage, seal=self._pressure.seal_unless_failed,
+        )  # fmt: skip
+        self._reading = Reading(
+            unflushed=self._unflushed, tables=tables, cache=self._cache, snapshots=self._snapshots,
+            report=self._scrubbing.report, check=self._admission.raise_failure,
+        )  # fmt: skip
         sight = EngineView(
             tables=tables,
             cache=self._cache,
             snapshots=self._snapshots,
-            memtables=self._memtables,
-            drops=self._drops,
-            sequence=lambda: self._sequence,
-            report=self._report,
+            memtables=self._unflushed.memtables,
+            drops=self._reading.drops,
+            sequence=lambda: self.sequence,
+            report=self._scrubbing.report,
             apply=self.apply,
             wait_writable=self.wait_writable,
         )
         self._healing = DamageMarks(sight, self._upkeep.installer)
-        self._sealed = self._upkeep.flusher.sealed
-        self._admission = Admission(self._counters)
         self._stopping = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
-        self._is_plain = True  # no drop, mark or failure: a get may return what it finds first
         self._on_change()
 
     @classmethod
@@ -131,7 +135,7 @@ class Engine:
         )  # fmt: skip
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
         if opened.recovered.damaged:
-            engine._leave_damaged_log()
+            engine._scrubbing.leave_damaged_log()
         return engine
 
     async def __aenter__(self) -> Engine:
@@ -166,27 +170,17 @@ class Engine:
         admission = self._admission
         if admission.refusal is not None:
             admission.check(is_control=is_control)
-        memtable = self._active
+        unflushed = self._unflushed
+        memtable = unflushed.active
         if memtable.size_bytes >= 2 * self.options.memtable_bytes:
             raise overload(memtable.size_bytes)
         payload = batch.encode()
-        sequence = self._sequence = self._sequence + 1
-        newest_snapshot = self._snapshots.newest
-        if newest_snapshot:
-            for key, value in batch.changes:
-                memtable.put(sequence, key, value, newest_snapshot)
-        else:
-            values = memtable.values
-            for key, value in batch.changes:
-                values[key] = (sequence, value)
-        if batch.drops:
-            memtable.drops += [(prefix, sequence) for prefix in batch.drops]
-            self._on_change()
-        self._log.append(payload)
-        memtable.size_bytes += len(payload)
+        sequence = unflushed.apply(batch, payload, self._snapshots.newest)
         admission.unpaced_bytes += len(payload)
+        if batch.drops:
+            self._on_change()
         if memtable.size_bytes >= self.options.memtable_bytes:
-            self._seal_if_possible()
+            self._pressure.seal_if_possible()
         return Commit(self._log, sequence)
 
     async def drop_prefix(self, prefix: bytes) -> Commit:
@@ -210,8 +204,8 @@ class Engine:
 
     async def flush(self) -> None:
         """Seal the memtable and return when it is a table.  Raises StorageFailed."""
-        if self._active.values or self._active.drops:
-            self._seal()
+        if self._unflushed.active.values or self._unflushed.active.drops:
+            self._pressure.seal()
         await self.wait_idle()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
@@ -223,8 +217,8 @@ class Engine:
 
         Raises FileExistsError when it holds files already, StorageFailed, OSError.
         """
-        self._seal()
-        sealed, files = list(reversed(self._sealed)), self._files
+        self._pressure.seal()
+        sealed, files = list(reversed(self._unflushed.sealed)), self._files
         await make_checkpoint(files, self.folder, folder, self._tables, self._upkeep.installer, sealed)
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
@@ -234,9 +228,7 @@ class Engine:
         A damaged table is then rewritten without its damaged blocks, whose ranges are marked; of a damaged
         log nothing is lost, as a table is made of what is in memory; a damaged manifest is written anew.
         """
-        return await scrub_store(
-            self._files, self.folder, self._tables, self._logs_in_force, self._report, bytes_per_s
-        )
+        return await self._scrubbing.run(bytes_per_s)
 
     # Healing
 
@@ -283,43 +275,17 @@ class Engine:
 
         Raises NotCached when the disk is needed, CorruptBlock, CorruptRange, OSError.
         """
-        entry: Found | None = self._active.values.get(key)
-        if entry is None:
-            for sealed in self._sealed:
-                entry = sealed.memtable.values.get(key)
-                if entry is not None:
-                    break
-            else:
-                try:
-                    entry = find(self._tables.view, self._cache, key, self._sequence)
-                except CorruptBlock as error:
-                    self._report(error)
-                    raise
-        if self._is_plain:
-            return None if entry is None else entry[1]
-        return self._judge(key, entry, self._sequence)
+        return self._reading.get_nowait(key)
 
     async def get(self, key: bytes, *, snapshot: Snapshot | None = None) -> bytes | None:
         """The value of a key, now or as of a snapshot; a cold block is read by a thread."""
-        sequence = self._sequence if snapshot is None else snapshot.sequence
-        entry = self._find_in_memory(key, sequence)
-        if entry is None:
-            with self._tables.pin() as view:
-                try:
-                    entry = await find_off_loop(view, self._cache, key, sequence)
-                except CorruptBlock as error:
-                    self._report(error)
-                    raise
-        return self._judge(key, entry, sequence)
+        return await self._reading.get(key, snapshot)
 
     async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
         """As `get`, and whether that is the value still: no write of the key came and no table changed."""
-        view, drops = self._tables.view, self._drops()
-        value = await self.get(key)
-        is_unwritten = self._find_in_memory(key, self._sequence) is None
-        return value, is_unwritten and view is self._tables.view and drops == self._drops()
+        return await self._reading.get_for_change(key)
 
-    async def scan(
+    def scan(
         self,
         start: bytes = b"",
         end: bytes | None = None,
@@ -332,13 +298,9 @@ class Engine:
         The scan pins what it reads: run it to its end or close it (`contextlib.aclosing`).
         Raises CorruptBlock, CorruptRange, OSError.
         """
-        chunks = self.scan_chunks(start, end, reverse=reverse, snapshot=snapshot)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                for pair in chunk:
-                    yield pair
+        return self._reading.scan(start, end, reverse, snapshot)
 
-    async def scan_chunks(
+    def scan_chunks(
         self,
         start: bytes = b"",
         end: bytes | None = None,
@@ -347,28 +309,18 @@ class Engine:
         snapshot: Snapshot | None = None,
     ) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
         """The same in lists, for those who read a lot."""
-        sequence = self._sequence if snapshot is None else snapshot.sequence
-        drops = tuple(drop for drop in self._drops() if drop.sequence <= sequence)
-        span = Range(start, end, sequence, reverse, drops)
-        memtables = self._memtables()
-        with self._snapshots.take(sequence), self._tables.pin() as view:
-            try:
-                async for pairs in checked_chunks(memtables, view, span, self._check_span):
-                    yield pairs
-            except CorruptBlock as error:
-                self._report(error)
-                raise
+        return self._reading.scan_chunks(start, end, reverse, snapshot)
 
     def snapshot(self) -> Snapshot:
         """The store as it is now, readable until released."""
-        return self._snapshots.take(self._sequence)
+        return self._snapshots.take(self.sequence)
 
     # State
 
     @property
     def sequence(self) -> int:
         """Number of the last applied batch."""
-        return self._sequence
+        return self._unflushed.sequence
 
     @property
     def synced_sequence(self) -> int:
@@ -388,7 +340,7 @@ class Engine:
 
     def stats(self) -> Stats:
         return take_stats(
-            sequence=self._sequence, log=self._log, memtables=self._memtables(), cache=self._cache,
+            sequence=self.sequence, log=self._log, memtables=self._unflushed.memtables(), cache=self._cache,
             snapshots=self._snapshots, counters=self._counters, version=self._tables.version,
         )  # fmt: skip
 
@@ -408,91 +360,20 @@ class Engine:
                 await log
                 if self._log.failure is None:
                     with suppress(OSError, RingmillError):  # without the note it was no stop in order
-                        await self._tables.note_stop(self._sequence)
+                        await self._tables.note_stop(self.sequence)
         finally:
             self._log.fail(StorageFailed("the engine is closed", hint="open it again"))
-
-    def _memtables(self) -> list[Memtable]:
-        """Newest first."""
-        return [self._active, *(sealed.memtable for sealed in self._sealed)]
-
-    def _find_in_memory(self, key: bytes, sequence: int) -> Found | None:
-        for memtable in self._memtables():
-            entry = memtable.find(key, sequence)
-            if entry is not None and entry[0] <= sequence:
-                return entry
-        return None
-
-    def _judge(self, key: bytes, entry: Found | None, sequence: int) -> bytes | None:
-        if entry is not None and entry[0] > self._log.synced_sequence:
-            self._admission.raise_failure()
-        return judge(key, entry, sequence, self._tables.version.marks, self._drops())
-
-    def _check_span(self, low: bytes, high: bytes | None) -> None:
-        self._admission.raise_failure()
-        check_span(low, high, self._tables.version.marks)
-
-    def _report(self, damage: CorruptBlock) -> None:
-        """Have a damaged table rewritten without the block, a damaged log replaced by a table of memory."""
-        named = parse_name(damage.file.rpartition("/")[2])
-        if named is not None and named.kind == "table":
-            self._upkeep.compactor.report_damage(named.file_id)
-        elif named is not None and named.file_id in (*self._active_logs, *self._log.current.file_ids):
-            self._leave_damaged_log()
-
-    def _leave_damaged_log(self) -> None:
-        if self._admission.failure is None:  # else nothing is written any more
-            self._seal()
-            self._sealed[0].is_log_damaged = True
-
-    def _logs_in_force(self) -> list[FilePart]:
-        oldest_log = self._tables.version.oldest_log
-        return logs_in_force(self._active_logs, self._log.current, self._sealed, oldest_log)
-
-    def _drops(self) -> list[Drop]:
-        fresh = [Drop(*drop) for memtable in self._memtables() for drop in memtable.drops]
-        return [*fresh, *self._tables.version.drops]
-
-    def _seal_if_possible(self) -> None:
-        """Begin a new memtable and log, unless a sealed memtable still waits for its flush."""
-        if self._sealed:
-            self._admission.hold_back()
-        else:
-            self._seal()
-
-    def _seal(self) -> None:
-        former = self._log.rotate(self._sequence + 1)
-        self._sealed.insert(0, SealedMemtable(self._active, self._active_logs, former))
-        self._active = Memtable(self._sequence + 1)
-        self._active_logs = []
-        self._upkeep.space.check()
-        self._upkeep.wake()
 
     def _on_change(self) -> None:
         """The version, the memtables, the free space or the health changed."""
         self._healing.look()
-        admission, short = self._admission, self._upkeep.space.refusal
-        self._is_plain = not (admission.failure or self._tables.version.marks or self._drops())
-        if admission.log_full and short is None:
-            admission.log_full = None
-            self._log.resume()
-        # a log may hold far more than the table it becomes: where space is short it is not kept for long
-        is_hoarding = short is not None and admission.log_full is None
-        limit = self.options.memtable_bytes // (_SHORT_SPACE_SHARE if is_hoarding else 1)
-        is_full = self._active.size_bytes >= limit
-        if is_full and not self._sealed and admission.failure is None:
-            self._seal()
-            is_full = False
-        admission.look(short, self._upkeep.write_rate(), is_full=is_full)
-        self._upkeep.wake()
+        reading = self._reading
+        reading.is_plain = not (self._admission.failure or self._tables.version.marks or reading.drops())
+        self._pressure.look()
 
     def _pause(self, error: RingmillError) -> None:
-        """The log found the disk full: read-only until the space watch sees room again."""
-        self._upkeep.space.check()
-        self._admission.pause(error)
+        self._pressure.pause(error)
 
     def _refuse(self, error: RingmillError) -> None:
-        """From now on nothing is applied, and nothing is served that was never synced."""
-        self._admission.end(error)
-        self._is_plain = False
-        self._upkeep.give_up()
+        self._reading.is_plain = False
+        self._pressure.refuse(error)

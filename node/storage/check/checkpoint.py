@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import log_name, table_name
-from ringmill.node.storage.upkeep.flusher import SealedMemtable
+from ringmill.node.storage.unflushed import SealedMemtable
 from ringmill.node.storage.version.manifest import create_manifest
 from ringmill.node.storage.version.table_installer import TableInstaller
 from ringmill.node.storage.version.version import Version, VersionEdit

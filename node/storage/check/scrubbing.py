@@ -1,7 +1,7 @@
 """Scrubbing an engine that is running: every block of every file in force, at a steady rate.
 
-What a scrub finds is worked off while the engine serves: a damaged table is rewritten without its damaged
-blocks, a damaged manifest is written anew.
+What a scrub or a read finds is worked off while the engine serves: a damaged table is rewritten without its
+damaged blocks, a damaged log is replaced by a table of what is in memory, a damaged manifest is written anew.
 """
 
 from __future__ import annotations
@@ -12,60 +12,86 @@ from functools import partial
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.check.verify import check_current, scrub
 from ringmill.node.storage.log.write_ahead_log import LogFile
-from ringmill.node.storage.names import FileName, FilePart
+from ringmill.node.storage.names import FileName, FilePart, parse_name
 from ringmill.node.storage.storage_errors import CorruptBlock
-from ringmill.node.storage.upkeep.flusher import SealedMemtable
+from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["logs_in_force", "scrub_store"]
+__all__ = ["Scrubbing"]
 
 
-async def scrub_store(
-    files: FileSystem,
-    folder: str,
-    tables: VersionSet,
-    logs: Callable[[], list[FilePart]],
-    report: Callable[[CorruptBlock], None],
-    bytes_per_s: float,
-) -> list[CorruptBlock]:
-    """The damages of every file in force; each is reported as soon as it is found.  Raises OSError.
+class Scrubbing:
+    """`rewrite` has a table rewritten, `seal` begins a new memtable, unless nothing may be written."""
 
-    `logs` names the logs that are in force at the time it is called.
-    """
-    damages: list[CorruptBlock] = []
+    def __init__(
+        self,
+        *,
+        files: FileSystem,
+        folder: str,
+        tables: VersionSet,
+        unflushed: Unflushed,
+        rewrite: Callable[[int], None],
+        seal: Callable[[], bool],
+    ) -> None:
+        self._files = files
+        self._folder = folder
+        self._tables = tables
+        self._unflushed = unflushed
+        self._rewrite = rewrite
+        self._seal = seal
 
-    async def walk(parts: Sequence[FilePart]) -> None:
+    def report(self, damage: CorruptBlock) -> None:
+        """Have a damaged table rewritten without the block, a damaged log replaced by a table of memory."""
+        named = parse_name(damage.file.rpartition("/")[2])
+        unflushed = self._unflushed
+        if named is not None and named.kind == "table":
+            self._rewrite(named.file_id)
+        elif named is not None and named.file_id in (*unflushed.active_logs, *unflushed.log.current.file_ids):
+            self.leave_damaged_log()
+
+    def leave_damaged_log(self) -> None:
+        """Have the active memtable flushed without asking its log."""
+        if self._seal():
+            self._unflushed.sealed[0].is_log_damaged = True
+
+    async def run(self, bytes_per_s: float) -> list[CorruptBlock]:
+        """The damages of every file in force; each is reported as soon as it is found.  Raises OSError."""
+        tables = self._tables
+        damages: list[CorruptBlock] = []
+        with tables.pin() as view:
+            parts = [FilePart(FileName("table", file_id)) for file_id in view.tables]
+            damages += await self._walk(parts, bytes_per_s)
+        damages += await self._walk(self._logs_in_force(), bytes_per_s)
+        of_manifest = await self._walk([tables.manifest_part], bytes_per_s)
+        of_manifest += await self._files.off_loop(check_current, self._files, self._folder)
+        if of_manifest:
+            await tables.renew_manifest()
+        return damages + of_manifest
+
+    async def _walk(self, parts: Sequence[FilePart], bytes_per_s: float) -> list[CorruptBlock]:
+        damages: list[CorruptBlock] = []
         for part in parts:
-            async for damage in scrub(files, folder, part, bytes_per_s, partial(is_in_force, part.name)):
-                report(damage)
+            is_in_force = partial(self._is_in_force, part.name)
+            async for damage in scrub(self._files, self._folder, part, bytes_per_s, is_in_force):
+                self.report(damage)
                 damages.append(damage)
+        return damages
 
-    def is_in_force(name: FileName) -> bool:
-        return name.kind == "table" or name in {part.name for part in (tables.manifest_part, *logs())}
+    def _is_in_force(self, name: FileName) -> bool:
+        parts = (self._tables.manifest_part, *self._logs_in_force())
+        return name.kind == "table" or name in {part.name for part in parts}
 
-    with tables.pin() as view:
-        await walk([FilePart(FileName("table", file_id)) for file_id in view.tables])
-    await walk(logs())
-    before = len(damages)
-    await walk([tables.manifest_part])
-    damages += await files.off_loop(check_current, files, folder)
-    if len(damages) > before:
-        await tables.renew_manifest()
-    return damages
-
-
-def logs_in_force(
-    recovered: Sequence[int], current: LogFile, sealed: Sequence[SealedMemtable], oldest_log: int
-) -> list[FilePart]:
-    """The logs whose batches are in no table yet, each as far as it is synced.
-
-    `recovered` are those that the active memtable was read from when the engine was opened.
-    """
-    closed = [*recovered, *(file_id for memtable in sealed for file_id in memtable.log_ids)]
-    parts = [FilePart(FileName("log", file_id)) for file_id in closed]
-    for log in (current, *(memtable.last_log for memtable in sealed)):
-        parts += _written(log)
-    return [part for part in parts if part.name.file_id >= oldest_log]
+    def _logs_in_force(self) -> list[FilePart]:
+        """The logs whose batches are in no table yet, each as far as it is synced."""
+        unflushed = self._unflushed
+        closed = [
+            *unflushed.active_logs,
+            *(file_id for memtable in unflushed.sealed for file_id in memtable.log_ids),
+        ]
+        parts = [FilePart(FileName("log", file_id)) for file_id in closed]
+        for log in (unflushed.log.current, *(memtable.last_log for memtable in unflushed.sealed)):
+            parts += _written(log)
+        return [part for part in parts if part.name.file_id >= self._tables.version.oldest_log]
 
 
 def _written(log: LogFile) -> Iterator[FilePart]:

@@ -6,52 +6,28 @@ Where a log has rotted meanwhile, the table is written from the memtable, which 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.log.write_ahead_log import LogFile
-from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import log_name, temporary_name
 from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.unflushed import SealedMemtable
 from ringmill.node.storage.upkeep.flush_child import FlushJob, flush_logs, flush_memtable
 from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
 from ringmill.node.storage.version.version import Drop, VersionEdit
 
-__all__ = ["Flusher", "SealedMemtable"]
-
-
-@dataclass(slots=True)
-class SealedMemtable:
-    """A full memtable and the logs it came from; the last one may still be on its way to the disk."""
-
-    memtable: Memtable
-    log_ids: list[int]
-    last_log: LogFile
-    is_log_damaged: bool = False
-
-    @property
-    def last_sequence(self) -> int:
-        """Of the memtable, once its last log is closed."""
-        return self.last_log.written_sequence
-
-    async def closed_logs(self) -> tuple[int, ...]:
-        """Raises StorageFailed when the last log could not be closed."""
-        await self.last_log.closed.wait()
-        if not self.last_log.is_whole:
-            raise StorageFailed("the log of a sealed memtable could not be written to its end")
-        return (*self.log_ids, *self.last_log.file_ids)
+__all__ = ["Flusher"]
 
 
 class Flusher:
-    """Flushes what is in `sealed` (newest first, shared with the engine) from its end, until cancelled."""
+    """Flushes sealed memtables (newest first) from the end of their list, until cancelled."""
 
-    def __init__(self, tools: UpkeepTools) -> None:
+    def __init__(self, tools: UpkeepTools, sealed: list[SealedMemtable]) -> None:
         self._tools = tools
         self._wanted = asyncio.Event()
-        self.sealed: list[SealedMemtable] = []
+        self._sealed = sealed
 
     def wake(self) -> None:
         self._wanted.set()
@@ -60,9 +36,9 @@ class Flusher:
         """A child that dies or finds no space costs a retry; a failed log or manifest ends this."""
         while True:
             self._wanted.clear()
-            while self.sealed:
+            while self._sealed:
                 try:
-                    await self._flush(self.sealed[-1])
+                    await self._flush(self._sealed[-1])
                 except StorageFailed:
                     return
                 except (OSError, RingmillError) as error:
@@ -84,7 +60,7 @@ class Flusher:
         damaged = map(log_name, log_ids) if sealed.is_log_damaged else ()
         edit = _edit(sealed, log_ids, tables)
         await self._tools.installer.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
-        self.sealed.remove(sealed)
+        self._sealed.remove(sealed)
         self._tools.counters.flushes += 1
         self._tools.counters.flushed_bytes += sum(meta.size for meta in tables)
         self._tools.on_change()

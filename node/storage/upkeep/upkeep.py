@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.unflushed import SealedMemtable
 from ringmill.node.storage.upkeep.back_pressure import unmerged_tables, write_rate
 from ringmill.node.storage.upkeep.compactor import Compactor
 from ringmill.node.storage.upkeep.flusher import Flusher
@@ -31,12 +32,14 @@ class Upkeep:
         files: FileSystem,
         children: Children,
         tables: VersionSet,
+        sealed: list[SealedMemtable],
         snapshots: Snapshots,
         counters: Counters,
         on_change: Callable[[], None],
     ) -> None:
         self._options = options
         self._tables = tables
+        self._sealed = sealed
         self._on_change = on_change
         self._progress = asyncio.Event()
         self._is_over = False
@@ -52,7 +55,7 @@ class Upkeep:
             counters=counters,
             on_change=self._changed,
         )
-        self.flusher = Flusher(tools)
+        self._flusher = Flusher(tools, sealed)
         self.compactor = Compactor(tools)
         for table in tables.view.tables.values():
             if table.is_hurt:
@@ -62,13 +65,13 @@ class Upkeep:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.flusher.run())
+            group.create_task(self._flusher.run())
             group.create_task(self.compactor.run())
             group.create_task(self._tables.sweep())
             group.create_task(self.space.run(self._on_change))
 
     def wake(self) -> None:
-        self.flusher.wake()
+        self._flusher.wake()
         self.compactor.wake()
 
     def write_rate(self) -> float | None:
@@ -77,7 +80,7 @@ class Upkeep:
 
     async def wait_idle(self) -> None:
         """Return when nothing is left to flush or to merge, or when that ended for good."""
-        while not self._is_over and (self.flusher.sealed or self.compactor.is_due()):
+        while not self._is_over and (self._sealed or self.compactor.is_due()):
             self._progress.clear()
             await self._progress.wait()
 

@@ -1,0 +1,75 @@
+"""Keeps writers within what memory, tables and the disk can take.
+
+It seals memtables, and tells `Admission` who may write, from the free space, the shape of the tables, and how
+full the memtable is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.unflushed import Unflushed
+from ringmill.node.storage.upkeep.admission import Admission
+from ringmill.node.storage.upkeep.upkeep import Upkeep
+
+__all__ = ["WritePressure"]
+
+_SHORT_SPACE_SHARE: Final = 16  # of a memtable is flushed when space is short
+
+
+class WritePressure:
+    def __init__(
+        self, options: EngineOptions, *, unflushed: Unflushed, upkeep: Upkeep, admission: Admission
+    ) -> None:
+        self._options = options
+        self._unflushed = unflushed
+        self._upkeep = upkeep
+        self._admission = admission
+
+    def seal(self) -> None:
+        """Begin a new memtable and log; the former one is flushed soon."""
+        self._unflushed.seal()
+        self._upkeep.space.check()
+        self._upkeep.wake()
+
+    def seal_unless_failed(self) -> bool:
+        """Whether it was: after a failure nothing is written any more."""
+        is_well = self._admission.failure is None
+        if is_well:
+            self.seal()
+        return is_well
+
+    def seal_if_possible(self) -> None:
+        """The same, unless a sealed memtable still waits for its flush: then writers wait too."""
+        if self._unflushed.sealed:
+            self._admission.hold_back()
+        else:
+            self.seal()
+
+    def look(self) -> None:
+        """The version, the memtables, the free space or the health changed."""
+        admission, short = self._admission, self._upkeep.space.refusal
+        if admission.log_full and short is None:
+            admission.log_full = None
+            self._unflushed.log.resume()
+        # a log may hold far more than the table it becomes: where space is short it is not kept for long
+        is_hoarding = short is not None and admission.log_full is None
+        limit = self._options.memtable_bytes // (_SHORT_SPACE_SHARE if is_hoarding else 1)
+        is_full = self._unflushed.active.size_bytes >= limit
+        if is_full and not self._unflushed.sealed and admission.failure is None:
+            self.seal()
+            is_full = False
+        admission.look(short, self._upkeep.write_rate(), is_full=is_full)
+        self._upkeep.wake()
+
+    def pause(self, error: RingmillError) -> None:
+        """The log found the disk full: read-only until the space watch sees room again."""
+        self._upkeep.space.check()
+        self._admission.pause(error)
+
+    def refuse(self, error: RingmillError) -> None:
+        """From now on nothing is applied, and nothing is served that was never synced."""
+        self._admission.end(error)
+        self._upkeep.give_up()

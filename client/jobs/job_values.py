@@ -46,7 +46,6 @@ class JobState:
     stages: tuple[StageSummary, ...]
     tasks: tuple[TaskSummary, ...]
     retried: int
-    backup: int
     records: Mapping[str, int]
     counters: Mapping[str, int]
     events: tuple[str, ...]
@@ -77,7 +76,6 @@ class JobState:
             "stages": [asdict(stage) for stage in self.stages],
             "tasks": [asdict(task) for task in self.tasks],
             "retried": self.retried,
-            "backup": self.backup,
             "records": dict(self.records),
             "counters": dict(self.counters),
             "events": list(self.events),
@@ -128,7 +126,6 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
             TaskSummary(one.task, one.state, one.attempts, one.node, one.last_error) for one in message.tasks
         ),
         retried=message.retried,
-        backup=message.backup,
         records=_in_order_of_flow(message.records),
         counters=dict(sorted(message.counters.items())),
         events=tuple(message.events),

@@ -21,7 +21,6 @@ def job_document(state: JobState) -> dict[str, Any]:
             "map": state.stage("map").total,
             "reduce": state.stage("reduce").total,
             "retried": state.retried,
-            "backup": state.backup,
         },
         "records": dict(state.records),
         "counters": dict(state.counters),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ringmill/cluster/wire/stubs/jobs.proto\x12\x0bringmill.v1\"+\n\x0b\x42undleChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"1\n\x11PutBundleResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\rSubmitRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04spec\x18\x02 \x01(\x0c\"+\n\x0eSubmitResponse\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x19\n\nJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\r\n\x0bListRequest\"4\n\x0cListResponse\x12$\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.ringmill.v1.JobStatus\"r\n\x0bStageStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x13\n\x0b\x62ytes_total\x18\x05 \x01(\x04\x12\x12\n\nbytes_done\x18\x06 \x01(\x04\"]\n\nTaskStatus\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x12\n\nlast_error\x18\x05 \x01(\t\"\xdb\x03\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12(\n\x06stages\x18\x07 \x03(\x0b\x32\x18.ringmill.v1.StageStatus\x12\x0f\n\x07retried\x18\x08 \x01(\r\x12\x0e\n\x06\x62\x61\x63kup\x18\t \x01(\r\x12\x34\n\x07records\x18\n \x03(\x0b\x32#.ringmill.v1.JobStatus.RecordsEntry\x12\x36\n\x08\x63ounters\x18\x0b \x03(\x0b\x32$.ringmill.v1.JobStatus.CountersEntry\x12\r\n\x05\x65rror\x18\x0c \x01(\x0c\x12&\n\x05tasks\x18\r \x03(\x0b\x32\x17.ringmill.v1.TaskStatus\x12\x0e\n\x06\x65vents\x18\x0e \x03(\t\x12\x14\n\x0csubmitted_at\x18\x0f \x01(\x01\x1a.\n\x0cRecordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"(\n\x0bLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"U\n\x07TaskLog\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\x0c\"2\n\x0cLogsResponse\x12\"\n\x04logs\x18\x01 \x03(\x0b\x32\x14.ringmill.v1.TaskLog2\xbe\x03\n\x04Jobs\x12G\n\tPutBundle\x12\x18.ringmill.v1.BundleChunk\x1a\x1e.ringmill.v1.PutBundleResponse(\x01\x12\x41\n\x06Submit\x12\x1a.ringmill.v1.SubmitRequest\x1a\x1b.ringmill.v1.SubmitResponse\x12<\n\x05Watch\x12\x19.ringmill.v1.WatchRequest\x1a\x16.ringmill.v1.JobStatus0\x01\x12\x39\n\x06Status\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12;\n\x04List\x12\x18.ringmill.v1.ListRequest\x1a\x19.ringmill.v1.ListResponse\x12;\n\x04Logs\x12\x18.ringmill.v1.LogsRequest\x1a\x19.ringmill.v1.LogsResponse\x12\x37\n\x04Kill\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ringmill/cluster/wire/stubs/jobs.proto\x12\x0bringmill.v1\"+\n\x0b\x42undleChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"1\n\x11PutBundleResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\rSubmitRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04spec\x18\x02 \x01(\x0c\"+\n\x0eSubmitResponse\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x19\n\nJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\r\n\x0bListRequest\"4\n\x0cListResponse\x12$\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.ringmill.v1.JobStatus\"r\n\x0bStageStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x13\n\x0b\x62ytes_total\x18\x05 \x01(\x04\x12\x12\n\nbytes_done\x18\x06 \x01(\x04\"]\n\nTaskStatus\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x12\n\nlast_error\x18\x05 \x01(\t\"\xd1\x03\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12(\n\x06stages\x18\x07 \x03(\x0b\x32\x18.ringmill.v1.StageStatus\x12\x0f\n\x07retried\x18\x08 \x01(\r\x12\x34\n\x07records\x18\n \x03(\x0b\x32#.ringmill.v1.JobStatus.RecordsEntry\x12\x36\n\x08\x63ounters\x18\x0b \x03(\x0b\x32$.ringmill.v1.JobStatus.CountersEntry\x12\r\n\x05\x65rror\x18\x0c \x01(\x0c\x12&\n\x05tasks\x18\r \x03(\x0b\x32\x17.ringmill.v1.TaskStatus\x12\x0e\n\x06\x65vents\x18\x0e \x03(\t\x12\x14\n\x0csubmitted_at\x18\x0f \x01(\x01\x1a.\n\x0cRecordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01J\x04\x08\t\x10\n\"(\n\x0bLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"U\n\x07TaskLog\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\x0c\"2\n\x0cLogsResponse\x12\"\n\x04logs\x18\x01 \x03(\x0b\x32\x14.ringmill.v1.TaskLog2\xbe\x03\n\x04Jobs\x12G\n\tPutBundle\x12\x18.ringmill.v1.BundleChunk\x1a\x1e.ringmill.v1.PutBundleResponse(\x01\x12\x41\n\x06Submit\x12\x1a.ringmill.v1.SubmitRequest\x1a\x1b.ringmill.v1.SubmitResponse\x12<\n\x05Watch\x12\x19.ringmill.v1.WatchRequest\x1a\x16.ringmill.v1.JobStatus0\x01\x12\x39\n\x06Status\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12;\n\x04List\x12\x18.ringmill.v1.ListRequest\x1a\x19.ringmill.v1.ListResponse\x12;\n\x04Logs\x12\x18.ringmill.v1.LogsRequest\x1a\x19.ringmill.v1.LogsResponse\x12\x37\n\x04Kill\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,17 +56,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSTATUS']._serialized_start=481
   _globals['_TASKSTATUS']._serialized_end=574
   _globals['_JOBSTATUS']._serialized_start=577
-  _globals['_JOBSTATUS']._serialized_end=1052
-  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_start=957
-  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_end=1003
-  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_start=1005
-  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_end=1052
-  _globals['_LOGSREQUEST']._serialized_start=1054
-  _globals['_LOGSREQUEST']._serialized_end=1094
-  _globals['_TASKLOG']._serialized_start=1096
-  _globals['_TASKLOG']._serialized_end=1181
-  _globals['_LOGSRESPONSE']._serialized_start=1183
-  _globals['_LOGSRESPONSE']._serialized_end=1233
-  _globals['_JOBS']._serialized_start=1236
-  _globals['_JOBS']._serialized_end=1682
+  _globals['_JOBSTATUS']._serialized_end=1042
+  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_start=941
+  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_end=987
+  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_start=989
+  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_end=1036
+  _globals['_LOGSREQUEST']._serialized_start=1044
+  _globals['_LOGSREQUEST']._serialized_end=1084
+  _globals['_TASKLOG']._serialized_start=1086
+  _globals['_TASKLOG']._serialized_end=1171
+  _globals['_LOGSRESPONSE']._serialized_start=1173
+  _globals['_LOGSRESPONSE']._serialized_end=1223
+  _globals['_JOBS']._serialized_start=1226
+  _globals['_JOBS']._serialized_end=1672
 # @@protoc_insertion_point(module_scope)

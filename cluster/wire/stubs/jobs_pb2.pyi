@@ -303,7 +303,6 @@ class JobStatus(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     RETRIED_FIELD_NUMBER: _builtins.int
-    BACKUP_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
@@ -320,7 +319,6 @@ class JobStatus(_message.Message):
     output: _builtins.str
     seconds: _builtins.float
     retried: _builtins.int
-    backup: _builtins.int
     error: _builtins.bytes
     """msgpack as in ringmill-error-bin, when FAILED"""
     submitted_at: _builtins.float
@@ -350,7 +348,6 @@ class JobStatus(_message.Message):
         seconds: _builtins.float = ...,
         stages: _abc.Iterable[Global___StageStatus] | None = ...,
         retried: _builtins.int = ...,
-        backup: _builtins.int = ...,
         records: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         error: _builtins.bytes = ...,
@@ -360,7 +357,7 @@ class JobStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "counters", b"counters", "error", b"error", "events", b"events", "job", b"job", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "error", b"error", "events", b"events", "job", b"job", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

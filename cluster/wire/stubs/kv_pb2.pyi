@@ -270,13 +270,11 @@ class GetRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     R_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
-    FORWARDED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     key: _builtins.bytes
     r: _builtins.str
     epoch: _builtins.int
-    forwarded: _builtins.bool
     timeout_ms: _builtins.int
     def __init__(
         self,
@@ -285,12 +283,11 @@ class GetRequest(_message.Message):
         key: _builtins.bytes = ...,
         r: _builtins.str = ...,
         epoch: _builtins.int = ...,
-        forwarded: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "r", b"r", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "key", b"key", "keyspace", b"keyspace", "r", b"r", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

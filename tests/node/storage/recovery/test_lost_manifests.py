@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
+from typing import ParamSpec, TypeVar
 
 import msgpack
 import pytest
@@ -12,8 +15,8 @@ import pytest
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.log.records import Record, frame, read_records
-from ringmill.node.storage.names import FileName, parse_name
-from ringmill.node.storage.recovery import salvaged_tables
+from ringmill.node.storage.names import parse_name
+from ringmill.node.storage.recovery import opening, salvage, salvaged_tables
 from ringmill.node.storage.storage_errors import CorruptRange
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -21,6 +24,8 @@ from ringmill.simulator.disk.moment import CrashModel, Moment
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 Model = dict[bytes, bytes]
+P = ParamSpec("P")
+T = TypeVar("T")
 FEW = replace(TINY, level0_tables=100, slow_at_tables=100, stop_at_tables=100)
 
 
@@ -190,6 +195,7 @@ async def test_damaged_manifests_are_kept_aside(disk: LossyDisk, open_engine: Op
     await engine.close()
     destroy_manifests(disk)
     damaged = {path: disk.read_bytes(path) for path in files_of(disk, "MANIFEST")}
+    assert damaged
     await open_engine(TINY)
     for path, content in damaged.items():
         assert disk.read_bytes(path.replace("/", "/quarantine/")) == content
@@ -246,27 +252,60 @@ async def test_a_power_cut_at_any_call_of_a_start_beside_damage_loses_nothing_mo
             assert mark.end is None
 
 
-async def test_a_number_is_never_given_twice_beside_damage(disk: LossyDisk, open_engine: OpenEngine) -> None:
-    names: dict[int, FileName] = {}
-    twice: list[str] = []  # an assertion inside a call of the disk could be taken for a failure of the disk
+class LeavesChildren:
+    """Runs children here; while `is_holding`, a node is killed before its child has made its file."""
+
+    def __init__(self) -> None:
+        self.is_holding = False
+        self.held: list[int] = []  # numbers of files that such a child may still write
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.is_holding:
+            self.held += [each for job in args for each in getattr(job, "file_ids", ())]
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        return function(*args, **kwargs)
+
+
+async def numbers_given_twice(disk: LossyDisk) -> list[int]:
+    """Of files, after six starts on damaged manifests, three of them killed with a child at work."""
+    given: list[int] = []
 
     def remember(call: str, path: str) -> None:
         named = parse_name(path.rpartition("/")[2])
-        if call != "create" or named is None or "CURRENT" in path:
-            return
-        if names.setdefault(named.file_id, named) is not named and named.kind != "manifest":
-            twice.append(path)
+        if call == "create" and named is not None and "CURRENT" not in path:
+            given.append(named.file_id)
 
     disk.hook = remember
-    random = Random(7)
-    for _ in range(6):
-        engine = await open_engine(TINY)
+    random, spawner = Random(7), LeavesChildren()
+    for number in range(6):
+        engine = await Engine.open(FOLDER, TINY, files=disk, spawner=spawner)
         await fill(engine, random.randrange(100), 60)
-        await (engine.close() if random.random() < 0.5 else kill(engine))
+        if number % 2:
+            await engine.close()
+        else:
+            before, spawner.is_holding = len(spawner.held), True
+            while len(spawner.held) == before:
+                await put(engine, b"key", bytes(50))
+            await kill(engine)
+            spawner.is_holding = False
         for path in files_of(disk, "MANIFEST") + files_of(disk, "CURRENT"):
             disk.flip(path, random.randrange(disk.size(path)), 1)
-    assert len(names) > 20
-    assert twice == []
+    assert len(given) > 20
+    return [each for each, times in Counter(given + spawner.held).items() if times > 1]
+
+
+async def test_a_number_is_never_given_twice_beside_damage(disk: LossyDisk) -> None:
+    assert await numbers_given_twice(disk) == []
+
+
+async def test_without_going_on_far_above_a_number_would_be_given_twice(
+    disk: LossyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The safeguard switched off: a start goes on above the numbers that it finds."""
+    monkeypatch.setattr(salvage, "FRESH_IDS", 0)
+    monkeypatch.setattr(opening, "FRESH_IDS", 0)
+    assert await numbers_given_twice(disk) != []
 
 
 async def test_without_comparing_versions_an_old_value_would_survive(

@@ -27,7 +27,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
 QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lines
-GRACE_S = 10.0
+GRACE_S = 10.0  # for what tests left behind to end by itself
+END_S = 10.0  # for a killed process to be gone
 SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
 HELPERS = {"ringmill.node.task_main", "ringmill.cluster.adapters.processes.worker_main"}
@@ -47,22 +48,30 @@ def run(arguments: list[str], limit_s: float) -> int:
         env={**os.environ, **QUIET, MARK: mark, "PYTHONPATH": _with_plugins()},
     )
     try:
-        code = pytest.wait(timeout=limit_s)
-    except subprocess.TimeoutExpired:
+        code = code_within(pytest, limit_s)
+    except KeyboardInterrupt:
+        end(still_there(mark, began))
+        return 130
+    if code is None:
         print(f"tests: not done after {limit_s:.0f} s, ending them", file=sys.stderr, flush=True)
         pytest.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             pytest.wait(timeout=SUMMARY_S)
         end(still_there(mark, began))
         return TIMED_OUT
-    except KeyboardInterrupt:
-        end(still_there(mark, began))
-        return 130
     left = left_behind(mark, began, GRACE_S)
     for process in left:
         print(f"tests: left behind: {describe(process)}", file=sys.stderr)
     end(left)
     return code or bool(left)
+
+
+def code_within(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
+    """The exit code; None when the process still runs after that time."""
+    try:
+        return process.wait(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _with_plugins() -> str:
@@ -122,7 +131,7 @@ def end(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(processes, timeout=GRACE_S)
+    psutil.wait_procs(processes, timeout=END_S)
 
 
 def main() -> int:

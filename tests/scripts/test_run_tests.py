@@ -73,31 +73,48 @@ def test_a_run_beyond_its_limit_is_ended(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 HANGS_AFTER_A_FAILURE = """
-import time
+import pathlib, time
 def test_one():
     assert "this" == "that"
 def test_two():
+    pathlib.Path({hanging!r}).touch()
     {hang}
 """
 
 
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that the sample makes when it begins to hang; only then is the limit over."""
+    flag = tmp_path / "hanging"
+
+    def code_within(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
+        while not flag.exists() and process.poll() is None:
+            time.sleep(0.01)
+        return process.poll()
+
+    monkeypatch.setattr(run_tests, "code_within", code_within)
+    return flag
+
+
 def test_a_run_beyond_its_limit_has_told_what_failed_and_prints_its_summary(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, hanging: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    text = HANGS_AFTER_A_FAILURE.format(hang="time.sleep(600)")
-    assert _run(tmp_path, text, limit_s=4.0) == run_tests.TIMED_OUT
+    text = HANGS_AFTER_A_FAILURE.format(hanging=str(hanging), hang="time.sleep(600)")
+    assert _run(tmp_path, text) == run_tests.TIMED_OUT
     said = capfd.readouterr()
     assert "tests: failed: test_sample.py::test_one" in said.err
     assert "assert 'this' == 'that'" in said.out and "1 failed" in said.out
 
 
 def test_a_run_that_does_not_end_when_asked_is_killed_and_has_told_what_failed(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, hanging: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_tests, "SUMMARY_S", 0.5)
-    hang = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
-    text = HANGS_AFTER_A_FAILURE.format(hang=hang)
-    assert _run(tmp_path, text, limit_s=4.0) == run_tests.TIMED_OUT
+    text = HANGS_AFTER_A_FAILURE.format(hanging=str(hanging), hang="time.sleep(600)")
+    text = text.replace(
+        "import pathlib", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nimport pathlib"
+    )
+    assert _run(tmp_path, text) == run_tests.TIMED_OUT
     assert "tests: failed: test_sample.py::test_one" in capfd.readouterr().err
 
 

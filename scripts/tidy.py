@@ -4,8 +4,9 @@
 
 Sizes, crowded folders, circles of files, the five doors, errnos, forbidden names, empty packages, named
 surfaces, swallowed errors, bare imports, unused names, stale stubs, dead links in the documentation, rules of
-the protocol that are cited and not stated.  Each check is a generator in scripts/tidy_rules/;
-docs/development.md says why it is there.  Generated stubs (*_pb2*) are left out.
+the protocol that are cited and not stated, verbs of the command line that are not there.  Each check is a
+generator in scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left
+out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tidy_rules import code, doors, links, names, rooms, stubs, unused
 from tidy_rules.finding import Finding, SourceFile
 from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
+from tidy_rules.verbs import unknown_verbs
 from tidy_rules.words import class_names, file_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +63,7 @@ def findings(root: Path) -> Iterator[Finding]:
     for rule in TREE_RULES:
         yield from rule(sources)
     yield from protocol(root, texts)
+    yield from unknown_verbs(sources, texts)
     yield from stubs.stale_stubs(root)
 
 

@@ -1,6 +1,6 @@
 """When does a first document count?  When a majority of the voters it names hold it (T4).
 
-Until then two `cluster init` at once could each have won over some nodes; of two majorities at least one
+Until then two `cluster form` at once could each have won over some nodes; of two majorities at least one
 voter is in both, and a node that has a cluster refuses another.  Once it is known it stays so, on the disk.
 A later epoch was decided by voters, so then the first document has counted.
 """

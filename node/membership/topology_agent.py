@@ -1,10 +1,11 @@
 """The node's hold on the topology: kept on its disk, checked against each request, pulled when behind.
 
-It decides nothing: documents come from `cluster init` or from peers, and only a newer one of the same
-cluster is taken.  A document is on the disk, synced, before anybody here acts by it.
+It decides nothing: documents come from `ringmill cluster form` or from peers, and only a newer one of the
+same cluster is taken.  A document is on the disk, synced, before anybody here acts by it.
 
-Rules (docs/protocol/): T1 (the document), T4 (init can be repeated, another cluster is refused), T5 (requests
-carry an epoch, checked against the row's), I2 (a node on another disk than the named one serves nothing).
+Rules (docs/protocol/): T1 (the document), T4 (forming can be repeated, another cluster is refused), T5
+(requests carry an epoch, checked against the row's), I2 (a node on another disk than the named one serves
+nothing).
 """
 
 from __future__ import annotations
@@ -240,7 +241,7 @@ class TopologyAgent:
         """Why this node serves nothing, if so (I2)."""
         node, disk = self._seat
         if self._current is None:
-            return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster init`")
+            return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster form`")
         if not self._current.has_member(node):
             return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
         named = self._current.member(node).disk
@@ -261,7 +262,7 @@ class TopologyAgent:
             return Unavailable(
                 f"cluster {self._current.name} is not formed yet: {node} does not know a majority of its "
                 f"{len(self._current.voters)} voters to hold the first document",
-                hint="repeat `ringmill cluster init` with all nodes running",
+                hint="repeat `ringmill cluster form` with all nodes running",
             )
         return None
 

@@ -196,6 +196,24 @@ def test_a_file_where_a_rule_is_obeyed_has_to_cite_it(tmp_path: Path) -> None:
     ]
 
 
+def test_a_command_line_names_verbs_that_are_there(tmp_path: Path) -> None:
+    cli = tmp_path / "client" / "cli"
+    cli.mkdir(parents=True)
+    tables = "_a = Group('ringmill', {'put': 1, 'cluster': 2})\n_b = Group('cluster', {'up': 1, 'form': 2})\n"
+    (cli / "a.py").write_text(MODULE + tables, encoding="utf-8")
+    known = "`ringmill put k v`, `ringmill --cluster a cluster up`, `ringmill {verb} x`, `ringmill help|put`"
+    assert _found(tmp_path, "node/b.py", MODULE + f'_hint = "{known}"\n') == []
+    assert _found(tmp_path, "node/b.py", MODULE + '_hint = "run `ringmill cluster init`"\n') == [
+        "node/b.py:3: `ringmill cluster init`: cluster has no verb init; its verbs are form, up"
+    ]
+    (tmp_path / "node" / "b.py").unlink()
+    page = "`ringmill gett k`\n\n```\n$ ringmill -o json cluster dwn\nringmill put k v\n```\n"
+    assert [line.partition("; ")[0] for line in _found(tmp_path, "docs/a.md", page)] == [
+        "docs/a.md:1: `ringmill gett k`: ringmill has no verb gett",
+        "docs/a.md:4: `ringmill -o json cluster dwn`: cluster has no verb dwn",
+    ]
+
+
 def test_the_program_prints_a_line_a_finding_and_exits_1(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "a.py").write_text("import time\n", encoding="utf-8")

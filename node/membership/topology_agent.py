@@ -158,7 +158,7 @@ class TopologyAgent:
         self._take(topology)
         await self._pull_from_any(self._others())
 
-    async def init(self, document: bytes) -> Topology:
+    async def take_first(self, document: bytes) -> Topology:
         """Take the first document of a cluster, durably; the same one again changes nothing (T4).
 
         Returns what is current then.  Raises InvalidArgument for a document that is not valid, not a first

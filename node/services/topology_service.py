@@ -63,7 +63,7 @@ class TopologyService:
         )
 
     async def _init(self, request: InitRequest, call: Call) -> InitResponse:
-        topology = await self._agent.init(request.document)
+        topology = await self._agent.take_first(request.document)
         return InitResponse(cluster=topology.cluster, epoch=topology.epoch)
 
     async def _get(self, request: GetTopologyRequest, call: Call) -> GetTopologyResponse:

@@ -42,7 +42,7 @@ async def _speed_up(fault: Fault, ground: Ground) -> None:
 
 
 async def _lose(fault: Fault, ground: Ground) -> None:
-    """The node comes back under its name with an empty disk, and somebody repeats the cluster's init."""
+    """The node comes back under its name with an empty disk, and somebody forms the cluster again."""
     name = fault.nodes[0]
     node = ground.nodes[name]
     ground.trace.fault(fault.kind, name)
@@ -51,7 +51,7 @@ async def _lose(fault: Fault, ground: Ground) -> None:
     await asyncio.sleep(fault.lasts_s * ground.draws.random())
     if node.run is None:
         node.start()
-        await ground.init_again(node)
+        await ground.form_again(node)
 
 
 async def _lie(fault: Fault, ground: Ground) -> None:

@@ -60,12 +60,12 @@ class Ground:
         """A killed process, or a power cut in one of its forms."""
         return self.draws.choice((None, *_POWER_CUTS))
 
-    async def init_again(self, node: NodeProcess) -> None:
-        """Somebody repeats the cluster's init."""
+    async def form_again(self, node: NodeProcess) -> None:
+        """Somebody forms the cluster again."""
         assert self.document, "the cluster was formed"
         try:
             agent = (await node.up()).membership.topology
-            await node.inside(agent.init(self.document))
+            await node.inside(agent.take_first(self.document))
         except (InvalidArgument, RuntimeError) as error:
             self.trace.note(node.name, f"is not taken back: {type(error).__name__}")
 

@@ -79,7 +79,7 @@ class World:
         document = self.ground.document = self._topology.encode()
         for process in self.nodes.values():
             node = await process.up()
-            await process.inside(node.membership.topology.init(document))
+            await process.inside(node.membership.topology.take_first(document))
         await self.all_serve(self.nodes.values())
 
     async def all_serve(self, nodes: Iterable[NodeProcess]) -> None:

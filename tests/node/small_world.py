@@ -131,7 +131,7 @@ class Node:
         topology, self.watch = membership.topology, membership.watch
         topology.confirm_start()
         await topology.start()
-        await topology.init(self._document)
+        await topology.take_first(self._document)
         serve_replica(core, replica, topology)
         self.hints, self.objects = replica.hints, replica.objects
         async with open_requests(

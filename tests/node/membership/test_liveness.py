@@ -248,21 +248,21 @@ def test_a_probe_of_a_node_that_serves_nothing_is_refused() -> None:
 
 
 @seeds
-def test_of_two_inits_at_once_at_most_one_cluster_serves(seed: int) -> None:
+def test_of_two_formings_at_once_at_most_one_cluster_serves(seed: int) -> None:
     async def story(cluster: Cluster) -> None:
         members = list(document().members)
         offers = [document(), first_topology("other", members)]
         draw = stream(seed, "inits")
 
-        async def init(run: Run, offer: Topology) -> None:
+        async def form(run: Run, offer: Topology) -> None:
             await asyncio.sleep(draw.random() * 0.02)
             with contextlib.suppress(InvalidArgument):  # the other one was there before
-                await run.agent.init(offer.encode())
+                await run.agent.take_first(offer.encode())
 
         async with asyncio.TaskGroup() as tasks:
             for run in cluster.runs.values():
                 for offer in offers:
-                    tasks.create_task(init(run, offer))
+                    tasks.create_task(form(run, offer))
         await cluster.until(lambda: any(run.agent.serving for run in cluster.runs.values()), within_s=10)
         await asyncio.sleep(5)
         serving = {run.agent.topology().cluster for run in cluster.runs.values() if run.agent.serving}
@@ -271,10 +271,10 @@ def test_of_two_inits_at_once_at_most_one_cluster_serves(seed: int) -> None:
     Cluster(seed, is_new=True).tell(story)
 
 
-def test_a_new_cluster_serves_soon_after_its_init() -> None:
+def test_a_new_cluster_serves_soon_after_forming() -> None:
     async def story(cluster: Cluster) -> None:
         for run in cluster.runs.values():
-            await run.agent.init(document().encode())
+            await run.agent.take_first(document().encode())
         async with asyncio.timeout(0.2):
             for run in cluster.runs.values():
                 await run.agent.wait_formed()

@@ -77,7 +77,7 @@ class Cluster:
         )
         one = One(starts, agent)
         self.network.gone.discard(node)
-        await agent.init(self.topology.encode())
+        await agent.take_first(self.topology.encode())
         one.life = asyncio.create_task(starts.run())
         self.lives += [one.life, asyncio.create_task(agent.run())]
         return one

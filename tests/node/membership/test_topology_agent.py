@@ -1,4 +1,4 @@
-"""The topology agent over a small network of its own: init, persistence, pulling, and what is refused."""
+"""The topology agent over a small network of its own: the first document, storing, pulling, refusals."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_init_is_on_the_disk_by_the_time_it_is_answered(network: Network) 
     node = Node(network, 1)
     with pytest.raises(Unavailable, match="belongs to no cluster yet"):
         node.agent.check_row(PartitionId(0), Epoch(1))
-    await node.agent.init(document().encode())
+    await node.agent.take_first(document().encode())
     assert Topology.decode(node.disk.durable["topology"]) == document()
 
 
@@ -117,13 +117,13 @@ async def test_a_cluster_serves_once_a_majority_of_its_voters_holds_the_first_do
     network.gone.add(N3)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(node.agent.run()) for node in (one, two)]
-        await one.agent.init(document().encode())
+        await one.agent.take_first(document().encode())
         for _ in range(50):
             await asyncio.sleep(0)
         assert not one.agent.serving
         with pytest.raises(Unavailable, match="not formed yet"):
             one.agent.check_row(PartitionId(0), Epoch(1))
-        await two.agent.init(document().encode())
+        await two.agent.take_first(document().encode())
         async with asyncio.timeout(10):
             await one.agent.wait_formed()
             await two.agent.wait_formed()
@@ -135,15 +135,15 @@ async def test_a_cluster_serves_once_a_majority_of_its_voters_holds_the_first_do
     assert one.agent.serving, "once formed, it needs nobody to serve after a restart"
 
 
-async def test_a_cluster_of_one_is_formed_by_its_init(network: Network) -> None:
+async def test_a_cluster_of_one_is_formed_by_its_first_document(network: Network) -> None:
     node = Node(network, 1)
-    await node.agent.init(first_topology("solo", [member(1)], r=1, w=1).encode())
+    await node.agent.take_first(first_topology("solo", [member(1)], r=1, w=1).encode())
     assert node.agent.serving
 
 
 async def test_init_can_be_repeated_even_at_once_and_by_many(network: Network) -> None:
     node = Node(network, 1)
-    answers = await asyncio.gather(*(node.agent.init(document().encode()) for _ in range(5)))
+    answers = await asyncio.gather(*(node.agent.take_first(document().encode()) for _ in range(5)))
     assert {answer.cluster for answer in answers} == {document().cluster}
 
 
@@ -151,22 +151,24 @@ async def test_a_repeated_init_does_not_bring_an_old_epoch_back(network: Network
     node = Node(network, 1)
     node.is_given(later(document(), 4))
     await node.restart().start()
-    assert (await node.agent.init(document().encode())).epoch == 4
+    assert (await node.agent.take_first(document().encode())).epoch == 4
 
 
 async def test_a_node_of_a_cluster_refuses_another(network: Network) -> None:
     node = Node(network, 1)
-    await node.agent.init(document().encode())
+    await node.agent.take_first(document().encode())
     other = first_topology("other", [member(1)], r=1, w=1)
     with pytest.raises(InvalidArgument, match="belongs to cluster demo"):
-        await node.agent.init(other.encode())
+        await node.agent.take_first(other.encode())
 
 
 async def test_two_clusters_at_once_leave_one(network: Network) -> None:
     node = Node(network, 1)
     other = first_topology("other", [member(1)], r=1, w=1)
     answers = await asyncio.gather(
-        node.agent.init(document().encode()), node.agent.init(other.encode()), return_exceptions=True
+        node.agent.take_first(document().encode()),
+        node.agent.take_first(other.encode()),
+        return_exceptions=True,
     )
     assert [type(answer) for answer in answers] == [Topology, InvalidArgument]
 
@@ -183,7 +185,7 @@ async def test_a_document_that_is_not_ours_to_begin_with_is_refused(
     network: Network, topology: Topology, message: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        await Node(network, 1).agent.init(topology.encode())
+        await Node(network, 1).agent.take_first(topology.encode())
 
 
 async def test_a_restart_takes_the_newest_document_a_member_has(network: Network) -> None:

@@ -41,13 +41,13 @@ def _judge_starts(known: Remembered | None, told: Announcement) -> StartVerdict:
 def _disk_id() -> Bends:
     """A node takes a document that names it with another disk, and serves by it."""
 
-    async def init_anyhow(agent: TopologyAgent, document: bytes) -> Topology:
+    async def take_anyhow(agent: TopologyAgent, document: bytes) -> Topology:
         topology = Topology.decode(document)
         agent._seat = agent._forming._seat = topology.member(agent._seat.node).seat
         agent._take(topology)
         return topology
 
-    return (method(TopologyAgent.init, init_anyhow),)
+    return (method(TopologyAgent.take_first, take_anyhow),)
 
 
 def _fresh_actor() -> Bends:

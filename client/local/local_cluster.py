@@ -2,7 +2,7 @@
 
 Everything done here is written to cluster.json before the next step, so that an `up` that was interrupted is
 finished by the next one, and no process is ever left unnamed.  Making five nodes one cluster is
-client/local/local_bootstrap.py's part.
+client/local/local_forming.py's part.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
-from ringmill.client.local.local_bootstrap import wait_ready  # noqa: E402
+from ringmill.client.local.local_forming import wait_ready  # noqa: E402
 from ringmill.client.local.local_state import (  # noqa: E402
     LocalCluster,
     LocalNode,

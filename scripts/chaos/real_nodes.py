@@ -16,8 +16,8 @@ from subprocess import Popen
 from chaos.links import HOST
 from ringmill.client.connection import open_link
 from ringmill.client.local import local_cluster, processes
-from ringmill.client.local.local_bootstrap import wait_ready
 from ringmill.client.local.local_cluster import Plan
+from ringmill.client.local.local_forming import wait_ready
 from ringmill.client.local.local_state import LocalNode
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.client.routing.links import IDENTIFY, INIT, STATUS

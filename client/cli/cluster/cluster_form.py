@@ -37,8 +37,8 @@ def form(settings: Settings, replicas: int | None, partitions: int | None) -> No
 
     Waits until all of them serve; --timeout is how long  [30s].  Forming again changes nothing.
     """
-    from ringmill.client.local.bootstrap import Effort, Shape
-    from ringmill.client.local.bootstrap import form as form_nodes
+    from ringmill.client.local.cluster_forming import Effort, Shape
+    from ringmill.client.local.cluster_forming import form as form_nodes
 
     addresses = _addresses(settings)
     owners = replicas or min(DEFAULT_REPLICAS, len(addresses))

@@ -117,7 +117,7 @@ async def start_again(
     cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float = RESTART_TIMEOUT_S
 ) -> LocalCluster:
     """Start nodes that have stopped, on their data, and wait until they serve."""
-    from ringmill.client.local.local_bootstrap import wait_ready
+    from ringmill.client.local.local_forming import wait_ready
 
     cluster, started = local_cluster.start_nodes(cluster, nodes)
     handles = {one.node.id: one.process for one in started}

@@ -142,7 +142,7 @@ def _undone(cluster: LocalCluster, started: Sequence[LocalNode], *, is_new: bool
 
 
 def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -> None:
-    from ringmill.client.local.local_bootstrap import form
+    from ringmill.client.local.local_forming import form
 
     asyncio.run(form(cluster, {one.node.id: one.process for one in started}, timeout_s))
 

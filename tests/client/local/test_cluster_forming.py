@@ -11,8 +11,8 @@ import pytest
 from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from ringmill.client.local import bootstrap
-from ringmill.client.local.bootstrap import Effort, Shape, form, wait_ready
+from ringmill.client.local import cluster_forming
+from ringmill.client.local.cluster_forming import Effort, Shape, form, wait_ready
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Method
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ring.topology import Topology
@@ -180,4 +180,4 @@ async def test_a_node_of_another_cluster_on_the_same_port_is_not_taken_for_ours(
 
 
 def test_a_call_may_take_less_than_the_whole() -> None:
-    assert bootstrap.CALL_S * 5 < 30
+    assert cluster_forming.CALL_S * 5 < 30

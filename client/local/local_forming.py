@@ -1,7 +1,7 @@
 """Makes the processes of a local cluster one cluster, and tells the last words of one that ended meanwhile.
 
-The steps themselves are client/local/bootstrap.py's; here is only what a local cluster adds: names, zones,
-logs.
+The steps themselves are client/local/cluster_forming.py's; here is only what a local cluster adds: names,
+zones, logs.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from subprocess import Popen
 
-from ringmill.client.local import bootstrap
-from ringmill.client.local.bootstrap import Effort, Shape
+from ringmill.client.local import cluster_forming
+from ringmill.client.local.cluster_forming import Effort, Shape
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.client.local.log_files import tail
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
@@ -29,7 +29,9 @@ async def form(cluster: LocalCluster, started: Processes, timeout_s: float) -> T
     zones = {node.address: node.zone for node in cluster.nodes}
     shape = Shape(cluster.name, cluster.replicas, cluster.partitions, zones)
     try:
-        return (await bootstrap.form(_effort(cluster, cluster.nodes, started, timeout_s), shape)).topology
+        return (
+            await cluster_forming.form(_effort(cluster, cluster.nodes, started, timeout_s), shape)
+        ).topology
     except DeadlineExceeded as error:
         raise _too_slow(cluster, error) from None
 
@@ -39,7 +41,7 @@ async def wait_ready(
 ) -> None:
     """Wait until restarted nodes serve again.  Raises as `form` does."""
     try:
-        await bootstrap.wait_ready(_effort(cluster, nodes, started, timeout_s))
+        await cluster_forming.wait_ready(_effort(cluster, nodes, started, timeout_s))
     except DeadlineExceeded as error:
         raise _too_slow(cluster, error) from None
 

@@ -162,7 +162,8 @@ class TopologyAgent:
         """Take the first document of a cluster, durably; the same one again changes nothing (T4).
 
         Returns what is current then.  Raises InvalidArgument for a document that is not valid, not a first
-        one, does not name this node with this disk, or belongs to another cluster.
+        one, does not name this node with this disk, belongs to another cluster, or asks for what this release
+        does not keep.
         """
         offered = Topology.decode(document)
         if offered.epoch != 1:
@@ -172,6 +173,7 @@ class TopologyAgent:
                 f"the document does not name {self._seat.node} with disk {self._seat.disk}",
                 hint="ask each node for its id and disk (Topology.Identify) and make the document anew",
             )
+        _check_kept(offered)
         async with self._adopting:
             if self._current is None:
                 await self._adopt(offered)
@@ -305,6 +307,7 @@ class TopologyAgent:
             if self._current is not None and self._current.cluster != topology.cluster:
                 raise _other_cluster(self._current, topology)
             if topology.epoch > self.epoch:
+                _check_kept(topology)
                 await self._adopt(topology)
 
     async def _adopt(self, topology: Topology) -> None:
@@ -325,6 +328,16 @@ class TopologyAgent:
             raise ProtocolMismatch(f"{PULL} of {len(incoming.body)} bytes, need the 8 of an epoch")
         known = int.from_bytes(incoming.body, "big")
         return self._current.encode() if self._current and self._current.epoch > known else b""
+
+
+def _check_kept(topology: Topology) -> None:
+    """Raise InvalidArgument for a policy that no code obeys: its keyspace would keep siblings silently."""
+    for keyspace in topology.keyspaces:
+        if keyspace.policy != "siblings":
+            raise InvalidArgument(
+                f"keyspace {keyspace.name!r} has policy {keyspace.policy}, this release keeps siblings only",
+                hint="upgrade this node, or make the keyspace with policy siblings",
+            )
 
 
 def _other_cluster(mine: Topology, other: Topology) -> InvalidArgument:

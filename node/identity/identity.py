@@ -74,7 +74,7 @@ class Identity:
         await identity._write(record)
         return identity
 
-    async def note_clean_stop(self) -> None:
+    async def note_left(self) -> None:
         """The last act of a stop: what the store holds now is what the next start has to find.
 
         It is synced first, as a stop may cut an edit of the manifest short between its bytes and their sync:

@@ -58,6 +58,6 @@ async def open_storage(
 async def _note_left(identity: Identity) -> None:
     """The last act of a stop."""
     try:
-        await identity.note_clean_stop()
+        await identity.note_left()
     except OSError as error:
         _log.warning("what this stop has left is not noted: %s", error)

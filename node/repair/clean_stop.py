@@ -1,4 +1,8 @@
-"""Whether a start was left with nothing undone, so that the next one need not compare what it holds."""
+"""Whether a start was left with nothing undone, so that the next one need not compare what it holds.
+
+Rule H8: docs/protocol/repair.md.  What the identity notes at a stop is another thing: the files of the store
+(I6, node/identity/).
+"""
 
 from __future__ import annotations
 

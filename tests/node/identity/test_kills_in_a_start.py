@@ -95,6 +95,6 @@ async def test_what_a_stop_says_is_left_survives_a_power_cut() -> None:
         name for name in disk.list(STORE) if (parsed := parse_name(name)) and parsed.kind == "manifest"
     )
     disk.open_append(f"{STORE}/{manifest}").append(b"an edit that a stop cut short")
-    await identity.note_clean_stop()
+    await identity.note_left()
     for seed, model in enumerate(model for model in CrashModel if model is not CrashModel.LYING):
         check_store(LossyDisk.after(disk.moment().crash(model, Random(seed))), FOLDER)

@@ -28,7 +28,7 @@ async def stopped(folder: Path, *, node: str = "n1", manifest: int = 7, is_clean
     (store / f"{manifest + 1:08d}.log").write_bytes(b"l" * 500)
     identity = await Identity.open(str(folder), NodeId(node), files=FILES, entropy=OsEntropy())
     if is_clean:
-        await identity.note_clean_stop()
+        await identity.note_left()
     return folder
 
 

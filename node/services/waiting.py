@@ -3,6 +3,7 @@
 gRPC counts the deadline of a call from its arrival, so a call that waited in the socket of a stopped process
 looks fresh.  An answer therefore tells this node's clock, and a caller that has learned it says until when it
 waits.  A caller that says nothing (a generated client, the very first call) is judged from the arrival.
+Rule D2: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ async def tell_clock(context: grpc.aio.ServicerContext, clock: Clock) -> None:
 
 
 def seconds_left(context: grpc.aio.ServicerContext, clock: Clock) -> float | None:
-    """Below 0 when the caller waits no longer; None when it waits for ever."""
+    """Below 0 when the caller waits no longer; None when it set no deadline."""
     left_s: float | None = context.time_remaining()
     until = next((str(value) for key, value in context.invocation_metadata() or () if key == UNTIL_KEY), "")
     if not until.isdecimal():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
@@ -12,25 +11,10 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusRequest, StatusResponse
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.services.figures import NodeFigures
 from ringmill.node.services.table import Call, Service, unary
 
-__all__ = ["MembershipService", "NodeFigures"]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFigures:
-    """This node's own numbers at one moment."""
-
-    keys: int = 0
-    bytes: int = 0
-    hints_by_node: Mapping[NodeId, int] = field(default_factory=dict)  # by whom they wait for
-    coordinator: str = ""  # the node that takes new jobs, as this node sees it
-    damaged_ranges: int = 0  # key ranges of the store that wait to be healed
-    healing: str = ""  # the range that is being healed now, in words
-    reasons: Sequence[str] = ()  # why this node is less than well
-    is_counting: bool = False  # keys and bytes are those found so far
-    engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
-    engine_failure: str = ""  # the last flush or compaction that failed
+__all__ = ["MembershipService"]
 
 
 class MembershipService:

@@ -21,9 +21,9 @@ from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed, whole_number
 from ringmill.cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
 
-__all__ = ["FETCH_METHOD", "BundleStore"]
+__all__ = ["BUNDLE_FETCH", "BundleStore"]
 
-FETCH_METHOD: Final = "bundle.fetch"
+BUNDLE_FETCH: Final = "bundle.fetch"
 _CHUNK_BYTES: Final = 1024 * 1024
 _CHUNK_TIMEOUT_S: Final = 10.0
 _SHA256_DIGITS: Final = 64
@@ -42,7 +42,7 @@ class BundleStore:
         self._pulling: dict[str, asyncio.Lock] = {}
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {FETCH_METHOD: self._serve_chunk}
+        return {BUNDLE_FETCH: self._serve_chunk}
 
     def has(self, sha256: str) -> bool:
         return self._files.exists(self.path(sha256))
@@ -107,7 +107,7 @@ class BundleStore:
         while offset < total:
             request = msgpack.packb([sha256, offset])
             answer = await self._transport.call(
-                source, FETCH_METHOD, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
+                source, BUNDLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
             )
             with well_formed("a piece of a bundle"):
                 size, chunk = msgpack.unpackb(answer)

@@ -23,7 +23,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.mapreduce.talk.worker_messages import RemoteSlice
 from ringmill.cluster.ports import FileSystem, Priority, Transport
-from ringmill.node.compute.shuffle_server import CHUNK_BYTES, FETCH_METHOD
+from ringmill.node.compute.shuffle_server import CHUNK_BYTES, SHUFFLE_FETCH
 
 __all__ = ["SliceLost", "fetch_slices"]
 
@@ -110,7 +110,7 @@ class _Fetcher:
             await asyncio.sleep(_PAUSE_S * attempt)
             try:
                 chunk = await self.transport.call(
-                    piece.node, FETCH_METHOD, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
+                    piece.node, SHUFFLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
                 )
             except (NotFound, CorruptData) as error:  # that node will not find it later either
                 raise _lost(piece, Cause.FETCH_FAILED, str(error)) from error

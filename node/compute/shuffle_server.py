@@ -19,10 +19,10 @@ from ringmill.cluster.mapreduce.talk.well_formed import well_formed, whole_numbe
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem, Handler, Incoming
 
-__all__ = ["CHUNK_BYTES", "FETCH_METHOD", "OutputId", "ShuffleServer"]
+__all__ = ["CHUNK_BYTES", "SHUFFLE_FETCH", "OutputId", "ShuffleServer"]
 
 CHUNK_BYTES: Final = 1024 * 1024
-FETCH_METHOD: Final = "shuffle.fetch"
+SHUFFLE_FETCH: Final = "shuffle.fetch"
 
 _REFUSALS: Final = {Meaning.ABSENT: NotFound, Meaning.EXHAUSTED: Overloaded}  # others will not be read later
 
@@ -43,7 +43,7 @@ class ShuffleServer:
     _paths: dict[OutputId, str] = field(default_factory=dict)
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {FETCH_METHOD: self._serve_chunk}
+        return {SHUFFLE_FETCH: self._serve_chunk}
 
     def announce(self, output: OutputId, path: str) -> None:
         """From now on this file can be fetched."""

@@ -26,6 +26,10 @@ from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
 from ringmill.cluster.mapreduce.talk.worker_messages import (
+    TASK_CANCEL,
+    TASK_POLL,
+    TASK_REPORT,
+    TASK_START,
     Assignment,
     AttemptReport,
     Cancel,
@@ -127,9 +131,9 @@ class Worker:
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
-            "task.start": self._on_start,
-            "task.cancel": self._on_cancel,
-            "task.poll": self._on_poll,
+            TASK_START: self._on_start,
+            TASK_CANCEL: self._on_cancel,
+            TASK_POLL: self._on_poll,
             **self._shuffle.handlers(),
             **self._bundles.handlers(),
         }
@@ -286,7 +290,7 @@ class Worker:
     async def _send(self, coordinator: NodeId, report: AttemptReport) -> None:
         await self._transport.call(
             coordinator,
-            "task.report",
+            TASK_REPORT,
             report.encode(),
             timeout_s=_REPORT_TIMEOUT_S,
             priority=Priority.CONTROL,

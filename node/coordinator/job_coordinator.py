@@ -22,7 +22,7 @@ from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Un
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.talk.well_formed import well_formed
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
+from ringmill.cluster.mapreduce.talk.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
 from ringmill.node.coordinator.job_driver import JobDriver, Surroundings
@@ -31,8 +31,10 @@ from ringmill.node.coordinator.slots import Slots
 from ringmill.node.coordinator.views import AttemptLog, JobView
 from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JobCoordinator"]
+__all__ = ["JOB_KNOWN", "JOB_SUBMIT", "JobCoordinator"]
 
+JOB_SUBMIT: Final = "job.submit"
+JOB_KNOWN: Final = "job.known"
 _log = logging.getLogger(__name__)
 _MAX_KEPT: Final = 100
 _SUBMIT_TIMEOUT_S: Final = 10.0
@@ -90,7 +92,7 @@ class JobCoordinator:
         await self._group.__aexit__(kind, error, trace)
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"job.submit": self._on_submit, "job.known": self._on_known, "task.report": self._on_report}
+        return {JOB_SUBMIT: self._on_submit, JOB_KNOWN: self._on_known, TASK_REPORT: self._on_report}
 
     def wake(self) -> None:
         for job in self._jobs.values():
@@ -162,12 +164,12 @@ class JobCoordinator:
 
     async def _knows(self, node: NodeId, job: str) -> bool:
         try:
-            return bool(await self._ask(node, "job.known", job.encode(), _KNOWN_TIMEOUT_S))
+            return bool(await self._ask(node, JOB_KNOWN, job.encode(), _KNOWN_TIMEOUT_S))
         except RingmillError:
             return False  # a node that does not answer cannot take the job either
 
     async def _hand_to(self, node: NodeId, job: str, spec: bytes) -> NodeId:
-        await self._ask(node, "job.submit", msgpack.packb([job, spec]), _SUBMIT_TIMEOUT_S)
+        await self._ask(node, JOB_SUBMIT, msgpack.packb([job, spec]), _SUBMIT_TIMEOUT_S)
         return node
 
     async def _on_submit(self, incoming: Incoming) -> bytes:

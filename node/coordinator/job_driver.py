@@ -44,6 +44,9 @@ from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
 from ringmill.cluster.mapreduce.machine.job_summary import summarize
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
 from ringmill.cluster.mapreduce.talk.worker_messages import (
+    TASK_CANCEL,
+    TASK_POLL,
+    TASK_START,
     Assignment,
     AttemptReport,
     Cancel,
@@ -261,7 +264,7 @@ class JobDriver:
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
             answer = await self._ask(
-                start.node, "task.start", self._assignment(start).encode(), _CALL_TIMEOUT_S
+                start.node, TASK_START, self._assignment(start).encode(), _CALL_TIMEOUT_S
             )
             answered = PollAnswer.decode(answer)
         except RingmillError as error:
@@ -284,7 +287,7 @@ class JobDriver:
     async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
         body = Cancel(self.spec.job, attempt).encode()
         try:
-            await self._ask(node, "task.cancel", body, _CALL_TIMEOUT_S)
+            await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)
         except RingmillError:
             self._reachable[node] = False  # the next poll that gets through finds the stray and stops it
         self._stopping.pop(attempt, None)
@@ -306,7 +309,7 @@ class JobDriver:
     async def _poll(self, node: NodeId) -> None:
         accepted = [attempt for attempt, where in self._accepted.items() if where == node]
         try:
-            answer = await self._ask(node, "task.poll", Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
+            answer = await self._ask(node, TASK_POLL, Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
             answered = PollAnswer.decode(answer)
         except RingmillError:  # also one whose answer is none: a worker like any other that cannot be used
             self._reachable[node] = False
@@ -369,7 +372,7 @@ class JobDriver:
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself when it hears no more of it
-            await self._ask(node, "task.cancel", body, _CALL_TIMEOUT_S)
+            await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)
 
     async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
         return await self._world.transport.call(

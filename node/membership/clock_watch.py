@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgpack
@@ -20,15 +20,15 @@ import msgpack
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
-from ringmill.cluster.ports import Clock, Incoming, Priority, Transport
+from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
 from ringmill.node.contracts import TopologyView
 from ringmill.node.node_options import MembershipOptions
 
-__all__ = ["TELL", "ClockWatch"]
+__all__ = ["CLOCK_TELL", "ClockWatch"]
 
-TELL: Final = "clock.tell"
+CLOCK_TELL: Final = "clock.tell"
 """Peer method: no body; answers msgpack [1, wall clock in microseconds]."""
 
 _VERSION: Final = 1
@@ -58,7 +58,9 @@ class ClockWatch:
         self._nudged = asyncio.Event()
         self._judged = asyncio.Event()
         self._reason = ""
-        transport.serve(TELL, self._answer)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {CLOCK_TELL: self._answer}
 
     @property
     def reasons(self) -> Sequence[str]:
@@ -156,7 +158,7 @@ class ClockWatch:
         asked_at = self._clock.boottime()
         try:
             answer = await self._transport.call(
-                node, TELL, b"", timeout_s=self._options.clock_answer_s, priority=Priority.CONTROL
+                node, CLOCK_TELL, b"", timeout_s=self._options.clock_answer_s, priority=Priority.CONTROL
             )
             wall_us = _wall_us(answer)
         except RingmillError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -21,7 +21,7 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.membership.claims import MemberState, Message
 from ringmill.cluster.membership.detector import Detector, Instruction, Ping
 from ringmill.cluster.membership.profile import Profile
-from ringmill.cluster.ports import Clock, Entropy, Incoming, Priority, Transport
+from ringmill.cluster.ports import Clock, Entropy, Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.membership.topology_agent import TopologyAgent
 
@@ -65,9 +65,10 @@ class Liveness:
         self._nudged = asyncio.Event()
         self._wakes_at = 0.0
         self._outbox: list[Ping] = []
-        transport.serve(PING, self._answer_ping)
-        transport.serve(PING_REQ, self._answer_ping_req)
         topology.on_change(self._take_members)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {PING: self._answer_ping, PING_REQ: self._answer_ping_req}
 
     # What others ask.
 

@@ -68,4 +68,6 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         clock=core.clock,
         options=core.options.membership,
     )
+    for served in (agent, starts, liveness, watch):
+        core.serve(served.handlers())
     return Membership(topology=agent, starts=starts, liveness=liveness, watch=watch)

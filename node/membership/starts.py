@@ -32,18 +32,18 @@ from ringmill.cluster.membership.start_rules import (
     noted,
     others_needed,
 )
-from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["TELL", "WHO", "Starts"]
+__all__ = ["START_TELL", "START_WHO", "Starts"]
 
-TELL: Final = "start.tell"
+START_TELL: Final = "start.tell"
 """Peer method: an Announcement; answers a Reply."""
 
-WHO: Final = "start.who"
+START_WHO: Final = "start.who"
 """Peer method: nothing; answers msgpack [start number, boot id] of the run that listens at the address."""
 
 _STORED_AS: Final = "starts"
@@ -91,9 +91,10 @@ class Starts:
         self._refused_by: set[NodeId] = set()
         self._is_confirmed = self._is_refused = False
         self._has_members = asyncio.Event()
-        transport.serve(TELL, self._answer_tell)
-        transport.serve(WHO, self._answer_who)
         topology.on_change(lambda _: self._has_members.set())
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {START_TELL: self._answer_tell, START_WHO: self._answer_who}
 
     def remembered(self, disk: DiskId) -> Remembered | None:
         """What this node knows of a disk and cannot forget any more."""
@@ -150,7 +151,7 @@ class Starts:
     async def _tell(self, node: NodeId) -> None:
         body = replace(self._announcement, mark=self._mark()).encode()
         answer = await self._transport.call(
-            node, TELL, body, timeout_s=_TELL_TIMEOUT_S, priority=Priority.CONTROL
+            node, START_TELL, body, timeout_s=_TELL_TIMEOUT_S, priority=Priority.CONTROL
         )
         reply = StartAnswer.decode(answer)
         if reply.verdict is StartVerdict.OLD_COPY:
@@ -257,7 +258,7 @@ class Starts:
         """Whether this very start still answers at the node's address."""
         try:
             answer = await self._transport.call(
-                node, WHO, b"", timeout_s=_WHO_TIMEOUT_S, priority=Priority.CONTROL
+                node, START_WHO, b"", timeout_s=_WHO_TIMEOUT_S, priority=Priority.CONTROL
             )
             number, boot = msgpack.unpackb(answer)
         except (RingmillError, ValueError, msgpack.UnpackException):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ringmill.cluster.errors import (
@@ -24,7 +24,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
@@ -69,7 +69,9 @@ class TopologyAgent:
         self._forming = Forming(
             self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
         )
-        transport.serve(PULL, self._answer_pull)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {PULL: self._answer_pull}
 
     # What is known.
 

@@ -24,7 +24,7 @@ from ringmill.cluster.mapreduce.failures import Cause, classify
 from ringmill.cluster.mapreduce.file_errors import failure_of, refusal_of
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import Incoming, Priority
-from ringmill.node.compute.shuffle_server import FETCH_METHOD, OutputId, ShuffleServer
+from ringmill.node.compute.shuffle_server import SHUFFLE_FETCH, OutputId, ShuffleServer
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.storage.storage_errors import StorageFailed, write_failed
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -120,7 +120,7 @@ async def test_a_map_output_is_lost_unless_the_node_has_only_run_out_of_descript
     server = ShuffleServer(failing(number))
     server.announce(OutputId("j-1", 0, 1), "/data/map.run")
     body: bytes = msgpack.packb(["j-1", 0, 1, 0, 10])
-    answer = server.handlers()[FETCH_METHOD](Incoming(NodeId("n2"), FETCH_METHOD, body, 1.0, Priority.BULK))
+    answer = server.handlers()[SHUFFLE_FETCH](Incoming(NodeId("n2"), SHUFFLE_FETCH, body, 1.0, Priority.BULK))
     assert not isinstance(answer, bytes)
     kinds = {Meaning.ABSENT: NotFound, Meaning.EXHAUSTED: Overloaded}
     with pytest.raises(RingmillError) as refusal:

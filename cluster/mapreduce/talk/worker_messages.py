@@ -24,6 +24,10 @@ from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource
 from ringmill.cluster.mapreduce.talk.well_formed import text, well_formed, whole_number
 
 __all__ = [
+    "TASK_CANCEL",
+    "TASK_POLL",
+    "TASK_REPORT",
+    "TASK_START",
     "Cancel",
     "MapAssignment",
     "Assignment",
@@ -34,6 +38,11 @@ __all__ = [
     "AttemptReport",
     "decode_assignment",
 ]
+
+TASK_START: Final = "task.start"
+TASK_CANCEL: Final = "task.cancel"
+TASK_POLL: Final = "task.poll"
+TASK_REPORT: Final = "task.report"
 
 _VERSION: Final = 2
 _MAX_FACTOR: Final = 1024

@@ -13,7 +13,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.outputs import part_name
-from ringmill.cluster.mapreduce.talk.worker_messages import Cancel
+from ringmill.cluster.mapreduce.talk.worker_messages import TASK_CANCEL, Cancel
 from ringmill.node.compute.worker import Worker
 from ringmill.node.coordinator.job_driver import JobDriver
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -120,7 +120,7 @@ def _stray_frees_its_name() -> Bends:
 
     async def cancel_only(run: JobDriver, attempt: Any, node: Any) -> None:
         try:
-            await run._ask(node, "task.cancel", Cancel(run.spec.job, attempt).encode(), 5.0)
+            await run._ask(node, TASK_CANCEL, Cancel(run.spec.job, attempt).encode(), 5.0)
         except RingmillError:
             run._reachable[node] = False
         run._stopping.pop(attempt, None)

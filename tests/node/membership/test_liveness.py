@@ -69,6 +69,8 @@ class Run:
             topology=self.agent, transport=self.transport, clock=clock,
             entropy=SeededEntropy(cluster.seed, f"{node}.{start}"),
         )  # fmt: skip
+        for method, handler in {**self.agent.handlers(), **self.liveness.handlers()}.items():
+            self.transport.serve(method, handler)
         self.start_number = start
         self.changes: list[tuple[NodeId, MemberState]] = []
         self.liveness.on_change(lambda node, state: self.changes.append((node, state)))

@@ -75,6 +75,8 @@ class Cluster:
             changes=lambda: one.changes,
             refuse=refuse,
         )
+        for method, handler in {**agent.handlers(), **starts.handlers()}.items():
+            transport.serve(method, handler)
         one = One(starts, agent)
         self.network.gone.discard(node)
         await agent.take_first(self.topology.encode())

@@ -91,6 +91,8 @@ class Node:
         m = member(self.index)
         transport = NetworkTransport(self.network, m.id)
         self.agent = TopologyAgent(m.id, disk=DiskId(disk_id or m.disk), store=self.disk, transport=transport)
+        for method, handler in self.agent.handlers().items():
+            transport.serve(method, handler)
         return self.agent
 
     def is_given(self, topology: Topology) -> None:

@@ -59,6 +59,8 @@ async def link() -> AsyncIterator[ClientLink]:
         N1, disk=DISK, start=start, profile=FAST,
         topology=agent, transport=transport, clock=clock, entropy=entropy,
     )  # fmt: skip
+    for method, handler in {**agent.handlers(), **liveness.handlers()}.items():
+        transport.serve(method, handler)
     card = NodeCard(N1, DISK, start, "127.0.0.1:7101", "a", "0.1.0")
     figures = NodeFigures(
         7, 4096, {NodeId("n2"): 2, NodeId("n3"): 3}, "n1",

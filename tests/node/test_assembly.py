@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from ringmill.node.calls_to_self import CallsToSelf
 from tests.node.repair.healing_world import HealingWorld, run
 
 
@@ -17,5 +21,19 @@ def test_each_room_is_tuned_by_its_field_of_the_options() -> None:
         assert node.repair.delivery._options is options.hints
         assert node.compute.worker._options is options.worker
         assert node.jobs._world.options is options.coordinator
+
+    run(story)
+
+
+def test_the_methods_that_a_node_serves_are_those_of_the_page_of_frames() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "frame.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+\.\w+`(?:, `\w+\.\w+`)*) \|", page, re.MULTILINE)
+    listed = [method for row in rows for method in re.findall(r"`([^`]+)`", row)]
+    assert len(listed) == len(set(listed))
+
+    async def story(world: HealingWorld) -> None:
+        transport = world["n1"].core.transport
+        assert isinstance(transport, CallsToSelf)
+        assert sorted(transport._handlers) == sorted(listed)
 
     run(story)

@@ -37,7 +37,7 @@ class TopologyView(Protocol):
         """The row by which a request of `epoch` may be served.  Raises WrongEpoch, Unavailable."""
         ...
 
-    async def catch_up(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
+    async def know(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
         """Know `epoch` or a later one.  Raises Unavailable."""
         ...
 

@@ -111,7 +111,7 @@ class TopologyAgent:
         """The row by which a request made under `epoch` may be served (T5).
 
         Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than what is known
-        here (await `catch_up` first); Unavailable when this node serves nothing.
+        here (await `know` first); Unavailable when this node serves nothing.
         """
         topology = self.topology()
         row = topology.row(partition)
@@ -184,8 +184,8 @@ class TopologyAgent:
                 raise _other_cluster(self._current, offered)
             return self._current
 
-    async def catch_up(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
-        """Know `epoch` or a later one; `ask` is asked first.
+    async def know(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
+        """Pull until `epoch` or a later one is known here; `ask` is asked first.
 
         Raises Unavailable (nothing happened) when no member that answers has it.
         """
@@ -236,7 +236,7 @@ class TopologyAgent:
             self._heard_newer.clear()
             epoch, node = self._heard
             try:
-                await self.catch_up(epoch, ask=node)
+                await self.know(epoch, ask=node)
             except Unavailable as error:
                 self._heard = (self.epoch, node)  # the next gossip says it again
                 _log.warning("topology epoch %d heard of, not yet had: %s", epoch, error)

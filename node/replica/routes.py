@@ -78,7 +78,7 @@ class Routes:
         topology = self._view.topology()
         if epoch <= topology.epoch:
             return topology
-        await self._view.catch_up(epoch, ask=ask)
+        await self._view.know(epoch, ask=ask)
         return self._view.topology()
 
     def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:

@@ -178,7 +178,7 @@ async def test_a_policy_that_no_code_obeys_is_refused(network: Network) -> None:
     await one.agent.start()
     await two.agent.start()
     with pytest.raises(Unavailable, match="no member answered with topology epoch 2"):
-        await one.agent.catch_up(Epoch(2), ask=N2)
+        await one.agent.know(Epoch(2), ask=N2)
     assert one.agent.epoch == 1
 
 
@@ -242,7 +242,7 @@ async def test_a_request_older_than_its_row_is_refused_but_not_one_older_than_ot
     assert refused.value.detail["epoch"] == 3
 
 
-async def test_a_request_newer_than_what_is_known_makes_the_node_catch_up(network: Network) -> None:
+async def test_a_request_newer_than_what_is_known_makes_the_node_pull(network: Network) -> None:
     one, two = Node(network, 1), Node(network, 2)
     one.is_given(document())
     await one.restart().start()
@@ -250,7 +250,7 @@ async def test_a_request_newer_than_what_is_known_makes_the_node_catch_up(networ
     await two.restart().start()
     with pytest.raises(WrongEpoch, match="knows epoch 1 only"):
         one.agent.check_row(PartitionId(5), Epoch(3))
-    await one.agent.catch_up(Epoch(3), ask=N2)
+    await one.agent.know(Epoch(3), ask=N2)
     assert one.agent.check_row(PartitionId(5), Epoch(3)).row_epoch == 3
 
 
@@ -260,7 +260,7 @@ async def test_an_epoch_that_nobody_has_is_an_error(network: Network) -> None:
         node.is_given(document())
         await node.restart().start()
     with pytest.raises(Unavailable, match="no member answered with topology epoch 9"):
-        await one.agent.catch_up(Epoch(9), ask=N2)
+        await one.agent.know(Epoch(9), ask=N2)
 
 
 async def test_what_gossip_hears_of_is_pulled(network: Network) -> None:
@@ -292,7 +292,7 @@ async def test_a_document_of_another_cluster_is_never_adopted_from_a_peer(networ
     two.is_given(later(first_topology("other", [member(1), member(2)]), 9))
     await two.restart().start()
     with pytest.raises(Unavailable):
-        await one.agent.catch_up(Epoch(9), ask=N2)
+        await one.agent.know(Epoch(9), ask=N2)
     assert one.agent.epoch == 1
 
 

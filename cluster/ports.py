@@ -4,7 +4,7 @@ The same code runs in production (cluster/adapters) and in the simulator (simula
 door and never the operating system.  scripts/tidy.py refuses time, randomness, sockets, threads and files
 outside the adapters.  Timers are the event loop's own: `asyncio.sleep`, `asyncio.timeout`.
 
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

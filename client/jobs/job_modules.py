@@ -2,7 +2,7 @@
 
 The submitting process imports the module, so that a job that cannot run is refused here; no node imports it
 before it arrives in a task process.  The root is the folder above the module's outermost package, and only
-what lies below it is packed.  Rule: docs/formats/bundle.md.
+what lies below it is packed.  See: docs/formats/bundle.md.
 """
 
 from __future__ import annotations

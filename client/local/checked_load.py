@@ -2,7 +2,7 @@
 
 Each worker owns its keys, so that it knows what they must hold: the last acknowledged value, or a later one
 whose outcome was unknown.  Anything older is a lost write.  Nothing here knows which node is killed when.
-Rule: docs/guarantees.md, "Acknowledged writes".
+See: docs/guarantees.md, "Acknowledged writes".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Entropy door on the operating system's generator.
 
 The names of the streams matter to a seeded world only; here all of them are the same unpredictable source.
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

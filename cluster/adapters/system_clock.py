@@ -1,6 +1,6 @@
 """The Clock door on the operating system.  Nothing else in the project reads these clocks.
 
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

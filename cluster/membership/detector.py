@@ -16,7 +16,7 @@ an own probe next, so that confirmations are first-hand.
 The caller's duty: every Ping ends in exactly one of `answered` and `failed`; `tick` is called at `wake_at`,
 which any event may bring nearer.
 
-Rule: docs/architecture.md, "Who seems alive".  SWIM: Das, Gupta, Motivala 2002.  Lifeguard: Dadgar,
+See: docs/architecture.md, "Who seems alive".  SWIM: Das, Gupta, Motivala 2002.  Lifeguard: Dadgar,
 Phillips, Currey 2018.
 """
 

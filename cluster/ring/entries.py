@@ -1,7 +1,7 @@
 """The entries of a topology document: keyspaces, members, and who owns each partition.
 
 Values only, each with the limits it must keep.  What a whole document must satisfy stands in topology.py.
-Rule: docs/formats/topology.md.
+See: docs/formats/topology.md.
 """
 
 from __future__ import annotations

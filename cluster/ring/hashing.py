@@ -1,7 +1,7 @@
 """Where a key lies on the hash circle, and which partition that is.
 
 Pure, and frozen for ever: another answer here would orphan stored data.
-Rule: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
+See: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
 """
 
 from __future__ import annotations

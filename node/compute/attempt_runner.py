@@ -3,7 +3,7 @@
 Every way to end badly becomes one cause (ringmill.cluster.mapreduce.failures) here, with what is known of it:
 exit code or signal, the last record's position, the tail of what was printed.
 
-Rule: docs/architecture.md, "Task processes".
+See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

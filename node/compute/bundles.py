@@ -4,7 +4,7 @@ A bundle arrives from a client (PutBundle) or is pulled from the node that has i
 only after its hash was checked, so that a name always means these bytes.  Nothing here unpacks or imports it:
 that is a task process's work.
 
-Rule: docs/formats/bundle.md.
+See: docs/formats/bundle.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Only files that a worker announced can be read, by (job, map task, attempt), never by a path from outside.
 What the bytes mean and whether they are sound is the reader's to check: it holds the checksums.
 
-Rule: docs/architecture.md, "Shuffle".
+See: docs/architecture.md, "Shuffle".
 """
 
 from __future__ import annotations

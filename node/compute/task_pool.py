@@ -4,7 +4,7 @@ A process has run user code, so it is only ever reused for the same bundle, and 
 Before it is kept, what it printed is taken and what it left behind is ended: attempts share nothing else.  At
 most one idle process a slot waits; another bundle's attempt ends the longest idle one.
 
-Rule: docs/architecture.md, "Task processes".
+See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

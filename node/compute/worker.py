@@ -6,7 +6,7 @@ the coordinator has it, or has not been heard of for 30 s, when everything of it
 The scratch folder holds nothing that a start of the node may believe in: it is wiped, and the `start` in
 every answer tells coordinators that former attempts and outputs are gone.
 
-Rule: docs/architecture.md, "Task processes".
+See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ New jobs go to the live member that comes first in the topology, so that all nod
 a node that is not that one hands the submission on.  A job lives in the memory of the node that took it and
 fails with that node: its clients see it, its workers stop by themselves.
 
-Rule: docs/architecture.md, "Life of a job".
+See: docs/architecture.md, "Life of a job".
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A report decides what is served to reducers and moved into the output, so nothin
 coordinator can derive: a part lies in the folder of its attempt or the report is refused, whoever sent it.
 Each function raises ProtocolMismatch for anything else.
 
-Pure.  Rule: docs/formats/worker_messages.md.
+Pure.  See: docs/formats/worker_messages.md.
 """
 
 from __future__ import annotations

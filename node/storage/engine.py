@@ -5,7 +5,7 @@ and returns at once; a full memtable is sealed, flushed to a table by a child pr
 merged level by level by another.  All calls come from one loop, so there are no locks; nothing here sorts,
 writes or reads a lot.
 
-Rules: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}.md.
+See: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}.md.
 """
 
 from __future__ import annotations

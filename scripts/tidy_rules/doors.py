@@ -1,6 +1,6 @@
 """The five doors: time, randomness, network, files and processes are asked for at a port, never taken.
 
-Rule: docs/architecture.md, "The five doors".  The same code has to run in a simulator that replays a seed,
+See: docs/architecture.md, "The five doors".  The same code has to run in a simulator that replays a seed,
 so what depends on the machine, the hash seed or an address in memory is refused too.
 """
 

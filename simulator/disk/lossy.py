@@ -4,7 +4,7 @@ It lives in memory and behaves like a well-behaved disk until a power cut: then 
 left, and one of the crash models decides what survives.  Faults are injected by a hook that sees each call
 before it happens and may raise.  Folders are durable as soon as they are made.
 
-Rule: docs/testing.md, "The crash-lossy disk".
+See: docs/testing.md, "The crash-lossy disk".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The exit codes of the command line, and the only place that maps an error to one.
 
 Scripts rely on these numbers; a test refuses an exit code that is written anywhere else.
-Rule: docs/guide.md, "Exit codes".
+See: docs/guide.md, "Exit codes".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ for the former sync costs one hop; a second small pool serves cold reads, so tha
 sync.  What it makes is its owner's alone: files 0600, folders 0700.  Nothing is retried and no policy lives
 here: what an error means is the caller's to decide.
 
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

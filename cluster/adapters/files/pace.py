@@ -1,6 +1,6 @@
 """Keeping blocking file work to a rate.  For child processes: whoever asks is put to sleep.
 
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

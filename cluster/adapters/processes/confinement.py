@@ -5,7 +5,7 @@ its pipe, and a signal that ends it when the forkserver ends.  Linux gives all o
 parent-death signal and the subreaper are missing, and only the end of the control socket ends a task.
 
 Runs in a freshly forked, single-threaded child.  Nothing here knows what the task will do.
-Rule: docs/architecture.md, "Task processes".
+See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

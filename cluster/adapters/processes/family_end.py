@@ -6,7 +6,7 @@ finds nobody who runs: a stopped process makes no children.  Only then is everyo
 done again while anybody is left, as the kernel wakes stopped processes of a group that has lost its last
 parent (SIGHUP, SIGCONT), and as members may wake each other.
 
-Pure but for the door to the process table.  Rule: docs/architecture.md, "Task processes".
+Pure but for the door to the process table.  See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ family_end.py.  Where the kernel lets this process make a pids cgroup for each f
 nobody is born in it while it is ended (pids_group.py).  When this process itself is stopped or killed, the
 node ends its family and starts another (task_processes.py).
 
-Rule: docs/architecture.md, "Task processes".
+See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

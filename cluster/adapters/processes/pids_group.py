@@ -6,7 +6,7 @@ made (no Linux, no controller, no permission) the forkserver's watch has to do, 
 
 Version 1 of cgroups has a hierarchy for the controller; version 2 has one for all, and a limit in it only
 where whoever runs the node has delegated the controller.  Source: cgroups(7), cgroup-v1/pids and cgroup-v2 of
-the kernel's documentation.  Rule: docs/architecture.md, "Task processes".
+the kernel's documentation.  See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

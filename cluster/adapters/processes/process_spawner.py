@@ -4,7 +4,7 @@ Workers start when they are first needed, stay for the next function, and end wi
 is killed (cluster/adapters/processes/worker_main.py).  There is no pool library below: no tracker, no feeder
 threads, nothing that outlives a kill -9.  Task processes are cluster/adapters/processes/task_processes.py.
 
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

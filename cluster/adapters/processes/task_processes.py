@@ -10,7 +10,7 @@ that is silent for 5 s, stopped by a task or stuck, is ended with all below it a
 this interrupts is tried again on the new one.  Those who had left the tree of a forkserver that was killed
 are found by a mark in their environment.
 
-Rule: docs/architecture.md, "Task processes".
+See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations

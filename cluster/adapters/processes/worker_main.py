@@ -8,7 +8,7 @@ It gives way to the node's loop where processors are scarce.
 The other half is cluster/adapters/processes/process_spawner.py; both run the same code, so pickle is safe
 between them.
 
-Rule: docs/architecture.md, "The five doors".
+See: docs/architecture.md, "The five doors".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Pure.  Everything that can be wrong with a job without looking at its data is refused in `job()`, before
 anything is sent.  A job is known by module and name; nothing of it is ever pickled.
 
-Rule: docs/formats/job.md.
+See: docs/formats/job.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Streams are merged stably: groups of one key come in the order of the streams, w
 (or of spills within one), so values of a group keep the order in which map gave them.  When there are more
 than 64 streams, neighbours are merged into longer runs first.
 
-I/O only through the FileSystem passed in.  Rule: docs/formats/run.md, "Order".
+I/O only through the FileSystem passed in.  See: docs/formats/run.md, "Order".
 """
 
 from __future__ import annotations

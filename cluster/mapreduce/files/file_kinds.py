@@ -3,7 +3,7 @@
 Pure: from a name and the first bytes.  A binary or an archive that is read as text gives wrong counts and no
 error, so it is refused before the job starts, by its suffix or by the magic bytes of its format.
 
-Rule: docs/formats/job.md, "Splits".
+See: docs/formats/job.md, "Splits".
 """
 
 from __future__ import annotations

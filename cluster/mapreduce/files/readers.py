@@ -4,7 +4,7 @@ I/O only through the FileSystem passed in.  A piece's records are those that sta
 alone; one CR before it is dropped; text is UTF-8 with bytes that are not as surrogate escapes, so that any
 file can be read and written back.
 
-Rule: docs/formats/job.md, "Records".
+See: docs/formats/job.md, "Records".
 """
 
 from __future__ import annotations

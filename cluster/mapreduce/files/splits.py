@@ -4,7 +4,7 @@ Pure: from names and sizes alone, so that every planner cuts alike.  A split's p
 byte; the reader of a piece takes the records that start in it, so nothing is read here to find boundaries.
 Order is part of the result: files by sorted path, pieces by offset.
 
-Rule: size = clamp(input / 32, 512 KiB, 32 MiB); small files are packed together (docs/formats/job.md).
+Size = clamp(input / 32, 512 KiB, 32 MiB); small files are packed together (see docs/formats/job.md).
 """
 
 from __future__ import annotations

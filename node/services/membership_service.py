@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
-from ringmill.cluster.ring.ranges import count_ranges
+from ringmill.cluster.ring.partition_health import count_partitions
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusRequest, StatusResponse
 from ringmill.node.membership.liveness import Liveness
@@ -64,7 +64,7 @@ class MembershipService:
         return response
 
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
-        counts = count_ranges(topology, self._liveness.is_up)
+        counts = count_partitions(topology, self._liveness.is_up)
         response.cluster = topology.cluster
         response.epoch = topology.epoch
         response.n = topology.n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringmill.cluster.ids import DiskId, NodeId
-from ringmill.cluster.ring.ranges import RangeCounts, count_ranges
+from ringmill.cluster.ring.partition_health import PartitionCounts, count_partitions
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 
 
@@ -14,17 +14,17 @@ def cluster(size: int, n: int = 3, r: int = 2, w: int = 2) -> Topology:
     return first_topology("demo", members, n=n, r=r, w=w)
 
 
-def counted(topology: Topology, *down: str) -> RangeCounts:
-    return count_ranges(topology, lambda node: node not in down)
+def counted(topology: Topology, *down: str) -> PartitionCounts:
+    return count_partitions(topology, lambda node: node not in down)
 
 
 def test_all_up_is_all_ok() -> None:
-    assert counted(cluster(5)) == RangeCounts(256, 0, 0)
+    assert counted(cluster(5)) == PartitionCounts(256, 0, 0)
 
 
 def test_one_owner_down_is_under_replicated_and_two_leave_no_quorum() -> None:
-    assert counted(cluster(3), "n1") == RangeCounts(0, 256, 0)
-    assert counted(cluster(3), "n1", "n2") == RangeCounts(0, 0, 256)
+    assert counted(cluster(3), "n1") == PartitionCounts(0, 256, 0)
+    assert counted(cluster(3), "n1", "n2") == PartitionCounts(0, 0, 256)
 
 
 def test_the_three_add_up_and_follow_what_a_node_owns() -> None:
@@ -36,8 +36,8 @@ def test_the_three_add_up_and_follow_what_a_node_owns() -> None:
 
 
 def test_a_write_level_of_all_loses_its_quorum_with_one_owner() -> None:
-    assert counted(cluster(3, r=1, w=3), "n1") == RangeCounts(0, 0, 256)
+    assert counted(cluster(3, r=1, w=3), "n1") == PartitionCounts(0, 0, 256)
 
 
 def test_a_cluster_short_of_members_is_under_replicated_and_serves() -> None:
-    assert counted(cluster(1)) == RangeCounts(0, 256, 0)
+    assert counted(cluster(1)) == PartitionCounts(0, 256, 0)

@@ -12,11 +12,11 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.entries import Row
 from ringmill.cluster.ring.topology import Topology
 
-__all__ = ["RangeCounts", "count_ranges"]
+__all__ = ["PartitionCounts", "count_partitions"]
 
 
 @dataclass(frozen=True, slots=True)
-class RangeCounts:
+class PartitionCounts:
     """They add up to the number of partitions."""
 
     ok: int
@@ -24,7 +24,7 @@ class RangeCounts:
     no_quorum: int
 
 
-def count_ranges(topology: Topology, is_up: Callable[[NodeId], bool]) -> RangeCounts:
+def count_partitions(topology: Topology, is_up: Callable[[NodeId], bool]) -> PartitionCounts:
     """A partition is ok when as many owners as the topology wants are there and up; it has no quorum when
     too few are up for the default levels of some keyspace.
     """
@@ -34,7 +34,7 @@ def count_ranges(topology: Topology, is_up: Callable[[NodeId], bool]) -> RangeCo
         able = sum(node in up for node in row.nodes)
         ok += able == topology.n
         no_quorum += able < _needed(topology, row)
-    return RangeCounts(ok, topology.partitions - ok - no_quorum, no_quorum)
+    return PartitionCounts(ok, topology.partitions - ok - no_quorum, no_quorum)
 
 
 def _needed(topology: Topology, row: Row) -> int:

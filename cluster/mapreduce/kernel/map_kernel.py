@@ -30,17 +30,12 @@ from ringmill.cluster.mapreduce.footprint import RecordSizes
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["RUN_NAME", "MapKernel", "MapTotals", "partition_of"]
+__all__ = ["RUN_NAME", "MapKernel", "MapTotals"]
 
 RUN_NAME: Final = "map.run"  # of the one file that a map attempt leaves in its folder
 
 _KEY: Final = itemgetter(0)
 _VALUES: Final = itemgetter(1)
-
-
-def partition_of(encoded_key: bytes, partitions: int) -> int:
-    """Which reducer a key goes to: XXH3 of its encoding, so that every machine and run agrees."""
-    return int(xxh3_64_intdigest(encoded_key)) % partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +162,7 @@ class MapKernel:
     def _write_sorted(self, path: str) -> tuple[PartitionSlice, ...]:
         encoded = self._job.key_codec.encode_all(self._groups)
         buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
+        # By the hash of the encoding, so that every node and every attempt sends a key to the same reducer.
         places = [buckets[number % self._partitions] for number in map(xxh3_64_intdigest, encoded)]
         for bucket, group in zip(places, zip(encoded, self._groups.values(), strict=True), strict=True):
             bucket.append(group)

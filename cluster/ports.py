@@ -248,7 +248,7 @@ class FileSystem(Protocol):
     def size(self, path: str) -> int: ...
 
     def mtime_ns(self, path: str) -> int:
-        """Modification mark of a file, in nanoseconds."""
+        """When a file was last modified, in nanoseconds."""
         ...
 
     def lock(self, path: str) -> FileLock:

@@ -45,7 +45,7 @@ _STATES: Final = tuple(_SEVERITY)
 
 
 class Rank(NamedTuple):
-    """How recent a claim is: the run of the node it speaks of, and the number the node had then."""
+    """How recent a claim is: the start of the node it speaks of, and the number the node had then."""
 
     start: Start
     number: int

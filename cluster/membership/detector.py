@@ -105,7 +105,7 @@ class Detector:
         now: float,
     ) -> None:
         self.epoch = 0  # of the newest topology this node knows; its messages carry it
-        self.superseded_by: Start | None = None  # a later run of this node's own id was heard of
+        self.superseded_by: Start | None = None  # a later start of this node's own id was heard of
         self._me = me
         self._disk = disk
         self._rank = Rank(start, 0)
@@ -316,7 +316,7 @@ class Detector:
         return [*instructions, self._ping(held.node, now, round=None, is_full=False)]
 
     def _hear_of_me(self, claim: Claim, now: float) -> None:
-        """Refute what is said of this run; of a later run of the same id, only take note."""
+        """Refute what is said of this start; of a later start of the same id, only take note."""
         if claim.disk != self._disk:
             return
         if claim.rank.start > self._rank.start:

@@ -1,8 +1,8 @@
 """One job at work: carries out what its state machine says and tells it what happens.
 
 It decides nothing about tasks (cluster/mapreduce/machine/job_machine.py does): it offers free slots, sends
-orders, polls the workers, hears their reports, makes the output visible and cleans up.  Three facts come from
-the polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an
+assignments, polls the workers, hears their reports, makes the output visible and cleans up.  Three facts come
+from the polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an
 attempt that only one side knows is ended on that side.
 
 Rule J5: docs/protocol/jobs.md.

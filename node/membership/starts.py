@@ -44,7 +44,7 @@ START_TELL: Final = "start.tell"
 """Peer method: an Announcement; answers a Reply."""
 
 START_WHO: Final = "start.who"
-"""Peer method: nothing; answers msgpack [start number, boot id] of the run that listens at the address."""
+"""Peer method: nothing; answers msgpack [start number, boot id] of the start that listens at the address."""
 
 _STORED_AS: Final = "starts"
 _TELL_TIMEOUT_S: Final = 2.0

@@ -48,7 +48,7 @@ def named_inputs(input: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
-    """Every input file once, with its size and modification mark.
+    """Every input file once, with its size and modification time.
 
     `*` and `?` match within a name, `**` any number of folders.  Raises InvalidArgument for an input that
     names no file or no regular file, OSError for a file that cannot be looked at.

@@ -162,14 +162,14 @@ def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
         file = files.open_read(noted.path)
     except FileNotFoundError as error:
         raise TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone") from error
-    mark = files.mtime_ns(noted.path)
-    if (file.size, mark) != (noted.size, noted.mtime_ns):
+    modified_ns = files.mtime_ns(noted.path)
+    if (file.size, modified_ns) != (noted.size, noted.mtime_ns):
         size = file.size
         file.close()
         raise TaskFailed(
             Cause.INPUT_CHANGED,
             f"input {noted.path} changed under the job: {noted.size} bytes became {size}, "
-            f"modification mark {noted.mtime_ns} became {mark}",
+            f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
     return file
 

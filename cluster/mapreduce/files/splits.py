@@ -50,7 +50,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes [start, end) of one file; the task refuses a file whose size or modification mark has changed."""
+    """Bytes [start, end) of one file; the task refuses a file whose size or modification time has changed."""
 
     file: InputFile
     start: int

@@ -1,4 +1,4 @@
-"""The nodes as one job sees them: who is up, in which run, and who spoils its tasks.
+"""The nodes as one job sees them: who is up, in which start, and who spoils its tasks.
 
 Pure.  A node that failed three tasks of the job by the infrastructure's fault is left out of it, but never
 more than a third of the nodes.
@@ -35,11 +35,11 @@ class Workers:
         self._up[node] = False
 
     def has_restarted(self, node: NodeId, start: str) -> bool:
-        """Whether this is another run of the node than the one known."""
+        """Whether this is another start of the node than the one known."""
         return self._starts.get(node, start) != start
 
     def is_here(self, node: NodeId, start: str) -> bool:
-        """Whether the node is up, in that very run: its files can be read."""
+        """Whether the node is up, in that very start: its files can be read."""
         return self._up.get(node, False) and self._starts[node] == start
 
     def start_of(self, node: NodeId) -> str:

@@ -24,7 +24,7 @@ __all__ = ["JOB_ABLATIONS"]
 
 
 def _orders_once() -> Bends:
-    """A worker runs an order as often as it comes."""
+    """A worker runs an assignment as often as it comes."""
     on_start = Worker._on_start
 
     def start_again(worker: Worker, incoming: Any) -> bytes:
@@ -140,7 +140,7 @@ _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
-    Ablation("orders-once", "an order that came twice is one attempt", _orders_once()),
+    Ablation("orders-once", "an assignment that came twice is one attempt", _orders_once()),
     Ablation("slice-checksum", "a slice is compared with what its map committed", _slice_checksum(), _DAMAGE),
     Ablation("lost-output-revoked", "a map whose output is lost runs again", _lost_output_revoked(), _DAMAGE),
     Ablation(

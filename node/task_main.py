@@ -34,10 +34,10 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
 from ringmill.cluster.mapreduce.kernel.task import load_job
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said
+from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step, run_attempt
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
-from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt, Said
-from ringmill.cluster.mapreduce.talk.task_service import answer, do_job_step, run_attempt
 
 __all__ = ["main", "serve_attempts"]
 

@@ -32,7 +32,7 @@ END_S = 10.0  # for a killed process to be gone
 SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
 HELPERS = {"ringmill.node.task_main", "ringmill.cluster.adapters.processes.worker_main"}
-TELL_FAILURES = ["-p", "failures_at_once"]
+TELL_FAILURES = ["-p", "pytest_early_failures"]
 DEFAULTS = ["-n", "2", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
 
 

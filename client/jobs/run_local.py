@@ -13,7 +13,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.files.inputs import named_inputs
-from ringmill.cluster.mapreduce.local.local import LOCAL_JOB, LocalResult, run_in_process
+from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, LocalResult, run_in_process
 
 __all__ = ["run_local"]
 

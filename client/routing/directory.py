@@ -3,7 +3,7 @@
 A write is sent only where somebody answered within the last second, as a connection that is warm says nothing
 of a process that was stopped since; else a small question goes first (rule W5).  Silent nodes are probed in
 the background, so that no write has to find out whether one is back.  Which request goes where is not
-decided here: client/routing/router.py asks, client/routing/routing.py orders.
+decided here: client/routing/router.py asks, client/routing/candidates.py orders.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from ringmill.client.lifetime import Lifetime
+from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link
-from ringmill.client.routing.routing import Suspects, coordinators
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Topology

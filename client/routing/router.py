@@ -1,7 +1,7 @@
 """Sends one request to the right node, and once more where the rules allow it.
 
 What may be done after a failure is decided in client/routing/retries.py, where to go in
-client/routing/routing.py; here it is acted out, always within the caller's deadline.
+client/routing/candidates.py; here it is acted out, always within the caller's deadline.
 Rule W4: docs/protocol/writes.md.
 """
 

@@ -19,10 +19,10 @@ from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
+from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
+from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 from ringmill.cluster.mapreduce.progress import AttemptProgress
-from ringmill.cluster.mapreduce.talk.task_messages import RunAttempt, Said
-from ringmill.cluster.mapreduce.talk.worker_messages import Assignment, MapAssignment, ReduceAssignment
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import fetch_slices

@@ -18,7 +18,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, NotFound
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
-from ringmill.cluster.mapreduce.talk.well_formed import well_formed, whole_number
+from ringmill.cluster.mapreduce.messages.well_formed import well_formed, whole_number
 from ringmill.cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
 
 __all__ = ["BUNDLE_FETCH", "BundleStore"]

@@ -20,8 +20,8 @@ import msgpack
 from ringmill.cluster.errors import CorruptData, DeadlineExceeded, NotFound, Overloaded, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.messages.worker_messages import RemoteSlice
 from ringmill.cluster.mapreduce.outputs import Slice
-from ringmill.cluster.mapreduce.talk.worker_messages import RemoteSlice
 from ringmill.cluster.ports import FileSystem, Priority, Transport
 from ringmill.node.compute.shuffle_server import CHUNK_BYTES, SHUFFLE_FETCH
 

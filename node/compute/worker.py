@@ -23,9 +23,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.outputs import MapOutput
-from ringmill.cluster.mapreduce.talk.well_formed import well_formed
-from ringmill.cluster.mapreduce.talk.worker_messages import (
+from ringmill.cluster.mapreduce.messages.well_formed import well_formed
+from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
     TASK_POLL,
     TASK_REPORT,
@@ -37,6 +36,7 @@ from ringmill.cluster.mapreduce.talk.worker_messages import (
     PollAnswer,
     decode_assignment,
 )
+from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.compute.attempt_runner import AttemptRunner

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.mapreduce.failures import TaskFailed
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.node.coordinator.views import AttemptLog
 
 __all__ = ["AttemptLogs"]

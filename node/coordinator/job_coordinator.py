@@ -21,8 +21,8 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.talk.well_formed import well_formed
-from ringmill.cluster.mapreduce.talk.worker_messages import TASK_REPORT, AttemptReport
+from ringmill.cluster.mapreduce.messages.well_formed import well_formed
+from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
 from ringmill.node.coordinator.job_driver import JobDriver, Surroundings

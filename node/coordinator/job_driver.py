@@ -43,7 +43,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
 from ringmill.cluster.mapreduce.machine.job_summary import summarize
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
-from ringmill.cluster.mapreduce.talk.worker_messages import (
+from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
     TASK_POLL,
     TASK_START,

@@ -15,7 +15,7 @@ from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
-from ringmill.cluster.mapreduce.talk.task_messages import JobStep, Said
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
 from ringmill.cluster.ports import TaskStarter
 
 __all__ = ["JobStepRunner"]

@@ -12,9 +12,9 @@ from __future__ import annotations
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import staged_part
 from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.talk.well_formed import text, well_formed, whole_number
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
 
 __all__ = ["failure", "mapped", "progress", "reduced"]
 

@@ -1,9 +1,9 @@
 """The Spawner door with task processes: the task side of the protocol, run step by step in virtual time.
 
 A simulated task process answers encoded messages with production code
-(cluster/mapreduce/talk/task_service.py) over the files of its node, stops before changes to them as the seed
-says, and can be killed at each stop. Its bundle is read through that door and loaded from memory; the real
-loader imports from a real file.
+(cluster/mapreduce/messages/task_service.py) over the files of its node, stops before changes to them as the
+seed says, and can be killed at each stop. Its bundle is read through that door and loaded from memory; the
+real loader imports from a real file.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ringmill.cluster.mapreduce.api.bundle import check_bundle
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said, decode_request
+from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step, run_attempt
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
-from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt, Said, decode_request
-from ringmill.cluster.mapreduce.talk.task_service import answer, do_job_step, run_attempt
 from ringmill.cluster.ports import FileSystem, TaskProcess
 from ringmill.simulator.world.door import Door
 from ringmill.simulator.world.spawner import InlineSpawner

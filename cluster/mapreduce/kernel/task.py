@@ -19,7 +19,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.kernel.garbage import rare_collections
+from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name

@@ -12,8 +12,8 @@ from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
 from ringmill.cluster.mapreduce.outputs import part_name
-from ringmill.cluster.mapreduce.talk.worker_messages import TASK_CANCEL, Cancel
 from ringmill.node.compute.worker import Worker
 from ringmill.node.coordinator.job_driver import JobDriver
 from ringmill.simulator.bending import Ablation, Bends, method, use

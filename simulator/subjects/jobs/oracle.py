@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.mapreduce.local.local import run_spec
+from ringmill.cluster.mapreduce.local.in_process import run_spec
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.subjects.jobs import places_of_words
 from ringmill.simulator.subjects.jobs.sessions import PlannedJob

@@ -11,8 +11,8 @@ import pytest
 import ringmill
 from ringmill.client.connection import open_link
 from ringmill.client.local.local_state import LocalCluster, load_cluster
+from ringmill.client.routing.candidates import coordinators
 from ringmill.client.routing.links import GET, PUT
-from ringmill.client.routing.routing import coordinators
 from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.wire.stubs import kv_pb2
 

@@ -28,7 +28,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport, ReduceAssignment
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, ReduceAssignment
 from ringmill.cluster.ports import Priority
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker

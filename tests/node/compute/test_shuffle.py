@@ -10,7 +10,7 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
-from ringmill.cluster.mapreduce.talk.worker_messages import RemoteSlice
+from ringmill.cluster.mapreduce.messages.worker_messages import RemoteSlice
 from ringmill.node.compute import shuffle_client
 from ringmill.node.compute.shuffle_client import SliceLost, fetch_slices
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer

@@ -21,8 +21,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.talk.worker_messages import (
+from ringmill.cluster.mapreduce.messages.worker_messages import (
     Assignment,
     AttemptReport,
     Cancel,
@@ -32,6 +31,7 @@ from ringmill.cluster.mapreduce.talk.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker

@@ -19,7 +19,7 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker

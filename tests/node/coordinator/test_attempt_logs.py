@@ -2,7 +2,7 @@
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.node.coordinator.attempt_logs import MAX_BYTES, AttemptLogs
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, decode_assignment
 from ringmill.cluster.mapreduce.outputs import MapOutput
-from ringmill.cluster.mapreduce.talk.worker_messages import AttemptReport, decode_assignment
 from ringmill.cluster.ports import TaskProcess
 from ringmill.node.compute import shuffle_client
 from ringmill.node.node_options import CoordinatorOptions

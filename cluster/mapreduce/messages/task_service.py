@@ -22,9 +22,9 @@ from ringmill.cluster.mapreduce.kernel.task import (
     run_map,
     run_reduce,
 )
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said, decode_request
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
-from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt, Said, decode_request
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["Load", "answer", "do_job_step", "run_attempt"]

@@ -29,7 +29,7 @@ from ringmill.client.arguments import (
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
-from ringmill.client.values import EMPTY, Item, Location, Receipt, item_of, location_of, receipt_of
+from ringmill.client.values import EMPTY, Item, Location, Receipt, item_of, location_of, receipt_from
 from ringmill.cluster.errors import NotFound
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -173,7 +173,7 @@ async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: Wr
         timeout_s=options.timeout_s or None,
     )
     space._operations.observe(answer.hybrid_time)
-    return receipt_of(answer)
+    return receipt_from(answer)
 
 
 async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T | Missing) -> Item | T:

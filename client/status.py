@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from ringmill.client.routing.directory import Directory, unreachable
+from ringmill.client.routing.directory import Directory, none_reachable
 from ringmill.client.routing.links import STATUS
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ring.topology import Member, Topology
@@ -86,7 +86,7 @@ async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatu
     found = await asyncio.gather(*(_ask(directory, address, timeout_s) for address in addresses))
     answers = dict(zip(addresses, found, strict=True))
     if all(isinstance(answer, RingmillError) for answer in found):
-        raise unreachable(addresses, {address: str(answer) for address, answer in answers.items()})
+        raise none_reachable(addresses, {address: str(answer) for address, answer in answers.items()})
     return combine(topology, answers)
 
 

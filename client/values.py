@@ -1,7 +1,7 @@
 """What a reader and a writer are handed: items, receipts, locations, contexts.
 
-Plain values without a connection.  `receipt_of`, `item_of` and `location_of` make them from answers; loading
-this module loads no protobuf.  Each has a `to_dict()` of what JSON can hold.  Words: docs/glossary.md
+Plain values without a connection.  `receipt_from`, `item_of` and `location_of` make them from answers;
+loading this module loads no protobuf.  Each has a `to_dict()` of what JSON can hold.  Words: docs/glossary.md
 ("context", "receipt", "sibling").
 """
 
@@ -29,7 +29,7 @@ __all__ = [
     "item_of",
     "json_bytes",
     "location_of",
-    "receipt_of",
+    "receipt_from",
 ]
 
 
@@ -224,7 +224,7 @@ class Location:
         }
 
 
-def receipt_of(message: WriteReceipt) -> Receipt:
+def receipt_from(message: WriteReceipt) -> Receipt:
     return Receipt(
         dot=message.dot,
         context=CausalContext(message.context) if message.context else None,

@@ -33,7 +33,7 @@ from ringmill.cluster.adapters.processes.forkserver import Forkserver
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
-from ringmill.cluster.mapreduce.kernel.task import load_job
+from ringmill.cluster.mapreduce.kernel.task import job_from_bundle
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step, run_attempt
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
@@ -104,7 +104,7 @@ def _run(run: RunAttempt, pipe: _Pipe) -> MapOutput | ReduceOutput:
     tempfile.tempdir = None
     try:
         with closing(CountedFiles()) as files, _Teller(pipe, files) as teller:
-            return run_attempt(run, files, load_job, teller.progress)
+            return run_attempt(run, files, job_from_bundle, teller.progress)
     except TaskFailed as failure:
         _lift_memory_limit()
         raise _as_user_sees(_rightly_blamed(failure, run), run.bundle) from failure

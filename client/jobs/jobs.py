@@ -29,7 +29,7 @@ from ringmill.client.arguments import (
 )
 from ringmill.client.jobs.job_modules import Target, load_job
 from ringmill.client.jobs.job_values import JobList, JobState, TaskLog, job_state, task_log
-from ringmill.client.routing.directory import STAGGER_S, Directory, unreachable
+from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
 from ringmill.client.routing.retries import SILENCE_SHARE
 from ringmill.cluster.errors import (
     ClientClosed,
@@ -171,7 +171,7 @@ class AsyncJobs:
                     self._note(address, error, failures)
                 else:
                     return spec.job
-        raise unreachable(list(failures), failures)
+        raise none_reachable(list(failures), failures)
 
     def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
         """Go on to the next member, if certainly nothing was accepted here."""
@@ -345,7 +345,7 @@ def _refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillEr
             return error
     silent = {address: str(error) for address, error in refused.items() if _is_silence(error)}
     if len(silent) == len(refused):
-        return unreachable(list(silent), silent)
+        return none_reachable(list(silent), silent)
     return Unavailable(
         f"{what}, and {', '.join(silent)} did not answer: it may be kept there",
         detail={"failed": silent},

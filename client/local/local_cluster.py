@@ -179,7 +179,7 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[Loca
 
 def node_state(node: LocalNode) -> str:
     """What the process of a node is: "running", "paused" or "stopped"."""
-    found = processes.find(node.pid)
+    found = processes.find_process(node.pid)
     if found is None or found.mark != node.started:
         return "stopped"
     return "paused" if found.is_stopped else "running"

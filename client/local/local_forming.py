@@ -16,12 +16,12 @@ from ringmill.client.local.log_files import tail
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 
-__all__ = ["form", "wait_ready"]
+__all__ = ["form_local", "wait_local_ready"]
 
 Processes = Mapping[str, "Popen[bytes]"]
 
 
-async def form(cluster: LocalCluster, started: Processes, timeout_s: float) -> Topology:
+async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float) -> Topology:
     """Make the nodes of `cluster` one cluster, and wait until each is ready to serve.
 
     Raises RingmillError with the end of its log when a process ended, DeadlineExceeded when time ran out.
@@ -36,10 +36,10 @@ async def form(cluster: LocalCluster, started: Processes, timeout_s: float) -> T
         raise _too_slow(cluster, error) from None
 
 
-async def wait_ready(
+async def wait_local_ready(
     cluster: LocalCluster, nodes: Sequence[LocalNode], started: Processes, timeout_s: float
 ) -> None:
-    """Wait until restarted nodes serve again.  Raises as `form` does."""
+    """Wait until restarted nodes serve again.  Raises as `form_local` does."""
     try:
         await cluster_forming.wait_ready(_effort(cluster, nodes, started, timeout_s))
     except DeadlineExceeded as error:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["follow", "tail"]
+__all__ = ["follow_files", "tail"]
 
 POLL_S = 0.2
 TAIL_BYTES = 64 * 1024
@@ -23,7 +23,7 @@ def tail(path: str, lines: int) -> list[str]:
     return data.decode("utf-8", "replace").splitlines()[-lines:] if lines else []
 
 
-def follow(paths: Mapping[str, str], show: Callable[[str, str], None]) -> None:
+def follow_files(paths: Mapping[str, str], show: Callable[[str, str], None]) -> None:
     """Show (name, line) for each line that is written from now on; ends by Ctrl-C alone."""
     offsets = {name: _size(path) for name, path in paths.items()}
     while True:

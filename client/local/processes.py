@@ -20,7 +20,7 @@ from ringmill.cluster.adapters.files.private_files import open_private
 
 __all__ = [
     "LiveProcess",
-    "find",
+    "find_process",
     "is_running",
     "our_environment",
     "signal_process",
@@ -39,7 +39,7 @@ class LiveProcess(NamedTuple):
     is_stopped: bool
 
 
-def find(pid: int) -> LiveProcess | None:
+def find_process(pid: int) -> LiveProcess | None:
     """The living process with this pid, or None; a zombie does not live."""
     if pid <= 0:
         return None
@@ -57,13 +57,13 @@ def find(pid: int) -> LiveProcess | None:
 
 def start_mark(pid: int) -> str:
     """The mark to write down for a process just started; "" when it is gone already."""
-    found = find(pid)
+    found = find_process(pid)
     return found.mark if found else ""
 
 
 def is_running(pid: int, mark: str) -> bool:
     """Whether the process that was written down still lives."""
-    found = find(pid)
+    found = find_process(pid)
     return found is not None and bool(mark) and found.mark == mark
 
 

@@ -211,7 +211,7 @@ def _nobody(
     endpoints: Sequence[str], failures: Mapping[str, RingmillError], timeout_s: float
 ) -> RingmillError:
     """The error of a first contact in vain: a deadline that was missed, if some endpoint was still silent."""
-    found = unreachable(endpoints, {address: str(error) for address, error in failures.items()})
+    found = none_reachable(endpoints, {address: str(error) for address, error in failures.items()})
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
@@ -225,7 +225,7 @@ def _nobody(
     )
 
 
-def unreachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:
+def none_reachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:
     """The error of a client that found nobody: each endpoint with its reason."""
     why = {address: failures.get(address, "no answer") for address in endpoints}
     listed = "; ".join(

@@ -15,7 +15,7 @@ from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ring.entries import KeyspaceEntry, Member, Owner, Row
 
-__all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack", "unpack"]
+__all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 
 FORMAT_VERSION: Final = 1
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
@@ -36,7 +36,7 @@ class Document(NamedTuple):
     voters: tuple[Owner, ...]
 
 
-def pack(document: Document) -> bytes:
+def pack_document(document: Document) -> bytes:
     """The one encoding of a document.  Owners are written as indexes into the sorted table of seats."""
     seats = sorted({*document.voters, *(owner for row in document.rows for owner in row.owners)})
     index = {seat: i for i, seat in enumerate(seats)}
@@ -61,7 +61,7 @@ def pack(document: Document) -> bytes:
     return packed
 
 
-def unpack(data: bytes) -> Document:
+def unpack_document(data: bytes) -> Document:
     """Raises InvalidArgument for bytes that are no document, ProtocolMismatch for a later version."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InvalidArgument(f"topology document of {len(data)} bytes, the limit is {MAX_DOCUMENT_BYTES}")

@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
-from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack, unpack
+from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_document, unpack_document
 from ringmill.cluster.ring.entries import (
     MAX_EPOCH,
     MAX_REPLICAS,
@@ -131,7 +131,7 @@ class Topology:
 
     def encode(self) -> bytes:
         """The one encoding of this document."""
-        return pack(
+        return pack_document(
             Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
                 self.keyspaces, self.members, self.rows, self.voters,
@@ -142,7 +142,7 @@ class Topology:
     def decode(cls, data: bytes) -> Topology:
         """Raises InvalidArgument for anything but a valid canonical document, ProtocolMismatch for a later
         format version."""
-        topology = cls(*unpack(data))
+        topology = cls(*unpack_document(data))
         topology.check()
         if topology.epoch == 1 and topology.cluster != _cluster_id(topology):
             raise InvalidArgument(f"cluster id {topology.cluster} is not the hash of this first document")

@@ -18,7 +18,7 @@ from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import EARLIER_STARTS
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.node.identity.guarded_file import replace_file
-from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record
+from ringmill.node.identity.identity_record import IdentityRecord, newest_record, record_copies
 from ringmill.node.identity.store_name import left_files, missing_from_store, name_store, newest_manifest
 
 __all__ = ["FILE_NAMES", "FolderRefused", "Identity", "check_store", "read_identity", "take_store"]
@@ -173,7 +173,7 @@ def _sync(files: FileSystem, path: str) -> None:
 
 async def _write_record(files: FileSystem, folder: str, record: IdentityRecord) -> None:
     """One file after the other: a power cut in between leaves one of them whole."""
-    data = encode_copies(record)
+    data = record_copies(record)
     for name in FILE_NAMES:
         await replace_file(files, posixpath.join(folder, name), data)
 

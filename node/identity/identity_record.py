@@ -15,7 +15,7 @@ from ringmill.cluster.ids import DiskId, NodeId, Start
 
 __all__ = [
     "IdentityRecord",
-    "encode_copies",
+    "record_copies",
     "encode_record",
     "newest_record",
     "sound_copies",
@@ -41,7 +41,7 @@ class IdentityRecord:
     superseded: Start | None = None  # the start that went on from newer data: this folder is an old copy
 
 
-def encode_copies(record: IdentityRecord) -> bytes:
+def record_copies(record: IdentityRecord) -> bytes:
     """A file's bytes."""
     return encode_record(record) * _COPIES
 

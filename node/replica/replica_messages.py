@@ -18,7 +18,7 @@ from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
     "APPLY", "DELIVER", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "HintItem", "Read",
-    "ReadAnswer", "durability_named",
+    "ReadAnswer",
 ]  # fmt: skip
 
 APPLY: Final = "replica.apply"
@@ -42,7 +42,7 @@ class Apply:
     @classmethod
     def decode(cls, body: bytes) -> Apply:
         epoch, made, ordinal, key, durability, encoded = unpack(body, (int, int, int, bytes, str, bytes))
-        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, durability_named(durability), encoded)
+        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, _durability(durability), encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class ApplyAnswer:
     @classmethod
     def decode(cls, body: bytes) -> ApplyAnswer:
         row_epoch, durability, time = unpack(body, (int, str, int))
-        return cls(Epoch(row_epoch), durability_named(durability), HybridTime(time))
+        return cls(Epoch(row_epoch), _durability(durability), HybridTime(time))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class DeliverAnswer:
         return cls(tuple(unpack(body, (str,) * items)))
 
 
-def durability_named(text: str) -> Durability:
+def _durability(text: str) -> Durability:
     """Raises ProtocolMismatch."""
     try:
         return Durability(text)

@@ -34,7 +34,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem  # noqa: E402
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner  # noqa: E402
 from ringmill.cluster.errors import DiskFull  # noqa: E402
 from ringmill.cluster.ids import DiskId, NodeId, Start  # noqa: E402
-from ringmill.node.identity.identity_record import IdentityRecord, encode_copies, newest_record  # noqa: E402
+from ringmill.node.identity.identity_record import IdentityRecord, newest_record, record_copies  # noqa: E402
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions  # noqa: E402
 from ringmill.simulator.disk.damage import Sample, check_flip, sample_folder  # noqa: E402
 from ringmill.simulator.disk.engine_trace import check_crash, record_trace  # noqa: E402
@@ -82,7 +82,7 @@ def flips(small_bytes: int, large_bytes: int, random_flips: int, processes: int)
 def _flip_identity() -> int:
     """Every bit of the file that says whose folder it is.  It lies beside the engine's folders."""
     record = IdentityRecord(NodeId("n1"), DiskId("5a" * 16), Start(7, "c3" * 8), 9, (Start(6, "5b" * 8),))
-    whole = encode_copies(record)
+    whole = record_copies(record)
     outcomes: Counter[str] = Counter()
     for bit in range(8 * len(whole)):
         hurt = bytearray(whole)

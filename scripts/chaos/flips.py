@@ -31,7 +31,7 @@ from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
-from ringmill.client.local.local_forming import wait_ready  # noqa: E402
+from ringmill.client.local.local_forming import wait_local_ready  # noqa: E402
 from ringmill.client.local.local_state import (  # noqa: E402
     LocalCluster,
     LocalNode,
@@ -223,7 +223,7 @@ async def _start(cluster: LocalCluster, node: LocalNode) -> LocalCluster:
     started = replace(node, pid=process.pid, started=processes.start_mark(process.pid))
     cluster = cluster.with_node(started)
     save_cluster(cluster)
-    await wait_ready(cluster, [started], {node.id: process}, START_S)
+    await wait_local_ready(cluster, [started], {node.id: process}, START_S)
     return cluster
 
 

@@ -17,7 +17,7 @@ from chaos.links import HOST
 from ringmill.client.connection import open_link
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan
-from ringmill.client.local.local_forming import wait_ready
+from ringmill.client.local.local_forming import wait_local_ready
 from ringmill.client.local.local_state import LocalNode
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.client.routing.links import IDENTIFY, INIT, STATUS
@@ -113,7 +113,7 @@ class RealNodes:
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Until all serve.  Raises RingmillError with its last words when one has ended by itself."""
-        await wait_ready(self._cluster, self._cluster.nodes, self._handles, timeout_s)
+        await wait_local_ready(self._cluster, self._cluster.nodes, self._handles, timeout_s)
 
     async def hints(self) -> dict[str, int]:
         """How many hints each node keeps.  Raises RingmillError when one does not answer."""

@@ -1,4 +1,4 @@
-"""Rules about words: in the product no two files have one name, and no two public classes.
+"""Rules about words: in the product no two files have one name, and no two public classes or functions.
 
 Who searches for a name finds one place.  docs/glossary.md has the words and their meanings.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidy_rules.finding import Finding, SourceFile
 
-__all__ = ["class_names", "file_names"]
+__all__ = ["class_names", "file_names", "function_names"]
 
 PRODUCT = ("cluster", "node", "client")
 SHARED_FILES = {
@@ -43,3 +43,22 @@ def class_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
             if first.setdefault(node.name, source.path) != source.path:
                 what = f"a second class {node.name}, beside {first[node.name]}"
                 yield source.finding(node.lineno, f"{what}; one word, one idea (docs/glossary.md)")
+
+
+def function_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for source in sources:
+        if source.room not in PRODUCT:
+            continue
+        for node in source.tree.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_named_for_others(node):
+                continue
+            if first.setdefault(node.name, source.path) != source.path:
+                what = f"a second function {node.name}, beside {first[node.name]}"
+                yield source.finding(node.lineno, f"{what}; say what this one does that the other does not")
+
+
+def _is_named_for_others(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """A private function, the entry of a program, or a verb, which users know by its name."""
+    is_verb = any("click.command" in ast.unparse(each) for each in node.decorator_list)
+    return node.name.startswith("_") or node.name == "main" or is_verb

@@ -233,7 +233,10 @@ def test_a_name_stands_in_one_place_of_the_product(tmp_path: Path) -> None:
     def seconds(name: str) -> list[str]:
         return [found for found in _found(tmp_path, name, one) if " a second " in found]
 
-    one = DOC + "__all__ = []\n\n\nclass Route:\n    pass\n\n\nclass _Own:\n    pass\n"
+    one = DOC + (
+        "__all__ = []\n\n\nclass Route:\n    pass\n\n\nclass _Own:\n    pass\n"
+        "def route(): ...\ndef _own(): ...\ndef main(): ...\n@click.command()\ndef put(): ...\n"
+    )
     assert seconds("cluster/ring/routes.py") == []
     assert seconds("scripts/routes.py") == []
     assert seconds("node/replica/routes.py") == [
@@ -241,4 +244,6 @@ def test_a_name_stands_in_one_place_of_the_product(tmp_path: Path) -> None:
         "name each after its own idea",
         "node/replica/routes.py:5: a second class Route, beside cluster/ring/routes.py; "
         "one word, one idea (docs/glossary.md)",
+        "node/replica/routes.py:11: a second function route, beside cluster/ring/routes.py; "
+        "say what this one does that the other does not",
     ]

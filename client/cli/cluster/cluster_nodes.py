@@ -101,7 +101,7 @@ def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -
     for name, line in found if settings.output != "json" else ():
         print(f"{name}\t{line}", flush=True)
     if follow:
-        log_files.follow(paths, lambda name, line: print(f"{name}\t{line}", flush=True))
+        log_files.follow_files(paths, lambda name, line: print(f"{name}\t{line}", flush=True))
 
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
@@ -117,12 +117,12 @@ async def start_again(
     cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float = RESTART_TIMEOUT_S
 ) -> LocalCluster:
     """Start nodes that have stopped, on their data, and wait until they serve."""
-    from ringmill.client.local.local_forming import wait_ready
+    from ringmill.client.local.local_forming import wait_local_ready
 
     cluster, started = local_cluster.start_nodes(cluster, nodes)
     handles = {one.node.id: one.process for one in started}
     try:
-        await wait_ready(cluster, nodes, handles, timeout_s)
+        await wait_local_ready(cluster, nodes, handles, timeout_s)
     except RingmillError as error:
         error.detail["changed"] = f"{' '.join(handles)} started again, and not stopped"
         raise

@@ -142,9 +142,9 @@ def _undone(cluster: LocalCluster, started: Sequence[LocalNode], *, is_new: bool
 
 
 def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -> None:
-    from ringmill.client.local.local_forming import form
+    from ringmill.client.local.local_forming import form_local
 
-    asyncio.run(form(cluster, {one.node.id: one.process for one in started}, timeout_s))
+    asyncio.run(form_local(cluster, {one.node.id: one.process for one in started}, timeout_s))
 
 
 def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ringmill.client.cli.demo.demo_story import Story
-from ringmill.client.cli.jobs.job_progress import progress
+from ringmill.client.cli.jobs.job_progress import shown_progress
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.client.jobs.job_values import JobState
@@ -72,7 +72,7 @@ async def _run_and_kill(
     """Submit, kill the first node that has a committed map, and follow to the end."""
     job = await db.jobs.submit(target, input=inputs, output=output)
     killed = ""
-    with progress(story.settings) as show:
+    with shown_progress(story.settings) as show:
         async for state in db.jobs.watch(job):
             show(state)
             victim = "" if killed or state.is_over else _with_a_committed_map(state)

@@ -6,7 +6,6 @@ through this module.
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from ringmill.client.cli.frame.calling import as_typed
 from ringmill.client.cli.frame.settings import Settings
 
 __all__ = [
-    "advise", "fields", "json_bytes", "next_command", "note", "paint", "printable", "show", "span", "text_of",
+    "advise", "fields", "next_command", "note", "paint", "printable", "show", "span", "text_of",
     "to_json", "write_bytes",
 ]  # fmt: skip
 
@@ -75,14 +74,6 @@ def paint(settings: Settings, text: str, color: str = "") -> str:
     """`text` in `color`, or in the color of the state it names, where colors are wanted."""
     code = _COLORS.get(color or _STATE_COLORS.get(text.strip(), ""))
     return f"\x1b[{code}m{text}\x1b[0m" if code and settings.has_color else text
-
-
-def json_bytes(name: str, data: bytes) -> dict[str, str]:
-    """Bytes in JSON: `name` when valid UTF-8, else `name_b64`."""
-    try:
-        return {name: data.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {f"{name}_b64": base64.b64encode(data).decode("ascii")}
 
 
 def to_json(document: object, stream: TextIO, default: Callable[[Any], Any] | None = None) -> str:

@@ -11,7 +11,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import job_document, job_fields
-from ringmill.client.cli.jobs.job_progress import progress
+from ringmill.client.cli.jobs.job_progress import shown_progress
 
 if TYPE_CHECKING:
     from ringmill.client.connection import AsyncClient
@@ -43,7 +43,7 @@ def follow(settings: Settings, job: str) -> None:
 
 async def watched(settings: Settings, db: AsyncClient, job: str) -> JobState:
     """Show how far a job is until it is over; its last state."""
-    with progress(settings) as show:
+    with shown_progress(settings) as show:
         async for state in db.jobs.watch(job):
             show(state)
     return state

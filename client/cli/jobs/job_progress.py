@@ -15,7 +15,7 @@ from ringmill.client.cli.jobs.job_document import progress_line
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary
 
-__all__ = ["Show", "progress"]
+__all__ = ["Show", "shown_progress"]
 
 LINE_EVERY_S = 3.0
 EVENTS_TOLD = 5
@@ -27,7 +27,7 @@ class Show(Protocol):
 
 
 @contextmanager
-def progress(settings: Settings) -> Iterator[Show]:
+def shown_progress(settings: Settings) -> Iterator[Show]:
     """How to show each state, as fits where stderr goes."""
     if settings.output != "table" or not sys.stderr.isatty():
         yield _Lines(settings)

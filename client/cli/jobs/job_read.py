@@ -14,6 +14,7 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import job_document, job_fields
 from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
+from ringmill.client.values import json_bytes
 
 __all__ = ["kill", "list_jobs", "logs", "status"]
 
@@ -106,7 +107,7 @@ def logs(settings: Settings, job: str, task: str) -> None:
         document = [
             {
                 "task": one.task, "attempt": one.attempt, "node": one.node, "cause": one.cause,
-                **output.json_bytes("output", one.output),
+                **json_bytes("output", one.output),
             }
             for one in found
         ]  # fmt: skip

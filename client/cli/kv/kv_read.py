@@ -16,7 +16,7 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.kv import MISSING, read, read_options
-from ringmill.client.values import Item, Location, OwnerCopy
+from ringmill.client.values import Item, Location, OwnerCopy, json_bytes
 from ringmill.cluster.errors import NotFound, UnresolvedSiblings
 
 __all__ = ["get", "locate"]
@@ -82,7 +82,7 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
         then = f"  then {' '.join(found.fallbacks)}" if found.fallbacks else ""
         print(f"{output.printable(output.text_of(name))}  {place}{then}")
     document = {
-        **output.json_bytes("key", name),
+        **json_bytes("key", name),
         "position": found.position,
         "partition": found.partition,
         "epoch": found.epoch,
@@ -94,7 +94,7 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
 
 
 def _document(key: bytes, item: Item, took_ms: float) -> dict[str, Any]:
-    return {**output.json_bytes("key", key), **item.to_dict(), "ms": round(took_ms, 1)}
+    return {**json_bytes("key", key), **item.to_dict(), "ms": round(took_ms, 1)}
 
 
 def _one_of(item: Item, sibling: int | None) -> bytes:

@@ -18,7 +18,7 @@ from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
 from ringmill.client.kv import write, write_options
-from ringmill.client.values import Receipt
+from ringmill.client.values import Receipt, json_bytes
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.request_options import WriteOptions
 
@@ -132,7 +132,7 @@ def _write(
             outcome="unknown",
         ) from interruption
     document = {
-        **output.json_bytes("key", key),
+        **json_bytes("key", key),
         "dot": receipt.dot,
         "context": receipt.context.text if receipt.context else None,
         "epoch": receipt.epoch,

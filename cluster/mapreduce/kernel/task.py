@@ -29,7 +29,7 @@ from ringmill.cluster.ports import FileSystem
 __all__ = [
     "MapAttempt",
     "ReduceAttempt",
-    "load_job",
+    "job_from_bundle",
     "run_map",
     "run_reduce",
 ]
@@ -150,7 +150,7 @@ def run_reduce(
     )
 
 
-def load_job(bundle_path: str, module: str, name: str) -> JobDefinition:
+def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     """Import the job object from a bundle file, or from the root folder of its sources.
 
     The path stays in sys.path, as functions may import when they run.  Raises TaskFailed: BAD_BUNDLE when

@@ -30,7 +30,7 @@ from ringmill.cluster.ports import FileSystem
 __all__ = ["Load", "answer", "do_job_step", "run_attempt"]
 
 Load: TypeAlias = Callable[[str, str, str], JobDefinition]
-"""Bundle path, module and name to the job, as task.load_job does it."""
+"""Bundle path, module and name to the job, as task.job_from_bundle does it."""
 
 
 def answer(

@@ -8,10 +8,10 @@ from typing import NoReturn
 from ringmill.node.storage.storage_errors import CorruptRange
 from ringmill.node.storage.version.version import CorruptMark, Drop
 
-__all__ = ["check_span", "judge"]
+__all__ = ["check_span", "judge_entry"]
 
 
-def judge(
+def judge_entry(
     key: bytes,
     entry: tuple[int, bytes | None] | None,
     sequence: int,

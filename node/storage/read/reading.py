@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from ringmill.node.storage.read.judgement import check_span, judge
+from ringmill.node.storage.read.judgement import check_span, judge_entry
 from ringmill.node.storage.read.lookup import find, find_off_loop
 from ringmill.node.storage.read.scan import Range, checked_chunks
 from ringmill.node.storage.storage_errors import CorruptBlock
@@ -119,7 +119,7 @@ class Reading:
     def _judge(self, key: bytes, entry: Found | None, sequence: int) -> bytes | None:
         if entry is not None and entry[0] > self._unflushed.log.synced_sequence:
             self._check()
-        return judge(key, entry, sequence, self._tables.version.marks, self.drops())
+        return judge_entry(key, entry, sequence, self._tables.version.marks, self.drops())
 
     def _check_span(self, low: bytes, high: bytes | None) -> None:
         self._check()

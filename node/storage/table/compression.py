@@ -11,7 +11,7 @@ from typing import Final
 import lz4.block
 import zstandard
 
-__all__ = ["MAX_BLOCK_BYTES", "Compressor", "CannotDecompress", "decompress", "name_of"]
+__all__ = ["MAX_BLOCK_BYTES", "Compressor", "CannotDecompress", "decompress"]
 
 MAX_BLOCK_BYTES: Final = 256 << 20
 
@@ -74,7 +74,3 @@ def _expand(data: bytes) -> bytes:
         return context.decompress(data)
     finally:
         _free.append(context)
-
-
-def name_of(code: int) -> str:
-    return next((name for name, known in _CODES.items() if known == code), f"unknown {code}")

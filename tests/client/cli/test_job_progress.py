@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.jobs.job_progress import progress
+from ringmill.client.cli.jobs.job_progress import shown_progress
 from ringmill.client.jobs.job_values import JobState, job_state
 from ringmill.cluster.wire.stubs import jobs_pb2
 
@@ -18,7 +18,7 @@ def with_failures(count: int, state: str) -> JobState:
 def test_a_job_that_fails_everywhere_tells_five_failures_and_how_many_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with progress(Settings()) as show:
+    with shown_progress(Settings()) as show:
         for told in (with_failures(2, "RUNNING"), with_failures(30, "RUNNING"), with_failures(32, "FAILED")):
             show(told)
     lines = capsys.readouterr().err.splitlines()

@@ -13,6 +13,7 @@ from ringmill.client.cli.frame import exit_codes, failure_text, output
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.main import main
+from ringmill.client.values import json_bytes
 from ringmill.cluster import errors
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
 
@@ -124,8 +125,8 @@ def test_rows_in_a_pipe_are_tab_separated_and_whole(capsys: pytest.CaptureFixtur
 
 
 def test_bytes_in_json_are_text_when_they_can_be() -> None:
-    assert output.json_bytes("value", "é".encode()) == {"value": "é"}
-    assert output.json_bytes("value", b"\xff\x00") == {"value_b64": "/wA="}
+    assert json_bytes("value", "é".encode()) == {"value": "é"}
+    assert json_bytes("value", b"\xff\x00") == {"value_b64": "/wA="}
 
 
 def test_an_error_without_its_own_hint_still_says_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:

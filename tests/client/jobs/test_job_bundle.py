@@ -35,8 +35,8 @@ def test_a_packed_job_loads_from_its_bundle_alone_in_another_process(tmp_path: P
     bundle = tmp_path / f"{packed.bundle.sha256}.zip"
     bundle.write_bytes(packed.bundle.data)
     program = (
-        "import sys\nfrom ringmill.cluster.mapreduce.kernel.task import load_job\n"
-        "job = load_job(sys.argv[1], 'loud_job', 'loud')\nprint(list(job.map(0, 'hey')))"
+        "import sys\nfrom ringmill.cluster.mapreduce.kernel.task import job_from_bundle\n"
+        "job = job_from_bundle(sys.argv[1], 'loud_job', 'loud')\nprint(list(job.map(0, 'hey')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, bundle], cwd=ROOT, capture_output=True, text=True, check=False

@@ -14,8 +14,8 @@ from ringmill.cluster.membership.start_rules import EARLIER_STARTS
 from ringmill.node.identity.identity import FILE_NAMES, FolderRefused, Identity, read_identity
 from ringmill.node.identity.identity_record import (
     IdentityRecord,
-    encode_copies,
     newest_record,
+    record_copies,
     sound_copies,
 )
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -109,7 +109,7 @@ async def _moments_of_three_starts() -> list[tuple[Moment, Told]]:
 
 
 def test_every_flipped_bit_of_a_file_leaves_the_other_copy() -> None:
-    data = encode_copies(RECORD)
+    data = record_copies(RECORD)
     assert sound_copies(data) == [RECORD, RECORD]
     for bit in range(8 * len(data)):
         hurt = bytearray(data)
@@ -118,7 +118,7 @@ def test_every_flipped_bit_of_a_file_leaves_the_other_copy() -> None:
 
 
 def test_every_flipped_bit_of_a_single_copy_is_noticed() -> None:
-    data = encode_copies(RECORD)
+    data = record_copies(RECORD)
     copy = data[: len(data) // 2]
     for bit in range(8 * len(copy)):
         hurt = bytearray(copy)
@@ -130,8 +130,8 @@ def test_every_flipped_bit_of_a_single_copy_is_noticed() -> None:
 
 def test_the_newest_of_all_sound_copies_holds() -> None:
     older = replace(RECORD, start=Start(6, "ef" * 8), edition=8)
-    assert newest_record([encode_copies(older), encode_copies(RECORD)]) == RECORD
-    assert newest_record([encode_copies(older), b"rubbish"]) == older
+    assert newest_record([record_copies(older), record_copies(RECORD)]) == RECORD
+    assert newest_record([record_copies(older), b"rubbish"]) == older
     assert newest_record([]) is None
 
 

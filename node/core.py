@@ -60,5 +60,5 @@ class Core:
             self.transport.serve(method, handler)
 
     def folder(self, name: str) -> str:
-        """A folder of the node's data."""
+        """The path of a folder of the node's data; rooms name theirs and do not know where the data is."""
         return f"{self.config.data}/{name}"

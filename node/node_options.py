@@ -39,7 +39,7 @@ TASK_LIMITS: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaOptions:
-    """node/replica."""
+    """How a start counts its objects beside the requests that it answers."""
 
     count_slice: int = 128  # objects counted in one turn of the loop, well under a millisecond
     count_pause_s: float = 0.004  # between two slices: counting takes an eighth of the loop's time
@@ -56,9 +56,14 @@ class MembershipOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOptions:
-    """node/requests."""
+    """How long a request waits for owners that are slow, and a stop for what is still under way."""
 
-    stall_s: float = 0.075  # an owner that stays silent for this long is not waited for alone
+    stall_s: float = 0.075
+    """An owner that stays silent for this long is not waited for alone.
+
+    Far above a get of a node that is not overloaded (docs/benchmarks.md), so that few reads ask one owner
+    more, and short beside the default deadline of 5 s.  Chosen, not measured.
+    """
     repair_patience_s: float = 0.25
     """How long owners that answered otherwise have, before those that were not asked are written to too."""
     last_moment_s: float = 1.0
@@ -86,7 +91,7 @@ class AttemptTimeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """node/compute."""
+    """How long attempts, jobs and task processes are kept on a worker that hears nothing of them."""
 
     timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
@@ -97,7 +102,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorOptions:
-    """node/coordinator."""
+    """How a job's coordinator follows its workers."""
 
     poll_every_s: float = 1.0
     silent_after_s: float = 40.0

@@ -20,11 +20,11 @@ from ringmill.cluster.ports import TaskStarter
 
 __all__ = ["JobStepRunner"]
 
-_PLAN_TIMEOUT_S: Final = 60.0
-_PUBLISH_TIMEOUT_S: Final = 600.0
-_TRIES: Final = 3
+_PLAN_TIMEOUT_S: Final = 60.0  # it looks at each input file, up to 100,000 splits of them
+_PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk
+_TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
-_LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}
+_LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a plan holds every split in memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """One moment of a job."""
+    """One moment of a job, for who asks; the state itself is the job machine's and goes on changing."""
 
     job: str
     title: str  # module:object

@@ -27,7 +27,10 @@ FILE_NAMES: Final = ("IDENTITY", "IDENTITY.copy")
 
 
 class FolderRefused(CorruptData):
-    """This data folder is not the one that the cluster counts on."""
+    """This data folder is not the one that the cluster counts on (I5, I6).
+
+    The node ends: it may have forgotten what it acked, so even to answer "not found" would be wrong.
+    """
 
 
 class Identity:

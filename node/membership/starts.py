@@ -47,12 +47,15 @@ START_WHO: Final = "start.who"
 """Peer method: nothing; answers msgpack [start number, boot id] of the start that listens at the address."""
 
 _STORED_AS: Final = "starts"
-_TELL_TIMEOUT_S: Final = 2.0
-_WHO_TIMEOUT_S: Final = 0.5
+_TELL_TIMEOUT_S: Final = 2.0  # a member syncs a start before it answers
+_WHO_TIMEOUT_S: Final = 0.5  # answered from memory, and a start that is alive has its loop free
+# A start serves only when half of the members have noted it (I3), so the first pause is short.
 _PAUSE_S: Final = 0.02
 _PAUSE_CAP_S: Final = 1.0
+# An old copy is known by the end of the log that it lacks (I5), so one that lacks less than these times is
+# not found out.  They are not shorter, as every mark that is kept is a synced write on every member.
 _NEWS_EVERY_S: Final = 1.0
-_KEEP_EVERY_S: Final = 2.0
+_KEEP_EVERY_S: Final = 2.0  # lost as well when the members crash, too
 _AGAIN_EVERY: Final = 5  # times `_NEWS_EVERY_S`, when there is no news
 _log = logging.getLogger(__name__)
 

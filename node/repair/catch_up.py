@@ -25,10 +25,12 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key
 
 __all__ = ["CatchUp"]
 
-CALL_TIMEOUT_S: Final = 5.0
+# Comparing is in no hurry, as reads and hints make owners equal meanwhile, so it gives way to requests.  All
+# of these are chosen, not measured.
+CALL_TIMEOUT_S: Final = 5.0  # an owner reads 4 MiB for a page of digests (node/replica/pages.py)
 BETWEEN_PAGES_S: Final = 0.02
-FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 30.0
+FIRST_PAUSE_S: Final = 1.0  # short, as after a restart of all nodes the others are up soon
+LONGEST_PAUSE_S: Final = 30.0  # an owner that is away may be so for hours
 KEYS_AT_ONCE: Final = 16
 
 _log = logging.getLogger(__name__)

@@ -25,6 +25,8 @@ from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["RECOGNISED_FOR_MS", "WriteRetries"]
 
+# Twice the longest deadline of a request (MAX_TIMEOUT_S): a client retries only within its deadline, and the
+# rest is for a birth that lags, as it is the highest time that the client had learned, not its own clock.
 RECOGNISED_FOR_MS: Final = 120_000
 
 

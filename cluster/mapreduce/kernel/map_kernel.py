@@ -49,7 +49,7 @@ class MapTotals:
 
 
 class MapKernel:
-    """Runs one map task."""
+    """One attempt of a map task; used once, as what it has spilled and counted cannot be taken back."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 
 __all__ = ["FetchReports"]
 
-APART_S: Final = 2.0
+APART_S: Final = 2.0  # twice the longest pause before a broken connection is dialled again
 
 
 @dataclass(slots=True)

@@ -33,7 +33,11 @@ __all__ = ["Table", "open_table", "read_footer"]
 
 
 class Table:
-    """An open table."""
+    """An open table.
+
+    The version set opens and closes it: a view that is read from holds all its tables open, also after newer
+    ones have replaced them (node/storage/version/version_set.py).
+    """
 
     __slots__ = (
         "file",

@@ -31,9 +31,15 @@ __all__ = [
     "useless_tables",
 ]
 
-_TOMBSTONE_SHARE: Final = 0.25
-_TIER_TABLES: Final = 4
+_TOMBSTONE_SHARE: Final = 0.25  # near Cassandra's tombstone_threshold of 0.2; chosen, not measured
+_TIER_TABLES: Final = 4  # these two as Cassandra's min_threshold and max_threshold
 _TIER_MOST: Final = 32
+_MISSED_SHARE: Final = 4
+"""A table sinks once the blocks read in vain are this many times its size.
+
+Sinking reads and writes the table with what it meets below, so it has to save more than one reading of the
+table.  LevelDB's allowed_seeks is the model; the number is chosen, not measured.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +267,7 @@ def _pick_missed(version: Version, options: EngineOptions, situation: Situation)
         return None
     for level, tables in enumerate(version.levels[1:-1], start=1):
         for meta in tables:
-            if missed.get(meta.file_id, 0) * options.block_bytes > 4 * meta.size and any(
+            if missed.get(meta.file_id, 0) * options.block_bytes > _MISSED_SHARE * meta.size and any(
                 _overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
             ):
                 return _sink(version, level, meta)

@@ -143,6 +143,7 @@ class StatusResponse(_message.Message):
     coordinator: _builtins.str
     """node that takes new jobs, as this node sees it"""
     ranges_ok: _builtins.int
+    """partitions, as in the next two: the word is older than the glossary"""
     ranges_under_replicated: _builtins.int
     ranges_no_quorum: _builtins.int
     uptime_s: _builtins.float

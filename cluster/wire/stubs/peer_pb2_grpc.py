@@ -45,8 +45,8 @@ class PeerServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Link(self, request_iterator, context):
-        """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before init), ringmill-class
-        ("control", "data", "bulk").  Frames as in Kv.Session; methods are listed in docs/formats/frame.md.
+        """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before the cluster is formed),
+        ringmill-class ("control", "data", "bulk").  Frames as in Kv.Session; docs/formats/frame.md lists the methods.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

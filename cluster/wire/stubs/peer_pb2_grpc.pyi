@@ -32,16 +32,16 @@ class PeerStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PeerAsyncStub: ...
     Link: _grpc.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]
-    """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before init), ringmill-class
-    ("control", "data", "bulk").  Frames as in Kv.Session; methods are listed in docs/formats/frame.md.
+    """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before the cluster is formed),
+    ringmill-class ("control", "data", "bulk").  Frames as in Kv.Session; docs/formats/frame.md lists the methods.
     """
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]  # type: ignore[assignment]
-    """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before init), ringmill-class
-    ("control", "data", "bulk").  Frames as in Kv.Session; methods are listed in docs/formats/frame.md.
+    """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before the cluster is formed),
+    ringmill-class ("control", "data", "bulk").  Frames as in Kv.Session; docs/formats/frame.md lists the methods.
     """
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
@@ -51,8 +51,8 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_kv_pb2.Frame],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_kv_pb2.Frame], _abc.AsyncIterator[_kv_pb2.Frame]]:
-        """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before init), ringmill-class
-        ("control", "data", "bulk").  Frames as in Kv.Session; methods are listed in docs/formats/frame.md.
+        """Metadata of the dialling side: ringmill-node, ringmill-cluster ("" before the cluster is formed),
+        ringmill-class ("control", "data", "bulk").  Frames as in Kv.Session; docs/formats/frame.md lists the methods.
         """
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

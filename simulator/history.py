@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.simulator.subjects.jobs.history import JobHistory, JobRecord, Sighting, Told
+from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
 
 __all__ = [
     "Coordinated",

@@ -19,7 +19,7 @@ from ringmill.node.replica.control_copy import FILE_NAME as CONTROL_NAME
 from ringmill.node.storage.names import CURRENT, FileName, parse_name
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.world.trace import Trace
+from ringmill.simulator.trace import Trace
 
 __all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
 

@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 from ringmill.simulator.faults.fault import LONGEST_S, Fault, FaultKind, at_some, drawn
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 
 __all__ = ["KINDS"]
 

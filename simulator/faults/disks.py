@@ -7,7 +7,7 @@ from typing import Final
 
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.faults.fault import Fault, FaultKind, at_one, drawn
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 
 __all__ = ["KINDS"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 
 __all__ = [
     "LONGEST_S",

@@ -25,7 +25,7 @@ from ringmill.node.storage.recovery.found_logs import found_logs
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.faults.fault import Fault, FaultKind
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import DATA, NodeProcess
 
 __all__ = ["KINDS"]

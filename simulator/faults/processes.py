@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from ringmill.simulator.faults.fault import Fault, FaultKind, at_all, at_some, drawn
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 
 __all__ = ["KINDS", "crash", "start_again"]
 

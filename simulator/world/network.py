@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from ringmill.simulator.world.trace import Trace
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
 __all__ = ["Endpoint", "DirectedLink", "Network", "Refused"]

@@ -27,13 +27,13 @@ from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.disk.run_files import NodeDisk, RunFiles
 from ringmill.simulator.history import Coordinated
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.door import Door
 from ringmill.simulator.world.network import Network
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.services import PROCESS, TOKEN, over_frames
 from ringmill.simulator.world.tasks import TaskPace, TaskSpawner
-from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop

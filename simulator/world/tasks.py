@@ -30,10 +30,10 @@ from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem, TaskProcess
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.door import Door
 from ringmill.simulator.world.spawner import InlineSpawner
 from ringmill.simulator.world.stepped import Dropped, Stepped
-from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
 __all__ = ["SMALL_SPLITS", "SimulatedTask", "TaskPace", "TaskSpawner"]

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
 from ringmill.simulator.disk.folder_tree import FolderTree
-from ringmill.simulator.faults.ground import Ground
 from ringmill.simulator.history import History
 from ringmill.simulator.options import RunOptions
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.network import Network
 from ringmill.simulator.world.node_process import NodeProcess, SharedWorld
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tasks import TaskPace
-from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop

@@ -27,11 +27,11 @@ from ringmill.node.services.kv_service import open_kv
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.network import Network
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.spawner import InlineSpawner
-from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 from tests.node.forgetful_engine import ForgetfulEngine

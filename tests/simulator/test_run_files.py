@@ -2,8 +2,8 @@
 
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.disk.run_files import NodeDisk, RunFiles
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.seeds import stream
-from ringmill.simulator.world.trace import Trace
 
 STORE = "/data/store"
 

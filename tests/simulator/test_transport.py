@@ -8,10 +8,10 @@ import pytest
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.network import Network
 from ringmill.simulator.world.seeds import stream
-from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
-from ringmill.simulator.subjects.jobs.history import JobRecord, Told
+from ringmill.simulator.job_history import JobRecord, Told
 
 __all__ = ["check_jobs"]
 

@@ -11,8 +11,8 @@ from typing import Final
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.faults.fault import Fault, FaultKind, at_some, drawn
-from ringmill.simulator.faults.ground import Ground
 from ringmill.simulator.faults.processes import crash
+from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import DATA, SHARED, NodeProcess
 
 __all__ = ["KINDS"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from ringmill.simulator.subjects.jobs.history import Sighting
+from ringmill.simulator.job_history import Sighting
 from ringmill.simulator.subjects.jobs.oracle import content
 from ringmill.simulator.subjects.jobs.workload import FORMER
 from ringmill.simulator.world.world import World

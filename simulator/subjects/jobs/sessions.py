@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem, Priority, Transport
 from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus
-from ringmill.simulator.subjects.jobs.history import JobRecord, Told
+from ringmill.simulator.job_history import JobRecord, Told
 from ringmill.simulator.subjects.objects.sessions import SimulatedLink
 
 __all__ = ["JobSession", "PlannedJob"]

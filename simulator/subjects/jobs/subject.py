@@ -12,11 +12,11 @@ from ringmill.client.jobs.job_values import job_state
 from ringmill.node.services.jobs_service import job_status
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
+from ringmill.simulator.job_history import JobRecord
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.subjects.jobs.ablations import JOB_ABLATIONS
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.jobs.faults import KINDS
-from ringmill.simulator.subjects.jobs.history import JobRecord
 from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
 from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader

@@ -18,10 +18,10 @@ from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.membership.liveness import PING, PING_REQ, Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.network import Endpoint, Network
 from ringmill.simulator.world.seeds import SeededEntropy, stream
-from ringmill.simulator.world.trace import Trace
 from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.virtual_loop import VirtualLoop
 

@@ -13,9 +13,9 @@ from typing import Final
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.network import DirectedLink, Network
 from ringmill.simulator.world.node_process import NodeProcess
-from ringmill.simulator.world.trace import Trace
 
 __all__ = ["Ground"]
 

@@ -1,8 +1,8 @@
-"""What callers may hand in: each argument checked by type and limit before anything is allocated or sent.
+"""Checks the type and limits of each argument before anything is allocated or sent.
 
 Every public method of the client comes through here first.  A refusal is InvalidArgument; it names the
-argument, what was given and what is taken.  Pure: no connection, no messages.  Limits: cluster/limits.py,
-which the node checks again.
+argument, what was given and what is accepted.  Pure: no connection, no messages.  The limits are in
+cluster/limits.py; the node checks them again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ TOKEN_LIMIT: Final = 1024
 SHOWN_CHARS: Final = 40
 
 _LEVELS: Final[dict[str, Level]] = {"one": "one", "quorum": "quorum", "all": "all"}
-# "sync" is what requests carry for "synced", and what callers may go on saying.
+# Requests carry "sync" for "synced"; callers may still say "sync", which older releases documented.
 _DURABILITIES: Final[dict[str, Durability]] = {
     "synced": "sync",
     "sync": "sync",
@@ -81,7 +81,7 @@ _TOKEN: Final = re.compile(r"[!-~]*", re.ASCII)
 
 
 def checked_key(key: Key) -> bytes:
-    """The key as the cluster knows it: UTF-8 of a str, 1 to 1,024 bytes."""
+    """The key in bytes, 1 to 1,024 of them; a str is encoded as UTF-8."""
     if isinstance(key, str):
         _check_size("key", len(key), MAX_KEY_BYTES, "put the long part into the value")
         data = _utf8("key", key)
@@ -104,33 +104,38 @@ def checked_value(value: Value) -> bytes:
 
 
 def checked_ttl_ms(ttl: Seconds | None) -> int:
-    """A ttl in milliseconds, 0 for None: the value is kept for ever."""
+    """A ttl in milliseconds; 0 for None, which means that the value does not expire."""
     if ttl is None:
         return 0
-    hint = "100 years at most; delete the key instead of a ttl of 0"
+    hint = "at most 100 years; to remove the key now, delete it"
     return max(1, round(_seconds("ttl", ttl, MAX_TTL_MS / 1000, hint) * 1000))
 
 
 def checked_timeout_s(timeout: Seconds) -> float:
     """The deadline of one request in seconds."""
-    return _seconds("timeout", timeout, MAX_TIMEOUT_S, f"a request takes {MAX_TIMEOUT_S:.0f} s at most")
+    return _seconds("timeout", timeout, MAX_TIMEOUT_S, f"a request may take at most {MAX_TIMEOUT_S:.0f} s")
 
 
 def checked_context(context: ContextLike | None) -> CausalContext | None:
-    """The context of a write: as a read handed it out, or its text."""
+    """The context of a write: a CausalContext from a read, or its text."""
     if context is None or isinstance(context, CausalContext):
         parsed = context
     elif isinstance(context, str):
         parsed = CausalContext.parse(context)
     else:
-        raise _mistyped("context", context, "the CausalContext of a read or its text", "item.context is one")
+        raise _mistyped(
+            "context",
+            context,
+            "the CausalContext of a read or its text",
+            "read the key and pass its item.context",
+        )
     if parsed is not None:
-        _check_size("context", len(parsed.token), MAX_CONTEXT_BYTES, "hand it back as it was read")
+        _check_size("context", len(parsed.token), MAX_CONTEXT_BYTES, "pass it unchanged from the read")
     return parsed
 
 
 def checked_level(name: str, level: Level | None) -> str:
-    """A level as requests carry it, "" for the keyspace's own.  `name` is "r" or "w"."""
+    """A level as requests carry it; "" for the keyspace's default.  `name` is "r" or "w"."""
     taken = f'"one", "quorum", "all" or a number from 1 to {LEVEL_LIMIT}'
     if level is None:
         return ""
@@ -152,7 +157,7 @@ def level_named(text: str, name: str = "level") -> Level:
     if word.isascii() and word.isdecimal() and 1 <= len(word) <= 4:
         return int(word)
     raise InvalidArgument(
-        f"{name} is {_shown(text)}, which is no level",
+        f"{name} is {_shown(text)}, which is not a level",
         hint=f'a level is "one", "quorum", "all" or a number from 1 to {LEVEL_LIMIT}',
     )
 
@@ -177,26 +182,26 @@ def durability_named(text: str) -> Durability:
 
 
 def checked_name(name: str, value: str) -> str:
-    """A text that names something: a keyspace, a job, a task."""
+    """A str that names a keyspace, a job or a task."""
     if not isinstance(value, str):
         raise _mistyped(name, value, "a str")
     _check_size(name, len(value), MAX_KEY_BYTES, "")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(f"{name} {_shown(value)} is no text that UTF-8 can carry") from None
+        raise InvalidArgument(f"{name} {_shown(value)} cannot be encoded as UTF-8") from None
     return value
 
 
 def checked_flag(name: str, value: bool) -> bool:
-    """A bool and nothing that merely looks like one."""
+    """A bool; a value that is only truthy, such as 1 or "yes", is refused."""
     if not isinstance(value, bool):
         raise _mistyped(name, value, "True or False")
     return value
 
 
 def checked_endpoints(endpoints: Endpoints) -> list[str]:
-    """Addresses "host:port", of a text with commas or of several texts."""
+    """Addresses "host:port", from one str with commas or from several strs."""
     if isinstance(endpoints, str):
         parts: list[object] = list(endpoints.split(","))
     elif isinstance(endpoints, Iterable) and not isinstance(
@@ -207,7 +212,7 @@ def checked_endpoints(endpoints: Endpoints) -> list[str]:
         raise _mistyped("endpoints", endpoints, '"host:port,host:port" or a list of "host:port"')
     addresses = [address for part in parts if (address := _address(part))]
     if not addresses:
-        raise InvalidArgument("no endpoint was named", hint='an endpoint is "host:port", e.g. 127.0.0.1:7101')
+        raise InvalidArgument("no endpoint was given", hint='an endpoint is "host:port", e.g. 127.0.0.1:7101')
     return addresses
 
 
@@ -219,13 +224,13 @@ def checked_token(token: str) -> str:
     if not _TOKEN.fullmatch(token):
         raise InvalidArgument(
             "token has characters that are not printable ASCII, or spaces",
-            hint="it is the one line of the cluster's token file, without its line end",
+            hint="it is the single line of the cluster's token file, without the line end",
         )
     return token
 
 
 def checked_reducers(reducers: int | None) -> int | None:
-    """The number of part files of a job; None for the job's own."""
+    """The number of part files of a job; None for the number that the job declares."""
     if reducers is None:
         return None
     if not isinstance(reducers, int) or isinstance(reducers, bool):
@@ -236,7 +241,7 @@ def checked_reducers(reducers: int | None) -> int | None:
 
 
 def checked_params(params: Mapping[str, str] | None) -> dict[str, str]:
-    """Parameters of a job: texts by name."""
+    """Parameters of a job: a str for each name."""
     if params is None:
         return {}
     if not isinstance(params, Mapping):
@@ -244,17 +249,17 @@ def checked_params(params: Mapping[str, str] | None) -> dict[str, str]:
     for name, value in params.items():
         checked_name("a name in params", name)
         if not isinstance(value, str):
-            raise _mistyped(f"params[{_shown(name)}]", value, "a str", "write numbers as texts")
+            raise _mistyped(f"params[{_shown(name)}]", value, "a str", "write numbers as str")
     return dict(params)
 
 
 def checked_path(name: str, path: PathLike) -> str:
-    """A path of the file system that the nodes see; relative ones start at this process's folder."""
+    """An absolute path on the file system that the nodes see; a relative one starts at the current folder."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
         raise _mistyped(name, path, "a path: str or os.PathLike of str")
     if not text or "\0" in text:
-        raise InvalidArgument(f"{name} is {_shown(text)}, which is no path")
+        raise InvalidArgument(f"{name} is {_shown(text)}, which is not a path")
     return os.path.abspath(text)
 
 
@@ -289,7 +294,7 @@ def _seconds(name: str, given: Seconds, limit_s: float, hint: str) -> float:
     if isinstance(given, timedelta):
         span_s: float = given.total_seconds()
     elif isinstance(given, numbers.Real) and not isinstance(given, bool):
-        span_s = given  # not yet a float: an int may be too large for one
+        span_s = given  # not converted yet: an int may be too large for a float
     else:
         raise _mistyped(name, given, "seconds as a number, or a timedelta")
     if not 0 < span_s <= limit_s:
@@ -302,14 +307,14 @@ def _seconds(name: str, given: Seconds, limit_s: float, hint: str) -> float:
 
 
 def _size_of(name: str, data: object, taken: str, hint: str = "") -> int:
-    """Bytes of something bytes-like."""
+    """The size in bytes of a bytes-like value."""
     if isinstance(data, bytes | bytearray):
         return len(data)
     if isinstance(data, memoryview):
         try:
             return data.nbytes
         except ValueError:
-            raise InvalidArgument(f"{name} is a memoryview that was released") from None
+            raise InvalidArgument(f"{name} is a released memoryview") from None
     raise _mistyped(name, data, taken, hint)
 
 
@@ -326,7 +331,7 @@ def _utf8(name: str, text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidArgument(f"{name} {_shown(text)} is no text that UTF-8 can carry") from None
+        raise InvalidArgument(f"{name} {_shown(text)} cannot be encoded as UTF-8") from None
 
 
 def _mistyped(name: str, given: object, taken: str, hint: str = "") -> InvalidArgument:
@@ -334,7 +339,7 @@ def _mistyped(name: str, given: object, taken: str, hint: str = "") -> InvalidAr
 
 
 def _shown(value: object) -> str:
-    """A value in an error: short, whatever it is."""
+    """A short form of any value, for an error message."""
     if isinstance(value, int) and value.bit_length() > 100:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value[: SHOWN_CHARS + 1] if isinstance(value, str) else value)

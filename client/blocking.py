@@ -1,11 +1,11 @@
-"""The blocking twin: the same surface, each call waiting for its answer.
+"""The blocking client: the same methods as the async one, but each call waits for its answer.
 
     with ringmill.Client("127.0.0.1:7101") as db:
         db.put("user:42", b"Ada")
 
-A thread of its own runs the event loop; a call hands its coroutine over and waits, never for longer than its
-deadline and a moment.  The methods are made from the async ones, so that there is one source for signatures,
-documentation and behaviour.
+A thread of its own runs the event loop.  A call passes its coroutine to that thread and waits until shortly
+after its deadline at the latest.  The methods are generated from the async ones, so that signatures,
+documentation and behaviour have one source.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ Subject_co = TypeVar("Subject_co", covariant=True)
 
 
 class _Loop:
-    """An event loop in a thread of its own, until `close`, the last reference or the interpreter's end."""
+    """An event loop in a thread of its own.
+
+    `close`, losing the last reference or the interpreter's exit ends it.
+    """
 
     def __init__(self, at_the_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._process = os.getpid()
@@ -61,9 +64,9 @@ class _Loop:
         self._end = weakref.finalize(self, _end, self._loop, stop, self._thread, self._process)
 
     def run(self, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
-        """Wait for `work`; when the wait is interrupted (Ctrl-C), the work is cancelled.
+        """Wait for `work` and return its result; Ctrl-C during the wait cancels the work.
 
-        Raises what the work raises; ClientClosed when the loop has ended or is another process's;
+        Raises what the work raises; ClientClosed when the loop has ended or belongs to another process;
         DeadlineExceeded, outcome unknown, when the work has not ended `limit_s` after its start.
         """
         future = self._start(work)
@@ -74,14 +77,14 @@ class _Loop:
             raise
 
     def check(self) -> None:
-        """Raises ClientClosed when nothing can be run any more."""
+        """Raises ClientClosed when the loop can run nothing any more."""
         if self._process != os.getpid():
             raise forked()
         if not self._end.alive:
             raise closed()
 
     def close(self) -> None:
-        """End the thread; work under way is cancelled."""
+        """End the thread and cancel the work in progress."""
         self._end()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -114,9 +117,10 @@ def _serve(
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
     at_the_end: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
-    """The thread: a loop until it is told to stop, and then until what was under way has ended.
+    """The thread's body: runs the loop until it is told to stop, then until the work in progress has ended.
 
-    gRPC tells the end of a call to the call's own loop: one that is closed by then makes noise in others.
+    gRPC reports the end of a call to the loop of that call.  If that loop is already closed, the report is
+    logged as an error in another loop.
     """
 
     async def until_stopped() -> None:
@@ -133,7 +137,7 @@ def _serve(
 def _end(
     loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread, process: int
 ) -> None:
-    """A forked child has the objects and not the thread, so there is nothing to end in it."""
+    """End the thread; not in a forked child, which has the objects but not the thread."""
     if process != os.getpid():
         return
     with contextlib.suppress(RuntimeError):  # it has ended
@@ -143,7 +147,7 @@ def _end(
 
 
 class _Twin(Protocol[Subject_co]):
-    """A blocking object beside the async one that it stands for."""
+    """A blocking object that wraps an async one."""
 
     @property
     def _subject(self) -> Subject_co: ...
@@ -153,7 +157,7 @@ class _Twin(Protocol[Subject_co]):
 
 
 class _TimedTwin(_Twin[Subject_co], Protocol[Subject_co]):
-    """One whose methods have a `timeout`, and a default for it."""
+    """A twin whose methods take a `timeout`, with its default."""
 
     @property
     def _timeout_s(self) -> float: ...
@@ -162,7 +166,7 @@ class _TimedTwin(_Twin[Subject_co], Protocol[Subject_co]):
 def _blocking(
     method: Callable[Concatenate[Subject, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[_Twin[Subject], P], T]:
-    """The same method, waiting for its result, however long that takes."""
+    """The blocking form of a method without a deadline."""
 
     @functools.wraps(method)
     def wait_for(self: _Twin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -174,7 +178,7 @@ def _blocking(
 def _timed(
     method: Callable[Concatenate[Subject, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[_TimedTwin[Subject], P], T]:
-    """The same method, waiting for its result until its deadline and a moment longer."""
+    """The blocking form of a method with a deadline: waits until shortly after the deadline."""
 
     @functools.wraps(method)
     def wait_for(self: _TimedTwin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -185,7 +189,8 @@ def _timed(
 
 
 def _limit_s(default_s: float, timeout: Seconds | None) -> float:
-    """How long to wait for a request, which keeps its deadline itself as long as its thread is well."""
+    """How long to wait for a request, in seconds: longer than its deadline, as the request enforces that
+    itself."""
     return (default_s if timeout is None else checked_timeout_s(timeout)) + GRACE_S
 
 
@@ -284,10 +289,10 @@ class Client(Keyspace):
         self.close()
 
     def close(self) -> None:
-        """End all connections.  Once is enough, again does no harm.
+        """Close all connections; calling it again does nothing.
 
-        Calls under way in other threads end as ClientClosed, which is Unavailable: outcome "unknown" for a
-        write that was sent, else "failed".  So do all later calls.
+        Calls in progress in other threads raise ClientClosed, a kind of Unavailable, with outcome "unknown"
+        for a write that was sent and "failed" otherwise.  All later calls raise it, too.
         """
         try:
             self._loop.run(self._subject.aclose(), CLOSE_S)
@@ -298,11 +303,11 @@ class Client(Keyspace):
 
     @property
     def topology(self) -> Topology:
-        """The newest topology this client has met."""
+        """The newest topology that this client has received."""
         return self._subject.topology
 
     def keyspace(self, name: str) -> Keyspace:
-        """The same surface over another keyspace.  Raises InvalidArgument listing those that exist."""
+        """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
     @property
@@ -311,5 +316,8 @@ class Client(Keyspace):
         return Jobs(self._subject.jobs, self._loop)
 
     def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:
-        """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
+        """The state of the cluster as seen by all members that answer.
+
+        Raises Unavailable when none answers.
+        """
         return self._loop.run(self._subject.status(timeout=timeout), _limit_s(self._timeout_s, timeout))

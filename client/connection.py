@@ -1,9 +1,9 @@
-"""`connect`: from addresses to a client.  The client's composition root, and its only user of real doors.
+"""`connect` makes a client from addresses.  Composition root of the client, and its only user of real doors.
 
     async with ringmill.connect("127.0.0.1:7101") as db:
         await db.put("user:42", b"Ada")
 
-Any one endpoint is enough: the others are learned from it.
+One endpoint is enough: the client learns the other nodes from it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ __all__ = ["AsyncClient", "connect", "open_link"]
 Answer = TypeVar("Answer", bound=Message)
 METADATA_NAME = "ringmill-token"
 LINGER_S = 0.02
-"""How long closing leaves gRPC to tell this loop that the operations of its sessions were cancelled.  What it
-tells after the loop was closed is a traceback in the log of the next loop."""
+"""How long `aclose` waits for gRPC to report the cancelled session calls to this loop.
+
+A report after the loop is closed would appear as a traceback in the log of the next loop.
+"""
 
 
 def connect(
@@ -58,11 +60,11 @@ def connect(
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
-    `timeout` is the deadline of each request in seconds, connecting included.  Jobs need the cluster's
-    `token`: this one, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.
-    `session=False` sends each request as a message of its own: less to set up, for a few requests only.
-    Raises InvalidArgument for an argument that cannot be, Unavailable in a process that was forked from one
-    that had used a client; entering raises Unavailable when none answers.
+    `timeout` is the deadline of each request in seconds, including the time to connect.  Jobs need the
+    cluster's token: `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or
+    ./.ringmill.  `session=False` sends each request as a unary call, which is cheaper for only a few
+    requests. Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from
+    one that had used a client.  Entering it raises Unavailable when no endpoint answers.
     """
     given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
     checked_flag("session", session)
@@ -71,14 +73,14 @@ def connect(
 
 
 def open_link(address: str, *, session: bool = False) -> Link:
-    """A link to one node, for what needs no routing.  Close it."""
+    """A link to one node, for requests that need no routing.  The caller closes it."""
     return _NodeLink(address, session)
 
 
 class AsyncClient(AsyncKeyspace):
-    """A connected client: the surface of keyspace `default`, and the way to other keyspaces and to jobs.
+    """A connected client: the methods of keyspace `default`, access to other keyspaces, and `jobs`.
 
-    It belongs to the event loop of its first request and to the process that made it.
+    Use it only in the process that made it and in the event loop of its first request.
     """
 
     def __init__(self, endpoints: Sequence[str], timeout_s: float, token: str, session: bool) -> None:
@@ -105,10 +107,10 @@ class AsyncClient(AsyncKeyspace):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End all connections.  Once is enough, again does no harm.
+        """Close all connections; calling it again does nothing.
 
-        Calls under way end as ClientClosed, which is Unavailable; outcome "unknown" of a write that was sent,
-        else "failed".  So do all later calls.
+        Calls in progress raise ClientClosed, a kind of Unavailable, with outcome "unknown" for a write that
+        was sent and "failed" otherwise.  All later calls raise it, too.
         """
         was_open = not self._directory.lifetime.is_closed
         await self._directory.close()
@@ -122,14 +124,14 @@ class AsyncClient(AsyncKeyspace):
 
     @property
     def topology(self) -> Topology:
-        """The newest topology this client has met.  Raises Unavailable before it is connected."""
+        """The newest topology that this client has received.  Raises Unavailable before it is connected."""
         self._directory.lifetime.check_open()
         if self._directory.topology is None:
             raise Unavailable("the client is not connected", hint="use it inside `async with`")
         return self._directory.topology
 
     def keyspace(self, name: str) -> AsyncKeyspace:
-        """The same surface over another keyspace.  Raises InvalidArgument listing those that exist."""
+        """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
         checked_name("name", name)
         self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
@@ -152,13 +154,16 @@ class AsyncClient(AsyncKeyspace):
         return self._jobs
 
     async def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:
-        """How the cluster is, as all members that answer see it.  Raises Unavailable when none does."""
+        """The state of the cluster as seen by all members that answer.
+
+        Raises Unavailable when none answers.
+        """
         self._directory.lifetime.check()
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         return await cluster_status(self._directory, timeout_s)
 
     def _local_token(self) -> str:
-        """RINGMILL_TOKEN, else that of the local cluster that these endpoints belong to."""
+        """RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
         if told := os.environ.get("RINGMILL_TOKEN", ""):
             return checked_token(told)
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
@@ -184,7 +189,7 @@ class _NodeLink:
 
 
 class _JobLink:
-    """One node's Jobs service, on a connection of its own: code and logs stand before nobody's reads."""
+    """One node's Jobs service, on a connection of its own, so that uploads and logs never delay reads."""
 
     def __init__(self, address: str, token: str, opened: set[_JobLink]) -> None:
         self._address = address
@@ -220,7 +225,7 @@ class _JobLink:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """An error that came from the node says so."""
+        """Add the node's address to an error that the node sent."""
         try:
             yield
         except RingmillError as error:

@@ -1,10 +1,10 @@
 """Keys and values: put, get, delete, locate in one keyspace.
 
-Each call is one request through the router.  A write gets its name before its first send and is never sent
-again once its outcome is unknown; a read may be.  Promises: docs/guarantees.md.
+Each call is one request through the router.  A write gets its operation id before its first send and is never
+sent again once its outcome is unknown; a read may be.  Promises: docs/guarantees.md.
 
-The methods take options one by one, as people write them.  `write_options` and `read_options` check them and
-make one value, which `write` and `read` pass on whole; the command line begins there.
+The methods take options one by one.  `write_options` and `read_options` check them and make one value, which
+`write` and `read` pass on whole; the command line calls these four directly.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Missing:
-    """The type of `MISSING`: no default was given."""
+    """The type of `MISSING`, which says that no default was given."""
 
 
 MISSING: Final = Missing()
@@ -49,8 +49,8 @@ MISSING: Final = Missing()
 class AsyncKeyspace:
     """One keyspace of a cluster.
 
-    Keys are str (UTF-8) or bytes-like, values bytes-like, times seconds or a timedelta.  Arguments of another
-    type, or outside their limits, are InvalidArgument before anything is sent.
+    Keys are str (encoded as UTF-8) or bytes-like, values are bytes-like, times are seconds or a timedelta.
+    Arguments of another type or outside their limits raise InvalidArgument before anything is sent.
     """
 
     def __init__(self, name: str, router: Router, operations: OperationNames) -> None:
@@ -72,11 +72,12 @@ class AsyncKeyspace:
         ttl: Seconds | None = None,
         timeout: Seconds | None = None,
     ) -> Receipt:
-        """Write a value and wait until `w` owners have it (default: the keyspace's).
+        """Write a value and wait until `w` owners have acked it (default: the keyspace's level).
 
-        With the context of a read it replaces exactly what was read; with EMPTY it becomes a sibling; with
-        none it overwrites what its coordinator knows.  Raises QuorumNotReached and DeadlineExceeded (outcome
-        unknown: it may become visible), Unavailable, Overloaded, InvalidArgument.
+        With the context of a read, the write replaces exactly what was read; with EMPTY it adds a sibling;
+        without a context it overwrites what its coordinator knows.  `ttl` and `timeout` are seconds or a
+        timedelta.  Raises QuorumNotReached and DeadlineExceeded (outcome unknown: the write may become
+        visible), Unavailable, Overloaded, InvalidArgument.
         """
         options = write_options(context=context, w=w, durability=durability, ttl=ttl, timeout=timeout)
         return await write(self, key, checked_value(value), options)
@@ -90,7 +91,10 @@ class AsyncKeyspace:
         durability: Durability | None = None,
         timeout: Seconds | None = None,
     ) -> Receipt:
-        """Write a tombstone, under the rules of `put`; deleting what is not there is no error."""
+        """Write a tombstone, under the rules of `put`.
+
+        Deleting a key that does not exist is not an error.
+        """
         options = write_options(context=context, w=w, durability=durability, timeout=timeout)
         return await write(self, key, None, options)
 
@@ -110,7 +114,7 @@ class AsyncKeyspace:
         r: Level | None = None,
         timeout: Seconds | None = None,
     ) -> Item | T:
-        """Read a key from `r` owners, merged.
+        """Read a key from `r` owners and return their merged object (default: the keyspace's level).
 
         Raises NotFound unless there is a `default`; QuorumNotReached, DeadlineExceeded, Unavailable,
         InvalidArgument, CorruptData.
@@ -118,7 +122,10 @@ class AsyncKeyspace:
         return await read(self, key, read_options(r=r, timeout=timeout), default)
 
     async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
-        """Where a key lives and what each owner holds of it now.  Raises Unavailable, InvalidArgument."""
+        """The partition and owners of a key, and what each owner holds now.
+
+        Raises Unavailable, InvalidArgument.
+        """
         data = checked_key(key)
         timeout_s = None if timeout is None else checked_timeout_s(timeout)
         request = kv_pb2.LocateRequest(keyspace=self.name, key=data)

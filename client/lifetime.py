@@ -1,7 +1,7 @@
-"""Where and how long one client may be used: until it is closed, in one process and in one event loop.
+"""Limits the use of a client: until it is closed, in one process and in one event loop.
 
 gRPC keeps threads and sockets that a forked child does not have, and its calls belong to the loop that began
-them.  Used anywhere else a client would hang or fail in words of its innards, so it is refused here first.
+them.  Anywhere else a client would hang or fail with an obscure gRPC error, so the use is refused here first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Lifetime", "closed", "forked"]
 
 
 class Lifetime:
-    """Of one client, from where it was made; the loop is that of its first request."""
+    """The process and the event loop (that of its first request) of one client, and whether it is closed."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -28,21 +28,21 @@ class Lifetime:
 
     @property
     def is_at_home(self) -> bool:
-        """Whether this process and this loop are those of the client."""
+        """Whether the caller is in the client's process and event loop."""
         return self._process == os.getpid() and self._loop in (None, asyncio.get_running_loop())
 
     def close(self) -> None:
         self._is_closed = True
 
     def check_open(self) -> None:
-        """Raises ClientClosed when closed, or in a process that was forked since."""
+        """Raises ClientClosed when the client is closed, or in a process forked from the client's."""
         if self._process != os.getpid():
             raise forked()
         if self._is_closed:
             raise closed()
 
     def check(self) -> None:
-        """`check_open`, and raises ClientClosed in an event loop other than the first.  Only in a loop."""
+        """Like `check_open`; also raises ClientClosed in another event loop.  Call it only inside a loop."""
         self.check_open()
         loop = asyncio.get_running_loop()
         if self._loop is None:
@@ -55,7 +55,7 @@ class Lifetime:
 
 
 def closed(outcome: str = "failed") -> ClientClosed:
-    """What a client that was closed says; `outcome` "unknown" of a write that had been sent before."""
+    """The error of a closed client; `outcome` is "unknown" for a write that had been sent."""
     when = "was closed before the answer came" if outcome == "unknown" else "is closed"
     return ClientClosed(f"this client {when}", hint="open another one", outcome=outcome)
 

@@ -1,8 +1,8 @@
 """Finds the token of a local cluster by the address of one of its nodes.
 
-`ringmill cluster up` leaves `HOME/NAME/cluster.json` and `HOME/NAME/token` (mode 0600) behind; who may read
-the token file may run jobs.  Files are read through the door that is passed in, and believed only when nobody
-else can have planted them.
+`ringmill cluster up` writes `HOME/NAME/cluster.json` and `HOME/NAME/token` (mode 0600); a user who can read
+the token file may run jobs.  Files are read through the given door, and trusted only when no other user can
+have written them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def find_token(
 ) -> str:
     """The token of the cluster in `home` that one of `addresses` belongs to; "" when there is none.
 
-    `distrust` tells why a file may be another user's word, "" when it may not.
-    Raises PermissionDenied when there is one that cannot be read or is not to be trusted.
+    `distrust` says why another user may have written a file; "" when none can.
+    Raises PermissionDenied when the token cannot be read or trusted.
     """
     for folder in _folders(files, home):
         is_whole = files.exists(f"{folder}/cluster.json") and files.exists(f"{folder}/token")
@@ -49,8 +49,8 @@ def _folders(files: FileSystem, home: str) -> list[str]:
 
 
 def _addresses_of(files: FileSystem, path: str) -> set[str]:
-    """Where the nodes of a cluster listen; nobody's where the file is not what `cluster up` writes, as a
-    damaged neighbour must not keep others from their own."""
+    """The addresses of a cluster's nodes; none when its file is damaged, because one damaged cluster must not
+    keep the user from the others."""
     try:
         return {node["address"] for node in json.loads(files.read_bytes(path))["nodes"]}
     except (OSError, ValueError, KeyError, TypeError):
@@ -63,5 +63,5 @@ def _read_token(files: FileSystem, path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise PermissionDenied(
             f"the cluster's token in {path} cannot be read: {error}",
-            hint="it is the node's user who may read it; RINGMILL_TOKEN or token= hand it over otherwise",
+            hint="only the user of the nodes may read it; else give the token with RINGMILL_TOKEN or token=",
         ) from error

@@ -1,8 +1,8 @@
-"""Names for writes, fixed before their first send, so that one that is seen twice is known as one.
+"""Operation ids of writes, chosen before the first send, so that a node recognises a repeated write.
 
-A name is (session, sequence, birth): the session is random and one a client, the sequence grows in it, the
-birth is the highest hybrid time that the client had learned from the cluster (0 when none).
-Rule V4: docs/protocol/versions.md.  Layout: docs/formats/operation_id.md.
+An operation id is (session, sequence, birth).  The session is a random number for each client, the sequence
+counts its writes, and the birth is the highest hybrid time that the client had learned from the cluster (0
+when none). Rule V4: docs/protocol/versions.md.  Layout: docs/formats/operation_id.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEQUENCE_LIMIT = 2**32
 
 
 class OperationName(NamedTuple):
-    """The name of one write of one client."""
+    """The operation id of one write."""
 
     session: int
     sequence: int
@@ -25,7 +25,7 @@ class OperationName(NamedTuple):
 
 
 class OperationNames:
-    """Gives each write of a client its name, and remembers the newest time that an answer carried."""
+    """Gives each write of a client its operation id, and remembers the newest time in any answer."""
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
@@ -33,14 +33,14 @@ class OperationNames:
         self._open_session()
 
     def next(self) -> OperationName:
-        """A name that no other write has; a session that ran out of numbers is followed by a new one."""
+        """An id that no other write has; starts a new session when this one has used all its numbers."""
         if self._sequence + 1 >= SEQUENCE_LIMIT:
             self._open_session()
         self._sequence += 1
         return OperationName(self._session, self._sequence, self._newest)
 
     def observe(self, hybrid_time: int) -> None:
-        """Learn a time from the cluster."""
+        """Remember a hybrid time that an answer carried, if it is the newest."""
         self._newest = max(self._newest, hybrid_time)
 
     def _open_session(self) -> None:

@@ -1,9 +1,9 @@
-"""One picture of a cluster out of what each node says of itself and of the others.
+"""Combines what each node reports about itself and about the others into one status of the cluster.
 
-`combine` is pure and takes the worst opinion there is, as an operator should see a split before it heals.
-Two opinions count less: a node that answers is never called down, only suspect; and a node that calls down
-most of the others that answer is itself cut off, so what it says of them and of the ranges is left out.
-`cluster_status` asks every member.  The figures of a node (keys, bytes, hints, reasons) are its own.
+`combine` is pure.  It takes the worst report about each node, so that an operator sees a cut before it heals,
+with two exceptions.  A node that answers is at worst suspect, never down.  A node that reports most of the
+answering nodes as down is itself cut off, so its reports about them and about the partitions are ignored.
+`cluster_status` asks every member.  Keys, bytes, hints and reasons of a node are its own report.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One member; the figures are None when it did not answer."""
+    """The status of one member; the figures are None when it did not answer."""
 
     id: str
     address: str
@@ -50,7 +50,7 @@ class NodeStatus:
     zone: str = ""
     damaged_ranges: int | None = None
     healing: str = ""
-    is_counting: bool = False  # keys and bytes are those found so far
+    is_counting: bool = False  # keys and bytes are lower bounds while the node still counts
     engine: Mapping[str, int] = field(default_factory=dict)  # figures of the storage engine, by name
     engine_failure: str = ""  # its last flush or compaction that failed
 
@@ -69,19 +69,19 @@ class ClusterStatus:
     nodes: tuple[NodeStatus, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it."""
+        """The status as JSON values."""
         return {**asdict(self), "reasons": list(self.reasons), "nodes": [asdict(node) for node in self.nodes]}
 
     @property
     def hints(self) -> int:
-        """Hints waiting anywhere, as far as nodes answered."""
+        """The number of undelivered hints on all nodes that answered."""
         return sum(node.hints or 0 for node in self.nodes)
 
 
 async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatus:
     """Ask every member at once.  Raises Unavailable when none answers in `timeout_s`."""
     topology = directory.topology
-    assert topology is not None, "a client that is connected has a topology"
+    assert topology is not None, "a connected client has a topology"
     addresses = list(topology.addresses().values())
     found = await asyncio.gather(*(_ask(directory, address, timeout_s) for address in addresses))
     answers = dict(zip(addresses, found, strict=True))
@@ -91,7 +91,7 @@ async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatu
 
 
 def combine(topology: Topology, answers: Answers) -> ClusterStatus:
-    """The picture that at least one answer gives."""
+    """The status of the cluster from the answers, at least one."""
     views = [answer for answer in answers.values() if isinstance(answer, StatusResponse)]
     assert views, "nobody answered"
     cut_off = {view.node: called for view in views if (called := _cut_off_from(view, views))}
@@ -123,7 +123,7 @@ async def _ask(directory: Directory, address: str, timeout_s: float) -> StatusRe
 
 
 def _cut_off_from(view: StatusResponse, views: list[StatusResponse]) -> tuple[str, ...]:
-    """The answering nodes that this one calls down, if they are most of those there are besides it."""
+    """The answering nodes that this one reports as down, if they are the majority of the others."""
     others = {one.node for one in views} - {view.node}
     called = tuple(seen.id for seen in view.members if seen.id in others and seen.state == "down")
     return called if 2 * len(called) > len(others) else ()
@@ -132,7 +132,7 @@ def _cut_off_from(view: StatusResponse, views: list[StatusResponse]) -> tuple[st
 def _disputes(
     views: list[StatusResponse], heard: list[StatusResponse], cut_off: Mapping[str, tuple[str, ...]]
 ) -> dict[str, str]:
-    """Answering nodes that others call down, with the words for it."""
+    """Answering nodes that others report as down, each with the reason to show."""
     disputes = {
         node: f"{node} answers, but is cut off from {', '.join(lost)}" for node, lost in cut_off.items()
     }

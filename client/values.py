@@ -1,7 +1,7 @@
-"""What a reader and a writer are handed: items, receipts, locations, contexts.
+"""The values that reads and writes return: items, receipts, locations, contexts.
 
-Plain values without a connection.  `receipt_from`, `item_of` and `location_of` make them from answers;
-loading this module loads no protobuf.  Each has a `to_dict()` of what JSON can hold.  Words: docs/glossary.md
+Plain values without a connection.  `receipt_from`, `item_of` and `location_of` make them from answers; loading
+this module does not load protobuf.  Each value has a `to_dict()` with JSON values.  Words: docs/glossary.md
 ("context", "receipt", "sibling").
 """
 
@@ -35,10 +35,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CausalContext:
-    """What a reader saw of one key: hand it back with the write that resolves it.
+    """The causal context of a read: pass it to the write that replaces what was read.
 
-    `EMPTY` says "I saw nothing": the write becomes a sibling of whatever is there.  No context at all means
-    "I overwrite what the coordinator knows".
+    With `EMPTY` a write replaces nothing and adds a sibling.  Without any context a write overwrites what its
+    coordinator knows.
     """
 
     token: bytes
@@ -47,29 +47,30 @@ class CausalContext:
         if not isinstance(self.token, bytes):
             raise InvalidArgument(
                 f"the token of a context is of type {type(self.token).__name__}; it must be bytes",
-                hint="CausalContext.parse takes its text",
+                hint="CausalContext.parse accepts its text",
             )
 
     @property
     def text(self) -> str:
-        """The token as people and JSON carry it: base64url without padding."""
+        """The token as text: base64url without padding."""
         return base64.urlsafe_b64encode(self.token).rstrip(b"=").decode("ascii")
 
     @classmethod
     def parse(cls, text: str) -> CausalContext:
-        """The context that `text` named.  Raises InvalidArgument when it is no base64url or empty."""
+        """The context with this `text`.  Raises InvalidArgument when it is empty or not base64url."""
         try:
             token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidArgument(f"context {text!r} is not base64url: {error}") from error
         if not token:
             raise InvalidArgument(
-                "the context is empty", hint="a blind sibling is written with --no-context (context=EMPTY)"
+                "the context is empty",
+                hint="use --no-context (context=EMPTY) to add a sibling without reading",
             )
         return cls(token)
 
     def to_dict(self) -> dict[str, str]:
-        """{"context": its text}, which `parse` reads back."""
+        """{"context": text}; `parse` accepts the text."""
         return {"context": self.text}
 
     def __repr__(self) -> str:
@@ -77,15 +78,16 @@ class CausalContext:
 
 
 EMPTY = CausalContext(b"")
-"""The context of one who read nothing: `put(key, value, context=EMPTY)` writes a blind sibling."""
+"""The empty context: `put(key, value, context=EMPTY)` adds a sibling and replaces nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a key holds: one value, or several siblings that nobody has resolved yet.
+    """The content of a key: one value, or several unresolved siblings.
 
-    `siblings`, `dots` and `expiries` run in parallel, the newest write first by hybrid time.  A write with
-    `context` replaces all of them.  An expiry is in seconds since 1970, None for a value that is kept.
+    `siblings`, `dots` and `expiries` have the same order, newest write first by hybrid time.  A write with
+    `context` replaces all of them.  An expiry is in seconds since 1970, or None for a value that does not
+    expire.
     """
 
     siblings: tuple[bytes, ...]
@@ -109,19 +111,19 @@ class Item:
 
     @property
     def newest(self) -> bytes:
-        """The value written last by hybrid time, whatever stands beside it."""
+        """The value with the newest hybrid time, even if it has siblings."""
         return self.siblings[0]
 
     @property
     def expires_at(self) -> float | None:
-        """When the newest value expires, in seconds since 1970 as time.time() tells them; None for never."""
+        """When the newest value expires, in seconds since 1970 like time.time(); None for never."""
         return self.expiries[0] if self.expiries else None
 
     def one(self, merge: Callable[[Sequence[bytes]], bytes] | None = None) -> bytes:
-        """The one value; of several what `merge` makes of them, newest first.
+        """The one value; if there are several, the result of `merge`, which gets them newest first.
 
-        Nothing is written: put the result with this item's `context` to resolve them.  Raises
-        UnresolvedSiblings when there are several and no `merge`.
+        This writes nothing: put the result with this item's `context` to resolve the siblings.  Raises
+        UnresolvedSiblings when there are several values and no `merge`.
         """
         if len(self.siblings) == 1:
             return self.siblings[0]
@@ -130,13 +132,15 @@ class Item:
         raise UnresolvedSiblings(
             f"the key holds {len(self.siblings)} values: concurrent writes that nobody has resolved",
             detail={"siblings": len(self.siblings), "dots": list(self.dots)},
-            hint="item.siblings has them all, item.newest the last one; "
+            hint="item.siblings has all of them, item.newest the newest; "
             "put the merged value with context=item.context to leave one",
         )
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it.  `value` is None when there are several; bytes that are not UTF-8 are base64,
-        under `value_b64`."""
+        """The item as JSON values.
+
+        `value` is None when there are several; bytes that are not UTF-8 are base64 under `value_b64`.
+        """
         value: dict[str, object] = {"value": None} if self.conflict else {**json_bytes("value", self.value)}
         return {
             **value,
@@ -154,7 +158,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaAck:
-    """One node's word for a write: role owner or hinted; durability memory, buffered or synced."""
+    """One node's ack of a write: role owner or hinted; durability memory, buffered or synced."""
 
     node: str
     role: str
@@ -163,7 +167,10 @@ class ReplicaAck:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The answer to a write.  `context` is None while other siblings remain: read, then resolve."""
+    """The answer to a write.
+
+    `context` is None while other siblings remain: read the key and resolve them.
+    """
 
     dot: str
     context: CausalContext | None
@@ -174,7 +181,7 @@ class Receipt:
     hybrid_time: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it; `context` is its text."""
+        """The receipt as JSON values; `context` is its text."""
         return {
             "dot": self.dot,
             "context": self.context.text if self.context else None,
@@ -188,9 +195,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class OwnerCopy:
-    """What one owner holds of a key now, newest first; `same`: it equals the merge of all answers.
+    """One owner's copy of a key, newest write first; `same` says that it equals the merge of all answers.
 
-    Beside each dot stand whether it is a tombstone, and when it expires: milliseconds since 1970, 0: never.
+    Each dot comes with a tombstone flag and an expiry in milliseconds since 1970 (0: never).
     """
 
     node: str
@@ -205,7 +212,8 @@ class OwnerCopy:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a key lives: its place on the hash circle, its owners in ring order, the nodes after them."""
+    """The place of a key: its position on the hash circle, its owners in ring order, the fallbacks after
+    them."""
 
     position: int
     partition: int
@@ -237,7 +245,7 @@ def receipt_from(message: WriteReceipt) -> Receipt:
 
 
 def item_of(message: GetResponse) -> Item | None:
-    """None when the key holds nothing."""
+    """The item of an answer; None when the key has no value."""
     if not message.siblings:
         return None
     return Item(

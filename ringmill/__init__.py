@@ -1,7 +1,7 @@
 """The public Python API: everything a user imports, loaded on first use.
 
-Names live in their own rooms; nothing is defined here, and `import ringmill` loads neither gRPC nor the
-store's client.
+Nothing is defined here: each name is imported from its own package on first use, so `import ringmill` loads
+neither gRPC nor the client.
 
     from ringmill import FileInput, FileOutput, job     # declare a job (docs/guide.md)
     from ringmill import connect, Client                # talk to a cluster, async or blocking
@@ -73,8 +73,8 @@ def __getattr__(name: str) -> object:
     if home is None:
         raise AttributeError(f"module 'ringmill' has no attribute {name!r}")
     if home.startswith("ringmill.client."):
-        # gRPC reads this when it is imported.  Its own handlers of a fork end the child by SIGSEGV while
-        # asyncio channels are open, also a child that never uses a client.
+        # gRPC reads this when it is imported.  While asyncio channels are open, its own fork handlers crash a
+        # forked child with SIGSEGV, even one that never uses a client.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     value: object = getattr(import_module(home), name)
     globals()[name] = value

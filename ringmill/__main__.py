@@ -1,6 +1,6 @@
-"""`python -m ringmill`, and where the command `ringmill` starts: the same program under two names.
+"""`python -m ringmill` and the command `ringmill`: the same program under two names.
 
-Until it is loaded, Ctrl-C ends the process without a trace, as there is nothing to tidy up yet.
+While it loads, Ctrl-C ends the process without a traceback, because there is nothing to clean up yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Run the command line of this process; the exit code."""
+    """Run the command line of this process and return its exit code."""
     former = signal.getsignal(signal.SIGINT)
     if former is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

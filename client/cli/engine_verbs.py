@@ -1,7 +1,7 @@
-"""`ringmill engine inspect|verify|dump`: what they take; the work is ringmill.node.storage's own program.
+"""`ringmill engine inspect|verify|dump`: checks the arguments and starts `python -m ringmill.node.storage`.
 
-The storage engine stands alone and knows no click, and the command line reaches into no node: so a checked
-line is handed to `python -m ringmill.node.storage`, which opens the files.
+The command line may not import the node, and the storage engine does not know click, so another program
+opens the files.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ engine = LazyGroup(
     "engine",
     {
         "inspect": Verb(
-            "ringmill.client.cli.engine_verbs:inspect", "tables by level, logs, what is dropped", NO_CLUSTER
+            "ringmill.client.cli.engine_verbs:inspect", "show tables by level, logs and drops", NO_CLUSTER
         ),
         "verify": Verb(
             "ringmill.client.cli.engine_verbs:verify", "check every block of every file", NO_CLUSTER
         ),
         "dump": Verb(
-            "ringmill.client.cli.engine_verbs:dump", "every record of one log, table or manifest", NO_CLUSTER
+            "ringmill.client.cli.engine_verbs:dump",
+            "print every record of a log, table or manifest",
+            NO_CLUSTER,
         ),
     },
-    "Look into the files of a node's storage; reads only, also while the node runs.",
+    "Look into the files of a node's storage.  These verbs only read, so the node may be running.",
 )
 
 
@@ -37,7 +39,7 @@ engine = LazyGroup(
 @click.argument("folder", type=click.Path())
 @click.pass_obj
 def inspect(settings: Settings, folder: str) -> None:
-    """Show the manifest, tables by level, logs, and what is dropped or unreadable in FOLDER (DATA/store)."""
+    """Show the manifest, tables by level, logs, drops and unreadable parts of FOLDER (DATA/store)."""
     _become(settings, "inspect", folder)
 
 
@@ -45,7 +47,7 @@ def inspect(settings: Settings, folder: str) -> None:
 @click.argument("folder", type=click.Path())
 @click.pass_obj
 def verify(settings: Settings, folder: str) -> None:
-    """Check every block of every file in FOLDER (DATA/store).  Exits 1 when one is damaged."""
+    """Check every block of every file in FOLDER (DATA/store).  Exits with 1 when one is damaged."""
     _become(settings, "verify", folder)
 
 
@@ -53,7 +55,7 @@ def verify(settings: Settings, folder: str) -> None:
 @click.argument("file", type=click.Path())
 @click.pass_obj
 def dump(settings: Settings, file: str) -> None:
-    """Show every record of FILE: one log, table or manifest."""
+    """Print every record of FILE, which is a log, a table or a manifest."""
     _become(settings, "dump", file)
 
 

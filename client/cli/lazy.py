@@ -1,6 +1,6 @@
-"""Command groups whose verbs are imported when they are used, not when help is printed or a shell completes.
+"""Command groups that import a verb when it is used, not when help is printed or a shell completes.
 
-A group is a table: verb -> where it is, one line of help, and the global settings that mean nothing to it.
+A group is a table: verb -> its module, one line of help, and the global settings that mean nothing to it.
 `ringmill get` loads what get needs.
 """
 
@@ -20,10 +20,10 @@ __all__ = ["LazyGroup", "Passthrough", "Verb"]
 
 
 class Verb(NamedTuple):
-    """Where a verb is ("module:attribute"), a line of help, and names of settings with spaces between.
+    """A verb ("module:attribute"), a line of help, and two lists of settings, separated by spaces.
 
-    `refused` settings mean nothing to the verb; help also leaves out the `hidden` ones, which the verb
-    itself refuses.
+    `refused` settings mean nothing to the verb.  Help leaves them out, and also the `hidden` ones, which the
+    verb itself refuses.
     """
 
     home: str

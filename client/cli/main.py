@@ -1,7 +1,7 @@
 """`ringmill`: the table of verbs.
 
-Verbs live in a file a group and are imported on use (client/cli/lazy.py); how a line is run and how it ends
-is client/cli/running.py's.
+Each group of verbs has its own file, imported on use (client/cli/lazy.py).  client/cli/running.py runs a
+command line and turns its end into an exit code.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ ringmill = _Program(
     "ringmill",
     {
         "cluster": Verb(
-            "ringmill.client.cli.cluster.cluster:cluster", "start, look at and disturb a local cluster"
+            "ringmill.client.cli.cluster.cluster:cluster", "start, watch and disturb a local cluster"
         ),
         "put": Verb("ringmill.client.cli.kv.kv_write:put", "write a value", "token_file"),
         "get": Verb("ringmill.client.cli.kv.kv_read:get", "read a key", "token_file"),
-        "delete": Verb("ringmill.client.cli.kv.kv_write:delete", "write a tombstone", "token_file"),
+        "delete": Verb(
+            "ringmill.client.cli.kv.kv_write:delete", "delete a key by writing a tombstone", "token_file"
+        ),
         "locate": Verb(
             "ringmill.client.cli.kv.kv_read:locate",
             "show where a key lives and what each owner holds",
@@ -52,15 +54,15 @@ ringmill = _Program(
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
-        "node": Verb("ringmill.client.cli.programs:node", "run one node in the foreground"),
-        "engine": Verb("ringmill.client.cli.engine_verbs:engine", "look into a node's storage"),
+        "node": Verb("ringmill.client.cli.programs:node", "run or reset a single node"),
+        "engine": Verb("ringmill.client.cli.engine_verbs:engine", "inspect the files of a node's storage"),
         "simulate": Verb(
             "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER
         ),
         "completion": Verb(
             "ringmill.client.cli.programs:completion", "print the completion script of a shell", NO_CLUSTER
         ),
-        "help": Verb("ringmill.client.cli.programs:help_about", "explain a verb", NO_CLUSTER),
+        "help": Verb("ringmill.client.cli.programs:help_about", "show the help of a verb", NO_CLUSTER),
         "version": Verb("ringmill.client.cli.programs:version", "print the version", NO_CLUSTER),
     },
     "A leaderless key-value store and a MapReduce engine on the same nodes.",
@@ -69,7 +71,7 @@ ringmill.params.append(click.Option(["--version", "is_version"], is_flag=True, h
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code is the answer."""
+    """Run one command line and return its exit code."""
     if COMPLETING in os.environ:
         return _complete(os.environ[COMPLETING])
     return run_command(ringmill, "ringmill", sys.argv[1:] if arguments is None else arguments)

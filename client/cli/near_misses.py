@@ -1,4 +1,4 @@
-"""What somebody meant who typed a verb that is not there: a slip, or the word of another tool."""
+"""Guesses the intended verb when a user types an unknown one: a typo, or the word of another tool."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["did_you_mean"]
 
-# Words of redis-cli, etcdctl, kubectl, nodetool and yarn, and verbs that stand in a group here.
+# Words of redis-cli, etcdctl, kubectl, nodetool and yarn, and verbs that belong to a group here.
 _FOREIGN: Final = {
     "add": "put", "set": "put", "write": "put", "store": "put", "insert": "put",
     "cat": "get", "fetch": "get", "read": "get", "show": "get",

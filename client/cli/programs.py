@@ -1,4 +1,4 @@
-"""Verbs about the program itself, and verbs that become another program of this distribution."""
+"""Verbs about the program itself, and verbs that start another program of this distribution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def become(module: str, arguments: Sequence[str]) -> None:
-    """Replace this process by `python -m module`, with the same code on its path.
+    """Replace this process with `python -m module`, with the same code on its path.
 
     Raises RingmillError when this distribution does not hold such a program.
     """
@@ -42,7 +42,7 @@ def run(ctx: click.Context) -> None:
 @click.command(cls=Passthrough)
 @click.pass_context
 def reset(ctx: click.Context) -> None:
-    """Make a data folder that of a new, empty node (python -m ringmill.node reset)."""
+    """Turn a data folder into that of a new, empty node (python -m ringmill.node reset)."""
     become("ringmill.node", ["reset", *ctx.args])
 
 
@@ -56,11 +56,11 @@ node = LazyGroup(
         ),
         "reset": Verb(
             "ringmill.client.cli.programs:reset",
-            "make a folder that of a new node; move its data aside",
+            "turn a data folder into that of a new node; its data is moved aside",
             "cluster debug endpoints no_color output timeout token_file verbose",
         ),
     },
-    "One node by itself.",
+    "Run or reset a single node.",
 )
 
 
@@ -74,7 +74,7 @@ def simulate(ctx: click.Context) -> None:
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the script by which SHELL completes verbs and flags.
+    """Print the completion script for a shell.
 
     \b
     bash   eval "$(ringmill completion bash)"                     in ~/.bashrc
@@ -94,7 +94,7 @@ def completion(shell: str) -> None:
 @click.argument("verb", nargs=-1)
 @click.pass_context
 def help_about(ctx: click.Context, verb: tuple[str, ...]) -> None:
-    """Explain VERB, such as: help cluster up."""
+    """Show the help of VERB, for example: help cluster up."""
     about, command = ctx.find_root(), ctx.find_root().command
     for word in verb:
         if not isinstance(command, click.Group):
@@ -125,7 +125,7 @@ def version(settings: Settings) -> None:
 
 
 def _flags_before(settings: Settings) -> list[str]:
-    """The flags that stood before the verb, for the program that takes its place."""
+    """The flags that stood before the verb, for the program that replaces this one."""
     flags = ["-o", settings.output] if "output" in settings.given else []
     others = ("no_color", "verbose", "debug")
     return [*flags, *(f"--{name.replace('_', '-')}" for name in others if name in settings.given)]

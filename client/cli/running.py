@@ -1,4 +1,4 @@
-"""Runs one command line of a click program, and turns every ending into an exit code.
+"""Runs one command line of a click program and turns its end into an exit code.
 
 `ringmill` and `python -m ringmill.simulator` both go through here.  No verb calls exit: it returns an
 ExitCode or raises; the table of codes is client/cli/frame/exit_codes.py.
@@ -24,7 +24,7 @@ SETTINGS_FILES = (os.path.expanduser("~/.config/ringmill/config.toml"), "ringmil
 
 
 def run_command(command: click.Command, name: str, arguments: Sequence[str]) -> int:
-    """Run `command`, called `name` in usage and help, with `arguments`; the exit code is the answer."""
+    """Run `command` (`name` in usage and help) with `arguments` and return the exit code."""
     _mend_standard_streams()
     settings = Settings(output=_form_asked_for(arguments, os.environ.get("RINGMILL_OUTPUT", "")))
     try:
@@ -66,22 +66,22 @@ def _run(command: click.Command, name: str, arguments: list[str], settings: Sett
 
 
 def _told(error: click.ClickException) -> str:
-    """The mistake, and the way out where click's own words have none."""
+    """The usage error, with a remedy where click's own message has none."""
     message = error.format_message()
     option = getattr(error, "option_name", "")
     if isinstance(error, click.NoSuchOption) and option[1:2].isdigit():
         message = (
-            f"{message.rstrip('.')}; a key or value that begins with - stands behind --, as in: put n -- -5"
+            f"{message.rstrip('.')}; write -- before a key or value that begins with -, as in: put n -- -5"
         )
     return message
 
 
 def _usage_error(message: str, path: str) -> InvalidArgument:
-    return InvalidArgument(message, hint=f"`{path} --help` lists what it takes")
+    return InvalidArgument(message, hint=f"`{path} --help` lists its arguments and flags")
 
 
 def _form_asked_for(arguments: Sequence[str], otherwise: str) -> str:
-    """The form of the answer as far as one can tell before, or although, the line does not parse."""
+    """The requested output format, found without parsing the line, which may not parse."""
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if word == "--":
             break
@@ -110,17 +110,18 @@ def _interrupted(settings: Settings) -> ExitCode:
 
 def _internal(error: Exception) -> RingmillError:
     return RingmillError(
-        f"a fault of the program itself: {type(error).__name__}: {error}",
+        f"internal error: {type(error).__name__}: {error}",
         hint="--debug shows the trace; please report it",
         outcome="unknown",
     )
 
 
 def _mend_standard_streams() -> None:
-    """Let no stream be missing or choke on a character.
+    """Replace closed output streams, and let none fail on a character it cannot encode.
 
-    A closed stream's number would be given to the next socket, and an error meant for a closed stderr
-    would be printed among the answers.  A closed stdin stays None: who reads from it has to be told.
+    The system would give a closed stream's descriptor to the next socket, and an error meant for a closed
+    stderr would be printed among the answers.  A closed stdin stays None, so that a verb that reads it can
+    report that.
     """
     for number in range(3):
         try:
@@ -148,12 +149,12 @@ def _flush() -> None:
 
 
 def _abandon_stdout() -> None:
-    """What is left to write goes nowhere, and the interpreter's last flush is quiet."""
+    """Send what is left to /dev/null, so that the interpreter's last flush prints no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def settings_for_completion() -> Settings:
-    """The settings, or the defaults where they do not parse: a key press is no time for errors."""
+    """The settings, or the defaults where they do not parse: completion must not print errors."""
     try:
         return Settings.gathered(os.environ, SETTINGS_FILES)
     except InvalidArgument:

@@ -1,8 +1,9 @@
-"""From what a user types, "path/to/module.py:name" or "package.module:name", to a checked job and its bundle.
+"""Loads a job by the name a user types ("path/to/module.py:name" or "package.module:name") and packs its
+bundle.
 
-The submitting process imports the module, so that a job that cannot run is refused here; no node imports it
-before it arrives in a task process.  The root is the folder above the module's outermost package, and only
-what lies below it is packed.  See: docs/formats/bundle.md.
+The submitting process imports the module, so that a job that cannot run is refused here; on a node only a
+task process imports it.  The root is the folder above the module's outermost package, and the bundle holds
+only files below it.  See: docs/formats/bundle.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _TARGET_HINT = "write FILE.py:NAME, e.g. examples/wordcount.py:wordcount"
 
 @dataclass(frozen=True, slots=True)
 class LoadedJob:
-    """A job that was found: by which name nodes will import it, what it is, and the sources it needs."""
+    """A job: the module and name by which nodes import it, its definition, and the sources it needs."""
 
     root: str
     module: str
@@ -43,10 +44,10 @@ class LoadedJob:
 
 
 def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
-    """The job that `target` is or names; a relative path starts at `folder`.
+    """Load the job that `target` is or names; a relative path starts at `folder`.
 
-    Raises InvalidArgument as `load_job_module`, and for a job that no module has at its top level, where
-    nodes look for it by name.
+    Raises InvalidArgument like `load_job_module`, and for a job that is not at the top level of a module,
+    where nodes look for it by name.
     """
     if isinstance(target, JobDefinition):
         return load_job_module(_target_of(target), files, folder)
@@ -60,15 +61,17 @@ def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
 def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     """Import the module of `target` and find the job in it; a relative path starts at `folder`.
 
-    Raises InvalidArgument for a target that is no such name, a file that is missing, sources that cannot be
-    packed, a module that does not import (with its own line), or an object that is no job.
+    Raises InvalidArgument for a target of another form, a missing file, sources that cannot be packed, a
+    module that fails to import (with the line that failed), or an object that is not a job.
     """
     where, colon, name = target.rpartition(":")
     if not colon or not name.isidentifier():
-        raise InvalidArgument(f"{target!r} names no job", hint=_TARGET_HINT)
+        raise InvalidArgument(f"{target!r} does not name a job", hint=_TARGET_HINT)
     path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
     if not files.exists(path):
-        raise InvalidArgument(f"there is no file {path}", hint="is the path right?  It starts at this folder")
+        raise InvalidArgument(
+            f"there is no file {path}", hint="check the path; a relative path starts at the current folder"
+        )
     root, module = _package_root(posixpath.normpath(path), files)
     bundle = build_bundle(module, lambda source: _source(files, f"{root}/{source}"))
     _forget_strangers(root, bundle)
@@ -76,7 +79,7 @@ def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
 
 
 def _target_of(definition: JobDefinition) -> str:
-    """FILE.py:NAME of a job that was made by `job()` at the top level of a module."""
+    """FILE.py:NAME of a job that `job()` made at the top level of a module."""
     functions = (definition.map, definition.combine, definition.reduce)
     likely = [sys.modules.get(function.__module__) for function in functions if function is not None]
     for module in [*likely, *sys.modules.values()]:
@@ -87,7 +90,7 @@ def _target_of(definition: JobDefinition) -> str:
         if path is None or not path.endswith(".py"):
             raise InvalidArgument(
                 f"the job {name!r} is in {module.__name__}, which has no file",
-                hint="nodes import the job from its file: move it into one, and import it from there",
+                hint="nodes import the job from its file: move the job into a file and import it from there",
             )
         if getattr(module.__spec__, "_initializing", False):
             raise InvalidArgument(
@@ -96,13 +99,13 @@ def _target_of(definition: JobDefinition) -> str:
             )
         return f"{posixpath.abspath(path)}:{name}"
     raise InvalidArgument(
-        "the job is at the top level of no module",
-        hint="nodes find it by name: assign what job() gives to a name at the top level of a file",
+        "the job is not at the top level of a module",
+        hint="nodes find it by name: assign the result of job() to a name at the top level of a file",
     )
 
 
 def _name_in(module: ModuleType | None, definition: JobDefinition) -> str:
-    """By which name a module has the job; "" when it has none."""
+    """The name of the job in a module; "" when the module does not have it."""
     found = getattr(module, "__dict__", {}).items()
     return next((name for name, value in list(found) if value is definition and name.isidentifier()), "")
 
@@ -113,7 +116,7 @@ def _path_of_module(module: str) -> str:
     except (ImportError, ValueError):
         found = None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
-        raise InvalidArgument(f"there is no module {module!r} here", hint="a file is named with its .py")
+        raise InvalidArgument(f"there is no module {module!r} here", hint="to name a file, write its .py")
     return found.origin
 
 
@@ -138,8 +141,8 @@ def _import(root: str, module: str, path: str) -> ModuleType:
             raise
         except (Exception, SystemExit) as error:
             raise InvalidArgument(
-                f"{path} does not import: {type(error).__name__}: {error}{_user_line(error, root)}",
-                hint="run it by itself to see more: python " + path,
+                f"{path} fails to import: {type(error).__name__}: {error}{_user_line(error, root)}",
+                hint="run it by itself for details: python " + path,
             ) from error
 
 
@@ -157,7 +160,7 @@ def _source(files: FileSystem, path: str) -> bytes | None:
 
 
 def _forget_strangers(root: str, bundle: Bundle) -> None:
-    """Make room for the job's modules where files of another folder had been imported by their names."""
+    """Remove modules that have the names of the job's modules but were imported from another folder."""
     for path in bundle.files:
         name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         present = sys.modules.get(name)
@@ -176,6 +179,6 @@ def _first_on_path(root: str) -> Iterator[None]:
 
 
 def _user_line(error: BaseException, root: str) -> str:
-    """Where in the user's own files it happened."""
+    """The line of the user's own files where the error happened."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(root)]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

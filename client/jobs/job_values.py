@@ -1,4 +1,4 @@
-"""What a user sees of a job: its state at one moment, its end, the logs of its attempts.
+"""The values a user gets about a job: its state, its error, the logs of its attempts.
 
 Plain values, made from the messages of proto/jobs.proto.
 """
@@ -23,7 +23,7 @@ _FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
 
 @dataclass(frozen=True, slots=True)
 class TaskLog:
-    """What one attempt printed, and why it failed ("" when it succeeded)."""
+    """The output of one attempt, and the cause of its failure ("" when it succeeded)."""
 
     task: str
     attempt: int
@@ -34,7 +34,10 @@ class TaskLog:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A job at one moment.  `state` is PENDING, RUNNING, SUCCEEDED, FAILED or KILLED; `node` keeps it."""
+    """A job at one moment.
+
+    `state` is PENDING, RUNNING, SUCCEEDED, FAILED or KILLED; `node` coordinates it.
+    """
 
     job: str
     name: str
@@ -56,14 +59,14 @@ class JobState:
         return self.state in ENDED
 
     def raise_unless_succeeded(self) -> None:
-        """Raises JobFailed with the task's own words, or JobKilled."""
+        """Raises JobFailed with the error of the task, or JobKilled."""
         if self.state == "KILLED":
             raise JobKilled(f"job {self.job} was killed", detail={"job": self.job})
         if self.state == "FAILED":
             raise self.error or JobFailed(f"job {self.job} failed", detail={"job": self.job})
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it; `error` is None, or its code, message and hint."""
+        """The state as JSON values; `error` is None or has code, message and hint."""
         error = self.error
         return {
             "job": self.job,
@@ -91,7 +94,10 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class JobList(Sequence[JobState]):
-    """Jobs, newest first.  `silent` names members that did not answer: jobs that they keep are left out."""
+    """Jobs, newest first.
+
+    `silent` names members that did not answer; the jobs they coordinate are missing.
+    """
 
     jobs: tuple[JobState, ...]
     silent: tuple[str, ...] = ()
@@ -147,6 +153,7 @@ def _error(message: jobs_pb2.JobStatus) -> RingmillError | None:
 
 
 def _in_order_of_flow(records: Mapping[str, int]) -> dict[str, int]:
-    """A protobuf map has no order of its own; people read records as they flow, others behind by name."""
+    """Sort counters for people: records in the order they flow, then the others by name (protobuf has no
+    order)."""
     known = [name for name in _FLOW if name in records]
     return {name: records[name] for name in [*known, *sorted(set(records) - set(_FLOW))]}

@@ -1,9 +1,10 @@
-"""Jobs: hand over the code, submit, watch, ask, kill.
+"""Jobs: upload the code, submit, watch, ask, kill.
 
-A job is kept by one node, the one that took it; other nodes do not know it.  A client remembers who took its
-own jobs; questions about others go to all members at once, and the first that knows the job answers.  Members
-that stay silent while others answer hold nobody up.  A job's id is chosen here, so that a submit that is
-repeated is the same job.
+One node coordinates a job: the first live member of the topology that can have task processes.  Any node
+accepts a submission and passes it on.  Other nodes do not know the job.  A client remembers the coordinators
+of its own jobs; questions about other jobs go to all members at once, and the first that knows the job
+answers.  Silent members do not delay the answers of others.  The client chooses the job's id, so a repeated
+submission is the same job.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ REMEMBERED_JOBS = 1000
 
 
 class JobLink(Protocol):
-    """One node's Jobs service; the cluster's token goes along with every call."""
+    """One node's Jobs service; every call carries the cluster's token."""
 
     async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer: ...
 
@@ -85,7 +86,7 @@ class AsyncJobs:
         self._files = files
         self._entropy = entropy
         self._timeout_s = timeout_s
-        self._keepers: dict[str, str] = {}  # addresses by job, of those submitted here
+        self._keepers: dict[str, str] = {}  # the member that accepted each job submitted here
 
     async def run(
         self,
@@ -99,9 +100,10 @@ class AsyncJobs:
     ) -> JobState:
         """Submit a job and wait for its end.
 
-        `target` is what `job()` gave, "path/to/module.py:object" or "package.module:object"; `input` a path,
-        folder or glob, or several; paths are files that the nodes see.  Raises InvalidArgument for a module,
-        job or input that cannot be; JobFailed with the user's own frames; JobKilled.
+        `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
+        one path, folder or glob, or several.  All paths must be visible to the nodes.  Raises InvalidArgument
+        for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
+        JobKilled.
         """
         job = await self.submit(
             target, input=input, output=output, reducers=reducers, params=params, overwrite=overwrite
@@ -110,7 +112,7 @@ class AsyncJobs:
             if state.is_over:
                 state.raise_unless_succeeded()
                 return state
-        raise JobFailed(f"job {job} ended without a last word", detail={"job": job})
+        raise JobFailed(f"job {job} ended without a final state", detail={"job": job})
 
     async def submit(
         self,
@@ -122,7 +124,7 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> str:
-        """Hand over code and description; the job's id.  Raises what `run` raises before a job runs."""
+        """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         inputs, folder = checked_paths("input", input), checked_path("output", output)
         reducers, given = checked_reducers(reducers), checked_params(params)
         overwrite = checked_flag("overwrite", overwrite)
@@ -147,10 +149,10 @@ class AsyncJobs:
         return await self.hand_over(bundle, spec)
 
     async def hand_over(self, bundle: Bundle, spec: JobSpec) -> str:
-        """Give a packed job to the first member that takes it; its id.  A repeated one is the same job.
+        """Submit a packed job to the first member that accepts it; returns its id.
 
-        Raises InvalidArgument for what cannot be, Unavailable or DeadlineExceeded with its outcome: "unknown"
-        names the job that may have been accepted.
+        A repeated submission is the same job.  Raises InvalidArgument for a job that is not valid;
+        Unavailable or DeadlineExceeded, whose outcome is "unknown" when the job may have been accepted.
         """
         self._directory.lifetime.check()
         failures: dict[str, str] = {}
@@ -174,20 +176,20 @@ class AsyncJobs:
         raise none_reachable(list(failures), failures)
 
     def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
-        """Go on to the next member, if certainly nothing was accepted here."""
+        """Note a failure and go on to the next member, if this one certainly accepted nothing."""
         if error.outcome != "failed" or isinstance(error, ClientClosed):
             raise error
         self._directory.blame(address)
         failures[address] = str(error)
 
     async def status(self, job: str) -> JobState:
-        """A job now.  Raises NotFound when no member that answers knows it."""
+        """The present state of a job.  Raises NotFound when no member that answers knows it."""
         return (await self._find(checked_name("job", job)))[1]
 
     async def watch(self, job: str) -> AsyncIterator[JobState]:
-        """The job's state at once, then at every change, until it is over.
+        """Yield the job's state at once, then at every change, until the job is over.
 
-        Raises NotFound; JobFailed when the node that keeps the job is gone, with an unknown outcome.
+        Raises NotFound; JobFailed, with outcome unknown, when the job's coordinator is gone.
         """
         address, state = await self._find_to_watch(checked_name("job", job))
         yield state
@@ -208,7 +210,7 @@ class AsyncJobs:
                 await asyncio.sleep(PAUSE_S)
 
     async def list(self) -> JobList:
-        """All jobs of the members that answer, newest first; its `silent` names those that do not.
+        """All jobs of the members that answer, newest first; `silent` names the members that do not.
 
         Raises Unavailable when none answers.
         """
@@ -226,13 +228,13 @@ class AsyncJobs:
         return JobList(tuple(newest_first), tuple(sorted(refused)))
 
     async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
-        """What the attempts of a job (or of one task) printed.  Raises NotFound."""
+        """The output of all attempts of a job, or of one task.  Raises NotFound."""
         request = jobs_pb2.LogsRequest(job=checked_name("job", job), task=checked_name("task", task))
         answer = await self._of_keeper(job, "Logs", request, jobs_pb2.LogsResponse)
         return [task_log(one) for one in answer.logs]
 
     async def kill(self, job: str) -> JobState:
-        """Stop a job; its state then.  A job that is over stays as it ended.  Raises NotFound."""
+        """Stop a job and return its state.  A job that is already over does not change.  Raises NotFound."""
         request = jobs_pb2.JobRequest(job=checked_name("job", job))
         return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
 
@@ -243,7 +245,7 @@ class AsyncJobs:
                     f"{SERVICE}PutBundle", _chunks(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
                 )
             except RingmillError as error:
-                raise error.with_outcome("failed") from error  # code alone is no job
+                raise error.with_outcome("failed") from error  # uploaded code is not yet a job
             request = jobs_pb2.SubmitRequest(job=spec.job, spec=spec.encode())
             try:
                 await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
@@ -262,7 +264,7 @@ class AsyncJobs:
             return await link.unary(SERVICE + method, request, answer, self._timeout_s)
 
     async def _find(self, job: str) -> tuple[str, JobState]:
-        """The address of the node that keeps the job, and the job's state."""
+        """The address of the job's coordinator, and the job's state."""
         request, refused = jobs_pb2.JobRequest(job=job), {}
         likely = self._keepers.get(job)
         async with aclosing(self._outcomes("Status", request, jobs_pb2.JobStatus, likely)) as found:
@@ -271,11 +273,11 @@ class AsyncJobs:
                     return address, job_state(outcome)
                 refused[address] = outcome
         if all(isinstance(error, NotFound) for error in refused.values()):
-            raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows those there are")
+            raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows the known jobs")
         raise _refusal(refused, f"no node that answers knows job {job!r}")
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
-        """As `_find`; of a job that was accepted it is not said that nothing was changed."""
+        """Like `_find`, but an error about an accepted job does not say that nothing was changed."""
         try:
             return await self._find(job)
         except (Unavailable, DeadlineExceeded) as error:
@@ -286,9 +288,9 @@ class AsyncJobs:
     async def _outcomes(
         self, method: str, request: Message, answer: type[Answer], likely: str | None = None
     ) -> AsyncGenerator[tuple[str, Answer | RingmillError], None]:
-        """What each member says, as it comes; the likely one has a moment before the others are asked.
+        """Yield the answer of each member as it arrives; `likely` gets a head start of STAGGER_S.
 
-        Those that stay silent for a second after the last of the others come last, as DeadlineExceeded.
+        Members that are still silent SILENT_S after the last answer come last, as DeadlineExceeded.
         """
         self._directory.lifetime.check()
         addresses = self._directory.addresses()
@@ -339,7 +341,7 @@ def _is_silence(error: RingmillError) -> bool:
 
 
 def _refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillError:
-    """The error of a question that nobody answered well: what one refused, else who was silent."""
+    """The error when no member knew the job: the first refusal, else the list of silent members."""
     for error in refused.values():
         if not _is_silence(error) and not isinstance(error, NotFound):
             return error
@@ -347,28 +349,32 @@ def _refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillEr
     if len(silent) == len(refused):
         return none_reachable(list(silent), silent)
     return Unavailable(
-        f"{what}, and {', '.join(silent)} did not answer: it may be kept there",
+        f"{what}, and {', '.join(silent)} did not answer and may know it",
         detail={"failed": silent},
-        hint="`ringmill cluster status` shows which node that is; one that is paused goes on with its jobs "
-        "when resumed",
+        hint="`ringmill cluster status` shows the state of each node; a paused node continues its jobs when "
+        "it is resumed",
     )
 
 
 def _perhaps(job: str, error: RingmillError) -> RingmillError:
-    """The same error, of a job that may have been accepted or was."""
+    """The same error for a job that was, or may have been, accepted: outcome unknown."""
     twin = error.with_outcome("unknown")
     twin.message = f"job {job} may have been accepted: {error.message}"
     twin.detail["job"] = job
-    twin.hint = f"`ringmill job status {job}` tells what became of it"
+    twin.hint = f"`ringmill job status {job}` shows whether it runs"
     return twin
 
 
 def _lost(state: JobState, error: RingmillError) -> JobFailed:
-    """The node may have ended before or after the rename that shows the output: only the folder tells."""
+    """The error of a lost coordinator.
+
+    It may have ended before or after the rename that makes the output visible, so only the folder shows
+    which.
+    """
     return JobFailed(
-        f"job {state.job} is lost: {state.node}, the node that kept it, is gone ({error}); "
-        f"its output {state.output} is there whole or not at all",
+        f"job {state.job} is lost: its coordinator {state.node} is gone ({error}); "
+        f"its output {state.output} is complete or does not exist",
         detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
-        hint=f"look for {state.output}/_SUCCESS: one newer than the job says done; else submit again",
+        hint=f"if {state.output}/_SUCCESS is newer than the job, the job is done; else submit it again",
         outcome="unknown",
     )

@@ -1,6 +1,6 @@
-"""Run a job in this process, over this machine's files: no cluster, the same bytes.
+"""Runs a job in this process on this machine's files: no cluster, the same output bytes.
 
-A composition root: it opens the real FileSystem door.  gRPC is not loaded.
+A composition root: it opens the real FileSystem door.  It does not load gRPC.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def run_local(
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> LocalResult:
-    """Run in this process, over this machine's files; the same bytes come out as on a cluster.
+    """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
+    cluster.
 
-    `input` is a path, a folder or a glob, or several; `output` a folder that must not exist yet unless
-    `overwrite`.  Relative paths are taken from the current folder.  Runs at the same time do not meet: each
-    has a staging folder of its own.
+    `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
+    `overwrite`. Relative paths start at the current folder.  Several runs at once do not disturb each other:
+    each has its own staging folder.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """

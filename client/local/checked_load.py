@@ -24,7 +24,7 @@ PADDING = b"." * 100
 
 @dataclass(slots=True)
 class KeyHistory:
-    """What one writer knows of its key: the newest write tried, and the newest acknowledged."""
+    """The newest write of a key that its only writer tried, and the newest that was acknowledged."""
 
     key: bytes
     tried: int = 0
@@ -36,7 +36,7 @@ class KeyHistory:
         return b"%s#%d#%s" % (self.key, self.tried, PADDING)
 
     def fault_of(self, item: Item | None) -> str:
-        """Why what was read cannot be; "" when it can."""
+        """Why this answer is wrong; "" when it is right."""
         if item is None:
             return (
                 f"{self.key!r} is gone, write {self.acknowledged} was acknowledged"
@@ -53,7 +53,7 @@ class KeyHistory:
 
 @dataclass(slots=True)
 class CheckedLoad:
-    """Writes and reads over `keys` keys by `workers` tasks, until told to stop."""
+    """`workers` tasks that write and read `keys` keys until told to stop."""
 
     db: AsyncKeyspace
     keys: int = 256

@@ -1,9 +1,8 @@
-"""Makes nodes one cluster: wait until all listen, ask who they are, hand out the first topology.
+"""Forms a cluster: waits until all nodes listen, asks who they are, gives them the first topology.
 
-Each step can be repeated: nodes that belong to the cluster already keep what they have, and a node that lacks
-the document is given the one the others hold.  One slow answer is not the end: a node that has just started
-may be busy, so a call that timed out is made again until the time of the whole is over.
-Rule T4: docs/protocol/topology.md.
+Each step can be repeated: nodes that already belong to the cluster keep their document, and a node without
+one gets the document that the others hold.  A node that has just started may be busy, so a call that timed
+out is made again until the deadline of the whole. Rule T4: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -40,7 +39,10 @@ CALL_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a new cluster is to be.  `zones` are by address; a node that has none here keeps its own."""
+    """The settings of a new cluster.
+
+    `zones` maps addresses to zones; a node not in it keeps its own zone.
+    """
 
     name: str
     replicas: int
@@ -50,23 +52,23 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Formed:
-    """The cluster's document, and the nodes that were given it now: none when it was formed before."""
+    """The cluster's topology, and the nodes that received it now: none when it was already formed."""
 
     topology: Topology
     joined: tuple[str, ...]
 
 
 def _no_process(address: str) -> None:
-    """Nobody here started the node."""
+    """No process to check: this command did not start the node."""
 
 
 @dataclass(slots=True)
 class Effort:
-    """One try to get nodes to serve: where they listen, for how long, and what is still waited for.
+    """One try to get nodes to serve: their addresses, the deadline, and what is still missing.
 
-    `check` is called with an address while it is waited for, and raises when the node's process has ended.
-    `pids` are those of the processes that must answer: two clusters that start at once may have chosen the
-    same ports, and a node of the other would be taken for one of these.
+    `check` is called with each address while waiting for it, and raises when the node's process has ended.
+    `pids` are the processes that must answer: two clusters that start at the same time may choose the same
+    ports, and a node of the other cluster would be mistaken for ours.
     """
 
     addresses: Sequence[str]
@@ -79,11 +81,11 @@ class Effort:
 
 
 async def form(effort: Effort, shape: Shape) -> Formed:
-    """Make the nodes one cluster, and wait until each is ready to serve.
+    """Form one cluster of the nodes, and wait until each is ready to serve.
 
     Raises RingmillError when another process answers; InvalidArgument when nodes belong to different
-    clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, with what
-    was still waited for, when time ran out.
+    clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, which names
+    what was still missing, when time ran out.
     """
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
@@ -103,7 +105,7 @@ async def form(effort: Effort, shape: Shape) -> Formed:
 
 
 async def wait_ready(effort: Effort) -> None:
-    """Wait until restarted nodes serve again.  Raises as `form` does."""
+    """Wait until restarted nodes serve again.  Raises what `form` raises."""
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
@@ -112,7 +114,7 @@ async def wait_ready(effort: Effort) -> None:
 
 @asynccontextmanager
 async def _links(effort: Effort) -> AsyncIterator[Mapping[str, Link]]:
-    """A link to each node for as long as the effort may take.  Raises DeadlineExceeded after it."""
+    """A link to each node until the deadline of the effort.  Raises DeadlineExceeded after it."""
     links = {address: effort.dial(address) for address in effort.addresses}
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -127,7 +129,7 @@ async def _links(effort: Effort) -> AsyncIterator[Mapping[str, Link]]:
 
 
 def _check_distinct(effort: Effort, identities: Sequence[IdentifyResponse]) -> None:
-    """Raise InvalidArgument when two addresses are one node, or two nodes have one name."""
+    """Raise InvalidArgument when two addresses lead to one node, or two nodes have the same id."""
     seen: dict[str, str] = {}
     for address, one in zip(effort.addresses, identities, strict=True):
         if one.node in seen:
@@ -147,7 +149,7 @@ async def _document(
     if len(holders) > 1:
         raise InvalidArgument(
             f"{' and '.join(_named(effort, one) for one in holders.values())} belong to different clusters",
-            hint="name the nodes of one cluster, or start the others on new data folders",
+            hint="list the nodes of one cluster only, or start the others on new data folders",
         )
     for address in holders.values():
         answer = await _asked(effort, links, address, TOPOLOGY, GetTopologyRequest())
@@ -181,7 +183,10 @@ def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -
 
 
 async def _listens(effort: Effort, address: str) -> None:
-    """A plain connect costs nothing while nobody listens; gRPC's own would wait a second between two."""
+    """Whether a process listens.
+
+    A plain connect can be retried quickly; gRPC would wait a second between tries.
+    """
     host, _, port = address.rpartition(":")
     while True:
         effort.check(address)
@@ -197,13 +202,13 @@ async def _listens(effort: Effort, address: str) -> None:
 
 
 async def _check_process(effort: Effort, links: Mapping[str, Link], address: str) -> None:
-    """Raise RingmillError when another process than ours answers."""
+    """Raise RingmillError when a process other than ours answers."""
     ours = effort.pids.get(address)
     if ours is None:
         return
     answering = (await _asked(effort, links, address, STATUS, StatusRequest())).pid
     if answering != ours:
-        effort.check(address)  # the better story, when ours has ended because the port was taken
+        effort.check(address)  # a clearer error when ours has ended because the port was taken
         raise RingmillError(
             f"{address} is answered by pid {answering}, and {_named(effort, address)} is pid {ours}",
             hint="another cluster took the port; choose another --base-port",
@@ -213,7 +218,7 @@ async def _check_process(effort: Effort, links: Mapping[str, Link], address: str
 async def _asked(
     effort: Effort, links: Mapping[str, Link], address: str, method: Method[Answer], request: Message
 ) -> Answer:
-    """Ask until there is an answer.  Every question here may be asked twice."""
+    """Ask until there is an answer.  Every call here may be repeated safely."""
     effort.waiting.setdefault(address, "listens, has not answered yet")
     while True:
         effort.check(address)
@@ -237,7 +242,7 @@ def _too_slow(effort: Effort, took_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"not ready after {took_s:.1f} s: {'; '.join(late) or 'no node answered'}",
         detail={"waiting": {_named(effort, address): why for address, why in effort.waiting.items()}},
-        hint="a longer --timeout; the nodes' logs say what they are at",
+        hint="use a longer --timeout; the logs of the nodes say what they are doing",
     )
 
 
@@ -247,7 +252,7 @@ def _named(effort: Effort, address: str) -> str:
 
 
 async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
-    """All results in order; the first failure ends the others and is raised as itself."""
+    """All results in order; the first failure cancels the others and is raised unwrapped."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))

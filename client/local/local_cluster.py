@@ -1,8 +1,7 @@
-"""Starts and stops the processes of a local cluster, one real process a node.
+"""Starts and stops the processes of a local cluster, one process per node.
 
-Everything done here is written to cluster.json before the next step, so that an `up` that was interrupted is
-finished by the next one, and no process is ever left unnamed.  Making five nodes one cluster is
-client/local/local_forming.py's part.
+Every step is written to cluster.json before the next one, so that the next `up` can finish an interrupted one
+and no process is ever started without being recorded.  client/local/local_forming.py forms the cluster.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ KILL_PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shape of a new cluster.  Replicas None: 3, or as many as there are nodes."""
+    """The settings of a new cluster.  Replicas None: 3, or fewer if there are fewer nodes."""
 
     nodes: int = 5
     replicas: int | None = None
@@ -64,13 +63,14 @@ class Plan:
 
     @property
     def owners(self) -> int:
-        """How many replicas a partition gets."""
+        """The number of owners of each partition."""
         return min(DEFAULT_REPLICAS, self.nodes) if self.replicas is None else self.replicas
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A node process started by this command: what is written down, and the handle to see it fail."""
+    """A node process started by this command: its record in cluster.json, and a handle that shows if it
+    fails."""
 
     node: LocalNode
     process: subprocess.Popen[bytes]
@@ -78,9 +78,9 @@ class Started:
 
 @contextmanager
 def exclusively(folder: str) -> Iterator[None]:
-    """One command at a time changes the processes of a cluster; a second one waits.
+    """Lock the cluster: one command at a time changes its processes; a second one waits.
 
-    Raises PermissionDenied when the folder, or the one around it, is in the hands of others.
+    Raises PermissionDenied when another user can write to the folder or its parent.
     """
     check_home(os.path.dirname(folder))
     check_home(folder)
@@ -96,17 +96,16 @@ def required_cluster(folder: str) -> LocalCluster:
     if cluster is None:
         raise NotFound(
             f"there is no local cluster {os.path.basename(folder)!r} in {os.path.dirname(folder)}",
-            hint="`ringmill cluster list` shows those there are, `ringmill cluster up` starts one",
+            hint="`ringmill cluster list` shows the local clusters, `ringmill cluster up` starts one",
         )
     check_is_no_copy(cluster)
     return cluster
 
 
 def check_is_no_copy(cluster: LocalCluster) -> None:
-    """Raise InvalidArgument for a folder that was copied from another cluster's.
+    """Raise InvalidArgument for a folder that was copied from another cluster.
 
-    Its nodes are the other's: the same disk ids, the same ports, and the pids of processes that are not its
-    own.
+    Its nodes would be the other's: the same disk ids, the same ports, and the pids of the other's processes.
     """
     name = os.path.basename(cluster.folder)
     if cluster.name != name:
@@ -117,7 +116,7 @@ def check_is_no_copy(cluster: LocalCluster) -> None:
 
 
 def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> None:
-    """Raise InvalidArgument for a cluster that cannot be, naming the flag."""
+    """Raise InvalidArgument, which names the flag, for settings that contradict each other."""
     check_name("--cluster", name)
     check_between("--nodes", nodes, 1, MAX_NODES)
     check_between("--replicas", replicas, 1, MAX_REPLICAS)
@@ -129,15 +128,15 @@ def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> Non
     check_between("--partitions", partitions, MIN_PARTITIONS, MAX_PARTITIONS)
     if partitions.bit_count() != 1:
         raise InvalidArgument(
-            f"--partitions is {partitions}, need a power of two",
+            f"--partitions is {partitions}; it must be a power of two",
             hint=f"--partitions {1 << partitions.bit_length() - 1} or {1 << partitions.bit_length()}",
         )
 
 
 def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
-    """The cluster of a plan; nothing is written or started yet.
+    """The cluster that a plan describes; writes and starts nothing.
 
-    Raises InvalidArgument for a shape that cannot be, PortTaken.
+    Raises InvalidArgument for settings that contradict each other, PortTaken.
     """
     check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
     if not 0 <= plan.zones <= plan.nodes:
@@ -178,7 +177,7 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[Loca
 
 
 def node_state(node: LocalNode) -> str:
-    """What the process of a node is: "running", "paused" or "stopped"."""
+    """The state of a node's process: "running", "paused" or "stopped"."""
     found = processes.find_process(node.pid)
     if found is None or found.mark != node.started:
         return "stopped"
@@ -194,7 +193,7 @@ def signal_node(node: LocalNode, number: signal.Signals) -> None:
 
 
 def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
-    """SIGTERM to all, SIGKILL to those that do not end in time; how each one ended, by id."""
+    """Send SIGTERM to all, then SIGKILL to those that do not end in time.  Returns how each ended, by id."""
     ended = {}
     for node in nodes:
         if node_state(node) == "paused":
@@ -208,7 +207,7 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
             if not processes.wait_gone(node.pid, node.started, KILL_PATIENCE_S):
                 raise RingmillError(
                     f"{node.id} (pid {node.pid}) is still there {KILL_PATIENCE_S:.0f} s after SIGKILL",
-                    hint="it may wait for a disk; try again",
+                    hint="it may be waiting for a disk; try again",
                 )
     return ended
 

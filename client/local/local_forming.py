@@ -1,7 +1,6 @@
-"""Makes the processes of a local cluster one cluster, and tells the last words of one that ended meanwhile.
+"""Forms a cluster of local processes, and shows the end of the log of a process that ended meanwhile.
 
-The steps themselves are client/local/cluster_forming.py's; here is only what a local cluster adds: names,
-zones, logs.
+The steps are in client/local/cluster_forming.py; this file adds what a local cluster knows: names, zones, logs.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ Processes = Mapping[str, "Popen[bytes]"]
 
 
 async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float) -> Topology:
-    """Make the nodes of `cluster` one cluster, and wait until each is ready to serve.
+    """Form one cluster of the nodes of `cluster`, and wait until each is ready to serve.
 
-    Raises RingmillError with the end of its log when a process ended, DeadlineExceeded when time ran out.
+    Raises RingmillError with the end of its log when a process ended; DeadlineExceeded when time ran out.
     """
     zones = {node.address: node.zone for node in cluster.nodes}
     shape = Shape(cluster.name, cluster.replicas, cluster.partitions, zones)
@@ -39,7 +38,7 @@ async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float
 async def wait_local_ready(
     cluster: LocalCluster, nodes: Sequence[LocalNode], started: Processes, timeout_s: float
 ) -> None:
-    """Wait until restarted nodes serve again.  Raises as `form_local` does."""
+    """Wait until restarted nodes serve again.  Raises what `form_local` raises."""
     try:
         await cluster_forming.wait_ready(_effort(cluster, nodes, started, timeout_s))
     except DeadlineExceeded as error:
@@ -70,9 +69,9 @@ def _watch(
         if process is None or process.poll() is None:
             return
         path = cluster.log_path(node)
-        last = "\n    ".join(tail(path, 5)) or "(it said nothing)"
+        last = "\n    ".join(tail(path, 5)) or "(the log is empty)"
         raise RingmillError(
-            f"{node.id} ended while starting (exit code {process.returncode}); its last words:\n    {last}",
+            f"{node.id} ended while starting (exit code {process.returncode}); its log ends:\n    {last}",
             detail={"node": node.id, "exit_code": process.returncode, "log": path},
             hint=f"the whole log: {path}",
         )
@@ -84,5 +83,5 @@ def _too_slow(cluster: LocalCluster, error: DeadlineExceeded) -> DeadlineExceede
     return DeadlineExceeded(
         f"cluster {cluster.name} was {error.message}",
         detail=error.detail,
-        hint=f"`ringmill --cluster {cluster.name} cluster logs` shows what its nodes say",
+        hint=f"`ringmill --cluster {cluster.name} cluster logs` shows the logs of its nodes",
     )

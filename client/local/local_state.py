@@ -1,12 +1,12 @@
-"""What is written down about a local cluster: `HOME/NAME/cluster.json`, its token, its folders.
+"""The state of a local cluster on disk: `HOME/NAME/cluster.json`, its token, its folders.
 
-    HOME/NAME/                mode 0700: values and logs are nobody else's
+    HOME/NAME/                mode 0700: only the owner may see values and logs
     HOME/NAME/cluster.json    nodes with address, pid and the mark of the process's start
     HOME/NAME/token           the cluster's token, mode 0600
-    HOME/NAME/n1/ ...         a data folder a node
-    HOME/NAME/logs/n1.log     what a node says
+    HOME/NAME/n1/ ...         the data folder of each node
+    HOME/NAME/logs/n1.log     the log of each node
 
-Only reads and writes; processes are client/local/processes.py's.
+This file only reads and writes; client/local/processes.py knows processes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _NODE_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """One node of a local cluster.  `started` marks the process with that pid; pid 0: never started."""
+    """One node of a local cluster.
+
+    `started` identifies the process together with its pid; pid 0: never started.
+    """
 
     id: str
     address: str
@@ -53,7 +56,7 @@ class LocalNode:
 
 @dataclass(frozen=True, slots=True)
 class LocalCluster:
-    """A local cluster as cluster.json has it.  `folder` is absolute and not written down."""
+    """A local cluster as stored in cluster.json.  `folder` is an absolute path and is not stored."""
 
     name: str
     folder: str
@@ -62,7 +65,7 @@ class LocalCluster:
     nodes: tuple[LocalNode, ...]
 
     def node(self, name: str) -> LocalNode:
-        """Raises NotFound that lists the nodes."""
+        """The node of that name.  Raises NotFound, which lists the nodes."""
         for node in self.nodes:
             if node.id == name:
                 return node
@@ -87,8 +90,8 @@ class LocalCluster:
 def load_cluster(folder: str) -> LocalCluster | None:
     """The cluster of a folder, or None.
 
-    Raises CorruptData when cluster.json is not what was written, PermissionDenied when others may have
-    written it: signals go to the pids it names.
+    Raises CorruptData when cluster.json is damaged; PermissionDenied when another user may have written it,
+    because signals are sent to the pids in it.
     """
     path = os.path.join(folder, "cluster.json")
     try:
@@ -112,7 +115,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
 
 
 def save_cluster(cluster: LocalCluster) -> None:
-    """Write cluster.json as a whole: a reader sees the former or the new one."""
+    """Replace cluster.json atomically: a reader sees the old one or the new one."""
     make_private_folder(os.path.join(cluster.folder, "logs"))
     tighten(cluster.folder)
     document = {
@@ -130,7 +133,7 @@ def save_cluster(cluster: LocalCluster) -> None:
 
 
 def cluster_names(home: str) -> list[str]:
-    """Names of the local clusters kept in `home`, sorted."""
+    """Names of the local clusters in `home`, sorted."""
     if not os.path.isdir(home):
         return []
     return sorted(
@@ -143,9 +146,9 @@ def token_path(folder: str) -> str:
 
 
 def make_token(folder: str) -> None:
-    """Write a fresh token, readable by its owner alone; one that exists is kept.
+    """Write a random token that only its owner can read; keeps one that exists.
 
-    Raises PermissionDenied for one that another user may have planted.
+    Raises PermissionDenied for one that another user may have written.
     """
     import secrets
 
@@ -162,7 +165,10 @@ def make_token(folder: str) -> None:
 
 
 def read_token(folder: str) -> str:
-    """The token of a local cluster; "" when it has none.  Raises PermissionDenied for one of another user."""
+    """The token of a local cluster; "" when it has none.
+
+    Raises PermissionDenied when another user may have written it.
+    """
     try:
         return _read_own(token_path(folder)).strip()
     except FileNotFoundError:
@@ -170,19 +176,19 @@ def read_token(folder: str) -> str:
 
 
 def check_home(home: str) -> None:
-    """Raise PermissionDenied when other users may put files into the folder of clusters."""
+    """Raise PermissionDenied when other users can put files into the folder of clusters."""
     if os.path.isdir(home) and (why := distrust(home, follow=True)):
         raise PermissionDenied(
             f"local clusters cannot be kept in {home}: {why}",
-            hint=f"`chmod go-w {home}` if it is yours, or another folder in RINGMILL_HOME",
+            hint=f"`chmod go-w {home}` if it is yours, or name another folder in RINGMILL_HOME",
         )
 
 
 def _check_written(cluster: LocalCluster) -> None:
-    """Raise ValueError for a cluster.json of the right form that says what cannot be."""
+    """Raise ValueError for a cluster.json of the right form with impossible values."""
     for what, count in (("replicas", cluster.replicas), ("partitions", cluster.partitions)):
         if type(count) is not int or count < 1:
-            raise ValueError(f"{what} is {count!r}, a number above 0 is needed")
+            raise ValueError(f"{what} is {count!r}; it must be a number above 0")
     if type(cluster.name) is not str or not cluster.nodes:
         raise ValueError("it names no nodes" if not cluster.nodes else f"its name is {cluster.name!r}")
     for node in cluster.nodes:
@@ -197,7 +203,7 @@ def _check_node(node: LocalNode) -> None:
         if type(text) is not str:
             raise ValueError(f"the {what} of a node is {text!r}, not a text")
     if not _NODE_ID.fullmatch(node.id):
-        raise ValueError(f"{node.id[:40]!r} is no node id")
+        raise ValueError(f"{node.id[:40]!r} is not a node id")
     host, _, port = node.address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"the address of {node.id} is {node.address[:40]!r}, not host:port")
@@ -206,7 +212,7 @@ def _check_node(node: LocalNode) -> None:
 
 
 def _read_own(path: str) -> str:
-    """The text of a file that nobody else can have written.  Raises PermissionDenied, FileNotFoundError."""
+    """The text of a file that no other user can have written.  Raises PermissionDenied, FileNotFoundError."""
     _check_own(path)
     with os.fdopen(open_private(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read()

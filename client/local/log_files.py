@@ -24,7 +24,7 @@ def tail(path: str, lines: int) -> list[str]:
 
 
 def follow_files(paths: Mapping[str, str], show: Callable[[str, str], None]) -> None:
-    """Show (name, line) for each line that is written from now on; ends by Ctrl-C alone."""
+    """Call `show` with (name, line) for each line that is written from now on; only Ctrl-C ends it."""
     offsets = {name: _size(path) for name, path in paths.items()}
     while True:
         for name, path in paths.items():
@@ -33,7 +33,7 @@ def follow_files(paths: Mapping[str, str], show: Callable[[str, str], None]) -> 
 
 
 def _new_lines(name: str, path: str, offset: int, show: Callable[[str, str], None]) -> int:
-    """Show the whole lines after `offset`; the offset from which to go on."""
+    """Show the complete lines after `offset`.  Returns the offset at which to continue."""
     if _size(path) <= offset:
         return offset
     with open(path, "rb") as file:

@@ -1,8 +1,8 @@
 """Node processes of this machine: start, recognise, signal, wait.
 
-A pid alone names nobody, as the system uses numbers again: a process is known by its pid *and* the mark of
-its start (boot id and start tick), and a signal goes nowhere else.  psutil is loaded only where /proc is
-missing.
+The system reuses pids, so a pid alone does not identify a process.  Its pid together with its start mark
+(boot id and start tick) does, and signals are sent only where both match.  psutil is loaded only where /proc
+is missing.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ POLL_S = 0.01
 
 
 class LiveProcess(NamedTuple):
-    """A process as the system sees it now: its start's mark, and whether it is stopped (SIGSTOP)."""
+    """A process as the system sees it now: its start mark, and whether it is stopped (SIGSTOP)."""
 
     mark: str
     is_stopped: bool
 
 
 def find_process(pid: int) -> LiveProcess | None:
-    """The living process with this pid, or None; a zombie does not live."""
+    """The running process with this pid, or None; a zombie counts as ended."""
     if pid <= 0:
         return None
     if not os.path.isdir("/proc/self"):
@@ -56,19 +56,19 @@ def find_process(pid: int) -> LiveProcess | None:
 
 
 def start_mark(pid: int) -> str:
-    """The mark to write down for a process just started; "" when it is gone already."""
+    """The start mark of a process that was just started; "" when it has already ended."""
     found = find_process(pid)
     return found.mark if found else ""
 
 
 def is_running(pid: int, mark: str) -> bool:
-    """Whether the process that was written down still lives."""
+    """Whether the recorded process still runs."""
     found = find_process(pid)
     return found is not None and bool(mark) and found.mark == mark
 
 
 def signal_process(pid: int, mark: str, number: signal.Signals) -> bool:
-    """Send a signal to exactly the process that was written down; False when it is gone."""
+    """Send a signal to the recorded process and no other; False when it is gone."""
     if not is_running(pid, mark):
         return False
     try:
@@ -79,7 +79,7 @@ def signal_process(pid: int, mark: str, number: signal.Signals) -> bool:
 
 
 def wait_gone(pid: int, mark: str, timeout_s: float) -> bool:
-    """Wait until the process has ended; False when it still lives after `timeout_s`."""
+    """Wait until the process has ended; False when it still runs after `timeout_s`."""
     until = time.monotonic() + timeout_s
     while is_running(pid, mark):
         if time.monotonic() >= until:
@@ -113,7 +113,7 @@ def our_environment() -> Mapping[str, str]:
 
 
 def _reap(pid: int) -> None:
-    """Collect a child of ours that ended, so that it does not stay as a zombie."""
+    """Reap an ended child of ours, so that it does not stay a zombie."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -1,7 +1,7 @@
-"""Which ports of the loopback address are free, and who holds one that is not.
+"""Finds free ports of the loopback address, and the owner of a taken one.
 
-Ports of nodes lie below 32768: above it the system hands them out to others, and a node that was restarted
-might find its own taken.
+Ports of nodes are below 32768.  The system assigns higher ports to outgoing connections, so a restarted node
+might find its own port taken.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LONGEST_COMMAND = 80
 
 
 class PortTaken(RingmillError):
-    """Somebody else listens where a node is to listen."""
+    """Another process listens on the port of a node."""
 
     code: ClassVar[str] = "PORT_TAKEN"
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now; connections that are still closing do not count."""
+    """Whether a server could listen on the port now; connections that are still closing do not count."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -37,14 +37,14 @@ def is_free(port: int) -> bool:
 
 
 def check_free(ports: Sequence[int], *, are_settled: bool = False) -> None:
-    """Raises PortTaken naming the first taken port and its owner, InvalidArgument out of range.
+    """Raises PortTaken, which names the first taken port and its owner; InvalidArgument out of range.
 
-    `are_settled`: nodes that exist keep their addresses, so that no other range can be had.
+    `are_settled` says that the nodes exist already and keep their addresses, so no other range will do.
     """
     for port in ports:
         if not 1024 <= port < LIMIT:
             raise InvalidArgument(
-                f"port {port} is out of range, nodes use 1024 to {LIMIT - 1}", hint="choose a --base-port"
+                f"port {port} is out of range; nodes use 1024 to {LIMIT - 1}", hint="choose a --base-port"
             )
         if not is_free(port):
             hint = "stop it: nodes that exist keep their addresses"
@@ -55,7 +55,7 @@ def check_free(ports: Sequence[int], *, are_settled: bool = False) -> None:
 
 
 def free_base(count: int, start: int = 7101) -> int:
-    """The first port from which `count` in a row are free, looking from `start` upward."""
+    """The first port at or above `start` from which `count` consecutive ports are free."""
     base = start
     while base + count < LIMIT:
         taken = [port for port in range(base, base + count) if not is_free(port)]
@@ -66,7 +66,7 @@ def free_base(count: int, start: int = 7101) -> int:
 
 
 def owner_of(port: int) -> str:
-    """Who listens on a port, as far as this user may see."""
+    """The process that listens on a port, as far as this user may see it."""
     import psutil
 
     try:
@@ -82,6 +82,6 @@ def owner_of(port: int) -> str:
 
 
 def _shortened(command: Sequence[str]) -> str:
-    """A command line on one line, and no longer than a look needs."""
+    """A command line shortened for an error message."""
     line = " ".join(" ".join(command).split())
     return line if len(line) <= LONGEST_COMMAND else f"{line[:LONGEST_COMMAND]}…"

@@ -1,6 +1,6 @@
-"""Which node to ask about a key: its owners in ring order, those that fell silent last.
+"""Orders the nodes to ask about a key: its owners in ring order, with silent ones last.
 
-Pure.  Without a topology every known endpoint is as good as another, as any node forwards once.
+Pure.  Without a topology all endpoints are equally good, because any node forwards a request once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Suspects", "coordinators"]
 
 
 class Suspects:
-    """Addresses that did not answer when last asked: asked last until an answer clears them."""
+    """Addresses that did not answer the last time; they are asked last until they answer."""
 
     def __init__(self) -> None:
         self._silent: dict[str, None] = {}
@@ -32,7 +32,7 @@ class Suspects:
         return sorted(addresses, key=lambda address: address in self._silent)
 
     def all(self) -> list[str]:
-        """Every suspect, the longest silent first."""
+        """Every suspect, the one that has been silent longest first."""
         return list(self._silent)
 
 

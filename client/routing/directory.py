@@ -1,9 +1,9 @@
-"""What a client knows of its cluster: the newest topology met, one link a node, and who fell silent.
+"""A client's knowledge of its cluster: the newest topology, one link per node, and the silent nodes.
 
-A write is sent only where somebody answered within the last second, as a connection that is warm says nothing
-of a process that was stopped since; else a small question goes first (rule W5).  Silent nodes are probed in
-the background, so that no write has to find out whether one is back.  Which request goes where is not
-decided here: client/routing/router.py asks, client/routing/candidates.py orders.
+A write goes only to a node that has answered within the last second; otherwise the client first asks it a
+small question, because an open connection does not show that the process still runs (rule W5).  Silent nodes
+are probed in the background, so that no write has to find out whether a node is back.  This file does not
+decide where a request goes: client/routing/candidates.py orders the nodes, client/routing/router.py sends.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _FORM_HINT = (
 
 
 class Directory:
-    """Links and topology of one cluster.  `close`, or `async with`, ends them and the tasks that probe."""
+    """Links and topology of one cluster.  `close`, or `async with`, ends the links and the probes."""
 
     def __init__(self, endpoints: Sequence[str], dial: Callable[[str], Link]) -> None:
-        assert endpoints, "a client needs one endpoint at least"
+        assert endpoints, "a client needs at least one endpoint"
         self._endpoints = list(dict.fromkeys(endpoints))
         self._dial = dial
         self._links: dict[str, Link] = {}
@@ -57,7 +57,7 @@ class Directory:
         await self.close()
 
     async def close(self) -> None:
-        """End all links; calls under way fail as Unavailable.  In a forked child there is nothing to end."""
+        """Close all links; calls in progress fail as Unavailable.  In a forked child it does nothing."""
         is_ours, was_closed = self.lifetime.is_at_home, self.lifetime.is_closed
         self.lifetime.close()
         if was_closed or not is_ours:
@@ -73,7 +73,7 @@ class Directory:
 
     @property
     def epoch(self) -> int:
-        """Epoch of the topology in hand; 0 while there is none."""
+        """Epoch of the known topology; 0 when there is none."""
         return self.topology.epoch if self.topology else 0
 
     def link(self, address: str) -> Link:
@@ -111,10 +111,10 @@ class Directory:
         self._suspects.clear(address)
 
     async def prove(self, address: str, patience_s: float) -> None:
-        """Make sure that somebody answers there now, before something is sent that cannot be sent twice.
+        """Make sure that the address answers now, before sending what cannot be sent twice.
 
-        Free when the address answered within the last second; else a question is asked, which goes on when
-        patience ends, so that a late answer still counts.  Raises Unavailable, with outcome "failed".
+        Free when it answered within the last second.  Otherwise asks a question, which stays open after
+        `patience_s`, so that a late answer still counts.  Raises Unavailable with outcome "failed".
         """
         answered_at = self._answered_at.get(address)
         if answered_at is not None and asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S:
@@ -139,7 +139,10 @@ class Directory:
         return ""
 
     async def pull(self, address: str, timeout_s: float) -> Topology:
-        """Take over the topology of one node when it is newer than ours; Unavailable when neither has one."""
+        """Adopt the topology of one node if it is newer than ours.
+
+        Raises Unavailable when neither has one.
+        """
         known = GetTopologyRequest(known_epoch=self.epoch)
         answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
         if answer.document and answer.epoch > self.epoch:
@@ -155,14 +158,15 @@ class Directory:
         return self.topology
 
     async def refresh(self, address: str, timeout_s: float) -> None:
-        """Try to learn what the node that refused us knows; when it cannot tell, ours stays."""
+        """Try to get the topology of the node that refused us; keep ours when it does not answer."""
         with contextlib.suppress(RingmillError):
             await self.pull(address, min(timeout_s, PROBE_TIMEOUT_S))
 
     async def learn(self, timeout_s: float) -> None:
-        """Ask the endpoints for the topology: the next one as soon as the former is silent for a moment.
+        """Ask the endpoints for the topology, each next one after a short silence of those before it.
 
-        Raises Unavailable, with what each said, when all refuse; DeadlineExceeded when time runs out before.
+        Raises Unavailable, with the reason of each, when all refuse; DeadlineExceeded when time runs out
+        first.
         """
         failures: dict[str, RingmillError] = {}
         waiting: set[asyncio.Task[bool]] = set()
@@ -201,7 +205,10 @@ class Directory:
 
 
 async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> bool:
-    """Wait until a task ends or patience does; take the ended ones out.  True when one of them succeeded."""
+    """Wait until a task ends or patience runs out; remove the ended tasks.
+
+    True when one of them succeeded.
+    """
     done, _ = await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
     waiting -= done
     return any(task.result() for task in done)
@@ -210,7 +217,7 @@ async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> 
 def _nobody(
     endpoints: Sequence[str], failures: Mapping[str, RingmillError], timeout_s: float
 ) -> RingmillError:
-    """The error of a first contact in vain: a deadline that was missed, if some endpoint was still silent."""
+    """The error of a failed first contact: DeadlineExceeded if some endpoint was still silent."""
     found = none_reachable(endpoints, {address: str(error) for address, error in failures.items()})
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT
@@ -220,13 +227,13 @@ def _nobody(
     return DeadlineExceeded(
         f"{found.message}: {len(silent)} of them silent for {timeout_s:g} s",
         detail=found.detail,
-        hint="a longer --timeout (timeout=); `ringmill cluster status` shows who is down",
+        hint="use a longer --timeout (timeout=); `ringmill cluster status` shows which nodes are down",
         outcome="failed",
     )
 
 
 def none_reachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:
-    """The error of a client that found nobody: each endpoint with its reason."""
+    """The error when no endpoint answered: each endpoint with its reason."""
     why = {address: failures.get(address, "no answer") for address in endpoints}
     listed = "; ".join(
         reason if reason.startswith(address) else f"{address}: {reason}" for address, reason in why.items()
@@ -234,5 +241,5 @@ def none_reachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Una
     return Unavailable(
         f"none of {len(endpoints)} endpoints answered ({listed})",
         detail={"failed": why},
-        hint="see `ringmill cluster status`; `ringmill cluster up` starts what is down",
+        hint="see `ringmill cluster status`; `ringmill cluster up` starts the nodes that are down",
     )

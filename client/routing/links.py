@@ -1,7 +1,7 @@
-"""The door to one node, as the client needs it, and the list of methods that cross it.
+"""The client's door to one node, and the methods that it calls there.
 
-A method has a unary path and, on the hot path, a name in the frames of `Kv.Session`; which of the two is
-taken is the link's business.  Nothing here opens a connection: client/connection.py does.
+A method has a unary path and, on the hot path, also a name in the frames of `Kv.Session`; the link chooses
+between them.  Nothing here opens a connection: client/connection.py does.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Method(Generic[Answer_co]):
 
 
 class Link(Protocol):
-    """One node, dialled on first use and dialled again after it was lost."""
+    """A connection to one node, opened on first use and opened again after it was lost."""
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        """Ask and wait.
+        """Send one request and wait for the answer.
 
         Raises what the node raised; DeadlineExceeded after `timeout_s` (outcome unknown); Unavailable when
-        the node cannot be reached, its outcome "failed" when certainly nothing was sent.
+        the node cannot be reached, with outcome "failed" when certainly nothing was sent.
         """
         ...
 

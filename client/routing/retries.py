@@ -1,13 +1,14 @@
-"""When may a request be sent once more, where, and after what pause?
+"""Decides whether a request may be sent again, where, and after what pause.
 
 Pure: it looks at an error and at numbers; client/routing/router.py acts.  The rules:
 
-- "Turn" costs nobody anything: the error is certain that nothing happened, because nothing was sent, or the
-  node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
+- A "turn" to another node adds no load: the error proves that nothing happened, because nothing was sent, or
+  the node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
   turn until the owners or the deadline run out.
-- "Retry" is a second load on the cluster: only reads, and writes that were refused early, at most twice a
-  request, from a budget of a tenth of all requests, after a pause with full jitter.
-- Everything else is final.  A write whose outcome is unknown is never sent again: it is told to the caller.
+- A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
+  per request, from a budget of a tenth of all requests, after a pause with full jitter.
+- Every other error is final.  A write whose outcome is unknown is never sent again; its caller gets the
+  error.
 
 Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md.
 """
@@ -54,7 +55,7 @@ class Next(Enum):
 
 
 def next_step(error: RingmillError, *, is_write: bool) -> Next:
-    """What the rules allow after `error`; budget, count and deadline are the caller's to check."""
+    """What the rules allow after `error`; the caller checks budget, count and deadline."""
     if is_write and error.outcome != "failed":
         return Next.GIVE_UP
     match error:
@@ -72,8 +73,8 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
 def pause_s(attempt: int, uniform: float, error: RingmillError) -> float:
     """Seconds before attempt number `attempt` (1 is the first retry): full jitter on a doubling bound.
 
-    `uniform` lies in [0, 1).  A silent or broken node has cost time already: the turn is immediate.  An
-    overloaded one is given at least what it asked for.
+    `uniform` lies in [0, 1).  A silent or broken node has already cost time, so there is no pause.  An
+    overloaded node gets at least the pause it asked for.
     """
     if not isinstance(error, Overloaded):
         return 0.0
@@ -87,8 +88,8 @@ def may_retry(retries: int) -> bool:
 
 
 def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, retries: int) -> float:
-    """How long one attempt may last: a silent coordinator of a read gets a quarter of the whole deadline,
-    the last one asked all that is left."""
+    """The longest time for one attempt in seconds: a quarter of the whole deadline for a read, but all that
+    is left for the last node."""
     if is_write or retries >= MAX_RETRIES:
         return remaining_s
     return min(remaining_s, deadline_s * SILENCE_SHARE)
@@ -96,7 +97,8 @@ def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, 
 
 @dataclass(slots=True)
 class Budget:
-    """Retries as a share of requests: each request earns `share`, each retry costs 1, `limit` is saved up."""
+    """Limits retries to a share of requests: each request earns `share`, each retry costs 1, at most `limit`
+    is saved."""
 
     share: float = 0.1
     limit: float = 10.0

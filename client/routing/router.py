@@ -1,8 +1,7 @@
-"""Sends one request to the right node, and once more where the rules allow it.
+"""Sends one request to the right node, and again to another where the rules allow it.
 
-What may be done after a failure is decided in client/routing/retries.py, where to go in
-client/routing/candidates.py; here it is acted out, always within the caller's deadline.
-Rule W4: docs/protocol/writes.md.
+client/routing/retries.py decides what may follow a failure, client/routing/candidates.py decides which node
+comes next. This file acts on both, always within the caller's deadline. Rule W4: docs/protocol/writes.md.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Prepare = Callable[[int, int], Message]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The key that a request is about: what routing needs to know."""
+    """The key of a request, and its keyspace: all that routing needs to know."""
 
     keyspace: str
     key: bytes
@@ -47,7 +46,7 @@ class Target:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one request has come."""
+    """The attempts of one request so far."""
 
     whole_s: float
     until: float
@@ -76,9 +75,9 @@ class Router:
         target: Target | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
-        """Send the request to the best node, then on to others as far as the rules and the deadline allow.
+        """Send the request to the best node, then to others as far as the rules and the deadline allow.
 
-        Raises the last error met, with `detail["tried"]`: the addresses asked, in order.
+        Raises the last error; its `detail["tried"]` lists the addresses asked, in order.
         """
         self.directory.lifetime.check()
         whole_s = self.timeout_s if timeout_s is None else timeout_s
@@ -120,14 +119,14 @@ class Router:
 
     @staticmethod
     def _patience_s(address: str, progress: _Progress) -> float:
-        """How long an address may take to prove that it answers: little while others were not asked yet."""
+        """How long an address may take to show that it answers: short while others remain to be asked."""
         share_s = progress.whole_s * SILENCE_SHARE
         return min(STAGGER_S, share_s) if progress.tried.count(address) == 1 else share_s
 
     async def _may_go_on(
         self, error: RingmillError, method: Method[Answer], target: Target | None, progress: _Progress
     ) -> bool:
-        """Do what must precede another attempt.  False when there is to be none."""
+        """Pause or refresh the topology before another attempt.  False when no other attempt is allowed."""
         step = next_step(error, is_write=method.is_write)
         if step is Next.GIVE_UP or progress.left_s <= 0:
             return False
@@ -145,7 +144,7 @@ class Router:
         return len(progress.tried) < 2 * len(self._candidates(target))
 
     def _choose(self, target: Target | None, tried: Sequence[str]) -> str:
-        """The best address that was asked least."""
+        """The best address among those asked least often."""
         return min(self._candidates(target), key=tried.count)
 
     def _candidates(self, target: Target | None) -> list[str]:

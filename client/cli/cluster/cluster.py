@@ -16,43 +16,56 @@ cluster = LazyGroup(
     {
         "up": Verb(
             "ringmill.client.cli.cluster.cluster_up:up",
-            "start a local cluster, or what of it stopped",
+            "start a local cluster, or its stopped nodes",
             LOCAL,
             HIDDEN,
         ),
         "form": Verb(
             "ringmill.client.cli.cluster.cluster_form:form",
-            "make running nodes a cluster, by --endpoints",
+            "form a cluster of running nodes (--endpoints)",
             "token_file",
         ),
         "down": Verb(
-            "ringmill.client.cli.cluster.cluster_up:down", "stop it; its data is kept", AT_ONCE, HIDDEN
+            "ringmill.client.cli.cluster.cluster_up:down",
+            "stop the nodes and keep their data",
+            AT_ONCE,
+            HIDDEN,
         ),
         "status": Verb(
-            "ringmill.client.cli.cluster.cluster_status:status", "who is up, what is where", "token_file"
+            "ringmill.client.cli.cluster.cluster_status:status",
+            "show which nodes are up and what they hold",
+            "token_file",
         ),
         "kill": Verb(
-            "ringmill.client.cli.cluster.cluster_nodes:kill", "end nodes with SIGKILL", AT_ONCE, HIDDEN
+            "ringmill.client.cli.cluster.cluster_nodes:kill",
+            "kill nodes with SIGKILL, as a crash would",
+            AT_ONCE,
+            HIDDEN,
         ),
         "pause": Verb(
             "ringmill.client.cli.cluster.cluster_nodes:pause",
-            "stop nodes with SIGSTOP: silent",
+            "pause nodes with SIGSTOP",
             AT_ONCE,
             HIDDEN,
         ),
         "resume": Verb(
-            "ringmill.client.cli.cluster.cluster_nodes:resume", "let paused nodes go on", AT_ONCE, HIDDEN
+            "ringmill.client.cli.cluster.cluster_nodes:resume", "resume paused nodes", AT_ONCE, HIDDEN
         ),
         "restart": Verb(
-            "ringmill.client.cli.cluster.cluster_nodes:restart", "stop nodes, start them again", LOCAL, HIDDEN
+            "ringmill.client.cli.cluster.cluster_nodes:restart",
+            "stop nodes and start them again",
+            LOCAL,
+            HIDDEN,
         ),
-        "logs": Verb("ringmill.client.cli.cluster.cluster_nodes:logs", "what nodes say", AT_ONCE, HIDDEN),
+        "logs": Verb(
+            "ringmill.client.cli.cluster.cluster_nodes:logs", "show the logs of nodes", AT_ONCE, HIDDEN
+        ),
         "list": Verb(
             "ringmill.client.cli.cluster.cluster_status:list_clusters",
-            "local clusters and which run",
+            "list local clusters",
             EVERY,
             HIDDEN,
         ),
     },
-    "Start, look at and disturb a local cluster: one process a node.",
+    "Start, watch and disturb a local cluster, which has one process per node.",
 )

@@ -1,7 +1,7 @@
-"""`ringmill cluster form`: nodes that somebody else started become one cluster.
+"""`ringmill cluster form`: make one cluster of nodes that were started by other means.
 
-The nodes run already (by hand, systemd, containers) and are named by --endpoints.  Nothing is written on this
-side: what a cluster is stands on its nodes' disks.  Forming again changes nothing and says so.
+The nodes already run (started by hand, systemd or in containers), and --endpoints names them.  This command
+writes no file: the nodes keep the topology on their own disks.  Forming again changes nothing and says so.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ DEFAULT_PARTITIONS = 256
 
 @click.command()
 @click.option(
-    "--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or as many as nodes]"
+    "--replicas",
+    type=click.IntRange(1, 7),
+    help="owners of each partition  [3, or fewer if there are fewer nodes]",
 )
-@click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
+@click.option("--partitions", type=int, help="a power of two; cannot be changed later  [256]")
 @click.pass_obj
 def form(settings: Settings, replicas: int | None, partitions: int | None) -> None:
-    """Make the running nodes that --endpoints names one cluster, called by --cluster.
+    """Form one cluster of the running nodes in --endpoints; --cluster is its name.
 
-    Waits until all of them serve; --timeout is how long  [30s].  Forming again changes nothing.
+    Waits until all nodes serve, for at most --timeout  [30s].  Forming it again changes nothing.
     """
     from ringmill.client.local.cluster_forming import Effort, Shape
     from ringmill.client.local.cluster_forming import form as form_nodes
@@ -52,11 +54,11 @@ def form(settings: Settings, replicas: int | None, partitions: int | None) -> No
 
 
 def _addresses(settings: Settings) -> list[str]:
-    """Raises InvalidArgument unless each endpoint is host:port and none is there twice."""
+    """Raises InvalidArgument unless each endpoint is host:port and appears once."""
     addresses = [one.strip() for one in settings.endpoints.split(",") if one.strip()]
     if not addresses:
         raise InvalidArgument(
-            "which nodes? --endpoints is missing",
+            "--endpoints is missing: it names the nodes",
             hint="ringmill cluster form --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103",
         )
     for address in addresses:
@@ -69,13 +71,13 @@ def _addresses(settings: Settings) -> list[str]:
 
 
 def _check_as_asked(topology: Topology, replicas: int | None, partitions: int | None) -> None:
-    """Raise InvalidArgument when the cluster was formed before in another shape."""
+    """Raise InvalidArgument when the cluster was formed before with other settings."""
     there = {"replicas": (topology.n, replicas), "partitions": (topology.partitions, partitions)}
     for name, (is_now, wanted) in there.items():
         if wanted is not None and wanted != is_now:
             raise InvalidArgument(
                 f"cluster {topology.name} was formed with {name} {is_now}, not {wanted}",
-                hint="the shape of a cluster is fixed; leave the flag out",
+                hint="this cannot be changed after a cluster is formed; leave the flag out",
             )
 
 
@@ -98,7 +100,7 @@ def _show(settings: Settings, topology: Topology, joined: tuple[str, ...]) -> No
     if not joined:
         print(f"cluster {topology.name} is already formed: {size}")
     elif len(joined) < len(topology.members):
-        print(f"cluster {topology.name} is complete, {' '.join(joined)} joined it: {size}")
+        print(f"cluster {topology.name} is complete; {' '.join(joined)} joined it: {size}")
     else:
         print(f"cluster {topology.name} is formed: {size}")
     output.next_command(settings, f"ringmill cluster status --endpoints {topology.members[0].address}")

@@ -25,7 +25,7 @@ RESTART_TIMEOUT_S = 30.0
 @click.argument("nodes", nargs=-1, required=True)
 @pass_local
 def kill(settings: Settings, nodes: tuple[str, ...]) -> None:
-    """End nodes with SIGKILL, as a crash would."""
+    """Kill nodes with SIGKILL, as a crash would."""
 
     def act(node: LocalNode) -> str:
         local_cluster.signal_node(node, signal.SIGKILL)
@@ -40,7 +40,7 @@ def kill(settings: Settings, nodes: tuple[str, ...]) -> None:
 @click.argument("nodes", nargs=-1, required=True)
 @pass_local
 def pause(settings: Settings, nodes: tuple[str, ...]) -> None:
-    """Stop nodes with SIGSTOP: their connections stay open, and nobody answers."""
+    """Pause nodes with SIGSTOP: their connections stay open, but they do not answer."""
 
     def act(node: LocalNode) -> str:
         local_cluster.signal_node(node, signal.SIGSTOP)
@@ -54,7 +54,7 @@ def pause(settings: Settings, nodes: tuple[str, ...]) -> None:
 @click.argument("nodes", nargs=-1)
 @pass_local
 def resume(settings: Settings, nodes: tuple[str, ...]) -> None:
-    """Let paused nodes go on (SIGCONT); all of them when none is named."""
+    """Resume paused nodes (SIGCONT): the named ones, or all."""
 
     def act(node: LocalNode) -> str:
         local_cluster.signal_node(node, signal.SIGCONT)
@@ -86,11 +86,17 @@ def restart(settings: Settings, nodes: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("nodes", nargs=-1)
-@click.option("-f", "--follow", is_flag=True, help="go on as they are written")
-@click.option("-n", "--lines", type=click.IntRange(0), default=20, help="last lines of each node  [20]")
+@click.option("-f", "--follow", is_flag=True, help="keep printing new lines until Ctrl-C")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(0),
+    default=20,
+    help="number of last lines to show for each node  [20]",
+)
 @pass_local
 def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -> None:
-    """Show what nodes said, each line with its node."""
+    """Show the logs of the named nodes, or of all; each line begins with its node."""
     from ringmill.client.local import log_files
 
     cluster = local_cluster.required_cluster(settings.cluster_folder)
@@ -105,7 +111,7 @@ def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -
 
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
-    """Stop and start the named nodes and wait until they serve; the cluster with its new pids."""
+    """Stop and start the named nodes and wait until they serve.  Returns the cluster with its new pids."""
     with local_cluster.exclusively(folder):
         cluster = local_cluster.required_cluster(folder)
         chosen = cluster.chosen(names)
@@ -124,7 +130,7 @@ async def start_again(
     try:
         await wait_local_ready(cluster, nodes, handles, timeout_s)
     except RingmillError as error:
-        error.detail["changed"] = f"{' '.join(handles)} started again, and not stopped"
+        error.detail["changed"] = f"{' '.join(handles)} started again and left running"
         raise
     return cluster
 

@@ -32,11 +32,18 @@ TELL_EVERY_S = 5.0
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="exit 7 unless every node is up and every partition complete")
-@click.option("--wait", "target", type=click.Choice(["healthy"]), help="wait until it is so")
+@click.option(
+    "--check", is_flag=True, help="exit with 7 unless every node is up and every partition is complete"
+)
+@click.option(
+    "--wait",
+    "target",
+    type=click.Choice(["healthy"]),
+    help="wait until the cluster is healthy, for at most --timeout  [20s]",
+)
 @click.pass_obj
 def status(settings: Settings, check: bool, target: str | None) -> ExitCode:
-    """Show the cluster as its own nodes see it; with --wait, --timeout is how long to wait  [20s]."""
+    """Show the state of each node and of the partitions, as the nodes themselves see them."""
     if target is not None:
         return _wait(settings, settings.timeout or WAIT_S)
     seen = asyncio.run(_look(settings, settings.timeout_s))
@@ -49,7 +56,7 @@ def status(settings: Settings, check: bool, target: str | None) -> ExitCode:
 @click.command("list")
 @pass_local
 def list_clusters(settings: Settings) -> None:
-    """List the local clusters kept here."""
+    """List the local clusters in RINGMILL_HOME (./.ringmill unless set)."""
     found = [
         load_cluster(os.path.join(settings.home_folder, name)) for name in cluster_names(settings.home_folder)
     ]
@@ -81,10 +88,10 @@ def _wait(settings: Settings, timeout_s: float) -> ExitCode:
 async def wait_healthy(
     settings: Settings, timeout_s: float, progress: Callable[[str], None] = lambda _: None
 ) -> ClusterStatus:
-    """The status once health is ok, or the last one seen: when time is up, or no node runs any more.
+    """The status once health is ok; the last status seen when time is up or no node runs any more.
 
-    `progress` is told at each look what is still amiss.  Raises Unavailable or DeadlineExceeded when no node
-    ever answered.
+    Calls `progress` at each look with what is still wrong.  Raises Unavailable or DeadlineExceeded when no
+    node ever answered.
     """
     until = time.monotonic() + timeout_s
     seen: ClusterStatus | None = None
@@ -104,7 +111,7 @@ async def wait_healthy(
 
 
 class _Progress:
-    """A line when what is waited for changes, and every few seconds; nothing when the first look is well."""
+    """Prints a line when the reasons change, and every few seconds; none if healthy at once."""
 
     def __init__(self, timeout_s: float) -> None:
         self._until = time.monotonic() + timeout_s
@@ -129,7 +136,7 @@ def _local(settings: Settings) -> LocalCluster | None:
 
 
 def _is_all_stopped(settings: Settings) -> bool:
-    """A final state: a local cluster of which no process is left."""
+    """Whether no process of a local cluster is left, so that waiting longer is useless."""
     cluster = _local(settings)
     return cluster is not None and not _running(cluster)
 

@@ -25,16 +25,18 @@ UP_TIMEOUT_S = 30.0
 
 
 @click.command()
-@click.option("-n", "--nodes", type=click.IntRange(1, 100), help="how many  [5]")
+@click.option("-n", "--nodes", type=click.IntRange(1, 100), help="number of nodes  [5]")
 @click.option(
-    "--replicas", type=click.IntRange(1, 7), help="owners a partition has  [3, or as many as nodes]"
+    "--replicas",
+    type=click.IntRange(1, 7),
+    help="owners of each partition  [3, or fewer if there are fewer nodes]",
 )
-@click.option("--partitions", type=int, help="a power of two, fixed for ever  [256]")
+@click.option("--partitions", type=int, help="a power of two; cannot be changed later  [256]")
 @click.option("--base-port", type=int, help="port of the first node  [7101, or RINGMILL_BASE_PORT]")
-@click.option("--zones", type=click.IntRange(1), help="spread the nodes over this many zones")
+@click.option("--zones", type=click.IntRange(1), help="number of zones to spread the nodes over")
 @pass_local
 def up(settings: Settings, /, **shape: int | None) -> None:
-    """Start a cluster of local processes; start again what of it is stopped."""
+    """Start a local cluster, or the stopped nodes of one that exists."""
     begun = time.perf_counter()
     plan = {name: value for name, value in shape.items() if value is not None}
     cluster, fresh = bring_up(
@@ -64,10 +66,10 @@ def up(settings: Settings, /, **shape: int | None) -> None:
 
 
 @click.command()
-@click.option("--purge", is_flag=True, help="remove data and logs, too")
+@click.option("--purge", is_flag=True, help="also delete data and logs")
 @pass_local
 def down(settings: Settings, purge: bool) -> None:
-    """Stop the nodes: SIGTERM, and SIGKILL for one that has not stopped after some seconds."""
+    """Stop all nodes with SIGTERM, then SIGKILL those that have not stopped after some seconds."""
     folder = settings.cluster_folder
     begun = time.perf_counter()
     local_cluster.required_cluster(folder)
@@ -94,11 +96,11 @@ def down(settings: Settings, purge: bool) -> None:
 def bring_up(
     name: str, folder: str, plan: dict[str, int], timeout_s: float | None, *, base_port: int | None = None
 ) -> tuple[LocalCluster, list[str]]:
-    """Make the named cluster run; the cluster, and the ids of the nodes that had to be started.
+    """Make the named cluster run.  Returns it and the ids of the nodes that had to be started.
 
     `base_port` is for a new cluster whose plan names none.  Everything is checked before the first file is
-    written.  A failure ends only the nodes that were started here.
-    Raises InvalidArgument when it exists in another shape than `plan` asks for, or cannot be.
+    written.  A failure stops only the nodes that this call started. Raises InvalidArgument when the cluster
+    exists with other settings than `plan`, or when `plan` is not valid.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     with local_cluster.exclusively(folder):
@@ -133,7 +135,7 @@ def _there_or_planned(name: str, folder: str, plan: dict[str, int], base_port: i
 
 
 def _undone(cluster: LocalCluster, started: Sequence[LocalNode], *, is_new: bool) -> str:
-    """What a failed `up` did, in words."""
+    """What a failed `up` did and undid, for its error."""
     others = [node.id for node in cluster.nodes if node not in started]
     words = f"{' '.join(node.id for node in started)} started and stopped again"
     if others:
@@ -159,5 +161,5 @@ def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:
         if wanted != there[setting]:
             raise InvalidArgument(
                 f"cluster {cluster.name} exists with {setting} {there[setting]}, not {wanted}",
-                hint="another --cluster NAME, or `ringmill cluster down --purge` first",
+                hint="choose another --cluster NAME, or `ringmill cluster down --purge` first",
             )

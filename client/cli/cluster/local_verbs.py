@@ -1,4 +1,4 @@
-"""Verbs on the processes of this machine: --endpoints has no meaning for them, and saying it is an error.
+"""Verbs that act on processes of this machine: they refuse --endpoints, which means nothing to them.
 
 An address says where a node listens, not which process it is or who started it.
 """
@@ -35,7 +35,7 @@ def pass_local(verb: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:
         name = click.get_current_context().info_name or ""
         if settings.endpoints:
             raise InvalidArgument(
-                f"`cluster {name}` is about local processes, and --endpoints names {settings.endpoints[:80]}",
+                f"`cluster {name}` acts on local processes, but --endpoints names {settings.endpoints[:80]}",
                 hint=_INSTEAD.get(name, _BY_HAND),
             )
         return verb(settings, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""How the status of a cluster is shown, with what only this machine knows: which processes are paused."""
+"""Shows the status of a cluster, and adds what only this machine knows: which processes are paused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ COLUMNS = ("NODE", "STATE", "ADDRESS", "PID", "OWNS", "KEYS", "BYTES", "HINTS", 
 
 
 def with_paused(seen: ClusterStatus, cluster: LocalCluster | None) -> ClusterStatus:
-    """The picture with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
+    """The same status, with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
 
-    Their peers can only call them suspect or down, and `restart` would not be what mends that.
+    Their peers can only call them suspect or down; the remedy is `resume`, not `restart`.
     """
     local = cluster.nodes if cluster else ()
     paused = {node.id for node in local if local_cluster.node_state(node) == "paused"}
@@ -41,7 +41,7 @@ def with_paused(seen: ClusterStatus, cluster: LocalCluster | None) -> ClusterSta
 
 
 def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster | None) -> None:
-    """The table with its head and reasons; in a pipe the rows alone, and the rest on stderr."""
+    """Print the summary, the table and the reasons; in a pipe only the rows go to stdout."""
     local = {node.id: node.pid for node in cluster.nodes} if cluster else {}
     pids = {node.id: node.pid or local.get(node.id) for node in seen.nodes}
     tell = print if settings.is_terminal else output.note
@@ -57,13 +57,13 @@ def summary(settings: Settings, seen: ClusterStatus) -> str:
     partitions = seen.ranges
     return (
         f"{seen.cluster}  {output.paint(settings, seen.health)}  epoch {seen.epoch}  N={seen.n}"
-        f"  partitions: {partitions.ok} complete, {partitions.under_replicated} short,"
+        f"  partitions: {partitions.ok} complete, {partitions.under_replicated} under-replicated,"
         f" {partitions.no_quorum} without quorum"
     )
 
 
 def next_commands(seen: ClusterStatus) -> list[str]:
-    """What mends nodes that are down or paused, where they are processes of this machine."""
+    """The commands that bring back nodes which are down or paused, for processes of this machine."""
     states = {state: [node.id for node in seen.nodes if node.state == state] for state in ("paused", "down")}
     verbs = {"paused": "resume", "down": "restart"}
     return [f"ringmill cluster {verbs[state]} {' '.join(names)}" for state, names in states.items() if names]
@@ -115,5 +115,5 @@ def _row(node: NodeStatus, pid: int | None) -> tuple[object, ...]:
 
 
 def _so_far(node: NodeStatus, count: int | None) -> int | str | None:
-    """A figure, marked while the node still counts what it found at its start."""
+    """A figure, marked as a lower bound while the node is still counting after its start."""
     return f"{count}+" if node.is_counting and count is not None else count

@@ -1,7 +1,7 @@
-"""`ringmill demo`: a tour that states a claim, does it, checks it, and exits non-zero when one fails.
+"""`ringmill demo`: a tour of claims, each shown and checked; the exit code is not 0 when one fails.
 
-It runs a cluster of its own, on free ports, in a temporary folder, and takes everything down at the end,
-also after Ctrl-C.  The chapters are client/cli/demo/demo_cluster.py and client/cli/demo/demo_jobs.py.
+It runs a cluster of its own on free ports in a temporary folder, and removes everything at the end, also
+after Ctrl-C.  The chapters are client/cli/demo/demo_cluster.py and client/cli/demo/demo_jobs.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAST_WRITES = 2000
 
 
 @click.command()
-@click.option("--fast", is_flag=True, help="the short form, for tests")
+@click.option("--fast", is_flag=True, help="a shorter tour with fewer writes")
 @click.pass_obj
 def demo(settings: Settings, fast: bool) -> ExitCode:
     """Take the tour: quorums, a node killed under load, a word count that survives a kill."""

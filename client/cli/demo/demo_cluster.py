@@ -58,7 +58,7 @@ async def quorums(story: Story, db: AsyncClient) -> None:
 
 
 async def kill_under_load(story: Story, db: AsyncClient, cluster: LocalCluster, writes: int) -> LocalCluster:
-    """A node is killed while every read is checked, and comes back on its data."""
+    """Kill a node while every read is checked, and start it again on its data."""
     story.chapter("Kill a node under load, bring it back, lose nothing")
     load, is_back = CheckedLoad(db), asyncio.Event()
 
@@ -104,7 +104,7 @@ async def until(condition: Callable[[], Awaitable[bool]], patience_s: float = PA
 
 
 async def _recovered(story: Story, db: AsyncClient, load: CheckedLoad) -> None:
-    """Hints have gone to the node that was away, and all copies are equal."""
+    """Check that hints reached the node that was away, and that all copies are equal."""
 
     async def are_delivered() -> bool:
         status = await db.status(timeout=ASK_S)
@@ -136,5 +136,5 @@ async def _until_count(load: CheckedLoad, count: int) -> None:
 
 
 def _check_none(story: Story, claim: str, faults: list[str]) -> None:
-    """A claim that counts what must not be: "acknowledged writes lost: 0"."""
+    """A claim that a count is zero: "acknowledged writes lost: 0"."""
     story.check(claim, ok=not faults, seen="; ".join([str(len(faults)), *faults[:3]]))

@@ -28,7 +28,7 @@ PACKAGES = ("asyncio", "collections", "concurrent", "email", "http", "importlib"
 
 
 async def count_words(story: Story, db: AsyncClient, cluster: LocalCluster, folder: str) -> None:
-    """The same words on the cluster, with a kill, and in this process; the bytes must be equal."""
+    """Run the job on the cluster, with a kill, and in this process; the output bytes must be equal."""
     story.chapter("Count the words of the Python standard library, and kill a node meanwhile")
     if not MODULE.exists():
         raise NotFound(f"{MODULE} is missing", hint="the tour runs a job of the examples")
@@ -85,7 +85,7 @@ async def _run_and_kill(
 
 
 def _with_a_committed_map(state: JobState) -> str:
-    """A node, other than the one that keeps the job, on which a map is done; "" when there is none yet."""
+    """A node that has finished a map and is not the job's coordinator; "" when there is none yet."""
     done = [one.node for one in state.tasks if one.task.startswith("map-") and one.state == "done"]
     return next((node for node in done if node != state.node), "")
 

@@ -1,6 +1,6 @@
-"""How the tour is told: a chapter, then claims, each done and checked; what failed is remembered.
+"""Prints the tour as chapters of claims, and remembers which claims failed.
 
-No cluster here.  A claim that fails does not end the tour, an error does.
+It knows no cluster.  A claim that fails does not end the tour; an error does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Story"]
 
 @dataclass(slots=True)
 class Story:
-    """Tells and keeps the claims of one tour.  With -o json the telling goes to stderr."""
+    """Prints and keeps the claims of one tour.  With -o json the text goes to stderr."""
 
     settings: Settings
     begun: float = field(default_factory=time.perf_counter)
@@ -35,16 +35,17 @@ class Story:
         self._say(f"\n{paint(self.settings, f'{self.chapters}. {title}', 'bold')}")
 
     def tell(self, text: str) -> None:
-        """A line of narration, or what was typed and seen."""
+        """Print a line of narration, or a command and its result."""
         self._say(f"   {text}")
 
     def check(self, claim: str, *, ok: bool, seen: str = "") -> None:
-        """State a claim with what was seen of it."""
+        """Print a claim, whether it held, and what was seen."""
         self.claims.append({"chapter": self.chapters, "claim": claim, "ok": ok, "seen": seen})
         self._tell_claim(claim, ok=ok, seen=seen)
 
     def timed(self, claim: str, took_s: float, *, goal_s: float, limit_s: float) -> None:
-        """A claim with a goal and a limit: over the goal it is shown as slow, over the limit it fails."""
+        """Check a time against a goal and a limit: above the goal it is shown as slow, above the limit it
+        fails."""
         seen = f"{took_s:.2f} s; goal {goal_s:g} s, fails above {limit_s:g} s"
         self.claims.append(
             {
@@ -62,7 +63,7 @@ class Story:
 
     @property
     def slow(self) -> list[str]:
-        """Claims that held and missed their goal."""
+        """Claims that held but missed their goal."""
         return [claim["claim"] for claim in self.claims if claim["ok"] and claim.get("slow")]
 
     def document(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""How the next command is to be typed: by the name this program was called by, to the same cluster.
+"""Rewrites suggested commands as this user has to type them: the same program name, the same cluster.
 
-Hints are written down as "ringmill cluster status", wherever in the system they come from.  Here they become
-".venv/bin/ringmill --cluster nc cluster status" for one who typed that.
+Error hints everywhere say "ringmill cluster status".  A user who typed ".venv/bin/ringmill --cluster nc …"
+sees ".venv/bin/ringmill --cluster nc cluster status".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def as_typed(text: str, settings: Settings) -> str:
 
 
 def program_name(arguments: Sequence[str] = ()) -> str:
-    """The word `ringmill` where the shell finds this program by it, else what it was called by.
+    """`ringmill` if the shell would find this program by that name, else the name it was called by.
 
     `arguments` stand for sys.argv and sys.orig_argv[:1].
     """

@@ -17,7 +17,7 @@ _LONGEST_TOKEN_FILE = 4096
 
 
 def endpoints_of(settings: Settings) -> list[str]:
-    """Where to knock.  Raises Unavailable when there is neither an endpoint nor such a local cluster."""
+    """Addresses to connect to.  Raises Unavailable when there is no endpoint and no such local cluster."""
     if settings.endpoints:
         return settings.endpoints.split(",")
     cluster = load_cluster(settings.cluster_folder)
@@ -30,7 +30,7 @@ def endpoints_of(settings: Settings) -> list[str]:
 
 
 def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
-    """A client for the verbs; most ask one thing only, so without a session unless told."""
+    """A client for the verbs.  Most verbs send one request, so it opens no session unless told to."""
     endpoints = endpoints_of(settings)
     from ringmill.client.connection import connect
     from ringmill.cluster.limits import MAX_TIMEOUT_S
@@ -40,7 +40,7 @@ def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
 
 
 def _token(settings: Settings) -> str:
-    """The token of --token-file, of RINGMILL_TOKEN, or of the local cluster that is meant, in this order."""
+    """The token from --token-file, RINGMILL_TOKEN or the chosen local cluster, in this order."""
     if settings.token_file:
         try:
             with open(settings.token_file, encoding="ascii") as file:

@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 def of(error: RingmillError) -> ExitCode:
-    """The code of an error: the error's own, but a bad argument that the cluster found is a failure."""
+    """The exit code of an error.  A bad argument is USAGE here, but FAILED when the cluster refused it."""
     if isinstance(error, InvalidArgument) and "address" in error.detail:
         return ExitCode.FAILED
     return ExitCode(error.exit_code)

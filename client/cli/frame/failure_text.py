@@ -1,7 +1,7 @@
-"""How a failure is told: three lines for people (what, why, what to try), JSON on stderr for programs.
+"""Prints an error: three lines for people (what, why, what to try), or JSON on stderr for programs.
 
-Two errors are at home here: a file or stream of this machine that does not do its part, and Ctrl-C during a
-request whose outcome nobody knows then.
+Two errors are declared here because only the command line raises them: a file or stream of this machine
+failed, and Ctrl-C interrupted a request, which leaves its outcome unknown.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ringmill.cluster.errors import NotFound, QuorumNotReached, RingmillError
 __all__ = ["FileFailed", "Interrupted", "tell"]
 
 _DEFAULT_HINTS = {
-    "INVALID_ARGUMENT": "change what the first line names; `ringmill help` lists the verbs",
-    "DEADLINE_EXCEEDED": "a longer --timeout, or `ringmill cluster status` to see who is down",
-    "UNAVAILABLE": "`ringmill cluster status`, or `ringmill cluster up`",
-    "WRONG_EPOCH": "run the command again: the topology moved on",
+    "INVALID_ARGUMENT": "change the argument that the first line names; `ringmill help` lists the verbs",
+    "DEADLINE_EXCEEDED": "use a longer --timeout; `ringmill cluster status` shows which nodes are down",
+    "UNAVAILABLE": "see `ringmill cluster status`; `ringmill cluster up` starts a local cluster",
+    "WRONG_EPOCH": "the topology has changed; run the command again",
     "OVERLOADED": "try again in a moment",
-    "PERMISSION_DENIED": "the cluster's token, by --token-file, RINGMILL_TOKEN, or --cluster of a local one",
-    "CORRUPT_DATA": "`ringmill cluster logs` names the file",
-    "FILE_FAILED": "mend the file or stream that the first line names",
+    "PERMISSION_DENIED": "give the cluster's token with --token-file or RINGMILL_TOKEN, or a local --cluster",
+    "CORRUPT_DATA": "`ringmill cluster logs` names the damaged file",
+    "FILE_FAILED": "check the file or stream that the first line names",
 }
-_ANY_HINT = "--debug shows a trace, `ringmill cluster logs` what the nodes say"
+_ANY_HINT = "--debug shows a trace; `ringmill cluster logs` shows the logs of the nodes"
 _WITH_NAMES = re.compile(r"(.* answered) \(.*", re.DOTALL)
 
 
@@ -45,7 +45,7 @@ class FileFailed(RingmillError):
 
 
 class Interrupted(RingmillError):
-    """Ctrl-C."""
+    """Ctrl-C ended the command."""
 
     code: ClassVar[str] = "INTERRUPTED"
     exit_code: ClassVar[int] = 130

@@ -1,7 +1,7 @@
 """The flags that verbs share: --cluster, --endpoints, -o, --timeout and a few more.
 
-They may stand before or after the verb; each writes into the one Settings of the run.  A flag that means
-nothing to a verb is refused there and not dropped, so that nobody believes it was heard.
+They may stand before or after the verb; each writes into the Settings of this command.  A verb refuses a flag
+that means nothing to it, because a flag that is dropped in silence misleads.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DURATION = _Duration()
 
 
 class _ClusterName(click.ParamType[str]):
-    """The name of a local cluster; a shell completes those there are."""
+    """The name of a local cluster; a shell completes the existing names."""
 
     name = "name"
 
@@ -54,18 +54,18 @@ class _ClusterName(click.ParamType[str]):
 
 
 def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) -> list[click.Option]:
-    """Fresh options for one command; they are stored, not handed to it.
+    """New options for one command; their values go to the Settings, not to the command's function.
 
-    Those whose setting is in `refused` end in a usage error; help names neither them nor those in `hidden`.
+    Options in `refused` end in a usage error.  Help leaves out those in `refused` and in `hidden`.
     """
     options = [
         _stored("--cluster", type=_ClusterName(), metavar="NAME", help="local cluster to talk to  [default]"),
         _stored("--endpoints", metavar="A:P,B:P", help="addresses of nodes, instead of --cluster"),
         _stored("--token-file", type=click.Path(), metavar="PATH", help="file with the cluster's token"),
-        _stored("-o", "output", type=click.Choice(FORMS), help="form of the answer  [table]"),
-        _stored("--timeout", type=DURATION, metavar="TIME", help="how long to try or wait  [5s]"),
-        _stored("--no-color", is_flag=True, default=None, help="plain text"),
-        _stored("-v", "--verbose", is_flag=True, default=None, help="say more"),
+        _stored("-o", "output", type=click.Choice(FORMS), help="output format  [table]"),
+        _stored("--timeout", type=DURATION, metavar="TIME", help="give up after this time  [5s]"),
+        _stored("--no-color", is_flag=True, default=None, help="print without colors"),
+        _stored("-v", "--verbose", is_flag=True, default=None, help="print more detail"),
         _stored("--debug", is_flag=True, default=None, help="show a trace when something fails"),
     ]
     for option in options:
@@ -76,7 +76,7 @@ def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) 
 
 
 def check_given(ctx: click.Context, refused: Collection[str], verb: str) -> None:
-    """Raises UsageError when a flag that stood before `verb` means nothing to it."""
+    """Raises UsageError when `verb` has no use for a flag that stood before it."""
     for name in sorted(ctx.ensure_object(Settings).given & set(refused)):
         raise click.UsageError(_means_nothing(name, verb), ctx)
 

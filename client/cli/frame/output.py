@@ -1,4 +1,4 @@
-"""How answers look: a table for a person, the same rows with tabs in a pipe, one document for -o json.
+"""Prints answers: a table for a person, the same rows with tabs in a pipe, one document for -o json.
 
 Answers go to stdout, everything else to stderr.  Nothing heavy is imported here: `ringmill get` prints
 through this module.
@@ -33,7 +33,7 @@ def show(
     columns: Sequence[str],
     rows: Sequence[Sequence[object]],
 ) -> None:
-    """One answer, in the form that was asked for."""
+    """Print one answer in the requested format."""
     if settings.output == "json":
         print(to_json(document, sys.stdout))
     elif settings.is_terminal:
@@ -44,7 +44,7 @@ def show(
 
 
 def fields(settings: Settings, document: Mapping[str, Any], rows: Sequence[tuple[str, object]]) -> None:
-    """One thing with several facts: "name  value" lines."""
+    """Print one object as "name  value" lines."""
     if settings.output == "json":
         print(to_json(document, sys.stdout))
         return
@@ -55,23 +55,23 @@ def fields(settings: Settings, document: Mapping[str, Any], rows: Sequence[tuple
 
 
 def note(text: str) -> None:
-    """A line beside the answer, for people: stderr."""
+    """Print a line for people on stderr, beside the answer."""
     print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def advise(settings: Settings, text: str) -> None:
-    """A note that names commands: they are shown as this user has to type them."""
+    """Print a note that suggests commands, in the form this user has to type."""
     note(as_typed(text, settings))
 
 
 def next_command(settings: Settings, *commands: str) -> None:
-    """The next useful commands, when a person looks."""
+    """Suggest the next useful commands, if stdout is a terminal."""
     if settings.output == "table" and sys.stderr.isatty():
         advise(settings, f"  try:  {'  ·  '.join(commands)}")
 
 
 def paint(settings: Settings, text: str, color: str = "") -> str:
-    """`text` in `color`, or in the color of the state it names, where colors are wanted."""
+    """`text` in `color`, or in the color of the state it names; unchanged when colors are off."""
     code = _COLORS.get(color or _STATE_COLORS.get(text.strip(), ""))
     return f"\x1b[{code}m{text}\x1b[0m" if code and settings.has_color else text
 
@@ -83,7 +83,7 @@ def to_json(document: object, stream: TextIO, default: Callable[[Any], Any] | No
 
 
 def text_of(data: bytes) -> str:
-    """Bytes for people's eyes; the line ends and tabs of a text stay."""
+    """Bytes as text for people; keeps line ends and tabs."""
     return printable(data.decode("utf-8", "backslashreplace"), keep="\n\t")
 
 
@@ -100,7 +100,8 @@ def span(seconds: float) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """`text` with every character that could steer a terminal written as an escape, but those in `keep`."""
+    """`text` with every control character escaped, except those in `keep`, so that no value steers a
+    terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -110,7 +111,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def write_bytes(data: bytes) -> None:
-    """Bytes to stdout as they are."""
+    """Write bytes to stdout unchanged."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

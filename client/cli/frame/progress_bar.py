@@ -1,4 +1,5 @@
-"""How far a run or a campaign is: a bar on a terminal, a line every few seconds when piped; on stderr."""
+"""Progress of a simulated run or a campaign on stderr: a bar on a terminal, a line every few seconds in a
+pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _CELLS: Final = 30
 
 
 class Bar:
-    """`show` as often as one likes; `end` leaves the cursor on a line of its own."""
+    """`show` limits its own rate, so call it at every step; `end` moves the cursor to a new line."""
 
     def __init__(self, what: str, most: int) -> None:
         self._what = what

@@ -1,7 +1,7 @@
-"""What every verb is told: cluster, endpoints, output form, timeout.
+"""The settings that all verbs share: cluster, endpoints, output format, timeout.
 
-A flag stands above RINGMILL_*, that above ./ringmill.toml, that above ~/.config/ringmill/config.toml, that
-above the default.  The flags themselves are client/cli/frame/global_options.py's.
+In order of precedence: flags, RINGMILL_* variables, ./ringmill.toml, ~/.config/ringmill/config.toml,
+defaults. client/cli/frame/global_options.py declares the flags.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _TOKEN = re.compile(r"[!-~]{0,1024}")
 
 @dataclass(slots=True)
 class Settings:
-    """The settings of one run.  `output` "table" means rows without a frame when stdout is no terminal.
+    """The settings of one command.  `output` "table" means tab-separated rows when stdout is no terminal.
 
-    `given` names the settings that came from a flag of this command line.
+    `given` names the settings that a flag of this command line set.
     """
 
     cluster: str = DEFAULT_CLUSTER
@@ -53,14 +53,16 @@ class Settings:
 
     @classmethod
     def gathered(cls, environment: Mapping[str, str], files: Sequence[str]) -> Settings:
-        """Settings of the files, later ones first in rank, and of RINGMILL_* above them.
+        """Read the settings of `files` and of `environment`: a later file overrides, RINGMILL_* overrides
+        both.
 
-        An unknown name is warned about, never an error.  Raises InvalidArgument for a value that cannot be.
+        An unknown name gives a warning, never an error.  Raises InvalidArgument for a value that is not
+        valid.
         """
         settings = cls(no_color="NO_COLOR" in environment or environment.get("TERM") == "dumb")
         for path in files:
             if os.path.exists(path) and (why := _distrust(path)):
-                settings.warnings.append(f"{path} is not obeyed: {why}")
+                settings.warnings.append(f"{path} is ignored: {why}")
                 continue
             for name, value in _read_toml(path).items():
                 settings._take(name, str(value), f"{name} in {path}")
@@ -71,21 +73,24 @@ class Settings:
 
     def _take(self, name: str, value: str, origin: str) -> None:
         if name not in NAMES:
-            self.warnings.append(f"{origin} is no setting of ringmill; there are {', '.join(NAMES)}")
+            self.warnings.append(
+                f"{origin} is not a setting of ringmill; the settings are {', '.join(NAMES)}"
+            )
         elif name == "base_port":
             self.base_port = _port(value, origin)
         else:
             self.set(name, timeout_of(value, origin) if name == "timeout" else value, origin)
 
     def set(self, name: str, value: object, origin: str) -> None:
-        """Take over one value.  Raises InvalidArgument that names `origin` for one that cannot be."""
+        """Set one value.  Raises InvalidArgument, which names `origin`, when it is not valid."""
         if name == "output" and value not in FORMS:
             raise InvalidArgument(
-                f"{origin} is {value!r}; an output is {', '.join(FORMS)}", hint=f"{origin}=json, for example"
+                f"{origin} is {value!r}; an output format is {', '.join(FORMS)}",
+                hint=f"{origin}=json, for example",
             )
         if name == "cluster" and not _CLUSTER_NAME.fullmatch(str(value)):
             raise InvalidArgument(
-                f"{origin}: {value!r} is no name of a cluster",
+                f"{origin}: {value!r} is not a name for a cluster",
                 hint="up to 64 letters, digits, dots, dashes and underscores; it names a folder",
             )
         if name == "token" and not _TOKEN.fullmatch(str(value)):
@@ -101,17 +106,17 @@ class Settings:
 
     @property
     def home_folder(self) -> str:
-        """Where local clusters are kept; absolute, made or not."""
+        """The folder of local clusters, as an absolute path; it may not exist yet."""
         return os.path.abspath(self.home)
 
     @property
     def cluster_folder(self) -> str:
-        """Where the local cluster of this name keeps its state; absolute, made or not."""
+        """The state folder of the local cluster `cluster`, as an absolute path; it may not exist yet."""
         return os.path.join(self.home_folder, self.cluster)
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person looks at stdout."""
+        """Whether stdout is a terminal."""
         return self.output == "table" and sys.stdout.isatty()
 
     @property
@@ -120,10 +125,10 @@ class Settings:
 
 
 def seconds(text: str) -> float:
-    """A time span as people write it.  Raises InvalidArgument."""
+    """Parse a time span such as "5s" or "12h" into seconds.  Raises InvalidArgument."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise InvalidArgument(f'{text!r} is no time span; write "500ms", "5s", "2m", "1h", "30d" or "2w"')
+        raise InvalidArgument(f'{text!r} is not a time span; write "500ms", "5s", "2m", "1h", "30d" or "2w"')
     span_s = float(match[1]) * _UNIT_S[match[2]]
     if span_s > LONGEST_SPAN_S:
         raise InvalidArgument(f"{text!r} is above the longest time span, {LONGEST_SPAN_S / 86400:.0f}d")
@@ -146,17 +151,20 @@ def timeout_of(text: str, origin: str) -> float:
 
 def _port(value: str, origin: str) -> int:
     if not value.isdecimal():
-        raise InvalidArgument(f"{origin} is {value!r}, a port number is needed")
+        raise InvalidArgument(f"{origin} is {value!r}; it must be a port number")
     return int(value)
 
 
 def _distrust(path: str) -> str:
-    """Why a settings file may be another user's word, or its folder another user's; "" when neither is."""
+    """Why another user may have written this settings file or own its folder; "" when none can."""
     return distrust(path, follow=True) or distrust(os.path.dirname(path) or ".", follow=True)
 
 
 def _read_toml(path: str) -> dict[str, Any]:
-    """The settings of one file; none when it is not there.  Raises InvalidArgument when it does not parse."""
+    """The settings of one file; empty when it does not exist.
+
+    Raises InvalidArgument when it does not parse.
+    """
     if not os.path.exists(path):
         return {}
     import tomllib
@@ -165,4 +173,6 @@ def _read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except (OSError, ValueError) as error:  # bytes that are not UTF-8 are a ValueError, too
-        raise InvalidArgument(f"{path} is no TOML: {error}", hint=f"mend or remove {path}") from error
+        raise InvalidArgument(
+            f"{path} is not valid TOML: {error}", hint=f"correct or remove {path}"
+        ) from error

@@ -9,14 +9,16 @@ __all__ = ["job"]
 job = LazyGroup(
     "job",
     {
-        "run": Verb("ringmill.client.cli.jobs.job_run:run", "hand over a job and follow it to its end"),
+        "run": Verb("ringmill.client.cli.jobs.job_run:run", "submit a job and wait for its end"),
         "follow": Verb("ringmill.client.cli.jobs.job_follow:follow", "wait for the end of a job"),
-        "wait": Verb("ringmill.client.cli.jobs.job_follow:follow", "another name of follow"),
-        "list": Verb("ringmill.client.cli.jobs.job_read:list_jobs", "jobs that the nodes know, newest first"),
-        "status": Verb("ringmill.client.cli.jobs.job_read:status", "one job, with its tasks"),
-        "logs": Verb("ringmill.client.cli.jobs.job_read:logs", "what the attempts of a job printed"),
+        "wait": Verb("ringmill.client.cli.jobs.job_follow:follow", "another name for follow"),
+        "list": Verb(
+            "ringmill.client.cli.jobs.job_read:list_jobs", "list the jobs of all nodes, newest first"
+        ),
+        "status": Verb("ringmill.client.cli.jobs.job_read:status", "show one job and its tasks"),
+        "logs": Verb("ringmill.client.cli.jobs.job_read:logs", "show what the attempts of a job printed"),
         "output": Verb(
-            "ringmill.client.cli.jobs.job_output:job_output", "its part files, or what is in them"
+            "ringmill.client.cli.jobs.job_output:job_output", "list or print the part files of a job"
         ),
         "kill": Verb("ringmill.client.cli.jobs.job_read:kill", "stop a job"),
     },

@@ -1,4 +1,4 @@
-"""The JSON form of a job that scripts may rely on, and its one-line form."""
+"""The JSON form of a job, which scripts may rely on, and its one-line form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def job_document(state: JobState) -> dict[str, Any]:
 
 
 def job_fields(state: JobState) -> list[tuple[str, object]]:
-    """What people want to know of a job, as names and values."""
+    """The facts of a job that people look for, as names and values."""
     counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in state.stages)
     stages = ", ".join(f"{count} {one.name}" for one, count in counts)
     records = ", ".join(f"{name} {count}" for name, count in state.records.items())
@@ -44,7 +44,7 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
 
 
 def progress_line(state: JobState) -> str:
-    """Where a job stands, on one line."""
+    """The progress of a job on one line."""
     stages = "  ".join(f"{one.name} {one.done}/{one.total}" for one in state.stages)
     retried = f"  {state.retried} retried" if state.retried else ""
     return f"{state.job}  {state.state}  {stages}{retried}  {state.seconds:.1f} s"

@@ -24,9 +24,9 @@ __all__ = ["follow", "say_it_goes_on", "show_end", "watched"]
 @click.argument("job")
 @click.pass_obj
 def follow(settings: Settings, job: str) -> None:
-    """Wait for the end of JOB, as `job run` does.
+    """Wait for the end of JOB and show its progress, as `job run` does.
 
-    Exits 0 when it succeeded, 1 when it failed, 9 when it was killed.
+    Exits with 0 when it succeeded, 1 when it failed, 9 when it was killed.
     """
 
     async def wait() -> JobState:
@@ -42,7 +42,7 @@ def follow(settings: Settings, job: str) -> None:
 
 
 async def watched(settings: Settings, db: AsyncClient, job: str) -> JobState:
-    """Show how far a job is until it is over; its last state."""
+    """Show the progress of a job until it is over.  Returns its last state."""
     with shown_progress(settings) as show:
         async for state in db.jobs.watch(job):
             show(state)
@@ -50,10 +50,10 @@ async def watched(settings: Settings, db: AsyncClient, job: str) -> JobState:
 
 
 def say_it_goes_on(settings: Settings, job: str) -> None:
-    """To one who pressed Ctrl-C: the job is the cluster's."""
+    """Tell a user who pressed Ctrl-C that the job continues on the cluster."""
     output.advise(
         settings,
-        f"job {job} goes on without you; wait for it with: ringmill job follow {job}; "
+        f"job {job} still runs on the cluster; wait for it with: ringmill job follow {job}; "
         f"stop it with: ringmill job kill {job}",
     )
 

@@ -1,4 +1,4 @@
-"""`ringmill job output`: where the part files of a job are, or what is in them."""
+"""`ringmill job output`: lists the part files of a job or prints them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["job_output"]
 
 @click.command("output")
 @click.argument("job")
-@click.option("--cat", "is_cat", is_flag=True, help="print what is in the part files, in their order")
+@click.option("--cat", "is_cat", is_flag=True, help="print the contents of the part files in order")
 @click.pass_obj
 def job_output(settings: Settings, job: str, is_cat: bool) -> None:
-    """Name the part files of JOB, or print them with --cat.  JOB must have succeeded."""
+    """List the part files of JOB, or print their contents with --cat.  JOB must have succeeded."""
 
     async def ask() -> JobState:
         async with open_client(settings) as db:
@@ -54,7 +54,8 @@ def job_output(settings: Settings, job: str, is_cat: bool) -> None:
 def _parts(state: JobState) -> list[str]:
     """Paths of the part files, in order.
 
-    Raises RingmillError for a job that has not succeeded, NotFound when its folder is not here.
+    Raises RingmillError for a job that has not succeeded, NotFound when this machine does not have its
+    folder.
     """
     if state.state != "SUCCEEDED":
         next_step = "status" if state.is_over else "follow"
@@ -65,7 +66,7 @@ def _parts(state: JobState) -> list[str]:
     if not os.path.exists(os.path.join(state.output, "_SUCCESS")):
         raise NotFound(
             f"the output of job {state.job} is not in {state.output} on this machine",
-            hint="it was removed since, or the nodes see another file system",
+            hint="it was removed, or the nodes use another file system",
         )
     names = sorted(name for name in os.listdir(state.output) if name.startswith("part-"))
     return [os.path.join(state.output, name) for name in names]

@@ -1,4 +1,4 @@
-"""A job while it runs: live bars on a terminal, a line every few seconds in a pipe; both on stderr."""
+"""Progress of a job on stderr: live bars on a terminal, a line every few seconds in a pipe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Show(Protocol):
 
 @contextmanager
 def shown_progress(settings: Settings) -> Iterator[Show]:
-    """How to show each state, as fits where stderr goes."""
+    """The function that shows each state: bars when stderr is a terminal, else lines."""
     if settings.output != "table" or not sys.stderr.isatty():
         yield _Lines(settings)
         return
@@ -37,7 +37,7 @@ def shown_progress(settings: Settings) -> Iterator[Show]:
 
 
 class _Lines:
-    """A line when a stage or the job moves on, at most every few seconds."""
+    """Prints a line when a stage or the job has progressed, at most one every few seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._next = 0.0
@@ -53,14 +53,14 @@ class _Lines:
 
 
 class _Events:
-    """What happened to a job, as lines: the first few, at its end how many more."""
+    """The events of a job as lines: the first few, and at the end the number of the others."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._told = 0
 
     def new_in(self, state: JobState) -> list[str]:
-        """Lines not told before."""
+        """Lines that were not printed before."""
         lines = [_short(event) for event in state.events[self._told : EVENTS_TOLD]]
         self._told += len(lines)
         if state.is_over and len(state.events) > EVENTS_TOLD:

@@ -24,7 +24,7 @@ __all__ = ["kill", "list_jobs", "logs", "status"]
 def list_jobs(settings: Settings) -> None:
     """List the jobs that the nodes know, newest first.
 
-    The node that took a job keeps it in memory: a restart of that node forgets it; its output stays.
+    A job's coordinator keeps the job in memory, so a restart of that node forgets the job.  Its output stays.
     """
 
     async def ask() -> JobList:
@@ -45,11 +45,11 @@ def list_jobs(settings: Settings) -> None:
     if states.silent:
         output.advise(
             settings,
-            f"{', '.join(states.silent)} did not answer: jobs kept there are left out; "
-            "`ringmill cluster status` shows which node that is",
+            f"{', '.join(states.silent)} did not answer, so jobs that it coordinates are missing here; "
+            "`ringmill cluster status` shows the state of each node",
         )
     elif not states and settings.output != "json":
-        output.note("no jobs: nodes keep them in memory, so those from before a restart are forgotten")
+        output.note("no jobs (nodes keep jobs in memory and forget them at a restart)")
         output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
 
 
@@ -58,7 +58,7 @@ def list_jobs(settings: Settings) -> None:
 @click.option("--tasks", is_flag=True, help="a row a task")
 @click.pass_obj
 def status(settings: Settings, job: str, tasks: bool) -> None:
-    """Show one job now; its tasks, too, with --tasks."""
+    """Show the state of JOB; with --tasks also its tasks."""
 
     async def ask() -> JobState:
         async with open_client(settings) as db:
@@ -93,10 +93,10 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
 
 @click.command()
 @click.argument("job")
-@click.option("--task", default="", metavar="TASK", help='one task alone, e.g. "map-3"')
+@click.option("--task", default="", metavar="TASK", help='only this task, for example "map-3"')
 @click.pass_obj
 def logs(settings: Settings, job: str, task: str) -> None:
-    """Show what the attempts of JOB printed, each under a line that names it."""
+    """Show what the attempts of JOB printed; each begins with a line that names task, attempt and node."""
 
     async def ask() -> Sequence[TaskLog]:
         async with open_client(settings) as db:
@@ -124,7 +124,7 @@ def logs(settings: Settings, job: str, task: str) -> None:
 @click.argument("job")
 @click.pass_obj
 def kill(settings: Settings, job: str) -> ExitCode:
-    """Stop JOB; one that is over stays as it ended."""
+    """Stop JOB.  A job that is already over does not change."""
 
     async def ask() -> JobState:
         async with open_client(settings) as db:

@@ -19,14 +19,24 @@ __all__ = ["run"]
 
 @click.command()
 @click.argument("target", metavar="MODULE.py:NAME")
-@click.option("--input", "inputs", multiple=True, required=True, metavar="PATH", help="file, folder or glob")
 @click.option(
-    "--output", "output", required=True, metavar="FOLDER", help="made by the job, whole or not at all"
+    "--input", "inputs", multiple=True, required=True, metavar="PATH", help="file, folder or glob to read"
 )
-@click.option("--reducers", type=click.IntRange(1, MAX_REDUCERS), help="part files that come out")
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="what it reads as ctx.params")
-@click.option("--overwrite", is_flag=True, help="replace an output folder that exists")
-@click.option("--detach", is_flag=True, help="do not wait: print the job's id, for `job follow`")
+@click.option(
+    "--output",
+    "output",
+    required=True,
+    metavar="FOLDER",
+    help="folder to write; it appears complete or not at all",
+)
+@click.option(
+    "--reducers", type=click.IntRange(1, MAX_REDUCERS), help="number of reduce tasks and part files"
+)
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="parameter, read by the job as ctx.params"
+)
+@click.option("--overwrite", is_flag=True, help="replace the output folder if it exists")
+@click.option("--detach", is_flag=True, help="do not wait; print the job's id for `job follow`")
 @click.pass_obj
 def run(
     settings: Settings,
@@ -40,7 +50,7 @@ def run(
 ) -> None:
     """Run the job NAME of MODULE.py on the cluster, and wait for its end.
 
-    Exits 0 when it succeeded, 1 when it failed, 9 when it was killed.
+    Exits with 0 when it succeeded, 1 when it failed, 9 when it was killed.
     """
     given = _parameters(params)
     submitted = ""
@@ -62,7 +72,7 @@ def run(
         if submitted:
             say_it_goes_on(settings, submitted)
         else:
-            forms.advise(settings, "whether the job was taken is not known: see ringmill job list")
+            forms.advise(settings, "the cluster may or may not have accepted the job: see ringmill job list")
         raise
     if last is None:
         forms.fields(settings, {"job": submitted, "state": "PENDING"}, [("job", submitted)])

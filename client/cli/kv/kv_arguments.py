@@ -1,4 +1,4 @@
-"""What the key-value verbs take: keys and values as bytes, contexts."""
+"""Arguments of the key-value verbs: keys and values as bytes, contexts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ Verb = TypeVar("Verb", bound=Callable[..., object])
 
 def keyspace_option(verb: Verb) -> Verb:
     """--keyspace and --hex, which every key-value verb has."""
-    verb = click.option("--hex", "is_hex", is_flag=True, help="key (and value) are hexadecimal digits")(verb)
-    return click.option("--keyspace", default="default", metavar="NAME", help="where the key lives")(verb)
+    verb = click.option(
+        "--hex", "is_hex", is_flag=True, help="KEY (and VALUE) are written in hexadecimal digits"
+    )(verb)
+    return click.option(
+        "--keyspace", default="default", metavar="NAME", help="keyspace of the key  [default]"
+    )(verb)
 
 
 def key_of(text: str, is_hex: bool) -> bytes:
@@ -31,14 +35,14 @@ def key_of(text: str, is_hex: bool) -> bytes:
 
 
 def value_of(text: str | None, file: str | None, is_hex: bool) -> bytes:
-    """The value's bytes: the argument, `-` for stdin, or --file.
+    """The bytes of the value: from the argument, from stdin (`-`) or from --file.
 
-    Raises InvalidArgument when there is none or more than one, for one that cannot be read or is longer
-    than any cluster takes, and for bad hexadecimal.
+    Raises InvalidArgument when there is no value or more than one, when it cannot be read, when it is longer
+    than any cluster accepts, and for bad hexadecimal.
     """
     if (text is None) == (file is None):
         raise InvalidArgument(
-            "name one value: VALUE, - for stdin, or --file PATH",
+            "give one value: VALUE, - for stdin, or --file PATH",
             hint="ringmill put greeting hello",
         )
     if file is not None:
@@ -63,7 +67,7 @@ def value_of(text: str | None, file: str | None, is_hex: bool) -> bytes:
 
 
 def context_of(token: str | None, no_context: bool) -> CausalContext | None:
-    """The context that the flags name.  Raises InvalidArgument when both are given, or for a bad token."""
+    """The context in the flags.  Raises InvalidArgument when both are given, or for a bad token."""
     if token is not None and no_context:
         raise InvalidArgument(
             "--context and --no-context exclude each other",
@@ -74,18 +78,18 @@ def context_of(token: str | None, no_context: bool) -> CausalContext | None:
     try:
         return None if token is None else CausalContext.parse(token)
     except InvalidArgument as error:
-        error.hint = error.hint or "a context is what `ringmill get KEY -o json` prints as context"
+        error.hint = error.hint or "`ringmill get KEY -o json` prints a context"
         raise
 
 
 def _bounded(source: BinaryIO) -> bytes:
-    """What `source` holds, read no further than any cluster takes; /dev/zero has no end."""
+    """Read `source` up to the largest value any cluster accepts, because /dev/zero has no end."""
     data = bytearray()
     while piece := source.read(min(_PIECE_BYTES, MAX_VALUE_BYTES + 1 - len(data))):
         data += piece
     if len(data) > MAX_VALUE_BYTES:
         raise InvalidArgument(
-            f"the value has more than {MAX_VALUE_BYTES} bytes, which no cluster takes",
+            f"the value has more than {MAX_VALUE_BYTES} bytes, the limit of every cluster",
             detail={"limit": MAX_VALUE_BYTES},
             hint="split it over several keys",
         )

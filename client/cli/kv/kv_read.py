@@ -24,16 +24,16 @@ __all__ = ["get", "locate"]
 
 @click.command()
 @click.argument("key")
-@click.option("-r", "r", metavar="LEVEL", help="owners to ask: number, one, quorum, all")
+@click.option("-r", "r", metavar="LEVEL", help="owners that must answer: a number, one, quorum or all")
 @click.option(
-    "--sibling", type=click.IntRange(min=1), metavar="N", help="print the Nth sibling alone, 1 is the newest"
+    "--sibling", type=click.IntRange(min=1), metavar="N", help="print only the Nth sibling; 1 is the newest"
 )
 @keyspace_option
 @click.pass_obj
 def get(
     settings: Settings, key: str, r: str | None, sibling: int | None, keyspace: str, is_hex: bool
 ) -> None:
-    """Print what KEY holds; each sibling on a line when there are several, the newest first."""
+    """Print the value of KEY.  If it has siblings, print one per line, newest first."""
     name, options = key_of(key, is_hex), read_options(r=None if r is None else level_named(r, "r"))
 
     async def get_item() -> tuple[Item, float]:
@@ -68,7 +68,7 @@ def get(
 @keyspace_option
 @click.pass_obj
 def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
-    """Show the partition of KEY, its owners, and what each of them holds now."""
+    """Show the partition of KEY, its owners and what each owner holds now."""
     name = key_of(key, is_hex)
 
     async def ask() -> Location:
@@ -98,17 +98,17 @@ def _document(key: bytes, item: Item, took_ms: float) -> dict[str, Any]:
 
 
 def _one_of(item: Item, sibling: int | None) -> bytes:
-    """The value that was asked for alone.  Raises when it is not clear which, or not there."""
+    """The one value to print.  Raises when there are several to choose from, or no such sibling."""
     if sibling is None:
         if len(item.siblings) > 1:
             raise UnresolvedSiblings(
-                f"the key holds {len(item.siblings)} siblings, -o raw prints one",
+                f"the key holds {len(item.siblings)} siblings, but -o raw prints one",
                 detail={"siblings": len(item.siblings)},
                 hint="--sibling 1 names the newest; a write with --context resolves them",
             )
         return item.newest
     if sibling > len(item.siblings):
-        raise NotFound(f"there is no sibling {sibling}, the key holds {len(item.siblings)}")
+        raise NotFound(f"there is no sibling {sibling}; the key holds {len(item.siblings)}")
     return item.siblings[sibling - 1]
 
 
@@ -136,7 +136,7 @@ def _owner(owner: OwnerCopy) -> dict[str, Any]:
 
 
 def _held(owner: OwnerCopy, now_s: float) -> str:
-    """The writes an owner holds, each with what keeps a reader from seeing it, now or soon."""
+    """The writes that an owner holds; each says whether it is a tombstone, expired or will expire."""
     fates = zip_longest(owner.dots, owner.tombstones, owner.expires_at_ms, fillvalue=0)
     return ", ".join(f"{dot}{_fate(bool(gone), ms / 1000, now_s)}" for dot, gone, ms in fates) or "-"
 

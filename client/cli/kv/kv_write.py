@@ -28,7 +28,7 @@ Verb = TypeVar("Verb", bound=Callable[..., object])
 
 
 def takes_write_options(verb: Verb) -> Verb:
-    """The flags of a write, and of `put` its --ttl, handed to the verb as one value, `options`."""
+    """Add the flags of a write; the verb gets them, and the --ttl of `put`, as one value, `options`."""
 
     @wraps(verb)
     def with_options(
@@ -50,15 +50,19 @@ def takes_write_options(verb: Verb) -> Verb:
 
     flagged: Callable[..., object] = with_options
     for option in (
-        click.option("--no-context", is_flag=True, help="as one who read nothing: becomes a sibling"),
-        click.option("--context", metavar="TOKEN", help="replaces what a read with this context saw"),
+        click.option("--no-context", is_flag=True, help="write without a causal context: adds a sibling"),
+        click.option(
+            "--context", metavar="TOKEN", help="replace the values that the read with this context returned"
+        ),
         click.option(
             "--durability",
             type=click.Choice(["memory", "buffered", "synced", "sync"]),
             default="synced",
             metavar="[memory|buffered|synced]",
+            help="what an owner does before it acks: memory, buffered (handed to the system)"
+            " or synced (on its disk)  [synced]",
         ),
-        click.option("-w", "w", metavar="LEVEL", help="owners that must have it: number, one, quorum, all"),
+        click.option("-w", "w", metavar="LEVEL", help="owners that must ack: a number, one, quorum or all"),
     ):
         flagged = option(flagged)
     return cast("Verb", flagged)
@@ -67,8 +71,8 @@ def takes_write_options(verb: Verb) -> Verb:
 @click.command()
 @click.argument("key")
 @click.argument("value", required=False)
-@click.option("--file", type=click.Path(), metavar="PATH", help="take the value from a file")
-@click.option("--ttl", metavar="TIME", help="forget it after this time: 60s, 12h, 30d, 2w")
+@click.option("--file", type=click.Path(), metavar="PATH", help="read the value from a file")
+@click.option("--ttl", metavar="TIME", help="expire the value after this time, such as 60s, 12h, 30d, 2w")
 @takes_write_options
 @keyspace_option
 @click.pass_obj
@@ -81,7 +85,7 @@ def put(
     keyspace: str,
     is_hex: bool,
 ) -> None:
-    """Write VALUE (- for stdin) under KEY."""
+    """Write VALUE (- for stdin) to KEY."""
     name = key_of(key, is_hex)
     _write(settings, "put", name, value_of(value, file, is_hex), keyspace, options)
     output.next_command(settings, f"ringmill get {typed_key(name)}", f"ringmill locate {typed_key(name)}")
@@ -93,7 +97,7 @@ def put(
 @keyspace_option
 @click.pass_obj
 def delete(settings: Settings, key: str, options: WriteOptions, keyspace: str, is_hex: bool) -> None:
-    """Write a tombstone under KEY."""
+    """Delete KEY by writing a tombstone."""
     name = key_of(key, is_hex)
     _write(settings, "delete", name, None, keyspace, options)
     output.next_command(settings, f"ringmill locate {typed_key(name)}")
@@ -114,7 +118,7 @@ def _write(
     keyspace: str,
     options: WriteOptions,
 ) -> None:
-    """Do the write and show its receipt.  Raises Interrupted, with its outcome unknown, on Ctrl-C."""
+    """Write and show the receipt.  Raises Interrupted, with outcome unknown, on Ctrl-C."""
 
     async def run() -> tuple[Receipt, float]:
         async with open_client(settings) as db:
@@ -128,7 +132,7 @@ def _write(
     except KeyboardInterrupt as interruption:
         raise Interrupted(
             f"the {verb} of {output.printable(output.text_of(key))} was interrupted",
-            hint=f"`ringmill get {typed_key(key)}` shows what holds; a {verb} may be sent again",
+            hint=f"`ringmill get {typed_key(key)}` shows the current value; the {verb} may be repeated",
             outcome="unknown",
         ) from interruption
     document = {

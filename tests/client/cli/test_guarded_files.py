@@ -127,7 +127,7 @@ def test_a_home_that_everybody_can_write_is_refused_with_the_command(tmp_path: P
 
 
 @pytest.mark.parametrize("where", ["file", "folder"])
-def test_settings_that_others_can_write_are_not_obeyed(tmp_path: Path, where: str) -> None:
+def test_settings_that_others_can_write_are_ignored(tmp_path: Path, where: str) -> None:
     path = tmp_path / "ringmill.toml"
     path.write_text('endpoints = "127.0.0.1:9"\n')
     path.chmod(0o600)
@@ -135,7 +135,7 @@ def test_settings_that_others_can_write_are_not_obeyed(tmp_path: Path, where: st
     (path if where == "file" else tmp_path).chmod(0o777)
     settings = Settings.gathered({}, [str(path)])
     assert settings.endpoints == ""
-    assert "is not obeyed" in settings.warnings[0] and "written by every user" in settings.warnings[0]
+    assert "is ignored" in settings.warnings[0] and "written by every user" in settings.warnings[0]
 
 
 def test_a_folder_of_ones_own_group_is_trusted(tmp_path: Path) -> None:

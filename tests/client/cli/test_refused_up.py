@@ -32,12 +32,12 @@ REFUSED = {
     "a port below those of users": (["--base-port", "80"], "port 80 is out of range"),
     "a port that the system hands out": (["--base-port", "40000"], "port 40000 is out of range"),
     "ports that run over the limit": (["--base-port", "32766"], "port 32768 is out of range"),
-    "a name that leads out of the folder": (["--cluster", "../x"], "is no name"),
-    "an empty name": (["--cluster", ""], "is no name"),
-    "a name with a slash": (["--cluster", "a/b"], "is no name"),
-    "endpoints": (["--endpoints", "127.0.0.1:7101"], "about local processes"),
+    "a name that leads out of the folder": (["--cluster", "../x"], "is not a name"),
+    "an empty name": (["--cluster", ""], "is not a name"),
+    "a name with a slash": (["--cluster", "a/b"], "is not a name"),
+    "endpoints": (["--endpoints", "127.0.0.1:7101"], "acts on local processes"),
     "a word too many": (["n1"], "unexpected extra argument"),
-    "a time that is none": (["--timeout", "soon"], "no time span"),
+    "a time that is none": (["--timeout", "soon"], "not a time span"),
 }
 
 
@@ -90,7 +90,7 @@ def test_a_verb_on_processes_refuses_endpoints(
 ) -> None:
     assert main(["--endpoints", "127.0.0.1:7101", "cluster", *verb.split()]) == 2
     said = capsys.readouterr().err
-    assert "about local processes" in said
+    assert "acts on local processes" in said
     assert "ringmill cluster " in said or "started by hand" in said
     assert not home.exists()
 

@@ -79,7 +79,7 @@ def test_of_two_files_of_one_name_each_gives_its_own_job(
     ("source", "target", "told"),
     [
         (GOOD, "absent.py:count", "there is no file"),
-        (GOOD, "a_job.py", "names no job"),
+        (GOOD, "a_job.py", "does not name a job"),
         (GOOD, "a_job.py:nothing", "'nothing' in .* is not there"),
         (GOOD, "no.such.module:count", "there is no module"),
         ("1 / 0\n", "a_job.py:count", r"ZeroDivisionError.*a_job\.py:1"),
@@ -120,7 +120,7 @@ def test_a_job_object_that_has_no_name_in_a_file_is_refused(
     folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definition = load_job_module("good_job.py:count", files, str(folder)).definition
-    with pytest.raises(InvalidArgument, match="at the top level of no module"):
+    with pytest.raises(InvalidArgument, match="not at the top level of a module"):
         load_job(replace(definition), files, str(folder))
     notebook = ModuleType("__main__")
     notebook.copied = replace(definition)  # type: ignore[attr-defined]

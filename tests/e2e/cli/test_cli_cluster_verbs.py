@@ -102,7 +102,7 @@ def test_a_paused_node_holds_up_no_request_beyond_its_deadline(shell: Shell) -> 
 def test_a_status_in_a_pipe_has_rows_on_stdout_and_its_verdict_on_stderr(shell: Shell) -> None:
     shown = shell.ok("cluster", "status")
     assert [row.split(b"\t")[0] for row in shown.out.splitlines()] == [b"n1", b"n2", b"n3", b"n4", b"n5"]
-    assert "  ok  epoch 1  N=3  partitions: 256 complete, 0 short" in shown.err
+    assert "  ok  epoch 1  N=3  partitions: 256 complete, 0 under-replicated" in shown.err
     node = shell.ok("cluster", "status", "-o", "json").json["nodes"][0]
     assert node["zone"] == "default" and node["uptime_s"] > 0
 

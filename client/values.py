@@ -1,8 +1,8 @@
 """The values that reads and writes return: items, receipts, locations, contexts.
 
-Plain values without a connection.  `receipt_from`, `item_of` and `location_of` make them from answers; loading
-this module does not load protobuf.  Each value has a `to_dict()` with JSON values.  Words: docs/glossary.md
-("context", "receipt", "sibling").
+Plain values without a connection.  `receipt_from`, `item_of` and `location_of` make them from answers;
+loading this module does not load protobuf.  Each value has a `to_dict()` with JSON values.  Words:
+docs/glossary.md ("context", "receipt", "sibling").
 """
 
 from __future__ import annotations

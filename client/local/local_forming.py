@@ -1,6 +1,7 @@
 """Forms a cluster of local processes, and shows the end of the log of a process that ended meanwhile.
 
-The steps are in client/local/cluster_forming.py; this file adds what a local cluster knows: names, zones, logs.
+The steps are in client/local/cluster_forming.py; this file adds what a local cluster knows: names, zones,
+logs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""`ringmill engine inspect|verify|dump`: looking into the files of a folder, human first, JSON with -o json.
+"""`ringmill engine inspect|verify|dump`: shows the files of a storage folder, as text or as JSON (-o json).
 
-A composition root of its own: it opens the real files.  The command line checks what was typed and hands it
-on (client/cli/engine_verbs.py); `python -m ringmill.node.storage` takes them too.  Exit codes: 0 fine, 1
-damage found or a file that cannot be read, 2 bad arguments, 3 nothing there, 130 interrupted.
+A composition root of its own: it opens the real files.  client/cli/engine_verbs.py checks the arguments and
+starts `python -m ringmill.node.storage`.  Exit codes: 0 fine, 1 damage found or a file that cannot be read,
+2 bad arguments, 3 nothing there, 130 interrupted.
 
-The JSON of a command is one document, a list with a row on each line.  Bytes stand there as text when they
-are printable UTF-8, else in base64 under the same name with _b64.
+The JSON of a command is one document, a list with one row per line.  Bytes are text when they are printable
+UTF-8, else base64 under the same name with _b64.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Failure(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     files, is_json = OsFileSystem(), "json" in words
     try:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(files, parsed, is_json)
     except BrokenPipeError:
         with suppress(BrokenPipeError):
-            sys.stdout.close()  # nobody reads on: the interpreter's last flush has nothing to do
+            sys.stdout.close()  # the reader has gone: without this the interpreter's last flush would fail
         return 0
     except (CorruptBlock, OSError, ValueError, KeyboardInterrupt) as error:
         return _tell(_failure(error), is_json)
@@ -64,7 +64,7 @@ def _failure(error: BaseException) -> _Failure:
         case CorruptBlock():
             return _Failure(1, "CORRUPT_DATA", f"damage: {error}", "`ringmill engine verify` finds all of it")
         case FileNotFoundError() | NotADirectoryError():
-            return _Failure(3, "NOT_FOUND", f"{error.filename} is not there", _WHAT_IS_WANTED)
+            return _Failure(3, "NOT_FOUND", f"{error.filename} does not exist", _WHAT_IS_WANTED)
         case OSError():
             message = f"{error.filename or 'a file'}: {error.strerror or error}"
             return _Failure(1, "FILE_FAILED", message, _WHAT_IS_WANTED)
@@ -106,9 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     for name, argument, what in (
-        ("inspect", "FOLDER", "tables by level, logs, what is dropped or unreadable"),
-        ("verify", "FOLDER", "check every block of every file; exit 1 when one is damaged"),
-        ("dump", "FILE", "every record of one log, table or manifest"),
+        ("inspect", "FOLDER", "show tables by level, logs, drops and unreadable parts"),
+        ("verify", "FOLDER", "check every block of every file; exit with 1 when one is damaged"),
+        ("dump", "FILE", "print every record of a log, table or manifest"),
     ):
         command = commands.add_parser(name, help=what, allow_abbrev=False)
         command.add_argument("path", metavar=argument)
@@ -117,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write_json(rows: Iterable[Row]) -> None:
-    """The rows as one list, each as soon as it is read; whole also when an error comes behind some rows."""
+    """Write the rows as one list, each as soon as it is read; the list is closed even when an error
+    follows."""
     before = "[\n"
     try:
         for row in rows:
@@ -160,7 +161,8 @@ def _short(value: object) -> object:
 
 
 def _text_of_bytes(value: bytes) -> str:
-    """Printable bytes as text, others as \\x escapes; a backslash is escaped too, so it reads back."""
+    """Printable bytes as text, others as \\x escapes; backslashes are escaped, so the text can be parsed
+    back."""
     return value.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 

@@ -38,11 +38,11 @@ _HEAD_BYTES: Final = _HEAD.size
 
 
 class MalformedBatch(ValueError):
-    """Bytes that no batch ever encoded to."""
+    """Bytes that are not an encoded batch."""
 
 
 class Batch:
-    """Changes to be applied together, in order.  Raises InvalidArgument for what is over a limit."""
+    """Changes to be applied together, in order.  Raises InvalidArgument when one is above a limit."""
 
     __slots__ = ("changes", "drops", "parts", "size_bytes")
 
@@ -69,7 +69,7 @@ class Batch:
         self.size_bytes += _HEAD_BYTES + len(key)
 
     def drop_prefix(self, prefix: bytes) -> None:
-        """Delete all that begins with `prefix` and was written before this batch."""
+        """Delete all keys that begin with `prefix` and were written before this batch."""
         if len(prefix) > MAX_RECORD_KEY_BYTES or not prefix:
             raise _over_limit(prefix, 0)
         self.parts += (_pack_head(DROP_PREFIX, len(prefix), 0), prefix)
@@ -104,7 +104,7 @@ def parse_changes(data: bytes, start: int, end: int) -> Iterator[tuple[int, byte
 
 def _over_limit(key: bytes, value_bytes: int) -> InvalidArgument:
     if not key:
-        return InvalidArgument("a key of 0 bytes is refused; 1 byte is the least")
+        return InvalidArgument("a key has 0 bytes; it must have at least 1")
     if len(key) > MAX_RECORD_KEY_BYTES:
         return InvalidArgument(f"a key of {len(key)} bytes is over the limit of {MAX_RECORD_KEY_BYTES}")
     return InvalidArgument(f"a value of {value_bytes} bytes is over the limit of {MAX_RECORD_VALUE_BYTES}")

@@ -1,9 +1,8 @@
-"""The storage engine: bytes to bytes, ordered, durable.  It stands alone and knows nothing of clusters.
+"""The storage engine: an ordered, durable map from bytes to bytes.  It knows nothing of clusters.
 
 A log-structured merge tree for one event loop.  `apply` puts a batch into the memtable and the log's queue
-and returns at once; a full memtable is sealed, flushed to a table by a child process, and tables are
-merged level by level by another.  All calls come from one loop, so there are no locks; nothing here sorts,
-writes or reads a lot.
+and returns at once.  A child process flushes a full memtable to a table; another compacts tables level by
+level.  All calls come from one loop, so there are no locks; long sorts, writes and reads happen elsewhere.
 
 See: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}.md.
 """
@@ -147,7 +146,7 @@ class Engine:
         await self.close()
 
     async def close(self) -> None:
-        """Write and sync all that was applied, and let go of the folder.  Closing twice is fine."""
+        """Write and sync all applied batches and unlock the folder.  Closing twice is fine."""
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
@@ -161,11 +160,11 @@ class Engine:
     # Writing
 
     def apply(self, batch: Batch, *, is_control: bool = False) -> Commit:
-        """Make a batch visible, all of it at once, and queue it for the log.
+        """Make a batch visible atomically and queue it for the log.
 
         Control state may use the reserve of free space.  Raises InvalidArgument (over 64 MiB), Overloaded
-        (the caller did not `wait_writable`), DiskFull (read-only until space is back), StorageFailed (for
-        good).
+        (the caller did not `wait_writable`), DiskFull (read-only until there is space), StorageFailed (until
+        the engine is opened again).
         """
         admission = self._admission
         if admission.refusal is not None:
@@ -190,30 +189,30 @@ class Engine:
         return self.apply(batch)
 
     async def wait_writable(self, *, is_control: bool = False) -> None:
-        """Return when there is room for more; at once when there is.
+        """Return when the engine accepts more writes; usually at once.
 
-        Writers are slowed down when merging lags behind, and wait when it lags far.  Raises what `apply`
-        raises.
+        Writers are slowed down when compaction falls behind, and stopped when it falls far behind.  Raises
+        what `apply` raises.
         """
         await self._admission.wait(is_control=is_control)
 
     async def wait_idle(self) -> None:
-        """Return when all sealed memtables are flushed and no merge is due.  Raises StorageFailed."""
+        """Return when all sealed memtables are flushed and no compaction is due.  Raises StorageFailed."""
         await self._upkeep.wait_idle()
         self._admission.raise_failure()
 
     async def flush(self) -> None:
-        """Seal the memtable and return when it is a table.  Raises StorageFailed."""
+        """Seal the memtable and return when it was flushed to a table.  Raises StorageFailed."""
         if self._unflushed.active.values or self._unflushed.active.drops:
             self._pressure.seal()
         await self.wait_idle()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
-        """Merge all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
+        """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
         await self._upkeep.compactor.compact_range(start, end)
 
     async def checkpoint(self, folder: str) -> None:
-        """Make `folder` open as this store is now: hard links, on the same file system.
+        """Make a copy of this store in `folder` by hard links, on the same file system.
 
         Raises FileExistsError when it holds files already, StorageFailed, OSError.
         """
@@ -222,11 +221,11 @@ class Engine:
         await make_checkpoint(files, self.folder, folder, self._tables, self._upkeep.installer, sealed)
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
-        """Read every block of every table, and log and manifest as far as they are synced, at no more than
-        `bytes_per_s`; the damages.  Raises OSError.
+        """Read every block of every table, log and manifest, and return the damages.  Raises OSError.
 
-        A damaged table is then rewritten without its damaged blocks, whose ranges are marked; of a damaged
-        log nothing is lost, as a table is made of what is in memory; a damaged manifest is written anew.
+        Reads at no more than `bytes_per_s`, and logs and manifest only as far as they are synced.  A damaged
+        table is then rewritten without its damaged blocks, whose ranges are marked.  A damaged log loses
+        nothing, because its batches are still in memory and are flushed.  A damaged manifest is replaced.
         """
         return await self._scrubbing.run(bytes_per_s)
 
@@ -238,20 +237,21 @@ class Engine:
 
     @property
     def damage_found(self) -> asyncio.Event:
-        """Set when a range is marked, and at opening when some are; clear it before you look at them."""
+        """Set when a range is marked, and at opening when there are marks; clear it before you look at
+        them."""
         return self._healing.found
 
     async def mark_healed(self, mark: CorruptMark, start: bytes = b"", end: bytes | None = None) -> None:
-        """The caller has merged other copies of [start, end) in: that part of the mark is readable again.
+        """Make [start, end) of a mark readable again, after the caller has merged other copies in.
 
-        What is left of the mark is in force as up to two smaller ones; later calls may name the whole mark
-        or a piece.  All of it is durable on return.  Raises OSError, StorageFailed.
+        The rest of the mark stays in force as up to two smaller marks; later calls may name the whole mark or
+        a piece.  Durable on return.  Raises OSError, StorageFailed.
         """
         await self._healing.heal(mark, start, end)
         self._on_change()
 
     async def survivor(self, key: bytes) -> bytes | None:
-        """The newest value of a key that can still be read, marks and damaged blocks passed over.
+        """The newest readable value of a key; ignores marks and skips damaged blocks.
 
         For healing only: what was lost may be newer.  Raises OSError, StorageFailed.
         """
@@ -261,7 +261,7 @@ class Engine:
     def survivors(
         self, start: bytes = b"", end: bytes | None = None
     ) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """The same for all keys in [start, end), in key order.
+        """Like `survivor` for all keys in [start, end), in key order.
 
         Run it to its end or close it (`contextlib.aclosing`).  Raises OSError, StorageFailed.
         """
@@ -282,7 +282,8 @@ class Engine:
         return await self._reading.get(key, snapshot)
 
     async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
-        """As `get`, and whether that is the value still: no write of the key came and no table changed."""
+        """Like `get`; also whether the value is still current: no write of the key and no table change
+        since."""
         return await self._reading.get_for_change(key)
 
     def scan(
@@ -308,7 +309,7 @@ class Engine:
         reverse: bool = False,
         snapshot: Snapshot | None = None,
     ) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
-        """The same in lists, for those who read a lot."""
+        """Like `scan`, but in lists, which is faster for long scans."""
         return self._reading.scan_chunks(start, end, reverse, snapshot)
 
     def snapshot(self) -> Snapshot:
@@ -334,7 +335,7 @@ class Engine:
 
     @property
     def read_only_reason(self) -> str | None:
-        """Why ordinary batches are refused now, in one line; None while they are taken."""
+        """Why ordinary batches are refused now, in one line; None while they are accepted."""
         refusal = self._admission.refusal
         return None if refusal is None else refusal.message
 
@@ -359,7 +360,7 @@ class Engine:
                 await self._log.close()
                 await log
                 if self._log.failure is None:
-                    with suppress(OSError, RingmillError):  # without the note it was no stop in order
+                    with suppress(OSError, RingmillError):  # without the note the stop counts as a crash
                         await self._tables.note_stop(self.sequence)
         finally:
             self._log.fail(StorageFailed("the engine is closed", hint="open it again"))

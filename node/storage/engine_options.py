@@ -1,4 +1,4 @@
-"""What can be set about an engine.  Values only."""
+"""The options of an engine.  Values only."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class EngineOptions:
     block_cache_bytes: int = 64 * MIB
     table_bytes: int = 32 * MIB
     strategy: str = "leveled"
-    level0_tables: int = 4  # so many unmerged tables start a compaction
+    level0_tables: int = 4  # compaction starts at this many tables in level 0
     level1_bytes: int = 128 * MIB
     level_growth: int = 10
     time_window_sequences: int = 1 << 20  # width of a window of the time_window strategy, in batches
-    slow_at_tables: int = 8  # so many L0 tables slow writers down
-    stop_at_tables: int = 16  # and so many let them wait
+    slow_at_tables: int = 8  # writers are slowed down at this many tables in level 0
+    stop_at_tables: int = 16  # writers wait at this many tables in level 0
     slowest_bytes_per_s: int = 1 * MIB
     fastest_bytes_per_s: int = 64 * MIB
-    compaction_bytes_per_s: int = 0  # that a merge reads, steadily, and so writes at most; 0 is no limit
+    compaction_bytes_per_s: int = 0  # most that a compaction reads, and so writes; 0 means no limit
     reserve_bytes: int = 64 * MIB  # free space that only control state may use
 
     def __post_init__(self) -> None:
         if self.compression not in COMPRESSIONS:
-            raise InvalidArgument(f"compression {self.compression!r} is none of {', '.join(COMPRESSIONS)}")
+            raise InvalidArgument(f"compression {self.compression!r} is not one of {', '.join(COMPRESSIONS)}")
         if self.strategy not in STRATEGIES:
-            raise InvalidArgument(f"strategy {self.strategy!r} is none of {', '.join(STRATEGIES)}")
+            raise InvalidArgument(f"strategy {self.strategy!r} is not one of {', '.join(STRATEGIES)}")
         if not 0 < self.slow_at_tables <= self.stop_at_tables:
             raise InvalidArgument(
                 f"slow_at_tables {self.slow_at_tables} must lie in 1..stop_at_tables {self.stop_at_tables}"

@@ -1,7 +1,7 @@
 """The newest changes, in memory: a dict, sorted only when something asks for order.
 
-A dict costs a tenth of an always-sorted map; keys are sorted in runs when a scan needs them.  Old versions
-are kept only while a snapshot can see them.  Belongs to one event loop; holds no file.
+A dict costs a tenth of a map that is always sorted; keys are sorted in runs when a scan needs them.  Old
+versions are kept only while a snapshot can see them.  It belongs to one event loop and has no file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Memtable"]
 
 Entry = tuple[int, bytes | None]  # sequence and value; None is a deletion
 
-_RUN_KEYS: Final = 4096  # so many keys are sorted without a pause, about a millisecond
+_RUN_KEYS: Final = 4096  # keys sorted without a pause, about a millisecond
 
 
 class Memtable:
@@ -50,7 +50,7 @@ class Memtable:
         return None
 
     async def sort(self) -> None:
-        """Make `slices` cover all keys there are now, pausing so that the loop goes on meanwhile."""
+        """Make `slices` cover all present keys; pauses now and then so that the loop can run other tasks."""
         values = self.values
         goal = len(values)
         while self._indexed < goal:

@@ -1,6 +1,6 @@
-"""How files of an engine's folder are named.
+"""The names of files in an engine's folder.
 
-One counter numbers all of them and never gives a number twice, so a number alone names a file.
+One counter numbers all files and never gives a number twice, so a number alone identifies a file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def table_name(file_id: int) -> str:
 
 
 def temporary_name(file_id: int) -> str:
-    """Where a child writes table `file_id` before the parent takes it over."""
+    """The name under which a child writes table `file_id` before the parent installs it."""
     return f"{file_id:08d}.tmp"
 
 
@@ -55,7 +55,7 @@ def current_temporary(file_id: int) -> str:
 
 
 def parse_name(name: str) -> FileName | None:
-    """What a name in the folder stands for; None for anything that is not ours to touch."""
+    """The meaning of a name in the folder; None for a file that is not the engine's."""
     if name.startswith(_MANIFEST):
         return _numbered("manifest", name.removeprefix(_MANIFEST))
     stem, dot, suffix = name.rpartition(".")

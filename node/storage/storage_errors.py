@@ -1,4 +1,4 @@
-"""What can go wrong in the engine, beside the OSError of the FileSystem door.
+"""The errors of the engine, besides the OSError of the FileSystem door.
 
 All but NotCached are errors of the one tree (cluster/errors.py), so that they cross to clients as
 themselves.
@@ -31,7 +31,7 @@ class CorruptBlock(CorruptData):
 
 
 class CorruptRange(CorruptData):
-    """The key lies in a range whose newest values may be lost; it stays unreadable until it is healed."""
+    """The key is in a range whose newest values may be lost; it is unreadable until the range is healed."""
 
 
 class StorageFailed(Unavailable):
@@ -39,9 +39,10 @@ class StorageFailed(Unavailable):
 
 
 def write_failed(error: OSError, what_stands: str = "", **detail: int) -> DiskFull | StorageFailed:
-    """What those hear who wait for a write that met `error`; `what_stands` says what is safe all the same."""
+    """The error for all who wait for a write that met `error`; `what_stands` says what is safe
+    nevertheless."""
     kind, hint = (
-        (DiskFull, "free some space; writing goes on by itself")
+        (DiskFull, "free some space; writing resumes by itself")
         if is_full(error)
         else (StorageFailed, "repair the disk and restart the node")
     )
@@ -54,4 +55,4 @@ def write_failed(error: OSError, what_stands: str = "", **detail: int) -> DiskFu
 
 
 class NotCached(Exception):
-    """Not a failure: the answer needs the disk, so ask again with `await engine.get(key)`."""
+    """Not a failure: the value must be read from the disk, so use `await engine.get(key)`."""

@@ -1,6 +1,6 @@
-"""A second folder that opens as the store was: hard links to tables and closed logs, and a manifest.
+"""Makes a checkpoint: a second folder with hard links to tables and closed logs, and a manifest.
 
-Nothing of the node's identity is copied; files are shared with the original until either deletes them.
+It does not copy the node's identity.  The two folders share files until one of them deletes its link.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def make_checkpoint(
     installer: TableInstaller,
     sealed: Sequence[SealedMemtable],
 ) -> None:
-    """Link what is in force, the logs of `sealed` memtables (oldest first) once they are closed among it.
+    """Link all files in force, including the logs of `sealed` memtables (oldest first) once they are closed.
 
     Raises FileExistsError when `target` holds files already, StorageFailed, OSError.
     """

@@ -1,8 +1,8 @@
-"""Ranges whose newest values may be lost: how they become known, and how they become readable again.
+"""Key ranges whose newest values may be lost: finds them, and makes them readable again after healing.
 
-The engine fences what it may have lost (a CorruptMark) and serves all else.  Somebody above it, who knows
-other copies, merges them in and says piece by piece what is healed.  What survives in tables that lost
-their place (node/storage/recovery/salvage.py) is written anew before its range is readable.
+The engine fences each range that it may have lost (a CorruptMark) and serves all others.  Its caller knows
+other copies, merges them in and reports piece by piece what is healed.  Values that survive only in salvaged
+tables (node/storage/recovery/salvage.py) are written again before their range becomes readable.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Pair = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineView:
-    """What healing sees of the engine, and how it writes to it."""
+    """The parts of the engine that healing reads and writes."""
 
     tables: VersionSet
     cache: BlockCache
@@ -60,14 +60,14 @@ class DamageMarks:
         self.found = asyncio.Event()
 
     def look(self) -> None:
-        """The version may have changed: is there a mark that was not there before?"""
+        """Look for new marks; call it when the version may have changed."""
         marks = set(self._tables.version.marks)
         if not marks <= self._known:
             self.found.set()
         self._known = marks
 
     async def heal(self, mark: CorruptMark, start: bytes, end: bytes | None) -> None:
-        """Take [start, end) out of a mark and of what former calls have left of it, durably."""
+        """Remove [start, end) from a mark, or from the rest that earlier calls left of it, durably."""
         async with self._one_at_a_time:
             in_force = self._tables.version.marks
             former = tuple(piece for piece in self._pieces.get(mark, (mark,)) if piece in in_force)
@@ -87,7 +87,7 @@ class DamageMarks:
                 self._pieces.pop(mark, None)
 
     async def survivor(self, key: bytes) -> bytes | None:
-        """The newest value of a key that can be read, whatever is marked or damaged.  Raises OSError."""
+        """The newest readable value of a key; ignores marks and skips damaged blocks.  Raises OSError."""
         sight, sequence = self._sight, self._sight.sequence()
         entry = await self._newest(key)
         if entry is not None:
@@ -118,7 +118,7 @@ class DamageMarks:
                 behind = await anext(salvaged, None)
 
     async def _restore(self, piece: CorruptMark, start: bytes, end: bytes | None) -> None:
-        """Write anew what only salvaged tables have of the part of a mark that is healed."""
+        """Write again the values that only salvaged tables hold, for the healed part of a mark."""
         low = max(start, piece.start)
         high = min((key for key in (end, piece.end) if key is not None), default=None)
         sight, commit = self._sight, None
@@ -131,7 +131,7 @@ class DamageMarks:
             await commit.synced()
 
     async def _put_if_absent(self, key: bytes, value: bytes) -> Commit | None:
-        """Unless there is any version of the key: all others are newer than a salvaged one."""
+        """Put the value unless the key has any version: every other version is newer than a salvaged one."""
         while True:
             await self._sight.wait_writable()
             view = self._tables.view
@@ -143,7 +143,7 @@ class DamageMarks:
                 return self._sight.apply(batch)
 
     async def _newest(self, key: bytes) -> Found | None:
-        """The newest version in memory and in the tables that have their place, damage passed over."""
+        """The newest readable version in memory and in the tables in force; skips damaged blocks."""
         entry = self._in_memory(key)
         if entry is None:
             sight = self._sight
@@ -159,7 +159,7 @@ class DamageMarks:
         return None
 
     def _finished(self, edit: VersionEdit) -> tuple[int, ...]:
-        """Salvaged tables of whose keys none is marked any more: what they held was written anew."""
+        """Salvaged tables none of whose keys is marked any more: their values were written again."""
         version = self._tables.version
         marks = version.apply(edit).marks
         return tuple(

@@ -1,6 +1,6 @@
-"""What the files of a folder hold, as plain records: for people and for tools.  Reads only, opens no engine.
+"""Lists the contents of a storage folder as plain records.  It only reads, and opens no engine.
 
-A folder in use may be read; a file that vanishes meanwhile is reported as damage.
+The folder may be in use; a file that disappears meanwhile is reported as damage.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def verify_folder(files: FileSystem, folder: str) -> Iterator[Row]:
 def _missing_tables(files: FileSystem, folder: str) -> list[str]:
     try:
         version = read_manifest(files, folder, read_current(files, folder))
-    except (CorruptBlock, FileNotFoundError):  # that has its own row
+    except (CorruptBlock, FileNotFoundError):  # the file has its own row
         return []
     names = [table_name(meta.file_id) for meta in version.all_tables()]
     return [name for name in names if not files.exists(f"{folder}/{name}")]
@@ -91,11 +91,11 @@ def _missing_tables(files: FileSystem, folder: str) -> list[str]:
 def dump_file(files: FileSystem, folder: str, name: str) -> Iterator[Row]:
     """Every record of one log, table or manifest, in the order of the file.
 
-    Raises CorruptBlock, OSError, ValueError for a name that is none of ours.
+    Raises CorruptBlock; OSError; ValueError when the name is not that of a log, table or manifest.
     """
     parsed = parse_name(name)
     if parsed is None or parsed.kind == "temporary":
-        raise ValueError(f"{name!r} is no log, table or manifest")
+        raise ValueError(f"{name!r} is not a log, table or manifest")
     if parsed.kind == "log":
         yield from _dump_log(files, folder, parsed.file_id)
     elif parsed.kind == "table":

@@ -1,4 +1,4 @@
-"""Scrubbing an engine that is running: every block of every file in force, at a steady rate.
+"""Scrubs a running engine: reads every block of every file in force at a steady rate.
 
 What a scrub or a read finds is worked off while the engine serves: a damaged table is rewritten without its
 damaged blocks, a damaged log is replaced by a table of what is in memory, a damaged manifest is written anew.

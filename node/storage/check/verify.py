@@ -1,7 +1,7 @@
-"""Walking every block of every file: one walk for a folder at rest and for an engine that is running.
+"""Checks every block of a file: the same walk for a closed folder and for a running engine.
 
 `check_file` reads a file step by step; a scrub takes the same steps off the loop and under a rate limit.
-Of a file that still grows only a first part is checked, one that was synced: nothing there may be torn.
+For a file that still grows only its synced part is checked, where nothing may be torn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STEP_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One step of a walk: so many bytes were read, and these damages found."""
+    """One step of a walk: the number of bytes read, and the damages found in them."""
 
     size: int
     damages: list[CorruptBlock]
@@ -36,14 +36,14 @@ class Checked:
 def check_file(files: FileSystem, folder: str, part: FilePart) -> Iterator[Checked]:
     """Walk a table, a log or a manifest.  Each step blocks.  Raises OSError.
 
-    Whether damage of a whole log is an honest tail depends on what follows it (docs/formats/log.md).
+    Damage at the end of a whole log may be the tail of a power cut: docs/formats/log.md, "Recovery".
     """
     walk = {"table": _check_table, "log": _check_log, "manifest": _check_manifest}[part.name.kind]
     return walk(files, folder, part)
 
 
 def check_current(files: FileSystem, folder: str) -> list[CorruptBlock]:
-    """What is wrong with the file that names the manifest.  Blocks.  Raises OSError."""
+    """The damage of the file CURRENT, which names the manifest.  Blocks.  Raises OSError."""
     try:
         read_current(files, folder)
     except CorruptBlock as error:
@@ -56,11 +56,11 @@ def check_current(files: FileSystem, folder: str) -> list[CorruptBlock]:
 async def scrub(
     files: FileSystem, folder: str, part: FilePart, bytes_per_s: float, is_needed: Callable[[], bool]
 ) -> AsyncIterator[CorruptBlock]:
-    """Damages of one file, read at no more than `bytes_per_s`.  Raises OSError.
+    """The damages of one file, read at no more than `bytes_per_s`.  Raises OSError.
 
-    A file may have been deleted since it was named; that is damage only if it `is_needed` still.
+    A file that was deleted meanwhile is damage only if it `is_needed` still.
     """
-    steps = check_file(files, folder, part)  # left to itself when cancelled: a thread may be in it
+    steps = check_file(files, folder, part)  # not closed when cancelled: a thread may be running it
     while True:
         try:
             step = await files.off_loop(next, steps, None)

@@ -1,4 +1,4 @@
-"""What `apply` gives back: a batch that is visible already, and the ways to wait for its durability."""
+"""The result of `apply`: a batch that is already visible, and methods that wait for its durability."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Commit:
         return self._log.synced_sequence >= self.sequence
 
     async def synced(self) -> None:
-        """Return when the batch survives a power cut.  Joins the group commit under way next."""
+        """Return when the batch survives a power cut.  Joins the next group commit."""
         if self._log.synced_sequence < self.sequence:
             await self._log.until_synced(self.sequence)
 

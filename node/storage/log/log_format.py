@@ -1,9 +1,9 @@
-"""What the records of a write-ahead log mean (docs/formats/log.md).
+"""The records of a write-ahead log (docs/formats/log.md).
 
-A log begins with a header, holds groups of batches with consecutive sequence numbers, marks, and a seal
-when it was closed in order.  Groups, marks and seals tell the highest sequence that was durable when they
-were written: damage at or below such a number has eaten acknowledged data, damage above it is what a
-power cut leaves.  Pure.
+A log has a header, groups of batches with consecutive sequence numbers, sync marks, and a seal if it was
+closed in order.  Groups, marks and seals carry the highest sequence that was durable when they were written.
+Damage at or below such a number has destroyed acknowledged data; damage above it is what a power cut leaves.
+Pure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 LOG_VERSION: Final = 2
-_FORMER_VERSION: Final = 1  # the same without records of kind 5
+_FORMER_VERSION: Final = 1  # version 1 has no records of kind 5
 _MAGIC: Final = b"RINGLOG\0"
 
 _HEADER_KIND: Final = 1
@@ -86,7 +86,7 @@ class BatchGroup:
 
 @dataclass(frozen=True, slots=True)
 class SyncMark:
-    """All up to `durable` was on the disk; a seal also says that nothing follows."""
+    """All batches up to `durable` were on the disk; a seal also says that nothing follows."""
 
     durable: int
     is_seal: bool
@@ -113,7 +113,7 @@ def encode_mark(durable: int, *, is_seal: bool) -> bytes:
 
 
 def read_log(file_id: int, data: bytes) -> Iterator[tuple[int, int, LogItem | Damage]]:
-    """(offset, end, item) of all that a log's bytes hold; what is whole but senseless is Damage too."""
+    """(offset, end, item) of everything in a log; a whole record without a meaning is Damage, too."""
     for record in read_records(file_id, data):
         if isinstance(record, Damage):
             yield record.offset, record.end, record

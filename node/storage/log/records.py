@@ -1,8 +1,8 @@
 """Records in a file of 32 KiB blocks: the framing that logs and manifests share.
 
 A record is cut into fragments that never cross a block, each with crc32c, length and type, so that a reader
-finds its way again after damage.  Pure: bytes in, bytes out (docs/formats/log.md; the
-idea is LevelDB's log format).
+can resynchronise after damage.  Pure: bytes in, bytes out (docs/formats/log.md; the idea is LevelDB's log
+format).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that are no record.  Reading goes on behind them, at `end`."""
+    """Bytes that are not a record.  Reading continues after them, at `end`."""
 
     offset: int
     end: int
@@ -69,9 +69,9 @@ def frame(file_id: int, offset: int, payload: bytes) -> bytes:
 
 
 def read_records(file_id: int, data: bytes) -> Iterator[Record | Damage]:
-    """Every record of a file's bytes in order, and what lies between them when it is damaged.
+    """Every record of a file in order, and the damage between them.
 
-    Two damages never touch: what cannot be read in a row is one Damage.
+    Adjacent unreadable bytes are one Damage.
     """
     damage: Damage | None = None
     for item in _assemble(file_id, data):
@@ -95,7 +95,7 @@ class _Fragment:
 
 
 def _assemble(file_id: int, data: bytes) -> Iterator[Record | Damage]:
-    """Join fragments; a record that lacks one is damage from its first byte on."""
+    """Join fragments; a record that lacks a fragment is damage from its first byte on."""
     start = -1
     pieces: list[bytes] = []
     for item in _fragments(file_id, data):
@@ -151,7 +151,8 @@ def _fragment_at(file_id: int, data: bytes, at: int, block_end: int) -> _Fragmen
 
 
 def _next_fragment(file_id: int, data: bytes, start: int, block_end: int) -> int:
-    """Where reading can go on in this block, or its end.  The place in the checksum rules chance hits out."""
+    """The next offset in this block where a fragment begins, or its end.  The checksum covers the offset, so
+    chance matches are ruled out."""
     for match in _TYPES.finditer(data, start + _HEAD_BYTES - 1, block_end):
         at = match.start() - _HEAD_BYTES + 1
         if _fragment_at(file_id, data, at, block_end):

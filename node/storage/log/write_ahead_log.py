@@ -1,9 +1,8 @@
-"""The write-ahead log of a running engine: batches gather while the former sync runs.
+"""The write-ahead log of a running engine, with group commit: batches gather while the previous sync runs.
 
-`append` only remembers; one task (`run`) owns the files and is the only one that waits for the disk.  A
-log is sealed, synced and closed before the next one is made, so only the last log can end in an honest
-tail. The first failed write or sync ends all: nothing is acknowledged after it, and no sync is tried
-again.
+`append` only queues; one task (`run`) owns the files and is the only one that waits for the disk.  A log is
+sealed, synced and closed before the next one is created, so only the last log can have a tail torn by a power
+cut.  After the first failed write or sync nothing is acknowledged, and no sync is tried again.
 
 Rules E1, E2 and E4: docs/protocol/engine.md.  Layout: docs/formats/log.md.
 """
@@ -30,19 +29,19 @@ _MARK_DELAY_S: Final = 0.02
 
 
 class LogFile:
-    """The log of one memtable: the batches that wait to be written, and the file that gets them.
+    """The log of one memtable: the batches that wait to be written, and their file.
 
-    It takes more than one file when the disk was full in between; `file_ids` names all of them.
+    It has several files if the disk was full in between; `file_ids` names all of them.
     """
 
     def __init__(self, first_sequence: int) -> None:
         self.file: AppendFile | None = None
         self.file_ids: list[int] = []
-        self.synced_sizes: list[int] = []  # of each file: so many first bytes are on the disk
+        self.synced_sizes: list[int] = []  # of each file: the size of its part that is on the disk
         self.waiting: list[bytes] = []
         self.written_sequence = first_sequence - 1
         self.is_closing = False
-        self.is_whole = False  # closed behind its last batch, all of it on the disk
+        self.is_whole = False  # closed after its last batch and entirely on the disk
         self.closed = asyncio.Event()
 
     @property
@@ -50,7 +49,7 @@ class LogFile:
         return self.file_ids[-1]
 
     def frame_waiting(self, durable: int) -> bytes:
-        """The bytes that append all that waits."""
+        """The bytes that append all waiting batches."""
         assert self.file is not None
         offset = self.file.size
         batches = self.waiting
@@ -71,7 +70,7 @@ class LogFile:
         return b"".join(parts)
 
     def take_waiting(self) -> list[bytes]:
-        """All that waits; from now on it counts as handed to the system."""
+        """The waiting batches; from now on they count as handed to the system."""
         batches, self.waiting = self.waiting, []
         self.written_sequence += len(batches)
         return batches
@@ -123,11 +122,12 @@ class WriteAheadLog:
 
     @property
     def current(self) -> LogFile:
-        """The log that `append` appends to, or did to the end."""
+        """The log that `append` appends to, or did until the end."""
         return self._current
 
     def append(self, payload: bytes) -> None:
-        """Remember the batch with the next sequence number; the task writes it soon, asked or not."""
+        """Queue the batch with the next sequence number; the task writes it soon, even if nobody waits for
+        it."""
         if not self._logs:
             raise StorageFailed("the engine is closed", hint="open it again")
         waiting = self._logs[-1].waiting
@@ -136,7 +136,7 @@ class WriteAheadLog:
             self._wake.set()
 
     def rotate(self, next_sequence: int) -> LogFile:
-        """Close the current log behind what it holds and begin another; the former is returned."""
+        """Close the current log after its last batch and begin another.  Returns the closed one."""
         former = self._logs[-1]
         former.is_closing = True
         self._current = LogFile(next_sequence)
@@ -145,11 +145,11 @@ class WriteAheadLog:
         return former
 
     def wake(self) -> None:
-        """Let the task write what waits, soon."""
+        """Let the task write the waiting batches soon."""
         self._wake.set()
 
     def write_now(self) -> bool:
-        """Hand what waits to the system at once, if no write is under way; False if one is."""
+        """Hand the waiting batches to the system at once; False if another write is in progress."""
         if self._in_flight or len(self._logs) != 1 or self.failure or self._broken:
             return False
         return self._logs[0].file is not None and self._write(self._logs[0])
@@ -180,11 +180,14 @@ class WriteAheadLog:
                 self._mark_timer.cancel()
 
     def resume(self) -> None:
-        """There is space again."""
+        """Write again: there is space."""
         self._has_space.set()
 
     async def close(self) -> None:
-        """Seal the last log, unless a log has failed; then `run` ends.  A full disk loses what waits."""
+        """Seal the last log, unless a log has failed; then `run` ends.
+
+        On a full disk waiting batches are lost.
+        """
         if self.failure is None:
             last = self._logs[-1]
             last.is_closing = True
@@ -218,8 +221,8 @@ class WriteAheadLog:
             await self._wake.wait()
 
     async def _create(self, log: LogFile) -> None:
-        """Name and header are durable, and the manifest says so, before any batch can be acknowledged: a log
-        that is gone later is missed."""
+        """Create a log.  Its name and header are durable and recorded in the manifest before any batch can be
+        acknowledged, so that a log that disappears later is noticed."""
         file_id = await self._take_id()
         path = f"{self._folder}/{log_name(file_id)}"
         file = self._files.create(path)
@@ -237,7 +240,7 @@ class WriteAheadLog:
         log.file = file
 
     def _write(self, log: LogFile) -> bool:
-        """Append what waits without a sync; False when that failed, and `_step` has to look after it."""
+        """Append the waiting batches without a sync; False when that failed and `_step` has to handle it."""
         assert log.file is not None
         good = log.file.size
         data = log.frame_waiting(self.synced_sequence)
@@ -284,13 +287,13 @@ class WriteAheadLog:
             self._mark_timer = asyncio.get_running_loop().call_later(_MARK_DELAY_S, self._mark)
 
     def _advance(self, last: int) -> None:
-        """All up to batch `last` is on the disk."""
+        """Note that all batches up to `last` are on the disk."""
         self.buffered_sequence = self.synced_sequence = last
         _release(self._write_waiters, last)
         _release(self._sync_waiters, last)
 
     async def _leave(self, log: LogFile, good: int, error: OSError) -> None:
-        """A log that could not grow ends where it was whole; what waits goes into another file.
+        """Cut a log that could not grow back to its last whole record; waiting batches go into another file.
 
         Raises `error` unless the disk is full.
         """
@@ -314,7 +317,7 @@ class WriteAheadLog:
         self._on_full(refusal)
 
     async def _seal(self, log: LogFile) -> None:
-        """What the seal calls durable has to be so before the seal is written."""
+        """Sync, then write the seal: all that the seal calls durable must be durable before it is written."""
         assert log.file is not None
         if log.written_sequence > self.synced_sequence:
             await self._sync(log, b"")
@@ -337,7 +340,7 @@ class WriteAheadLog:
         log.closed.set()
 
     def _mark(self) -> None:
-        """Note, behind the last group, that it is durable; unsynced, so it may be lost, harmlessly."""
+        """Append a mark that the last group is durable.  The mark is not synced; losing it does no harm."""
         self._mark_timer = None
         log = self._logs[0] if self._logs else None
         if log is None or log.file is None or self.failure or self._broken:
@@ -356,7 +359,7 @@ class WriteAheadLog:
             self._wake.set()
 
     def fail(self, failure: RingmillError) -> None:
-        """Nothing is written or acknowledged any more."""
+        """Write and acknowledge nothing more."""
         if self.failure is not None:
             return
         self.failure = failure
@@ -368,7 +371,7 @@ class WriteAheadLog:
         self._on_failure(self.failure)
 
     def _turn_away(self, refusal: RingmillError) -> None:
-        """Tell all that wait that there is no answer to wait for."""
+        """Fail all callers that wait."""
         for waiters in (self._sync_waiters, self._write_waiters):
             for _, future in waiters:
                 if not future.done():
@@ -385,7 +388,7 @@ class WriteAheadLog:
 
 
 def _release(waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> None:
-    """Wake all that wait for `sequence` or less."""
+    """Wake all callers that wait for `sequence` or less."""
     later = []
     for waiter in waiters:
         if waiter[0] > sequence:

@@ -1,4 +1,4 @@
-"""What may be told about a key or a range where something was dropped or may be lost (rule H5).  Pure."""
+"""Decides what a read may return where keys were dropped or may be lost (rule H5).  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding one key in the tables of a view: newest tables first, then level by level.
+"""Finds one key in the tables of a view: newest tables first, then level by level.
 
 `find` never blocks: it asks the block cache and the page cache and raises NotCached, naming the block,
 when the disk is needed.  `find_off_loop` lets a thread read that block and asks again.
@@ -20,7 +20,7 @@ __all__ = ["BlockNeeded", "find", "find_off_loop", "find_survivor"]
 
 
 class BlockNeeded(NotCached):
-    """Which block the disk has to give."""
+    """The answer needs a block that must be read from the disk."""
 
     def __init__(self, table: Table, number: int) -> None:
         super().__init__(table.file_id, number)
@@ -81,7 +81,7 @@ def _find_in_table(
 async def find_off_loop(
     view: View, cache: BlockCache, key: bytes, sequence: int
 ) -> tuple[int, bytes | None] | None:
-    """The same, waiting for the disk where it must.  The view has to be pinned."""
+    """Like `find`, but waits for the disk where it must.  The view has to be pinned."""
     loaded: dict[int, Block] = {}
     while True:
         try:
@@ -94,7 +94,7 @@ async def find_off_loop(
 async def find_survivor(
     view: View, cache: BlockCache, key: bytes, sequence: int, on_damage: Callable[[CorruptBlock], None]
 ) -> tuple[int, bytes | None] | None:
-    """The newest version that can be read, damaged blocks passed over.  The view has to be pinned."""
+    """The newest readable version; skips damaged blocks.  The view has to be pinned."""
     for table in _tables_with(view, key):
         try:
             found = await _find_in_table_off_loop(table, cache, key, sequence)
@@ -116,7 +116,7 @@ async def _find_in_table_off_loop(
 
 
 def _tables_with(view: View, key: bytes) -> Iterator[Table]:
-    """Tables whose range has the key, newest first."""
+    """Tables whose range contains the key, newest first."""
     yield from (table for table in view.newest if table.smallest <= key <= table.largest)
     for level in view.levels:
         at = bisect_left(level.largest, key)

@@ -1,7 +1,7 @@
-"""Walking a key range in order, either way, over memtables and a pinned view as of one sequence number.
+"""Scans a key range in either order, over memtables and a pinned view, as of one sequence number.
 
-Chunks of each run are made visible (versions above the sequence left out, deletions as None), merged newest
-first, and handed on.  Blocks come from the page cache where they are there, else from a thread.
+Chunks of each run are filtered (versions above the sequence left out, deletions as None) and merged, newest
+run first.  Blocks come from the page cache if it has them, else from a thread.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Range:
     sequence: int
     reverse: bool
     drops: tuple[Drop, ...] = ()
-    on_damage: Callable[[CorruptBlock], None] | None = None  # told of a damaged block, which is passed over
+    on_damage: Callable[[CorruptBlock], None] | None = None  # called with a damaged block, then skips it
 
 
 async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:
-    """Merged chunks in ascending order inside, in the order of the scan among each other.
+    """Merged chunks in the order of the scan; inside a chunk keys are ascending.
 
-    A value of None is a deleted key.  Raises CorruptBlock unless the span passes damage over, OSError.
+    A value of None is a deleted key.  Raises CorruptBlock unless the span skips damage, OSError.
     """
     runs: list[_Run] = []
     for memtable in memtables:
@@ -68,14 +68,14 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
 async def checked_chunks(
     memtables: Sequence[Memtable], view: View, span: Range, check: Callable[[bytes, bytes | None], None]
 ) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
-    """What is there, in lists; `check` is asked about every stretch of keys before it is shown.
+    """Present keys and values in lists; calls `check` for every stretch of keys before it is returned.
 
     Raises CorruptBlock, OSError and what `check` raises.
     """
     end = span.end
     edge = end if span.reverse else span.start
     async for keys, values in scan_chunks(memtables, view, span):
-        # from where the last chunk ended: what is lost may lie between two chunks
+        # from the end of the last chunk, because lost keys may lie between two chunks
         low, high = (keys[0], edge) if span.reverse else (edge, keys[-1] + b"\0")
         check(low or b"", high)
         edge = keys[0] if span.reverse else keys[-1]
@@ -87,7 +87,7 @@ async def checked_chunks(
 
 class _Run(Protocol):
     async def next_chunk(self) -> Chunk | None:
-        """The next keys of this run, ascending inside and never none; None at its end."""
+        """The next keys of this run, ascending and at least one; None at its end."""
         ...
 
 

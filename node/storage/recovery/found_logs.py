@@ -1,4 +1,4 @@
-"""How far the logs of a store are, by names and sizes alone, before it is opened."""
+"""The extent of a store's logs by names and sizes alone, before the store is opened."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["found_logs"]
 def found_logs(files: FileSystem, folder: str) -> tuple[int, list[tuple[int, int]]]:
     """The highest number of any file, and each log's number and size in bytes.
 
-    Nothing of it is read, so that damage changes nothing here; an honest crash never makes it less than what
-    was synced.  Raises OSError.
+    It reads no content, so damage does not change the result, and after a crash the result is never below
+    what was synced.  Raises OSError.
     """
     names = files.list(folder) if files.is_dir(folder) else []
     parsed = [(name, found) for name in names if (found := parse_name(name))]

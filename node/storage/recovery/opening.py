@@ -1,7 +1,7 @@
-"""Finding out what a folder holds when an engine is opened: new, closed in order, or left by a crash.
+"""Opens a folder: a new one, one that was closed in order, or one left by a crash.
 
-The steps: manifest, logs, tables; then a new manifest, and what it does not name is swept away.  Rules E3,
-E5, E6 and E7: docs/protocol/engine.md.
+The steps: read the manifest, logs and tables; write a new manifest; delete the files that it does not name.
+Rules E3, E5, E6 and E7: docs/protocol/engine.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Opened:
-    """The state of a folder, read; nothing new is written yet but for a cut tail and the quarantine."""
+    """The state read from a folder.  Nothing is written yet, except a cut tail and the quarantine."""
 
     version: Version
     tables: dict[int, Table]
@@ -50,8 +50,8 @@ def open_folder(files: FileSystem, folder: str) -> Opened:
 def _open_exactly(
     files: FileSystem, folder: str, found: dict[str, FileName], version: Version, manifest_id: int
 ) -> Opened:
-    """Raises CorruptBlock when tables or batches are missing, and the manifest's last edit is torn or there
-    are tables that it does not name: then it has lost edits that were made."""
+    """Raises CorruptBlock when the manifest has lost edits: tables or batches are missing, and its last edit
+    is torn or there are tables that it does not name."""
     is_torn = manifest_id >= 0 and has_torn_end(files, folder, manifest_id)
     recovered = _recover(files, folder, found, version)
     if version.newest_log >= version.oldest_log or version.stopped_at is not None:
@@ -71,7 +71,7 @@ def _open_exactly(
 
 
 def _open_salvaged(files: FileSystem, folder: str, found: dict[str, FileName]) -> Opened:
-    """Without a manifest: all that is there is kept, and every key is marked."""
+    """Open without a manifest: keep every file and mark every key."""
     sometimes("a start keeps everything without a manifest")
     salvaged = salvage(files, folder, found.values())
     version = salvaged.version()
@@ -100,9 +100,9 @@ def _recover(files: FileSystem, folder: str, found: dict[str, FileName], version
 
 
 def sweep(files: FileSystem, folder: str, opened: Opened) -> None:
-    """Delete what a crash or a killed child left behind, and logs that hold nothing.  Blocks.
+    """Delete what a crash or a killed child left behind, and empty logs.  Blocks.
 
-    It comes after the new manifest: until that is in force, the former one may need any of it.
+    Call it after the new manifest is in force; until then the previous one may need any of these files.
     """
     for name in opened.unneeded:
         files.unlink(f"{folder}/{name}")
@@ -120,21 +120,23 @@ def _highest(found: dict[str, FileName]) -> int:
 
 
 def _make_durable(files: FileSystem, folder: str, name: str) -> None:
-    """Make durable what is read next: a killed process leaves bytes that only the page cache holds.
+    """Make the last log and the manifest durable before they are read.
 
-    Once read they count: what the last edit of the manifest has replaced is deleted, what the last log holds
-    is served, and the next log's header says that all before it is on the disk.  They are written again, as a
-    sync that failed before the kill may have had the system forget to write them; and before they are read,
-    as it may drop them from memory at any time.  Earlier logs were synced before the last one was begun.
+    A killed process may leave bytes that only the page cache holds.  Once read, they count: files that the
+    last edit replaced are deleted, batches of the last log are served, and the next log's header says that
+    all before it is on the disk.  A sync does not suffice: after a sync that failed before the kill, the
+    system may consider the pages clean.  So the bytes are written again, and before they are read, because
+    the system may drop them from memory at any time.  Earlier logs were synced before the last one was
+    created.
     """
     files.rewrite(f"{folder}/{name}")
     files.fsync_dir(folder)
 
 
 def _find_version(files: FileSystem, folder: str, found: dict[str, FileName]) -> tuple[Version, int]:
-    """The version in force and its manifest's id; an empty version for a folder that never held data.
+    """The version in force and its manifest's id; an empty version for a new folder.
 
-    Raises CorruptBlock when it cannot be told.
+    Raises CorruptBlock when the manifest in force cannot be read.
     """
     kinds = {parsed.kind for parsed in found.values()}
     try:
@@ -152,15 +154,15 @@ def _find_version(files: FileSystem, folder: str, found: dict[str, FileName]) ->
 
 
 def _has_manifest(files: FileSystem, folder: str, found: dict[str, FileName]) -> bool:
-    """Is any manifest whole?  A start that a crash cut short may leave one that is not, and nothing else."""
+    """Whether any manifest is whole.  A first start that crashed may leave only a torn one."""
     manifests = [parsed.file_id for parsed in found.values() if parsed.kind == "manifest"]
     return any(True for file_id in manifests for _ in readable_edits(files, folder, file_id))
 
 
 def _newest_manifest(folder: str, found: dict[str, FileName]) -> int:
-    """The one in force where CURRENT cannot be read: no edit goes to one once the next was begun.
+    """The manifest in force when CURRENT cannot be read: no edit is added to one after the next was begun.
 
-    If that is not whole, nobody knows whether it was in force.  Raises CorruptBlock.
+    Raises CorruptBlock when the newest one is not whole, because it may or may not have been in force.
     """
     manifests = [parsed.file_id for parsed in found.values() if parsed.kind == "manifest"]
     if not manifests:
@@ -169,7 +171,10 @@ def _newest_manifest(folder: str, found: dict[str, FileName]) -> int:
 
 
 def _open_tables(files: FileSystem, folder: str, version: Version) -> tuple[Version, dict[int, Table]]:
-    """A table that is not there or cannot be opened is kept aside, and its whole range marked."""
+    """Open all tables.
+
+    One that is missing or cannot be opened is set aside, and its whole range is marked.
+    """
     tables: dict[int, Table] = {}
     for meta in version.all_tables():
         try:
@@ -178,7 +183,7 @@ def _open_tables(files: FileSystem, folder: str, version: Version) -> tuple[Vers
             sometimes("a start sets a damaged table aside")
             keep_aside(files, folder, [table_name(meta.file_id)])
             gone = (meta.file_id,)
-            if meta in version.salvaged:  # what was not copied from it yet is marked
+            if meta in version.salvaged:  # its keys that were not copied yet are marked already
                 version = version.apply(VersionEdit(salvaged_removed=gone))
             else:
                 version = version.apply(VersionEdit(removed=gone, marks_added=(mark_of(meta),)))

@@ -1,10 +1,9 @@
-"""What the logs of a folder say after a stop of any kind.  Pure, but for reading the files through the door.
+"""Recovers the batches in the logs of a folder.  Pure, except that it reads files through the door.
 
-Damage at or below a sequence that was durable is corruption: it is reported as a mark over all keys,
-because which keys it held is unknown, and reading goes on behind it.  Damage above, in the last log only,
-is the honest tail of a power cut and is cut off.  Damage that costs no batch (a header, a mark) costs
-nothing.  No damage is refused.  Rules E4 and E7: docs/protocol/engine.md.  Layout:
-docs/formats/log.md, "Recovery".
+Damage at or below a durable sequence is corruption: it is reported as a mark over all keys, because the lost
+keys are unknown, and reading continues after it.  Damage above that, in the last log only, is the tail of a
+power cut and is cut off.  Damage that hits no batch (a header, a mark) has no consequence.  Recovery never
+fails because of damage.  Rules E4 and E7: docs/protocol/engine.md.  Layout: docs/formats/log.md, "Recovery".
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from ringmill.node.storage.version.version import CorruptMark
 
 __all__ = ["Loss", "Recovered", "cut_tail", "expect_all", "recover_logs", "replay_group"]
 
-_MOST_SEQUENCE: Final = 1 << 55  # a cell has 56 bits for it: nobody ever wrote a higher one
+_MOST_SEQUENCE: Final = 1 << 55  # a cell has 56 bits for it, so a higher one is damage
 LEAP: Final = 1 << 40
 """Nobody has applied this many batches to logs that are in no table yet: a bound where nothing tells one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Acknowledged batches first to last (both included) that a damaged log has lost."""
+    """The acknowledged batches, first to last (both included), that a damaged log has lost."""
 
     file: str
     offset: int
@@ -46,19 +45,19 @@ class Loss:
 
 @dataclass(slots=True)
 class Recovered:
-    """The memtable that the logs add up to."""
+    """The memtable rebuilt from the logs."""
 
     memtable: Memtable
     last_sequence: int
     newest_snapshot: int = 0
-    log_ids: list[int] = field(default_factory=list)  # of the logs that hold something
+    log_ids: list[int] = field(default_factory=list)  # of the logs that are not empty
     newest_readable: int = 0  # id of the newest log that has a record which can be read
     damaged: list[int] = field(default_factory=list)  # ids of logs with damage, the tail apart
     losses: list[Loss] = field(default_factory=list)
     tail: tuple[int, int] | None = None  # the last log's id and where it is to be cut, if it is
 
     def lose(self, loss: Loss, file_id: int) -> None:
-        """Report a loss of the log `file_id`; what comes next has a higher sequence."""
+        """Note that log `file_id` lost batches; all later batches have higher sequences."""
         sometimes("a start finds that a log has lost batches")
         self.losses.append(loss)
         self.last_sequence = max(self.last_sequence, loss.last_sequence)
@@ -89,8 +88,8 @@ def recover_logs(
 ) -> Recovered:
     """Read the logs `log_ids` in order.  Blocks.  Raises OSError.
 
-    `flushed_sequence` is the last batch that tables hold; the first log goes on behind it.  Versions that a
-    snapshot up to `newest_snapshot` may see are kept.  Where all logs are sealed, none may have a tail.
+    `flushed_sequence` is the last batch in a table; the first log continues after it.  Versions that a
+    snapshot up to `newest_snapshot` may see are kept.  If all logs are sealed, none may have a torn tail.
     """
     recovered = Recovered(Memtable(flushed_sequence + 1), flushed_sequence, newest_snapshot)
     for number, file_id in enumerate(log_ids):
@@ -100,7 +99,7 @@ def recover_logs(
 
 
 def cut_tail(files: FileSystem, folder: str, recovered: Recovered) -> None:
-    """Take the honest tail off the last log, so that what follows it is never read as its end.  Blocks."""
+    """Cut the torn tail off the last log, so that a later append never follows it.  Blocks."""
     if recovered.tail is not None:
         file_id, size = recovered.tail
         sometimes("a torn end of a log is cut off")
@@ -140,7 +139,7 @@ def _recover_log(
 
 
 def _replay(recovered: Recovered, file_id: int, path: str, offset: int, item: BatchGroup) -> None:
-    """A group that cannot be, though its checksum is right, is lost with all that it holds."""
+    """Replay a group; one with a right checksum but impossible content is lost as a whole."""
     last = max(item.last_sequence, recovered.last_sequence)
     if item.first_sequence <= recovered.last_sequence:
         why = f"batch {item.first_sequence} again, {recovered.last_sequence + 1} expected"
@@ -164,7 +163,7 @@ def _check_end(
     durable_after: list[int],
     recovered: Recovered,
 ) -> bool:
-    """Damage at the very end of a log that may not end so: the lost batches are known by the marks."""
+    """Damage at the very end of a log that cannot be a torn tail: the marks tell which batches are lost."""
     last = max(durable_after, default=0)
     if last <= recovered.last_sequence:
         return False
@@ -174,9 +173,9 @@ def _check_end(
 
 
 def expect_all(folder: str, recovered: Recovered, newest_log: int, stopped_at: int | None) -> None:
-    """Compare with what the manifest knows: the newest log that was begun, and how far a clean stop had got.
+    """Compare with the manifest, which names the newest log and the last batch of a clean stop.
 
-    Without the first nobody would miss a log that is gone or whose every byte is; the second finds any loss.
+    The first reveals a log that is missing or entirely unreadable; the second reveals any loss.
     """
     path, expected = f"{folder}/{log_name(newest_log)}", recovered.last_sequence + 1
     if stopped_at is not None:
@@ -191,7 +190,7 @@ def expect_all(folder: str, recovered: Recovered, newest_log: int, stopped_at: i
 
 
 def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
-    """Groups and damages, and for each the highest durable sequence told in it or behind it."""
+    """Groups and damages, each with the highest durable sequence recorded in it or after it."""
     pieces: list[_Piece] = []
     durable: list[int] = []
     for offset, end, found in read_log(file_id, data):
@@ -202,7 +201,7 @@ def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
         elif isinstance(item, SyncMark) and durable:
             durable[-1] = max(durable[-1], item.durable)
         elif isinstance(item, Header):
-            # a log is begun when the one before it is on the disk to its end
+            # a log is created only when the one before it is entirely on the disk
             before = item.first_sequence - 1
             pieces.append(_Piece(offset, end, BatchGroup(before, item.first_sequence, 0, b"")))
             durable.append(before)
@@ -212,7 +211,7 @@ def _pieces(file_id: int, data: bytes) -> tuple[list[_Piece], list[int]]:
 
 
 def _highest(item: LogItem | Damage) -> int:
-    """The highest sequence that a record speaks of."""
+    """The highest sequence in a record."""
     match item:
         case BatchGroup():
             return max(item.durable, item.last_sequence)

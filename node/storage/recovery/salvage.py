@@ -1,12 +1,11 @@
-"""A folder whose manifest cannot be read: what is found there is kept, and every key is fenced.
+"""Opens a folder whose manifest cannot be read: keeps all tables and fences every key.
 
-Which tables are in force, in what order, and which batches are in them, only the manifest knows.  So the
-tables found are set apart: reads never ask them, and a healer gets the newest value among them that can be
-read (node/storage/recovery/salvaged_tables.py).  What was deleted or replaced may be in them; all keys are
-marked up to a sequence above any that was ever given out, so that nothing of it is shown as it is (rule
-E7).
+Only the manifest knows which tables are in force, in what order, and which batches are in them.  So the
+tables that are found are set apart: reads never use them, and healing gets their newest readable value
+(node/storage/recovery/salvaged_tables.py).  They may hold deleted or replaced values, so all keys are marked
+up to a sequence above any that was ever given out, and no reader sees such a value (rule E7).
 
-The idea is LevelDB's RepairDB; that it shows the wrong value of some keys is what the mark is for.
+The idea is LevelDB's RepairDB, which may return the wrong value of some keys; the mark prevents that.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ were reserved, and a child that was left behind may still write to one."""
 
 @dataclass(slots=True)
 class Salvage:
-    """What the manifests and tables of a folder still tell."""
+    """What can still be read from the manifests and tables of a folder."""
 
     tables: dict[int, Table] = field(default_factory=dict)
     unreadable: list[int] = field(default_factory=list)  # file ids of tables
@@ -43,7 +42,7 @@ class Salvage:
     reserved_ids: int = 1
 
     def version(self) -> Version:
-        """Without any mark yet: how far it has to reach depends on the logs."""
+        """The version without a mark, whose sequence depends on the logs."""
         return Version(
             flushed_sequence=self.flushed_sequence,
             reserved_ids=self.reserved_ids + FRESH_IDS,
@@ -68,7 +67,7 @@ def salvage(files: FileSystem, folder: str, found: Iterable[FileName]) -> Salvag
 
 
 def fence_all(recovered: Recovered, highest_sequence: int) -> CorruptMark:
-    """The mark over all keys; new batches get sequences above it."""
+    """Mark all keys; new batches get sequences above the mark."""
     recovered.last_sequence = max(recovered.last_sequence, highest_sequence) + LEAP
     return CorruptMark(b"", None, recovered.last_sequence)
 
@@ -93,7 +92,7 @@ def _read_edits(
 def _open(
     files: FileSystem, folder: str, file_id: int, result: Salvage, known: Mapping[int, TableMeta]
 ) -> None:
-    """A table of which index or footer cannot be read is left to the quarantine."""
+    """Open a table; one whose index or footer cannot be read is left to the quarantine."""
     try:
         table = open_table(files, folder, file_id, known.get(file_id))
     except CorruptBlock:

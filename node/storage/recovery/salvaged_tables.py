@@ -1,8 +1,9 @@
-"""Reading tables that lost their place: the newest version of a key, whichever table has it.
+"""Reads salvaged tables: finds the newest version of a key in any of them.
 
-Levels tell elsewhere which table is newer; here only the versions do.  A cell without a sequence (0) was
-written by a merge that took all there was of its keys in, so it counts as the newest of its table: what the
-merge had read is older, and every table that came later has higher sequences (docs/formats/table.md).
+The levels of salvaged tables are unknown, so only the sequences of versions show which is newer.  A cell
+without a sequence (0) was written by a compaction that read all versions of its keys, so it counts as the
+newest of its table: all that the compaction read is older, and every later table has higher sequences
+(docs/formats/table.md).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A data block: sorted keys and their cells, in columns.
 
-Columns, because a block is then taken apart by a few calls that run in C over all of it, which is what
-makes a get or a scan in Python fast (docs/formats/table.md, "Data block").  A cell is one version of a
-key: 8 bytes of (sequence << 8 | kind), then the value.  All versions of a key lie in one block, the newest
-first.  Pure.
+Columns, because a few calls that run in C can then decode the whole block, which makes a get or a scan in
+Python fast (docs/formats/table.md, "Data block").  A cell is one version of a key: 8 bytes of (sequence << 8
+| kind), then the value.  All versions of a key are in one block, newest first.  Pure.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _unpack_cell = _CELL.unpack_from
 
 
 class MalformedBlock(ValueError):
-    """Bytes that no block ever encoded to."""
+    """Bytes that are not an encoded block."""
 
 
 def cell_of(sequence: int, value: bytes | None) -> bytes:
@@ -48,7 +47,7 @@ def cell_of(sequence: int, value: bytes | None) -> bytes:
 
 
 def without_sequence(cell: bytes) -> bytes:
-    """The cell without its sequence: 0 is older than all.  It compresses to next to nothing."""
+    """The cell with sequence 0, which is older than all others and compresses to almost nothing."""
     return _pack_cell(cell[0]) + cell[CELL_HEAD_BYTES:]
 
 
@@ -61,9 +60,9 @@ def cell_head(cell: bytes) -> int:
 class Block:
     """A decoded block.  `starts[i]` to `starts[i + 1]` is the cell of `keys[i]` in `data`.
 
-    Keys are kept without the prefix they share: a get has no need of them whole.  Tuples of bytes and of
-    numbers, as the garbage collector soon forgets those: with lists, a cache of some thousand blocks kept the
-    loop waiting for 40 ms at each full collection.
+    Keys are kept without their common prefix, because a get does not need whole keys.  They are in tuples of
+    bytes and numbers, which the garbage collector soon stops tracking: with lists, a cache of some thousand
+    blocks delayed the loop by 40 ms at each full collection.
     """
 
     __slots__ = ("data", "prefix", "size_bytes", "starts", "suffixes")
@@ -176,7 +175,7 @@ def _pieces(size: int, count: int) -> Struct:
 
 
 def _common_prefix(first: bytes, last: bytes) -> bytes:
-    """What two keys begin with alike; in sorted keys all between them do too."""
+    """The common prefix of two keys; all keys between them in order share it."""
     low, high = 0, min(len(first), len(last))
     if first[:high] == last[:high]:
         return first[:high]

@@ -1,7 +1,7 @@
 """Decoded blocks in memory, bounded.
 
-Two generations instead of a list in order of use: a hit costs one dict lookup and changes nothing.  When
-the young one is full it becomes the old one, and what the former old one held is forgotten.
+It has two generations instead of an LRU list: a hit costs one dict lookup and changes nothing.  When the
+young generation is full it becomes the old one, and the previous old one is dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compressing one block, with a raw escape for what does not get smaller.  Pure.
+"""Compresses one block; a block that does not get smaller is stored raw.  Pure.
 
 The code of a compression is stored with each block, so a table may hold several kinds.
 """
@@ -21,13 +21,13 @@ _LZ4: Final = 2
 _CODES: Final = {"none": _NONE, "zstd": _ZSTD, "lz4": _LZ4}
 _LZ4_SIZE: Final = Struct("<I")
 
-# zstandard lets go of the GIL while it expands, and one context must not serve two threads at once: each
+# zstandard releases the GIL while it expands, and one context must not serve two threads at once: each
 # call takes a free one.  Popping from and appending to a list are atomic.
 _free: list[zstandard.ZstdDecompressor] = []
 
 
 class CannotDecompress(ValueError):
-    """Bytes that are not what their compression code says."""
+    """Bytes that their compression method cannot expand."""
 
 
 class Compressor:
@@ -48,7 +48,7 @@ class Compressor:
 
 
 def decompress(code: int, data: bytes) -> bytes:
-    """The block's bytes.  Raises CannotDecompress; never makes more than MAX_BLOCK_BYTES."""
+    """The block's bytes, at most MAX_BLOCK_BYTES.  Raises CannotDecompress."""
     if code == _NONE:
         return data
     try:

@@ -1,7 +1,7 @@
-"""May a table hold this key?  A Bloom filter whose six bits of one key lie in one 64-bit word.
+"""A Bloom filter that tells whether a table may hold a key; the six bits of a key are in one 64-bit word.
 
-The hash of a key is taken once for all tables; per table it costs one index and one `and`.  At 12 bits a
-key about 1 of 100 absent keys passes.  Pure (docs/formats/table.md, "Filter").
+The hash of a key is computed once for all tables; a lookup then costs one index and one `and` per table.  At
+12 bits per key about 1 of 100 absent keys passes.  Pure (docs/formats/table.md, "Filter").
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Merging sorted runs, newest first, by chunks instead of by records.  Pure.
 
-Each run hands over a sorted chunk at a time.  Up to the lowest of the chunks' last keys everything is
-known, so that much is merged at once: by a dict that newer runs overwrite, then sorted, which costs a
-fraction of a heap. In reverse the same from the other end; chunks stay in ascending order.
+Each run supplies one sorted chunk at a time.  Up to the lowest of the chunks' last keys everything is known,
+so that part is merged at once: newer runs overwrite older ones in a dict, which is then sorted.  This costs a
+fraction of a heap.  A reverse merge works from the other end; chunks stay in ascending order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ V = TypeVar("V")
 class RunMerge(Generic[V]):
     """Feed every run in `hungry()`, then `take()`, until `hungry` and `take` are both empty.
 
-    No key may stand twice in one run.
+    A run may hold each key once.
     """
 
     def __init__(self, runs: int, *, reverse: bool = False) -> None:
@@ -93,7 +93,7 @@ def kept_versions(
     snapshots: Sequence[int],
     dropped_up_to: Sequence[int],
 ) -> list[tuple[int, V]]:
-    """Of one key's versions (sequence, ...), newest first, those that somebody can still see.
+    """The versions (sequence, ...) of one key, newest first, that a reader or snapshot can still see.
 
     `snapshots` ascending; `dropped_up_to` are the sequences of the dropped prefixes that cover the key.
     """

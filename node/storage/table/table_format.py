@@ -46,7 +46,7 @@ pack_trailer = _TRAILER.pack
 
 
 class MalformedTable(ValueError):
-    """A footer, index or properties that no writer ever made."""
+    """Bytes that are not a footer, index or properties."""
 
 
 class Handle(NamedTuple):
@@ -57,8 +57,8 @@ class Handle(NamedTuple):
 
 
 class Handles(Sequence[Handle]):
-    """Those of a table's data blocks, made when asked for: ten thousand objects a table would be too many
-    for the garbage collector, and too long to make."""
+    """The handles of a table's data blocks, created on demand: ten thousand objects per table would take too
+    long to create and burden the garbage collector."""
 
     __slots__ = ("_starts",)
 
@@ -70,7 +70,7 @@ class Handles(Sequence[Handle]):
 
     @property
     def end(self) -> int:
-        """The byte behind the last block."""
+        """The offset after the last block."""
         return self._starts[-1]
 
     @overload
@@ -103,11 +103,11 @@ class TableMeta:
     last_sequence: int
     entries: int
     tombstones: int
-    has_versions: bool  # some key stands in it more than once
+    has_versions: bool  # some key has more than one version in it
     raw_bytes: int  # keys and values before compression
 
     def overlaps(self, start: bytes, end: bytes) -> bool:
-        """Does it hold keys in [start, end], both included?"""
+        """Whether the table's range overlaps [start, end], both included."""
         return self.smallest <= end and start <= self.largest
 
 

@@ -62,7 +62,7 @@ class Table:
         *,
         is_hurt: bool = False,
     ) -> None:
-        self.is_hurt = is_hurt  # whole, but for a filter or properties that can be done without
+        self.is_hurt = is_hurt  # its filter or properties are damaged, but it can be read without them
         self.meta = meta
         self.file = file
         self.file_id = meta.file_id
@@ -74,7 +74,7 @@ class Table:
         self.misses = 0  # gets that read a block in vain
 
     def block_of(self, key: bytes) -> int:
-        """Number of the only block that can hold `key`; one past the last when the key is above all."""
+        """Number of the only block that can hold `key`; the number of blocks when the key is above all."""
         return bisect_left(self.last_keys, key)
 
     def bounds(self, number: int) -> tuple[bytes, bytes]:
@@ -109,9 +109,9 @@ class Table:
 
 
 def open_table(files: FileSystem, folder: str, file_id: int, expected: TableMeta | None = None) -> Table:
-    """Read all but the data blocks of a table and compare it with what the manifest expects.
+    """Read a table except for its data blocks, and compare it with what the manifest expects.
 
-    Where that is known, a damaged filter or damaged properties can be done without.  Blocks.  Raises
+    If that is known, the table opens even with a damaged filter or damaged properties.  Blocks.  Raises
     CorruptBlock, OSError.
     """
     file = files.open_read(f"{folder}/{table_name(file_id)}")

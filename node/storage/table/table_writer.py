@@ -32,7 +32,7 @@ _WRITE_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """How tables are to be made."""
+    """Options of the tables to write."""
 
     block_bytes: int
     table_bytes: int
@@ -44,8 +44,8 @@ class TablesWriter:
     """Cuts one sorted stream of (key, cell) into tables under temporary names, each synced when whole.
 
     All versions of a key come together, newest first, and stay in one block.  With `forget_sequences` they
-    are written without their sequences, from the next block on; the table's properties have the range of what
-    was added.
+    are written without their sequences, from the next block on; the table's properties keep the range of all
+    added sequences.
     """
 
     def __init__(self, files: FileSystem, folder: str, file_ids: Iterator[int], shape: TableShape) -> None:
@@ -61,13 +61,13 @@ class TablesWriter:
         self.finished: list[TableMeta] = []
 
     def add(self, keys: Sequence[bytes], cells: Sequence[bytes]) -> None:
-        """Append a sorted run whose keys lie above all that was added before."""
+        """Append a sorted run whose keys are above all keys added before."""
         self._keys += keys
         self._cells += cells
         self._write_blocks(keep_rest=True)
 
     def finish(self) -> list[TableMeta]:
-        """Write out what is left; the metas of all tables, in order."""
+        """Write the last table and return the metas of all tables, in order."""
         self._write_blocks(keep_rest=False)
         self._close_table()
         return self.finished

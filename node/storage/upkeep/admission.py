@@ -1,7 +1,7 @@
-"""Who may write now: nobody after a failure, only control state while space is short, all slower while
-merging lags behind.
+"""Admits writes: none after a failure, only control state while space is low, all more slowly while
+compaction is behind.
 
-Values and waiting only; who looks at disks and tables tells it.
+It holds values and waiters only; the space watch and the upkeep report to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _SHORTEST_PAUSE_S: Final = 0.001
 
 
 class Admission:
-    """`failure` is for good, `log_full` until space is back, `refusal` is what an ordinary batch is told."""
+    """`failure` is permanent, `log_full` lasts until there is space; `refusal` is the error of an ordinary
+    batch."""
 
     __slots__ = ("_counters", "_has_room", "_rate", "failure", "log_full", "refusal", "unpaced_bytes")
 
@@ -43,7 +44,10 @@ class Admission:
             raise self.failure
 
     async def wait(self, *, is_control: bool) -> None:
-        """Return when there is room, and after the pause that the pace asks for.  Raises the refusal."""
+        """Return when there is room, and after the pause that the write rate requires.
+
+        Raises the refusal.
+        """
         if not self._has_room.is_set():
             self._counters.stalled_writes += 1
             await self._has_room.wait()
@@ -56,11 +60,12 @@ class Admission:
                 await asyncio.sleep(pause_s)
 
     def hold_back(self) -> None:
-        """A full memtable waits for the flush of the one before it."""
+        """Hold writers while a full memtable waits for the flush of the one before it."""
         self._has_room.clear()
 
     def look(self, short_of_space: RingmillError | None, rate: float | None, *, is_full: bool) -> None:
-        """The free space, the tables' shape (bytes per second that may be written) and the memtable."""
+        """Update the refusal for low space, the write rate (bytes per second) and the state of the
+        memtable."""
         self.refusal = self.failure or self.log_full or short_of_space
         self._rate = rate
         if self.refusal or (not is_full and rate != 0):
@@ -69,13 +74,13 @@ class Admission:
             self._has_room.clear()
 
     def pause(self, error: RingmillError) -> None:
-        """The log found the disk full."""
+        """Refuse writes: the log met a full disk."""
         self.log_full = error
         self.refusal = self.failure or error
         self._has_room.set()
 
     def end(self, error: RingmillError) -> None:
-        """From now on nothing is written."""
+        """Refuse all writes from now on."""
         self.failure = self.failure or error
         self.refusal = self.failure
         self._has_room.set()

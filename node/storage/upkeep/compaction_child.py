@@ -1,7 +1,7 @@
-"""Merging tables into new ones.  Runs in a child process.
+"""Compacts tables.  Runs in a child process.
 
-`compact` is a function of immutable files: it can be killed at any time, and its output is garbage until
-the manifest names it.  A damaged block costs its own key range: the rest is written on and the range is
+`compact` is a function of immutable files: it can be killed at any time, and its output is garbage until the
+manifest names it.  A damaged block costs only its own key range: the rest is written, and the range is
 reported.
 """
 
@@ -44,8 +44,8 @@ class CompactionJob:
 
     @property
     def is_settled(self) -> bool:
-        """Will nobody ask for the sequences of what is written?  There is nothing older to hide, and every
-        snapshot and drop to come is newer than all of it.  Marks that the merge itself makes are not: see
+        """Whether nobody will need the sequences of the output: there is nothing older to hide, and every
+        later snapshot and drop is newer.  Marks that the compaction itself makes are an exception: see
         `compact`."""
         return not (self.older or self.snapshots or self.drops or self.has_marks)
 
@@ -57,7 +57,7 @@ class CompactionResult:
 
 
 def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
-    """Write the merged runs under temporary names, synced.  Raises OSError."""
+    """Write the compacted runs under temporary names, synced.  Raises OSError."""
     result = CompactionResult()
     writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
     runs = [_run_chunks(files, job.folder, run, result.damaged) for run in job.runs]
@@ -76,7 +76,7 @@ def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
 
 
 def _needs_versions(job: CompactionJob) -> bool:
-    """Is more than the newest version of each key to be looked at?"""
+    """Whether more than the newest version of each key must be considered."""
     metas = [meta for run in job.runs for meta in run]
     low = min(meta.first_sequence for meta in metas)
     high = max(meta.last_sequence for meta in metas)
@@ -136,7 +136,7 @@ def _kept(entries: list[tuple[bytes, int, bytes]], job: CompactionJob) -> Chunk:
 
 
 def _without_tombstones(keys: list[bytes], cells: list[bytes], may_forget: Callable[[bytes], bool]) -> Chunk:
-    """Leave out deletions with nothing older left to hide, neither here nor in tables outside."""
+    """Drop deletions that hide nothing older, neither here nor in other tables."""
     kept_keys: list[bytes] = []
     kept_cells: list[bytes] = []
     for at, (key, cell) in enumerate(zip(keys, cells, strict=True)):

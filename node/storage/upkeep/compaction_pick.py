@@ -1,10 +1,10 @@
-"""Which tables to merge next: pure functions of a version.
+"""Picks the tables to compact next: pure functions of a version.
 
-Leveled: level 0 holds what was flushed, every deeper level is `level_growth` times larger than the one
-above; the level furthest over its size gives a table to the next.  A table that meets nothing there moves
-without rewriting.  Size-tiered and time-window keep all tables in level 0, where their sequence ranges are
-disjoint, and merge neighbours.  When nothing is over its size, deletions and dropped prefixes are worked
-off.
+Leveled: level 0 holds flushed tables, and every deeper level is `level_growth` times larger than the one
+above. The level that is furthest over its size gives a table to the next.  A table that overlaps nothing
+there moves without being rewritten.  Size-tiered and time-window keep all tables in level 0, where their
+sequence ranges are disjoint, and compact neighbours.  When no level is over its size, deletions and dropped
+prefixes are removed.
 
 The ideas are LevelDB's, RocksDB's and Cassandra's.
 """
@@ -48,7 +48,7 @@ class CompactionPick:
 
     target_level: int
     runs: tuple[tuple[TableMeta, ...], ...]
-    is_move: bool = False  # nothing to merge: the tables only change their level
+    is_move: bool = False  # nothing to rewrite: the tables only change their level
     why: str = ""
 
     @property
@@ -58,15 +58,15 @@ class CompactionPick:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a pick has to respect beside the version."""
+    """What a pick has to consider besides the version."""
 
     oldest_snapshot: int | None = None
-    purged: Mapping[int, int] | None = None  # drops up to this sequence are worked off in a table, by file id
-    missed_reads: Mapping[int, int] | None = None  # reads a table was asked for in vain, by file id
+    purged: Mapping[int, int] | None = None  # drops up to this sequence were applied to a table, by file id
+    missed_reads: Mapping[int, int] | None = None  # reads that found nothing in a table, by file id
 
 
 def pick_compaction(version: Version, options: EngineOptions, situation: Situation) -> CompactionPick | None:
-    """The most urgent merge, or None when nothing is worth one."""
+    """The most urgent compaction, or None when none is worthwhile."""
     by_size = {"leveled": _pick_leveled, "size_tiered": _pick_tiered, "time_window": _pick_window}
     return (
         by_size[options.strategy](version, options)
@@ -77,7 +77,7 @@ def pick_compaction(version: Version, options: EngineOptions, situation: Situati
 
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
-    """Tables that hold nothing but dropped keys: they can go without being read."""
+    """Tables that hold only dropped keys: they can be deleted without being read."""
 
     def is_useless(meta: TableMeta) -> bool:
         return any(
@@ -92,7 +92,7 @@ def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
 
 
 def pick_damaged(version: Version, file_ids: Iterable[int]) -> CompactionPick | None:
-    """Rewrite a damaged table where it stands: its good blocks go on, the rest becomes a mark."""
+    """Rewrite a damaged table in its level: good blocks are kept, the rest becomes a mark."""
     wanted = set(file_ids)
     for level, tables in enumerate(version.levels):
         for meta in tables:
@@ -104,13 +104,13 @@ def pick_damaged(version: Version, file_ids: Iterable[int]) -> CompactionPick | 
 def pick_all(
     version: Version, start: bytes, end: bytes | None, options: EngineOptions
 ) -> CompactionPick | None:
-    """Everything that overlaps [start, end), merged into the deepest level that takes part."""
+    """All tables that overlap [start, end), compacted into the deepest level among theirs."""
     metas = version.tables()
     chosen = [meta for meta in metas if meta.largest >= start and (end is None or meta.smallest < end)]
     if not chosen:
         return None
     grown = chosen
-    while True:  # what overlaps the chosen ones in key range has to come along
+    while True:  # tables that overlap a chosen one must be included
         low, high = _range(grown)
         more = [meta for meta in metas if meta.overlaps(low, high)]
         if len(more) == len(grown):
@@ -141,7 +141,7 @@ def older_ranges(version: Version, pick: CompactionPick) -> list[tuple[bytes, by
 
 
 def may_hold(meta: TableMeta, drop: Drop) -> bool:
-    """Can the table hold keys that the drop deletes?"""
+    """Whether the table can hold keys that the drop deletes."""
     size = len(drop.prefix)
     return meta.first_sequence <= drop.sequence and meta.smallest[:size] <= drop.prefix <= meta.largest[:size]
 
@@ -155,7 +155,8 @@ def _pick_leveled(version: Version, options: EngineOptions) -> CompactionPick | 
         return _sink_level0(version)
 
     def cost(meta: TableMeta) -> tuple[float, float, int]:
-        """The table that rewrites the least of the next level for its size; of equals the most deleted."""
+        """Bytes of the next level to rewrite per byte of the table; among equals more deletions come
+        first."""
         below = _bytes(_overlapping(version.levels[1 - level], meta.smallest, meta.largest))
         return below / meta.size, -meta.tombstones / meta.entries, meta.file_id
 
@@ -169,7 +170,8 @@ def _score(level: int, tables: Sequence[TableMeta], options: EngineOptions) -> f
 
 
 def _sink_level0(version: Version) -> CompactionPick:
-    """The oldest table with all that overlaps it, so that nothing newer sinks below something older."""
+    """The oldest table of level 0 with all that overlap it, so that nothing newer sinks below something
+    older."""
     chosen = [version.levels[0][-1]]
     while True:
         low, high = _range(chosen)
@@ -189,7 +191,8 @@ def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
 
 
 def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], ...]) -> bool:
-    """One table that meets nothing; one with deletions and nothing below is rewritten to be rid of them."""
+    """Whether a pick is one table without overlap; one with deletions and nothing below is rewritten
+    instead."""
     if len(runs) != 1 or len(runs[0]) != 1:
         return False
     meta = runs[0][0]
@@ -261,7 +264,7 @@ def _pick_tombstones(version: Version, situation: Situation) -> CompactionPick |
 
 
 def _pick_missed(version: Version, options: EngineOptions, situation: Situation) -> CompactionPick | None:
-    """A table that many reads asked in vain sinks, so that the next ones ask one table less."""
+    """A table where many reads found nothing moves down, so that later reads ask one table less."""
     missed = situation.missed_reads or {}
     if options.strategy != "leveled":
         return None
@@ -275,7 +278,7 @@ def _pick_missed(version: Version, options: EngineOptions, situation: Situation)
 
 
 def _has_older(version: Version, meta: TableMeta) -> bool:
-    """Is there an older table that this one's deletions may hide something of?"""
+    """Whether an older table may hold something that this one's deletions hide."""
     return any(
         other.overlaps(meta.smallest, meta.largest)
         for other in version.tables()
@@ -284,7 +287,7 @@ def _has_older(version: Version, meta: TableMeta) -> bool:
 
 
 def _is_seen(drop: Drop, situation: Situation) -> bool:
-    """Can a snapshot still see what was dropped?"""
+    """Whether a snapshot can still see what was dropped."""
     return situation.oldest_snapshot is not None and situation.oldest_snapshot < drop.sequence
 
 

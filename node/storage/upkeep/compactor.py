@@ -1,6 +1,7 @@
-"""Merging tables: picks are decided by pure functions, children do the work, the manifest names the result.
+"""Runs compactions: pure functions pick the tables, a child process does the work, the manifest names the
+result.
 
-Also works off what was dropped and takes damaged tables out of service.
+It also removes dropped keys and takes damaged tables out of service.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["Compactor"]
 
 
 class Compactor:
-    """One merge at a time, until cancelled."""
+    """Runs one compaction at a time, until cancelled."""
 
     def __init__(self, tools: UpkeepTools) -> None:
         self._tools = tools
@@ -71,7 +72,7 @@ class Compactor:
             await self._wanted.wait()
 
     async def compact_range(self, start: bytes, end: bytes | None) -> None:
-        """Merge all that overlaps [start, end) into one level.  Raises OSError, RingmillError."""
+        """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
         async with self._one_at_a_time:
             pick = pick_all(self._tools.tables.version, start, end, self._tools.options)
             if pick is not None:
@@ -122,7 +123,7 @@ class Compactor:
         self._tools.on_change()
 
     def _paced_files(self) -> FileSystem:
-        """The child's way to the files: it reads no faster than the budget, and so writes no faster."""
+        """The files for the child: it reads, and so writes, no faster than the budget allows."""
         budget = self._tools.options.compaction_bytes_per_s
         return self._tools.files.paced(budget) if budget else self._tools.files
 
@@ -154,7 +155,7 @@ class Compactor:
         return Situation(live[0] if live else None, self._purged, missed)
 
     async def _forget_finished_drops(self) -> None:
-        """A drop with nothing left to hide is taken out of the manifest."""
+        """Remove drops from the manifest that have nothing left to hide."""
         version = self._tools.tables.version
         oldest = self._situation().oldest_snapshot
         finished = tuple(

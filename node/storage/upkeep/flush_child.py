@@ -1,4 +1,4 @@
-"""Turning closed logs into a table.  Runs in a child process: the loop never sorts or writes a memtable.
+"""Turns closed logs into a table.  Runs in a child process, so the loop never sorts or writes a memtable.
 
 `flush_logs` is a function of immutable files; its output is garbage until the manifest names it, and is
 synced before that (rule E1).
@@ -41,7 +41,7 @@ class FlushResult:
 
 
 def flush_logs(files: FileSystem, job: FlushJob) -> FlushResult:
-    """Write what the logs hold as tables under temporary names, synced.  Raises OSError."""
+    """Write the batches of the logs as tables under temporary names, synced.  Raises OSError."""
     newest_snapshot = job.snapshots[-1] if job.snapshots else 0
     recovered = recover_logs(
         files,
@@ -56,7 +56,7 @@ def flush_logs(files: FileSystem, job: FlushJob) -> FlushResult:
 
 
 def flush_memtable(files: FileSystem, job: FlushJob, memtable: Memtable) -> list[TableMeta]:
-    """The same of a memtable at hand.  Raises OSError."""
+    """Like `flush_logs`, from a memtable in memory.  Raises OSError."""
     writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
     for keys, cells in _sorted_chunks(memtable, job.snapshots):
         writer.add(keys, cells)

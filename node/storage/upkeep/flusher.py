@@ -1,6 +1,6 @@
-"""Flushing sealed memtables: a child rebuilds the table from the closed logs, oldest memtable first.
+"""Flushes sealed memtables: a child builds the table from the closed logs, oldest memtable first.
 
-Where a log has rotted meanwhile, the table is written from the memtable, which is sound.
+If a log was damaged meanwhile, the table is written from the memtable, which is sound.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Flusher:
         self._wanted.set()
 
     async def run(self) -> None:
-        """A child that dies or finds no space costs a retry; a failed log or manifest ends this."""
+        """Flush until cancelled.
+
+        A child that dies or finds no space is retried; a failed log or manifest ends it.
+        """
         while True:
             self._wanted.clear()
             while self._sealed:
@@ -66,7 +69,7 @@ class Flusher:
         self._tools.on_change()
 
     async def _flush_logs(self, sealed: SealedMemtable, log_ids: tuple[int, ...]) -> list[TableMeta] | None:
-        """What a child made of the logs; None when they do not hold all that the memtable does."""
+        """The tables that a child made from the logs; None when the logs lack batches of the memtable."""
         job = await self._job(sealed, log_ids)
         try:
             result = await self._tools.children.run(flush_logs, self._tools.files, job)

@@ -1,6 +1,6 @@
-"""Watching free space: below the reserve the store is read-only, above it writable again, by itself.
+"""Watches free space: below the reserve the store is read-only, above it writable again, automatically.
 
-The reserve has room for one merge and the logs, and `reserve_bytes` that only control state may use.
+The reserve has room for one compaction and the logs, and `reserve_bytes` that only control state may use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POLL_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class NeededSpace:
-    """Free bytes below which ordinary writes are refused, by what they are for."""
+    """Free bytes below which ordinary writes are refused, by purpose."""
 
     control_bytes: int
     log_bytes: int
@@ -35,7 +35,7 @@ class NeededSpace:
 
 
 def needed_space(version: Version, options: EngineOptions) -> NeededSpace:
-    """More data needs more room for a merge, up to the largest merge there is."""
+    """The needed space: more data needs more room for a compaction, up to the largest possible one."""
     largest_merge = min(
         sum(meta.size for meta in version.tables()),
         options.level0_tables * options.memtable_bytes + options.level1_bytes,
@@ -44,7 +44,7 @@ def needed_space(version: Version, options: EngineOptions) -> NeededSpace:
 
 
 class SpaceWatch:
-    """`refusal` is what an ordinary write is told; None while there is room."""
+    """`refusal` is the error of an ordinary write; None while there is room."""
 
     def __init__(
         self, folder: str, options: EngineOptions, files: FileSystem, version: Callable[[], Version]
@@ -56,7 +56,7 @@ class SpaceWatch:
         self.refusal: DiskFull | None = None
 
     def check(self) -> None:
-        """Look now.  Raises nothing: what cannot be asked is looked at again."""
+        """Look now.  Raises nothing: if the system cannot tell, the next look will."""
         needed = needed_space(self._version(), self._options)
         free = self._files.free_space(self._folder)
         if free >= needed.total_bytes:
@@ -67,11 +67,11 @@ class SpaceWatch:
             self.refusal = DiskFull(
                 f"{free} bytes are free where {self._folder} lies, {total} are needed: read-only",
                 detail={"free": free, "needed": total, **asdict(needed)},
-                hint=f"free {total - free} bytes; writing goes on by itself",
+                hint=f"free {total - free} bytes; writing resumes by itself",
             )
 
     async def run(self, on_look: Callable[[], None]) -> None:
-        """Look twice a second until cancelled; `on_look` hears of each look."""
+        """Look twice a second until cancelled; calls `on_look` after each look."""
         while True:
             await asyncio.sleep(_POLL_S)
             self.check()

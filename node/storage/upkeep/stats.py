@@ -1,6 +1,6 @@
-"""Counts of what an engine did since it was opened, and the shape it is in.
+"""Counts of what an engine did since it was opened, and its present shape.
 
-All of it is at hand: nothing is read, so it costs the same beside a million keys and beside damage.
+All figures are in memory, so taking them costs the same with a million keys or with damage.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Stats:
     levels: list[LevelStats] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
-        """What an operator may want to watch, by name; counts are since the engine was opened."""
+        """Figures for operators, by name; counts start when the engine is opened."""
         counters = asdict(self.counters)
         del counters["last_failure"]
         own = ("memtable_bytes", "sealed_memtables", "log_bytes", "log_syncs", "cache_hits", "cache_misses")

@@ -1,4 +1,4 @@
-"""The shape of the tables that an engine's child processes make."""
+"""The options of the tables that an engine's child processes write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["table_shape"]
 
 
 def table_shape(options: EngineOptions, *, is_split: bool) -> TableShape:
-    """Tables of the options' size, or, where all goes into one table, of any."""
+    """Tables of the configured size, or of any size when the strategy writes a single table."""
     return TableShape(
         block_bytes=options.block_bytes,
         table_bytes=options.table_bytes if is_split else 1 << 62,

@@ -1,4 +1,4 @@
-"""The engine's background work, put together: flushing, merging, watching free space."""
+"""Combines the engine's background work: flushing, compaction, watching free space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Upkeep"]
 
 
 class Upkeep:
-    """Runs until cancelled; `on_change` hears of everything that changes tables, memtables or space."""
+    """Runs until cancelled; calls `on_change` after every change of tables, memtables or free space."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Upkeep:
             await self._progress.wait()
 
     def give_up(self) -> None:
-        """Something failed for good: `wait_idle` waits for nothing any more."""
+        """Note a permanent failure; `wait_idle` then returns at once."""
         self._is_over = True
         self._progress.set()
 

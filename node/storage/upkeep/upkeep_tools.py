@@ -1,4 +1,4 @@
-"""What flushing and merging work with: one value, made once for both.  No work is done here."""
+"""The objects that flushing and compaction share, as one value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_S: Final = 1.0  # after a child that died or found no space
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpkeepTools:
-    """`on_change` hears of everything that changes tables, memtables or counters."""
+    """`on_change` is called after every change of tables, memtables or counters."""
 
     folder: str
     options: EngineOptions

@@ -1,8 +1,8 @@
-"""The manifest on disk: which edits were made, and CURRENT, which names the manifest in force.
+"""The manifest on disk: the version edits, and CURRENT, which names the manifest in force.
 
 An edit counts once it is synced; a new manifest counts once CURRENT was replaced and the folder synced.
 Rules E1 and E6: docs/protocol/engine.md.
-Layout: docs/formats/manifest.md.  What an edit means is node/storage/version/version.py's.
+Layout: docs/formats/manifest.md.  node/storage/version/version.py defines the meaning of an edit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ManifestFile:
         return self._file.size > MAX_MANIFEST_BYTES
 
     async def append(self, edit: VersionEdit) -> None:
-        """Make an edit durable.  Raises OSError; then the file must not be written again."""
+        """Make an edit durable.  Raises OSError; after that the file must not be written again."""
         payload = _EDIT.pack(_EDIT_KIND, self._edits) + encode_edit(edit)
         await self._file.append_and_sync(frame(self.file_id, self._file.size, payload))
         self._edits += 1
@@ -73,7 +73,7 @@ class ManifestFile:
 def create_manifest(files: FileSystem, folder: str, file_id: int, version: Version) -> ManifestFile:
     """Begin a manifest with `version` as its first edit and make CURRENT name it.  Blocks.
 
-    Raises OSError; then either manifest may be in force after a restart, and both say the same.
+    Raises OSError; then either manifest may be in force after a restart, and both have the same content.
     """
     file = files.create(f"{folder}/{manifest_name(file_id)}")
     header = frame(file_id, 0, _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id))
@@ -104,7 +104,9 @@ def read_current(files: FileSystem, folder: str) -> int:
 def read_manifest(
     files: FileSystem, folder: str, file_id: int, *, synced_bytes: int | None = None
 ) -> Version:
-    """The version a manifest leads to, or its first `synced_bytes`, none of which may be torn.  Blocks.
+    """The version after all edits of a manifest, or of its first `synced_bytes`, where nothing may be torn.
+
+    Blocks.
 
     Raises CorruptBlock, FileNotFoundError.
     """
@@ -151,13 +153,13 @@ def read_edits(
 
 
 def has_torn_end(files: FileSystem, folder: str, file_id: int) -> bool:
-    """Did a manifest lose its end: an edit that a power cut tore, or one that has rotted since?  Blocks."""
+    """Whether the last edit of a manifest is torn by a power cut or damaged.  Blocks."""
     records = list(read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")))
     return not records or isinstance(records[-1], Damage)
 
 
 def readable_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[VersionEdit]:
-    """Every edit of a damaged manifest that can be read, whatever is missing between them.  Blocks."""
+    """Every readable edit of a damaged manifest, even if others between them are missing.  Blocks."""
     for record in read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")):
         if isinstance(record, Record) and record.payload[:1] == bytes([_EDIT_KIND]):
             with suppress(MalformedEdit):

@@ -1,4 +1,4 @@
-"""The sequence numbers at which somebody reads: what flush and compaction have to keep for them."""
+"""The sequence numbers of live snapshots: flush and compaction keep the versions that these can see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Snapshot", "Snapshots"]
 
 
 class Snapshots:
-    """Live snapshots by sequence number, with how many hold each."""
+    """Live snapshots by sequence number, with a count for each."""
 
     def __init__(self) -> None:
         self._held: dict[int, int] = {}

@@ -1,6 +1,8 @@
-"""Taking over what a child wrote: names, the folder's sync, the manifest, and sweeping what it replaces.
+"""Installs the tables that a child wrote: renames, syncs the folder, writes the manifest, deletes replaced
+files.
 
-One handover runs at a time, so that whoever holds `quiet` (a checkpoint) sees files and manifest agree.
+One installation runs at a time, and none while a checkpoint holds `quiet`, so that files and manifest agree
+there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ __all__ = ["TableInstaller", "keep_aside"]
 
 
 class TableInstaller:
-    """The one way by which new tables get into the manifest."""
+    """The only way for new tables to get into the manifest."""
 
     def __init__(self, folder: str, files: FileSystem, tables: VersionSet) -> None:
         self._folder = folder
@@ -37,8 +39,8 @@ class TableInstaller:
     ) -> None:
         """Name `new` tables, keep damaged files aside, make the edit durable, delete logs that are in tables.
 
-        Raises OSError, RingmillError; then the edit may or may not hold after a restart, and both are
-        right.
+        Raises OSError, RingmillError; then the edit may or may not be in force after a restart, and both are
+        correct.
         """
         async with self.quiet:
             for meta in new:
@@ -56,9 +58,11 @@ class TableInstaller:
 
 
 def keep_aside(files: FileSystem, folder: str, names: Sequence[str]) -> None:
-    """Keep damaged files for people to look at; the engine is done with them.  Blocks.  Raises OSError.
+    """Move damaged files aside for people to inspect; the engine no longer uses them.
 
-    The second name is durable before the first may go.
+    Blocks.  Raises OSError.
+
+    The new name is durable before the old one is removed.
     """
     present = [name for name in names if files.exists(f"{folder}/{name}")]
     if not present:

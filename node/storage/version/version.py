@@ -1,4 +1,4 @@
-"""Which files make up the store: a value, and the edits that lead from one to the next.  Pure.
+"""The version: the files that make up the store, as a value, and the edits between two versions.  Pure.
 
 Level 0 holds tables that may overlap, newest first; each deeper level holds tables with disjoint key
 ranges in key order.  The manifest is the log of edits (docs/formats/manifest.md), and reserves the
@@ -36,7 +36,7 @@ _FORMER_FIELDS: Final = 9
 
 
 class MalformedEdit(ValueError):
-    """An edit that no writer ever made, or that does not fit the version it is applied to."""
+    """Bytes that are not an edit, or an edit that does not fit the version it is applied to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,17 @@ class CorruptMark:
 @dataclass(frozen=True, slots=True)
 class Version:
     levels: tuple[tuple[TableMeta, ...], ...] = ((),) * LEVELS
-    oldest_log: int = 0  # logs with a lower file id are in tables already
-    flushed_sequence: int = 0  # so are all batches up to this one
+    oldest_log: int = 0  # logs with a lower file id are already in tables
+    flushed_sequence: int = 0  # all batches up to this one are in tables
     reserved_ids: int = 1  # the lowest file id that was never reserved
     drops: tuple[Drop, ...] = ()
     marks: tuple[CorruptMark, ...] = ()
-    salvaged: tuple[TableMeta, ...] = ()  # found without a manifest that places them: for healing only
+    salvaged: tuple[TableMeta, ...] = ()  # found without a manifest that lists them: for healing only
     newest_log: int = 0  # the newest log whose header is on the disk
-    stopped_at: int | None = None  # after a stop in order: the last batch
+    stopped_at: int | None = None  # the last batch, after a clean stop
 
     def tables(self) -> list[TableMeta]:
-        """Those that a read asks."""
+        """The tables that a read uses."""
         return [meta for level in self.levels for meta in level]
 
     def all_tables(self) -> list[TableMeta]:
@@ -108,7 +108,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class VersionEdit:
-    """One step of the manifest: all of it holds, or none."""
+    """One atomic step of the manifest."""
 
     added: tuple[tuple[int, TableMeta], ...] = ()  # with their levels
     removed: tuple[int, ...] = ()  # file ids
@@ -122,7 +122,7 @@ class VersionEdit:
     salvaged_added: tuple[TableMeta, ...] = ()
     salvaged_removed: tuple[int, ...] = ()  # file ids
     newest_log: int | None = None
-    stopped_at: int | None = None  # any later edit takes it back
+    stopped_at: int | None = None  # any later edit resets it
 
 
 def _once(marks: Iterable[CorruptMark]) -> tuple[CorruptMark, ...]:
@@ -134,12 +134,12 @@ def _without_tables(tables: tuple[TableMeta, ...], removed: tuple[int, ...]) -> 
 
 
 def mark_of(meta: TableMeta) -> CorruptMark:
-    """What is lost with a whole table."""
+    """The mark for the loss of a whole table."""
     return CorruptMark(meta.smallest, meta.largest + b"\0", meta.last_sequence)
 
 
 def outermost(marks: Iterable[CorruptMark]) -> tuple[CorruptMark, ...]:
-    """Marks without those that another one says all of."""
+    """Marks without those that another mark covers."""
     found = _once(marks)
     return tuple(mark for mark in found if not any(_says_all(other, mark) for other in found))
 
@@ -150,7 +150,7 @@ def _says_all(other: CorruptMark, mark: CorruptMark) -> bool:
 
 
 def without(mark: CorruptMark, start: bytes, end: bytes | None) -> tuple[CorruptMark, ...]:
-    """What is left of a mark when [start, end) is taken out of it: the mark itself, or up to two pieces."""
+    """A mark without [start, end): the mark itself, or up to two pieces."""
     if (end is not None and end <= mark.start) or (mark.end is not None and mark.end <= start):
         return (mark,)
     left: tuple[CorruptMark, ...] = ()
@@ -162,7 +162,7 @@ def without(mark: CorruptMark, start: bytes, end: bytes | None) -> tuple[Corrupt
 
 
 def snapshot_edit(version: Version) -> VersionEdit:
-    """The edit that makes `version` out of nothing: the first one of a new manifest."""
+    """The edit from an empty version to `version`: the first one of a new manifest."""
     return VersionEdit(
         added=tuple((number, meta) for number, level in enumerate(version.levels) for meta in level),
         oldest_log=version.oldest_log,

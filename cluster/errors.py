@@ -1,4 +1,4 @@
-"""The one error tree, and the one table from an error to gRPC status and exit code.
+"""The error tree, and the only table from an error to gRPC status and exit code.
 
 Raise the specific error where the fact is known; convert once, at a boundary: `to_wire` / `from_wire`
 between processes, `grpc_status` at the public API, `exit_code` in the command line.
@@ -62,7 +62,7 @@ class RingmillError(Exception):
         return self.message
 
     def with_outcome(self, outcome: str) -> Self:
-        """A twin of this error that says something else about what happened."""
+        """A copy of this error with another outcome."""
         twin = copy.copy(self)
         twin.detail, twin.outcome = dict(self.detail), outcome
         return twin
@@ -98,7 +98,8 @@ class QuorumNotReached(RingmillError):
     def of(
         cls, verb: str, need: int, acked: Sequence[str], failed: Mapping[str, str], *, outcome: str
     ) -> QuorumNotReached:
-        """Build the error of one `verb` ("put", "get") from who answered and why the others did not."""
+        """The error of a `verb` ("put", "get"), from the owners that answered and the reasons of the
+        others."""
         who = ", ".join(f"{node}: {why}" for node, why in sorted(failed.items())) or "nobody refused"
         return cls(
             f"{verb} needs {need} owners, {len(acked)} answered ({', '.join(acked) or 'none'}); {who}",
@@ -121,7 +122,7 @@ class QuorumNotReached(RingmillError):
 
 
 class Unavailable(RingmillError):
-    """No endpoint, or not the needed one, can be reached.  `outcome` "failed" means nothing was sent."""
+    """No endpoint, or not the needed one, can be reached.  `outcome` "failed" means that nothing happened."""
 
     code, grpc_status, exit_code = "UNAVAILABLE", "UNAVAILABLE", 6
 
@@ -145,7 +146,7 @@ class InvalidArgument(RingmillError, ValueError):
 
 
 class Overloaded(RingmillError):
-    """Refused early; `retry_after` seconds is when to try again."""
+    """Refused early, before any work; try again after `retry_after` seconds."""
 
     code, grpc_status, exit_code = "OVERLOADED", "RESOURCE_EXHAUSTED", 1
 
@@ -167,7 +168,7 @@ class CorruptData(RingmillError):
 
 
 class DiskFull(RingmillError):
-    """The node is read-only until space returns."""
+    """The node is read-only until there is free space."""
 
     code, grpc_status, exit_code = "DISK_FULL", "RESOURCE_EXHAUSTED", 1
 
@@ -185,7 +186,7 @@ class JobFailed(RingmillError):
 
 
 class JobKilled(RingmillError):
-    """A job ended KILLED by a user's word."""
+    """A job ended KILLED because a user killed it."""
 
     code, grpc_status, exit_code = "JOB_KILLED", "CANCELLED", 9
 

@@ -1,8 +1,7 @@
-"""What an OSError means, by its errno: the one table.
+"""The only table of what an OSError means, by its errno.
 
-The FileSystem door raises OSError as the system says it.  Whoever turns one into an error of ours asks here
-what happened, and decides only what that is called in its own room: a full disk and a forbidden path must
-not be told apart in one place and mixed up in another.  Pure.
+The FileSystem door raises OSError unchanged.  Code that converts one asks here what happened, so that a full
+disk and a forbidden path are not distinguished in one place and confused in another.  Pure.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _MEANINGS: Final[dict[int, Meaning]] = {
 
 
 def meaning_of(error: OSError) -> Meaning:
-    """What happened.  An errno that is not listed means a device that fails."""
+    """The meaning of an error.  An errno that is not listed means a failing device."""
     return _MEANINGS.get(error.errno or 0, Meaning.BROKEN)
 
 

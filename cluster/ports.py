@@ -67,7 +67,7 @@ class Entropy(Protocol):
 
 
 class Priority(IntEnum):
-    """Class of a message: its queue, its floor, and which stream carries it (rule F1)."""
+    """Class of a message, which decides its queue, its share and its stream (rule F1)."""
 
     CONTROL = 0
     WRITE = 1
@@ -107,7 +107,7 @@ class Transport(Protocol):
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
     ) -> bytes:
-        """Ask a node and wait for its answer.  The call is heard once at most: nothing is sent again.
+        """Ask a node and wait for its answer.  The call arrives at most once: nothing is sent again.
 
         Raises what the handler raised; DeadlineExceeded after `timeout_s`; Unavailable when the node cannot
         be reached; Overloaded when too much waits to be sent to it.  The outcome of each is "failed" when

@@ -1,11 +1,12 @@
-"""Marks in the product's code: branches that simulated runs have to reach now and then.
+"""Marks in the product's code: branches that simulated runs must reach sometimes.
 
     if repair.is_late:
         sometimes("a repair comes late")
 
-A rare branch that no run reaches is tested by nobody, and nobody notices.  The catalogue of marks is the
-simulator's (ringmill simulate --marks), which fails when one was never met.  In production nobody listens: a
-mark then costs a call and one look at a variable, so it may stand anywhere but in a loop over bytes.
+A rare branch that no run reaches is untested, and nobody would notice.  The catalogue of marks is the
+simulator's (ringmill simulate --marks), which fails when one was never met.  In production there is no
+listener: a mark then costs a call and the read of a variable, so it may be anywhere except in a loop over
+bytes.
 
 A name is a sentence that says what happens.  It is used once.
 """
@@ -21,14 +22,14 @@ _listener: Callable[[str], object] | None = None
 
 
 def sometimes(mark: str) -> None:
-    """This happens now and then."""
+    """Mark a branch that must be reached in some simulated run."""
     if _listener is not None:
         _listener(mark)
 
 
 @contextmanager
 def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
-    """While inside, `listener` is told of every mark that is met in this process."""
+    """Inside this block `listener` is called with every mark that is met in this process."""
     global _listener  # noqa: PLW0603 - one for the process: a mark has no other way to whoever listens
     former, _listener = _listener, listener
     try:

@@ -1,6 +1,6 @@
 """`python -m ringmill.node`: one node in the foreground; logs on stderr, nothing on stdout.
 
-`python -m ringmill.node reset` makes a folder that of a new node, and says so on stdout.
+`python -m ringmill.node reset` turns a folder into that of a new node, and says so on stdout.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 
-# Read when gRPC is imported: its core would write lines of its own among ours, and hook into forks.
+# gRPC reads these when it is imported: else its core would write its own lines into our log, and hook into
+# forks.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
@@ -25,8 +26,8 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """0 after an orderly stop; what forbids a start is an error of one line, and 1 or 2."""
-    os.umask(0o077)  # whatever this node writes is its user's alone
+    """Run a node: 0 after a clean stop; 1 or 2, and one line of error, when it cannot start."""
+    os.umask(0o077)  # only the node's user may read what it writes
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", stream=sys.stderr
     )
@@ -37,7 +38,7 @@ def main() -> int:
             uvloop.run(run_node(parse_arguments(sys.argv[1:])))
     except (OSError, RingmillError) as error:
         return _refuse(error)
-    except ExceptionGroup as group:  # whatever ends a TaskGroup's body comes wrapped
+    except ExceptionGroup as group:  # a TaskGroup wraps what ends its body
         told = group.subgroup((OSError, RingmillError))
         if told is None:
             raise

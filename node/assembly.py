@@ -1,7 +1,7 @@
-"""One node, put together out of its rooms and the five doors: what runs in production and in the simulator.
+"""Assembles one node from its rooms and the five doors, for production and for the simulator.
 
-No adapter is named here, no port is bound and no signal is taken: node/lifecycle.py does that for a real
-process.
+The order of steps matters here: the folder is locked before the identity raises its start number.  This file
+names no adapter, binds no port and handles no signal: node/lifecycle.py does that for a real process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Node", "running_node"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The rooms of a running node that others look into."""
+    """The rooms of a running node that its services use."""
 
     core: Core
     identity: Identity
@@ -47,7 +47,7 @@ class Node:
 
     @property
     def cluster(self) -> ClusterId | None:
-        """The cluster this node belongs to, once it belongs to one."""
+        """The id of this node's cluster; None before it belongs to one."""
         topology = self.membership.topology.current
         return topology.cluster if topology is not None else None
 
@@ -56,8 +56,8 @@ class Node:
 async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -> AsyncIterator[Node]:
     """Open the data folder, start every loop, and at the end stop cleanly.
 
-    Raises BlockingIOError when another process has the folder, InvalidArgument when it is another node's,
-    FolderRefused when it is not the one that the cluster counts on, CorruptData, OSError.
+    Raises BlockingIOError when another process uses the folder; InvalidArgument when it belongs to another
+    node; FolderRefused when it is an old copy, or its store is lost; CorruptData; OSError.
     """
     core = Core.of(config, doors, options)
     try:
@@ -106,7 +106,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
 
 @asynccontextmanager
 async def _loops(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """What runs for as long as the node does.  One that fails ends the node."""
+    """The loops that run as long as the node.  If one fails, the node ends."""
     async with asyncio.TaskGroup() as group:
         loops = [group.create_task(work) for work in works]
         yield

@@ -1,8 +1,8 @@
-"""A transport that also reaches the node it belongs to.
+"""A transport that also reaches its own node.
 
-A node that coordinates a request owns the key itself, and one that coordinates a job is a worker as well.  A
-call to it takes the way every call takes, but for the wire: the same encoded bytes, the same errors, the same
-deadline.  So a room asks all nodes alike.
+A node that coordinates a request is also an owner of the key, and one that coordinates a job is also a
+worker.  A call to itself is like any other call except for the wire: the same encoded bytes, errors and
+deadline.  So a room treats all nodes alike.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one node is told at its start: the command line of `python -m ringmill.node`, checked once.
+"""The configuration of one node: the command line of `python -m ringmill.node`, checked once.
 
 The only file of node/ that may read the environment and the token file.  Values are plain and frozen, so
 that the simulator can build the same configuration by hand.
@@ -31,9 +31,9 @@ class NodeConfig:
 
     id: NodeId
     address: str  # host:port that peers and clients dial
-    data: str  # folder, made when missing
+    data: str  # folder, created if missing
     zone: str = ""
-    token: str = ""  # what a job's submitter must know; "" refuses every job
+    token: str = ""  # required to submit jobs; "" refuses every job
     profile: str = "default"  # membership timing: "default" or "fast"
     slots: int = 1  # task processes at once
     scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
@@ -41,24 +41,24 @@ class NodeConfig:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InvalidArgument(message, hint="`ringmill node run --help` lists what it takes")
+        raise InvalidArgument(message, hint="`ringmill node run --help` lists the flags")
 
 
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     """The configuration of a command line.  Raises InvalidArgument naming the flag and the value."""
     parser = _Parser(prog="ringmill node run", description="Run one Ringmill node.", allow_abbrev=False)
     parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
-    parser.add_argument("--listen", required=True, help="host:port; loopback only")
+    parser.add_argument("--listen", required=True, help="address to listen on: host:port, loopback only")
     parser.add_argument("--data", required=True, help="data folder")
     parser.add_argument("--token-file", default="", help="file with the cluster's token")
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
-    parser.add_argument("--slots", type=int, default=1, help="task processes at once")
+    parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
     parser.add_argument(
         "--scrub-every",
         type=float,
         default=86_400.0,
-        help="seconds between two readings of every block; 0 never",
+        help="seconds between two scrubs, which read every block; 0 for never",
     )
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
@@ -83,19 +83,19 @@ def _loopback(address: str) -> str:
     match = _LOOPBACK.fullmatch(address)
     if not match or not _is_host(match[1]):
         raise InvalidArgument(
-            f"--listen {address!r}: a loopback host:port is wanted (127.0.0.1:7101)",
+            f"--listen {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
             hint="there is no authentication between nodes yet, so no other address is served",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(
-            f"--listen {address!r}: a port from 1 to 32767 is wanted",
-            hint="higher ports are handed out by the system to others, and a dial can connect to itself",
+            f"--listen {address!r} must have a port from 1 to 32767",
+            hint="the system assigns higher ports to outgoing connections; a dial could connect to itself",
         )
     return address
 
 
 def _is_host(name: str) -> bool:
-    """Whether an IPv4 address is one: 127.999.1.1 has the form and is none."""
+    """Whether an IPv4 address is valid; 127.999.1.1 only has the right form."""
     try:
         return name in {"localhost", "[::1]"} or bool(IPv4Address(name))
     except ValueError:
@@ -111,7 +111,7 @@ def _token(path: str) -> str:
             raise InvalidArgument(
                 f"--token-file {path!r} is not trusted: it belongs to uid {found.st_uid}, "
                 f"mode {stat.S_IMODE(found.st_mode):04o}",
-                hint="a token is its owner's alone: `chmod 600` it, and start the node as that user",
+                hint="only its owner may read a token: `chmod 600` it, and start the node as that user",
             )
         return Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

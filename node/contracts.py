@@ -1,7 +1,7 @@
-"""What a room of a node may see of another: the rooms are strangers that meet through these protocols.
+"""The protocols through which the rooms of a node use each other.
 
-Each is declared here, once, with the errors that its user has to expect; the class behind it is named.  What
-a room sees of the world is in cluster/ports.py.
+Each is declared once, with the errors that its users must expect, and names the class that implements it.
+cluster/ports.py declares the doors to the world.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["BundleSource", "ControlState", "LivenessView", "TimeKeeper", "Topolo
 
 
 class TopologyView(Protocol):
-    """The topology as this node holds it (node/membership/topology_agent.py)."""
+    """This node's copy of the topology (node/membership/topology_agent.py)."""
 
     @property
     def current(self) -> Topology | None:
@@ -26,19 +26,19 @@ class TopologyView(Protocol):
 
     @property
     def serving(self) -> bool:
-        """This node, with the disk it has, is a member of a cluster that is formed."""
+        """Whether this node, with its disk, is a member of a formed cluster."""
         ...
 
     def topology(self) -> Topology:
-        """The current document.  Raises Unavailable when this node may not serve by it."""
+        """The current document.  Raises Unavailable when this node may not serve."""
         ...
 
     def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
-        """The row by which a request of `epoch` may be served.  Raises WrongEpoch, Unavailable."""
+        """The row for a request of `epoch`.  Raises WrongEpoch, Unavailable."""
         ...
 
     async def know(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
-        """Know `epoch` or a later one.  Raises Unavailable."""
+        """Fetch the topology until its epoch is at least `epoch`.  Raises Unavailable."""
         ...
 
     async def wait_formed(self) -> None:
@@ -47,37 +47,37 @@ class TopologyView(Protocol):
 
 
 class LivenessView(Protocol):
-    """An opinion about who can be reached; it re-routes and decides nothing (node/membership/liveness.py)."""
+    """The view of which members are reachable; it only affects routing (node/membership/liveness.py)."""
 
     def state(self, node: NodeId) -> MemberState: ...
 
     def is_up(self, node: NodeId) -> bool:
-        """Worth sending to: it is not seen down."""
+        """Whether to send to a node: it is not seen down."""
         ...
 
     def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
-        """The same nodes, those to ask first in front."""
+        """The same nodes, in the order in which to ask them."""
         ...
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
-        """Call `listener` with each change of an opinion, on the loop."""
+        """Call `listener` on the loop at each change of a node's state."""
         ...
 
 
 class TimeKeeper(Protocol):
-    """Whoever judges this node's wall clock (node/membership/clock_watch.py)."""
+    """The judge of this node's wall clock (node/membership/clock_watch.py)."""
 
     async def wait_judged(self, within_s: float) -> None:
-        """Return once a jump of the clock was judged, or there is none, or time is up."""
+        """Return once a jump of the clock was judged, if there was one, or time is up."""
         ...
 
     async def wait_compared(self, within_s: float) -> None:
-        """Return once expiry goes by the cluster's clocks, or they were asked in vain, or time is up."""
+        """Return once the median of the clocks is known, the members did not answer, or time is up."""
         ...
 
 
 class ControlState(Protocol):
-    """The node's own small facts, kept beside its data (node/replica/control.py)."""
+    """The node's own state, kept beside its data (node/replica/control.py)."""
 
     def get(self, name: str) -> bytes | None:
         """The value last put under `name`."""
@@ -89,7 +89,7 @@ class ControlState(Protocol):
 
 
 class BundleSource(Protocol):
-    """Where code bundles are (node/compute/bundles.py)."""
+    """The code bundles of this node (node/compute/bundles.py)."""
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The path of a bundle on this node, fetched from `source` when it is not here yet."""

@@ -1,4 +1,4 @@
-"""What every room of one start of a node is built from."""
+"""The objects that every room of a node is built from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Core", "Doors"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """The world as one node sees it.  The transport is entered and left by whoever made it."""
+    """The doors of one node.  The creator of the transport enters and leaves it."""
 
     clock: Clock
     entropy: Entropy

@@ -1,8 +1,8 @@
 """A real node process: the real doors, the gRPC server, signals, and an orderly end.
 
-The composition root of production.  SIGTERM and SIGINT: not ready any more, requests under way get 2 s,
-then data is synced, and the process ends with 0.  A node that has not managed that in 5 s ends as a crash
-would, and its log says where it hung.
+The composition root of production.  On SIGTERM or SIGINT the node is no longer ready, requests in progress
+get 2 s, data is synced, and the process ends with 0.  A node that has not finished after 5 s is killed as if
+it crashed, and its log says where it hung.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ringmill.node.services.server import NodeServer, Services
 
 __all__ = ["run_node"]
 
-DRAIN_S = 2.0  # for frames under way
+DRAIN_S = 2.0  # for frames in progress
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
 _AS_ROOT = (
@@ -81,20 +81,21 @@ async def run_node(config: NodeConfig) -> None:
 
 
 def _begin_stop(stop: asyncio.Event) -> None:
-    """Ask for an orderly end, and see to it that there is an end at all: also when the loop is blocked."""
+    """Begin an orderly stop, and make sure that the process ends even when the loop is blocked."""
     if not stop.is_set():
         stop.set()
         faulthandler.dump_traceback_later(STOP_LIMIT_S, exit=True)
 
 
 def _spare_the_collector() -> None:
-    """Modules and what the start made stay: looking through them held the loop at each full collection."""
+    """Freeze the objects made so far, because scanning them at each full garbage collection blocked the
+    loop."""
     gc.collect()
     gc.freeze()
 
 
 async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:
-    """Ready as soon as the node's cluster has formed; return when asked to stop."""
+    """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
         await stop.wait()

@@ -1,7 +1,7 @@
-"""How a node is tuned, a field for each room: every number that the simulator or a test may want otherwise.
+"""The tunable numbers of a node, with a field for each room; the simulator and tests change them.
 
-Times in seconds, sizes in bytes.  The defaults are what production runs with.  What a person sets about a
-node is in node/config.py, the options of an engine are in node/storage/engine_options.py.
+Times in seconds, sizes in bytes.  Production uses the defaults.  node/config.py has what a user can set,
+node/storage/engine_options.py the options of an engine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MembershipOptions:
 
     look_at_clock_every_s: float = 1.0
     compare_clocks_every_s: float = 10.0
-    clock_answer_s: float = 0.5  # how long another node has to tell its time
+    clock_answer_s: float = 0.5  # how long to wait for the time of another node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +59,16 @@ class RequestOptions:
     """How long a request waits for owners that are slow, and a stop for what is still under way."""
 
     stall_s: float = 0.075
-    """An owner that stays silent for this long is not waited for alone.
+    """After this silence of an owner another one is asked, too.
 
     Far above a get of a node that is not overloaded (docs/benchmarks.md), so that few reads ask one owner
     more, and short beside the default deadline of 5 s.  Chosen, not measured.
     """
     repair_patience_s: float = 0.25
-    """How long owners that answered otherwise have, before those that were not asked are written to too."""
+    """How long owners with another answer have to ack the write-back, before further owners are written
+    to."""
     last_moment_s: float = 1.0
-    """How long a stop waits for the disk to keep one more hint; usually it need not ask the disk at all."""
+    """How long a stop waits for the disk to store one more hint; usually it does not need the disk."""
     drain_s: float = 3.0  # how long a stop waits for late acks, hints and write-backs
 
 
@@ -77,7 +78,7 @@ class HintOptions:
 
     batch_items: int = 64
     batch_bytes: int = 256 * _KIB
-    targets_at_once: int = 4  # owners that are brought their hints at the same time
+    targets_at_once: int = 4  # owners to deliver hints to at the same time
     call_timeout_s: float = 5.0
 
 
@@ -111,7 +112,7 @@ class CoordinatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """All of it."""
+    """The options of all rooms."""
 
     storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)

@@ -1,7 +1,7 @@
-"""`ringmill node reset DIR`: make a data folder that of a new, empty node with the same node id.
+"""`ringmill node reset DIR`: turns a data folder into that of a new, empty node with the same node id.
 
-For a folder that a node refuses to run on: an old copy, or one whose store is lost.  The former data is moved
-aside as a sibling folder and never deleted.  The new node has a new disk id, so it owns nothing until the
+It is for a folder on which a node refuses to run: an old copy, or one whose store is lost.  The old data is
+moved to a sibling folder and never deleted.  The new node has a new disk id, so it owns nothing until the
 topology names it.
 """
 
@@ -27,7 +27,7 @@ __all__ = ["Reset", "reset_folder", "run_reset"]
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """What was done: where the former data lies now, and who the folder is."""
+    """The result: where the old data is now, and the new identity of the folder."""
 
     node: NodeId
     former: DiskId | None
@@ -36,13 +36,13 @@ class Reset:
 
 
 def run_reset(arguments: Sequence[str]) -> None:
-    """The command line of it.  Raises InvalidArgument, CorruptData, BlockingIOError, OSError."""
+    """Run the command line.  Raises InvalidArgument, CorruptData, BlockingIOError, OSError."""
     parser = argparse.ArgumentParser(
         prog="ringmill node reset",
-        description="Make a data folder that of a new, empty node. Its data is moved aside, not deleted.",
+        description="Turn a data folder into that of a new node. Its data is moved aside, not deleted.",
     )
     parser.add_argument("data", metavar="DIR", help="the node's data folder")
-    parser.add_argument("--id", default="", help="the node's id, when the folder cannot tell it any more")
+    parser.add_argument("--id", default="", help="the node's id, if the folder no longer tells it")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     given = parser.parse_args(arguments)
     folder = str(Path(given.data).absolute())
@@ -52,16 +52,16 @@ def run_reset(arguments: Sequence[str]) -> None:
     done = asyncio.run(work)
     print(f"{folder} is a new, empty folder of {done.node} with disk {done.disk}")
     print(f"the former data is in {done.moved_to}")
-    print("a cluster that has seen the former disk keeps this one out: members cannot be replaced yet")
+    print("a cluster that knows the old disk refuses the new one: members cannot be replaced yet")
 
 
 async def reset_folder(folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Reset:
-    """Move a data folder aside and begin an empty one.  `node` may be empty when the folder tells it.
+    """Move a data folder aside and create an empty one.  `node` may be "" if the folder tells it.
 
     Raises InvalidArgument when there is no such folder or no id, BlockingIOError when a node runs on it.
     """
     if not files.is_dir(folder):
-        raise InvalidArgument(f"{folder} is no folder")
+        raise InvalidArgument(f"{folder} is not a folder")
     try:
         former = read_identity(files, folder)
     except CorruptData:
@@ -93,5 +93,5 @@ def _free_name(files: FileSystem, wanted: str) -> str:
 def _is_wanted(folder: str) -> bool:
     if not sys.stdin.isatty():
         return False
-    print(f"Make {folder} the folder of a new, empty node? Its data is moved aside, not deleted.")
+    print(f"Turn {folder} into the folder of a new, empty node? Its data is moved aside, not deleted.")
     return input("Type yes: ").strip() == "yes"

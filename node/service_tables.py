@@ -1,4 +1,4 @@
-"""All services of one node as tables: what the gRPC server of a real node and the simulator serve alike."""
+"""All services of one node as tables, which the gRPC server of a real node and the simulator both serve."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = ["ProcessFacts", "service_tables"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """What the process knows and its node does not.  `complaint` is a sentence, "" while all is well."""
+    """Facts about the process that its node does not know.
+
+    `complaint` is a sentence; "" while all is well.
+    """
 
     pid: int
     version: str

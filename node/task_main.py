@@ -1,12 +1,12 @@
-"""Entry of the forkserver and of the task processes it forks: the one place where user code runs.
+"""Entry of the forkserver and of its task processes: the only place where user code runs.
 
     python -P -m ringmill.node.task_main --forkserver FD
 
-The forkserver imports here what every task needs, so that a task begins 2 ms after it was asked for.  It and
-its children know ringmill.cluster.mapreduce and the real FileSystem, never gRPC nor the rest of the node.
+The forkserver imports what every task needs, so that a task starts within 2 ms.  It and its children use
+ringmill.cluster.mapreduce and the real FileSystem, never gRPC or the rest of the node.
 
-A task process answers one Run after the other until one fails: then user code may have left anything behind,
-and it ends.  A second thread tells how far the work is, so that slow work is told from none.
+A task process answers one Run after another until one fails; then it ends, because user code may have left
+anything behind.  A second thread reports progress, so that slow work can be told from none.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "--forkserver":
         sys.stderr.write("ringmill.node.task_main is started by a node: --forkserver FD\n")
         return 2
-    gc.freeze()  # what is here before the fork stays shared with the children
+    gc.freeze()  # objects made before the fork stay shared with the children
     Forkserver(socket.socket(fileno=int(arguments[1])), serve_attempts).run()
     return 0
 
 
 def serve_attempts(connection: socket.socket) -> None:
-    """The life of one task process: runs until its pipe ends or a run fails."""
+    """Serve attempts until the pipe ends or an attempt fails."""
     pipe = _Pipe(connection)
     while (message := pipe.receive()) is not None:
         said = answer(message, lambda run: _run(run, pipe), _do)
@@ -98,7 +98,7 @@ def _do(step: JobStep) -> list[Any]:
 
 
 def _run(run: RunAttempt, pipe: _Pipe) -> MapOutput | ReduceOutput:
-    """One attempt.  Raises TaskFailed, whatever happened, with frames as the user knows his files."""
+    """Run one attempt.  Raises TaskFailed for every error, with frames that name the user's files."""
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None
@@ -120,9 +120,9 @@ def _run(run: RunAttempt, pipe: _Pipe) -> MapOutput | ReduceOutput:
 
 
 class _Teller:
-    """Says how far the work is, twice a second, from a thread of its own, as long as it moves.
+    """Reports progress twice a second from a separate thread, as long as there is some.
 
-    Where neither `progress` nor any file moves, nothing is said and the node's patience runs.
+    While neither `progress` nor any file changes, it reports nothing, and the node's timeout runs.
     """
 
     def __init__(self, pipe: _Pipe, files: CountedFiles) -> None:
@@ -150,7 +150,7 @@ class _Teller:
 
 
 def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:
-    """A file of the attempt that is gone or locked is the job's code's doing: nobody else writes there."""
+    """Blame the job's code for a missing or locked file of the attempt, because nothing else writes there."""
     is_ours = failure.cause is Cause.ENGINE_ERROR or not failure.frames
     if is_ours and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
         told = failure.message.replace(run.folder, "FOLDER").replace(run.scratch, "FOLDER")
@@ -160,7 +160,7 @@ def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:
 
 
 def _as_user_sees(failure: TaskFailed, bundle: str) -> TaskFailed:
-    """File names without the folder of bundles, which says nothing to the user."""
+    """File names without the folder of bundles, which means nothing to the user."""
     frames = tuple(frame.removeprefix(f"{bundle}/") for frame in failure.frames)
     return replace(failure, message=failure.message.replace(f"{bundle}/", ""), frames=frames)
 

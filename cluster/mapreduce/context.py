@@ -1,6 +1,6 @@
-"""What a job's function may ask of the engine, through its optional `ctx` parameter.
+"""The context of a job's functions, their optional `ctx` parameter.
 
-Pure: it collects; the task that owns it reports.  Counters of an attempt count only when it commits.
+Pure: it collects, and its task reports.  The counters of an attempt count only when the attempt commits.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _MAX_NAME_CHARS = 200
 
 @dataclass(slots=True)
 class Context:
-    """One attempt's view of its task.
+    """What an attempt's functions may use.
 
-    `path` is the file that the present record came from (map only).  `params` are the job's parameters;
-    `rng` gives the same numbers in every attempt of this task; `deadline` is when the attempt will be
-    stopped, in seconds of the system's monotonic clock, or None.
+    `path` is the file of the present record (map only).  `params` are the job's parameters.  `rng` gives the
+    same numbers in every attempt of this task.  `deadline` is when the attempt will be stopped, in seconds of
+    the system's monotonic clock, or None.
     """
 
     task: str
@@ -40,7 +40,7 @@ class Context:
     log_lines: list[str] = field(default_factory=list)
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Add an integer to a counter of the job; at most 1000 different names of 200 characters."""
+        """Add an integer to a counter of the job; at most 1000 different names of up to 200 characters."""
         if name not in self.counters:
             self._check_name(name)
         total = self.counters[name] + operator.index(amount)
@@ -57,11 +57,11 @@ class Context:
             raise ValueError(f"a job may have {_MAX_COUNTERS} counters; {name!r} is one more")
 
     def status(self, text: str) -> None:
-        """Say in a few words what is being done; the last one said is shown."""
+        """Set a short status text; the last one is shown."""
         self.status_text = str(text)[:200]
 
     def log(self, text: str) -> None:
-        """Keep a line for the attempt's log: the last 1000, 500 characters of each."""
+        """Add a line to the attempt's log, which keeps the last 1000 lines and 500 characters of each."""
         self.log_lines.append(str(text)[:_LOG_LINE_CHARS])
         if len(self.log_lines) > _LOG_LINES:
             del self.log_lines[0]

@@ -1,7 +1,8 @@
-"""Why an attempt failed: one cause of a fixed list, with what a user needs to see.
+"""The failure of an attempt: one cause of a fixed list, with the details that a user needs.
 
-Pure.  Whose fault it is decides the retry budget (job_machine), so the kernels classify at once: an error
-with a frame of the job's own module in its traceback is the user's, everything else is the engine's.
+Pure.  The fault decides the retry budget (cluster/mapreduce/machine/task_state.py), so the kernels classify
+at once: an error with a frame of the job's own module in its traceback is the user's, everything else is the
+engine's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MAX_RECORD_CHARS: Final = 200
 
 
 class Cause(StrEnum):
-    """Every failed attempt ends in one of these."""
+    """Every failed attempt has one of these causes (docs/operations.md, "Jobs")."""
 
     USER_ERROR = "UserError"
     KILLED = "Killed"
@@ -45,20 +46,20 @@ _CAUSES: Final = {Meaning.FULL: Cause.DISK_FULL, Meaning.FORBIDDEN: Cause.USER_E
 
 
 def cause_of(error: OSError) -> Cause:
-    """The cause of an attempt's failure that no function of the job is to blame for.
+    """The cause of a failure that is not the fault of the job's functions.
 
-    A path that the nodes' user may not touch is charged as the user's error: only he can open it.
+    A path that the nodes' user may not use counts as the user's error, because only the user can allow it.
     """
     return _CAUSES.get(meaning_of(error), Cause.ENGINE_ERROR)
 
 
 @dataclass
 class TaskFailed(Exception):
-    """An attempt ended badly.
+    """An attempt failed.
 
-    `message` is one line for people; `frames` are the user's own traceback lines, the last 50; `position`
-    says which record was read last ("FILE offset N") and `record` shows it, at most 200 characters; both may
-    be empty.
+    `message` is one line for people; `frames` are the last 50 lines of the user's own traceback; `position`
+    is the record that was read last ("FILE offset N"), and `record` shows at most 200 characters of it; both
+    may be empty.
     """
 
     cause: Cause
@@ -68,7 +69,8 @@ class TaskFailed(Exception):
     record: str = ""
 
     def __post_init__(self) -> None:
-        """User code may say anything at any length; a failure has to fit into a message."""
+        """Cut the texts, because user code may make them of any length and a failure must fit into a
+        message."""
         self.message = _cut(self.message, _MAX_MESSAGE_CHARS)
         self.frames = tuple(_cut(frame, _MAX_FRAME_CHARS) for frame in self.frames[-_MAX_FRAMES:])
         self.position = _cut(self.position, _MAX_FRAME_CHARS)
@@ -79,12 +81,12 @@ class TaskFailed(Exception):
 
     @property
     def essence(self) -> tuple[Cause, str, tuple[str, ...]]:
-        """What two failures of one kind have in common, wherever they were met."""
+        """What is equal in two failures of the same kind, in whichever attempt."""
         return self.cause, self.message, self.frames
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """All there is to say: what, at which record, and the user's frames."""
+        """The whole failure as lines: message, record, the user's frames."""
         return (str(self), *((f"record: {self.record}",) if self.record else ()), *self.frames)
 
     def to_wire(self) -> list[Any]:
@@ -97,7 +99,7 @@ class TaskFailed(Exception):
         return cls(Cause(cause), message, tuple(frames), position, record)
 
     def as_job_error(self, task: str, attempt: int) -> JobFailed:
-        """The error a user gets when this attempt was the job's last chance."""
+        """The error that the user gets when this failure makes the job fail."""
         lines = [f"{task}, attempt {attempt}: {self}"]
         if self.record:
             lines.append(f"  record: {self.record}")
@@ -117,10 +119,10 @@ class TaskFailed(Exception):
 def classify(
     error: BaseException, user_files: Iterable[str], position: str = "", record: str = ""
 ) -> TaskFailed:
-    """The failure behind an exception that ended an attempt.
+    """The failure for an exception that ended an attempt.
 
-    `user_files` are the source files of the job's functions: frames from the first of them on are the
-    user's, and an error with none is the engine's.
+    `user_files` are the source files of the job's functions: frames from the first of them on are the user's,
+    and an error without such a frame is the engine's.
     """
     if isinstance(error, TaskFailed):
         return error if error.position else replace(error, position=position, record=record)
@@ -139,16 +141,16 @@ def classify(
 
 
 def _cut(text: str, limit: int) -> str:
-    """At most `limit` characters, and the number of all when some are left out."""
+    """At most `limit` characters, with the total number when some are left out."""
     end = f"... ({len(text)} characters)"
     return text if len(text) <= limit else text[: limit - len(end)] + end
 
 
 def not_pairs(error: TypeError | ValueError, role: str, where: str) -> Exception:
-    """What to raise for an error met while unpacking the pairs that a job's function gives.
+    """What to raise for an error while unpacking the pairs of a job's function.
 
-    Raised in the unpacking frame itself it means that they are no pairs; from deeper it is the function's
-    own error, given back as it is.
+    An error raised in the unpacking frame itself means that they are not pairs; one from deeper is the
+    function's own and is returned unchanged.
     """
     if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
         return error

@@ -1,7 +1,7 @@
-"""What an OSError of a file means to a job: a full disk, a forbidden path, a vanished file.
+"""Turns an OSError of a file into an error of a job: a full disk, a forbidden path, a missing file.
 
-Pure.  Two ends meet here: attempts, whose failures have a cause, and chores, whose refusals go to the user.
-What an errno means is decided in cluster/os_errors.py.
+Pure.  For attempts it gives the failure with its cause, for job steps the error that the user gets.
+cluster/os_errors.py decides what an errno means.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["failure_of", "is_spoilt", "refusal_of"]
 
 
 def failure_of(error: OSError, what: str) -> TaskFailed:
-    """Why an attempt failed that met `error` while it did `what`."""
+    """The failure of an attempt that met `error` while it did `what`."""
     hint = "; the user that the nodes run as may not do that"
     is_forbidden = meaning_of(error) is Meaning.FORBIDDEN
     return TaskFailed(cause_of(error), f"{what}: {told(error)}{hint if is_forbidden else ''}")

@@ -1,6 +1,6 @@
-"""What map and reduce attempts leave behind: the values that the kernels make and a job's state counts on.
+"""The outputs of map and reduce attempts, made by the kernels and used by the job's state machine.
 
-Pure.  They stand below both, so that neither has to know the other.
+Pure.  This file is below both, so that neither imports the other.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def part_name(partition: int) -> str:
 
 
 def _counted(counters: Any) -> Mapping[str, int]:
-    """Counters as a task process tells them, which user code may have forged.  Raises ValueError."""
+    """Check counters from a task process, which user code may have forged.  Raises ValueError."""
     if not isinstance(counters, dict):
         raise ValueError(f"no counters: {counters!r:.80}")
     for name, count in counters.items():

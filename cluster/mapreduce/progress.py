@@ -1,7 +1,7 @@
-"""How far an attempt is: told by the task at work, looked at by whoever runs it.
+"""The progress of an attempt: the task sets it, and the caller of the task reads it.
 
-Nothing is pushed: a kernel would report too rarely from slow code, and too often from fast.  Whoever runs a
-task makes a Progress, hands it in and looks at it when it likes, also from another thread.
+Nothing is pushed, because a kernel would report too rarely from slow code and too often from fast code.  The
+caller makes a Progress, passes it to the task and reads it at any time, also from another thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class AttemptProgress:
 
     bytes_done: int = 0
     bytes_total: int = 0
-    status: str = ""  # what the job's code said last
+    status: str = ""  # the last status that the job's code set
     position: str = ""  # the record or group handed to it last
 
     def to_wire(self) -> list[Any]:
@@ -28,7 +28,7 @@ class AttemptProgress:
 
     @classmethod
     def from_wire(cls, said: Any) -> AttemptProgress:
-        """A task process's word, which user code may have forged.  Raises ValueError for a wrong shape."""
+        """Decode the progress from a task process, which user code may have forged.  Raises ValueError."""
         match said:
             case [int(done), int(total), str(status), str(position)]:
                 return cls(done, total, status, position)

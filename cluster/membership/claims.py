@@ -1,4 +1,4 @@
-"""What nodes say of each other, and which of two claims holds.
+"""Claims: what nodes say about each other's reachability, and which of two claims wins.
 
 A claim names a node's start and a number that only the node itself raises.  Claims form a lattice: the
 higher rank (start, number) wins, and within a rank down beats suspect beats up.  So a node refutes a

@@ -1,4 +1,4 @@
-"""Is a wall clock right?  Judged by those of the other nodes, as nobody here knows the true time.
+"""Judges a wall clock by those of the other nodes, because no node knows the true time.
 
 Each reading is the difference between a node's wall clock and the boot clock of the node that judges, so that
 readings of one moment need no common start.  Pure; node/membership/clock_watch.py collects them.
@@ -30,7 +30,8 @@ class Comparison:
         return self.own_ms - self.median_ms
 
     def agrees(self, former: Comparison | None) -> bool:
-        """Within 500 ms of the median, or as far from it as it was before: then all have moved alike."""
+        """Whether the clock is within 500 ms of the median, or its distance changed by at most that: all
+        moved alike."""
         moved_ms = self.apart_ms if former is None else self.apart_ms - former.apart_ms
         return min(abs(self.apart_ms), abs(moved_ms)) <= MAX_AHEAD_MS
 
@@ -48,9 +49,9 @@ def compare(own_ms: float, others_ms: Sequence[float], asked: int) -> Comparison
 
 
 def shared_reading(own_ms: float, others_ms: Sequence[float], asked: int) -> float | None:
-    """The reading that one wrong clock cannot move: what all nodes judge expiry by.
+    """The median by which all nodes decide expiry; one wrong clock cannot move it.
 
-    None while there are only two readings of a larger cluster, as one of the two may be wrong.
+    None while there are only two readings of a larger cluster, because one of the two may be wrong.
     """
     if len(others_ms) < 2 and len(others_ms) < asked:
         return None

@@ -1,4 +1,4 @@
-"""How well this node itself is: a slow judge must not condemn others (Lifeguard, section 4.1).
+"""The health of this node itself: a slow node must not suspect others too early (Lifeguard, section 4.1).
 
 A score from 0 (well) upward.  It stretches this node's probe interval and timeout, and rises with what
 speaks against this node itself: its event loop ran late, a helper that should have answered at least "I

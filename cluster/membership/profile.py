@@ -31,7 +31,7 @@ class Profile:
     health_ceiling: int = 8  # worst local health: interval and timeout are stretched up to 9-fold
 
     def suspicion_s(self, members: int, confirmations: int) -> float:
-        """How long a suspect among `members` has to refute, after so many independent confirmations.
+        """How long a suspect among `members` has to refute, after this number of independent confirmations.
 
         4 x log10(members + 1) x interval without any; each one shortens it by a smaller step (Lifeguard,
         section 4.2), down to two intervals, in which a refutation still gets round.

@@ -1,4 +1,4 @@
-"""Whose turn it is: every member once in each lap, in an order shuffled anew for each lap.
+"""Chooses the next member to probe: every member once in each lap, in an order shuffled for each lap.
 
 SWIM (2002), section 4.3: with a shuffled round robin the time until a member is next probed is bounded,
 which a random choice each time would not give.

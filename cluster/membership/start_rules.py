@@ -1,4 +1,4 @@
-"""What members remember of each other's starts, and whether a start may serve.  Pure.
+"""The starts that members remember of each other, and the rules by which a start may serve.  Pure.
 
 A start announces itself to the other members: its number and boot id, the starts of the same folder before
 it, and what its store's logs held when it was opened.  A member remembers of each disk the newest start that
@@ -69,7 +69,7 @@ class FoundLogs:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a start tells of itself.  `mark` grows while it runs; the rest stays."""
+    """What a start announces about itself.  `mark` grows while it runs; the rest is fixed."""
 
     node: NodeId
     disk: DiskId

@@ -16,10 +16,10 @@ MAX_LEVEL_TEXT: Final = 16
 
 
 def parse_level(text: str, owners: int, default: int) -> int:
-    """The number that a level's text means for a row of `owners`.
+    """The number of owners that a level means for a row of `owners`.
 
-    "" is the keyspace's default, cut to the owners there are; "one", "quorum", "all" or a number else.
-    Raises InvalidArgument for another text and for a number the row cannot meet.
+    A level is "one", "quorum", "all" or a number; "" is the keyspace's default, at most the number of owners.
+    Raises InvalidArgument for any other text and for a number that the row cannot meet.
     """
     assert owners > 0, "a row without owners"
     if text == "":
@@ -45,8 +45,8 @@ def majority(owners: int) -> int:
 
 
 def holders_for_a_strict_read(owners: int, default_r: int) -> int:
-    """How many owners must be known to hold what a strict read shows: N - R + 1.
+    """The number of owners that must hold the result of a strict read: N - R + 1.
 
-    Then no later read of R owners can miss it, so reads never go back (rule G2).
+    Then no later read of R owners can miss it, so reads never go backwards (rule G2).
     """
     return owners - min(default_r, owners) + 1

@@ -16,7 +16,7 @@ __all__ = ["Durability", "QuorumReceipt", "QuorumAck", "Role", "parse_durability
 
 
 class Durability(StrEnum):
-    """How firmly a replica holds a write, from weak to strong."""
+    """How durably a replica holds a write, from weak to strong."""
 
     MEMORY = "memory"  # in the replica's memory; a killed process forgets it
     BUFFERED = "buffered"  # handed to the operating system; a power cut forgets it
@@ -40,10 +40,10 @@ def parse_durability(text: str) -> Durability:
 
 
 class Role(StrEnum):
-    """As what a replica holds a write."""
+    """The role in which a node acked a write."""
 
     OWNER = "owner"
-    HINTED = "hinted"  # named by the owner that is to get it; the coordinator keeps the hint
+    HINTED = "hinted"  # the coordinator keeps a hint for this owner
 
 
 @dataclass(frozen=True, slots=True)

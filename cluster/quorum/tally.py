@@ -1,8 +1,8 @@
-"""When is a write done, when is a read, and whom does a read ask next?  Counts answers against a level.
+"""Counts answers against a level: whether a write or read is done, and which owner a read asks next.
 
-Pure.  Knows owners, levels and answers; deadlines and peers live in node/requests.  Only answers given
-under the row epoch the tally was opened for are counted: owners of two rows do not add up to one quorum
-(rules W1, G1 and T5).
+Pure.  It knows owners, levels and answers; deadlines and peers are in node/requests.  It counts only answers
+under the row epoch for which it was opened: owners of two rows do not add up to one quorum (rules W1, G1 and
+T5).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["ReadTally", "WriteTally"]
 
 @dataclass(slots=True)
 class WriteTally:
-    """The answers of one write.  Each owner answers once: with an ack, or with why not."""
+    """The answers of one write.  Each owner answers once: with an ack or with a failure."""
 
     w: int
     owners: tuple[NodeId, ...]
@@ -48,7 +48,7 @@ class WriteTally:
 
     @property
     def is_lost(self) -> bool:
-        """No answer still outstanding can meet the level."""
+        """Whether the outstanding answers can no longer meet the level."""
         return len(self.acks) + len(self.outstanding) < self.w
 
     @property
@@ -56,7 +56,8 @@ class WriteTally:
         return not self.outstanding
 
     def reasons(self, silent: str) -> dict[str, str]:
-        """Why each owner that did not ack did not; `silent` is said of those that have not answered."""
+        """The reason of each owner that did not ack; `silent` is the reason of those that have not
+        answered."""
         return _reasons(self.failures, self.outstanding, silent)
 
     def _expect(self, node: NodeId) -> None:
@@ -66,10 +67,10 @@ class WriteTally:
 
 @dataclass(slots=True)
 class ReadTally:
-    """The answers of one read, and whom to ask: `r` owners first, one more for each that fails or stalls.
+    """The answers of one read, and the owners to ask: `r` at first, one more for each that fails or stalls.
 
-    `candidates` are the row's owners, the one to ask first in front.  An answer of an owner that had
-    stalled counts all the same.
+    `candidates` are the row's owners in the order in which to ask them.  A late answer of a stalled owner
+    still counts.
     """
 
     r: int
@@ -103,12 +104,12 @@ class ReadTally:
         self.failures[node] = why
 
     def record_stall(self) -> None:
-        """Those asked have been silent for long: no longer expect an answer of them."""
+        """Stop expecting answers from the owners that were asked and are still silent."""
         self._stalled.update(self.outstanding)
 
     @property
     def has_unasked(self) -> bool:
-        """There is still somebody else to ask."""
+        """Whether another owner is left to ask."""
         return len(self._asked) < len(self.candidates)
 
     @property
@@ -122,11 +123,12 @@ class ReadTally:
 
     @property
     def is_lost(self) -> bool:
-        """So many owners failed that the rest cannot meet the level."""
+        """Whether too many owners failed for the rest to meet the level."""
         return len(self.candidates) - len(self.failures) < self.r
 
     def reasons(self, silent: str) -> dict[str, str]:
-        """Why each owner that was asked in vain did not answer; `silent` is said of those that have not."""
+        """The reason of each owner that was asked and failed; `silent` is the reason of those without an
+        answer."""
         return _reasons(self.failures, self.outstanding, silent)
 
     def _expect(self, node: NodeId) -> None:

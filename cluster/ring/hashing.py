@@ -1,6 +1,6 @@
 """Where a key lies on the hash circle, and which partition that is.
 
-Pure, and frozen for ever: another answer here would orphan stored data.
+Pure.  The result must never change, because stored data would become unreachable.
 See: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
 """
 
@@ -23,8 +23,8 @@ _KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
 def position(keyspace: KeyspaceId, key: bytes) -> Position:
     """The place of a key: xxh3_64 of keyspace id (12 bytes, big-endian) and key.
 
-    A key that holds `{tag}` lies where its tag does, whatever the keyspace, so that related keys of
-    several keyspaces live together.
+    A key that contains `{tag}` has the position of its tag in every keyspace, so that related keys of several
+    keyspaces share a partition.
     """
     tag = hash_tag(key)
     if tag is not None:
@@ -33,7 +33,7 @@ def position(keyspace: KeyspaceId, key: bytes) -> Position:
 
 
 def hash_tag(key: bytes) -> bytes | None:
-    """What stands between the first `{` and the next `}`; None when there is no such pair or it is empty."""
+    """The text between the first `{` and the next `}`; None when there is no such pair or it is empty."""
     start = key.find(b"{")
     if start < 0:
         return None

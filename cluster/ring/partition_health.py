@@ -1,6 +1,6 @@
-"""How many partitions are whole, short of an owner, or without their quorum, as one node sees it.
+"""Counts the partitions that are complete, under-replicated or without quorum, as one node sees them.
 
-Pure: a function of the topology and an opinion of who is up.
+Pure: a function of the topology and of a view of which nodes are up.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class PartitionCounts:
 
 
 def count_partitions(topology: Topology, is_up: Callable[[NodeId], bool]) -> PartitionCounts:
-    """A partition is ok when as many owners as the topology wants are there and up; it has no quorum when
-    too few are up for the default levels of some keyspace.
+    """A partition is ok when it has as many owners as the topology wants and all are up.
+
+    It has no quorum when too few are up for the default levels of some keyspace.
     """
     up = {member.id for member in topology.members if is_up(member.id)}
     ok = no_quorum = 0

@@ -1,4 +1,4 @@
-"""Who owns each partition: consistent hashing with virtual nodes and bounded load.
+"""Chooses the owners of each partition: consistent hashing with virtual nodes and bounded load.
 
 Pure.  Two passes.  First each partition walks the token circle clockwise and takes the first nodes that
 are below their quota and whose zone still has room: consistent hashing with bounded loads (Mirrokni,

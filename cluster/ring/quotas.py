@@ -1,4 +1,4 @@
-"""How many replicas each node shall hold: fair by weight, within what zones allow.
+"""Computes how many replicas each node holds: fair by weight, as far as zones allow.
 
 A zone may hold at most `zone_limit` replicas of a partition: 1 while there are at least as many zones as
 replicas.  So a zone's share is capped at zone_limit x Q, a node's at Q, and what a cap cuts off goes to

@@ -1,4 +1,4 @@
-"""The topology document: who is in the cluster and who owns what, under one epoch.
+"""The topology document: the members and the owners of each partition, under one epoch.
 
 A document is decided, never gossiped, and never changed: a later one has the next epoch.  Its bytes are
 canonical (one document, one encoding), so that its hash can name the cluster.  Nothing here knows who is
@@ -122,7 +122,8 @@ class Topology:
 
     @property
     def is_short(self) -> bool:
-        """Fewer members than replicas wanted: all own all, and levels count from those there are."""
+        """Whether there are fewer members than replicas wanted: then all own all, and levels count from
+        the members."""
         return len(self.members) < self.n
 
     @property

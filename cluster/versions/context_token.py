@@ -1,7 +1,7 @@
-"""The context token: what a reader hands back with its write, opaque to it.
+"""The context token: a reader passes it back with its write, without looking into it.
 
-A token is bound to the key it was read from.  Handed in for another key it would cover writes its holder
-never saw, and they would be lost, so it is refused there (rule V1).  Layout: docs/formats/context_token.md.
+A token is bound to the key it was read from.  With another key it would cover writes that its holder never
+saw, and these would be lost, so it is refused there (rule V1).  Layout: docs/formats/context_token.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one key holds: concurrent siblings, and the context that says which writes they have replaced.
+"""The object of one key: concurrent siblings, and the context of the writes that they have replaced.
 
 A dotted version vector set.  Merge is commutative, associative and idempotent, so replicas that exchange
 objects in any order end equal.  Equal operation ids stay apart in here, one sibling a dot, and are told
@@ -49,14 +49,14 @@ class Sibling:
     value: bytes | None
     time: HybridTime
     operation: OperationId
-    expires_at_ms: int = 0  # wall clock of whoever judges; 0: never
+    expires_at_ms: int = 0  # milliseconds since 1970 by the cluster's median clock; 0: never
     is_retry: bool = False  # written by a second or later attempt of its operation
 
     def is_expired(self, wall_ms: int) -> bool:
         return 0 < self.expires_at_ms <= wall_ms
 
     def is_live(self, wall_ms: int) -> bool:
-        """A value that a reader is shown: no tombstone and not expired."""
+        """Whether a reader gets this value: it is not a tombstone and not expired."""
         return self.value is not None and not self.is_expired(wall_ms)
 
 
@@ -74,7 +74,7 @@ class StoredObject:
 
     @property
     def is_absent(self) -> bool:
-        """Nothing was ever written, as far as this object knows."""
+        """Whether nothing was ever written, as far as this object knows."""
         return not self.context.entries
 
     @property
@@ -94,7 +94,7 @@ class StoredObject:
         return tuple(first.values())
 
     def live(self, wall_ms: int) -> tuple[Sibling, ...]:
-        """What a reader is shown at `wall_ms`, the newest first: empty means not found."""
+        """The siblings that a reader gets at `wall_ms`, newest first; empty means not found."""
         return newest_first(sibling for sibling in self.visible() if sibling.is_live(wall_ms))
 
 
@@ -107,7 +107,7 @@ def newest_first(siblings: Iterable[Sibling]) -> tuple[Sibling, ...]:
 
 
 def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
-    """The least object that has seen what both have: a sibling goes only when the other side replaced it."""
+    """The merge of two objects: a sibling is dropped only if the other object has replaced it."""
     if ours == theirs or theirs.is_absent:
         return ours
     if ours.is_absent:
@@ -139,7 +139,7 @@ def merge_all(objects: Iterable[StoredObject]) -> StoredObject:
 
 
 def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -> StoredObject:
-    """The object after a write: what `context` covers goes, `sibling` comes, the context is joined in.
+    """The object after a write: drops what `context` covers, adds `sibling`, and merges the contexts.
 
     The dot must be new to `present` and to `context`: a vector that already covers it would hide the write.
     """

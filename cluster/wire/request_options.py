@@ -1,7 +1,7 @@
-"""How a request is to be done: its options as one value, and the fields of messages that carry them.
+"""The options of a request as one value, and the fields of messages that carry them.
 
-An option is a field here and in proto/kv.proto, an argument of the client and a flag.  Whoever stands between
-these and the place that obeys it passes the whole value on.  See: docs/development.md, "A new option".
+An option is a field here and in proto/kv.proto, an argument of the client and a flag.  All code between these
+and the place that acts on it passes the whole value on.  See: docs/development.md, "A new option".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When was this sent?  How the receiver of a message knows how long it waited on its way.
+"""Stamps that tell the receiver of a message how long it was on its way.
 
 The clocks of two machines have nothing to do with each other, and a message that waits in the socket of a
 stopped process looks fresh when it is read.  So the side that asks learns the other side's clock from round

@@ -1,7 +1,7 @@
-"""One attempt on this node: gather its inputs, run it in a task process, say how it ended.
+"""One attempt on this node: fetches its inputs, runs it in a task process, reports how it ended.
 
-Every way to end badly becomes one cause (ringmill.cluster.mapreduce.failures) here, with what is known of it:
-exit code or signal, the last record's position, the tail of what was printed.
+Every failure gets one cause here (ringmill.cluster.mapreduce.failures), with the known details: exit code or
+signal, the position of the last record, the end of the printed output.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -54,12 +54,12 @@ class AttemptRunner:
     progress: AttemptProgress = field(default_factory=AttemptProgress)
     output: bytes = b""
     peak_bytes: int = 0
-    staging: str = ""  # the folder that this attempt has made beside the output; nobody else's is deleted
+    staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
 
     async def run(self) -> MapOutput | ReduceOutput:
-        """What the task process made.
+        """Run the attempt and return the output of its task process.
 
-        Raises TaskFailed with its cause, SliceLost when a map output cannot be had.  Cancelling kills the
+        Raises TaskFailed with its cause; SliceLost when a map output cannot be fetched.  Cancelling kills the
         process.
         """
         try:
@@ -95,7 +95,7 @@ class AttemptRunner:
         return result
 
     def _make_staging(self, spec: JobSpec) -> None:
-        """A new folder in the one that planning made: a reduce writes in no folder that was there."""
+        """Create a folder in the staging folder; a reduce never writes to a folder that existed before."""
         folder = attempt_folder(spec.output, spec.job, self.assignment.attempt)
         try:
             self.files.make_folder(folder)
@@ -159,7 +159,10 @@ class AttemptRunner:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
     def _result(self, body: Any) -> MapOutput | ReduceOutput:
-        """The attempt's output.  Raises ValueError, TypeError or LookupError for what is none of its own."""
+        """The output of the attempt.
+
+        Raises ValueError, TypeError or LookupError if the process sent another one.
+        """
         if isinstance(self.assignment, MapAssignment):
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
@@ -176,7 +179,7 @@ class AttemptRunner:
             raise TaskFailed(Cause.NO_PROGRESS, text, (), self.progress.position) from error
 
     async def _broken_off(self, process: TaskProcess, error: Exception) -> TaskFailed:
-        """A process that speaks no more has ended, as a rule; else user code has spoilt its pipe."""
+        """The cause when the pipe broke: usually the process has ended, else user code wrote to the pipe."""
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
                 return self._ending(process, await process.wait())
@@ -186,7 +189,7 @@ class AttemptRunner:
             )
 
     def _ending(self, process: TaskProcess, code: int) -> TaskFailed:
-        """The cause of a process that ended without a word."""
+        """The cause when the process ended without a result."""
         last = process.output().rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
         said = f"; it last printed: {last}" if last else ""
         position = self.progress.position
@@ -201,7 +204,7 @@ class AttemptRunner:
         return TaskFailed(Cause.USER_ERROR, text, (), position)
 
     async def _bury(self, process: TaskProcess) -> None:
-        """Bounded: SIGKILL cannot be refused."""
+        """Kill the process and wait; this ends soon, because a process cannot ignore SIGKILL."""
         await end(process)
         self.output = process.output()
         self.peak_bytes = process.peak_bytes

@@ -1,8 +1,8 @@
 """Code bundles on this node's disk, named by the SHA-256 of their bytes, kept across jobs.
 
-A bundle arrives from a client (PutBundle) or is pulled from the node that has it, in chunks; it gets its name
-only after its hash was checked, so that a name always means these bytes.  Nothing here unpacks or imports it:
-that is a task process's work.
+A bundle comes from a client (PutBundle) or is fetched in chunks from the node that has it.  It gets its name
+only after its hash was checked, so that a name always means the same bytes.  Only a task process unpacks and
+imports it.
 
 See: docs/formats/bundle.md.
 """
@@ -48,7 +48,10 @@ class BundleStore:
         return self._files.exists(self.path(sha256))
 
     def path(self, sha256: str) -> str:
-        """Where this bundle is, or would be.  Raises InvalidArgument when it is no SHA-256."""
+        """The path of a bundle, whether it exists or not.
+
+        Raises InvalidArgument when `sha256` is not a SHA-256.
+        """
         if (
             not isinstance(sha256, str)
             or len(sha256) != _SHA256_DIGITS
@@ -76,11 +79,11 @@ class BundleStore:
         return len(data)
 
     async def _keep(self, target: str, data: bytes) -> None:
-        """Whole or not at all, also after a crash."""
+        """Write a bundle so that it appears complete or not at all, even after a crash."""
         self._files.mkdir(self._folder)
         self._arrivals += 1
         arriving = f"{target}.{self._arrivals}.arriving"
-        if self._files.exists(arriving):  # left by a run of this node that was killed
+        if self._files.exists(arriving):  # left by a start of this node that was killed
             self._files.unlink(arriving)
         file = self._files.create(arriving)
         try:
@@ -94,7 +97,8 @@ class BundleStore:
         self._files.fsync_dir(self._folder)
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
-        """The bundle's path, pulled from `source` when it is not here; one pull at a time for each."""
+        """The path of a bundle, fetched from `source` if it is not here; one fetch at a time for each
+        bundle."""
         if not self.has(sha256):
             async with self._pulling.setdefault(sha256, asyncio.Lock()):
                 if not self.has(sha256):

@@ -1,4 +1,4 @@
-"""The node as a worker of jobs, put together: bundles of code, and task processes that run it."""
+"""Builds the worker of a node: bundles of code, and task processes that run them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Pulls the slices of one reduce attempt from the nodes that mapped, into files of its own folder.
+"""Fetches the slices of one reduce attempt from the nodes of the maps, into files of its own folder.
 
-At most 4 nodes at once and 32 MiB under way; a chunk that fails is asked for again where it stopped, a slice
-three times, then the attempt fails and names the slice.  Every slice's checksum is compared with the one its
-map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
+It fetches from at most 4 nodes at once, with at most 32 MiB in flight.  A failed chunk is requested again,
+three times; then the attempt fails and names the slice.  Every slice's checksum is compared with the one that
+its map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
 
 Rule J3: docs/protocol/jobs.md.
 """
@@ -36,7 +36,8 @@ _WORTH_A_RETRY: Final = (Unavailable, DeadlineExceeded, Overloaded)
 
 
 class SliceLost(Exception):
-    """A slice cannot be had: `failure` says why, `slice` which map attempt has to run again."""
+    """A slice cannot be fetched: `failure` says why, and `slice` names the map attempt that has to run
+    again."""
 
     def __init__(self, lost: RemoteSlice, failure: TaskFailed) -> None:
         super().__init__(str(failure))

@@ -1,7 +1,7 @@
-"""Serves the map outputs on this node to whoever reduces them, in chunks of at most 1 MiB.
+"""Serves the map outputs on this node to reduce tasks, in chunks of at most 1 MiB.
 
 Only files that a worker announced can be read, by (job, map task, attempt), never by a path from outside.
-What the bytes mean and whether they are sound is the reader's to check: it holds the checksums.
+The reader checks the bytes, because it has the checksums.
 
 See: docs/architecture.md, "Shuffle".
 """

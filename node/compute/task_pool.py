@@ -1,8 +1,9 @@
 """Keeps a task process warm between attempts that run the same code.
 
-A process has run user code, so it is only ever reused for the same bundle, and never after a failure.
-Before it is kept, what it printed is taken and what it left behind is ended: attempts share nothing else.  At
-most one idle process a slot waits; another bundle's attempt ends the longest idle one.
+A process has run user code, so it is reused only for the same bundle, and never after a failure.  Before it
+is kept, its printed output is taken and its leftover child processes are ended, so that attempts share
+nothing else.  There is at most one idle process per slot; an attempt of another bundle ends the one that has
+been idle longest.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -27,7 +28,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 
 
 class ProcessKind(NamedTuple):
-    """What a process may be used for again."""
+    """A kind of process; one is reused only for attempts of the same kind."""
 
     bundle: str  # its SHA-256
     memory_factor: int = 1  # of the memory limit
@@ -55,7 +56,7 @@ class TaskPool:
         return await self._start(folder, self.limits_of(kind))
 
     async def try_again(self, folder: str) -> None:
-        """See whether processes can be started by now; `is_able` tells."""
+        """Try to start a process; `is_able` then tells whether processes can be started."""
         with contextlib.suppress(ChildProcessError):
             await end(await self._start(folder, self.limits))
 
@@ -69,7 +70,7 @@ class TaskPool:
         return process
 
     async def give_back(self, kind: ProcessKind, process: TaskProcess) -> None:
-        """Keep a process that has done its attempt well."""
+        """Keep a process whose attempt succeeded."""
         self._idle.append((kind, process))
         while len(self._idle) > self.slots:
             await end(self._idle.pop(0)[1])

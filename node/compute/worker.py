@@ -1,10 +1,10 @@
-"""The worker of a node: accepts attempts from job coordinators, runs them in its slots, tells how they ended.
+"""The worker of a node: accepts attempts from job coordinators, runs them in its slots, reports how they
+ended.
 
-It decides nothing about jobs.  An assignment that came twice is one attempt (rule J1); a report is sent until
-the coordinator has it, or has not been heard of for 30 s, when everything of its job is stopped and dropped
-(rule J5).
-The scratch folder holds nothing that a start of the node may believe in: it is wiped, and the `start` in
-every answer tells coordinators that former attempts and outputs are gone.
+It decides nothing about jobs.  An assignment that comes twice is one attempt (rule J1).  A report is sent
+until the coordinator has it.  When the coordinator is silent for 30 s, the worker stops and drops everything
+of its job (rule J5).  Each start of the node wipes the scratch folder; the `start` in every answer tells
+coordinators that earlier attempts and outputs are gone.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -162,7 +162,7 @@ class Worker:
         return self._about(job)
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
-        """Answers when nothing of it writes any more."""
+        """Cancel attempts, and answer when none of them writes any more."""
         cancel = Cancel.decode(incoming.body)
         job = self._jobs.get(cancel.job)
         stopping: list[asyncio.Task[None]] = []
@@ -193,7 +193,7 @@ class Worker:
 
     @property
     def _slots_offered(self) -> int:
-        """None while no task process can be had here: what waits runs elsewhere."""
+        """The number of slots; 0 while no task process can be started here, so that attempts go elsewhere."""
         return self._slots if self._pool.is_able else 0
 
     async def _run(self, assignment: Assignment) -> None:
@@ -248,7 +248,7 @@ class Worker:
         return AttemptReport(assignment.job, assignment.attempt, self._node, self._start, kind, **fields)
 
     async def _tell_progress(self, assignment: Assignment, attempt: AttemptRunner) -> None:
-        """Best effort: the next one says more."""
+        """Report progress, best effort: the next report supersedes a lost one."""
         while True:
             await asyncio.sleep(self._options.progress_every_s)
             report = self._report(assignment, "progress", body=attempt.progress.to_wire())
@@ -258,12 +258,12 @@ class Worker:
                 continue
 
     async def _deliver(self, coordinator: NodeId, report: AttemptReport) -> None:
-        """Send until it has arrived; the janitor ends this when the coordinator stays silent."""
+        """Send a report until it has arrived; `_tend` ends this when the coordinator stays silent."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 await self._send(coordinator, report)
-            except NotFound:  # that node keeps no such job: it has ended, or the node has been restarted
+            except NotFound:  # the job has ended, or its coordinator was restarted
                 sometimes("a report finds no such job")
                 if report.job in self._jobs:
                     self._drop(report.job)
@@ -297,7 +297,8 @@ class Worker:
         )
 
     def _drop(self, job: str) -> asyncio.Task[None]:
-        """Stop what runs for a job and serve nothing of it; its files go once nothing writes them."""
+        """Stop the attempts of a job and serve none of its outputs; delete its files once nothing writes
+        them."""
         return self._group.create_task(self._remove(job, self._let_go(job)))
 
     def _let_go(self, job: str) -> list[asyncio.Task[None]]:

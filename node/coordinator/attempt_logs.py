@@ -1,7 +1,7 @@
-"""What the attempts of one job printed, the last of it, within a bound.
+"""The printed output of the attempts of one job, the end of it, within a bound.
 
-Failures are kept before successes: when there is too much, the oldest output of a success goes first.  A
-failure that many tasks share is told in full once.
+When there is too much, the oldest output of a success is dropped first, so that failures stay.  A failure
+that many tasks share is kept in full once.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ringmill.node.coordinator.views import AttemptLog
 
 __all__ = ["AttemptLogs"]
 
-MAX_BYTES: Final = 2 * 1024 * 1024  # fits into one answer, for many jobs into memory
+MAX_BYTES: Final = 2 * 1024 * 1024  # fits into one answer; small enough to keep many jobs in memory
 
 
 @dataclass(slots=True)
 class AttemptLogs:
     _logs: list[AttemptLog] = field(default_factory=list)
     _size: int = 0
-    _first: dict[object, str] = field(default_factory=dict)  # by what failed: the attempt that met it first
+    _first: dict[object, str] = field(default_factory=dict)  # the first attempt with each failure
 
     def keep_failure(self, report: AttemptReport, failure: TaskFailed, peak: str) -> None:
-        """Keep what a failed attempt printed, and below it why it failed."""
+        """Keep the output of a failed attempt, and after it the cause."""
         first = self._first.setdefault(failure.essence, f"{report.attempt}")
         if first == f"{report.attempt}":
             self.keep(report, cause=str(failure.cause), lines=[*failure.lines, peak])
@@ -34,7 +34,7 @@ class AttemptLogs:
             self.keep(report, cause=str(failure.cause), lines=[f"{failure} (as {first})", peak])
 
     def keep(self, report: AttemptReport, *, cause: str = "", lines: Sequence[str] = ()) -> None:
-        """Keep what an ended attempt printed, and below it the lines that its code logged."""
+        """Keep the output of an ended attempt, and after it the lines that its code logged."""
         attempt = report.attempt
         task = f"{attempt.stage}-{attempt.task}"
         output = report.output + "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
@@ -46,5 +46,5 @@ class AttemptLogs:
             self._size -= len(victim.output)
 
     def of(self, task: str) -> list[AttemptLog]:
-        """Those of one task, or of all when it is empty, as they ended."""
+        """The logs of one task, or of all tasks if it is "", in the order in which attempts ended."""
         return [log for log in self._logs if task in ("", log.task)]

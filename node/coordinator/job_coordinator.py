@@ -1,8 +1,9 @@
-"""The jobs of this node: accepts submissions, keeps each to its end, answers for it.
+"""The jobs that this node coordinates: accepts submissions, drives each job to its end, answers questions
+about it.
 
-New jobs go to the live member that comes first in the topology, so that all nodes send them to one place;
-a node that is not that one hands the submission on.  A job lives in the memory of the node that took it and
-fails with that node: its clients see it, its workers stop by themselves.
+The coordinator of a new job is the first live member in the topology that can have task processes, so that
+all nodes choose the same one; any other node passes the submission on.  A job lives in the memory of its
+coordinator and fails with that node: its clients see this, and its workers stop by themselves.
 
 See: docs/architecture.md, "Life of a job".
 """
@@ -100,14 +101,14 @@ class JobCoordinator:
 
     @property
     def taker(self) -> NodeId | None:
-        """The node that takes new jobs, as this node sees it."""
+        """The node that becomes the coordinator of new jobs, as this node sees it."""
         return next(iter(self._world.members_up()), None)
 
     async def submit(self, job: str, spec: bytes) -> NodeId:
-        """Have a job run; the node that keeps it.  A repeated submit is the same job.
+        """Submit a job; returns its coordinator.  A repeated submission is the same job.
 
-        Raises InvalidArgument for a description, input or output that cannot be; NotFound when the code
-        was not handed over before; Unavailable when no member could take it.
+        Raises InvalidArgument for a description, input or output that is not valid; NotFound when the code
+        was not uploaded before; Unavailable when no member could accept it.
         """
         if JobSpec.decode(spec).job != job:
             raise InvalidArgument(f"job {job!r} is submitted with the description of another")
@@ -120,7 +121,7 @@ class JobCoordinator:
             except Unavailable as error:
                 if error.outcome != "failed":
                     raise
-        raise Unavailable("no member of the cluster can take a job now", outcome="failed")
+        raise Unavailable("no member of the cluster can accept a job now", outcome="failed")
 
     def view(self, job: str) -> JobView:
         """Raises NotFound."""
@@ -131,7 +132,7 @@ class JobCoordinator:
         return [job.view() for job in reversed(self._jobs.values())]
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """The job now, then at every change (ten times a second at most), until it is over."""
+        """Yield the job now, then at every change (at most ten times a second), until it is over."""
         run = self._job(job)
         while True:
             changed = run.changed
@@ -145,17 +146,17 @@ class JobCoordinator:
             await changed.wait()
 
     def logs(self, job: str, task: str) -> list[AttemptLog]:
-        """What ended attempts of a task, or of all for "", have printed.  Raises NotFound."""
+        """The output of ended attempts of a task, or of all tasks if it is "".  Raises NotFound."""
         return self._job(job).logs(task)
 
     async def kill(self, job: str) -> JobView:
-        """Stop a job; one that is over, or is making its output visible, stays as it is.  Raises NotFound."""
+        """Stop a job.  A job that is over or is committing its output does not change.  Raises NotFound."""
         run = self._job(job)
         run.kill()
         return run.view()
 
     async def _keeper(self, job: str) -> NodeId | None:
-        """The node that has this job already, if one does."""
+        """The node that coordinates this job already, or None."""
         if job in self._jobs:
             return self._world.node
         others = [node for node in self._world.members_up() if node != self._world.node]
@@ -166,7 +167,7 @@ class JobCoordinator:
         try:
             return bool(await self._ask(node, JOB_KNOWN, job.encode(), _KNOWN_TIMEOUT_S))
         except RingmillError:
-            return False  # a node that does not answer cannot take the job either
+            return False  # a node that does not answer could not accept the job either
 
     async def _hand_to(self, node: NodeId, job: str, spec: bytes) -> NodeId:
         await self._ask(node, JOB_SUBMIT, msgpack.packb([job, spec]), _SUBMIT_TIMEOUT_S)
@@ -191,7 +192,7 @@ class JobCoordinator:
         return b""
 
     async def _accept(self, spec: JobSpec, bundle_from: NodeId) -> NodeId:
-        """Take the job: everything that can be refused is refused here."""
+        """Accept the job; every check that can refuse it is made here."""
         if spec.job not in self._jobs:
             await self._bundles.ensure(spec.bundle_sha256, bundle_from)
             async with self._planning:  # each makes its staging folder anew: never two of one job

@@ -1,9 +1,9 @@
-"""One job at work: carries out what its state machine says and tells it what happens.
+"""Drives one job: carries out what its state machine decides, and reports events to it.
 
 It decides nothing about tasks (cluster/mapreduce/machine/job_machine.py does): it offers free slots, sends
-assignments, polls the workers, hears their reports, makes the output visible and cleans up.  Three facts come
-from the polls: that a worker is there, whether it has been restarted since, and which attempts it knows: an
-attempt that only one side knows is ended on that side.
+assignments, polls the workers, receives their reports, makes the output visible and cleans up.  A poll tells
+whether a worker is there, whether it was restarted, and which attempts it knows; an attempt that only one
+side knows is ended on that side.
 
 Rule J5: docs/protocol/jobs.md.
 """
@@ -75,7 +75,7 @@ _CLEAN_UP_TIMEOUT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all jobs of one coordinator share."""
+    """The objects that all jobs of one coordinator share."""
 
     node: NodeId
     topology: TopologyView
@@ -89,17 +89,17 @@ class Surroundings:
     options: CoordinatorOptions
 
     def members(self) -> list[NodeId]:
-        """In the order of the topology; none before there is one."""
+        """The members in the order of the topology; empty before there is one."""
         topology = self.topology.current
         return [member.id for member in topology.members] if topology is not None else []
 
     def members_up(self) -> list[NodeId]:
-        """Those that are not seen down."""
+        """The members that are not seen down."""
         return [node for node in self.members() if self.liveness.is_up(node)]
 
 
 class JobDriver:
-    """`run` drives it to its end; everything else may be called at any time."""
+    """`run` drives the job to its end; all other methods may be called at any time."""
 
     def __init__(self, spec: JobSpec, plan: InputPlan, world: Surroundings) -> None:
         self.spec = spec
@@ -115,7 +115,7 @@ class JobDriver:
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
-        self._accepted: dict[AttemptId, NodeId] = {}  # a worker said that it has it
+        self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
         self.over = asyncio.Event()
         self._woken = asyncio.Event()
@@ -126,7 +126,7 @@ class JobDriver:
         return self._machine.is_over or self._crash is not None
 
     async def run(self) -> None:
-        """Returns when the job is over and nothing of it is left but its output."""
+        """Run the job.  Returns when it is over and only its output is left."""
         try:
             async with self._group:
                 watching = self._group.create_task(self._watch_workers())
@@ -141,7 +141,7 @@ class JobDriver:
             await self._clean_up()
 
     def wake(self) -> None:
-        """Look again: a slot became free, a node's state changed."""
+        """Look again, because a slot became free or a node's state changed."""
         self._woken.set()
 
     def kill(self) -> None:
@@ -149,9 +149,9 @@ class JobDriver:
             self._feed(KillRequested())
 
     def hear(self, report: AttemptReport) -> None:
-        """A worker's word on one of its attempts; one from another run of the worker counts for nothing.
+        """Handle a worker's report on an attempt; a report from an earlier start of the worker is ignored.
 
-        Raises ProtocolMismatch for a word that no worker says; then nothing has changed.
+        Raises ProtocolMismatch for a report that no worker sends; then nothing has changed.
         """
         attempt = self._attempt(report.attempt)
         if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
@@ -200,11 +200,11 @@ class JobDriver:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set at the next change of what `view` shows; take it before looking."""
+        """An event that is set at the next change of `view`; get it before calling `view`."""
         return self._changed
 
     def crash(self, error: Exception) -> None:
-        """The job has failed by a fault of this program, after `run` raised it."""
+        """Fail the job because of an internal error that `run` raised."""
         self._crash = RingmillError(f"job {self.spec.job} hit a fault of its coordinator: {error!r}")
         self._tell_watchers()
 
@@ -228,7 +228,7 @@ class JobDriver:
         self._changed = asyncio.Event()
 
     async def _sleep(self) -> None:
-        """Until something happened, or a task's pause is over."""
+        """Sleep until an event, or until the pause of a task is over."""
         now = self._world.clock.monotonic()
         wakeup = self._machine.next_wakeup(now)
         with contextlib.suppress(TimeoutError):
@@ -243,7 +243,7 @@ class JobDriver:
                 self._feed(NodeDown(node))
 
     def _release_slots(self, *, all_of_them: bool = False) -> None:
-        """Give back what no running attempt needs; one that is being stopped still needs its slot."""
+        """Release the slots that no attempt needs; an attempt that is being stopped still needs its slot."""
         for node, attempt_id in self._world.slots.held_by(self.spec.job):
             attempt = self._attempt(attempt_id)
             is_running = attempt is not None and attempt.state is AttemptState.RUNNING
@@ -311,7 +311,7 @@ class JobDriver:
         try:
             answer = await self._ask(node, TASK_POLL, Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
             answered = PollAnswer.decode(answer)
-        except RingmillError:  # also one whose answer is none: a worker like any other that cannot be used
+        except RingmillError:  # also a malformed answer: such a worker cannot be used either
             self._reachable[node] = False
             self._note_silence(node)
             return
@@ -329,7 +329,7 @@ class JobDriver:
                 self._group.create_task(self._cancel(attempt, node))
 
     def _note_silence(self, node: NodeId) -> None:
-        """A node that is up but answers no poll for long has dropped the job by itself."""
+        """Give up a node that is up but has not answered polls for long: it has dropped the job by itself."""
         now = self._world.clock.monotonic()
         if self._up.get(node) and now - self._met_at[node] > self._world.options.silent_after_s:
             sometimes("a silent worker is given up")
@@ -337,7 +337,7 @@ class JobDriver:
             self._feed(NodeDown(node))
 
     def _meet(self, node: NodeId, answered: PollAnswer) -> None:
-        """A worker has answered: it is there, in this run, with these slots."""
+        """Note that a worker has answered, with its start and its slots."""
         self._reachable[node] = self._up[node] = True
         self._met_at[node] = self._world.clock.monotonic()
         self._world.slots.learn(node, answered.slots)
@@ -360,7 +360,10 @@ class JobDriver:
             self._feed(CommitDone())
 
     async def _clean_up(self) -> None:
-        """Workers drop the job; then nothing writes in the staging folder, and it goes.  3 s at most."""
+        """Let workers drop the job, then delete the staging folder, where nothing writes any more.
+
+        At most 3 s.
+        """
         body = Cancel(self.spec.job).encode()
         present = self._world.members_up()
         with contextlib.suppress(TimeoutError):
@@ -371,7 +374,7 @@ class JobDriver:
             await files.off_loop(files.remove_tree, staging)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
-        with contextlib.suppress(RingmillError):  # it drops the job by itself when it hears no more of it
+        with contextlib.suppress(RingmillError):  # it drops the job by itself after a while
             await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)
 
     async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:

@@ -1,7 +1,7 @@
-"""Has a job planned and its output published in a task process, so that the node's loop waits for no file.
+"""Runs the plan and publish steps of a job in a task process, so that the node's loop never waits for files.
 
-One fresh process each time: it runs no user code and is gone after its answer.  A node that cannot have it
-done says Unavailable, "failed" where it comes to planning: another node may take the job.
+Each step gets a new process, which runs no user code and ends after its answer.  A node that cannot run the
+step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ class JobStepRunner:
     spawner: TaskStarter
 
     async def plan(self, spec: JobSpec) -> InputPlan:
-        """As chores.plan_job (ringmill.cluster.mapreduce)."""
+        """Like plan_job of ringmill.cluster.mapreduce."""
         return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
-        """As chores.publish_output (ringmill.cluster.mapreduce)."""
+        """Like publish_output of ringmill.cluster.mapreduce."""
         rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
         await self._have_done(JobStep("publish", spec.encode(), rows), _PUBLISH_TIMEOUT_S)
 
     async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
-        """Every step of either may be done again, so a process that ended before its answer is no end."""
+        """Run a step; if its process ended before its answer, run it again, because each step can be
+        repeated."""
         for tried in range(_TRIES - 1):
             try:
                 return await self._try(replace(step, again=tried > 0), timeout_s)
@@ -71,9 +72,9 @@ class JobStepRunner:
 
 
 class _Interrupted(Unavailable):
-    """No process could be had, or it ended before it answered."""
+    """No process could be started, or it ended before it answered."""
 
 
 def _interrupted(step: JobStep, why: str) -> _Interrupted:
-    """A plan that was begun is nothing to anybody; an output may be shown."""
+    """The error of an interrupted step: an interrupted plan has no effect, but an output may be visible."""
     return _Interrupted(why, outcome="failed" if step.what == "plan" else "unknown")

@@ -1,8 +1,8 @@
-"""What a worker's report says, once it is known to be one that a worker could have sent.
+"""Decodes a worker's report and checks that a worker could have sent it.
 
-A report decides what is served to reducers and moved into the output, so nothing in it is believed that the
-coordinator can derive: a part lies in the folder of its attempt or the report is refused, whoever sent it.
-Each function raises ProtocolMismatch for anything else.
+A report decides which files are served to reducers and moved into the output, so the coordinator checks all
+that it can derive: a part must be in the folder of its attempt, or the report is refused. Each function
+raises ProtocolMismatch for anything else.
 
 Pure.  See: docs/formats/worker_messages.md.
 """
@@ -20,14 +20,14 @@ __all__ = ["failure", "mapped", "progress", "reduced"]
 
 
 def progress(report: AttemptReport) -> tuple[int, str]:
-    """Bytes done, and what the job's code said last."""
+    """The bytes done, and the last status that the job's code set."""
     with well_formed("a report of progress"):
         bytes_done, _, status, _ = report.body
         return whole_number(bytes_done), text(status)
 
 
 def failure(report: AttemptReport, maps: int) -> TaskFailed:
-    """Why it failed; of a lost slice it is checked that one of the job's `maps` made it."""
+    """The failure; for a lost slice also checks that one of the job's `maps` made it."""
     with well_formed("a report of a failure"):
         if report.lost is not None:
             whole_number(report.lost.task, most=maps - 1)

@@ -1,4 +1,4 @@
-"""The node as a coordinator of jobs."""
+"""Builds the part of a node that coordinates jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["open_jobs"]
 async def open_jobs(
     core: Core, bundles: BundleSource, *, topology: TopologyView, liveness: LivenessView
 ) -> AsyncIterator[JobCoordinator]:
-    """Leaving gives up every job that this node keeps."""
+    """Open the room.  Leaving it gives up every job that this node coordinates."""
     jobs = JobCoordinator(
         core.node,
         topology=topology,

@@ -1,7 +1,7 @@
 """Which slots of which workers this coordinator's jobs hold.
 
-Pure bookkeeping.  A worker tells how many slots it has; until it has told, it has none.  Another node's
-coordinator may use the same worker: then an assignment waits there for its turn.
+Pure bookkeeping.  A worker reports how many slots it has; until then it has none.  The coordinator of another
+job may use the same worker; an assignment then waits there for its turn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the coordinator shows of its jobs: values for people and programs, of no weight for the job itself."""
+"""The values that show jobs to people and programs; the jobs themselves do not use them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AttemptLog", "JobView"]
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """What one ended attempt printed; `cause` is empty when it succeeded."""
+    """The output of one ended attempt; `cause` is "" when it succeeded."""
 
     task: str
     attempt: int
@@ -24,7 +24,7 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """One moment of a job, for who asks; the state itself is the job machine's and goes on changing."""
+    """The state of a job at one moment."""
 
     job: str
     title: str  # module:object

@@ -1,4 +1,4 @@
-"""A small file that outlives a flipped bit: what it holds is written three times, each under a checksum.
+"""A small file that survives a flipped bit: its content is written three times, each with a checksum.
 
 It is replaced as a whole: written beside, synced, renamed, its folder synced.  Layout:
 docs/formats/control.md.
@@ -26,7 +26,7 @@ def encode_copies(content: bytes) -> bytes:
 
 
 def decode_copies(data: bytes) -> bytes:
-    """The content by the first copy that is sound.  Raises CorruptData when none is."""
+    """The content of the first sound copy.  Raises CorruptData when no copy is sound."""
     size = len(data) // COPIES
     for number in range(COPIES):
         copy = data[number * size : (number + 1) * size]
@@ -37,7 +37,7 @@ def decode_copies(data: bytes) -> bytes:
 
 
 async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
-    """Returns once the new content is on the disk under its name.  Raises OSError."""
+    """Replace a file atomically and durably.  Raises OSError."""
     beside = path + ".new"
     if files.exists(beside):  # left by a crash
         files.unlink(beside)

@@ -1,9 +1,9 @@
-"""Who this data folder is: its node, its disk id, which start this is, and which starts there were before.
+"""The identity of a data folder: its node, its disk id, the number of this start, and earlier starts.
 
-Two small text files, IDENTITY and IDENTITY.copy, each with the record twice, replaced as a whole one after
-the other: written beside, synced, renamed, folder synced.  Opening raises the start number on the disk before
-anything is served, and mends what was damaged.  Copies of a folder's data never include these files.
-Rules I1 and I6: docs/protocol/identity.md.  Layout: docs/formats/identity.md.
+Two small text files, IDENTITY and IDENTITY.copy, hold the record twice each.  They are replaced one after the
+other: write a new file, sync, rename, sync the folder.  Opening raises the start number on the disk before
+anything is served, and repairs damaged copies.  A checkpoint never includes these files. Rules I1 and I6:
+docs/protocol/identity.md.  Layout: docs/formats/identity.md.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Identity:
 
     @classmethod
     async def open(cls, folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Identity:
-        """Begin a start: its number raised and synced.  A folder without identity gets one.
+        """Begin a start: raise its number durably.  A folder without an identity gets one.
 
-        Raises InvalidArgument when the folder is another node's, FolderRefused when it is known to be an old
-        copy, CorruptData when every copy is damaged, OSError when it cannot be written.
+        Raises InvalidArgument when the folder belongs to another node; FolderRefused when it is known to be
+        an old copy; CorruptData when every copy is damaged; OSError when it cannot be written.
         """
         boot = entropy.random_bytes("boot", 8).hex()
         former = read_identity(files, folder)
@@ -71,17 +71,17 @@ class Identity:
             )
         store = posixpath.join(folder, "store")
         if files.is_dir(store):
-            await name_store(files, store, record.disk)  # before the identity says that it is there
+            await name_store(files, store, record.disk)  # before the identity refers to it
             record = replace(record, store=newest_manifest(files, store), left=())
         identity = cls(folder, record, files)
         await identity._write(record)
         return identity
 
     async def note_left(self) -> None:
-        """The last act of a stop: what the store holds now is what the next start has to find.
+        """Record the store's files at the end of a stop; the next start must find them.
 
-        It is synced first, as a stop may cut an edit of the manifest short between its bytes and their sync:
-        a power cut would take them, and the next start would miss them.  Raises OSError.
+        They are synced first.  A stop may interrupt an edit of the manifest between its write and its sync;
+        after a power cut its bytes would be gone, and the next start would miss them.  Raises OSError.
         """
         store = posixpath.join(self._folder, "store")
         left = left_files(self._files, store)
@@ -91,9 +91,9 @@ class Identity:
             await self._write(replace(self.record, edition=self.record.edition + 1, left=left))
 
     async def refuse(self, known: Start) -> FolderRefused:
-        """The cluster has seen a start go on from newer data: no later start of this folder may serve.
+        """Record that the cluster knows a start on newer data, so that no later start of this folder serves.
 
-        Returns what to raise.
+        Returns the error to raise.
         """
         async with self._writing:
             await self._write(replace(self.record, edition=self.record.edition + 1, superseded=known))
@@ -113,21 +113,21 @@ class Identity:
 
     @property
     def earlier(self) -> tuple[Start, ...]:
-        """Starts of this folder before this one, newest first, as far as they are remembered."""
+        """Earlier starts of this folder, newest first, as far as they are recorded."""
         return self.record.earlier
 
     async def _write(self, record: IdentityRecord) -> None:
-        """Put a record on the disk; only then is it this identity's own."""
+        """Write a record durably, then adopt it."""
         await _write_record(self._files, self._folder, record)
         self.record = record
 
 
 async def take_store(files: FileSystem, folder: str) -> None:
-    """Check the store as `check_store` does, then forget what the last stop left.
+    """Check the store like `check_store`, then forget the files that the last stop recorded.
 
-    An engine may be opened then.  Opening changes those files long before the identity notes the start, and a
-    start that is killed in between must not make the next one call the store a lost one.  Raises as
-    `check_store`.
+    After that an engine may be opened.  Opening changes these files long before the identity records the
+    start, and a start killed in between must not make the next one report a lost store.  Raises what
+    `check_store` raises.
     """
     check_store(files, folder)
     record = read_identity(files, folder)
@@ -138,8 +138,8 @@ async def take_store(files: FileSystem, folder: str) -> None:
 def check_store(files: FileSystem, folder: str) -> None:
     """Raises FolderRefused when the folder's store is not the one that its identity knows.
 
-    Also CorruptData and OSError.  Called before the store is opened, as an engine makes a new store in an
-    empty folder.
+    Also raises CorruptData and OSError.  Call it before the store is opened, because an engine creates a new
+    store in an empty folder.
     """
     record = read_identity(files, folder)
     why = missing_from_store(files, posixpath.join(folder, "store"), record) if record else ""
@@ -175,14 +175,14 @@ def _sync(files: FileSystem, path: str) -> None:
 
 
 async def _write_record(files: FileSystem, folder: str, record: IdentityRecord) -> None:
-    """One file after the other: a power cut in between leaves one of them whole."""
+    """Write one file after the other, so that a power cut leaves at least one whole."""
     data = record_copies(record)
     for name in FILE_NAMES:
         await replace_file(files, posixpath.join(folder, name), data)
 
 
 def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefused:
-    """What a start on a rolled-back folder is told."""
+    """The error of a start on a rolled-back folder."""
     return FolderRefused(
         f"{folder} is an old copy of {record.node}'s data: this is start {record.start.number}, and the "
         f"cluster has seen newer data, of start {known.number}",

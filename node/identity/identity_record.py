@@ -1,6 +1,6 @@
-"""The record of an IDENTITY file as bytes: written several times over, each time with a checksum of its own.
+"""The record of an IDENTITY file as bytes: several copies, each with its own checksum.
 
-One sound copy is enough, of whichever file; of sound copies the one with the highest edition holds.
+One sound copy in either file is enough; among sound copies the one with the highest edition counts.
 Layout: docs/formats/identity.md.
 """
 
@@ -29,7 +29,7 @@ _CHECK: Final = "crc32 "
 
 @dataclass(frozen=True, slots=True)
 class IdentityRecord:
-    """Whose folder this is.  `edition` grows with each write; `earlier` starts come newest first."""
+    """The identity of a folder.  `edition` grows with each write; `earlier` starts are newest first."""
 
     node: NodeId
     disk: DiskId
@@ -38,7 +38,7 @@ class IdentityRecord:
     earlier: tuple[Start, ...] = field(default=())
     store: int | None = None  # number of the store's manifest at this start
     left: tuple[tuple[str, int], ...] = ()  # files of the store and their sizes in bytes, after a clean stop
-    superseded: Start | None = None  # the start that went on from newer data: this folder is an old copy
+    superseded: Start | None = None  # a start on newer data exists, so this folder is an old copy
 
 
 def record_copies(record: IdentityRecord) -> bytes:
@@ -47,7 +47,7 @@ def record_copies(record: IdentityRecord) -> bytes:
 
 
 def encode_record(record: IdentityRecord) -> bytes:
-    """A line a field, and a checksum of all before it."""
+    """One line for each field, then a checksum of them all."""
     lines = (
         _MAGIC,
         f"edition {record.edition}",
@@ -70,7 +70,7 @@ def newest_record(files: Iterable[bytes]) -> IdentityRecord | None:
 
 
 def sound_copies(data: bytes) -> list[IdentityRecord]:
-    """Every copy in a file that is exactly what a writer wrote, wherever the damage around it ends."""
+    """Every undamaged copy in a file; a damaged copy does not hide those after it."""
     found: list[IdentityRecord] = []
     for magic, parse in ((_MAGIC, _parse), (_FIRST_MAGIC, _parse_first)):
         for part in data.split(f"{magic}\n".encode())[1:]:

@@ -1,9 +1,9 @@
-"""Whose store this is, and whether it is the one that its node left.
+"""Checks that a store belongs to its data folder and is the one that the node left.
 
-`STORE` lies among the engine's files and names the disk; IDENTITY notes the number of the store's manifest at
-each start, and names and sizes of its logs and manifest at a clean stop.  So a store that was
-emptied, replaced or put back under a kept IDENTITY is a lost one, and no answer "absent" is given from it.
-Only names and sizes are compared: flipped bits are damage, which is fenced and healed.
+The file `STORE` among the engine's files names the disk.  IDENTITY records the number of the store's manifest
+at each start, and the names and sizes of its logs and manifest at a clean stop.  So a store that was emptied,
+replaced or restored while IDENTITY was kept is recognised as lost, and never answers "absent".  Only names
+and sizes are compared: flipped bits are damage, which is fenced and healed.
 
 Rule I6: docs/protocol/identity.md.  Layout: docs/formats/identity.md.
 """
@@ -26,16 +26,16 @@ _COPIES: Final = 4
 
 
 def missing_from_store(files: FileSystem, store: str, record: IdentityRecord) -> str:
-    """Why the store is not the one that the identity knows, "" when it is.  Raises OSError."""
+    """Why the store is not the one that the identity knows; "" when it is.  Raises OSError."""
     if record.store is None:
         return ""
     return _wrong_name(files, store, record.disk) or _too_old(files, store, record.store, record.left)
 
 
 def _wrong_name(files: FileSystem, store: str, disk: DiskId) -> str:
-    """Damaged copies of the name say nothing; the start writes them anew."""
+    """Why the name in the store is wrong; damaged copies are ignored, because the start rewrites them."""
     if not files.exists(f"{store}/{FILE_NAME}"):
-        return f"{FILE_NAME} is not in it"
+        return f"the file {FILE_NAME} is missing"
     names = {name for name in files.read_bytes(f"{store}/{FILE_NAME}").split() if _is_a_name(name)}
     return f"it belongs to disk {min(names).decode()}" if names and disk.encode() not in names else ""
 
@@ -52,7 +52,10 @@ def _too_old(files: FileSystem, store: str, manifest: int, left: Iterable[tuple[
 
 
 def newest_manifest(files: FileSystem, store: str) -> int:
-    """Its number, 0 when there is none.  Each opening makes one with a higher number, and syncs its name."""
+    """The number of the newest manifest, 0 when there is none.
+
+    Each opening creates and syncs a higher one.
+    """
     parsed = [found for name in files.list(store) if (found := parse_name(name))]
     return max((found.file_id for found in parsed if found.kind == "manifest"), default=0)
 
@@ -67,7 +70,7 @@ async def name_store(files: FileSystem, store: str, disk: DiskId) -> None:
 
 
 def left_files(files: FileSystem, store: str) -> tuple[tuple[str, int], ...]:
-    """Names and sizes of what a clean stop leaves and only the next start changes."""
+    """Names and sizes of the files that a clean stop leaves and only the next start changes."""
     names = [name for name in files.list(store) if name == CURRENT or _is_log_or_manifest(name)]
     return tuple((name, files.size(f"{store}/{name}")) for name in names)
 

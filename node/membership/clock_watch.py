@@ -1,9 +1,9 @@
-"""Compares this node's wall clock with those of the other members: now and then, and at once after a jump.
+"""Compares this node's wall clock with those of the other members: periodically, and at once after a jump.
 
-A step of the wall clock leaves open which of its readings was right.  When the clocks of the others moved
-alike (one host, one `ntpdate`), or the own clock agrees with their median, the node goes on; one that alone
-stepped coordinates no writes until its clock is right again, and says why.  The median is also the time by
-which values expire, so that a node with a wrong clock hides nothing before its time.
+After a step of the wall clock nobody knows whether the old or the new time is right.  If the clocks of the
+others moved alike (one host, one `ntpdate`), or this clock agrees with their median, the node continues.  A
+node that stepped alone coordinates no writes until its clock is right again, and reports why.  The median is
+also the time by which values expire, so that a node with a wrong clock hides no value too early.
 
 Rules V6 and G3: docs/protocol/versions.md, docs/protocol/reads.md.
 """
@@ -64,11 +64,11 @@ class ClockWatch:
 
     @property
     def reasons(self) -> Sequence[str]:
-        """Why this node's clock keeps it from writing, in words; nothing when it does not."""
+        """Why this node may not coordinate writes because of its clock; empty when it may."""
         return (self._reason,) if self._reason else ()
 
     async def run(self) -> None:
-        """Look at the clock once a second, and as soon as somebody waits for a verdict; until cancelled."""
+        """Check the clock once a second, and at once when a caller waits for a verdict; until cancelled."""
         while True:
             await self._look()
             try:
@@ -79,15 +79,15 @@ class ClockWatch:
             self._nudged.clear()
 
     async def wait_judged(self, within_s: float) -> None:
-        """Return once a jump of the clock was judged, or there is none, or time is up.
+        """Return once a jump of the clock was judged, if there was one, or time is up.
 
-        The stamp of a write raises afterwards when this node may not give one.
+        If this node may not write after it, stamping the write raises.
         """
         if self._hybrid.jumped_ms and not self._reason:
             await self._next_look(within_s)
 
     async def wait_compared(self, within_s: float) -> None:
-        """Return once expiry goes by the cluster's clocks, or they were asked in vain, or time is up."""
+        """Return once the median of the clocks is known, the members did not answer, or time is up."""
         if not self._hybrid.knows_shared_time:
             await self._next_look(within_s)
 

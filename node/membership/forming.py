@@ -1,8 +1,8 @@
-"""When does a first document count?  When a majority of the voters it names hold it (T4).
+"""Finds out whether the first document counts: a majority of the voters that it names must hold it (T4).
 
-Until then two `cluster form` at once could each have won over some nodes; of two majorities at least one
-voter is in both, and a node that has a cluster refuses another.  Once it is known it stays so, on the disk.
-A later epoch was decided by voters, so then the first document has counted.
+Otherwise two concurrent `cluster form` could each win some nodes.  Two majorities share at least one voter,
+and a node that has a cluster refuses another.  The result is stored on the disk.  A later epoch was decided
+by the voters, so it implies that the first document counts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The failure detector at work: carries its probes, wakes it in time, tells who wants to know.
+"""Runs the failure detector: sends its probes, wakes it in time, calls its listeners.
 
-All judgement is in cluster/membership; this loop has none.  Probes travel in the control class, on a
-connection of their own.  A node whose disk is not the one the topology names, or whose start is not confirmed
-yet, keeps silent and does not answer, so that it is seen down, as it serves nothing (I2, I3).
+cluster/membership makes all decisions; this loop makes none.  Probes travel in the control class, on a
+separate connection.  A node whose disk is not the one in the topology, or whose start is not confirmed yet,
+serves nothing; it neither probes nor answers, so that the others see it as down (I2, I3).
 
 Rule T7: docs/protocol/topology.md.
 """
@@ -40,7 +40,10 @@ _log = logging.getLogger(__name__)
 
 
 class Liveness:
-    """This node's opinion of who is reachable.  It only re-routes; the topology alone removes a member."""
+    """This node's view of which members are reachable.
+
+    It only affects routing; only the topology removes members.
+    """
 
     def __init__(
         self,
@@ -73,19 +76,19 @@ class Liveness:
     # What others ask.
 
     def state(self, node: NodeId) -> MemberState:
-        """A node that is no member is down; this node itself is up."""
+        """The state of a node: this node is up, and a node that is not a member is down."""
         return self._detector.state(node)
 
     def is_up(self, node: NodeId) -> bool:
-        """Worth sending to: a suspect still is, as it may refute."""
+        """Whether to send to a node: not if it is down; a suspect may still refute."""
         return self.state(node) is not MemberState.DOWN
 
     def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
-        """Whom to ask first: by state, then this node itself, then its zone, then as given."""
+        """Sort nodes by state, then this node first, then its zone, then in the given order."""
         return sorted(nodes, key=lambda node: (self.state(node).severity, self._distance(node)))
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
-        """Call `listener` with each change of an opinion, on the loop."""
+        """Call `listener` on the loop at each change of a node's state."""
         self._listeners.append(listener)
 
     # The loop.
@@ -102,7 +105,10 @@ class Liveness:
                     self._obey(self._detector.tick(self._clock.monotonic(), late_s=late_s))
 
     async def _sleep(self) -> float | None:
-        """How late the detector's time came, in seconds; None when something happened before it."""
+        """Sleep until the detector's next time.
+
+        Returns how late it woke in seconds; None when an event came first.
+        """
         if not self._may_take_part():
             await self._nudged.wait()
             self._nudged.clear()
@@ -118,7 +124,7 @@ class Liveness:
         return None
 
     async def _carry(self, ping: Ping) -> None:
-        """Take a ping to its end; which end, the detector is told exactly once."""
+        """Send a ping and report its result to the detector exactly once."""
         try:
             answer = await (self._ask(ping) if ping.via is None else self._ask_through(ping.via, ping))
             message = Message.decode(answer)

@@ -1,4 +1,4 @@
-"""Who the members are, which of them can be reached and what they learn of this node, put together."""
+"""Builds the membership of a node: topology, failure detector, clock watch, starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Membership:
     watch: ClockWatch
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What runs for as long as the node does, once the topology has been started."""
+        """The loops that run as long as the node; start the topology first."""
         return [self.topology.run(), self.starts.run(), self.liveness.run(), self.watch.run()]
 
 

@@ -1,9 +1,10 @@
-"""Tells the other members of this start, and remembers theirs: an old copy of a folder is noticed.
+"""Announces this start to the other members and remembers theirs, so that an old copy of a folder is noticed.
 
-Until enough members have noted this start it serves nothing; it answers others' announcements all the same,
-as all nodes may start at once.  Later it goes on telling how far its log is on the disk, and those who did
-not hear of it yet.  A member that knows better ends this node: its folder was rolled back, or is a copy of
-one that runs.  A new start is on a member's disk before it answers, and how far a log is follows in seconds.
+This start serves nothing until enough members have recorded it, but it answers the announcements of others,
+because all nodes may start at the same time.  Later it keeps reporting how far its log is on the disk, and
+announces itself to members that have not heard of it.  A member that knows a newer start ends this node: its
+folder was rolled back, or is a copy of one in use.  A member writes a new start to its disk before it
+answers, and log marks within seconds.
 
 Rules I3 and I5: docs/protocol/identity.md; decision: docs/decisions/peers-remember-starts.md.
 """
@@ -100,13 +101,13 @@ class Starts:
         return {START_TELL: self._answer_tell, START_WHO: self._answer_who}
 
     def remembered(self, disk: DiskId) -> Remembered | None:
-        """What this node knows of a disk and cannot forget any more."""
+        """What this node durably knows about a disk."""
         return self._durable.get(disk)
 
     # This node's own start.
 
     async def run(self) -> None:
-        """Tell all members, again and again.
+        """Announce this start to all members, repeatedly.
 
         Raises FolderRefused when one of them knows that this folder is an old copy, or a copy of a folder
         that is in use.
@@ -130,7 +131,7 @@ class Starts:
                         tasks.create_task(self._keep_telling(node), name=f"tell {node} of this start")
 
     async def _keep_telling(self, node: NodeId) -> None:
-        """Until it is heard with growing pauses, then with every second's news."""
+        """Announce to one member: with growing pauses until it answers, then every second with news."""
         pause_s = _PAUSE_S
         while True:
             changes = self._changes()
@@ -177,8 +178,8 @@ class Starts:
     def _is_superseded(self) -> bool:
         """Whether a refusal ends this start.
 
-        One is enough before it serves.  Once it does, a copy that few members have noted cannot serve beside
-        it, so it goes on until as many refuse it as would confirm the other.
+        Before it serves, one refusal is enough.  Once it serves, a copy that only few members have recorded
+        cannot serve, so this start continues until as many members refuse it as could confirm the copy.
         """
         topology = self._topology.current
         assert topology is not None, "members were told"
@@ -203,7 +204,7 @@ class Starts:
     # What others announce.
 
     async def _answer_tell(self, incoming: Incoming) -> bytes:
-        """Raises Unavailable when this node is in no place to remember anything."""
+        """Answer an announcement.  Raises Unavailable when this node cannot record it."""
         told = Announcement.decode(incoming.body)
         self._check_membership(told)
         known = self._remembered.get(told.disk)
@@ -227,7 +228,7 @@ class Starts:
         return StartAnswer(StartVerdict.NOTED, told.start).encode()
 
     async def _keep_marks(self) -> None:
-        """Bring new marks to the disk, those of all members at once and not too often."""
+        """Write new log marks to the disk, those of all members together and not too often."""
         while True:
             await self._has_news.wait()
             await asyncio.sleep(_KEEP_EVERY_S)
@@ -240,7 +241,7 @@ class Starts:
                     self._has_news.set()
 
     async def _remember(self, starts: Mapping[DiskId, Remembered]) -> None:
-        """Returns once it is on the disk.  `_writing` is held.  Raises Unavailable when this node stops."""
+        """Record it durably.  The caller holds `_writing`.  Raises Unavailable when this node stops."""
         if self._is_over:
             raise Unavailable(f"{self._announcement.node} is stopping, so it remembers no more starts")
         after = dict(starts)

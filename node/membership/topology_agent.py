@@ -1,7 +1,7 @@
-"""The node's hold on the topology: kept on its disk, checked against each request, pulled when behind.
+"""The node's copy of the topology: stored on its disk, checked against each request, fetched when it is old.
 
-It decides nothing: documents come from `ringmill cluster form` or from peers, and only a newer one of the
-same cluster is taken.  A document is on the disk, synced, before anybody here acts by it.
+It decides nothing: documents come from `cluster form` or from peers, and it adopts only a newer one of the
+same cluster.  A document is durable before this node acts on it.
 
 Rules (docs/protocol/): T1 (the document), T4 (forming can be repeated, another cluster is refused), T5
 (requests carry an epoch, checked against the row's), I2 (a node on another disk than the named one serves
@@ -81,26 +81,26 @@ class TopologyAgent:
 
     @property
     def epoch(self) -> Epoch:
-        """0 while no topology is known."""
+        """The epoch of the known topology; 0 when there is none."""
         return self._current.epoch if self._current else Epoch(0)
 
     @property
     def serving(self) -> bool:
-        """This node, with the disk it has, is a member of a cluster that is formed."""
+        """Whether this node, with its disk, is a member of a formed cluster."""
         return self._refusal() is None
 
     @property
     def is_displaced(self) -> bool:
-        """The topology knows no node of this id with this disk (I2)."""
+        """Whether the topology has no node of this id with this disk (I2)."""
         return self._current is not None and all(m.seat != self._seat for m in self._current.members)
 
     @property
     def may_speak(self) -> bool:
-        """This node may tell others what it knows: it has its place, and its start is confirmed."""
+        """Whether this node may share what it knows: it is a member, and its start is confirmed."""
         return not self.is_displaced and self._is_confirmed.is_set()
 
     def topology(self) -> Topology:
-        """The current document.  Raises Unavailable (nothing happened) when this node may not serve by it."""
+        """The current document.  Raises Unavailable (nothing happened) when this node may not serve."""
         refusal = self._refusal()
         if refusal is not None:
             raise refusal
@@ -108,10 +108,10 @@ class TopologyAgent:
         return self._current
 
     def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
-        """The row by which a request made under `epoch` may be served (T5).
+        """The row for a request that was made under `epoch` (T5).
 
-        Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than what is known
-        here (await `know` first); Unavailable when this node serves nothing.
+        Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than this node's (await
+        `know` first); Unavailable when this node serves nothing.
         """
         topology = self.topology()
         row = topology.row(partition)
@@ -143,7 +143,7 @@ class TopologyAgent:
     # How it changes.
 
     async def start(self) -> None:
-        """Take up the stored document, then the newest any member has; if nobody answers, serve by our own.
+        """Load the stored document, then fetch the newest from the members; if nobody answers, use our own.
 
         Raises CorruptData when the stored document cannot be read.
         """
@@ -161,11 +161,10 @@ class TopologyAgent:
         await self._pull_from_any(self._others())
 
     async def take_first(self, document: bytes) -> Topology:
-        """Take the first document of a cluster, durably; the same one again changes nothing (T4).
+        """Adopt the first document of a cluster durably; the same document again changes nothing (T4).
 
-        Returns what is current then.  Raises InvalidArgument for a document that is not valid, not a first
-        one, does not name this node with this disk, belongs to another cluster, or asks for what this release
-        does not keep.
+        Returns the current document.  Raises InvalidArgument for a document that is not valid, not of epoch
+        1, does not name this node with this disk, or belongs to another cluster.
         """
         offered = Topology.decode(document)
         if offered.epoch != 1:
@@ -185,7 +184,7 @@ class TopologyAgent:
             return self._current
 
     async def know(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
-        """Pull until `epoch` or a later one is known here; `ask` is asked first.
+        """Fetch the topology until its epoch is at least `epoch`; asks node `ask` first.
 
         Raises Unavailable (nothing happened) when no member that answers has it.
         """
@@ -197,7 +196,7 @@ class TopologyAgent:
             raise Unavailable(f"no member answered with topology epoch {epoch}; known is {self.epoch}")
 
     def heard_of(self, epoch: Epoch, node: NodeId) -> None:
-        """Gossip says that `node` knows `epoch`: `run` pulls it when it is news."""
+        """Note from gossip that `node` knows `epoch`; `run` fetches it if it is newer."""
         if epoch > max(self.epoch, self._heard[0]):
             self._heard = (epoch, node)
             self._heard_newer.set()
@@ -211,7 +210,7 @@ class TopologyAgent:
         await self._is_confirmed.wait()
 
     def confirm_start(self) -> None:
-        """Enough members have noted this start (I3): from now on it may serve."""
+        """Allow this node to serve: enough members have recorded its start (I3)."""
         if not self._is_confirmed.is_set():
             self._is_confirmed.set()
             if self._current is not None:
@@ -219,13 +218,13 @@ class TopologyAgent:
                     listener(self._current)
 
     async def run(self) -> None:
-        """See the cluster formed, and pull what gossip hears of, until cancelled."""
+        """Wait for the cluster to be formed, and fetch documents that gossip mentions, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._forming.run())
             tasks.create_task(self._pull_what_is_heard_of())
 
     def withdraw_start(self) -> None:
-        """A member knows better: nothing is served any more."""
+        """Stop serving: a member knows a newer start on this disk."""
         self._is_confirmed.clear()
 
     # Inside.
@@ -242,7 +241,7 @@ class TopologyAgent:
                 _log.warning("topology epoch %d heard of, not yet had: %s", epoch, error)
 
     def _refusal(self) -> Unavailable | None:
-        """Why this node serves nothing, if so (I2)."""
+        """Why this node serves nothing; None when it serves (I2)."""
         node, disk = self._seat
         if self._current is None:
             return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster form`")
@@ -275,7 +274,7 @@ class TopologyAgent:
         return [member.id for member in members if member.id != self._seat.node]
 
     async def _pull_from_any(self, nodes: Iterable[NodeId], *, enough: Epoch = _ANY) -> None:
-        """Ask all at once; the first answer that leaves us at `enough` ends the asking."""
+        """Ask all at once, until the known epoch is at least `enough`."""
         pulls: list[asyncio.Task[None]] = []
 
         async def ask(node: NodeId) -> None:

@@ -1,9 +1,9 @@
-"""Compares a node's copies with those of the other owners when hints may be missing, and mends what differs.
+"""Catch-up: compares a node's copies with those of the other owners when hints may be missing.
 
-Hints bring a write to the owners that missed it, from the node that coordinated it.  Those that were still to
-be kept die with its process, so after a stop that was not clean each partition that this node owns is
-compared once: its owners list their keys with digests, and a key on which they differ is made equal.  The
-same is done when damage may have taken hints.  A partition waits until all its owners can be asked (rule H8).
+The coordinator of a write keeps hints for the owners that missed it.  Hints that were not stored yet are lost
+with its process, so after a stop that was not clean each partition of this node is compared once: its owners
+list their keys with digests, and keys that differ are made equal.  The same happens when damage may have
+destroyed hints.  A partition waits until all its owners can be asked (rule H8).
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ KEYS_AT_ONCE: Final = 16
 _log = logging.getLogger(__name__)
 
 Equalize = Callable[[KeyspaceId, bytes], Awaitable[None]]
-"""Make all owners of a key hold the same.  Raises RingmillError when one of them cannot."""
+"""Makes all owners of a key hold the same object.  Raises RingmillError when one of them cannot."""
 
 
 class CatchUp:
-    """`run` for as long as the node lives.  `mended` counts keys on which owners differed."""
+    """`run` it as long as the node runs.  `mended` counts keys on which owners differed."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class CatchUp:
         self.mended = 0
 
     def want(self) -> None:
-        """Hints may be missing: compare everything this node owns, from the start."""
+        """Compare everything that this node owns, from the beginning, because hints may be missing."""
         self._asked.set()
 
     @property
@@ -70,11 +70,11 @@ class CatchUp:
 
     @property
     def waiting(self) -> Sequence[PartitionId]:
-        """Partitions that are still to be compared; none yet while that was only wanted."""
+        """Number of partitions still to be compared; 0 until a requested comparison begins."""
         return list(self._waiting)
 
     async def run(self) -> None:
-        """Compare what is wanted until cancelled."""
+        """Compare what was requested, until cancelled."""
         await self._topology.wait_formed()
         while True:
             await self._asked.wait()

@@ -1,7 +1,7 @@
-"""Whether a start was left with nothing undone, so that the next one need not compare what it holds.
+"""Records whether a start ended with no work left, so that the next one need not compare its copies.
 
-Rule H8: docs/protocol/repair.md.  What the identity notes at a stop is another thing: the files of the store
-(I6, node/identity/).
+Rule H8: docs/protocol/repair.md.  The identity's note at a stop is another one: it lists the store's files (I6,
+node/identity/).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 async def note_clean_stop(control: ControlState, start: Start) -> None:
-    """Where it cannot be noted the next start compares."""
+    """Record a clean stop; if that fails, the next start compares its copies."""
     try:
         await control.put_synced(_STORED_AS, str(start.number).encode())
     except (DiskFull, Overloaded, Unavailable) as error:
@@ -28,5 +28,5 @@ async def note_clean_stop(control: ControlState, start: Start) -> None:
 
 
 def was_clean(control: ControlState, start: Start) -> bool:
-    """The start before this one was left so, or there was none."""
+    """Whether the previous start ended with a clean stop, or there was none."""
     return start.number == 1 or control.get(_STORED_AS) == str(start.number - 1).encode()

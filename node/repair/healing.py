@@ -1,17 +1,16 @@
-"""Heals what this node's disk has lost: damaged key ranges are filled again from the other owners.
+"""Healing: fills damaged key ranges of this node's disk from the other owners.
 
-The engine fences a range whose newest values may be lost.  Part by part the other owners are asked for what
-they hold of it, that is merged with what survived here, and only then is the part readable again (rules
-H5 and H6).
+The engine fences a range whose newest values may be lost.  Healing asks the other owners part by part for
+what they hold, merges it with what survived here, and only then makes the part readable again (rules H5 and
+H6).
 
-- A part of a partition's copy needs N - W + 1 other owners, so that one of them has each acknowledged write,
-  or all others where that is fewer.  An owner that may have lost something of the same range is no source.
-  Where there is no other owner the range stays an error.
+- A part of a partition's copy needs N - W + 1 other owners, so that at least one of them has each
+  acknowledged write, or all others if there are fewer.  An owner that may have lost something of the same
+  range is not a source. If there is no other owner, the range stays unreadable.
 - Control state is written again from its second copy.
-- Hints that are gone are other owners' writes that this node, an owner too, holds as objects: those are
-  healed as such, and the owners that a lost hint was for get them as all owners are compared
-  (node/repair/catch_up.py).
-- What belongs to nobody is given up at once.
+- A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
+  like any other, and catch-up brings it to the hint's targets (node/repair/catch_up.py).
+- Keys that belong to nobody are given up at once.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ __all__ = ["Healing"]
 CALL_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 5.0
-# What is taken from others at most, so that healing leaves their disks and loops to requests: a damaged
+# The most that is read from other owners, so that healing leaves their disks and loops to requests: a damaged
 # gigabyte takes 43 s.  Chosen, not measured.
 BYTES_PER_S: Final = 24 << 20
-PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit a part was most of the time
+PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit per part took most of the time
 
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 
@@ -51,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class Healing:
-    """`run` for as long as the node lives.  `now` says what is being healed, in words."""
+    """`run` it as long as the node runs.  `now` describes what is being healed."""
 
     def __init__(
         self,
@@ -96,10 +95,10 @@ class Healing:
             self._objects.count_again()
 
     async def round(self) -> bool:
-        """Heal what can be healed now; whether nothing is left.
+        """Heal what can be healed now.  Returns whether nothing is left.
 
-        A part is healed once for all marks that have some of it, and marks are lifted for many parts at a
-        time, as each lifting is a synced write.
+        A part is healed once for all marks that overlap it, and marks are removed for many parts at a time,
+        because each removal is a synced write.
         """
         self._silent.clear()
         marks = tuple(self._engine.corrupt_ranges())
@@ -125,7 +124,7 @@ class Healing:
         return not self._engine.corrupt_ranges()
 
     async def _lift(self, marks: Sequence[CorruptMark], healed: list[Part]) -> None:
-        """Take healed parts out of all marks, and out of the list."""
+        """Remove healed parts from all marks and from the list."""
         for start, end in _joined(healed):
             for mark in marks:
                 if (mark.end is None or start < mark.end) and (end is None or mark.start < end):
@@ -177,7 +176,10 @@ class Healing:
             await asyncio.sleep(size_bytes / BYTES_PER_S)
 
     def _sources_needed(self, row: Row) -> int:
-        """How many other owners have to be merged in.  Raises Unavailable when there is no other."""
+        """The number of other owners whose copies are needed.
+
+        Raises Unavailable when there is no other owner.
+        """
         others = len(row.nodes) - 1
         if not others:
             raise Unavailable("no other owner has a copy of it")
@@ -191,7 +193,7 @@ class Healing:
     async def _ask(
         self, row: Row, partition: PartitionId, start: bytes, end: bytes, prefix: bytes, need: int
     ) -> list[Page]:
-        """A page of every other owner that can give one.  Raises Unavailable when those are too few."""
+        """A page from every other owner that can give one.  Raises Unavailable when these are too few."""
         topology = self._topology.current
         assert topology is not None, "a row without a topology"
         whole_copy = not end.startswith(prefix)

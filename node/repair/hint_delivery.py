@@ -1,9 +1,9 @@
-"""Brings kept writes to the owners they are for, as soon as those can be reached again.
+"""Delivers hints to their targets as soon as these can be reached again.
 
-One loop; in each round every owner that seems up and has hints gets its batches, a bounded number of owners
-at a time and one batch in flight to each.  An owner that fails is left alone for a while that doubles.  A
-hint goes only when the owner has what the hint still holds, on its disk (rule H1).  One that the owner
-cannot take because its own copy of the key is damaged stays, and is tried again while that copy is healed
+One loop.  In each round every owner that seems up and has hints gets its batches: a bounded number of owners
+at a time, and one batch in flight to each.  After a failure an owner gets a pause, which doubles each time.
+A hint is deleted only when the owner durably holds what the hint still holds (rule H1).  A hint that the
+owner refuses because its own copy of the key is damaged stays, and is tried again while that copy is healed
 (rule H5).
 """
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Pause:
-    """How long an owner that failed is left alone."""
+    """The pause of an owner that failed."""
 
     until: float
     length_s: float
@@ -65,7 +65,7 @@ class HintDelivery:
         self._clock = clock
         self._options = options
         self._pauses: dict[NodeId, Pause] = {}
-        self._told: dict[HintKey, None] = {}  # hints of which the log has said that they cannot cross
+        self._told: dict[HintKey, None] = {}  # hints already reported in the log as undeliverable
         self._slots = asyncio.Semaphore(options.targets_at_once)
         self.delivered = 0
         self.refused = 0
@@ -81,7 +81,8 @@ class HintDelivery:
             await asyncio.sleep(ROUND_S)
 
     async def round(self) -> None:
-        """Try every owner that has hints, seems up and is not left alone, until it has them or fails."""
+        """Deliver to every owner that has hints, seems up and is not in a pause, until it has all or
+        fails."""
         async with asyncio.TaskGroup() as group:
             for target in self._hints.counts():
                 if self._may_try(target):
@@ -97,7 +98,7 @@ class HintDelivery:
         return self._liveness.state(target) is MemberState.UP
 
     async def _deliver_all(self, target: NodeId) -> None:
-        """Try every hint of an owner once: one that it cannot take yet keeps no other waiting."""
+        """Try every hint of an owner once; one that it refuses does not delay the others."""
         async with self._slots:
             try:
                 waiting = self._hints.counts().get(target, 0)
@@ -117,11 +118,11 @@ class HintDelivery:
                 self._pauses.pop(target, None)
 
     async def _deliver_batch(self, target: NodeId, keys: Sequence[HintKey]) -> tuple[int, int]:
-        """Send what fits into one batch and strike off what was taken.
+        """Send one batch and remove the target from the hints that it accepted.
 
-        Returns how many were tried, and how many of these the target refused for damage of its own copy.
-        Raises what the call raises, Unavailable when everything was refused for another reason, CorruptData
-        when no hint of the batch can be read.
+        Returns how many hints were tried, and how many the target refused for damage of its own copy.  Raises
+        what the call raises; Unavailable when everything was refused for another reason; CorruptData when no
+        hint of the batch can be read.
         """
         items = await self._load(target, keys)
         if not items:
@@ -153,9 +154,9 @@ class HintDelivery:
         return len(items), fenced
 
     async def _load(self, target: NodeId, keys: Sequence[HintKey]) -> list[tuple[HintKey, HintItem]]:
-        """What to send for these keys, up to a batch's bytes; what is larger than that goes alone.
+        """The hints to send for these keys, up to the size of a batch; a larger hint goes alone.
 
-        A hint whose target owns the key no longer goes to its present owners instead.
+        A hint whose target no longer owns the key goes to the present owners instead.
         """
         items: list[tuple[HintKey, HintItem]] = []
         damage: CorruptData | None = None

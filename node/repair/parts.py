@@ -1,7 +1,7 @@
-"""What lies where in a node's key space, as far as repair cares: which part of a damaged range is healed how.
+"""Divides a node's key space into parts that are healed in different ways.
 
 Pure.  The parts cover the whole space of stored keys without a gap: control state, each copy of a partition
-that this node owns, hints, and between them what belongs to nobody (docs/formats/stored_key.md).
+that this node owns, hints, and between them keys that belong to nobody (docs/formats/stored_key.md).
 """
 
 from __future__ import annotations
@@ -58,8 +58,11 @@ class Layout:
 
 
 def layout_of(topology: Topology | None, node: NodeId) -> Layout:
-    """The parts of a node under a topology.  Without one nothing is known of copies, so there are none: all
-    but control state and hints is left out, as nobody may say yet whether it belongs to somebody."""
+    """The parts of a node under a topology.
+
+    Without a topology the copies are unknown, so there are only control state and hints; all other keys are
+    left out, because they may belong to a copy.
+    """
     named = [_whole(kind_prefix(Kind.META), PartKind.CONTROL)]
     if topology is not None:
         for number, row in enumerate(topology.rows):

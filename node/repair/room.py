@@ -1,4 +1,4 @@
-"""What makes owners equal again, put together: delivered hints, healed damage, compared copies."""
+"""Builds the repair of a node: hint delivery, healing, catch-up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Repair:
     _scrub_every_s: float
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What runs for as long as the node does."""
+        """The loops that run as long as the node."""
         return [
             self.delivery.run(),
             self.healing.run(),

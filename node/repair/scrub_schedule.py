@@ -1,6 +1,6 @@
-"""Looks for cold damage: reads every block of the store now and then, slowly, so that none waits to be met.
+"""Scrubs the store from time to time: reads every block slowly, to find damage before a reader does.
 
-What it finds the engine fences, and node/repair/healing.py fills again.
+The engine fences what the scrub finds, and node/repair/healing.py heals it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def scrub_now_and_then(engine: Engine, every_s: float) -> None:
         try:
             damages = await engine.verify()
         except (OSError, RingmillError) as error:
-            _log.warning("the store could not be scrubbed to its end: %s", error)
+            _log.warning("the scrub of the store failed: %s", error)
         else:
             for damage in damages:
                 _log.warning("scrubbing found damage: %s", damage)

@@ -1,10 +1,9 @@
-"""Which actor writes dots for each copy, and how far it has counted.
+"""Gives each copy the actor of its dots, and counts the dots.
 
-A vector entry covers a range of dots, so an actor that may have forgotten some of its dots must never be
-used again: its next write would carry a dot that others take for one they have seen, and be lost.  A node
-cannot prove that it has forgotten nothing: its folder may be an older copy of itself.  So every start has
-actors of its own, which no earlier start continues: they are named by the start's number and its random boot
-id, and nothing of them is kept on the disk.
+A vector entry covers a range of dots, so an actor that may have forgotten some of its dots must never be used
+again: its next write would carry a dot that others believe they have seen, and be lost.  A node cannot prove
+that it has forgotten nothing, because its folder may be an older copy of itself.  So every start has new
+actors, named by the start's number and its random boot id; they are not stored on the disk.
 
 Rules I4 and V8: docs/protocol/identity.md, docs/protocol/versions.md.  Decision:
 docs/decisions/a-fresh-actor-at-every-start.md.
@@ -22,8 +21,8 @@ __all__ = ["CopyActors"]
 class CopyActors:
     """Dots for the writes that one start of a node coordinates.
 
-    Copies of different partitions hold different keys and may share an actor; a later copy of the same
-    partition has another one, as it knows nothing of what the former wrote.
+    Copies of different partitions hold different keys and may share an actor.  A later copy of the same
+    partition gets another actor, because it does not know what the earlier copy wrote.
     """
 
     def __init__(self, node: NodeId, start: Start) -> None:
@@ -32,14 +31,14 @@ class CopyActors:
         self._counts: dict[Copy, int] = {}
 
     def next_dot(self, copy: Copy) -> Dot:
-        """The next dot of a copy, never given before."""
+        """A new dot for a copy."""
         count = self._counts[copy] = self._counts.get(copy, 0) + 1
         return Dot(actor_of(self._node, self._start, copy.copy_epoch), count)
 
     def never_made(self, copy: Copy, seen: VersionVector) -> Dot | None:
-        """The dot by which `seen` cannot be honest: one of this start's actor that it has not given yet.
+        """A dot in `seen` that this start has not given yet, which proves that `seen` is forged or damaged.
 
-        What earlier starts have given is not known for certain any more, so none of it is judged.
+        Dots of earlier starts are not checked, because this start does not know which they gave.
         """
         actor = actor_of(self._node, self._start, copy.copy_epoch)
         count = seen.counter(actor)

@@ -1,9 +1,8 @@
 """The node's own state: topology, starts of the members, and its last stop in order.
 
-Small values by name, apart from users' data, all of them held in memory.  They are kept twice, in the engine
-and in a file of their own (node/replica/control_copy.py), so that damage of the engine's files does not take
-them.  A value is on the disk, in both, before `put_synced` returns, and only then seen by `get`
-(rule T1).
+Small values by name, apart from users' data and all held in memory.  They are stored twice, in the engine and
+in a separate file (node/replica/control_copy.py), so that they survive damage of the engine's files.  A value
+is on the disk in both places before `put_synced` returns and `get` shows it (rule T1).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class ControlStore:
 
     @classmethod
     async def open(cls, engine: Engine, second: ControlCopy) -> ControlStore:
-        """Read all control state; where the engine's is damaged, the second copy of it.
+        """Read all control state, from the second copy if the engine's is damaged.
 
         Raises CorruptData when neither can be read.
         """
@@ -56,9 +55,9 @@ class ControlStore:
         return self._values.get(name)
 
     async def put_synced(self, name: str, value: bytes) -> None:
-        """It may use the space that is kept back for control state.
+        """Store a value durably; it may use the space reserved for control state.
 
-        Raises Unavailable, Overloaded or DiskFull; then the value is not certain.
+        Raises Unavailable, Overloaded or DiskFull; then the value may or may not be stored.
         """
         async with self._writing:
             await self._second.write({**self._values, name: value})
@@ -66,7 +65,7 @@ class ControlStore:
             self._values[name] = value
 
     async def put_back(self) -> None:
-        """Write all values to the engine again, which has lost some of them.  Raises as `put_synced`."""
+        """Write all values again to an engine that has lost some.  Raises what `put_synced` raises."""
         async with self._writing:
             if self._values:
                 await self._put(self._values)

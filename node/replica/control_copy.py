@@ -1,7 +1,7 @@
-"""The second copy of a node's control state: one small file beside IDENTITY, outside of the engine.
+"""The second copy of a node's control state: one small file beside IDENTITY, outside the engine.
 
-A damaged block or log may take the engine's copy; without its topology a node would serve nothing, and could
-not ask anybody to heal it.  Layout: docs/formats/control.md.
+A damaged block or log may destroy the engine's copy.  Without its topology a node could not serve, nor find
+the owners that can heal it.  Layout: docs/formats/control.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ControlCopy:
         self._files = files
 
     def read(self) -> dict[str, bytes] | None:
-        """What was written last; None when there is nothing that can be read."""
+        """The last written values; None when nothing can be read."""
         if not self._files.exists(self._path):
             return None
         try:
@@ -39,12 +39,12 @@ class ControlCopy:
             return None
 
     def holds(self, values: Mapping[str, bytes]) -> bool:
-        """What is there is these values, and no part of it is damaged."""
+        """Whether the file holds exactly these values and is undamaged."""
         exists = self._files.exists(self._path)
         return exists and self._files.read_bytes(self._path) == encode_control(values)
 
     async def write(self, values: Mapping[str, bytes]) -> None:
-        """Returns once the values are durable.  Raises Unavailable and DiskFull; then nothing is certain."""
+        """Write the values durably.  Raises Unavailable and DiskFull; then they may or may not be stored."""
         try:
             await replace_file(self._files, self._path, encode_control(values))
         except OSError as error:

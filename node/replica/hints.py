@@ -1,9 +1,9 @@
-"""Writes kept for owners that could not be reached, on this node's disk until each of them has them.
+"""Hints: writes kept on this node's disk for owners that did not ack them, until each owner has them.
 
-Rule H1: a hint belongs to (partition, key) and names the owners it is for; a newer write of the key is
-merged into it.  An owner is struck off only if what was delivered is still what the hint holds: had a newer
-write been merged in meanwhile, striking it off would lose that one.  Each change is one step (rule V9).
-Layout: docs/formats/hint.md.
+Rule H1: a hint belongs to (partition, key) and names its target owners; a newer write of the key is merged
+into it.  A target is removed only if the hint still holds what was delivered: if a newer write was merged in
+meanwhile, removing the target would lose that write.  Each change is one step (rule V9). Layout:
+docs/formats/hint.md.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class RefusedHint:
-    """What the disk had no room or no time for.  In memory only: few, as a full node coordinates no new
-    writes and an overloaded one has refused the writes themselves (rule H7).
+    """A hint that the disk refused.  It is kept in memory.  There are few, because a node with a full disk
+    coordinates no new writes, and an overloaded one refuses the writes themselves (rule H7).
     """
 
     targets: tuple[NodeId, ...]
@@ -55,7 +55,7 @@ class RefusedHint:
 
 
 class HintStore:
-    """The hints this node keeps.  What is for whom is in memory, the objects are in the engine."""
+    """The hints of this node.  Their keys and targets are in memory, the objects in the engine."""
 
     def __init__(self, engine: Engine, index: dict[NodeId, dict[HintKey, None]]) -> None:
         self._engine = engine
@@ -66,7 +66,10 @@ class HintStore:
 
     @classmethod
     async def open(cls, engine: Engine) -> HintStore:
-        """Find the hints of earlier starts; of damaged ones those that survived.  Raises CorruptData."""
+        """Find the hints of earlier starts; where they are damaged, the readable ones.
+
+        Raises CorruptData.
+        """
         prefix = kind_prefix(Kind.HINT)
         span = prefix, prefix_end(prefix)
         try:
@@ -78,7 +81,7 @@ class HintStore:
 
     @property
     def is_whole(self) -> bool:
-        """All hints of this start are in the engine: none waits in memory, none was lost (rule W6)."""
+        """Whether all hints of this start are in the engine: none is only in memory or lost (rule W6)."""
         return not (self._refused or self._has_lost)
 
     def note_lost(self) -> None:
@@ -87,11 +90,11 @@ class HintStore:
 
     @property
     def total(self) -> int:
-        """Writes still to be delivered, counted once for each owner they are for."""
+        """The number of undelivered hints, counted once for each target."""
         return sum(self.counts().values())
 
     def counts(self) -> dict[NodeId, int]:
-        """Of each owner with hints, how many."""
+        """The number of hints for each owner that has some."""
         waiting = {target: len(keys) for target, keys in self._by_target.items() if keys}
         for refused in self._refused.values():
             for target in refused.targets:
@@ -99,26 +102,26 @@ class HintStore:
         return dict(sorted(waiting.items()))
 
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
-        """Some hints of an owner, those first that were kept or tried the longest ago."""
+        """Some hints for an owner, oldest first (by when they were kept or last tried)."""
         return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]
 
     def stand_behind(self, target: NodeId, keys: Iterable[HintKey]) -> None:
-        """These are tried now: if they stay, the others come first next time, so that none is in the way."""
+        """Move hints to the back of the queue, so that failing hints cannot starve the rest."""
         waiting = self._by_target.get(target, {})
         for key in keys:
             if key in waiting:
                 waiting[key] = waiting.pop(key)
 
     async def get(self, key: HintKey) -> Hint | None:
-        """The hint as it stands.  Raises CorruptData."""
+        """The present hint.  Raises CorruptData."""
         value = await fetch(self._engine, hint_key(key))
         return None if value is None else decode_hint(value)
 
     async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
-        """Keep an object for these owners, merged into what is kept already.
+        """Keep an object for these owners, merged into the hint that exists already.
 
-        Visible at once, durable with the returned commit.  Raises CorruptData, Unavailable, and DiskFull,
-        Overloaded, CorruptBlock or CorruptRange: then `keep_refused` keeps it later.
+        Visible at once, durable with the returned commit.  Raises CorruptData and Unavailable; also DiskFull,
+        Overloaded, CorruptBlock or CorruptRange, after which `keep_refused` tries again later.
         """
         names = tuple(targets)
         try:
@@ -134,7 +137,7 @@ class HintStore:
             raise
 
     async def keep_refused(self) -> None:
-        """Keep, synced, what a full, overloaded or damaged disk refused, as far as it takes it by now."""
+        """Store refused hints durably, as far as the disk accepts them now."""
         for key, refused in list(self._refused.items()):
             try:
                 commit = await self._change(key, refused.targets, refused.stored)
@@ -151,7 +154,7 @@ class HintStore:
                 del self._refused[key]
 
     async def strike_off(self, key: HintKey, target: NodeId, delivered: bytes) -> bool:
-        """The target holds `delivered`, synced: strike it off if that is still what the hint holds.
+        """Remove a target that holds `delivered` durably, if the hint still holds just that.
 
         False when a newer write was merged in meanwhile; the hint then stays and is delivered again.
         """
@@ -167,7 +170,7 @@ class HintStore:
         return await change(self._engine, hint_key(key), step)
 
     async def readdress(self, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
-        """The target is no owner any more: the hint goes to `owners` in its place."""
+        """Replace a target that is no longer an owner by the present `owners`."""
         assert target not in owners, f"{target} is an owner"
 
         def step(value: bytes | None) -> None:

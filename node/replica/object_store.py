@@ -1,8 +1,8 @@
 """The versioned objects of this node, on its engine: read, merge and write of one key as one step.
 
-Between reading the present object and applying the changed one there is no await, so writers of one key
-need no lock: when the engine would have to go to the disk, the block is fetched first and the step begins
-again.  Who may write, and what a client is told, is decided above (node/requests).  Rules V1, V8 and V9:
+There is no await between reading the present object and applying the changed one, so writers of one key need
+no lock.  When the value must be read from the disk, the block is fetched first and the step begins again.
+node/requests decides who may write and what the client is told.  Rules V1, V8 and V9:
 docs/protocol/versions.md.
 """
 
@@ -42,14 +42,14 @@ __all__ = ["Admission", "Applied", "Intent", "ObjectStore", "Written", "hold"]
 
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
-"""Keys healed, and keys passed over, in one turn of the loop: about 5 ms."""
+"""Keys healed, and keys skipped, in one turn of the loop: about 5 ms."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes."""
+    """A client's write.  Context None overwrites what this copy knows; value None deletes."""
 
     value: bytes | None
     operation: OperationId
@@ -60,7 +60,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """An object as it now stands in the engine; `commit` None means that it is on the disk already."""
+    """The object now in the engine; `commit` None means that it is already on the disk."""
 
     stored: StoredObject
     encoded: bytes
@@ -77,11 +77,12 @@ class Written:
 
 
 Admission = Callable[[StoredObject, StoredObject, int], None]
-"""Raises when a client's write may not turn the first object into the second of so many bytes."""
+"""Called with the old object, the new object and the size of the new one in bytes; raises to refuse the
+write."""
 
 
 class ObjectStore:
-    """All objects of the node, whatever their copy."""
+    """All objects of the node, in all its copies."""
 
     def __init__(
         self, engine: Engine, *, actors: CopyActors, clock: HybridClock, options: ReplicaOptions
@@ -110,7 +111,7 @@ class ObjectStore:
         return max(0, self._size_bytes)
 
     async def read(self, place: Place) -> StoredObject:
-        """The object as it stands, ABSENT when there is none.  Raises CorruptData, Unavailable."""
+        """The present object, or ABSENT.  Raises CorruptData, Unavailable."""
         return _decode(await fetch(self._engine, place.stored_key))
 
     async def read_synced(self, place: Place) -> bytes:
@@ -124,16 +125,20 @@ class ObjectStore:
         return encoded or b""
 
     def check_made(self, place: Place, told: StoredObject) -> None:
-        """Raises ProtocolMismatch for an object that names a write which this start has not made: a forged or
-        damaged one, which would hide what is yet to be written under that name (rule V8)."""
+        """Raises ProtocolMismatch for an object with a dot that this start has not given yet.
+
+        Such an object is forged or damaged, and would hide the write that gets this dot later (rule V8).
+        """
         if (forged := self._actors.never_made(place.copy, told.context)) is not None:
             raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
 
     async def apply(self, place: Place, incoming: StoredObject) -> Applied:
-        """Merge an object in.  Late and repeated ones change nothing, but are durable once this one is.
+        """Merge an object in.
 
-        Raises ProtocolMismatch for an object that names a write which this node has not made, CorruptData,
-        Overloaded, Unavailable and DiskFull when the engine takes no writes.
+        A late or repeated object changes nothing; its commit still waits until it is durable.
+
+        Raises ProtocolMismatch for an object with a dot that this node has not given, CorruptData;
+        Overloaded, Unavailable and DiskFull when the engine accepts no writes.
         """
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
@@ -149,16 +154,16 @@ class ObjectStore:
         return await change(self._engine, place.stored_key, step)
 
     async def wait_synced(self) -> None:
-        """Return once nothing that was there at the call can be forgotten any more."""
+        """Return once everything that was applied before the call is durable."""
         if self._unsynced:
             await next(reversed(self._unsynced.values())).synced()
 
     async def heal(self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]) -> None:
-        """Merge what other owners hold into what survived of a damaged range, synced.
+        """Merge the copies of other owners into what survived in a damaged range; durable on return.
 
-        `found` is by stored key, complete for all keys from `start` to before `end`.  What survived may be
-        older than what was lost, so no key of the range may be read until all of `found` is merged in: each
-        becomes readable as it is written here (rule H6).  Raises as `apply`.
+        `found` is by stored key and complete for [start, end).  What survived may be older than what was
+        lost, so no key of the range may be read until all of `found` is merged in; each key becomes readable
+        as it is written here (rule H6).  Raises what `apply` raises.
         """
         touched: set[bytes] = set()
         self._touched = touched
@@ -174,9 +179,7 @@ class ObjectStore:
                         await asyncio.sleep(0)
             for number, (key, copies) in enumerate(found.items(), 1):
                 await self._engine.wait_writable()
-                if (
-                    key in touched
-                ):  # somebody else wrote it: it is readable, so this is a merge like any other
+                if key in touched:  # a client has written it since, so it is readable and merged as usual
                     sometimes("a key is written while its range is healed")
                     await self.apply(parse_object_key(key), _merged(copies))
                 else:
@@ -195,11 +198,11 @@ class ObjectStore:
         self._store(place, present, survivor, merge(present, incoming))
 
     async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
-        """Coordinate a client's write: a new dot, stamped, in the place of what its context covers (V1).
+        """Coordinate a client's write: it gets a new dot and stamp and replaces what its context covers (V1).
 
-        An operation that is there already is not written again (V4).  Raises what `admit` raises,
-        InvalidArgument for a context that names writes this copy never made, Unavailable (nothing happened)
-        after a clock jump, and as `apply` does.
+        An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
+        raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
+        happened) after a clock jump.
         """
 
         def step(encoded: bytes | None) -> Written:
@@ -212,7 +215,7 @@ class ObjectStore:
             if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
                 raise InvalidArgument(
                     f"the context names write {forged}, which this node has not made",
-                    hint="get the key and hand back that answer's context",
+                    hint="get the key and use the context of that answer",
                 )
             sibling = self._sibling(place, intent, context)
             changed = supersede(present, context.vector, sibling)
@@ -221,21 +224,24 @@ class ObjectStore:
         return await change(self._engine, place.stored_key, step)
 
     async def keep_counted(self) -> None:
-        """Count what is stored, and once more whenever that is wanted, until cancelled."""
+        """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
         while True:
             await self._count_wanted.wait()
             self._count_wanted.clear()
             await self.count_stored()
 
     def count_again(self) -> None:
-        """The figures may be wrong: damage has hidden keys from them."""
+        """Count again, because damage has hidden keys and the figures may be wrong."""
         self._count_wanted.set()
 
     async def count_stored(self) -> None:
-        """Count keys and bytes once, beside the traffic; from then on they are kept.  One count at a time.
+        """Count keys and bytes once, in the background; later writes keep them up to date.
 
-        A million objects take half a minute, in slices between which requests are served.  What cannot be
-        read ends the counting, as figures for people are not worth a node: they are too low then.
+        One count at a time.
+
+        A million objects take half a minute, in slices between which requests are served.  Unreadable data
+        ends the count, and the figures are then too low: they are only for people, so a node must not fail
+        for them.
         """
         self._keys = self._size_bytes = 0
         self.is_counted = False
@@ -246,7 +252,7 @@ class ObjectStore:
                 async with aclosing(scan):
                     await self._count(scan)
             except (RingmillError, OSError) as error:
-                _log.warning("keys and bytes are counted up to what cannot be read only: %s", error)
+                _log.warning("keys and bytes are counted only up to the first unreadable data: %s", error)
         self.is_counted = True
 
     async def _count(self, scan: AsyncIterator[tuple[bytes, bytes]]) -> None:
@@ -302,7 +308,7 @@ class ObjectStore:
 
 
 async def hold(commit: Commit | None, durability: Durability) -> None:
-    """Return once what was applied is held this firmly (rule W2).
+    """Return once an applied write has this durability (rule W2).
 
     Raises Unavailable or DiskFull when it cannot be.
     """

@@ -1,6 +1,7 @@
-"""Messages between nodes as msgpack arrays whose fields have the types they should have, numbers unsigned.
+"""Decodes messages between nodes: msgpack arrays whose fields have the expected types and unsigned numbers.
 
-Whoever can reach a node's port can send it anything, so a message is checked before a field of it is used.
+Anyone who can reach a node's port can send it anything, so a message is checked before any of its fields is
+used.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def unpack(body: bytes, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
 
 
 def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
-    """The same for an array inside a message."""
+    """Like `unpack`, for an array inside a message."""
     if not isinstance(fields, list) or len(fields) != len(types):
         raise ProtocolMismatch(f"a message does not have the {len(types)} fields it should have")
     for number, (field, wanted) in enumerate(zip(fields, types, strict=True)):

@@ -1,8 +1,8 @@
-"""Pages of one copy: what an owner holds of a key range, in order, for an owner that asks.
+"""Pages of one copy: lets another owner read what this owner holds in a key range, in order.
 
-One that merges them in asks for the objects, one that compares for their digests.  A page is answered only
-when this node cannot forget what it shows, and not at all when it may have lost something of the range
-itself: then it is no source there (rule H6).
+Healing asks for the objects, catch-up for their digests.  A page is sent only when its content is durable on
+this node, and not at all when this node may have lost something of the range, because it is then no source
+(rule H6).
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ PAGE: Final = "replica.page"
 PAGE_BYTES: Final = 256 * 1024
 PAGE_ITEMS: Final = 1000
 READ_BYTES: Final = 4 << 20
-"""Of objects, for one page of digests: to read and hash more would hold the loop and outlast the call."""
+"""Most bytes of objects for one page of digests: reading and hashing more would block the loop for too
+long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPage:
-    """What do you hold of this partition from key `start` to before `end` (empty: to its last key)?
+    """Asks what an owner holds of a partition in [start, end); an empty end has no bound.
 
     Keys are stored keys without their copy's prefix, which may differ between owners.  `is_brief` asks for
     digests in place of objects.
@@ -97,8 +98,8 @@ class PageServing:
         transport.serve(PAGE, self.answer)
 
     async def answer(self, incoming: Incoming) -> bytes:
-        """Raises WrongEpoch when this node is no owner, CorruptData when it may have lost some of it or its
-        disk cannot be read, Overloaded when it has run out of descriptors or memory."""
+        """Raises WrongEpoch when this node is not an owner, CorruptData when it may have lost some of the
+        range."""
         request = ReadPage.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         try:
@@ -114,17 +115,17 @@ class PageServing:
 async def ask_page(
     transport: Transport, node: NodeId, request: ReadPage, row: Row, *, timeout_s: float
 ) -> Page:
-    """The page of an owner.
+    """Ask an owner for a page.
 
-    Raises what the call raises, WrongEpoch when it was answered by another row than `row`, and
-    ProtocolMismatch when the next page would not begin behind this one's start.
+    Raises what the call raises; WrongEpoch when the owner answered under another row than `row`;
+    ProtocolMismatch when the next page would not begin after this one's start.
     """
     answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR)
     page = Page.decode(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
     if page.covered_to and page.covered_to <= request.start:
-        raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
+        raise ProtocolMismatch(f"{node} answered with a page that does not advance")
     return page
 
 

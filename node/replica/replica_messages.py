@@ -1,4 +1,4 @@
-"""What replicas say to each other about objects: apply one, read one, take hints.
+"""The messages between replicas about objects: apply one, read one, deliver hints.
 
 Frozen values, encoded once as msgpack arrays; the frame around them carries version and checksum.  Every
 request carries the epoch it was made under and the keyspace's id, every answer the row epoch it was given
@@ -28,7 +28,7 @@ DELIVER: Final = "hint.deliver"
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Merge this object into your copy and hold it this firmly."""
+    """Asks an owner to merge this object into its copy and to hold it with this durability."""
 
     epoch: Epoch
     keyspace: KeyspaceId
@@ -47,7 +47,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class ApplyAnswer:
-    """Held, this firmly; `time` is the replica's hybrid time."""
+    """The object is held with this durability; `time` is the replica's hybrid time."""
 
     row_epoch: Epoch
     durability: Durability
@@ -64,7 +64,7 @@ class ApplyAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What do you hold of this key?"""
+    """Asks an owner what it holds of a key."""
 
     epoch: Epoch
     keyspace: KeyspaceId
@@ -81,7 +81,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
-    """The object's bytes, empty when nothing was ever written here; on the replica's disk by now."""
+    """The bytes of the object, durable on the replica; empty when nothing was ever written there."""
 
     row_epoch: Epoch
     encoded: bytes
@@ -104,7 +104,7 @@ class HintItem:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Writes that were kept for you while you could not be reached."""
+    """Delivers hints to their target."""
 
     epoch: Epoch
     items: tuple[HintItem, ...]
@@ -124,7 +124,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class DeliverAnswer:
-    """Of each item in order: "" when it is on the disk now, else why it was not taken."""
+    """For each item in order: "" when it is now on the disk, else why it was refused."""
 
     refusals: tuple[str, ...]
 
@@ -133,7 +133,7 @@ class DeliverAnswer:
 
     @classmethod
     def decode(cls, body: bytes, items: int) -> DeliverAnswer:
-        """The answer to a message of so many items."""
+        """Decode the answer to a message with this number of items."""
         return cls(tuple(unpack(body, (str,) * items)))
 
 
@@ -142,4 +142,4 @@ def _durability(text: str) -> Durability:
     try:
         return Durability(text)
     except ValueError as error:
-        raise ProtocolMismatch(f"{text[:40]!r} is no durability") from error
+        raise ProtocolMismatch(f"{text[:40]!r} is not a durability") from error

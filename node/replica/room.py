@@ -1,4 +1,4 @@
-"""What this node holds, put together: its own state, its copies of objects, hints for other owners."""
+"""Builds the replica of a node: its control state, its copies of objects, its hints for other owners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Replica:
     hints: HintStore
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What runs for as long as the node does."""
+        """The loops that run as long as the node."""
         return [self.objects.keep_counted()]
 
 

@@ -1,7 +1,7 @@
-"""From a key to the partition, owners and copy that hold it, under an epoch both sides agree on.
+"""Finds the partition, owners and copy of a key, under an epoch that both sides agree on.
 
-Both halves use it: the coordinator with the epoch its client knew, a replica with the epoch of the message.
-A request older than the row is refused as WrongEpoch, a newer one makes this node catch up first (T5).
+A coordinator uses the epoch of its client, a replica the epoch of the message.  A request with an epoch older
+than the row is refused as WrongEpoch; one with a newer epoch makes this node fetch the topology first (T5).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The replica's side of a request: answers peers that apply, read or deliver objects of a key owned here.
+"""The replica's side of a request: answers peers that apply, read or deliver objects of keys owned here.
 
 Each message is checked against the row of its key before anything is touched, and answered only once the
-object is held as firmly as was asked (rule W2).  A read is answered only when this node cannot forget what
-it shows (rule G2).
+object has the requested durability (rule W2).  A read is answered only when its result is durable here (rule
+G2).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ReplicaServing:
         return ReadAnswer(route.row.row_epoch, encoded).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:
-        """Take hints, synced (rule H1); one that is refused does not keep the others waiting (rule H5)."""
+        """Accept hints, synced (rule H1); a refused one does not delay the others (rule H5)."""
         request = Deliver.decode(incoming.body)
         taken = [await self._take(item, request, incoming.sender) for item in request.items]
         for outcome in taken:
@@ -69,7 +69,7 @@ class ReplicaServing:
         return DeliverAnswer(tuple(each if isinstance(each, str) else "" for each in taken)).encode()
 
     async def _take(self, item: HintItem, request: Deliver, sender: NodeId) -> Commit | str | None:
-        """The commit to await, None when the object is on the disk already, or why it is not taken."""
+        """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
             route = await self._routes.by_id(item.keyspace, item.key, request.epoch, sender=sender)
             applied = await self._objects.apply(route.place, _object(item.encoded))
@@ -80,8 +80,11 @@ class ReplicaServing:
 
 
 def _object(encoded: bytes) -> StoredObject:
-    """Raises ProtocolMismatch: what a peer sends is its fault, and nothing on this disk is damaged."""
+    """Decode a peer's object.
+
+    Raises ProtocolMismatch, not CorruptData, because no disk of ours is damaged.
+    """
     try:
         return decode_object(encoded)
     except CorruptData as error:
-        raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error
+        raise ProtocolMismatch(f"a peer sent a malformed object: {error}") from error

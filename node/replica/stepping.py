@@ -1,8 +1,8 @@
-"""One key of the engine, read and changed as one step with no await inside.
+"""Reads and changes one key of the engine as one step, with no await inside.
 
-The engine has one user, this node's event loop, so a step that does not await cannot be interleaved and
-writers of one key need no lock.  When the present value is not in memory it is fetched first; the step goes
-on with it if nothing has changed meanwhile, and begins again if something has (rule V9).
+Only this node's event loop uses the engine, so nothing interleaves with a step that does not await, and
+writers of one key need no lock.  A value that is not in memory is fetched first; the step uses it if nothing
+has changed meanwhile, and begins again otherwise (rule V9).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 async def change(engine: Engine, key: bytes, step: Callable[[bytes | None], T]) -> T:
-    """Run `step` on the present value; it applies its own batch.
+    """Run `step` on the present value; the step applies its own batch.
 
-    Waits while the engine holds writers back.  Raises what `step` raises, as `fetch` does, and Overloaded
-    when the value changes again and again before it can be used.
+    Waits while the engine holds writers back.  Raises what `step` and `fetch` raise, and Overloaded when the
+    value keeps changing before it can be used.
     """
     await engine.wait_writable()
     for _ in range(MAX_FETCHES):

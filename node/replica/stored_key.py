@@ -1,4 +1,4 @@
-"""Where things lie in a node's engine: every stored key begins with what kind of thing it is.
+"""The keys of a node's engine: the first byte of a stored key is its kind.
 
 An object's key carries the copy that holds it (partition, and the epoch of the move that brought the data),
 so that a copy is one key range: scanned, transferred and dropped as a whole, and never mixed with an
@@ -68,7 +68,7 @@ class HintKey(NamedTuple):
 
 
 def copy_prefix(copy: Copy) -> bytes:
-    """What every object key of a copy begins with."""
+    """The common prefix of all object keys of a copy."""
     return _COPY.pack(Kind.OBJECT, *copy)
 
 

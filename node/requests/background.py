@@ -1,7 +1,7 @@
-"""Work of requests that goes on after their answer: late acks, hints, write-backs.
+"""Work that continues after a request was answered: late acks, hints, write-backs.
 
-One TaskGroup owns it all.  Leaving the block waits for what is under way, for a bounded time, then cancels
-it; each piece knows what to leave behind when that happens (rule F4).
+One TaskGroup owns it.  Leaving the block waits for this work for a bounded time, then cancels it; each piece
+of work handles its own cancellation (rule F4).
 """
 
 from __future__ import annotations

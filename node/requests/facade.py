@@ -1,7 +1,7 @@
-"""What the room of requests offers: the one way to a key for whoever speaks to clients.
+"""The interface of the requests room, and the only access to keys for services that face clients.
 
-The gRPC service calls these methods and nothing behind them, and so does every other protocol that a node
-may come to speak.  A request is a plain value (node/requests/request_values.py), whatever it came over.
+The gRPC service calls only these methods, and a gateway for another protocol would do the same.  A request is
+a plain value (node/requests/request_values.py), independent of the protocol it came over.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One write on its way to its owners.
 
-It outlives the request: the client is answered when the level is met, and the flight goes on until every
-owner has acked or has a hint.  Nothing of it is ever taken back (rule W1), and what is not known to have
-failed is unknown (rule W3).
+It outlives the request: the client is answered when the level is met, and the flight continues until every
+owner has acked or has a hint.  It is never undone (rule W1), and an outcome that is not certainly "failed" is
+"unknown" (rule W3).
 """
 
 from __future__ import annotations
@@ -62,14 +62,15 @@ class Flight:
         return node in self._tally.acks
 
     async def needs_deferred(self) -> bool:
-        """Wait until the level is met, or cannot be met by those asked: can it not?"""
+        """Wait until the level is met (False) or the owners asked so far cannot meet it (True)."""
         await self._first_round_over.wait()
         return not self._tally.is_met
 
     async def wait_for_level(self) -> bool:
-        """Wait until the level is met, or nobody is left who could answer, or time is up: is it met?
+        """Wait until the level is met, no owner is left to answer, or time is up.  Returns whether it is met.
 
-        A lost level does not end the wait: the error is to name all who acked.
+        A level that can no longer be met does not end the wait, because the error names all owners that
+        acked.
         """
         try:
             async with asyncio.timeout(self.deadline.left_s):
@@ -79,9 +80,12 @@ class Flight:
         return self._tally.is_met
 
     def receipt(self, *, default_w: int) -> QuorumReceipt:
-        """Who holds the write how firmly by now (rule W2).  Only for a flight whose level is met.
+        """The receipt: which nodes hold the write now, and how durably (rule W2).
 
-        The context is left out unless the value is alone (rule V7)."""
+        Call it once the level is met.
+
+        It has no context if the value has siblings (rule V7).
+        """
         assert self._tally.is_met, "a receipt before the level is met"
         stored, sibling = self.written.applied.stored, self.written.sibling
         is_alone = stored.siblings == (sibling,)
@@ -108,7 +112,10 @@ class Flight:
         )
 
     def lost(self, verb: str) -> QuorumNotReached:
-        """The error of a flight whose level was not met: some owners may hold the write, so nobody knows."""
+        """The error when the level was not met.
+
+        Some owners may hold the write, so the outcome is unknown.
+        """
         silent = f"no ack within {self.deadline.allowed_s:.2f} s"
         failed = self._tally.reasons(silent)
         acked = [node for node in self.route.owners if self.counts(node)]

@@ -1,7 +1,7 @@
-"""Handing a write to an owner: a node that is none forwards once, and only while nothing has been sent.
+"""Forwards a write to an owner: a node that is not an owner does so once, before anything was sent.
 
-The request crosses as the bytes it came in (proto/kv.proto), the receipt comes back as a client would get
-it; the time left travels with the call.  Rules W1, W3, W4 and H9 (docs/protocol/).
+The request travels as the bytes it came in (proto/kv.proto), the receipt comes back as a client would get it,
+and the call carries the time left.  Rules W1, W3, W4 and H9 (docs/protocol/).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ringmill.node.requests.request_values import WriteRequest
 __all__ = ["FORWARDS", "Forwarder"]
 
 FORWARDS: Final = MappingProxyType({"put": "forward.put", "delete": "forward.delete"})
-"""The method for each verb.  Of nodes only: a client may ask what begins with "kv."."""
+"""The method for each verb.  Only nodes may call it; clients may call methods that begin with "kv."."""
 
 
 class Forwarder:
@@ -44,11 +44,11 @@ class Forwarder:
     async def forward(
         self, request: WriteRequest, route: Route, deadline: Deadline, *, instead_of: NodeId | None = None
     ) -> QuorumReceipt:
-        """The receipt of the first owner that can be reached and takes writes.
+        """The receipt of the first owner that can be reached and accepts writes.
 
-        `instead_of` is this node where it is an owner that cannot read its own copy.  Raises what that
-        owner raised; Unavailable, DiskFull or CorruptData when none does; WrongEpoch when the request was
-        forwarded to us: the sender and we know different owners.
+        `instead_of` is this node if it is an owner that cannot read its own copy.  Raises what that owner
+        raised; Unavailable, DiskFull or CorruptData when no owner accepts the write; WrongEpoch when the
+        request was already forwarded to us, because the sender knows other owners than we do.
         """
         if request.is_forwarded:
             raise WrongEpoch(
@@ -66,13 +66,13 @@ class Forwarder:
             except (Unavailable, DiskFull, CorruptData) as error:
                 if error.outcome != "failed":
                     raise
-                refusal = error  # nothing was sent or nothing applied: another owner may do
+                refusal = error  # nothing was sent or applied, so another owner may try
             else:
                 return _receipt(answer)
         raise refusal
 
     def handlers(self, write: Write) -> dict[str, Handler]:
-        """Answers forwarded writes by `write`, within the time the sender has left."""
+        """Answers forwarded writes with `write`, within the time that the sender has left."""
         kinds: tuple[tuple[str, type[WriteMessage]], ...] = (("put", PutRequest), ("delete", DeleteRequest))
         return {FORWARDS[verb]: self._handler(kind, write) for verb, kind in kinds}
 
@@ -85,7 +85,8 @@ class Forwarder:
 
 
 def _receipt(answer: bytes) -> QuorumReceipt:
-    """The write was done, whatever became of its receipt."""
+    """Decode the receipt; the write was done even if the receipt is unreadable, so that error says
+    "unknown"."""
     try:
         return receipt_of(answer)
     except ProtocolMismatch as error:

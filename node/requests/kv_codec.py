@@ -1,7 +1,7 @@
-"""Requests and answers of this room as the messages of proto/kv.proto: the one place that knows both.
+"""Converts requests and answers of this room from and to the messages of proto/kv.proto.
 
-What clients send (node/services/kv_service.py) and what another node has forwarded (node/requests/forward.py)
-is decoded here; a request keeps the bytes it came in, so that it can be forwarded as it is.
+It decodes the requests of clients (node/services/kv_service.py) and those that another node forwarded
+(node/requests/forward.py).  A request keeps the bytes it came in, so that it can be forwarded unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Locate = Callable[[LocateRequest], Awaitable[Located]]
 async def answer_write(
     write: Write, message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
 ) -> kv_pb2.WriteReceipt:
-    """Do the write that came as `body`, which is `message`, and encode its receipt."""
+    """Execute the write in `body` (decoded: `message`) and encode its receipt."""
     request = WriteRequest(
         message.keyspace,
         message.key,
@@ -98,7 +98,7 @@ async def answer_locate(locate: Locate, message: kv_pb2.LocateRequest) -> kv_pb2
 
 
 def encode_write(request: WriteRequest) -> bytes:
-    """A write as a client would send it: of one that came in no bytes, or has been named since."""
+    """Encode a write as a client would: one that did not come as bytes, or got its operation id here."""
     message = kv_pb2.DeleteRequest() if request.value is None else kv_pb2.PutRequest(value=request.value)
     message.keyspace, message.key = request.keyspace, request.key
     message.epoch, message.attempt = request.epoch, request.attempt
@@ -110,7 +110,7 @@ def encode_write(request: WriteRequest) -> bytes:
 
 
 def receipt_of(body: bytes) -> QuorumReceipt:
-    """The receipt that another node has given.  Raises ProtocolMismatch."""
+    """Decode the receipt of another node.  Raises ProtocolMismatch."""
     message = parsed(kv_pb2.WriteReceipt, body)
     try:
         return QuorumReceipt(
@@ -145,10 +145,10 @@ def _receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
 
 
 def _dot(text: str) -> Dot:
-    """The dot that `str` wrote.  Raises ValueError."""
+    """Parse a dot from its text.  Raises ValueError."""
     actor, colon, counter = text.rpartition(":")
     if not colon or "#" not in actor or not counter.isdecimal():
-        raise ValueError(f"{text[:80]!r} is no dot")
+        raise ValueError(f"{text[:80]!r} is not a dot")
     return Dot(Actor(actor), int(counter))
 
 

@@ -1,8 +1,8 @@
-"""Coordinating one read: ask `r` owners, merge, repair what differed, and only then answer.
+"""Coordinates one read: asks `r` owners, merges their answers, repairs differences, and only then answers.
 
-Reads never go back: before a client sees a result, N - R + 1 owners are known to hold it, by equal answers
-or by a synced write-back, so no later read of R owners can miss it (rule G2).  Expiry is judged once, here,
-by the median of the cluster's clocks (rule G3).
+Reads never go backwards: before a client sees a result, N - R + 1 owners are known to hold it, by equal
+answers or by a synced write-back, so no later read of R owners can miss it (rule G2).  Expiry is decided
+once, here, by the median of the cluster's clocks (rule G3).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ __all__ = ["Reader"]
 
 @dataclass(slots=True)
 class ReadRepair:
-    """Write-backs of one read: who was asked, who holds the merged object by now, and why others do not."""
+    """The write-backs of one read: the owners asked, those that now hold the merged object, and the
+    failures."""
 
     r: int
     holders: list[NodeId]
@@ -55,7 +56,8 @@ class ReadRepair:
         return self.written + len(self.failures) == len(self.asked)
 
     def reasons(self, silent: str) -> dict[str, str]:
-        """Why each owner that was asked in vain does not hold it; `silent` is said of the silent."""
+        """Why each owner that was asked does not hold it; `silent` is the reason of those that did not
+        answer."""
         return {node: self.failures.get(node, silent) for node in self.asked if node not in self.holders}
 
 
@@ -82,10 +84,10 @@ class Reader:
         self._options = options
 
     async def read(self, request: ReadRequest) -> ReadResult:
-        """What the key holds: no siblings when it is not found, never an error for that.
+        """Read a key.  The result has no siblings when the key is not found; that is not an error.
 
-        Raises InvalidArgument, WrongEpoch, Unavailable, and QuorumNotReached naming who answered and why
-        the others did not.
+        Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
+        answered and why the others did not.
         """
         check_key(request.key)
         deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
@@ -112,9 +114,9 @@ class Reader:
     async def _repair(
         self, route: Route, collected: Collected, merged: StoredObject, deadline: Deadline
     ) -> int:
-        """Write the merged object back to who answered otherwise; how many took it.
+        """Write the merged object back to owners whose answer differed.  Returns how many hold it now.
 
-        A weak read, whose few answers cannot make the rule good, repairs those it has.
+        A weak read, which asks too few owners for rule G2, repairs only the owners that it asked.
         """
         stale = [node for node, stored in collected.answers.items() if stored != merged]
         if not stale:
@@ -164,7 +166,7 @@ class Reader:
 
 
 def _check_size(merged: StoredObject) -> None:
-    """Raises QuorumNotReached, as it is when owners cannot send an object of that size either."""
+    """Raises QuorumNotReached, like when owners cannot send an object of that size."""
     size = sum(len(sibling.value or b"") + OPERATION_OVERHEAD_BYTES for sibling in merged.siblings)
     if size > MAX_FRAME_BYTES - OPERATION_OVERHEAD_BYTES:
         raise QuorumNotReached(
@@ -176,7 +178,8 @@ def _check_size(merged: StoredObject) -> None:
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:
-    """Until all that were asked have answered or time is up; unless `is_all_wanted`, until enough hold it."""
+    """Wait until all owners asked have answered or time is up; unless `is_all_wanted`, only until enough
+    hold it."""
     try:
         async with asyncio.timeout(wait_s):
             while not repair.is_over and (is_all_wanted or not repair.is_enough):

@@ -25,7 +25,7 @@ class Replicas:
         self._hybrid = hybrid
 
     async def read(self, node: NodeId, route: Route, timeout_s: float) -> tuple[StoredObject, Epoch]:
-        """What an owner holds, safe from being forgotten by it, and the row epoch it answered under.
+        """What an owner holds, durable there, and the row epoch under which it answered.
 
         Raises what the owner raised, Unavailable, DeadlineExceeded.
         """
@@ -39,7 +39,7 @@ class Replicas:
     async def apply(
         self, node: NodeId, route: Route, encoded: bytes, durability: Durability, timeout_s: float
     ) -> tuple[Durability, Epoch]:
-        """Have an owner merge an object and hold it: how firmly, under which row epoch.  Raises as `read`."""
+        """Have an owner merge an object.  Returns durability and row epoch.  Raises what `read` raises."""
         body = Apply(route.epoch, route.keyspace.id, route.key, durability, encoded).encode()
         data = await self._transport.call(node, APPLY, body, timeout_s=timeout_s, priority=Priority.WRITE)
         answer = ApplyAnswer.decode(data)

@@ -1,8 +1,8 @@
-"""What a client may ask for: sizes, siblings, time.  Each refusal names the limit and what was given.
+"""The limits of a client's request: sizes, siblings, time.  Each refusal names the limit and the given value.
 
-Caps on siblings and object size bind a client's write at its coordinator and never one that lowers the
-count; merges and repairs are never refused, so replicas always converge (rule V5).  What is too
-long is refused by its length alone (rule F3).
+The limits on siblings and object size apply to a client's write at its coordinator, but never to a write that
+lowers the count.  Merges and repairs are never refused, so replicas always converge (rule V5).  A key or
+value that is too long is refused by its length alone (rule F3).
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def check_ttl(ttl_ms: int) -> None:
 
 
 def time_allowed(timeout_s: float, left_s: float | None) -> float:
-    """Seconds a request may take here: the `timeout_s` it asks for (0 is the default), cut to the `left_s`
-    that its caller still waits, where that is known (rule D1).
+    """Seconds a request may take here: its `timeout_s` (0 is the default), but no longer than its caller
+    still waits (`left_s`, if known), by rule D1.
 
-    A little less than that, so that an error that names who did not answer still arrives.
-    Raises InvalidArgument, and DeadlineExceeded when nobody waits any more.
+    A little is subtracted, so that the error that names silent owners still reaches the caller.
+    Raises InvalidArgument; DeadlineExceeded when nobody waits any more.
     """
     if left_s is not None:
         if left_s <= 0:

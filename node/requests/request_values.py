@@ -1,4 +1,4 @@
-"""Requests and results as the coordinator sees them: plain values, whatever wire they came over."""
+"""Requests and results as the coordinator sees them: plain values, independent of the protocol."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Located", "LocateRequest", "OwnerAnswer", "ReadRequest", "ReadResult
 class WriteRequest:
     """A put, or with value None a delete.
 
-    `epoch` is the topology the client routed by, 0 when it knows none.  `left_s` is how long its caller goes
-    on waiting, None where nobody knows.  `encoded` is the message it came in, empty when it came in none or
-    says more by now.
+    `epoch` is the topology by which the client routed, 0 when it knows none.  `left_s` is how long its caller
+    still waits in seconds, None if unknown.  `encoded` is the message it came in; empty when there was none
+    or the request was changed since.
     """
 
     keyspace: str
@@ -51,7 +51,8 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """`siblings` come newest first, none when the key is not found; `context` is the token of all seen."""
+    """`siblings` are newest first, empty when the key is not found; `context` is the token of all that was
+    read."""
 
     siblings: tuple[Sibling, ...]
     context: bytes

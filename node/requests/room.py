@@ -1,4 +1,4 @@
-"""The coordinating half of a node, put together."""
+"""Builds the part of a node that coordinates requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def open_requests(
     liveness: LivenessView,
     timekeeper: TimeKeeper,
 ) -> AsyncIterator[Requests]:
-    """Leaving waits for what requests have left to be done, for a bounded time."""
+    """Open the room.  Leaving it waits for the background work of requests, for a bounded time."""
     options = core.options.requests
     async with Background(options.drain_s) as background:
         routes = Routes(core.node, topology)

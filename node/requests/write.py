@@ -1,9 +1,9 @@
-"""Coordinating one write: apply here, send to every owner in the same tick, answer at `w` acks.
+"""Coordinates one write: applies it here, sends it to every owner in the same tick, answers at `w` acks.
 
-The coordinator is an owner that can read its own copy; another node forwards once.  Owners that do not ack
-get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
-is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
-another one (rule H9).
+The coordinator is an owner that can read its own copy; any other node forwards once.  This node keeps a hint
+for each owner that does not ack.  A write in the log is never undone, so every later failure has outcome
+"unknown" (rules W1, W2 and W3).  An owner that cannot read its own copy forwards the write to another owner
+(rule H9).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Writer:
     async def write(self, request: WriteRequest) -> QuorumReceipt:
         """Put or delete.
 
-        Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened, and
-        QuorumNotReached (outcome unknown) naming who acked and who did not.
+        Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened;
+        QuorumNotReached (outcome unknown), which names the owners that acked and those that did not.
         """
         options = request.options
         check_key(request.key)
@@ -120,12 +120,15 @@ class Writer:
         raise flight.lost(request.verb)
 
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
-        """Apply to this node's copy.  Whatever goes wrong in here leaves nothing behind, as it awaits nothing
-        once it has applied; of a later attempt an earlier one may have left something."""
+        """Apply the write to this node's copy.
+
+        A failure in here leaves nothing behind, because nothing is awaited after applying; but an earlier
+        attempt of the same write may have left something.
+        """
         outcome = "unknown" if intent.is_retry else "failed"
 
         def admit(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
-            """The last look before the write is in the log (rule D3): this process may have been stopped."""
+            """The last check before the write is in the log (rule D3): this process may have been stopped."""
             admit_growth(before, after, size_bytes)
             if deadline.left_s <= 0:
                 raise TimeoutError
@@ -150,7 +153,7 @@ class Writer:
             context = BLIND
         elif request.options.context:
             context = decode_context(request.options.context, route.keyspace.id, request.key)
-        # From here on nobody else's clock counts (rule G3).
+        # From here on the clocks of others are not consulted (rule G3).
         ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
         return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
@@ -180,7 +183,7 @@ class Writer:
             flight.acked(self._routes.node, flight.durability, flight.route.row.row_epoch)
 
     async def _defer(self, flight: Flight, node: NodeId) -> None:
-        """An owner seen down gets its hint at once, and is asked after all when others fail."""
+        """Give an owner seen down its hint at once, and ask it only if others fail."""
         sometimes("an owner seen down is not asked")
         why = await self._keep_hint(flight, node)
         self._background.start(self._sync_hint(flight, node))
@@ -209,12 +212,13 @@ class Writer:
             await self._sync_hint(flight, node)
 
     async def _miss(self, flight: Flight, node: NodeId, why: str) -> None:
-        """An owner did not get the write: the hint first, then the tally, so that an error finds it kept."""
+        """Note that an owner missed the write: keep the hint first, then count, so that an error finds the
+        hint kept."""
         flight.failed(node, why + await self._keep_hint(flight, node))
         await self._sync_hint(flight, node)
 
     async def _keep_hint(self, flight: Flight, node: NodeId) -> str:
-        """Keep the write for an owner; what to add to its failure when that fails too (rule H7)."""
+        """Keep a hint for an owner.  Returns what to add to its failure when that fails, too (rule H7)."""
         if flight.hint_of(node) is not None:
             return ""
         try:
@@ -235,14 +239,15 @@ class Writer:
         sometimes("an owner that missed a write gets a hint")
 
     async def _sync_hint(self, flight: Flight, node: NodeId) -> None:
-        """Nobody waits for it, but a hint that is only in memory would not outlive a crash."""
+        """Sync a hint in the background: nobody waits for it, but a hint in memory would not survive a
+        crash."""
         try:
             await hold(flight.hint_of(node), Durability.SYNCED)
         except RingmillError as error:
             _log.warning("the hint for %s may not outlive a crash: %s", node, _why(error))
 
     async def _leave_hint(self, flight: Flight, node: NodeId) -> None:
-        """The node stops while the owner has not acked: what can be kept in a moment is kept (rule W6)."""
+        """Keep a hint quickly if the node stops before the owner has acked (rule W6)."""
         sometimes("a stopping node leaves hints behind")
         try:
             async with asyncio.timeout(self._options.last_moment_s):

@@ -1,8 +1,8 @@
-"""The name of a write, and what a second attempt of one may do.
+"""Operation ids of writes, and what a later attempt of a write may do.
 
-A later attempt first asks a quorum whether the operation is there already: then it is answered with what is
-there.  When it is not, and so much time or so many writes have passed that it may have been there and been
-superseded, nobody can tell any more, and it is not applied again (V4).
+A later attempt first asks a quorum whether the operation was already applied; if so, it is answered from
+that.  If not, but enough time or writes have passed that it may have been applied and superseded, the outcome
+cannot be determined, and the write is not applied again (V4).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WriteRetries:
         self._sequence = 0
 
     def named(self, request: WriteRequest) -> WriteRequest:
-        """The request with an operation id; clients that cannot retry may leave the naming to us."""
+        """The request with an operation id; a client that never retries may leave it out."""
         if request.operation is not None:
             return request
         self._sequence += 1
@@ -49,10 +49,10 @@ class WriteRetries:
         return replace(request, operation=operation, encoded=b"")
 
     async def check_retry(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
-        """Let a second or later attempt go on, with what a former one wrote brought to this copy.
+        """Allow a second or later attempt, after bringing the effect of an earlier one to this copy.
 
-        Raises DeadlineExceeded when nobody can tell whether a former one was applied, QuorumNotReached when
-        too few owners can be asked, what the engine raises; always with outcome "unknown".
+        Raises DeadlineExceeded when nobody can tell whether an earlier attempt was applied, QuorumNotReached
+        when too few owners answer, and what the engine raises; always with outcome "unknown".
         """
         operation = request.operation
         if request.attempt == 0 or operation is None:

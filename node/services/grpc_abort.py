@@ -1,4 +1,4 @@
-"""The server's side of the error conversion: what a method raises becomes a gRPC status with metadata.
+"""The server's side of the error conversion: turns what a method raises into a gRPC status with metadata.
 
 Nothing else in node/services converts errors.  The caller's side is
 cluster/adapters/network/grpc_errors.py; both speak cluster/wire/error_status.py.
@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 async def abort_with(context: grpc.aio.ServicerContext, error: Exception, method: str) -> NoReturn:
-    """End the call with the status of what `method` raised; all of the error goes along as metadata.
+    """End the call with the status of what `method` raised; the metadata carries the whole error.
 
-    An error that is none of ours is logged with its trace and ends the call as INTERNAL.
+    An unexpected error is logged with its trace and ends the call as INTERNAL.
     """
     ours = error if isinstance(error, RingmillError) else _unexpected(error, method)
     await context.abort(status_of(ours), status_details(ours), trailing_metadata(ours))

@@ -1,8 +1,8 @@
 """The Jobs service: checks the cluster's token, decodes, asks the coordinator, encodes.
 
-Submitting a job is running code, so every method wants the token that the node was started with, in metadata
-`ringmill-token`.  A node that was started without one refuses them all.
-Contract: proto/jobs.proto.
+Submitting a job means running code, so every method requires the token that the node was started with, in
+metadata `ringmill-token`.  A node that was started without a token refuses all calls. Contract:
+proto/jobs.proto.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ class JobsService:
     def _check_token(self, call: Call) -> None:
         if not self._token:
             raise PermissionDenied(
-                "this node takes no jobs: it was started without the cluster's token",
+                "this node accepts no jobs: it was started without the cluster's token",
                 hint="start it with --token-file",
             )
         given = call.metadata.get(TOKEN_KEY, "")
         if not hmac.compare_digest(given.encode(), self._token.encode()):
             raise PermissionDenied(
                 f"the cluster's token is {'wrong' if given else 'missing'} (metadata {TOKEN_KEY})",
-                hint="it is the line in the file `token` of the cluster's folder: hand it over as "
+                hint="it is the line in the file `token` of the cluster's folder: give it with "
                 "--token-file, RINGMILL_TOKEN or token=, or point RINGMILL_HOME and --cluster at it",
             )
 
@@ -132,12 +132,12 @@ async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) 
 
 
 def _in_brief(view: JobView) -> wire.JobStatus:
-    """One of many: without its tasks and events."""
+    """A job in a list: without its tasks and events."""
     return job_status(replace(view, summary=replace(view.summary, tasks=(), story=())))
 
 
 def job_status(view: JobView) -> wire.JobStatus:
-    """A job as clients are told of it."""
+    """A job as a message for clients."""
     summary = view.summary
     shown = (
         summary.tasks
@@ -188,5 +188,5 @@ def _texts(value: object) -> object:
 
 
 def _text(text: str) -> str:
-    """As protobuf wants it: bytes of a path that are not UTF-8 are shown as question marks."""
+    """A str that protobuf accepts: bytes of a path that are not UTF-8 become question marks."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The Membership service: what this node sees of the others, and its own figures.  It decides nothing."""
+"""The Membership service: this node's view of the others, and its own figures.  It decides nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tables of services as gRPC serves them: bytes in, bytes out, errors as statuses.
+"""Serves tables of services over gRPC: bytes in, bytes out, errors as statuses.
 
-gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock says until when
-it waits (node/services/waiting.py).
+gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock also sends the
+time until which it waits (node/services/waiting.py).
 """
 
 from __future__ import annotations

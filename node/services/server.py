@@ -1,8 +1,8 @@
 """The node's one gRPC server: every service on one port, with health and reflection.
 
-It binds, bounds messages and connections, and starts; the handlers that it is given answer.  A port that is
-taken is an error that names it, never a second listener.  A connection that has not said hello in gRPC's way
-after 5 s is closed.  Rule F3: docs/protocol/requests.md.
+It listens and limits messages and connections; the given handlers answer the calls.  A port that is taken is
+an error that names it, never a second listener.  A connection that has not finished the gRPC handshake after
+5 s is closed. Rule F3: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.server_handshake_timeout_ms", 5_000),  # a connection that says nothing is not kept
+    ("grpc.server_handshake_timeout_ms", 5_000),  # a silent connection is closed
 )
 
 Session = Callable[[Any, "grpc.aio.ServicerContext"], Awaitable[None]]
@@ -44,7 +44,10 @@ Session = Callable[[Any, "grpc.aio.ServicerContext"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a node answers.  `peer` and `session` (Kv.Session) are streams of frames, the transport's."""
+    """The services of a node.
+
+    `peer` and `session` (Kv.Session) are streams of frames, served by the transport.
+    """
 
     peer: PeerServicer
     session: Session
@@ -62,7 +65,7 @@ class NodeServer:
         max_message_bytes: int = MAX_FRAME_BYTES,
         max_connections: int = 16_384,
     ) -> None:
-        """`address` is "host:port"; port 0 takes a free one.  A connection beyond the most is closed."""
+        """`address` is "host:port"; port 0 chooses a free one.  A connection above the limit is closed."""
         self._wanted = address
         self._services = services
         self._max_connections = max_connections
@@ -90,18 +93,18 @@ class NodeServer:
         await self.stop(grace_s=0.0)
 
     async def set_started(self) -> None:
-        """The node has opened its data and knows what it is."""
+        """Note that the node has opened its data and knows its identity."""
         await self._set(STARTUP, is_serving=True)
 
     async def set_ready(self, is_ready: bool) -> None:
-        """Whether requests are welcome now; health of the server as a whole ("") says the same."""
+        """Set whether requests are accepted now; the health of the server as a whole ("") follows."""
         await self._set(READINESS, is_serving=is_ready)
         await self._set("", is_serving=is_ready)
 
     async def stop(self, *, grace_s: float) -> None:
-        """Accept nothing new, give calls under way `grace_s`, then end them.
+        """Accept nothing new, give calls in progress `grace_s` seconds, then end them.
 
-        Long-lived streams would use up the whole grace: drain the transport first, which ends them.
+        Long-lived streams would use up the whole grace period, so drain the transport first, which ends them.
         """
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)

@@ -1,8 +1,8 @@
-"""A service as a table: the name of each method, and what answers it.
+"""A service as a table: the name of each method, and the function that answers it.
 
-A method takes bytes and gives bytes, so one table serves every carrier: the gRPC server
+A method takes bytes and returns bytes, so one table serves every carrier: the gRPC server
 (node/services/over_grpc.py), the frames of a session and the simulator.  A method raises RingmillErrors and
-knows nothing of its carrier; the carrier converts what is raised.
+does not know its carrier; the carrier converts the errors.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ RequestT = TypeVar("RequestT", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a method sees of a call beside its request."""
+    """What a method knows about a call besides its request."""
 
-    left_s: float | None = None  # how long the caller goes on waiting; None: for ever
+    left_s: float | None = None  # how long the caller still waits; None: without a limit
     metadata: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""  # the request as it came; of an upload nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """One request, one answer.  `tells_clock`: the answer begins with this node's clock, where the carrier
-    does not tell it by itself."""
+    """One request, one answer.
+
+    With `tells_clock` the answer begins with this node's clock, if the carrier does not send it anyway.
+    """
 
     run: Callable[[bytes, Call], Awaitable[bytes]]
     tells_clock: bool = False
@@ -78,7 +80,7 @@ def unary(
 def upload(
     kind: type[RequestT], answer: Callable[[AsyncIterator[RequestT], Call], Awaitable[Message]]
 ) -> Upload:
-    """The same for a method that takes many requests."""
+    """Like `unary`, for a method that takes many requests."""
 
     async def run(bodies: AsyncIterator[bytes], call: Call) -> bytes:
         return serialized(await answer(requests(bodies), call))
@@ -91,7 +93,7 @@ def upload(
 
 
 def stream(kind: type[RequestT], answers: Callable[[RequestT, Call], AsyncIterator[Message]]) -> Stream:
-    """The same for a method that gives many answers."""
+    """Like `unary`, for a method that gives many answers."""
 
     async def run(body: bytes, call: Call) -> AsyncIterator[bytes]:
         async for message in answers(parsed(kind, body), call):
@@ -101,7 +103,10 @@ def stream(kind: type[RequestT], answers: Callable[[RequestT, Call], AsyncIterat
 
 
 def frame_handler(method: Unary, clock: Clock, metadata: Mapping[str, str] | None = None) -> Handler:
-    """Answers one method over frames.  These carry no metadata, so whoever serves them says what it is."""
+    """Answers one method over frames.
+
+    Frames carry no metadata, so the caller of this function supplies it.
+    """
     told = metadata or {}
 
     def answer(incoming: Incoming) -> Awaitable[bytes]:

@@ -21,7 +21,7 @@ __all__ = ["NodeCard", "TopologyService"]
 
 @dataclass(frozen=True, slots=True)
 class NodeCard:
-    """What a node says of itself to anyone who asks, before it belongs to any cluster."""
+    """What a node tells anyone who asks, even before it belongs to a cluster."""
 
     node: NodeId
     disk: DiskId
@@ -32,7 +32,7 @@ class NodeCard:
 
 
 class TopologyService:
-    """`Get` is what clients ask first, so it also tells them this node's clock."""
+    """Clients call `Get` first, so its answer also carries this node's clock."""
 
     def __init__(self, card: NodeCard, agent: TopologyAgent) -> None:
         self._card = card

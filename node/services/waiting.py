@@ -1,9 +1,8 @@
-"""How long the caller of a plain call goes on waiting, judged from when it sent it.
+"""The time that the caller of a unary call still waits, counted from when it sent the call.
 
 gRPC counts the deadline of a call from its arrival, so a call that waited in the socket of a stopped process
-looks fresh.  An answer therefore tells this node's clock, and a caller that has learned it says until when it
-waits.  A caller that says nothing (a generated client, the very first call) is judged from the arrival.
-Rule D2: docs/protocol/requests.md.
+looks fresh.  So each answer carries this node's clock, and a caller that knows it sends the time until which
+it waits.  For other callers (a generated client, the very first call) the deadline counts from the arrival.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ __all__ = ["seconds_left", "tell_clock"]
 
 
 async def tell_clock(context: grpc.aio.ServicerContext, clock: Clock) -> None:
-    """Say what this node's clock reads, before the answer."""
+    """Send this node's clock before the answer."""
     await context.send_initial_metadata(((CLOCK_KEY, str(microseconds(clock.boottime()))),))
 
 
 def seconds_left(context: grpc.aio.ServicerContext, clock: Clock) -> float | None:
-    """Below 0 when the caller waits no longer; None when it set no deadline."""
+    """Seconds that the caller still waits; below 0 when it has given up, None when it has no deadline."""
     left_s: float | None = context.time_remaining()
     until = next((str(value) for key, value in context.invocation_metadata() or () if key == UNTIL_KEY), "")
     if not until.isdecimal():

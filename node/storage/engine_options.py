@@ -20,7 +20,7 @@ class EngineOptions:
     """Sizes in bytes.  The defaults suit a node with some hundred MiB of memory to spare."""
 
     memtable_bytes: int = 32 * MIB  # of log, that is keys, values and 11 bytes a record
-    block_bytes: int = 4096  # of a data block before compression; a larger record has its own block
+    block_bytes: int = 4096  # at which a data block ends, before compression
     compression: str = "zstd"
     filter_bits_per_key: int = 12
     block_cache_bytes: int = 64 * MIB

@@ -60,7 +60,7 @@ async def test_a_folder_that_cannot_tell_whose_it_is_needs_the_name(tmp_path: Pa
     with pytest.raises(InvalidArgument, match="does not tell whose data it is"):
         await reset(folder)
     assert (await reset(folder, "n1")).node == N1
-    with pytest.raises(InvalidArgument, match="is no folder"):
+    with pytest.raises(InvalidArgument, match="is not a folder"):
         await reset(tmp_path / "nothing")
 
 

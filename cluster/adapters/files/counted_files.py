@@ -1,7 +1,8 @@
-"""Files of this machine that count the bytes which pass: proof of work for code that reports rarely.
+"""Files of this machine that count the bytes read and written: proof of progress for code that reports
+rarely.
 
-A merge of many runs, or a group larger than memory, calls nobody for minutes; its reads and writes show that
-it is not stuck.
+A merge of many runs, or a group larger than memory, may not report for minutes; its reads and writes show
+that it is not stuck.
 """
 
 from __future__ import annotations

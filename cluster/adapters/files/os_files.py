@@ -2,8 +2,8 @@
 
 One thread per file system makes writes durable, so that syncs never race each other and a batch that waits
 for the former sync costs one hop; a second small pool serves cold reads, so that no read queues behind a
-sync.  What it makes is its owner's alone: files 0600, folders 0700.  Nothing is retried and no policy lives
-here: what an error means is the caller's to decide.
+sync.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has no policy:
+the caller decides what an error means.
 
 See: docs/architecture.md, "The five doors".
 """

@@ -1,4 +1,4 @@
-"""Keeping blocking file work to a rate.  For child processes: whoever asks is put to sleep.
+"""Limits the rate of blocking file work.  For child processes: it puts the caller to sleep.
 
 See: docs/architecture.md, "The five doors".
 """
@@ -14,14 +14,14 @@ _LONGEST_CREDIT_S: Final = 0.1
 
 
 class Pace:
-    """So many bytes a second; time not used is credited for a tenth of a second, no longer."""
+    """Limits bytes per second; unused time counts for at most a tenth of a second."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self.bytes_per_s = bytes_per_s
         self._due_s = 0.0
 
     def spend(self, size: int) -> None:
-        """Sleep until what was spent before is paid for, then owe for `size` bytes."""
+        """Sleep until the rate allows all earlier bytes, then charge `size` bytes."""
         now = time.monotonic()
         if self._due_s > now:
             time.sleep(self._due_s - now)

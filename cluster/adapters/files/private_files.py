@@ -1,8 +1,8 @@
-"""Keeps what belongs to one user out of the reach of others: modes that no umask loosens, owners checked.
+"""Keeps a user's files private: strict modes whatever the umask, and checks of owners.
 
-A folder of values, a token or a log is made for its owner alone, and never through a symbolic link that
-somebody else left there.  What another user owns or may write is not trusted: it might have been planted.
-Only owner and mode are judged; the caller says what to do about it.
+Folders of values, tokens and logs are readable only by their owner, and are never created through a symbolic
+link that another user left.  A file that another user owns or may write is not trusted.  This file checks
+only owner and mode; the caller decides what follows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILE_MODE: Final = 0o600
 
 
 def make_private_folder(path: str) -> None:
-    """Make a folder and its missing parents, each for its owner alone.  One that exists is left as it is."""
+    """Create a folder and its missing parents with mode 0700.  An existing folder is not changed."""
     try:
         os.mkdir(path, FOLDER_MODE)
     except FileExistsError:
@@ -34,7 +34,7 @@ def make_private_folder(path: str) -> None:
 
 
 def claim_folder(path: str) -> None:
-    """Make a folder that exists its owner's alone.  Raises PermissionError when that is another user."""
+    """Set an existing folder to mode 0700.  Raises PermissionError when another user owns it."""
     if not os.path.isdir(path):
         return
     owner, user = os.stat(path).st_uid, os.geteuid()

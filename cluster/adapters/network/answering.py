@@ -1,11 +1,12 @@
-"""The answering side of a stream: each operation goes to its handler, answers go back in paced frames.
+"""The answering side of a stream: passes each operation to its handler, and sends answers back in paced
+frames.
 
-A handler that returns bytes is answered in the same turn of the loop; one that returns an awaitable becomes
-a task of the transport, so that a dialler that goes away cancels nothing that is already under way
-(rules F4 and W1).  A stream has a bound of calls under way; what comes above it is refused as OVERLOADED.
+If a handler returns bytes, the answer is sent in the same turn of the loop.  If it returns an awaitable, this
+becomes a task of the transport, so that a disconnecting peer cancels no work in progress (rules F4 and W1).
+A stream has a limit of calls in progress; calls above it are refused as OVERLOADED.
 
-Deadlines are judged from the time of sending, which the stamp of a frame tells: what waited past its deadline
-in the socket of a process that was stopped is refused, and nothing of it is done (rules D1 and D2).
+Deadlines count from the time of sending, which the stamp of a frame gives.  A call that waited past its
+deadline, for instance in the socket of a stopped process, is refused and not executed (rules D1 and D2).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from ringmill.cluster.wire.sending_time import left_us, microseconds
 __all__ = ["Answering", "Dialler"]
 
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
-_OPERATIONS_A_TURN: Final = 128  # then the loop gets its turn, so that a full frame does not hold it
+_OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
 _PRIORITIES: Final = tuple(Priority)
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Answering:
             del self._streams[served]
 
     def refusal(self) -> Unavailable | None:
-        """What everyone new is told once the node is stopping."""
+        """The error for new calls once the node is stopping."""
         if not self._is_stopping:
             return None
         return Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")

@@ -1,8 +1,8 @@
 """How this project opens gRPC channels: one set of options for every dialler.
 
-Each channel is a connection of its own, shared with nobody, so that a stuck stream of one class of traffic
-never stands before another.  Reconnecting is the dialler's decision (cluster/adapters/network/frame_link.py),
-so gRPC's own retries stay off.  Rules F1 and F5: docs/protocol/requests.md.
+Each channel has its own connection, so that a stuck stream of one class of traffic never delays another.  The
+dialler decides when to reconnect (cluster/adapters/network/frame_link.py), so gRPC's own retries are off.
+Rules F1 and F5: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Faults of handlers in the log: the first of a kind with its trace, the others as a count.
 
-Whoever can reach a node's port can make a handler fail as often as it likes, and a log that takes a trace for
-each is a way to fill the disk.  So a fault is told by where it was raised: once in full, then at most once a
-minute with how often it came meanwhile.
+Anyone who can reach a node's port can make a handler fail as often as they like, and a trace for each failure
+would fill the disk.  So errors are grouped by the line that raised them: the first is logged in full, then at
+most one count a minute.
 """
 
 from __future__ import annotations

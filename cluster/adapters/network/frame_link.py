@@ -1,8 +1,8 @@
 """The asking side of one stream: calls go out in paced frames, answers are matched by id.
 
 A link dials when it is first used and whenever a call finds it broken, with backoff and full jitter between
-failed attempts; during a backoff calls fail at once, so that a dead peer costs nobody its deadline.  What the
-caller is told is exact: "failed" only when the call never left this process.
+failed attempts.  During a backoff calls fail at once, so that a dead peer costs no caller its deadline.  The
+outcome is "failed" only when the call never left this process.
 
 Each frame is stamped with what the other side's clock reads when it is made, learned at the handshake and
 from the stamps of the answers, so that the other side knows how long it waited on its way.

@@ -1,8 +1,8 @@
 """A client's link to one node: plain calls of the public API, and hot calls as frames of one session.
 
 Methods are named by their path ("/ringmill.v1.Kv/Put") and the type of their answer, so that a command line
-imports no more stubs than it uses.  What a caller is told is exact: a call is "failed" only when no
-connection was there to send it on.
+imports no more stubs than it uses.  The outcome of a call is "failed" only when there was no
+connection to send it on.
 
 gRPC counts a deadline from the arrival of a call, so a plain call says beside it, in metadata, until when its
 caller waits, on the node's own clock as far as earlier answers told it.

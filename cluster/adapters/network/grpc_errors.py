@@ -1,4 +1,4 @@
-"""From a failed gRPC call back to the one error tree.
+"""Converts a failed gRPC call back to an error of the error tree.
 
 With our metadata it is the same error that was raised on the other side.  Without it the call met gRPC
 itself (no listener, a broken connection, a limit), and the outcome is "failed" only when the caller knows
@@ -40,7 +40,7 @@ _TOO_LARGE: Final = "message larger than max"  # gRPC's words, followed by "(siz
 
 
 def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> RingmillError:
-    """What a call to `address` really met.
+    """The error of a failed call to `address`.
 
     `was_sent` False means that certainly nothing left this process, so the outcome is "failed".
     """
@@ -60,8 +60,11 @@ def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool)
 
 
 def _too_large(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool) -> RingmillError:
-    """A request over the limit is its caller's fault and was never handed to a servicer; an answer over it is
-    nobody's, and came after the deed."""
+    """The error of a message above the limit.
+
+    A request that is too large never reached a servicer; an answer that is too large came after the work was
+    done.
+    """
     reason = error.details() or ""
     is_answer = "CLIENT: Received" in reason or "SERVER: Sent" in reason
     cls = RingmillError if is_answer else InvalidArgument

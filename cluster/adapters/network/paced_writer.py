@@ -1,4 +1,4 @@
-"""Pacing: how operations that wait become frames.  The one place of it, for calls and answers alike.
+"""Pacing: batches waiting operations into frames, for calls and for answers.
 
 One write is in flight at a time, and before each frame a few turns of the event loop gather company: what
 would be 64 small messages becomes one.  On one stream that is worth a factor of five (rule F2), and
@@ -80,7 +80,7 @@ class PacedWriter(Generic[T]):
         return items
 
     async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write frames for ever; what `write` raises ends it."""
+        """Write frames until `write` raises, or until cancelled."""
         while True:
             if not self._queue:
                 self._filled.clear()

@@ -1,4 +1,4 @@
-"""What a task process does to itself before user code may run in it.
+"""The confinement that a task process applies to itself before it runs user code.
 
 Own session and process group, resource limits, a clean environment, its own folder, no file descriptors but
 its pipe, and a signal that ends it when the forkserver ends.  Linux gives all of these; elsewhere the

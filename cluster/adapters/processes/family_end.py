@@ -1,10 +1,10 @@
-"""Ends a family of processes that may go on making children while it is being ended.
+"""Ends a family of processes that may keep forking while it is being ended.
 
-SIGKILL to a list of pids misses whoever was born after the list was made, and a fork bomb is born faster
-than a list is made.  So everyone is stopped first, each before his children are looked for, until a look
-finds nobody who runs: a stopped process makes no children.  Only then is everyone killed.  All of this is
-done again while anybody is left, as the kernel wakes stopped processes of a group that has lost its last
-parent (SIGHUP, SIGCONT), and as members may wake each other.
+SIGKILL to a list of pids misses processes that were forked after the list was made, and a fork bomb forks
+faster than a list can be made.  So all processes are stopped first, each before its children are listed,
+until a pass finds none that runs: a stopped process cannot fork.  Only then are all killed.  This is repeated
+while any process is left, because the kernel wakes stopped processes of a group that has lost its last parent
+(SIGHUP, SIGCONT), and because members may wake each other.
 
 Pure but for the door to the process table.  See: docs/architecture.md, "Task processes".
 """
@@ -59,11 +59,11 @@ def members_of(roots: Iterable[int], table: LiveProcesses, *, most: int) -> list
 
 
 def end_family(roots: Callable[[], Collection[int]], table: LiveProcesses) -> bool:
-    """Kill the processes that `roots` gives, asked anew for each look, and all their descendants.
+    """Kill the processes that `roots` returns, which is called for each pass, and all their descendants.
 
-    Nobody who was sent SIGKILL is waited for: he makes no children any more, and a large one takes seconds
-    to be gone.  False when some were still found after many passes: call it again.  Dead children of the
-    caller are the caller's to reap.
+    It does not wait for processes after SIGKILL: they cannot fork any more, and a large one takes seconds to
+    end. False when some were still found after many passes: call it again.  The caller reaps its own dead
+    children.
     """
     killed: set[int] = set()
     for _ in range(_PASSES):
@@ -78,7 +78,7 @@ def end_family(roots: Callable[[], Collection[int]], table: LiveProcesses) -> bo
 
 
 def _stop(roots: Callable[[], Collection[int]], table: LiveProcesses, killed: Collection[int]) -> list[int]:
-    """Stop all of them; who was met until a look found nobody who runs, parents before their children."""
+    """Stop all processes until a pass finds none that runs.  Returns all that were found, parents first."""
     everyone: dict[int, None] = {}
     for _ in range(_LOOKS):
         if not _look(roots(), table, everyone, killed):
@@ -89,10 +89,12 @@ def _stop(roots: Callable[[], Collection[int]], table: LiveProcesses, killed: Co
 def _look(
     roots: Iterable[int], table: LiveProcesses, everyone: dict[int, None], killed: Collection[int]
 ) -> bool:
-    """Go down the tree, stop who runs and come back to him until he stands; whether anybody ran.
+    """Walk down the tree, stop each running process and check it again until it has stopped.
 
-    The children of one who stands are all there are, so he is not looked at again: what this costs follows
-    the number of the newly born, and not of all.
+    Whether any ran.
+
+    A stopped process gets no more children, so it is not visited again: the cost depends on the number of new
+    processes, not of all.
     """
     standing: set[int] = set()
     has_met_runners = False

@@ -8,14 +8,14 @@ SOCK_SEQPACKET control socket; a task's own socket and output pipe arrive beside
     here  -> ["forked", id, pid]   ["refused", id, reason]   ["ended", id, code, peak_bytes, breach, note]
              ["tidied", id]   ["pong", number]
 
-Who ends whom: the end of the control socket (the node is gone, however it went) kills every task's family
-and this process; a task that ends takes its family along; "tidy" ends what an attempt has started and left
-behind in a process that goes on.  This process is the subreaper of all descendants, so that each stays below
-it in the tree whatever session it went to, and is found there.  A family that outgrows its number of
-processes or its memory is ended by name.  How one is ended so that nobody is born meanwhile is told in
-family_end.py.  Where the kernel lets this process make a pids cgroup for each family, nobody can leave it and
-nobody is born in it while it is ended (pids_group.py).  When this process itself is stopped or killed, the
-node ends its family and starts another (task_processes.py).
+When the control socket ends, because the node is gone in whatever way, every task's family and this process
+are killed.  When a task ends, its family is killed.  "tidy" kills what an attempt has left behind in a
+process that is reused.  This process is the subreaper of all descendants, so they stay below it in the
+process tree even in another session.  A family that exceeds its number of processes or its memory is killed,
+and the breach is named.  family_end.py tells how a family is killed although it forks.  Where the kernel
+permits a pids cgroup for each family, no process can leave it or fork in it while it is being killed
+(pids_group.py).  When this process itself is stopped or killed, the node kills its family and starts another
+one (task_processes.py).
 
 See: docs/architecture.md, "Task processes".
 """
@@ -219,7 +219,10 @@ class Forkserver:
         return [child for child in orphans if session_of(child) not in living]
 
     def _reap(self) -> None:
-        """Bury the dead.  A task's group is killed while its dead leader still holds the group's number."""
+        """Reap ended processes.
+
+        A task's group is killed before its dead leader is reaped and frees the number.
+        """
         while True:
             try:
                 dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -276,7 +279,7 @@ class Forkserver:
     def _answer(self, *fields: object) -> None:
         try:
             self._control.send(msgpack.packb(fields))
-        except OSError:  # nobody listens any more: the same as the end of the control socket
+        except OSError:  # the node is gone: handled like the end of the control socket
             self._ends = True
 
     def _end_everything(self) -> None:
@@ -298,7 +301,7 @@ def _no_births(group: PidsGroup | None) -> AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _hurry() -> Iterator[None]:
-    """Ahead of those that are being ended, where the system lets us: they may be many, and quick."""
+    """Raise this process's priority, if permitted: the processes being ended may be many and fast."""
     former = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _HURRIED)

@@ -1,12 +1,12 @@
 """A pids cgroup for each task's family, where the kernel lets this user make one.
 
-In a group nobody escapes: a descendant is in it whatever session it went to and whoever adopted it, root is
-bound like everybody, and a limit of 0 ends all births while the family is killed.  Where no group can be
-made (no Linux, no controller, no permission) the forkserver's watch has to do, as it does everywhere else.
+No process can leave its group: a descendant is in it whatever its session and parent, the limit binds root as
+well, and a limit of 0 prevents forks while the family is killed.  Where no group can be made (no Linux, no
+controller, no permission), the forkserver's watch must suffice.
 
-Version 1 of cgroups has a hierarchy for the controller; version 2 has one for all, and a limit in it only
-where whoever runs the node has delegated the controller.  Source: cgroups(7), cgroup-v1/pids and cgroup-v2 of
-the kernel's documentation.  See: docs/architecture.md, "Task processes".
+Version 1 of cgroups has a hierarchy for the controller.  Version 2 has one hierarchy for all, and a limit is
+possible only where the controller was delegated to the node's user.  Source: cgroups(7), cgroup-v1/pids and
+cgroup-v2 of the kernel's documentation.  See: docs/architecture.md, "Task processes".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEADROOM: Final = 64  # threads count too, and the watch is to name the family 
 
 
 class PidsGroup:
-    """The group of one family.  It has to be removed by its maker, once nobody is in it."""
+    """The group of one family.  Its maker has to remove it once it is empty."""
 
     def __init__(self, folder: str, limit: int) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class PidsGroup:
         _write(f"{self._folder}/cgroup.procs", "0")
 
     def members(self) -> list[int]:
-        """Everybody in it; none when it is gone."""
+        """All processes in it; empty when it is gone."""
         with contextlib.suppress(OSError), open(f"{self._folder}/cgroup.procs", encoding="ascii") as file:
             return [int(line) for line in file]
         return []
@@ -48,7 +48,7 @@ class PidsGroup:
 
     @contextlib.contextmanager
     def without_births(self) -> Iterator[None]:
-        """Nobody in the group can make a process or a thread while inside."""
+        """No process in the group can fork or start a thread inside this block."""
         with contextlib.suppress(OSError):
             _write(f"{self._folder}/pids.max", "0")
         try:
@@ -58,7 +58,7 @@ class PidsGroup:
                 _write(f"{self._folder}/pids.max", str(self._limit))
 
     def remove(self) -> bool:
-        """False while somebody is still in it."""
+        """Remove the group; False while a process is still in it."""
         try:
             os.rmdir(self._folder)
         except FileNotFoundError:

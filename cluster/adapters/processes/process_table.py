@@ -1,7 +1,7 @@
-"""What /proc tells about the processes of this machine: whose child each is, whether it runs, its memory.
+"""Reads from /proc the processes of this machine: parents, states, memory.
 
-Read to find descendants that user code left behind or made in masses.  On a system without /proc every
-answer is empty, and process groups alone have to do.
+It is used to find descendants that user code left behind or forked in masses.  On a system without /proc
+every answer is empty, and process groups must suffice.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _PAUSE_S: Final = 0.001
 class ProcessTable:
     """LiveProcesses (ringmill.cluster.adapters.processes.family_end) of this machine.
 
-    A signal goes to the whole process group of its receiver, which reaches also who is born at that moment;
-    only to himself where the group is in `spared`.
+    A signal goes to the whole process group of its receiver, so that it also reaches a process forked at that
+    moment. If the group is in `spared`, it goes only to the receiver.
     """
 
     def __init__(self, spared: Iterable[int] = ()) -> None:

@@ -2,11 +2,10 @@
 
     python -m ringmill.cluster.adapters.processes.worker_main NODE_PID
 
-It ends with its node, however that ends: by the parent-death signal where there is one, by the end of its
-stdin everywhere, also in the middle of a function.  What functions print goes to stderr, never into the pipe.
-It gives way to the node's loop where processors are scarce.
-The other half is cluster/adapters/processes/process_spawner.py; both run the same code, so pickle is safe
-between them.
+It ends when its node ends in any way: by the parent-death signal where there is one, by the end of its stdin
+everywhere, even in the middle of a function.  Functions print to stderr, never into the pipe.  It runs at a
+lower priority than the node's loop. The other half is cluster/adapters/processes/process_spawner.py; both run
+the same code, so pickle is safe between them.
 
 See: docs/architecture.md, "The five doors".
 """
@@ -31,7 +30,7 @@ from ringmill.cluster.errors import RingmillError
 __all__ = ["LENGTH_BYTES", "main"]
 
 LENGTH_BYTES: Final = 8  # of a message, big endian, before each
-_NICE: Final = 5  # a third of the loop's weight: at 10 a merge on a crowded machine took six times as long
+_NICE: Final = 5  # a third of the loop's weight: at 10 a compaction took six times as long when busy
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Bundles: the sources a job needs, as one zip whose bytes follow from its content alone.
+"""Bundles: the sources of a job as one zip file whose bytes depend only on its content.
 
-Pure: sources are asked for through a function.  Imports are found by reading the syntax tree, nothing is
-run.  Stored uncompressed with fixed dates and sorted names, so that equal sources give an equal SHA-256 on
-every machine and Python imports straight from the file.
+Pure: sources are read through a function.  Imports are found in the syntax tree; no code runs.  The zip is
+uncompressed with fixed dates and sorted names, so that equal sources have an equal SHA-256 on every machine
+and Python can import from the file directly.
 
 Layout and limits: docs/formats/bundle.md.
 """
@@ -62,10 +62,10 @@ def build_bundle(module: str, read: ReadSource) -> Bundle:
 
 
 def check_bundle(data: bytes, digest: str) -> None:
-    """Refuse bytes that are not the bundle of that SHA-256.
+    """Check that bytes are the bundle with that SHA-256.
 
-    Raises CorruptData for another digest, InvalidArgument for what is no bundle, is too large, or would
-    write outside its folder when unpacked.
+    Raises CorruptData for another digest; InvalidArgument for bytes that are not a bundle, are too large, or
+    would write outside their folder when unpacked.
     """
     found = sha256(data).hexdigest()
     if found != digest:
@@ -142,7 +142,7 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _imports(name: str, path: str, content: bytes) -> Iterator[str]:
-    """Absolute names of everything a source imports, wherever in it."""
+    """Absolute names of all imports in a source, at any level."""
     try:
         tree = ast.parse(content, path)
     except (SyntaxError, ValueError) as error:

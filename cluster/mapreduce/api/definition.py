@@ -1,7 +1,7 @@
-"""What a job is: functions of an ordinary module, where records come from and how results are written.
+"""The definition of a job: functions of an ordinary module, the input format and the output format.
 
-Pure.  Everything that can be wrong with a job without looking at its data is refused in `job()`, before
-anything is sent.  A job is known by module and name; nothing of it is ever pickled.
+Pure.  `job()` refuses every error that can be found without looking at the data, before anything is sent.  A
+job is identified by module and name; it is never pickled.
 
 See: docs/formats/job.md.
 """
@@ -95,7 +95,7 @@ class JobDefinition:
 
     @property
     def user_files(self) -> frozenset[str]:
-        """Source files of the job's functions, by which a user's stack frames are told from the engine's."""
+        """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
         functions = (self.map, self.combine, self.reduce)
         return frozenset(f.__code__.co_filename for f in functions if f is not None)
 
@@ -113,14 +113,15 @@ def job(
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
-    `map(key, value)` gives pairs of a record; `combine(key, values)` may shorten the values of one key
-    before they travel, any number of times; `reduce(key, values)` gives the pairs that are written (without
-    it the pairs of map are, sorted by key).  Each may take `ctx` as a third parameter.  Their type hints
-    choose the codecs.  `params` are texts with their defaults, set anew at each submit, read as `ctx.params`.
-    `task_memory_mib` is what a task process may use, with all that it starts; 0 for the nodes' own limit.
+    `map(key, value)` yields pairs for a record.  `combine(key, values)` may be called any number of times to
+    shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
+    written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
+    parameter.  Their type hints choose the codecs.  `params` are str parameters with their defaults, which
+    each submission may change; functions read them as `ctx.params`.  `task_memory_mib` limits the memory of a
+    task process and all that it starts; 0 means the limit of the nodes.
 
-    Raises InvalidArgument for a function that cannot be shipped, hints that are missing or do not fit each
-    other, or a number out of range.
+    Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
+    do not fit together, and for a number out of range.
     """
     source, sink = input or FileInput(), output or FileOutput()
     if not 1 <= reducers <= MAX_REDUCERS:
@@ -170,7 +171,7 @@ def _check_input(map_signature: Signature, source: FileInput) -> None:
 
 
 def _grouped(taker: Signature, maker: Signature, role: str) -> Signature:
-    """Check that (key, values of key) as map makes them fit what combine or reduce takes."""
+    """Check that the keys and values of map fit the parameters of combine or reduce."""
     element = element_of(taker.second, role, taker.where)
     for what, given, wanted in (("key", maker.out_key, taker.first), ("value", maker.out_value, element)):
         if not fits(given, wanted):
@@ -182,7 +183,7 @@ def _grouped(taker: Signature, maker: Signature, role: str) -> Signature:
 
 
 def _check_combine(definition: JobDefinition) -> None:
-    """The codecs must exist, and what combine gives must be what map gives."""
+    """Check that the codecs exist, and that combine yields the same types as map."""
     assert definition.key_codec
     assert definition.value_codec
     combine, maker = definition.combine_signature, definition.map_signature

@@ -1,8 +1,8 @@
-"""Does a job keep the laws that splitting, combining and trying again rely on?  Tried on a sample.
+"""Tests on a sample whether a job keeps the laws that splitting, combining and retrying rely on.
 
-Pure.  Map must give the same pairs for a record whenever it is asked; combine must be free to be called on
-any stretch of a key's values, again on its own results, or not at all; reduce must repeat itself.  A sample
-can show that a law is broken, never that it holds.
+Pure.  Map must give the same pairs for a record every time.  Combine must give the same result whether it is
+called on any part of a key's values, again on its own results, or not at all.  Reduce must be deterministic.
+A sample can show that a law is broken, never that it holds.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MAX_FINDINGS: Final = 10
 def broken_laws(
     job: JobDefinition, sample: Iterable[Any], params: Mapping[str, str] | None = None
 ) -> list[str]:
-    """What is wrong, one line a finding, at most ten; empty when the sample shows nothing.
+    """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values as map takes them.  Raises what the job's functions raise.
+    `sample` holds some values for map.  Raises what the job's functions raise.
     """
     params = params or {}
     records = _records(job, sample)

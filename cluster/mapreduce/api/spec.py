@@ -1,6 +1,6 @@
-"""What a client sends to have a job run: which code, over which input, into which output.
+"""The description of a job that a client submits: code, input and output.
 
-Pure.  It holds everything the result depends on, so that two runs of equal specs give equal bytes.
+Pure.  It holds everything that the result depends on, so that equal specs give equal output bytes.
 
 Layout: docs/formats/job.md.
 """
@@ -73,7 +73,7 @@ class JobSpec:
 
     @property
     def title(self) -> str:
-        """How people call the job: module:object."""
+        """The name of the job for people: module:object."""
         return f"{self.module}:{self.name}"
 
     @classmethod
@@ -122,9 +122,9 @@ class JobSpec:
 
     @classmethod
     def decode(cls, data: bytes) -> JobSpec:
-        """The spec behind `encode`d bytes.
+        """Decode a spec.
 
-        Raises ProtocolMismatch for another version or for what is no spec, InvalidArgument for bad values.
+        Raises ProtocolMismatch for another version or malformed bytes, InvalidArgument for bad values.
         """
         try:
             version, values = msgpack.unpackb(data, unicode_errors="surrogateescape")
@@ -146,7 +146,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse fields of a wrong type, before they are believed."""
+    """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int,

@@ -1,8 +1,8 @@
-"""From type hints to codecs: keys as bytes that sort like the keys, values as msgpack.
+"""Chooses codecs by type hints: keys as bytes that sort like the keys, values as msgpack.
 
 Pure.  The hints of map's output choose both.  Keys take int, float, str, bytes, bool, None, tuples, frozen
-dataclasses and options of these; values also lists and dicts.  A value's type is checked where it is
-packed, so that a hint that lies is found by the task that lied.
+dataclasses and options of these; values also lists and dicts.  A value's type is checked when it is
+packed, so that the task with a wrong hint fails itself.
 
 Rules and byte layouts: docs/formats/run.md.
 """

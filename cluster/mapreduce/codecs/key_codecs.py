@@ -1,4 +1,4 @@
-"""Keys as bytes whose order is the order of the keys.
+"""Encodes keys as bytes whose order is the order of the keys.
 
 Pure.  Each codec has two forms: alone (a whole key, as short as can be) and in a row (self-delimiting, for
 the elements of tuples and dataclasses).  Equal keys give equal bytes, so -0.0 is written as 0.0, and NaN,

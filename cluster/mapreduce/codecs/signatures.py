@@ -1,7 +1,7 @@
-"""What a job's functions take and give, read from their type hints.
+"""Reads the parameter and result types of a job's functions from their type hints.
 
-Pure.  A function must be one that a task process can find again by module and name, so lambdas, closures
-and nested functions are refused here, with file and line; so is a hint that is missing or not understood.
+Pure.  A task process must find a function by module and name, so lambdas, closures and nested functions are
+refused here, with file and line; so are missing and unsupported hints.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Signature:
 def read_signature(function: Callable[..., Iterable[tuple[Any, Any]]], role: str) -> Signature:
     """The signature of a job's map, combine or reduce function.
 
-    Raises InvalidArgument when it cannot be shipped or its hints do not say what is needed.
+    Raises InvalidArgument when a task process could not import it, or its hints are incomplete.
     """
     where = _shippable(function, role)
     try:

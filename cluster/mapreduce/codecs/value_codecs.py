@@ -1,8 +1,8 @@
-"""Values as msgpack, many at a time.
+"""Encodes values as msgpack, many at a time.
 
-Pure.  What msgpack gives back as it was passes in one C call; tuples among lists, dataclasses and dicts
-with composite keys are converted one by one.  Integers of any size and strings with lone surrogates keep
-their value.  Where the hint says nothing (Any, list, dict), tuples come back as lists.
+Pure.  Types that msgpack returns unchanged are packed in one C call; tuples among lists, dataclasses and
+dicts with composite keys are converted one by one.  Integers of any size and strings with lone surrogates
+keep their value.  Where the hint says nothing (Any, list, dict), tuples come back as lists.
 
 Layout: docs/formats/run.md, "Values".
 """

@@ -1,7 +1,7 @@
-"""The two things a job needs done to files besides its tasks: planning before it, publishing after it.
+"""The two job steps: plan cuts the input into splits, publish commits the output.
 
-Both look at as many names as the input or output has, and sync; so a node has them done in a task process,
-which has no user code to run then, and its own loop never waits for a file.
+Both visit every file of the input or output, and sync.  A node runs them in a task process without user code,
+so that its own loop never waits for a file.
 
 I/O only through the FileSystem passed in.
 """
@@ -30,8 +30,8 @@ __all__ = ["plan_job", "publish_output"]
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
     """Cut the input into splits and make the staging folder.
 
-    Raises InvalidArgument, naming the path, for an input that is not there or cannot be read, or an output
-    that may not be.  Raises DiskFull.
+    Raises InvalidArgument, which names the path, for an input that does not exist or cannot be read, or an
+    output that may not be written.  Raises DiskFull.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
@@ -47,10 +47,10 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
 
 
 def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem, *, again: bool) -> None:
-    """Make the parts the output.  `again` when a former call may have got anywhere.
+    """Commit the parts as the output.  `again` says that an earlier call may have done some of it.
 
-    Raises InvalidArgument when somebody else has made the output meanwhile, CorruptData when a part is gone,
-    DiskFull; InvalidArgument also for a path that may not be written.
+    Raises InvalidArgument when another job has made the output meanwhile, or its path may not be written;
+    CorruptData when a part is gone; DiskFull.
     """
     try:
         if not again:

@@ -1,8 +1,8 @@
-"""How finished part files become the output: staged beside it, moved into one folder, shown by one rename.
+"""Commits the output: part files are staged beside it, moved into one folder, and made visible by one rename.
 
-I/O only through the FileSystem passed in.  Every step may be done again after a crash at any point: a part
-that is gone from its place counts as moved only when the target has its size and checksum.  Until the
-rename readers see nothing, or the former output; after it, everything.
+I/O only through the FileSystem passed in.  Every step can be repeated after a crash at any point: a part that
+is missing from its place counts as moved only if the target has its size and checksum.  Before the rename
+readers see nothing, or the previous output; after it they see everything.
 
 Rules J7, J8 and J9: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
@@ -61,7 +61,7 @@ def staging_folder(output: str, job: str) -> str:
 
 
 def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
-    """Where a reduce attempt writes: worker and coordinator derive it, no message names it."""
+    """The folder where a reduce attempt writes; worker and coordinator derive it, and no message names it."""
     return posixpath.join(staging_folder(output, job), str(attempt))
 
 
@@ -94,11 +94,11 @@ def manifest(parts: Sequence[StagedPart]) -> bytes:
 def commit_output(
     files: FileSystem, job: str, output: str, parts: Sequence[StagedPart], *, overwrite: bool = True
 ) -> None:
-    """Make the parts the output.  Call it again after a crash, with the same arguments, until it returns.
+    """Commit the parts as the output.  After a crash call it again with the same arguments until it returns.
 
-    With `overwrite` an output that exists is replaced: whether it may be was decided by `refuse_existing`.
-    Without, one that another job has made meanwhile stands, and InvalidArgument is raised.  Raises
-    CorruptData when a part is neither in its place nor moved, OSError.
+    With `overwrite` an existing output is replaced; `refuse_existing` has decided whether it may be.
+    Otherwise raises InvalidArgument when another job has made the output meanwhile.  Raises CorruptData when
+    a part is neither in its place nor moved, OSError.
     """
     wanted = manifest(parts)
     staging = staging_folder(output, job)
@@ -120,7 +120,10 @@ def commit_output(
 
 
 def _are_staged(files: FileSystem, parts: Sequence[StagedPart]) -> bool:
-    """Nothing was moved yet: a former output with an equal manifest may be damaged, and proves nothing."""
+    """Whether no part was moved yet.
+
+    An earlier output with an equal manifest proves nothing: it may be damaged.
+    """
     return any(files.exists(part.path) for part in parts)
 
 
@@ -130,7 +133,8 @@ def _is_committed(files: FileSystem, output: str, wanted: bytes) -> bool:
 
 
 def _show(files: FileSystem, result: str, output: str) -> None:
-    """The rename that decides between jobs with one output: never onto a folder that holds anything."""
+    """Rename the folder to the output, never onto a folder that is not empty; this decides between two
+    jobs."""
     try:
         files.rename(result, output)
     except OSError as error:
@@ -141,7 +145,7 @@ def _show(files: FileSystem, result: str, output: str) -> None:
 
 
 def _move(files: FileSystem, part: StagedPart, target: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # moved before, or gone: the target tells
+    with contextlib.suppress(FileNotFoundError):  # moved before, or missing: the target shows which
         files.rename(part.path, target)
         return
     if not files.exists(target) or (files.size(target), _checksum(files, target)) != (part.size, part.crc32c):

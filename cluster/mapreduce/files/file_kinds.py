@@ -1,7 +1,7 @@
-"""What kind of file an input is: text, compressed text, or something that no line can be read from.
+"""Recognises the kind of an input file: text, compressed text, or a binary format without lines.
 
-Pure: from a name and the first bytes.  A binary or an archive that is read as text gives wrong counts and no
-error, so it is refused before the job starts, by its suffix or by the magic bytes of its format.
+Pure: from a name and the first bytes.  A binary file or an archive read as text would give wrong results
+without an error, so it is refused before the job starts, by its suffix or by the magic bytes of its format.
 
 See: docs/formats/job.md, "Splits".
 """

@@ -1,8 +1,8 @@
-"""The plan of a job's input: which files, cut into which splits, and what was left out.
+"""Plans a job's input: the files, their splits, and what was left out.
 
 I/O only through the FileSystem passed in.  A local run and a cluster plan with the same function.  Every
-input is looked at before any task starts, so that a file that cannot be read as the job wants is refused by
-name and not counted as if it were text.
+input is checked before any task starts, so that a file in another format is refused by name and not read as
+text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAMES_TOLD: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class InputPlan:
-    """`notes` are lines for people: what the input named and the job does not read."""
+    """`notes` are lines for people about inputs that were named but are not read."""
 
     splits: tuple[Split, ...]
     notes: tuple[str, ...] = ()

@@ -1,9 +1,9 @@
-"""Which files an input names: a file, a folder with all below it, or a glob; sorted, each once.
+"""Finds the files of an input: a file, a folder with all below it, or a glob; sorted, each once.
 
-I/O only through the FileSystem passed in.  A glob takes what a shell would take, so names with a leading dot
-only when the pattern has one too.  A folder is taken without names that begin with a dot or an underscore, as
-other engines leave their own files beside the data under such names.  _SUCCESS is taken when it is named.
-What is passed over is told by name.
+I/O only through the FileSystem passed in.  A glob matches what a shell would match, so it finds names with a
+leading dot only if the pattern has one, too.  In a folder, names that begin with a dot or an underscore are
+skipped, because other engines store their own files under such names beside the data.  _SUCCESS is read if it
+is named.  Skipped files are reported by name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Writing the records of one reducer as a part file, a batch at a time.
+"""Writes the records of one reducer as a part file, a batch at a time.
 
-I/O only through the FileSystem passed in.  Text is written as it is: a tsv key with a tab, or a key or
-value with a line feed, would make other records than were given, so it is refused, by name.
+I/O only through the FileSystem passed in.  Text is written without escapes, so a tsv key with a tab, or a key
+or value with a line feed, would be read back as other records; it is refused by name.
 
 Rule J6: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
@@ -49,7 +49,8 @@ class PartFile:
     def write_all(self, pairs: Iterable[Pair], maker: str = "") -> None:
         """Append every record; `maker` names the function that gives them.
 
-        Raises TaskFailed for what is no pair or does not fit the format, what the iteration raises, OSError.
+        Raises TaskFailed for a record that is not a pair or does not fit the format, what the iteration
+        raises, OSError.
         """
         pairs = iter(pairs)
         while batch := _next_batch(pairs, maker):

@@ -1,4 +1,4 @@
-"""How the input of a job is cut into the input of its map tasks.
+"""Cuts the input of a job into splits, the inputs of its map tasks.
 
 Pure: from names and sizes alone, so that every planner cuts alike.  A split's pieces begin and end at any
 byte; the reader of a piece takes the records that start in it, so nothing is read here to find boundaries.

@@ -1,8 +1,8 @@
-"""How often Python looks for reference cycles while a task runs.
+"""Makes Python look for reference cycles less often while a task runs.
 
-A task holds hundreds of thousands of small lists that are no garbage, and the collector's usual pace walks
-all of them again and again: it cost half of a word count.  So it is slowed down, not turned off: job code
-that makes cycles is still cleaned up after.
+A task holds hundreds of thousands of small lists that are not garbage, and at its usual rate the collector
+walks all of them again and again, which cost half of the time of a word count.  It is slowed down and not
+turned off, so that cycles made by job code are still collected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ YOUNG_PER_OLDER: Final = 20
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Collect rarely within the block, at the former pace after it."""
+    """Collect rarely within the block, at the previous rate after it."""
     former = gc.get_threshold()
     gc.set_threshold(NEW_OBJECTS, YOUNG_PER_OLDER, YOUNG_PER_OLDER)
     try:

@@ -1,9 +1,9 @@
-"""One map task: records through map into a buffer of groups, and from there into one sorted run.
+"""Runs one map task: passes records to map, groups its pairs in a buffer, writes one sorted run.
 
-The buffer is a dict of lists, so that a key is encoded, placed and compared once however often it occurs.
-When it outgrows its bound it is combined, and when that does not help enough it is spilled as a run; at the
-end the spills are merged, and combined once more.  What a combiner does must not show in the result, so it
-is not called for a key with a single value.
+The buffer is a dict of lists, so that each key is encoded, partitioned and compared once however often it
+occurs.  When it exceeds its limit it is combined; if that does not help enough, it is spilled as a run.  At
+the end the spills are merged and combined once more.  A combiner must not change the result, so it is not
+called for a key with one value.
 
 I/O only through the FileSystem passed in.
 """

@@ -1,8 +1,9 @@
-"""One reduce task: slices of the map tasks' runs merged by key, each group through reduce, into a part file.
+"""Runs one reduce task: merges slices of the map tasks' runs by key, calls reduce for each group, writes a
+part.
 
-Two ways with one result: slices that fit memory are gathered in a dict and sorted once; larger ones are
-merged as streams, and a group larger than memory passes through as it is read.  Values of a group come in
-the order of (split, position).
+There are two ways with the same result.  Slices that fit into memory are gathered in a dict and sorted once.
+Larger ones are merged as streams, so that a group larger than memory passes through as it is read.  The
+values of a group are in the order of (split, position).
 
 I/O only through the FileSystem passed in.
 """

@@ -1,4 +1,4 @@
-"""What a task process runs: one map or one reduce attempt, all I/O through the FileSystem passed in.
+"""Runs one map or reduce attempt in a task process, with all I/O through the FileSystem passed in.
 
 The same two functions run a job in process (local.py) and on a cluster, which is why both give the same
 bytes.  Everything an attempt writes lies in its own folder; nothing of it counts before its commit.
@@ -68,7 +68,7 @@ def run_map(
 ) -> MapOutput:
     """Run one map attempt in `folder`, which is new and empty.
 
-    Raises TaskFailed with its cause; a killed process says nothing.
+    Raises TaskFailed with its cause.
     """
     spec, split = task.spec, task.split
     context = _context(spec, f"map-{task.task}", task.deadline)

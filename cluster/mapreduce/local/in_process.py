@@ -1,7 +1,7 @@
-"""A whole job in this process, task after task: the oracle for every other way to run it.
+"""Runs a whole job in this process, task after task: the oracle for every other way to run it.
 
-I/O only through the FileSystem passed in.  It plans, maps, reduces and commits with the very functions that
-a cluster uses.
+I/O only through the FileSystem passed in.  It plans, maps, reduces and commits with the functions that a
+cluster uses.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def run_in_process(
 ) -> LocalResult:
     """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
 
-    Raises InvalidArgument for arguments that cannot be, JobFailed when a task fails (there are no retries:
-    in one process the same code fails again), OSError.
+    Raises InvalidArgument for arguments that are not valid; JobFailed when a task fails (there are no
+    retries, because in one process the same code fails again); OSError.
     """
     spec = JobSpec.of(
         definition,

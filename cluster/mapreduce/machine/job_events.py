@@ -1,6 +1,6 @@
-"""What a job's state machine hears and what it says: events in, instructions out.
+"""The events and instructions of a job's state machine.
 
-Pure values.  Who sends them over the network, and how, is node/coordinator's business.
+Pure values.  node/coordinator sends them over the network.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ JobPhase: TypeAlias = Literal["PENDING", "RUNNING", "COMMITTING", "SUCCEEDED", "
 
 
 class AttemptId(NamedTuple):
-    """One run of one task of the job; numbers count from 1 and are never used twice."""
+    """One attempt of one task of the job; numbers count from 1 and are never used twice."""
 
     stage: Stage
     task: int
@@ -54,7 +54,7 @@ class AttemptId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NodeUp:
-    """A worker is there.  `start` names its run: another one means that it lost what it had."""
+    """A worker is there.  `start` names its start: a new one means that it lost everything it had."""
 
     node: NodeId
     start: str
@@ -92,7 +92,7 @@ class ReduceDone:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """An attempt has ended badly.
+    """An attempt has failed.
 
     With cause FETCH_FAILED or CORRUPT_DATA, `source` names the map attempt that could not be read.
     """
@@ -104,7 +104,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class KillRequested:
-    """A user's word."""
+    """A user asked to kill the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class StartReduce:
 
 @dataclass(frozen=True, slots=True)
 class CancelAttempt:
-    """Stop an attempt if it runs and forget what it made; harmless when it is gone."""
+    """Stop an attempt if it runs, and drop its output; harmless when it has ended."""
 
     attempt: AttemptId
     node: NodeId
@@ -181,7 +181,7 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class CommitJob:
-    """Make the winners' parts the output, then say CommitDone or CommitFailed.  Said once."""
+    """Commit the winners' parts as the output, then report CommitDone or CommitFailed.  Given once."""
 
     winners: tuple[Winner, ...]
 

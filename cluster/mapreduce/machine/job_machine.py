@@ -1,8 +1,8 @@
-"""The state machine of one job: which attempt runs where, whose output counts, when the job is over.
+"""The state machine of one job: decides where attempts run, whose output counts, and when the job is over.
 
-Pure: events in, instructions out, `now` is an argument.  The caller owns slots, journal and network: it
-feeds `handle` with everything that happens, offers free slots with `offer`, carries out every instruction
-in the order given, and calls `offer` again when `next_wakeup` has passed.
+Pure: events in, instructions out; `now` is an argument.  The caller owns slots and network.  It passes every
+event to `handle`, offers free slots with `offer`, carries out every instruction in the given order, and calls
+`offer` again when `next_wakeup` has passed.
 
     PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED
                   \\-> FAILED or KILLED            \\-> FAILED
@@ -56,12 +56,12 @@ MAX_STORY_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What there is to do, fixed at submission."""
+    """The tasks of a job, decided at submission."""
 
     job: str
     splits: tuple[Split, ...]
     reducers: int
-    notes: tuple[str, ...] = ()  # what people are told of the plan; the story begins with them
+    notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class JobMachine:
         return all(task.winner is not None for task in self.maps)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
-        """Take in what happened; what is to be done now, in this order."""
+        """Handle an event.  Returns the instructions to carry out, in order."""
         if self.is_over:
             return []
         said: list[Instruction] = []
@@ -105,7 +105,7 @@ class JobMachine:
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event)
             case _ if self.state == "COMMITTING":
-                pass  # nothing goes stale, moves or is killed once winners are named
+                pass  # once the winners are named, nothing changes any more
             case AttemptProgressed(attempt_id, bytes_done, status):
                 self._progressed(attempt_id, bytes_done, status)
             case MapDone(attempt_id, output):
@@ -144,7 +144,7 @@ class JobMachine:
             yield from sorted(ready, key=lambda task: (-task.size, task.index))
 
     def _suits(self, task: Task, node: NodeId) -> bool:
-        """A node where the task failed gets it again only when there is no other."""
+        """Whether a node may run the task: one where it failed gets it again only if there is no other."""
         others = (other for other in self._workers.usable() if other != node)
         return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
@@ -199,7 +199,7 @@ class JobMachine:
         return self._close_others(task)
 
     def _close_others(self, task: Task) -> list[Instruction]:
-        """The first commit wins: whatever another attempt brings later is dropped unseen."""
+        """Cancel the other attempts: the first commit wins, and later results are dropped."""
         return self._cancel([other for other in task.attempts if other.is_open])
 
     def _make_stale(self, task: Task, attempt: Attempt, output: MapOutput) -> list[Instruction]:
@@ -236,7 +236,7 @@ class JobMachine:
         return [*self._cancel(running), CommitJob(tuple(winners))]
 
     def _count_maps_that_were_read(self) -> None:
-        """A map whose output was lost after every reduce had read it has done its work all the same."""
+        """Count maps whose output was lost after every reduce had read it: they need not run again."""
         reader = self.reduces[0].winner
         assert reader is not None
         for task in self.maps:
@@ -289,7 +289,7 @@ class JobMachine:
         return said
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
-        """Its attempts start anew elsewhere, and so do finished maps there while a reduce needs them."""
+        """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
         self._workers.down(node)
         if self.state == "COMMITTING":
             return []

@@ -1,6 +1,6 @@
-"""What can be told of a running or finished job: progress by bytes, tasks, records and counters.
+"""The summary of a running or finished job: progress by bytes, tasks, records and counters.
 
-Pure: read off a job's state machine.  Records and counters are those of committed attempts alone.
+Pure: computed from a job's state machine.  Records and counters are those of committed attempts only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["JobSummary", "summarize"]
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """One look at a job."""
+    """The state of a job at one moment."""
 
     state: str
     stages: tuple[StageSummary, ...]

@@ -1,7 +1,7 @@
-"""When is a finished map's output lost?  Weighs reducers' reports that they could not read it.
+"""Decides whether the output of a finished map is lost, from the reports of reducers that could not read it.
 
-Pure.  One bad checksum is proof; else two different reducers have to say so, or one of them twice at least
-two seconds apart, so that a single hiccup of the network never re-runs a map (rule J4).
+Pure.  One bad checksum is proof; otherwise two reducers must report it, or one of them twice at least two
+seconds apart, so that a short network failure never re-runs a map (rule J4).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ APART_S: Final = 2.0  # twice the longest pause before a broken connection is di
 
 @dataclass(slots=True)
 class FetchReports:
-    """Reports by map attempt: which reduce task said it first, and when."""
+    """Reports by map attempt: when each reduce task reported it first."""
 
     _first: dict[AttemptId, dict[int, float]] = field(default_factory=dict)
 
     def is_lost(self, source: AttemptId, reducer: int, *, is_corrupt: bool, now: float) -> bool:
-        """Take one more report; whether the output has to be taken as lost."""
+        """Add a report.  Returns whether the output counts as lost."""
         reports = self._first.setdefault(source, {})
         first = reports.setdefault(reducer, now)
         return is_corrupt or len(reports) > 1 or now - first >= APART_S

@@ -1,4 +1,4 @@
-"""How far the stages and tasks of a job are: what a coordinator tells and a client shows.  Pure values."""
+"""The progress of a job's stages and tasks, which a coordinator reports and a client shows.  Pure values."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""One task of a job: its attempts, whose fault its failures were, and when it may be tried again.
+"""One task of a job: its attempts, the fault of each failure, and when it may be tried again.
 
-Pure.  Retries: 4 for errors of the user's code, 8 for lost infrastructure, 2 for memory (each with twice as
-much); the pause before the next is min(2^n x 0.25 s, 15 s) with jitter that the attempt's name gives.  An
-error of the user's code that comes again at the same record comes every time: it ends the task at once.  The
-second attempt after such an error starts without a pause, as it tells whether the job can be saved.
+Pure.  A task has 4 attempts for faults of the job's code, 8 for faults of the infrastructure, and 2 for
+memory, the second with twice as much.  The pause after failure n of one fault is min(2^(n-1) x 0.25 s, 15 s),
+with jitter from the attempt's name.  A UserError that repeats at the same record would come every time, so it
+fails the task at once. The attempt after a first UserError starts without a pause, because it shows whether
+the error repeats. Rule: docs/formats/job.md, "Attempts".
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ LONGEST_PAUSE_S: Final = 15.0
 
 class AttemptState(Enum):
     RUNNING = "running"
-    LOST = "lost"  # its node was said to be dead; what it delivers later may still win
+    LOST = "lost"  # its node was reported dead; a late result may still win
     DONE = "done"  # committed, or was
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class Blame(Enum):
-    """Whose fault a failure is; each has a budget of its own."""
+    """The fault of a failure; each has its own budget of attempts."""
 
     USER = "user"
     INFRASTRUCTURE = "infrastructure"
@@ -69,11 +70,11 @@ def blame_for(cause: Cause) -> Blame:
 
 @dataclass(slots=True)
 class Attempt:
-    """One run of a task on one node."""
+    """One try at a task on one node."""
 
     id: AttemptId
     node: NodeId
-    start: str  # the node's run; its files are gone with it
+    start: str  # the node's start; its files are gone after another one
     sources: tuple[AttemptId, ...] = ()  # map attempts a reduce reads, by map task
     state: AttemptState = AttemptState.RUNNING
     bytes_done: int = 0
@@ -83,7 +84,7 @@ class Attempt:
 
     @property
     def is_open(self) -> bool:
-        """It may still deliver."""
+        """Whether it may still deliver a result."""
         return self.state in (AttemptState.RUNNING, AttemptState.LOST)
 
 
@@ -142,7 +143,7 @@ class Task:
         return count < BUDGETS.get(blame, 0)
 
     def _has_failed_like(self, failure: TaskFailed) -> bool:
-        """An attempt before the one that brings this failure ended with the same error at the same record."""
+        """Whether an earlier attempt ended with the same error at the same record."""
         former = [a.failure for a in self.attempts if a.failure is not None and a.failure is not failure]
         return any((each.essence, each.position) == (failure.essence, failure.position) for each in former)
 

@@ -1,7 +1,7 @@
-"""The nodes as one job sees them: who is up, in which start, and who spoils its tasks.
+"""The nodes as one job sees them: which are up, in which start, and which make its tasks fail.
 
-Pure.  A node that failed three tasks of the job by the infrastructure's fault is left out of it, but never
-more than a third of the nodes.
+Pure.  A node on which three tasks failed by CorruptData, DiskFull or EngineError gets no more tasks of the
+job, but this excludes at most a third of the nodes.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ class Workers:
         self._up[node] = False
 
     def has_restarted(self, node: NodeId, start: str) -> bool:
-        """Whether this is another start of the node than the one known."""
+        """Whether this is another start of the node than the known one."""
         return self._starts.get(node, start) != start
 
     def is_here(self, node: NodeId, start: str) -> bool:
-        """Whether the node is up, in that very start: its files can be read."""
+        """Whether the node is up in that same start, so that its files can be read."""
         return self._up.get(node, False) and self._starts[node] == start
 
     def start_of(self, node: NodeId) -> str:
         return self._starts[node]
 
     def blame(self, node: NodeId, task: str, cause: Cause) -> None:
-        """Note a failure; what another node's files caused is not this one's fault."""
+        """Note a failure, unless another node's files caused it."""
         if blame_for(cause) is Blame.INFRASTRUCTURE and cause not in (Cause.FETCH_FAILED, Cause.LOST_NODE):
             self._spoiled.setdefault(node, set()).add(task)
 
     def left_out(self) -> list[NodeId]:
-        """Nodes the job avoids."""
+        """The nodes that get no more tasks of the job."""
         spoilers = [node for node, tasks in self._spoiled.items() if len(tasks) >= SPOILED_TASKS]
         return spoilers[: len(self._starts) // LARGEST_SHARE]
 

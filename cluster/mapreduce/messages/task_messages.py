@@ -1,12 +1,12 @@
-"""What a node and one of its task processes say to each other over their pipe (msgpack arrays).
+"""The messages between a node and one of its task processes over their pipe (msgpack arrays).
 
-    node -> process   Run, or Chore
+    node -> process   RunAttempt, or JobStep
     process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
                       ReduceOutput as to_wire gives it), Said("failed", TaskFailed.to_wire()),
-                      Said("refused", errors.to_wire()) of a chore
+                      Said("refused", errors.to_wire()) of a job step
 
-A process answers one Run at a time; after "failed" it ends.  User code shares the process and can write to
-the pipe as well: what arrives is checked by shape and never trusted further than a task's own result.
+A process answers one request at a time and ends after "failed".  User code shares the process and can also
+write to the pipe, so the shape of each message is checked, and none is trusted beyond the task's own result.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RunAttempt:
 
 @dataclass(frozen=True, slots=True)
 class JobStep:
-    """Work on files that is nobody's task (cluster/mapreduce/commit/job_steps.py)."""
+    """Plan or publish a job (cluster/mapreduce/commit/job_steps.py)."""
 
     what: str  # "plan" or "publish"
     spec: bytes

@@ -1,7 +1,7 @@
-"""The task side of the conversation in task_messages.py: what to do for a request, and what to say of it.
+"""The task side of task_messages.py: carries out a request and answers it.
 
-Pure but for the FileSystem passed in.  The process around it (its pipe, its limits, where its modules come
-from) is the caller's: node/task_main.py in production, the simulator in simulated clusters.
+Pure except for the FileSystem passed in.  The caller owns the process (its pipe, its limits, the source of
+its modules): node/task_main.py in production, the simulator in simulated clusters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def answer(
     run: Callable[[RunAttempt], MapOutput | ReduceOutput],
     step: Callable[[JobStep], list[Any]],
 ) -> Said:
-    """What to say to a request.  A process that has to say anything but "done" ends after it."""
+    """The answer to a request.  A process ends after every answer but "done"."""
     request = decode_request(message)
     try:
         result = step(request) if isinstance(request, JobStep) else run(request).to_wire()

@@ -1,7 +1,7 @@
-"""Turns what goes wrong while a message is taken apart into one refusal of the message.
+"""Turns any error while a message is decoded into one refusal of the message.
 
-Peers send bytes; an old, damaged or hostile one sends any bytes.  A message that is none is its sender's
-fault: it is refused by name, costs one line and never a trace, and says nothing about the job it names.
+An old, damaged or hostile peer may send any bytes.  A malformed message is its sender's fault: it is refused
+by name with one line of log and no trace, and does not affect the job that it names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a job coordinator and a worker tell each other, as values with one encoding each (msgpack arrays).
+"""The messages between a job coordinator and a worker (msgpack arrays).
 
     task.start   MapAssignment | ReduceAssignment   coordinator -> worker: run this attempt; PollAnswer
     task.cancel  Cancel                   coordinator -> worker: stop one attempt, or drop the whole job
@@ -169,7 +169,7 @@ class PollAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """What became of an attempt.
+    """A report on an attempt.
 
     kind "progress": `body` is [bytes done, bytes in all, status, position].  "done": `body` is to_wire() of
     MapOutput or ReduceOutput.  "failed": `failure` is TaskFailed.to_wire(), `lost` the slice that could not
@@ -203,7 +203,7 @@ class AttemptReport:
 
     @classmethod
     def decode(cls, body: bytes) -> AttemptReport:
-        """What is in `body` and `failure` is for ringmill.node.coordinator.reported to check."""
+        """Decode a report.  ringmill.node.coordinator.reported checks `body` and `failure`."""
         with well_formed("a report"):
             job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)
             if kind not in _KINDS:

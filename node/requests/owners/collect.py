@@ -1,7 +1,7 @@
 """Ask owners for a key until enough have answered.
 
-The nearest live ones first.  One that fails is replaced at once, one that stays silent for long is replaced
-too, so that a stopped process costs a read a moment and not its deadline (rule G1).
+It asks the nearest live owners first.  An owner that fails is replaced at once, and a silent one after a
+short wait, so that a stopped process costs a read a moment and not its whole deadline (rule G1).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Reply = tuple[NodeId, StoredObject, Epoch] | tuple[NodeId, Exception, None]
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Each answer by owner, in the order of answering."""
+    """The answer of each owner, in the order of arrival."""
 
     answers: dict[NodeId, StoredObject]
 
@@ -74,7 +74,7 @@ class Collector:
                     sometimes("a read replaces a silent owner")
                     tally.record_stall()
                 if tally.is_lost and (reply is None or not tally.outstanding):
-                    break  # those who might still be named have had their chance
+                    break  # all owners that the error could name have had time to answer
         finally:
             for task in asked:
                 task.cancel()
@@ -94,13 +94,13 @@ class Collector:
             replies.put_nowait((node, stored, row_epoch))
 
     def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
-        """Itself, then the others by health (rule T7)."""
+        """This node first, then the others by health (rule T7)."""
         ordered = self._liveness.nearest_first(owners)
         return sorted(ordered, key=lambda node: node != self._replicas.node)
 
     def _patience(self, tally: ReadTally, deadline: Deadline) -> float:
-        """How long to wait before somebody else is asked, or a lost level is given up; to the end when
-        nobody else is left to ask."""
+        """How long to wait before asking another owner or giving up a level that cannot be met; until the
+        deadline if no other owner is left."""
         if tally.has_unasked or tally.is_lost:
             return min(self._options.stall_s, deadline.allowed_s / 4, deadline.left_s)
         return deadline.left_s

@@ -1,6 +1,6 @@
-"""Making all owners of one key equal: read it from all of them, and write back what some of them lack.
+"""Makes all owners of one key equal: reads it from all of them, and writes back what some of them lack.
 
-For repair, which has found that owners differ (rule H8); a client's read does as much as its level needs
+Catch-up calls it where owners differ (rule H8); a client's read repairs only as much as its level needs
 (node/requests/read.py).
 """
 

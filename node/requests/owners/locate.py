@@ -1,6 +1,6 @@
-"""Where a key lives, and what each owner holds of it right now: for people who look into the cluster.
+"""Shows the place of a key and what each owner holds of it now, for people who inspect the cluster.
 
-Nothing is repaired by looking.
+It repairs nothing.
 """
 
 from __future__ import annotations

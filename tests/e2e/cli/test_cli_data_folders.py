@@ -116,7 +116,7 @@ def test_a_store_that_is_not_the_one_its_node_left_is_no_empty_one(
         up = three.run("cluster", "up")
         assert up.code != 0
         assert f"{store} is not the store that n3 left" in up.err, up.err
-        why = "STORE is not in it" if lose == "emptied" else "it belongs to disk"
+        why = "the file STORE is missing" if lose == "emptied" else "it belongs to disk"
         assert why in up.err
     shutil.rmtree(store, ignore_errors=True)
     kept.rename(store)

@@ -75,8 +75,8 @@ def overwritten(store: Path) -> None:
 @pytest.mark.parametrize(
     ("lose", "why"),
     [
-        (emptied, "STORE is not in it"),
-        (emptied_but_there, "STORE is not in it"),
+        (emptied, "the file STORE is missing"),
+        (emptied_but_there, "the file STORE is missing"),
         (without_logs, "00000008.log has 0 bytes, the last stop left 500"),
         (overwritten, "00000008.log has 5 bytes, the last stop left 500"),
     ],

@@ -75,6 +75,10 @@ class TimeKeeper(Protocol):
         """Return once the median of the clocks is known, the members did not answer, or time is up."""
         ...
 
+    async def hears(self, node: NodeId, within_s: float) -> bool:
+        """Whether another node tells its time within this time: the smallest question there is."""
+        ...
+
 
 class ControlState(Protocol):
     """The node's own state, kept beside its data (node/replica/control.py)."""

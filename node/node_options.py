@@ -67,6 +67,10 @@ class RequestOptions:
     repair_patience_s: float = 0.25
     """How long owners with another answer have to ack the write-back, before further owners are written
     to."""
+    deferred_patience_s: float = 0.25
+    """How long the owners that a write asks first have to meet its level, before one seen down is asked."""
+    proof_patience_s: float = 0.15
+    """How long an owner may take to show that it answers, before a write is forwarded to the next one."""
     last_moment_s: float = 1.0
     """How long a stop waits for the disk to store one more hint; usually it does not need the disk."""
     drain_s: float = 3.0  # how long a stop waits for late acks, hints and write-backs

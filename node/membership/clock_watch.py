@@ -91,6 +91,10 @@ class ClockWatch:
         if not self._hybrid.knows_shared_time:
             await self._next_look(within_s)
 
+    async def hears(self, node: NodeId, within_s: float) -> bool:
+        """Whether another node tells its time within this time."""
+        return await self._ask(node, within_s) is not None
+
     async def _next_look(self, within_s: float) -> None:
         self._nudged.set()
         try:
@@ -113,7 +117,7 @@ class ClockWatch:
         others = self._others()
         if others is None:
             return
-        readings = await asyncio.gather(*(self._ask(node) for node in others))
+        readings = await asyncio.gather(*(self._ask(node, self._options.clock_answer_s) for node in others))
         own_ms, told = self._hybrid.offset_ms, [each for each in readings if each is not None]
         shared_ms = shared_reading(own_ms, told, len(others))
         if shared_ms is not None:
@@ -153,12 +157,12 @@ class ClockWatch:
             return None
         return [member.id for member in topology.members if member.id != self._node]
 
-    async def _ask(self, node: NodeId) -> float | None:
+    async def _ask(self, node: NodeId, within_s: float) -> float | None:
         """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent."""
         asked_at = self._clock.boottime()
         try:
             answer = await self._transport.call(
-                node, CLOCK_TELL, b"", timeout_s=self._options.clock_answer_s, priority=Priority.CONTROL
+                node, CLOCK_TELL, b"", timeout_s=within_s, priority=Priority.CONTROL
             )
             wall_us = _wall_us(answer)
         except RingmillError:

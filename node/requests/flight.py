@@ -61,9 +61,14 @@ class Flight:
         """Whether this owner's ack was counted."""
         return node in self._tally.acks
 
-    async def needs_deferred(self) -> bool:
-        """Wait until the level is met (False) or the owners asked so far cannot meet it (True)."""
-        await self._first_round_over.wait()
+    async def needs_deferred(self, patience_s: float) -> bool:
+        """Wait until the level is met, or the owners asked so far cannot meet it, or have been silent for
+        `patience_s`.  Returns whether it is not met.  Rule T7."""
+        try:
+            async with asyncio.timeout(min(patience_s, self.deadline.allowed_s / 4)):
+                await self._first_round_over.wait()
+        except TimeoutError:
+            sometimes("a write does not wait for a silent owner alone")
         return not self._tally.is_met
 
     async def wait_for_level(self) -> bool:

@@ -1,7 +1,9 @@
 """Forwards a write to an owner: a node that is not an owner does so once, before anything was sent.
 
-The request travels as the bytes it came in (proto/kv.proto), the receipt comes back as a client would get it,
-and the call carries the time left.  Rules W1, W3, W4 and H9 (docs/protocol/).
+A silent owner would hold the write for all of its time, so an owner first has to show that it answers (rule
+W5), unless it answered within the last second.  The request travels as the bytes it came in (proto/kv.proto),
+the receipt comes back as a client would get it, and the call carries the time left.  Rules W1, W3, W4 and H9
+(docs/protocol/).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.kv_codec import Write, answer_write, encode_write, receipt_of
+from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["FORWARDS", "Forwarder"]
@@ -36,9 +39,10 @@ FORWARDS: Final = MappingProxyType({"put": "forward.put", "delete": "forward.del
 
 
 class Forwarder:
-    def __init__(self, *, transport: Transport, liveness: LivenessView, clock: Clock) -> None:
+    def __init__(self, *, transport: Transport, liveness: LivenessView, proofs: Proofs, clock: Clock) -> None:
         self._transport = transport
         self._liveness = liveness
+        self._proofs = proofs
         self._clock = clock
 
     async def forward(
@@ -56,20 +60,28 @@ class Forwarder:
                 detail={"epoch": route.epoch, "partition": route.partition},
                 hint="fetch the topology again",
             )
-        method, body = FORWARDS[request.verb], request.encoded or encode_write(request)
+        waiting = self._liveness.nearest_first([owner for owner in route.owners if owner != instead_of])
         refusal: RingmillError = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
-        for node in self._liveness.nearest_first([owner for owner in route.owners if owner != instead_of]):
-            try:
-                answer = await self._transport.call(
-                    node, method, body, timeout_s=deadline.left_s, priority=Priority.WRITE
-                )
-            except (Unavailable, DiskFull, CorruptData) as error:
-                if error.outcome != "failed":
-                    raise
-                refusal = error  # nothing was sent or applied, so another owner may try
-            else:
-                return _receipt(answer)
+        for patience_s in self._proofs.patience(deadline):
+            for node in tuple(waiting):
+                if not await self._proofs.answers(node, min(patience_s, deadline.left_s)):
+                    continue  # what an owner said is told rather than that another one was silent
+                waiting.remove(node)
+                try:
+                    return await self._hand_over(request, node, deadline)
+                except (Unavailable, DiskFull, CorruptData) as error:
+                    if error.outcome != "failed":
+                        raise
+                    refusal = error  # nothing was sent or nothing applied: another owner may do
         raise refusal
+
+    async def _hand_over(self, request: WriteRequest, node: NodeId, deadline: Deadline) -> QuorumReceipt:
+        body = request.encoded or encode_write(request)
+        answer = await self._transport.call(
+            node, FORWARDS[request.verb], body, timeout_s=deadline.left_s, priority=Priority.WRITE
+        )
+        self._proofs.note(node)
+        return _receipt(answer)
 
     def handlers(self, write: Write) -> dict[str, Handler]:
         """Answers forwarded writes with `write`, within the time that the sender has left."""

@@ -15,6 +15,7 @@ from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
+from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.write import Writer
@@ -38,7 +39,8 @@ async def open_requests(
         routes = Routes(core.node, topology)
         replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
         collector = Collector(replicas=replicas, liveness=liveness, background=background, options=options)
-        forwarder = Forwarder(transport=core.transport, liveness=liveness, clock=core.clock)
+        proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
+        forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
         attempts = WriteRetries(
             collector=collector, replicas=replicas, hybrid=core.hybrid, entropy=core.doors.entropy
         )

@@ -183,11 +183,11 @@ class Writer:
             flight.acked(self._routes.node, flight.durability, flight.route.row.row_epoch)
 
     async def _defer(self, flight: Flight, node: NodeId) -> None:
-        """Give an owner seen down its hint at once, and ask it only if others fail."""
+        """Give an owner seen down its hint at once, and ask it only if others fail or are silent."""
         sometimes("an owner seen down is not asked")
         why = await self._keep_hint(flight, node)
         self._background.start(self._sync_hint(flight, node))
-        if await flight.needs_deferred():
+        if await flight.needs_deferred(self._options.deferred_patience_s):
             sometimes("an owner seen down is asked after all")
             await self._reach(flight, node)
         else:

@@ -24,6 +24,8 @@ OBJECT_MARKS: Final = (
     "a write runs out of time before it is applied",
     "an owner seen down is not asked",
     "an owner seen down is asked after all",
+    "a write does not wait for a silent owner alone",
+    "a write is not forwarded to a silent owner",
     "a hint waits in memory for the disk",
     "an owner that missed a write gets a hint",
     "a stopping node leaves hints behind",

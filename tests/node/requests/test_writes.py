@@ -103,6 +103,7 @@ def test_a_node_that_is_no_owner_forwards_once_to_one_that_can_be_reached() -> N
     async def story() -> None:
         owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
         outsider = next(name for name in world.names if name not in owners)
+        await put(world, outsider, b"v")
         world.kill(owners[0])
         with pytest.raises(Unavailable) as lost:
             await put(world, outsider, b"v")  # into a connection that stood: it may have arrived

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from ringmill.cluster.errors import DiskFull, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import DiskFull, QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import Role
 from ringmill.node.replica.stored_key import hint_key
@@ -54,6 +55,20 @@ def test_an_owner_wrongly_seen_down_is_asked_after_all_when_another_fails() -> N
         world.nodes["n2"].engine.failure = StorageFailed("000007.log: I/O error")
         receipt = await put(world, "n1", b"v")
         assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n3"}
+
+    world.run(story())
+
+
+def test_an_owner_wrongly_seen_down_is_asked_after_all_when_another_is_silent() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        world.cut("n1", "n2")
+        began = world.loop.time()
+        receipt = await put(world, "n1", b"v")
+        assert {ack.node for ack in receipt.replicas if ack.role is Role.OWNER} == {"n1", "n3"}
+        assert world.loop.time() - began < 1.0
 
     world.run(story())
 
@@ -217,11 +232,60 @@ def test_a_write_is_forwarded_past_an_owner_whose_disk_takes_nothing(kind: type[
     world = World(5)
 
     async def story() -> None:
-        owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
-        outsider = next(name for name in world.names if name not in owners)
+        outsider, owners = outsider_and_owners(world)
         world.nodes[owners[0]].engine.failure = kind("000007.log: refused", outcome="unknown")
         receipt = await put(world, outsider, b"v")
         assert receipt.dot.actor.split("#")[0] == owners[1]
+
+    world.run(story())
+
+
+def outsider_and_owners(world: World) -> tuple[str, Sequence[str]]:
+    """A node that does not own the key, and those that do."""
+    owners = world.topology.owners(world.topology.partition_of(world.topology.keyspaces[0].id, b"key"))
+    return next(name for name in world.names if name not in owners), owners
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_a_write_is_forwarded_past_owners_that_are_silent(silent: int) -> None:
+    world = World(5)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        for owner in owners[:silent]:
+            world.cut(outsider, owner)
+        began = world.loop.time()
+        receipt = await put(world, outsider, b"v")
+        assert receipt.dot.actor.split("#")[0] == owners[silent]
+        assert world.loop.time() - began < 1.0
+
+    world.run(story())
+
+
+def test_a_write_that_no_owner_hears_has_certainly_failed() -> None:
+    world = World(5)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        for owner in owners:
+            world.cut(outsider, owner)
+        with pytest.raises(Unavailable, match="can be reached") as lost:
+            await put(world, outsider, b"v", timeout_s=1)
+        assert lost.value.outcome == "failed"
+
+    world.run(story())
+
+
+def test_a_write_is_forwarded_to_an_owner_that_answers_late_when_none_answers_soon() -> None:
+    world = World(5)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        for owner in owners:
+            for link in (world.network.link(outsider, owner), world.network.link(owner, outsider)):
+                link.latency_s = 0.3
+        receipt = await put(world, outsider, b"v")
+        assert receipt.dot.actor.split("#")[0] in owners
 
     world.run(story())
 

@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ringmill.cluster.errors import InvalidArgument, NotFound, Overloaded, ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import (
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
@@ -106,6 +113,7 @@ class Worker:
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
         self._removals = 0
+        self._is_closing = False
 
     async def __aenter__(self) -> Self:
         self._files.remove_tree(self._folder)
@@ -117,6 +125,7 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_closing = True
         if self._janitor is not None:
             self._janitor.cancel()
         left = list(self._jobs)
@@ -139,6 +148,7 @@ class Worker:
         }
 
     def _on_start(self, incoming: Incoming) -> bytes:
+        self._refuse_when_closing()
         assignment = decode_assignment(incoming.body)
         identity = assignment.attempt
         with well_formed("an assignment"):
@@ -163,6 +173,7 @@ class Worker:
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
         """Cancel attempts, and answer when none of them writes any more."""
+        self._refuse_when_closing()
         cancel = Cancel.decode(incoming.body)
         job = self._jobs.get(cancel.job)
         stopping: list[asyncio.Task[None]] = []
@@ -182,6 +193,11 @@ class Worker:
             job.heard_at = self._clock.monotonic()
             return self._about(job)
         return PollAnswer(self._start, self._slots_offered).encode()
+
+    def _refuse_when_closing(self) -> None:
+        """What runs is being stopped, and nothing begins."""
+        if self._is_closing:
+            raise Unavailable(f"the worker of {self._node} stops", outcome="failed")
 
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.setdefault(job, _Job(coordinator, 0.0))
@@ -315,8 +331,9 @@ class Worker:
         if job not in self._jobs and self._files.exists(f"{self._folder}/{job}"):
             self._removals += 1
             removed = f"{self._folder}/.removed-{self._removals}"  # out of the way of the same job, come back
-            self._files.rename(f"{self._folder}/{job}", removed)
-            await self._clean(removed)
+            with contextlib.suppress(OSError):  # as below: no disk of scratch ends a node
+                self._files.rename(f"{self._folder}/{job}", removed)
+                await self._clean(removed)
 
     async def _clean_all(self, attempt: AttemptRunner) -> None:
         """Everything that the attempt itself has made, and nothing else."""

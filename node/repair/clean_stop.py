@@ -1,7 +1,7 @@
 """Records whether a start ended with no work left, so that the next one need not compare its copies.
 
-Rule H8: docs/protocol/repair.md.  The identity's note at a stop is another one: it lists the store's files (I6,
-node/identity/).
+Rule H8: docs/protocol/repair.md.  The identity's note at a stop is another one: it lists the store's files
+(I6, node/identity/).
 """
 
 from __future__ import annotations

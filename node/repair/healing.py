@@ -42,7 +42,7 @@ LONGEST_PAUSE_S: Final = 5.0
 # The most that is read from other owners, so that healing leaves their disks and loops to requests: a damaged
 # gigabyte takes 43 s.  Chosen, not measured.
 BYTES_PER_S: Final = 24 << 20
-PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit per part took most of the time
+PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit each took most of the time
 
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 

@@ -13,7 +13,7 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import InvalidArgument, Overloaded, RingmillError
+from ringmill.cluster.errors import InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -287,6 +287,37 @@ async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leave
 
 def scratch(bench: Bench) -> list[str]:
     return [each.name for each in (bench.folder / "scratch").iterdir()]
+
+
+async def test_scratch_that_cannot_be_removed_ends_no_node(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: str, target: str) -> None:
+        raise OSError(5, "Input/output error", target)
+
+    await bench.run(bench.map_assignment("a\n"))
+    monkeypatch.setattr(bench.worker._files, "rename", fail)
+    await bench.ask("task.cancel", Cancel("j-1").encode())
+    await asyncio.sleep(0.05)
+    assert scratch(bench) == ["j-1"]
+    assert (await bench.run(bench.map_assignment("a\n", number=2))).kind == "done"
+
+
+async def test_a_worker_that_stops_takes_nothing_any_more(bench: Bench) -> None:
+    async with Worker(
+        ME, start="1", folder=str(bench.folder / "other"), slots=1, bundles=bench.worker._bundles,
+        clock=SystemClock(), files=bench.worker._files, spawner=bench.processes, transport=bench.end,
+        options=WorkerOptions(),
+    ) as worker:  # fmt: skip
+        for method, handler in worker.handlers().items():
+            bench.end.serve(method, handler)
+    for method, body in (
+        ("task.start", bench.map_assignment("a\n").encode()),
+        ("task.cancel", Cancel("j-1").encode()),
+    ):
+        with pytest.raises(Unavailable, match="stops") as refused:
+            await bench.ask(method, body)
+        assert refused.value.outcome == "failed"
 
 
 async def test_a_worker_ended_by_a_bug_tells_that_bug_though_it_holds_a_job(bench: Bench) -> None:

@@ -5,7 +5,7 @@ assignments, polls the workers, receives their reports, makes the output visible
 whether a worker is there, whether it was restarted, and which attempts it knows; an attempt that only one
 side knows is ended on that side.
 
-Rule J5: docs/protocol/jobs.md.
+Rules J5 and J11: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, staging_folder
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.machine.job_events import (
@@ -27,6 +27,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptId,
     AttemptProgressed,
     CancelAttempt,
+    CommitDelayed,
     CommitDone,
     CommitFailed,
     CommitJob,
@@ -36,6 +37,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeDown,
     NodeUp,
     ReduceDone,
+    StagingLost,
     StartMap,
     StartReduce,
     Winner,
@@ -62,6 +64,7 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.coordinator import reported
 from ringmill.node.coordinator.attempt_logs import AttemptLogs
 from ringmill.node.coordinator.job_step_runner import JobStepRunner
+from ringmill.node.coordinator.publication import publish
 from ringmill.node.coordinator.slots import Slots
 from ringmill.node.coordinator.views import AttemptLog, JobView
 from ringmill.node.node_options import CoordinatorOptions
@@ -164,7 +167,12 @@ class JobDriver:
             failure = reported.failure(report, len(self._machine.maps))
             peak = f"peak memory {report.peak_bytes >> 20} MiB"
             self._logs.keep_failure(report, failure, peak)
-            event: Event = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
+            failed = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
+            if report.attempt.stage == "reduce":
+                self._accepted.pop(report.attempt, None)
+                self._group.create_task(self._reduce_failed(failed))
+                return
+            event: Event = failed
         elif report.attempt.stage == "map":
             mapped = reported.mapped(report, self.spec)
             self._logs.keep(report, lines=mapped.log)
@@ -175,6 +183,16 @@ class JobDriver:
             event = ReduceDone(report.attempt, reduced)
         self._accepted.pop(report.attempt, None)
         self._feed(event)
+
+    async def _reduce_failed(self, failed: AttemptFailed) -> None:
+        """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
+        spec, files = self.spec, self._world.files
+        lost = None
+        with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
+            lost = await files.off_loop(
+                loss_of_staging, files, spec.job, spec.output, overwrite=spec.overwrite
+            )
+        self._feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:
         machine, spec = self._machine, self.spec
@@ -352,12 +370,16 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
+        parts = [StagedPart.of(each.output) for each in winners]
         try:
-            await self._world.job_steps.publish(self.spec, [StagedPart.of(each.output) for each in winners])
+            await publish(self._world.job_steps, self.spec, parts, delayed=self._tell_delay)
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
+
+    def _tell_delay(self, error: RingmillError) -> None:
+        self._feed(CommitDelayed(error))
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, then delete the staging folder, where nothing writes any more.

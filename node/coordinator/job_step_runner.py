@@ -1,7 +1,8 @@
 """Runs the plan and publish steps of a job in a task process, so that the node's loop never waits for files.
 
 Each step gets a new process, which runs no user code and ends after its answer.  A node that cannot run the
-step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.
+step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.  A
+publication that ended without an answer has the outcome "unknown".
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ class JobStepRunner:
     spawner: TaskStarter
 
     async def plan(self, spec: JobSpec) -> InputPlan:
-        """Like plan_job of ringmill.cluster.mapreduce."""
+        """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
         return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
-    async def publish(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
-        """Like publish_output of ringmill.cluster.mapreduce."""
+    async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
+        """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
         rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
-        await self._have_done(JobStep("publish", spec.encode(), rows), _PUBLISH_TIMEOUT_S)
+        await self._have_done(JobStep("publish", spec.encode(), rows, again), _PUBLISH_TIMEOUT_S)
 
     async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
         """Run a step; if its process ended before its answer, run it again, because each step can be
         repeated."""
         for tried in range(_TRIES - 1):
             try:
-                return await self._try(replace(step, again=tried > 0), timeout_s)
+                return await self._try(replace(step, again=step.again or tried > 0), timeout_s)
             except _Interrupted:
                 await asyncio.sleep(_PAUSE_S * tried)
         return await self._try(replace(step, again=True), timeout_s)
@@ -53,14 +54,15 @@ class JobStepRunner:
     async def _try(self, step: JobStep, timeout_s: float) -> Any:
         try:
             process = await self.spawner.start_task(workdir="/", environment={}, limits=_LIMITS)
-        except ChildProcessError as error:
+        except OSError as error:
             raise _interrupted(step, f"no process to {step.what} the job: {error}") from error
         try:
             async with asyncio.timeout(timeout_s):
                 await process.send(step.encode())
                 said = Said.decode(await process.receive())
         except TimeoutError as error:
-            raise RingmillError(f"{step.what} of the job took longer than {timeout_s:g} s") from error
+            text = f"{step.what} of the job took longer than {timeout_s:g} s"
+            raise RingmillError(text, outcome=_outcome(step)) from error
         except (EOFError, BrokenPipeError, ValueError) as error:
             raise _interrupted(step, f"{step.what} of the job broke off: {error}") from error
         finally:
@@ -76,5 +78,10 @@ class _Interrupted(Unavailable):
 
 
 def _interrupted(step: JobStep, why: str) -> _Interrupted:
-    """The error of an interrupted step: an interrupted plan has no effect, but an output may be visible."""
-    return _Interrupted(why, outcome="failed" if step.what == "plan" else "unknown")
+    return _Interrupted(why, outcome=_outcome(step))
+
+
+def _outcome(step: JobStep) -> str:
+    """The outcome of a step that ended without an answer: an interrupted plan has no effect, but an output
+    may be visible."""
+    return "failed" if step.what == "plan" else "unknown"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import (
+    OutputMayShow,
     StagedPart,
     commit_output,
     refuse_existing,
@@ -50,11 +51,14 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     """Commit the parts as the output.  `again` says that an earlier call may have done some of it.
 
     Raises InvalidArgument when another job has made the output meanwhile, or its path may not be written;
-    CorruptData when a part is gone; DiskFull.
+    CorruptData when a part is gone; DiskFull.  An error with outcome "unknown" means that the output may be
+    visible, one with outcome "failed" that it is not.
     """
     try:
         if not again:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
         commit_output(files, spec.job, spec.output, parts, overwrite=spec.overwrite)
+    except OutputMayShow as error:
+        raise refusal_of(error, f"output {spec.output}").with_outcome("unknown") from error
     except OSError as error:
         raise refusal_of(error, f"output {spec.output}") from error

@@ -2,9 +2,10 @@
 
 I/O only through the FileSystem passed in.  Every step can be repeated after a crash at any point: a part that
 is missing from its place counts as moved only if the target has its size and checksum.  Before the rename
-readers see nothing, or the previous output; after it they see everything.
+readers see nothing, or the previous output; after it they see everything.  An error says on which side of the
+rename it happened.
 
-Rules J7, J8 and J9: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
+Rules J7, J8, J9, J10 and J11: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import google_crc32c
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
 from ringmill.cluster.os_errors import Meaning, meaning_of
@@ -26,9 +27,11 @@ from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = [
+    "OutputMayShow",
     "StagedPart",
     "attempt_folder",
     "commit_output",
+    "loss_of_staging",
     "manifest",
     "refuse_existing",
     "staged_part",
@@ -37,6 +40,10 @@ __all__ = [
 
 SUCCESS: Final = "_SUCCESS"
 _READ_BYTES: Final = 1 << 20
+
+
+class OutputMayShow(OSError):
+    """A commit has failed at the rename that shows the output, or behind it: only another commit can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,25 @@ def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:
         raise InvalidArgument(f"output {output} is not the output of a job; it will not be overwritten")
 
 
+def loss_of_staging(files: FileSystem, job: str, output: str, *, overwrite: bool) -> RingmillError | None:
+    """Why attempts have no folder to write in any more; None while they have it.  Raises OSError.
+
+    A node that took the same job makes the folder anew when it plans, and removes it when it is done.
+    """
+    staging = staging_folder(output, job)
+    try:
+        files.list(staging)
+    except FileNotFoundError:
+        if files.exists(output) and not overwrite:
+            return InvalidArgument(
+                f"output {output} exists: another run of job {job}, or another job, was faster"
+            )
+        return CorruptData(
+            f"{staging} is gone with all parts: another run of job {job} has removed it, or a user"
+        )
+    return None
+
+
 def manifest(parts: Sequence[StagedPart]) -> bytes:
     """Content of _SUCCESS: the parts with size, CRC-32C and records.  Equal outputs have equal ones."""
     rows = [
@@ -98,38 +124,65 @@ def commit_output(
 
     With `overwrite` an existing output is replaced; `refuse_existing` has decided whether it may be.
     Otherwise raises InvalidArgument when another job has made the output meanwhile.  Raises CorruptData when
-    a part is neither in its place nor moved, OSError.
+    a part is neither in its place nor moved; OutputMayShow when the output may be visible or the former one
+    is set aside; any other OSError when neither is the case.
     """
     wanted = manifest(parts)
     staging = staging_folder(output, job)
     result = posixpath.join(staging, "result")
-    if files.exists(result) or _are_staged(files, parts) or not _is_committed(files, output, wanted):
-        files.mkdir(result)
-        for part in parts:
-            _move(files, part, posixpath.join(result, part_name(part.partition)))
-        _write_success(files, posixpath.join(result, SUCCESS), wanted)
-        files.fsync_dir(result)
-        if overwrite and files.exists(output):
-            sometimes("an output replaces a former one")
-            files.rename(output, posixpath.join(staging, "replaced"))
-        _show(files, result, output)
-    else:
+    if _is_shown(files, output, result, parts, wanted):
         sometimes("an output that is shown is committed again")
-    files.fsync_dir(posixpath.dirname(output))  # also when a commit that was killed could show but not sync
-    files.remove_tree(staging)
+    else:
+        _gather(files, parts, result, wanted)
+        with _output_may_show():
+            if overwrite:
+                _set_aside(files, output, posixpath.join(staging, "replaced"))
+            _show(files, result, output)
+    with _output_may_show():
+        files.fsync_dir(posixpath.dirname(output))  # also when a former commit could show but not sync
+    with contextlib.suppress(OSError):  # hidden leftovers beside the output; the output stands
+        files.remove_tree(staging)
 
 
-def _are_staged(files: FileSystem, parts: Sequence[StagedPart]) -> bool:
-    """Whether no part was moved yet.
+@contextlib.contextmanager
+def _output_may_show() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = f"{error.strerror or error}; the output may show already"
+        raise OutputMayShow(error.errno, text, error.filename) from error
 
-    An earlier output with an equal manifest proves nothing: it may be damaged.
+
+def _is_shown(
+    files: FileSystem, output: str, result: str, parts: Sequence[StagedPart], wanted: bytes
+) -> bool:
+    """A former commit got as far as the rename.
+
+    While a part is staged, nothing was moved yet: a former output with an equal manifest may be damaged, and
+    proves nothing.
     """
-    return any(files.exists(part.path) for part in parts)
+    if files.exists(result) or any(files.exists(part.path) for part in parts):
+        return False
+    with _output_may_show(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return files.read_bytes(posixpath.join(output, SUCCESS)) == wanted
+    return False
 
 
-def _is_committed(files: FileSystem, output: str, wanted: bytes) -> bool:
-    path = posixpath.join(output, SUCCESS)
-    return files.exists(path) and files.read_bytes(path) == wanted
+def _gather(files: FileSystem, parts: Sequence[StagedPart], result: str, wanted: bytes) -> None:
+    """All parts in one folder with the manifest, and the names durable."""
+    files.mkdir(result)
+    for part in parts:
+        _move(files, part, posixpath.join(result, part_name(part.partition)))
+    _write_success(files, posixpath.join(result, SUCCESS), wanted)
+    files.fsync_dir(result)
+
+
+def _set_aside(files: FileSystem, output: str, replaced: str) -> None:
+    """Out of the way goes what another job has left, or has made since a former try."""
+    if files.exists(output):
+        sometimes("an output replaces a former one")
+        files.remove_tree(replaced)
+        files.rename(output, replaced)
 
 
 def _show(files: FileSystem, result: str, output: str) -> None:

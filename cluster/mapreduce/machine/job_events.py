@@ -19,6 +19,7 @@ __all__ = [
     "AttemptId",
     "AttemptProgressed",
     "CancelAttempt",
+    "CommitDelayed",
     "CommitDone",
     "CommitFailed",
     "CommitJob",
@@ -32,6 +33,7 @@ __all__ = [
     "NodeUp",
     "ReduceDone",
     "SliceSource",
+    "StagingLost",
     "StartMap",
     "StartReduce",
     "Winner",
@@ -103,18 +105,32 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class StagingLost:
+    """The folder of all reduce attempts is gone; `error` says why."""
+
+    error: RingmillError
+
+
+@dataclass(frozen=True, slots=True)
 class KillRequested:
     """A user asked to kill the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitDone:
-    """The output is visible."""
+    """The output is visible, and on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDelayed:
+    """An error was met while the output was made visible, and the commit is repeated."""
+
+    error: RingmillError
 
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed:
-    """The output could not be made visible; `error` says why."""
+    """The output does not show and will not; `error` says why."""
 
     error: RingmillError
 
@@ -126,7 +142,9 @@ Event: TypeAlias = (
     | MapDone
     | ReduceDone
     | AttemptFailed
+    | StagingLost
     | KillRequested
+    | CommitDelayed
     | CommitDone
     | CommitFailed
 )

@@ -26,6 +26,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptId,
     AttemptProgressed,
     CancelAttempt,
+    CommitDelayed,
     CommitDone,
     CommitFailed,
     CommitJob,
@@ -39,6 +40,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeUp,
     ReduceDone,
     SliceSource,
+    StagingLost,
     StartMap,
     StartReduce,
     Winner,
@@ -102,6 +104,8 @@ class JobMachine:
                 said = self._node_up(node, start, now)
             case NodeDown(node):
                 said = self._node_down(node, now)
+            case CommitDelayed(error):
+                self._tell_once(f"the commit is repeated after {error.code}: {error}")
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event)
             case _ if self.state == "COMMITTING":
@@ -114,6 +118,9 @@ class JobMachine:
                 said = self._reduce_done(attempt_id, output, now)
             case AttemptFailed():
                 said = self._attempt_failed(event, now)
+            case StagingLost(error):
+                sometimes("a job has lost the folder of its parts")
+                said = self._end("FAILED", error)
             case KillRequested():
                 sometimes("a job is killed")
                 said = self._end("KILLED")
@@ -329,6 +336,11 @@ class JobMachine:
 
     def _attempt(self, attempt_id: AttemptId) -> Attempt | None:
         return self._task(attempt_id).attempt(attempt_id.number)
+
+    def _tell_once(self, line: str) -> None:
+        """An error that comes again and again is one line."""
+        if self.story[-1:] != [line]:
+            self._tell(line)
 
     def _tell(self, line: str) -> None:
         if len(self.story) < MAX_STORY_LINES:

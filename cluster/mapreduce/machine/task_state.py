@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
-__all__ = ["Attempt", "AttemptState", "Blame", "Task", "blame_for"]
+__all__ = ["Attempt", "AttemptState", "Blame", "Task", "blame_for", "pause_s"]
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 15.0
@@ -66,6 +66,13 @@ _BLAME: Final = {
 def blame_for(cause: Cause) -> Blame:
     """Which budget a failure is charged to."""
     return _BLAME[cause]
+
+
+def pause_s(name: str, failures: int) -> float:
+    """How long to wait after a number of failures in a row; `name` draws the jitter."""
+    longest = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 6), LONGEST_PAUSE_S)
+    jitter = xxh3_64_intdigest(name.encode()) / 2**64
+    return float(longest * (0.5 + jitter / 2))
 
 
 @dataclass(slots=True)
@@ -139,15 +146,10 @@ class Task:
             return False
         is_first_of_user = failure.cause is Cause.USER_ERROR and count == 1
         if failure.cause is not Cause.LOST_NODE and not is_first_of_user:
-            self.not_before = now + self._pause(count)
+            self.not_before = now + pause_s(f"{self.name}.{len(self.attempts)}", count)
         return count < BUDGETS.get(blame, 0)
 
     def _has_failed_like(self, failure: TaskFailed) -> bool:
         """Whether an earlier attempt ended with the same error at the same record."""
         former = [a.failure for a in self.attempts if a.failure is not None and a.failure is not failure]
         return any((each.essence, each.position) == (failure.essence, failure.position) for each in former)
-
-    def _pause(self, count: int) -> float:
-        longest = min(FIRST_PAUSE_S * 2 ** (count - 1), LONGEST_PAUSE_S)
-        jitter = xxh3_64_intdigest(f"{self.name}.{len(self.attempts)}".encode()) / 2**64
-        return float(longest * (0.5 + jitter / 2))

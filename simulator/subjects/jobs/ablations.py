@@ -15,6 +15,7 @@ from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
 from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
+from ringmill.node.coordinator import job_driver, publication
 from ringmill.node.coordinator.job_driver import JobDriver
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
@@ -100,6 +101,16 @@ def _one_output_shown_once() -> Bends:
     return (use(output_commit, output_commit._show, show_anyhow),)
 
 
+def _commit_repeated() -> Bends:
+    """A commit that met an error has failed, whatever shows."""
+    return (use(publication, publication._is_certain, lambda error, failures: True),)
+
+
+def _lost_folder_noticed() -> Bends:
+    """Attempts go on failing for want of a folder until their task has no more of them."""
+    return (use(job_driver, output_commit.loss_of_staging, lambda *job, overwrite: None),)
+
+
 def _read_maps_count() -> Bends:
     return (method(JobMachine._count_maps_that_were_read, lambda machine: None),)
 
@@ -137,6 +148,8 @@ _CRASHES: Final = replace(_USUAL, faults=("crash",))
 _SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
 _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
+_ERRORS: Final = replace(_USUAL, faults=("disk_error",))
+_TWICE: Final = replace(_USUAL, faults=("pause", "split_halves"))
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
@@ -152,6 +165,13 @@ JOB_ABLATIONS: Final = (
     Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved(), _LOST),
     Ablation(
         "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once(), _SLOW
+    ),
+    Ablation("commit-repeated", "a commit that may show is repeated", _commit_repeated(), _ERRORS),
+    Ablation(
+        "lost-folder-noticed",
+        "a job whose folder another run of it has removed ends",
+        _lost_folder_noticed(),
+        _TWICE,
     ),
     Ablation(
         "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count(), _MAPPERS

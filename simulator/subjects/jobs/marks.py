@@ -20,8 +20,10 @@ JOB_MARKS: Final = (
     "an output that is shown is committed again",
     "another job was faster with the output",
     "a part of an output is gone",
+    "a job has lost the folder of its parts",
     "the manifest of an output is written again",
     # Coordinators
+    "a commit is repeated",
     "a worker does not take an assignment",
     "a stray had the name of an attempt",
     "a worker has forgotten an attempt",

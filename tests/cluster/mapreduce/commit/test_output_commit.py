@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +15,14 @@ import google_crc32c
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.errors import CorruptData
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, commit_output, staging_folder
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.mapreduce.commit.output_commit import (
+    OutputMayShow,
+    StagedPart,
+    commit_output,
+    loss_of_staging,
+    staging_folder,
+)
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -28,16 +36,20 @@ class PowerCut(Exception):
 
 
 class Stumbling(Door):
-    """These files; the process that commits, or all power, goes at the n-th call that changes names."""
+    """These files; the process that commits, or all power, goes at the n-th call that changes names.
 
-    def __init__(self, files: FileSystem, calls: int) -> None:
+    With an errno, that call and all after it fail by it instead.
+    """
+
+    def __init__(self, files: FileSystem, calls: int, code: int = 0) -> None:
         super().__init__(lambda path: files, lambda path: None)
         self.calls = calls
+        self.code = code
 
     def _step(self) -> None:
         self.calls -= 1
         if self.calls < 0:
-            raise PowerCut
+            raise OSError(self.code, os.strerror(self.code), "/shared") if self.code else PowerCut
 
     def rename(self, source: str, target: str) -> None:
         self._step()
@@ -123,6 +135,65 @@ def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_wa
         commit_output(files, "job-1", "/shared/out", staged)
         files.cut_power(model, Random(calls))
         assert files.read_bytes("/shared/out/part-00000") == b"a\t1\n", f"killed at call {calls}"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("replaces", [False, True])
+def test_an_error_of_the_disk_says_on_which_side_of_the_rename_it_was_met(
+    tmp_path: Path, replaces: bool, code: int
+) -> None:
+    kinds = []
+    for calls in range(20):
+        home = tmp_path / f"{calls}"
+        home.mkdir()
+        output = home / "out"
+        if replaces:
+            output.mkdir()
+            (output / "_SUCCESS").write_text("of an older job")
+        parts = stage(output, 2)
+        try:
+            commit_output(Stumbling(OsFileSystem(), calls, code), "job-1", str(output), parts)
+            break
+        except OSError as error:
+            kinds.append(type(error) is OutputMayShow)
+            assert (error.errno, error.filename) == (code, "/shared")
+        if not kinds[-1]:
+            assert output.exists() is replaces
+            assert not (output / "part-00000").exists()
+        commit_output(OsFileSystem(), "job-1", str(output), parts)
+        assert [(output / f"part-0000{n}").read_text() for n in range(2)] == ["part 0\n", "part 1\n"]
+        assert [path.name for path in home.iterdir()] == ["out"]
+    # Two moves, manifest, folder; then the former output goes aside (two calls), the rename, the sync.
+    assert kinds == [False] * 4 + [True] * (4 if replaces else 2)
+    assert (output / "part-00001").read_text() == "part 1\n", "leftovers do not fail an output that stands"
+
+
+def test_a_commit_that_cannot_look_whether_it_showed_does_not_say_that_it_failed(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    parts = stage(output, 1)
+    commit_output(OsFileSystem(), "job-1", str(output), parts)
+
+    class Blind(Stumbling):
+        def read_bytes(self, path: str) -> bytes:
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    with pytest.raises(OutputMayShow):
+        commit_output(Blind(OsFileSystem(), 99), "job-1", str(output), parts)
+    commit_output(OsFileSystem(), "job-1", str(output), parts)
+
+
+def test_the_loss_of_a_jobs_hidden_folder_has_a_cause(tmp_path: Path) -> None:
+    files, output = OsFileSystem(), tmp_path / "out"
+    stage(output, 1)
+    assert loss_of_staging(files, "job-1", str(output), overwrite=False) is None
+    files.remove_tree(staging_folder(str(output), "job-1"))
+    lost = loss_of_staging(files, "job-1", str(output), overwrite=False)
+    assert isinstance(lost, CorruptData)
+    assert "another run of job job-1" in str(lost)
+    output.mkdir()
+    lost = loss_of_staging(files, "job-1", str(output), overwrite=False)
+    assert isinstance(lost, InvalidArgument)
+    assert isinstance(loss_of_staging(files, "job-1", str(output), overwrite=True), CorruptData)
 
 
 def test_a_part_that_is_neither_in_its_place_nor_moved_whole_is_an_error(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ringmill.cluster.errors import JobFailed
+from ringmill.cluster.errors import DiskFull, JobFailed, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptProgressed,
     CancelAttempt,
+    CommitDelayed,
     CommitDone,
     CommitFailed,
     CommitJob,
@@ -19,6 +20,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeDown,
     NodeUp,
     ReduceDone,
+    StagingLost,
     StartMap,
     StartReduce,
 )
@@ -328,6 +330,31 @@ def test_a_commit_that_fails_fails_the_job() -> None:
         w.finish(start)
     error = JobFailed("the disk is gone")
     assert w.say(CommitFailed(error)) == [EndJob("FAILED", error)]
+
+
+def test_a_commit_that_is_repeated_is_told_once_for_each_error_and_cannot_be_killed() -> None:
+    w = world()
+    finish_maps(w)
+    for start in w.offer_all():
+        w.finish(start)
+    before = len(w.machine.story)
+    for error in (RingmillError("EIO"), RingmillError("EIO"), DiskFull("no room")):
+        assert w.say(CommitDelayed(error)) == []
+    assert w.say(KillRequested()) == []
+    assert w.machine.story[before:] == [
+        "the commit is repeated after INTERNAL: EIO",
+        "the commit is repeated after DISK_FULL: no room",
+    ]
+    assert w.say(CommitDone()) == [EndJob("SUCCEEDED")]
+
+
+def test_a_job_that_has_lost_the_folder_of_its_parts_ends_at_once() -> None:
+    w = world()
+    finish_maps(w)
+    running = [start.attempt for start in w.offer_all()]
+    *cancelled, end = w.say(StagingLost(error := RingmillError("gone")))
+    assert [each.attempt for each in cancelled if isinstance(each, CancelAttempt)] == running
+    assert end == EndJob("FAILED", error)
 
 
 def test_a_reduce_that_read_fewer_records_than_maps_gave_does_not_count() -> None:

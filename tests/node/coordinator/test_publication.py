@@ -1,0 +1,143 @@
+"""A job is told as done or failed only when that is certain, also while the disk under its output fails."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.errors import (
+    CorruptData,
+    DiskFull,
+    InvalidArgument,
+    RingmillError,
+    Unavailable,
+    from_wire,
+)
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, staging_folder
+from ringmill.node.coordinator import job_driver, publication
+from ringmill.node.coordinator.job_step_runner import JobStepRunner
+
+BEHIND_THE_RENAME = RingmillError("Input/output error: /shared", outcome="unknown")
+BEFORE_IT = DiskFull("No space left on device: /shared")
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publication, "pause_s", lambda name, failures: 0.0)
+
+
+class FailingDisk:
+    """Publications of all coordinators: each ends with the next of these errors, then they are carried out.
+
+    With `shows`, the output is carried out all the same.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *errors: RingmillError, shows: bool = False) -> None:
+        self.again: list[bool] = []
+        left, publish = list(errors), JobStepRunner.publish
+
+        async def fail(
+            steps: JobStepRunner, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False
+        ) -> None:
+            self.again.append(again)
+            if shows or not left:
+                await publish(steps, spec, parts, again=again)
+            if left:
+                raise left.pop(0)
+
+        monkeypatch.setattr(JobStepRunner, "publish", fail)
+
+
+async def test_a_job_whose_output_may_show_is_told_as_done_once_the_disk_says_so(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FailingDisk(monkeypatch, *[BEHIND_THE_RENAME] * 20, shows=True)
+    cluster.write_input("a b\n")
+    view = await cluster.run(cluster.spec())
+    assert (view.state, view.error) == ("SUCCEEDED", None)
+    assert disk.again == [False, *[True] * 20]
+    assert cluster.parts() == cluster.expected()
+    assert "the commit is repeated after INTERNAL: Input/output error: /shared" in view.summary.story
+    assert cluster.leftovers() == []
+
+
+async def test_without_repeated_commits_a_job_is_told_as_failed_though_its_output_shows(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ablation."""
+    monkeypatch.setattr(publication, "_is_certain", lambda error, failures: True)
+    FailingDisk(monkeypatch, BEHIND_THE_RENAME, shows=True)
+    cluster.write_input("a b\n")
+    assert (await cluster.run(cluster.spec())).state == "FAILED"
+    assert (cluster.folder / "out" / "_SUCCESS").exists()
+
+
+async def test_a_disk_that_is_full_before_the_output_shows_fails_the_job_after_eight_tries(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FailingDisk(monkeypatch, *[BEFORE_IT] * 99)
+    cluster.write_input("a b\n")
+    view = await cluster.run(cluster.spec())
+    assert (view.state, from_wire(view.error).code, len(disk.again)) == ("FAILED", "DISK_FULL", 8)
+    assert not (cluster.folder / "out").exists()
+    assert cluster.leftovers() == []
+
+
+async def test_a_disk_that_gets_room_before_the_eighth_try_costs_nothing(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FailingDisk(monkeypatch, *[BEFORE_IT] * 7)
+    cluster.write_input("a b\n")
+    assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
+    assert cluster.parts() == cluster.expected()
+
+
+@pytest.mark.parametrize("error", [InvalidArgument("out exists"), CorruptData("part 1 is gone")])
+async def test_what_stays_as_it_is_fails_the_job_at_once(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, error: RingmillError
+) -> None:
+    disk = FailingDisk(monkeypatch, Unavailable("it broke off", outcome="unknown"), error)
+    cluster.write_input("a b\n")
+    view = await cluster.run(cluster.spec())
+    assert (view.state, from_wire(view.error).code, disk.again) == ("FAILED", error.code, [False, True])
+
+
+@pytest.mark.parametrize(("is_there", "code"), [(False, "CORRUPT_DATA"), (True, "INVALID_ARGUMENT")])
+async def test_a_job_whose_hidden_folder_another_run_has_removed_says_so_and_not_what_its_attempts_met(
+    cluster: Any, is_there: bool, code: str
+) -> None:
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    await cluster.until(lambda: any(node.task_pids() for node in cluster.nodes.values()))
+    shutil.rmtree(staging_folder(f"{cluster.folder}/out", "job-1"))
+    if is_there:
+        (cluster.folder / "out").mkdir()
+    (cluster.folder / "flag").touch()
+    view = await cluster.finish()
+    error = from_wire(view.error)
+    assert (view.state, error.code) == ("FAILED", code)
+    assert "another run of job job-1" in str(error)
+    assert max(task.attempts for task in view.summary.tasks) == 1
+
+
+async def test_a_folder_that_cannot_be_looked_at_now_leaves_the_attempts_own_word(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*job: object, overwrite: bool) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(job_driver, "loss_of_staging", broken)
+    cluster.write_input("a\n")
+    seen: list[Any] = []
+
+    def spoil(sender: Any, to: Any, method: str, body: bytes) -> None:
+        folder = cluster.folder / ".out.ringmill-job-1" / "reduce-0.1"
+        if method == "task.start" and not seen and not folder.exists():
+            seen.append(folder.mkdir(parents=True))
+
+    cluster.wire.answered = spoil
+    view = await cluster.run(cluster.spec())
+    assert view.state == "SUCCEEDED"
+    assert any("reduce-0.1 was there before the attempt" in line for line in view.summary.story)

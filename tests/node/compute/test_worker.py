@@ -83,6 +83,13 @@ class Bench:
             "j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire()
         )
 
+    def another(self) -> Worker:
+        return Worker(
+            ME, start="1", folder=str(self.folder / "other"), slots=1, bundles=self.worker._bundles,
+            clock=SystemClock(), files=self.worker._files, spawner=self.processes, transport=self.end,
+            options=WorkerOptions(),
+        )  # fmt: skip
+
     async def change_code(self) -> None:
         """What is ordered from now on needs another process."""
         code = build_bundle("trials", {"trials.py": SOURCE + b"# changed\n"}.get)
@@ -325,15 +332,19 @@ async def test_a_worker_ended_by_a_bug_tells_that_bug_though_it_holds_a_job(benc
         raise ZeroDivisionError
 
     with pytest.raises(ExceptionGroup) as told:
-        async with Worker(
-            ME, start="1", folder=str(bench.folder / "other"), slots=1, bundles=bench.worker._bundles,
-            clock=SystemClock(), files=bench.worker._files, spawner=bench.processes, transport=bench.end,
-            options=WorkerOptions(),
-        ) as worker:  # fmt: skip
+        async with bench.another() as worker:
             worker._heard("j-1", ME)
             worker._group.create_task(bug())
             await asyncio.sleep(30)
     assert [type(error) for error in told.value.exceptions] == [ZeroDivisionError]
+
+
+async def test_a_worker_that_has_ended_refuses_what_still_reaches_it(bench: Bench) -> None:
+    async with bench.another() as ended:
+        pass
+    late = Incoming(ME, "task.start", bench.map_assignment("a\n").encode(), 5.0, Priority.CONTROL)
+    with pytest.raises(Unavailable, match="takes no assignment"):
+        ended._on_start(late)
 
 
 async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> None:

@@ -32,7 +32,8 @@ PAGE: Final = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 _TELL_EVERY: Final = 50
 _HEAD: Final = (
-    "| switched off | the safeguard | under | seeds until red | what breaks |\n|---|---|---|---|---|"
+    "| switched off | the safeguard | rules | under | seeds until red | what breaks |\n"
+    "|---|---|---|---|---|---|"
 )
 
 
@@ -112,8 +113,8 @@ def tables(found: dict[str, Found]) -> str:
 
 
 def _row(ablation: Ablation, found: Found) -> str:
-    under, broken = _under(ablation), found.broken or "-"
-    return f"| `{ablation.name}` | {ablation.rule} | {under} | {_told(found)} | {broken} |"
+    rules, under, broken = ", ".join(ablation.rules), _under(ablation), found.broken or "-"
+    return f"| `{ablation.name}` | {ablation.safeguard} | {rules} | {under} | {_told(found)} | {broken} |"
 
 
 def _told(found: Found) -> str:

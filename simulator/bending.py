@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from inspect import getattr_static
 from types import FunctionType, ModuleType
@@ -33,15 +33,17 @@ Bends = tuple[Bend, ...]
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """`name` is what RunOptions.safeguards_off and the table say; `rule` is the safeguard in words.
+    """`name` is what RunOptions.safeguards_off and the table say; `safeguard` says it in words.
 
+    `rules` are the rules of docs/protocol that break without it; their pages name it as what shows them.
     `under` are the options of the runs that look for it, when those of any run meet it too seldom.
     """
 
     name: str
-    rule: str
+    safeguard: str
     bends: Bends
     under: RunOptions | None = None
+    rules: tuple[str, ...] = field(kw_only=True)
 
     def off(self) -> AbstractContextManager[None]:
         """While inside, the safeguard does not exist."""

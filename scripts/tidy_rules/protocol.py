@@ -1,7 +1,8 @@
 """The rules of the protocol: docs/protocol/ states each under a heading with its id, code cites the id.
 
-A citation needs a heading, and a heading somebody who cites it.  What a page names as ablation or file has to
-be there, a file where a rule is obeyed has to cite it, and nobody cites a page that a reader of the
+A citation needs a heading, and a heading somebody who cites it.  What a page names as file has to be there,
+a file where a rule is obeyed has to cite it, an ablation and a rule that it shows name each other
+(tidy_rules/ablations.py), and nobody cites a page that a reader of the
 repository does not have.  Citations are looked for in comments and docstrings, and in the prose of Markdown;
 ids in data and in names are left alone.
 """
@@ -15,6 +16,7 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tidy_rules.ablations import Shown, ablations
 from tidy_rules.finding import Finding
 
 __all__ = ["protocol"]
@@ -61,7 +63,9 @@ def protocol(root: Path, texts: Mapping[Path, str]) -> Iterator[Finding]:
         yield from _bare_pages(root, path, lines)
     for path in pages:
         if _is_protocol(path):
-            yield from _evidence(root, path, texts[path], texts, cites)
+            yield from _evidence(root, path, texts[path], cites)
+    shown = [each for path in pages if _is_protocol(path) for each in _shown(path, texts[path])]
+    yield from ablations(texts, known, shown)
 
 
 def _headings(stated: list[tuple[Path, int, re.Match[str]]], cited: set[str]) -> Iterator[Finding]:
@@ -98,11 +102,25 @@ def _bare_pages(root: Path, path: Path, lines: Lines) -> Iterator[Finding]:
                 )
 
 
-def _evidence(
-    root: Path, path: Path, text: str, texts: Mapping[Path, str], cites: Cites
-) -> Iterator[Finding]:
-    """What a page names: ablations, files, and the files where a rule is obeyed."""
-    simulator = [body for name, body in texts.items() if "simulator" in name.parts and name.suffix == ".py"]
+def _evidence(root: Path, path: Path, text: str, cites: Cites) -> Iterator[Finding]:
+    """Files that a page names, and those where a rule is obeyed."""
+    for number, rule, paragraph, name in _named(text):
+        if FILE.fullmatch(name):
+            if not (root / name).exists():
+                yield Finding(path, number, f"names {name}, which is not there")
+            elif paragraph.startswith(OBEYED) and rule not in cites.get(Path(name), ()):
+                yield Finding(path, number, f"says that {name} obeys {rule}, which does not cite it")
+
+
+def _shown(path: Path, text: str) -> Iterator[Shown]:
+    """The ablations that a page names."""
+    for number, rule, paragraph, name in _named(text):
+        if paragraph.startswith(SHOWN) and not FILE.fullmatch(name):
+            yield Shown(path, number, rule, name)
+
+
+def _named(text: str) -> Iterator[tuple[int, str, str, str]]:
+    """What stands between back quotes: its line, the rule and the paragraph that it is in."""
     rule = paragraph = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if heading := HEADING.match(line):
@@ -111,13 +129,7 @@ def _evidence(
             paragraph = ""
         paragraph = paragraph or line
         for name in SPAN.findall(line):
-            if FILE.fullmatch(name):
-                if not (root / name).exists():
-                    yield Finding(path, number, f"names {name}, which is not there")
-                elif paragraph.startswith(OBEYED) and rule not in cites.get(Path(name), ()):
-                    yield Finding(path, number, f"says that {name} obeys {rule}, which does not cite it")
-            elif paragraph.startswith(SHOWN) and not any(f'"{name}"' in body for body in simulator):
-                yield Finding(path, number, f"names the ablation {name}, which simulator/ does not have")
+            yield number, rule, paragraph, name
 
 
 def _is_protocol(path: Path) -> bool:

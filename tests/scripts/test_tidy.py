@@ -140,9 +140,13 @@ def test_a_usual_file_is_short(tmp_path: Path) -> None:
 RULE = "# Writes\n\n## W1: Nothing is taken back\n\nIt stays.\n\n"
 
 
-def _protocol(root: Path, page: str, code: str = MODULE + "# rule W1\n") -> list[str]:
+NONE = "_x = 1\n"
+KEPT = '_KEPT = Ablation("kept", rules=("W1",))\n'
+
+
+def _protocol(root: Path, page: str, code: str = MODULE + "# rule W1\n", ablations: str = NONE) -> list[str]:
     (root / "simulator").mkdir()
-    (root / "simulator" / "a.py").write_text(MODULE + '_NAMES = ["kept"]\n', encoding="utf-8")
+    (root / "simulator" / "a.py").write_text(MODULE + ablations, encoding="utf-8")
     (root / "node").mkdir()
     (root / "node" / "a.py").write_text(code, encoding="utf-8")
     return _found(root, "docs/protocol/writes.md", page)
@@ -150,7 +154,7 @@ def _protocol(root: Path, page: str, code: str = MODULE + "# rule W1\n") -> list
 
 def test_a_rule_that_is_stated_cited_and_shown_is_in_order(tmp_path: Path) -> None:
     page = RULE + "*Shown by:* `kept`, `simulator/a.py`.\n\n*Obeyed in:* `node/a.py`,\n`other`.\n"
-    assert _protocol(tmp_path, page) == []
+    assert _protocol(tmp_path, page, ablations=KEPT) == []
 
 
 def test_a_rule_that_nobody_cites_is_refused_unless_it_is_planned(tmp_path: Path) -> None:
@@ -182,10 +186,22 @@ def test_a_heading_elsewhere_states_no_rule(tmp_path: Path) -> None:
 
 def test_what_a_page_names_as_ablation_or_file_has_to_be_there(tmp_path: Path) -> None:
     page = RULE + "*Shown by:* `kept`,\n`gone`, `tests/gone.py`.\n\n*Obeyed in:* `node/gone.py`, `other`.\n"
-    assert _protocol(tmp_path, page) == [
-        "docs/protocol/writes.md:8: names the ablation gone, which simulator/ does not have",
+    assert _protocol(tmp_path, page, ablations=KEPT) == [
         "docs/protocol/writes.md:8: names tests/gone.py, which is not there",
         "docs/protocol/writes.md:10: names node/gone.py, which is not there",
+        "docs/protocol/writes.md:8: names the ablation gone, which simulator/ does not have",
+    ]
+
+
+def test_an_ablation_and_the_rule_that_it_shows_name_each_other(tmp_path: Path) -> None:
+    page = RULE + "*Shown by:* `silent`.\n"
+    ablations = '_KEPT = Ablation("kept", rules=("W1", "W9"))\n_SILENT = Ablation("silent", rules=())\n'
+    line = len(MODULE.splitlines()) + 1
+    assert _protocol(tmp_path, page, ablations=ablations) == [
+        "docs/protocol/writes.md:7: says that silent shows W1, the ablation does not",
+        f"simulator/a.py:{line}: the ablation kept shows W1, whose page does not name it",
+        f"simulator/a.py:{line}: the ablation kept shows W9, which docs/protocol does not state",
+        f"simulator/a.py:{line + 1}: the ablation silent shows no rule",
     ]
 
 

@@ -153,36 +153,84 @@ _TWICE: Final = replace(_USUAL, faults=("pause", "split_halves"))
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
-    Ablation("orders-once", "an assignment that came twice is one attempt", _orders_once()),
-    Ablation("slice-checksum", "a slice is compared with what its map committed", _slice_checksum(), _DAMAGE),
-    Ablation("lost-output-revoked", "a map whose output is lost runs again", _lost_output_revoked(), _DAMAGE),
+    Ablation("orders-once", "an assignment that came twice is one attempt", _orders_once(), rules=("J1",)),
     Ablation(
-        "output-folders-synced", "names of an output are durable before it shows", _folders_synced(), _POWER
+        "slice-checksum",
+        "a slice is compared with what its map committed",
+        _slice_checksum(),
+        _DAMAGE,
+        rules=("J3",),
     ),
-    Ablation("parts-synced", "a part is on the disk before its attempt is done", _parts_synced(), _POWER),
-    Ablation("shown-by-one-rename", "an output shows when it is whole", _success_last()),
-    Ablation("manifest", "an output has its manifest", _manifest()),
-    Ablation("missing-is-not-moved", "a missing part is not taken as moved", _missing_is_not_moved(), _LOST),
     Ablation(
-        "one-output-shown-once", "of two jobs with one output one is shown", _one_output_shown_once(), _SLOW
+        "commit-repeated",
+        "a commit that may show is repeated",
+        _commit_repeated(),
+        _ERRORS,
+        rules=("J10",),
     ),
-    Ablation("commit-repeated", "a commit that may show is repeated", _commit_repeated(), _ERRORS),
     Ablation(
         "lost-folder-noticed",
         "a job whose folder another run of it has removed ends",
         _lost_folder_noticed(),
         _TWICE,
+        rules=("J11",),
     ),
     Ablation(
-        "read-maps-count", "a map lost after its last reader has done its work", _read_maps_count(), _MAPPERS
+        "lost-output-revoked",
+        "a map whose output is lost runs again",
+        _lost_output_revoked(),
+        _DAMAGE,
+        rules=("J4",),
+    ),
+    Ablation(
+        "output-folders-synced",
+        "names of an output are durable before it shows",
+        _folders_synced(),
+        _POWER,
+        rules=("J7",),
+    ),
+    Ablation(
+        "parts-synced",
+        "a part is on the disk before its attempt is done",
+        _parts_synced(),
+        _POWER,
+        rules=("J6",),
+    ),
+    Ablation("shown-by-one-rename", "an output shows when it is whole", _success_last(), rules=("J7",)),
+    Ablation("manifest", "an output has its manifest", _manifest(), rules=("J7",)),
+    Ablation(
+        "missing-is-not-moved",
+        "a missing part is not taken as moved",
+        _missing_is_not_moved(),
+        _LOST,
+        rules=("J8",),
+    ),
+    Ablation(
+        "one-output-shown-once",
+        "of two jobs with one output one is shown",
+        _one_output_shown_once(),
+        _SLOW,
+        rules=("J9",),
+    ),
+    Ablation(
+        "read-maps-count",
+        "a map lost after its last reader has done its work",
+        _read_maps_count(),
+        _MAPPERS,
+        rules=("J4",),
     ),
     Ablation(
         "lost-attempts-noticed",
         "an attempt its worker has forgotten is lost",
         _lost_attempts_noticed(),
         _PAUSES,
+        rules=("J5",),
     ),
     Ablation(
-        "stray-frees-its-name", "a stopped stray is no running attempt", _stray_frees_its_name(), _CRASHES
+        "stray-frees-its-name",
+        "a stopped stray is no running attempt",
+        _stray_frees_its_name(),
+        _CRASHES,
+        rules=("J5",),
     ),
 )

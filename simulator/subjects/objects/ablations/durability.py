@@ -114,31 +114,52 @@ _ERRORS: Final = replace(_ALONE, keys=2, faults=("disk_error", "crash_all"))
 _MIDST: Final = RunOptions(faults=("crash_child",))
 
 DURABILITY: Final = (
-    Ablation("sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack()),
-    Ablation("folder-sync", "a file's name is made durable before the file counts", _folder_sync()),
+    Ablation(
+        "sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack(), rules=("E1", "W2")
+    ),
+    Ablation(
+        "folder-sync", "a file's name is made durable before the file counts", _folder_sync(), rules=("E1",)
+    ),
     Ablation(
         "recovered-synced",
         "what a start reads from its logs is synced before it counts",
         _recovered_synced(),
         _CRASHES,
+        rules=("E3",),
     ),
     Ablation(
         "recovered-rewritten",
         "what a start reads is written again, as a failed sync may have left it in the page cache only",
         _recovered_rewritten(),
         _ERRORS,
+        rules=("E3",),
     ),
     Ablation(
-        "failed-sync-is-final", "a sync that failed is never tried again", _failed_sync_is_final(), _ERRORS
+        "failed-sync-is-final",
+        "a sync that failed is never tried again",
+        _failed_sync_is_final(),
+        _ERRORS,
+        rules=("E2",),
     ),
     Ablation(
-        "cut-tail", "the torn end of a log is cut off before anything is appended", _cut_tail(), _CRASHES
+        "cut-tail",
+        "the torn end of a log is cut off before anything is appended",
+        _cut_tail(),
+        _CRASHES,
+        rules=("E4",),
     ),
     Ablation(
         "corruption-is-an-error",
         "a damaged block is an error, never an absence",
         _corruption_is_an_error(),
         _ROT,
+        rules=("H5",),
     ),
-    Ablation("file-ids-reserved", "a file's number is never given out again", _file_ids_reserved(), _MIDST),
+    Ablation(
+        "file-ids-reserved",
+        "a file's number is never given out again",
+        _file_ids_reserved(),
+        _MIDST,
+        rules=("E5",),
+    ),
 )

@@ -116,33 +116,45 @@ _ROT_UNDER_LOAD: Final = RunOptions(
 
 HEALING: Final = (
     Ablation(
-        "caught-up", "owners are compared after a start that may have lost hints", _caught_up(), _CRASHES
+        "caught-up",
+        "owners are compared after a start that may have lost hints",
+        _caught_up(),
+        _CRASHES,
+        rules=("H8",),
     ),
     Ablation(
         "damage-turns",
         "an owner that cannot read its own copy lets another coordinate",
         _damage_turns(),
         _ROT,
+        rules=("H9",),
     ),
     Ablation(
         "fenced-is-no-ack",
         "an owner that may have lost a key acks no write of it",
         _fenced_is_no_ack(),
         _ROT_UNDER_LOAD,
+        rules=("H5",),
     ),
     Ablation(
         "fenced-keeps-hints",
         "a hint stays until its target can take it",
         _fenced_keeps_hints(),
         _ROT_IN_TROUBLE,
+        rules=("H5",),
     ),
     Ablation(
         "healed-from-enough",
         "a range is healed from N - W + 1 other owners",
         _healed_from_enough(),
         _ROT_ON_A_BRIDGE,
+        rules=("H6",),
     ),
     Ablation(
-        "healed-by-merging", "a range is healed when others' copies are merged in", _healed_by_merging(), _ROT
+        "healed-by-merging",
+        "a range is healed when others' copies are merged in",
+        _healed_by_merging(),
+        _ROT,
+        rules=("H6",),
     ),
 )

@@ -67,21 +67,27 @@ _CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
 _LATE: Final = RunOptions(nodes=3, keys=24, operations=200, sessions=24, faults=("loss", "slow_link"))
 
 HINTS: Final = (
-    Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept()),
+    Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept(), rules=("H1", "W1")),
     Ablation(
-        "refused-hints-kept", "a hint that a full disk refused is kept later", _refused_hints_kept(), _FULL
+        "refused-hints-kept",
+        "a hint that a full disk refused is kept later",
+        _refused_hints_kept(),
+        _FULL,
+        rules=("H7",),
     ),
     Ablation(
         "hint-compare",
         "a hint is struck off only if it still holds what was delivered",
         _hint_compare(),
         _LATE,
+        rules=("H1",),
     ),
-    Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge()),
+    Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge(), rules=("H1",)),
     Ablation(
         "hint-synced",
         "a hint goes only when its target has it on the disk",
         _hint_synced(),
         _CRASHES_OF_MANY_KEYS,
+        rules=("H1",),
     ),
 )

@@ -133,32 +133,63 @@ _RESTORED: Final = RunOptions(nodes=3, keys=2, faults=("folder_restored",))
 _RESTORED_UNSHARED: Final = replace(_RESTORED, n=1, w=1, r=1)  # other owners bring back what a copy lacks
 
 IDENTITY: Final = (
-    Ablation("disk-id", "a node on another disk than the named one serves nothing", _disk_id(), _OTHER),
-    Ablation("fresh-actor", "every start has actors of its own", _fresh_actor(), _CRASHES_OF_THREE),
-    Ablation("store-named", "a store that is not the one its node left is a lost one", _store_named(), _LOST),
-    Ablation("left-compared", "a store has to hold what a clean stop left in it", _left_compared(), _LOST),
+    Ablation(
+        "disk-id",
+        "a node on another disk than the named one serves nothing",
+        _disk_id(),
+        _OTHER,
+        rules=("I2",),
+    ),
+    Ablation(
+        "fresh-actor", "every start has actors of its own", _fresh_actor(), _CRASHES_OF_THREE, rules=("I4",)
+    ),
+    Ablation(
+        "store-named",
+        "a store that is not the one its node left is a lost one",
+        _store_named(),
+        _LOST,
+        rules=("I6",),
+    ),
+    Ablation(
+        "left-compared",
+        "a store has to hold what a clean stop left in it",
+        _left_compared(),
+        _LOST,
+        rules=("I6",),
+    ),
     Ablation(
         "starts-remembered",
         "members refuse a folder that lacks a start they know",
         _starts_remembered(),
         _RESTORED,
+        rules=("I3",),
     ),
     Ablation(
         "starts-synced",
         "a start is on a member's disk before the member confirms it",
         _starts_synced(),
         _RESTORED_UNSHARED,
+        rules=("I3",),
     ),
     Ablation(
-        "boot-compared", "a start is known by its boot id, not by its number", _boot_compared(), _RESTORED
+        "boot-compared",
+        "a start is known by its boot id, not by its number",
+        _boot_compared(),
+        _RESTORED,
+        rules=("I3",),
     ),
     Ablation(
         "log-compared",
         "a folder that lacks the end of a known log is an old copy",
         _log_compared(),
         _RESTORED_UNSHARED,
+        rules=("I5",),
     ),
     Ablation(
-        "unconfirmed-waits", "a start serves nothing before it is confirmed", _unconfirmed_waits(), _RESTORED
+        "unconfirmed-waits",
+        "a start serves nothing before it is confirmed",
+        _unconfirmed_waits(),
+        _RESTORED,
+        rules=("I3",),
     ),
 )

@@ -84,19 +84,41 @@ _POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
 _CROWD: Final = RunOptions(nodes=3, keys=24, operations=800, sessions=48, faults=("loss", "pause"))
 
 QUORUMS: Final = (
-    Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks()),
-    Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers()),
-    Ablation("write-back", "N - R + 1 owners hold what a read shows before it is shown", _write_back()),
-    Ablation("synced-reads", "a replica shows only what it cannot forget", _synced_reads(), _POWER),
+    Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks(), rules=("W1",)),
+    Ablation("r-answers", "a read is answered by r owners, not by r - 1", _r_answers(), rules=("G1",)),
+    Ablation(
+        "write-back",
+        "N - R + 1 owners hold what a read shows before it is shown",
+        _write_back(),
+        rules=("G2",),
+    ),
+    Ablation(
+        "synced-reads", "a replica shows only what it cannot forget", _synced_reads(), _POWER, rules=("G2",)
+    ),
     Ablation(
         "holders-by-default-r",
         "N - R + 1 holders, whatever r a read asked for",
         _holders_by_default_r(),
         _CROWD,
+        rules=("G2",),
     ),
     Ablation(
-        "known-operation", "an operation that is there is not written again", _known_operation(), _TWICE
+        "known-operation",
+        "an operation that is there is not written again",
+        _known_operation(),
+        _TWICE,
+        rules=("V4",),
     ),
-    Ablation("unknown-is-told", "a lost quorum after sending is unknown, never failed", _unknown_is_told()),
-    Ablation("no-blind-retry", "a write whose outcome is unknown is not sent again", _no_blind_retry()),
+    Ablation(
+        "unknown-is-told",
+        "a lost quorum after sending is unknown, never failed",
+        _unknown_is_told(),
+        rules=("W3",),
+    ),
+    Ablation(
+        "no-blind-retry",
+        "a write whose outcome is unknown is not sent again",
+        _no_blind_retry(),
+        rules=("W4",),
+    ),
 )

@@ -60,10 +60,23 @@ TIME: Final = (
         "a deadline counts from the sending of a request, not from its reading",
         _judged_from_sending(),
         _LATE_SOCKETS,
+        rules=("D2",),
     ),
     Ablation(
-        "clocks-compared", "a node whose clock stepped as the others' did goes on", _clocks_compared(), _STEPS
+        "clocks-compared",
+        "a node whose clock stepped as the others' did goes on",
+        _clocks_compared(),
+        _STEPS,
+        rules=("V6",),
     ),
-    Ablation("whole-ttl", "a value is shown until its ttl is over", _whole_ttl(), RunOptions(faults=())),
-    Ablation("shared-expiry", "expiry goes by the median of all clocks", _shared_expiry(), _SKEWED),
+    Ablation(
+        "whole-ttl",
+        "a value is shown until its ttl is over",
+        _whole_ttl(),
+        RunOptions(faults=()),
+        rules=("G3",),
+    ),
+    Ablation(
+        "shared-expiry", "expiry goes by the median of all clocks", _shared_expiry(), _SKEWED, rules=("G3",)
+    ),
 )

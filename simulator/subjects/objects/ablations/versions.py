@@ -61,10 +61,18 @@ def _tombstones() -> Bends:
 
 
 VERSIONS: Final = (
-    Ablation("siblings", "concurrent writes are kept beside each other, not the last one alone", _siblings()),
-    Ablation("merge", "a replica merges what it is sent with what it holds", _merge()),
     Ablation(
-        "honest-receipt", "a receipt has a context only when no other sibling is left", _honest_receipt()
+        "siblings",
+        "concurrent writes are kept beside each other, not the last one alone",
+        _siblings(),
+        rules=("V1",),
     ),
-    Ablation("tombstones", "a delete is remembered", _tombstones()),
+    Ablation("merge", "a replica merges what it is sent with what it holds", _merge(), rules=("V1",)),
+    Ablation(
+        "honest-receipt",
+        "a receipt has a context only when no other sibling is left",
+        _honest_receipt(),
+        rules=("V7",),
+    ),
+    Ablation("tombstones", "a delete is remembered", _tombstones(), rules=("V1",)),
 )

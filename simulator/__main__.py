@@ -1,6 +1,6 @@
 """`python -m ringmill.simulator`, which `ringmill simulate` becomes: run a cluster from a seed and judge it.
 
-Exit codes: 0 every promise held, 1 one was broken, 2 a bad argument, 130 interrupted.
+Exit codes: 0 every promise held, 1 one was broken or a mark was never met, 2 a bad argument, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.progress_bar import Bar
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.simulator.campaign.many import Summary, run_seeds
+from ringmill.simulator.campaign.many import Summary, has_to_meet_all, run_seeds
 from ringmill.simulator.campaign.report import as_document, as_text, failure_text, to_json
 from ringmill.simulator.campaign.shrink import MOST_RUNS, shrink
 from ringmill.simulator.campaign.timeline import timeline_html
@@ -83,7 +83,8 @@ def _smaller(failing: RunResult) -> RunResult:
 
 
 def _many(given: Given, options: RunOptions) -> bool:
-    summary, bar = Summary(), Bar("seeds", given.seeds)
+    summary = Summary(given.marks or has_to_meet_all(given.seeds, options))
+    bar = Bar("seeds", given.seeds)
     seeds = range(given.seed, given.seed + given.seeds)
     try:
         for result in run_seeds(seeds, options, processes=given.processes):
@@ -99,7 +100,7 @@ def _many(given: Given, options: RunOptions) -> bool:
         ) from interruption
     bar.end()
     print(to_json(summary.document()) if given.is_json else summary.text())
-    return not summary.failed and not (given.marks and summary.never_met())
+    return summary.is_ok
 
 
 def _say(bar: Bar, line: str) -> None:

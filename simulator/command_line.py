@@ -17,6 +17,7 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.global_options import global_options
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS
 from ringmill.simulator.options import RunOptions, usual_options
 from ringmill.simulator.subjects.every import SUBJECTS, ablation_named, fault_kinds, subjects_named
 from ringmill.simulator.subjects.objects.mix import TWISTS, mix_of
@@ -146,7 +147,8 @@ def _flags() -> list[click.Parameter]:
         click.Option(
             ["--marks"],
             is_flag=True,
-            help="with --seeds: fail when a mark in the product's code was never met",
+            help="with --seeds: fail when a mark in the product's code was never met; from "
+            f"{SEEDS_FOR_ALL_MARKS:,} seeds on usual runs do so anyway",
         ),
         click.Option(["--only-faults"], metavar="INDEXES", help="of the drawn faults keep these"),
         click.Option(["--only-ops"], metavar="INDEXES", help="of the drawn operations keep these"),

@@ -3,14 +3,16 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ringmill.cluster.sometimes import heard_by, sometimes
+from ringmill.simulator import __main__ as simulate
 from ringmill.simulator.__main__ import main
-from ringmill.simulator.campaign.many import Summary
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS, Summary, has_to_meet_all
+from ringmill.simulator.options import RunOptions, usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import SUBJECTS
 
@@ -50,11 +52,37 @@ def test_nobody_hears_a_mark_unless_somebody_listens() -> None:
 
 
 def test_a_campaign_names_the_marks_that_no_run_has_met() -> None:
-    summary = Summary()
-    summary.add(run_seed(1, RunOptions(faults=(), operations=10)))
-    assert "a suspect is declared down" in summary.never_met()
-    assert "never met: " in summary.text()
-    assert summary.document()["marks"]["a suspect is declared down"] == 0
+    calm = run_seed(1, RunOptions(faults=(), operations=10))
+    strict, lenient = Summary(needs_all_marks=True), Summary()
+    for summary in (strict, lenient):
+        summary.add(calm)
+        assert "a suspect is declared down" in summary.never_met()
+        assert summary.document()["marks"]["a suspect is declared down"] == 0
+    assert (strict.is_ok, strict.verdict) == (False, "marks never met")
+    assert "a suspect is declared down" in strict.text()
+    assert lenient.is_ok
+    assert "a suspect is declared down" not in lenient.text()
+
+
+@pytest.mark.parametrize("subjects", [("objects",), ("jobs",), ("objects", "jobs")])
+def test_a_long_campaign_of_usual_runs_has_to_meet_every_mark(subjects: tuple[str, ...]) -> None:
+    usual = usual_options(subjects)
+    assert has_to_meet_all(SEEDS_FOR_ALL_MARKS, usual)
+    assert not has_to_meet_all(SEEDS_FOR_ALL_MARKS - 1, usual)
+    for narrowed in ({"faults": ("crash",)}, {"mix": ("weak",)}, {"operations": 5}, {"w": 1}, {"nodes": 4}):
+        assert not has_to_meet_all(SEEDS_FOR_ALL_MARKS, replace(usual, **narrowed))
+
+
+def test_a_long_campaign_is_red_by_itself_when_a_mark_was_never_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calm = run_seed(1, RunOptions(faults=(), operations=10))
+    monkeypatch.setattr(simulate, "run_seeds", lambda seeds, options, processes: iter([calm]))
+    long = ["--seeds", str(SEEDS_FOR_ALL_MARKS)]
+    assert main(long) == 1
+    assert "never met: " in capsys.readouterr().out
+    assert main([*long, "--faults", "crash"]) == 0
+    assert "never met: " not in capsys.readouterr().out
 
 
 def test_a_mark_that_was_never_met_fails_a_campaign_that_asks_for_all(

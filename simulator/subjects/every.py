@@ -30,9 +30,8 @@ def subjects_named(names: Sequence[str]) -> list[Subject]:
 
 
 def fault_kinds(subjects: Sequence[Subject]) -> list[FaultKind]:
-    """The general kinds under which all of the subjects are judged, and the subjects' own ones."""
-    general = [kind for kind in GENERAL_KINDS if all(kind.name in subject.stands for subject in subjects)]
-    return general + [kind for subject in subjects for kind in subject.faults]
+    """The general kinds, and the subjects' own ones."""
+    return [*GENERAL_KINDS, *(kind for subject in subjects for kind in subject.faults)]
 
 
 def ablation_named(name: str) -> Ablation:

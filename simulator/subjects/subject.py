@@ -67,15 +67,14 @@ class Workload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`stands` are the names of general kinds of fault under which the subject is judged."""
+    """It is judged under all general kinds of fault and under its own `faults`."""
 
     name: str
     title: str  # of its table of safeguards
     draw: Callable[[int, RunOptions], Workload]
-    stands: frozenset[str]
     told: Callable[[Figures], str]  # what was tried, in words
     fields: Callable[[Figures], Mapping[str, Any]]  # the same for programs
     ablations: tuple[Ablation, ...]
     marks: tuple[str, ...]  # in product code, that its runs have to meet now and then
-    faults: tuple[FaultKind, ...] = ()  # of its own
+    faults: tuple[FaultKind, ...] = ()  # that only it feels
     tuned: Callable[[int, Tunables], Tunables] = lambda seed, tunables: tunables

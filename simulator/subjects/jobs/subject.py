@@ -32,12 +32,6 @@ __all__ = ["JOBS", "JobWorkload"]
 
 _REST_S: Final = 0.25
 _ENDS: Final = ("SUCCEEDED", "FAILED", "KILLED", "RUNNING", "PENDING", "UNKNOWN")
-_STANDS: Final = frozenset(
-    ("crash", "crash_all", "restart", "pause", "clock_jump", "clock_drift", "split_one", "split_halves",
-     "split_bridge", "split_ring", "one_way", "flapping", "loss", "duplicate", "reorder", "slow_link",
-     "stuck_link", "disk_error", "disk_full", "disk_slow"),
-)  # fmt: skip
-"""No disk is lost for good: every node that keeps a job has to come back for the job to end."""
 
 
 class JobWorkload:
@@ -115,7 +109,7 @@ class JobWorkload:
     def _still_running(self) -> list[str]:
         return [
             f"{view.job} on {node.name}"
-            for node in self._world.nodes.values()
+            for node in self._world.living()  # a job that a lost node coordinates ends with it
             for view in (node.node.jobs.views() if node.node else [])
             if not view.is_over
         ]
@@ -144,7 +138,6 @@ JOBS: Final = Subject(
     name="jobs",
     title="Jobs",
     draw=JobWorkload,
-    stands=_STANDS,
     told=_told,
     fields=_fields,
     ablations=JOB_ABLATIONS,

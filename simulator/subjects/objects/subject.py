@@ -7,7 +7,6 @@ from random import Random
 from typing import Any, Final
 
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.history import History
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.subjects.objects.ablations.every import OBJECT_ABLATIONS
@@ -135,7 +134,6 @@ OBJECTS: Final = Subject(
     name="objects",
     title="Keys and values",
     draw=ObjectWorkload,
-    stands=frozenset(kind.name for kind in GENERAL_KINDS),
     told=_told,
     fields=_fields,
     ablations=OBJECT_ABLATIONS,

@@ -25,6 +25,8 @@ __all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
 
 _DATA: Final = "/data"
 _STORE: Final = f"{_DATA}/store"
+_END_BYTES: Final = 64
+_END_CHANCE: Final = 0.25
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -90,8 +92,14 @@ class NodeDisk:
             path for path in tables if self.lossy.size(path)
         ]  # a disk that lied may have kept names only
         for path in tables:
-            self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
+            self._flip(path)
         return len(tables)
+
+    def _flip(self, path: str) -> None:
+        """One bit; often one at the end of the file, where tables have what they are opened by."""
+        size = self.lossy.size(path)
+        first = max(0, size - _END_BYTES) if self._draws.random() < _END_CHANCE else 0
+        self.lossy.flip(path, self._draws.randrange(first, size), 1 << self._draws.randrange(8))
 
     def rot_everywhere(self) -> int:
         """Flip one bit in every file of the node, for good; how many there were."""
@@ -101,7 +109,7 @@ class NodeDisk:
         paths += [f"{_DATA}/{name}" for name in (*IDENTITY_NAMES, CONTROL_NAME)]
         paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
         for path in paths:
-            self.lossy.flip(path, self._draws.randrange(self.lossy.size(path)), 1 << self._draws.randrange(8))
+            self._flip(path)
         return len(paths)
 
     @property

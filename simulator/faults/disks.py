@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from random import Random
 from typing import Final
 
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.faults.fault import Fault, FaultKind, at_one, drawn
+from ringmill.simulator.faults.fault import LONGEST_S, Fault, FaultKind, at_one, drawn, early
 from ringmill.simulator.world.ground import Ground
+from ringmill.simulator.world.node_process import NodeProcess
 
 __all__ = ["KINDS"]
 
 _ERROR_CHANCE: Final = 0.3
+_NEWER_S: Final = 0.5
+_AT_ONCE: Final = 1e12  # bytes a second
 
 
 async def _fail(fault: Fault, ground: Ground) -> None:
@@ -77,18 +86,47 @@ async def _flip_bits(fault: Fault, ground: Ground) -> None:
         ground.start([name])
 
 
+async def _flip_bits_and_check(fault: Fault, ground: Ground) -> None:
+    """Bits rot in tables, and the check that goes round all the time finds it while clients still write.
+
+    Some keys of a damaged range have newer versions by then, so that they are written while it is healed.
+    The disk gets slow, as one does that goes bad: healing takes a while.
+    """
+    node = ground.nodes[fault.nodes[0]]
+    if node.is_running and node.node is not None:
+        checking = node.inside(_flip_and_check(node, node.node.replica.engine, fault, ground))
+        await asyncio.wait([checking], timeout=LONGEST_S)  # for ever, should the node be killed meanwhile
+        await _slow_down(fault, ground)
+        await asyncio.sleep(LONGEST_S)
+        await _speed_up(fault, ground)
+
+
+async def _flip_and_check(node: NodeProcess, engine: Engine, fault: Fault, ground: Ground) -> None:
+    """A node that stops, or whose disk fails, checks nothing more."""
+    with suppress(RingmillError, OSError):
+        await engine.flush()
+        await asyncio.sleep(_NEWER_S * ground.draws.random())
+        for _ in range(node.disk.rot()):
+            ground.trace.fault(fault.kind, node.name)
+        await engine.verify(bytes_per_s=_AT_ONCE)
+
+
 async def _rot(fault: Fault, ground: Ground) -> None:
     """The node stops in order, bits turn in every file of its folder, and it starts again."""
     name = fault.nodes[0]
     node = ground.nodes[name]
-    if not node.is_running:
-        return
+    if node.node is None or node.node.membership.topology.current is None:
+        return  # what belongs to no cluster has nobody to heal from
     node.resume()
     await node.stop()
     if node.run is None:
         for _ in range(node.disk.rot_everywhere()):
             ground.trace.fault(fault.kind, name)
     ground.start([name])
+
+
+def _early_and_slow(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+    return replace(early(draws, name, nodes, horizon_s), amount=draws.choice((0.2, 0.8)))
 
 
 KINDS: Final = (
@@ -99,4 +137,5 @@ KINDS: Final = (
     FaultKind("bit_flip", _flip_bits, draw=drawn(at_one), spoils=True),
     FaultKind("disk_lies", _lie, chance=0.08, loses=True),
     FaultKind("bit_rot", _rot, chance=0.1, spoils=True),
+    FaultKind("bit_flip_found", _flip_bits_and_check, draw=_early_and_slow, chance=0.35, spoils=True),
 )

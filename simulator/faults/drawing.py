@@ -8,6 +8,7 @@ loss is a bug.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -24,13 +25,16 @@ def draw_faults(seed: int, kinds: Sequence[FaultKind], nodes: Sequence[str], hor
 
     A rare kind has a stream of its own, so that one more of them changes nothing else of a seed.
     """
-    faults = _usual(stream(seed, "faults"), [kind for kind in kinds if kind.chance is None], nodes, horizon_s)
+    destructive = {kind.name for kind in kinds if kind.spoils or kind.loses}
+    usual = _usual(stream(seed, "faults"), [kind for kind in kinds if kind.chance is None], nodes, horizon_s)
+    usual = _within_budget(usual, destructive)
+    rare = []
     often = 1 / (2 * len(kinds)) if kinds else 0.0  # of a few kinds each is met
     for kind in kinds:
         draws = stream(seed, f"faults/{kind.name}")
         if kind.chance is not None and draws.random() < max(kind.chance, often):
-            faults.append(kind.draw(draws, kind.name, nodes, horizon_s))
-    return _within_budget(faults, {kind.name for kind in kinds if kind.spoils or kind.loses})
+            rare.append(kind.draw(draws, kind.name, nodes, horizon_s))
+    return [*usual, *_at_the_victim(rare, usual, destructive)]
 
 
 def lost_for_good(faults: Sequence[Fault], kinds: Sequence[FaultKind]) -> list[str]:
@@ -61,3 +65,9 @@ def _within_budget(faults: Sequence[Fault], destructive: set[str]) -> list[Fault
     """Damage on one node only: what it destroys must be readable on enough other owners."""
     victim = next((fault.nodes[0] for fault in faults if fault.kind in destructive), None)
     return [fault for fault in faults if fault.kind not in destructive or fault.nodes[0] == victim]
+
+
+def _at_the_victim(rare: Sequence[Fault], usual: Sequence[Fault], destructive: set[str]) -> list[Fault]:
+    """Rare destruction strikes the node on which something is destroyed already."""
+    victims = [fault.nodes for fault in (*usual, *rare) if fault.kind in destructive]
+    return [replace(fault, nodes=victims[0]) if fault.kind in destructive else fault for fault in rare]

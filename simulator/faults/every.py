@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from ringmill.simulator.faults import clocks, disks, folders, links, processes, splits
+from ringmill.simulator.faults import clocks, disks, folders, links, processes, silence, splits
 from ringmill.simulator.faults.fault import FaultKind
 
 __all__ = ["GENERAL_KINDS"]
 
 GENERAL_KINDS: Final[tuple[FaultKind, ...]] = (
     *processes.KINDS,
+    *silence.KINDS,
     *clocks.KINDS,
     *splits.KINDS,
     *links.KINDS,

@@ -22,6 +22,7 @@ __all__ = [
     "at_pair_or_all",
     "at_some",
     "drawn",
+    "early",
     "sudden",
 ]
 
@@ -70,6 +71,11 @@ def sudden(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> 
     """A fault at one node that strikes within its time, as soon as it can."""
     at_s, node = draws.random() * horizon_s, draws.choice(nodes)
     return Fault(at_s, name, (node,), draws.choice(_DURATIONS_S[1:]))
+
+
+def early(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+    """The same in the first quarter of the load, for what shows only in the writes that follow it."""
+    return sudden(draws, name, nodes, horizon_s / 4)
 
 
 def at_some(draws: Random, order: Sequence[str]) -> Sequence[str]:

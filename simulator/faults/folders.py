@@ -20,11 +20,11 @@ from ringmill.cluster.membership.start_rules import (
     judge,
     others_needed,
 )
-from ringmill.node.identity.identity import read_identity
+from ringmill.node.identity.identity import FolderRefused, read_identity
 from ringmill.node.storage.recovery.found_logs import found_logs
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.faults.fault import Fault, FaultKind
+from ringmill.simulator.faults.fault import Fault, FaultKind, early
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import DATA, NodeProcess
 
@@ -32,6 +32,9 @@ __all__ = ["KINDS"]
 
 _LONGEST_WAIT_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.05
+_DEAF: Final = 1 / 2  # of the copies are started while a few members do not hear the original
+_WHO_S: Final = 1.0  # a member that asks in vain whether the original is alive knows by then
+_REFUSALS_S: Final = 3.0  # the original hears by then what those members have noted
 _OF_ALL: Final = 1 / 3  # of the restores come with a power cut of the whole cluster
 _ALONE: Final = 1 / 4  # of the restored nodes are cut off from the others
 
@@ -77,19 +80,57 @@ async def _lose_store(fault: Fault, ground: Ground) -> None:
         ground.start([name])
 
 
+class EndedByFew(Exception):
+    """A node that served was ended by fewer members than could have let the copy of its folder serve."""
+
+
 async def _start_a_copy(fault: Fault, ground: Ground) -> None:
-    """Start a process on a copy of a running node's folder, under another address."""
+    """Start a process on a copy of a running node's folder, under another address.
+
+    In some runs a few members, fewer than a start needs, do not hear the original meanwhile.  They take the
+    copy for its next start, and refuse the original once they hear it again.
+    """
     name = fault.nodes[0]
     node = ground.nodes[name]
     if not node.is_running or node.node is None:
         return
+    deaf = _some_deaf(name, ground)
+    pairs = [pair for other in deaf for pair in ((name, other), (other, name))]
+    ground.cut(pairs)
     kept = node.disk.lossy.after_kill()
-    if await _is_outdated(node, kept, ground, spared=0):  # who knows nothing against it may take it up
+    if await _is_outdated(node, kept, ground, spared=len(deaf)):
         ground.trace.fault(fault.kind, name)
         twin = node.beside(kept, f"{name}-copy{len(ground.copies)}")
         ground.copies.append(twin)
         node.has_twin = True
         twin.start()
+        await asyncio.sleep(_WHO_S if deaf else 0.0)
+    ground.join(pairs)
+    if deaf and node.has_twin:
+        await _check_that_it_goes_on(node, ground)
+
+
+def _some_deaf(name: str, ground: Ground) -> list[str]:
+    others = [each for each in ground.nodes if each != name]
+    too_few = others_needed(len(ground.nodes)) - 1
+    return ground.draws.sample(others, too_few) if ground.draws.random() < _DEAF else []
+
+
+async def _check_that_it_goes_on(node: NodeProcess, ground: Ground) -> None:
+    """A node that serves goes on until as many members refuse it as could have confirmed the copy (I3)."""
+    run, serving = node.run, node.node
+    if run is None or run.life is None or serving is None or not serving.membership.topology.serving:
+        return
+    start = serving.identity.start
+    await asyncio.sleep(_REFUSALS_S)
+    ended = run.life.done() and not run.life.cancelled() and run.life.exception()
+    if not isinstance(ended, FolderRefused):
+        return
+    others = [each.node for each in ground.nodes.values() if each is not node and each.node]
+    known = [other.membership.starts.remembered(serving.identity.disk) for other in others]
+    against = sum(each is not None and each.start != start for each in known)
+    if against < others_needed(len(ground.nodes)):
+        node.failures.append(EndedByFew(f"{node.name} served and was ended by {against} members"))
 
 
 async def _copy_of(node: NodeProcess, ground: Ground) -> LossyDisk | None:
@@ -154,6 +195,6 @@ def _announced_by(node: NodeProcess, kept: LossyDisk) -> Announcement | None:
 
 KINDS: Final = (
     FaultKind("folder_restored", _restore, chance=0.1, loses=True),
-    FaultKind("folder_copied", _start_a_copy, chance=0.05, loses=True),
+    FaultKind("folder_copied", _start_a_copy, draw=early, chance=0.15, loses=True),
     FaultKind("store_lost", _lose_store, chance=0.05, loses=True),
 )

@@ -8,11 +8,13 @@ from typing import Final
 
 from ringmill.simulator.faults.fault import Fault, FaultKind, at_all, at_some, drawn
 from ringmill.simulator.world.ground import Ground
+from ringmill.simulator.world.spawner import LONGEST_CHILD_S
 
 __all__ = ["KINDS", "crash", "start_again"]
 
 _LOOK_EVERY_S: Final = 0.005
 _LATE_S: Final = 0.5
+_CHILDREN: Final = 10  # flushes come more often than merges: one of so many is a merge
 
 
 async def crash(fault: Fault, ground: Ground) -> None:
@@ -26,14 +28,30 @@ async def start_again(fault: Fault, ground: Ground) -> None:
 
 async def _crash_child(fault: Fault, ground: Ground) -> None:
     """Crash the node in the midst of a flush or a merge, as soon as there is one."""
+    if await _has_child_at_work(fault, ground):
+        await crash(fault, ground)
+        await asyncio.sleep(fault.lasts_s)
+        ground.start(fault.nodes)
+
+
+async def _kill_child(fault: Fault, ground: Ground) -> None:
+    """Kill every other flush or merge for a while; the node lives."""
+    for _ in range(_CHILDREN):
+        if await _has_child_at_work(fault, ground):
+            if ground.draws.random() < 0.5:
+                ground.trace.fault(fault.kind, fault.nodes[0])
+                ground.nodes[fault.nodes[0]].kill_children()
+            await asyncio.sleep(LONGEST_CHILD_S)
+
+
+async def _has_child_at_work(fault: Fault, ground: Ground) -> bool:
+    """Wait for it within the fault's time."""
     node = ground.nodes[fault.nodes[0]]
     for _ in range(int(fault.lasts_s / _LOOK_EVERY_S)):
         if node.has_child_at_work:
-            await crash(fault, ground)
-            await asyncio.sleep(fault.lasts_s)
-            ground.start(fault.nodes)
-            return
+            return True
         await asyncio.sleep(_LOOK_EVERY_S)
+    return False
 
 
 async def _crash_all(fault: Fault, ground: Ground) -> None:
@@ -87,5 +105,6 @@ KINDS: Final = (
     FaultKind("restart", _restart, draw=drawn(at_some)),
     FaultKind("pause", _pause, _resume, drawn(at_some), lasting=True),
     FaultKind("crash_child", _crash_child, chance=0.35),  # often, as there must be a child to be met
+    FaultKind("child_kill", _kill_child, chance=0.15),
     FaultKind("late_socket", _late_socket, chance=0.1),
 )

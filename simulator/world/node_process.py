@@ -175,6 +175,13 @@ class NodeProcess:
         if run.spawner is not None:
             run.spawner.kill_all()
 
+    def kill_children(self) -> None:
+        """Flushes and merges that are under way die, and the node lives."""
+        run = self.run
+        if run is not None and run.doors is not None and run.spawner is not None:
+            draws = stream(self._world.seed, f"{self.name}/{len(self._runs)}/killed children")
+            run.spawner.kill_children(run.doors.files, draws)
+
     def pause(self) -> None:
         if self.run is not None:
             self._world.trace.note(self.name, "is paused")

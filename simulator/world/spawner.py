@@ -1,7 +1,7 @@
 """The Spawner door inline: a child's work runs in one piece, after a delay that the seed draws.
 
 When the node dies within that delay its child was at work, and dies with it: the work is then done up to one
-of its changes of the disk, and no further.
+of its changes of the disk, and no further.  A child may die like that alone as well.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from typing import Final, ParamSpec, TypeVar
 from ringmill.cluster.ports import FileSystem, TaskProcess
 from ringmill.simulator.world.door import Door
 
-__all__ = ["InlineSpawner"]
+__all__ = ["LONGEST_CHILD_S", "InlineSpawner"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LONGEST_CHILD_S: Final = 0.05
 _CHANGES: Final = (0, 1, 2, 3, 5, 8, 13, 1_000)
 """So many changes of the disk does a child make before it dies; the last is a whole flush, unheard of."""
 
 
 class InlineSpawner:
-    """`cut_short` when the node is killed."""
+    """`cut_short` when the node is killed, `kill_children` when its children are."""
 
-    def __init__(self, draws: Random, *, longest_s: float = 0.05) -> None:
+    def __init__(self, draws: Random, *, longest_s: float = LONGEST_CHILD_S) -> None:
         self._draws = draws
         self._longest_s = longest_s
         self._at_work: dict[int, Callable[[Callable[[object], object]], object]] = {}
+        self._killed: set[int] = set()
         self._started = 0
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -45,6 +47,8 @@ class InlineSpawner:
             await asyncio.sleep(self._draws.random() * self._longest_s)
         finally:
             self._at_work.pop(number, None)
+        if number in self._killed:
+            raise ChildProcessError(f"child {number} was killed")
         return function(*args, **kwargs)
 
     @property
@@ -57,6 +61,13 @@ class InlineSpawner:
             with suppress(_Dies, Exception):  # the disk may be faulty as well
                 work(_put_in_place(files, _dying(files, draws.choice(_CHANGES))))
         return len(self._at_work)
+
+    def kill_children(self, files: FileSystem, draws: Random) -> int:
+        """Let each child at work die alone: the node sees that a moment later.  How many there were."""
+        killed = self.cut_short(files, draws)
+        self._killed |= set(self._at_work)
+        self._at_work.clear()
+        return killed
 
     async def start_task(
         self, *, workdir: str, environment: Mapping[str, str], limits: Mapping[str, int]

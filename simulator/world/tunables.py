@@ -6,10 +6,10 @@ batch of one makes delivery a long story (FoundationDB calls this "buggify").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
-from ringmill.node.node_options import HintOptions, NodeOptions
+from ringmill.node.node_options import HintOptions, NodeOptions, RequestOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["Tunables", "draw_tunables"]
@@ -37,9 +37,11 @@ def draw_tunables(draws: Random) -> Tunables:
         compression=draws.choice(("none", "none", "lz4", "zstd")),
         reserve_bytes=4096,
     )
-    return Tunables(
+    drawn = Tunables(
         node=NodeOptions(storage=storage, hints=HintOptions(batch_items=draws.choice((1, 2, 64)))),
         profile=draws.choice(("fast", "default")),
         disk_s=draws.choice((0.0005, 0.004, 0.02, 0.1)),
         drain_s=draws.choice((5.0, 5.0, 5.0, 0.0)),
     )
+    late_acks = RequestOptions(drain_s=draws.choice((0.0, 0.5, RequestOptions().drain_s)))
+    return replace(drawn, node=replace(drawn.node, requests=late_acks))

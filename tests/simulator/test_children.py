@@ -3,6 +3,8 @@
 import asyncio
 from random import Random
 
+import pytest
+
 from ringmill.cluster.ports import FileSystem
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.options import RunOptions
@@ -39,6 +41,25 @@ def test_a_child_that_dies_leaves_what_it_had_done_so_far() -> None:
     assert [] in left
     assert [7, 0] in left
     assert [7, 7, 7] in left
+
+
+async def test_a_child_that_is_killed_is_told_as_dead_and_leaves_what_it_had_done() -> None:
+    disk, spawner = LossyDisk(), InlineSpawner(Random(1), longest_s=0.01)
+    disk.mkdir("/d")
+    child = asyncio.create_task(spawner.run(three_files, disk, "/d"))
+    await asyncio.sleep(0)
+    assert spawner.kill_children(disk, Random(3)) == 1
+    assert not spawner.is_at_work
+    left = disk.list("/d")
+    with pytest.raises(ChildProcessError, match="killed"):
+        await child
+    assert disk.list("/d") == left
+
+
+def test_nodes_outlive_their_flushes_and_merges() -> None:
+    runs = [run_seed(seed, RunOptions(faults=("child_kill",))) for seed in range(1, 17)]
+    assert [run.violations for run in runs if not run.is_ok] == []
+    assert sum(run.marks.get("a flush fails and is tried again", 0) for run in runs) > 0
 
 
 def test_nodes_crash_in_the_midst_of_flushes_and_merges() -> None:

@@ -22,6 +22,7 @@ from ringmill.cluster.versions.dots import Dot, actor_of
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.identity.identity_record import IdentityRecord
 from ringmill.node.identity.store_name import missing_from_store
+from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
@@ -125,6 +126,11 @@ def _unconfirmed_waits() -> Bends:
     return (method(TopologyAgent.__init__, make_confirmed),)
 
 
+def _few_refusals_end_nothing() -> Bends:
+    """A node that serves ends as soon as one member takes its start for an old one."""
+    return (method(Starts._is_superseded, lambda starts: True),)
+
+
 _ONE_START: Final = Start(1, "")
 _CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
 _LOST: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))
@@ -184,6 +190,13 @@ IDENTITY: Final = (
         _log_compared(),
         _RESTORED_UNSHARED,
         rules=("I5",),
+    ),
+    Ablation(
+        "few-refusals-end-nothing",
+        "a node that serves is ended by as many members as let a start serve, not by one",
+        _few_refusals_end_nothing(),
+        RunOptions(faults=("folder_copied",)),
+        rules=("I3",),
     ),
     Ablation(
         "unconfirmed-waits",

@@ -18,7 +18,7 @@ from typing import Final
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
-from ringmill.cluster.mapreduce.machine.task_state import pause_s
+from ringmill.cluster.mapreduce.machine.task_state import failure_pause_s
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.coordinator.job_step_runner import JobStepRunner
 
@@ -50,7 +50,7 @@ async def publish(
             delayed(error)
         else:
             return
-        await asyncio.sleep(pause_s(f"{spec.job}.{failures}", failures))
+        await asyncio.sleep(failure_pause_s(f"{spec.job}.{failures}", failures))
 
 
 def _is_certain(error: RingmillError, failures: int) -> bool:

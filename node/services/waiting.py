@@ -3,6 +3,7 @@
 gRPC counts the deadline of a call from its arrival, so a call that waited in the socket of a stopped process
 looks fresh.  So each answer carries this node's clock, and a caller that knows it sends the time until which
 it waits.  For other callers (a generated client, the very first call) the deadline counts from the arrival.
+Rule D2: docs/protocol/requests.md.
 """
 
 from __future__ import annotations

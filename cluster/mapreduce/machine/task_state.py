@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
-__all__ = ["Attempt", "AttemptState", "Blame", "Task", "blame_for", "pause_s"]
+__all__ = ["Attempt", "AttemptState", "Blame", "Task", "blame_for", "failure_pause_s"]
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 15.0
@@ -68,7 +68,7 @@ def blame_for(cause: Cause) -> Blame:
     return _BLAME[cause]
 
 
-def pause_s(name: str, failures: int) -> float:
+def failure_pause_s(name: str, failures: int) -> float:
     """How long to wait after a number of failures in a row; `name` draws the jitter."""
     longest = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 6), LONGEST_PAUSE_S)
     jitter = xxh3_64_intdigest(name.encode()) / 2**64
@@ -146,7 +146,7 @@ class Task:
             return False
         is_first_of_user = failure.cause is Cause.USER_ERROR and count == 1
         if failure.cause is not Cause.LOST_NODE and not is_first_of_user:
-            self.not_before = now + pause_s(f"{self.name}.{len(self.attempts)}", count)
+            self.not_before = now + failure_pause_s(f"{self.name}.{len(self.attempts)}", count)
         return count < BUDGETS.get(blame, 0)
 
     def _has_failed_like(self, failure: TaskFailed) -> bool:

@@ -9,17 +9,22 @@ See: docs/architecture.md, "The five doors".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 
 __all__ = [
     "AppendFile",
+    "Arrival",
+    "BatchHandler",
+    "BatchTransport",
     "Children",
     "Clock",
+    "Ended",
     "Entropy",
     "FileLock",
     "FileSystem",
@@ -93,6 +98,38 @@ Handler = Callable[[Incoming], bytes | Awaitable[bytes]]
 A RingmillError raised by it crosses back to the caller as itself."""
 
 
+class Arrival(Protocol):
+    """One call of a batch: what `Incoming` tells, and the way back.  One of three methods ends it, once."""
+
+    @property
+    def sender(self) -> NodeId: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def deadline(self) -> float: ...
+
+    def answer(self, body: bytes) -> None:
+        """The call was done."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """The call has failed: a RingmillError crosses as itself, any other is a bug of this node."""
+        ...
+
+    def answer_later(self, result: Awaitable[bytes]) -> None:
+        """A task of the transport awaits `result` and ends the call by it."""
+        ...
+
+
+BatchHandler = Callable[[Sequence[Arrival]], None]
+"""Answers the calls of one method that came in one frame, each at once or later.  It raises nothing."""
+
+Ended = Callable[[bytes | RingmillError], None]
+"""Told once how a call ended: the answer, or what `Transport.call` would raise."""
+
+
 class Transport(Protocol):
     """Calls between nodes, by id.  Messages cross as encoded bytes, frames are the adapter's business."""
 
@@ -113,6 +150,20 @@ class Transport(Protocol):
         be reached; Overloaded when too much waits to be sent to it.  The outcome of each is "failed" when
         certainly nothing was sent, else "unknown".
         """
+        ...
+
+
+class BatchTransport(Transport, Protocol):
+    """A transport whose calls need no task of their own, on either side."""
+
+    def serve_batch(self, method: str, handler: BatchHandler) -> None:
+        """The same, all calls of a frame at a time."""
+        ...
+
+    def send(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
+    ) -> None:
+        """As `call`, without a task that waits: `ended` is told, perhaps before this returns."""
         ...
 
 

@@ -8,12 +8,12 @@ deadline.  So a room treats all nodes alike.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
+from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Ended, Handler, Incoming, Priority
 
 __all__ = ["CallsToSelf"]
 
@@ -21,11 +21,12 @@ __all__ = ["CallsToSelf"]
 class CallsToSelf:
     """Wraps the node's transport; what is served here is served to peers and to the node itself."""
 
-    def __init__(self, node: NodeId, transport: Transport, clock: Clock) -> None:
+    def __init__(self, node: NodeId, transport: BatchTransport, clock: Clock) -> None:
         self._node = node
         self._transport = transport
         self._clock = clock
         self._handlers: dict[str, Handler] = {}
+        self._batch_handlers: dict[str, BatchHandler] = {}
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         self._transport.set_peers(addresses)
@@ -34,52 +35,55 @@ class CallsToSelf:
         self._handlers[method] = handler
         self._transport.serve(method, handler)
 
+    def serve_batch(self, method: str, handler: BatchHandler) -> None:
+        self._batch_handlers[method] = handler
+        self._transport.serve_batch(method, handler)
+
+    def send(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
+    ) -> None:
+        """As Transport.send, to other nodes only: whoever may not wait reads its own copy directly."""
+        assert to != self._node, f"{method} was sent to this node itself"
+        self._transport.send(to, method, body, timeout_s=timeout_s, priority=priority, ended=ended)
+
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
     ) -> bytes:
         """As Transport.call (ringmill.cluster.ports)."""
         if to != self._node:
             return await self._transport.call(to, method, body, timeout_s=timeout_s, priority=priority)
-        handler = self._handlers.get(method)
-        if handler is None:
-            raise ProtocolMismatch(f"{self._node} does not serve {method}")
         deadline = self._clock.monotonic() + timeout_s
-        answer = handler(Incoming(self._node, method, body, deadline, priority))
-        return answer if isinstance(answer, bytes) else await _answered(answer, method, timeout_s)
-
-
-async def _answered(answer: Awaitable[bytes], method: str, timeout_s: float) -> bytes:
-    """Most answers never wait, so a timer is set only for one that does."""
-    steps = answer.__await__()
-    try:
-        wait = steps.send(None)
-    except StopIteration as done:
-        return cast("bytes", done.value)
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _Begun(steps, wait)
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"{method} took longer than {timeout_s:g} s", outcome="unknown") from error
-
-
-class _Begun:
-    """What is left of an awaitable that has come to its first `wait`."""
-
-    __slots__ = ("_steps", "_wait")
-
-    def __init__(self, steps: Generator[Any, Any, bytes], wait: object) -> None:
-        self._steps = steps
-        self._wait = wait
-
-    def __await__(self) -> Generator[Any, Any, bytes]:
-        wait = self._wait
         try:
-            while True:
-                try:
-                    sent = yield wait
-                except BaseException as error:  # noqa: BLE001 - a cancellation, most of all
-                    wait = self._steps.throw(error)
-                else:
-                    wait = self._steps.send(sent)
-        except StopIteration as done:
-            return cast("bytes", done.value)
+            async with asyncio.timeout(timeout_s):
+                if (batch_handler := self._batch_handlers.get(method)) is not None:
+                    arrival = _OwnArrival(self._node, method, body, deadline)
+                    batch_handler([arrival])
+                    return await arrival.ended
+                if (handler := self._handlers.get(method)) is None:
+                    raise ProtocolMismatch(f"{self._node} does not serve {method}")
+                answer = handler(Incoming(self._node, method, body, deadline, priority))
+                return answer if isinstance(answer, bytes) else await answer
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{method} took longer than {timeout_s:g} s", outcome="unknown") from error
+
+
+@dataclass(slots=True)
+class _OwnArrival:
+    """A batch of one, from this node (ringmill.cluster.ports.Arrival)."""
+
+    sender: NodeId
+    method: str
+    body: bytes
+    deadline: float
+    ended: Awaitable[bytes] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def answer(self, body: bytes) -> None:
+        if isinstance(self.ended, asyncio.Future) and not self.ended.done():
+            self.ended.set_result(body)
+
+    def fail(self, error: Exception) -> None:
+        if isinstance(self.ended, asyncio.Future) and not self.ended.done():
+            self.ended.set_exception(error)
+
+    def answer_later(self, result: Awaitable[bytes]) -> None:
+        self.ended = result  # the caller is a task already

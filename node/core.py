@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Spawner, Transport
+from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
 from ringmill.node.config import NodeConfig
@@ -23,7 +23,7 @@ class Doors:
     entropy: Entropy
     files: FileSystem
     spawner: Spawner
-    transport: Transport
+    transport: BatchTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Core:
     doors: Doors
     options: NodeOptions
     hybrid: HybridClock
-    transport: Transport  # reaches the other nodes and this one
+    transport: BatchTransport  # reaches the other nodes and this one
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -58,6 +58,11 @@ class Core:
         """Answer these methods from now on, to peers and to this node itself."""
         for method, handler in handlers.items():
             self.transport.serve(method, handler)
+
+    def serve_batches(self, handlers: Mapping[str, BatchHandler]) -> None:
+        """The same, all calls of a frame at a time."""
+        for method, handler in handlers.items():
+            self.transport.serve_batch(method, handler)
 
     def folder(self, name: str) -> str:
         """The path of a folder of the node's data; rooms name theirs and do not know where the data is."""

@@ -3,9 +3,8 @@ W2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch, NodeId
@@ -46,15 +45,13 @@ class Role(StrEnum):
     HINTED = "hinted"  # the coordinator keeps a hint for this owner
 
 
-@dataclass(frozen=True, slots=True)
-class QuorumAck:
+class QuorumAck(NamedTuple):
     node: NodeId
     role: Role
     durability: Durability
 
 
-@dataclass(frozen=True, slots=True)
-class QuorumReceipt:
+class QuorumReceipt(NamedTuple):
     """`context` is a token, empty unless the written value is the only sibling left: a vector cannot say
     "mine, but not those before it".  `is_weak`: the level was below the keyspace's own W."""
 

@@ -7,7 +7,7 @@ See: docs/formats/topology.md.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
@@ -123,10 +123,10 @@ class Row:
     phase: str
     row_epoch: Epoch
     copy_epoch: Epoch
+    nodes: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)  # of the owners
 
-    @property
-    def nodes(self) -> tuple[NodeId, ...]:
-        return tuple(owner.node for owner in self.owners)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", tuple(owner.node for owner in self.owners))
 
     @property
     def majority(self) -> int:

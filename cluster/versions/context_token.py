@@ -7,8 +7,7 @@ saw, and these would be lost, so it is refused there (rule V1).  Layout: docs/fo
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgpack
@@ -29,8 +28,7 @@ _CHECK: Final = struct.Struct(">I")  # crc32 of all before it
 _KEYSPACE: Final = struct.Struct(">QI")
 
 
-@dataclass(frozen=True, slots=True)
-class ContextToken:
+class ContextToken(NamedTuple):
     """What a client has seen of a key: the writes it covers, and the newest hybrid time among them."""
 
     vector: VersionVector = EMPTY_VECTOR

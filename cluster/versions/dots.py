@@ -10,7 +10,6 @@ Source: Almeida et al., "Scalable and Accurate Causality Tracking for Eventually
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
@@ -41,8 +40,7 @@ def actor_of(node: NodeId, start: Start, copy_epoch: Epoch = FIRST_EPOCH) -> Act
     return Actor(f"{node}#{start.number}.{start.boot[:BOOT_DIGITS]}{later}")
 
 
-@dataclass(frozen=True, slots=True)
-class VersionVector:
+class VersionVector(NamedTuple):
     """A set of dots in which each actor's are covered up to a count.  Entries are sorted by actor."""
 
     entries: tuple[tuple[Actor, int], ...] = ()
@@ -69,7 +67,15 @@ class VersionVector:
         """The least vector that covers both."""
         if self.entries == other.entries or not other.entries:
             return self
-        return VersionVector.of((*self.entries, *other.entries)) if self.entries else other
+        if not self.entries or (len(self.entries) <= len(other.entries) and other._covers_all(self)):
+            return other
+        return VersionVector.of((*self.entries, *other.entries))
+
+    def _covers_all(self, other: VersionVector) -> bool:
+        for actor, counter in other.entries:  # noqa: SIM110 - most have one entry, and a loop is faster then
+            if self.counter(actor) < counter:
+                return False
+        return True
 
     def with_dot(self, dot: Dot) -> VersionVector:
         return self.join(VersionVector((dot,)))

@@ -51,9 +51,11 @@ def decode_object(data: bytes) -> StoredObject:
             f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION}"
         )
     try:
-        forgotten, vector, siblings = msgpack.unpackb(memoryview(data)[1:])
+        forgotten, vector, siblings = msgpack.unpackb(data[1:])
+        if type(siblings) is not list:
+            raise TypeError(f"siblings of type {type(siblings).__name__}")
         stored = StoredObject(
-            decode_vector(vector), tuple(_unpack_sibling(fields) for fields in siblings), _u64(forgotten)
+            decode_vector(vector), tuple([_unpack_sibling(fields) for fields in siblings]), _u64(forgotten)
         )
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
@@ -84,8 +86,8 @@ def encode_vector(vector: VersionVector) -> list[list[Any]]:
 
 def decode_vector(pairs: Any) -> VersionVector:
     """Raises ValueError or TypeError unless the pairs are strictly sorted and well typed."""
-    entries = tuple((_actor(actor), _count(counter)) for actor, counter in pairs)
-    if any(low[0] >= high[0] for low, high in pairwise(entries)):
+    entries = tuple([(_actor(actor), _count(counter)) for actor, counter in pairs])
+    if len(entries) > 1 and any(low[0] >= high[0] for low, high in pairwise(entries)):
         raise ValueError("vector entries are not sorted by actor")
     return VersionVector(entries)
 
@@ -100,7 +102,7 @@ def _pack_sibling(sibling: Sibling) -> list[Any]:
 
 def _unpack_sibling(fields: Any) -> Sibling:
     actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
-    if not (value is None or isinstance(value, bytes)):
+    if not (value is None or type(value) is bytes):
         raise TypeError(f"a value of type {type(value).__name__}")
     numbers = (counter, time, session, sequence, birth, expires_at_ms, flags)
     if {*map(type, numbers)} != _NUMBER or min(numbers) < 0:  # msgpack holds no number above 64 bits
@@ -114,9 +116,10 @@ def _unpack_sibling(fields: Any) -> Sibling:
 
 
 def _check(stored: StoredObject) -> None:
-    if any(low.dot >= high.dot for low, high in pairwise(stored.siblings)):
+    siblings = stored.siblings
+    if len(siblings) > 1 and any(low.dot >= high.dot for low, high in pairwise(siblings)):
         raise CorruptData("an object's siblings are not sorted by dot")
-    for sibling in stored.siblings:
+    for sibling in siblings:
         if not stored.context.covers(sibling.dot):
             raise CorruptData(f"an object's context does not cover its sibling {sibling.dot}")
 

@@ -11,7 +11,6 @@ Preguiça et al., "Dotted Version Vectors" (2010).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
@@ -41,8 +40,7 @@ class OperationId(NamedTuple):
     birth: HybridTime
 
 
-@dataclass(frozen=True, slots=True)
-class Sibling:
+class Sibling(NamedTuple):
     """One value among concurrent ones.  `value` None is a tombstone: a delete that must not be forgotten."""
 
     dot: Dot
@@ -60,8 +58,7 @@ class Sibling:
         return self.value is not None and not self.is_expired(wall_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """Siblings sorted by dot, each dot covered by `context`.
 
     `forgotten` is the newest birth among the operations whose sibling is gone: an older operation that is
@@ -112,6 +109,8 @@ def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         return ours
     if ours.is_absent:
         return theirs
+    if (winner := _overwrites(ours, theirs)) is not None:
+        return winner
     in_ours = {sibling.dot for sibling in ours.siblings}
     in_theirs = {sibling.dot for sibling in theirs.siblings}
     kept, gone = _sift(
@@ -128,6 +127,19 @@ def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         tuple(sorted([*kept, *new], key=_dot)),
         _newest_birth(max(ours.forgotten, theirs.forgotten), [*gone, *replaced]),
     )
+
+
+def _overwrites(ours: StoredObject, theirs: StoredObject) -> StoredObject | None:
+    """`theirs` as it is when that is what the merge comes to, as with nearly every write: it has replaced our
+    only sibling by its own."""
+    if len(ours.siblings) != 1 or len(theirs.siblings) != 1:
+        return None
+    gone, new = ours.siblings[0], theirs.siblings[0]
+    is_replaced = gone.dot != new.dot and theirs.context.covers(gone.dot) and not ours.context.covers(new.dot)
+    has_all = theirs.forgotten >= ours.forgotten and theirs.forgotten >= gone.operation.birth
+    if is_replaced and has_all and ours.context.join(theirs.context) is theirs.context:
+        return theirs
+    return None
 
 
 def merge_all(objects: Iterable[StoredObject]) -> StoredObject:

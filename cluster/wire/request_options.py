@@ -6,8 +6,7 @@ and the place that acts on it passes the whole value on.  See: docs/development.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest
 
@@ -16,8 +15,7 @@ __all__ = ["ReadOptions", "WriteMessage", "WriteOptions"]
 WriteMessage: TypeAlias = PutRequest | DeleteRequest
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteOptions(NamedTuple):
     """Of a put or a delete.  An empty text, 0 and False mean the default."""
 
     level: str = ""  # owners that must ack: a number, "one", "quorum", "all"; default: the keyspace's W
@@ -49,8 +47,7 @@ class WriteOptions:
             message.ttl_ms = self.ttl_ms
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
+class ReadOptions(NamedTuple):
     """Of a get."""
 
     level: str = ""  # owners whose answers are merged; default: the keyspace's R

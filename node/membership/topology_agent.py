@@ -64,6 +64,7 @@ class TopologyAgent:
         self._heard: tuple[Epoch, NodeId] = (Epoch(0), node)
         self._heard_newer = asyncio.Event()
         self._is_confirmed = asyncio.Event()
+        self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
         self._forming = Forming(
@@ -101,11 +102,13 @@ class TopologyAgent:
 
     def topology(self) -> Topology:
         """The current document.  Raises Unavailable (nothing happened) when this node may not serve."""
-        refusal = self._refusal()
-        if refusal is not None:
-            raise refusal
-        assert self._current is not None
-        return self._current
+        current = self._current
+        if current is None or current is not self._proven:
+            if (refusal := self._refusal()) is not None:
+                raise refusal
+            assert current is not None
+            self._proven = current  # asked several times a request, and true until the document changes
+        return current
 
     def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
         """The row for a request that was made under `epoch` (T5).
@@ -226,6 +229,7 @@ class TopologyAgent:
     def withdraw_start(self) -> None:
         """Stop serving: a member knows a newer start on this disk."""
         self._is_confirmed.clear()
+        self._proven = None
 
     # Inside.
 

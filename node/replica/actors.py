@@ -11,7 +11,7 @@ docs/decisions/a-fresh-actor-at-every-start.md.
 
 from __future__ import annotations
 
-from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
 from ringmill.cluster.versions.dots import Dot, VersionVector, actor_of
 from ringmill.node.replica.stored_key import Copy
 
@@ -29,17 +29,24 @@ class CopyActors:
         self._node = node
         self._start = start
         self._counts: dict[Copy, int] = {}
+        self._names: dict[Epoch, Actor] = {}  # by the epoch of the copy
 
     def next_dot(self, copy: Copy) -> Dot:
         """A new dot for a copy."""
         count = self._counts[copy] = self._counts.get(copy, 0) + 1
-        return Dot(actor_of(self._node, self._start, copy.copy_epoch), count)
+        return Dot(self._actor(copy), count)
 
     def never_made(self, copy: Copy, seen: VersionVector) -> Dot | None:
         """A dot in `seen` that this start has not given yet, which proves that `seen` is forged or damaged.
 
         Dots of earlier starts are not checked, because this start does not know which they gave.
         """
-        actor = actor_of(self._node, self._start, copy.copy_epoch)
+        actor = self._actor(copy)
         count = seen.counter(actor)
         return Dot(actor, count) if count > self._counts.get(copy, 0) else None
+
+    def _actor(self, copy: Copy) -> Actor:
+        actor = self._names.get(copy.copy_epoch)
+        if actor is None:
+            actor = self._names[copy.copy_epoch] = actor_of(self._node, self._start, copy.copy_epoch)
+        return actor

@@ -11,19 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
+from ringmill.cluster.versions.object_codec import decode_object, holds_value
 from ringmill.cluster.versions.objects import (
-    ABSENT,
     OperationId,
     Sibling,
     StoredObject,
@@ -33,12 +32,12 @@ from ringmill.cluster.versions.objects import (
 )
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.object_batch import Admission, Applied, ObjectBatch, decoded
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
-from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.engine import Commit, Engine
+from ringmill.node.storage.engine import Commit, Engine, Told
 
-__all__ = ["Admission", "Applied", "Intent", "ObjectStore", "Written", "hold"]
+__all__ = ["Intent", "ObjectStore", "Written", "hold", "tell_held"]
 
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
@@ -47,9 +46,8 @@ SCAN_TURN: Final = 1024
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A client's write.  Context None overwrites what this copy knows; value None deletes."""
+class Intent(NamedTuple):
+    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes."""
 
     value: bytes | None
     operation: OperationId
@@ -58,27 +56,13 @@ class Intent:
     is_retry: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The object now in the engine; `commit` None means that it is already on the disk."""
-
-    stored: StoredObject
-    encoded: bytes
-    commit: Commit | None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """A write this copy coordinated.  `is_repeat`: the operation was there before, nothing was changed."""
 
     applied: Applied
     sibling: Sibling
     is_repeat: bool
-
-
-Admission = Callable[[StoredObject, StoredObject, int], None]
-"""Called with the old object, the new object and the size of the new one in bytes; raises to refuse the
-write."""
 
 
 class ObjectStore:
@@ -112,17 +96,32 @@ class ObjectStore:
 
     async def read(self, place: Place) -> StoredObject:
         """The present object, or ABSENT.  Raises CorruptData, Unavailable."""
-        return _decode(await fetch(self._engine, place.stored_key))
+        return decoded(await fetch(self._engine, place.stored_key))
 
     async def read_synced(self, place: Place) -> bytes:
         """The object's bytes, empty when there is none, once this node cannot forget it (rule G2)."""
         key = place.stored_key
         encoded = await fetch(self._engine, key)
-        commit = self._unsynced.get(key)
-        if commit is not None and not commit.is_synced:
-            sometimes("a read waits for the disk")
+        if (commit := self._unsynced_commit(key)) is not None:
             await commit.synced()
         return encoded or b""
+
+    def read_now(self, place: Place) -> tuple[bytes, Commit | None]:
+        """The bytes of an object, b"" when there is none, and what to wait for before they may be shown.
+
+        Raises NotCached when the disk is needed, CorruptData, OSError.
+        """
+        key = place.stored_key
+        encoded = self._engine.get_nowait(key)
+        return encoded or b"", self._unsynced_commit(key)
+
+    def _unsynced_commit(self, key: bytes) -> Commit | None:
+        """What a reader of this key has to wait for."""
+        commit = self._unsynced.get(key)
+        if commit is None or commit.is_synced:
+            return None
+        sometimes("a read waits for the disk")
+        return commit
 
     def check_made(self, place: Place, told: StoredObject) -> None:
         """Raises ProtocolMismatch for an object with a dot that this start has not given yet.
@@ -131,6 +130,27 @@ class ObjectStore:
         """
         if (forged := self._actors.never_made(place.copy, told.context)) is not None:
             raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
+
+    @property
+    def takes_batches(self) -> bool:
+        """The engine takes changes without a wait."""
+        return self._engine.is_writable
+
+    def apply_into(self, batch: ObjectBatch, place: Place, incoming: StoredObject, told: bytes) -> Applied:
+        """Merge an object in as part of a batch; `told` are the bytes it came in.
+
+        Raises NotCached when the disk is needed to know the present object; else as `apply`.
+        """
+        self.check_made(place, incoming)
+        self._clock.observe(incoming.newest)
+        key = place.stored_key
+        if (pending := batch.pending(key)) is None:
+            encoded = self._engine.get_nowait(key)
+            return self._merge(batch, key, decoded(encoded), encoded, incoming, told)
+        merged = merge(pending.stored, incoming)
+        if merged == pending.stored:
+            return batch.unchanged(pending)
+        return batch.store(key, pending.stored, pending.encoded, merged)
 
     async def apply(self, place: Place, incoming: StoredObject) -> Applied:
         """Merge an object in.
@@ -142,16 +162,52 @@ class ObjectStore:
         """
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
+        key = place.stored_key
 
         def step(encoded: bytes | None) -> Applied:
-            present = _decode(encoded)
-            merged = merge(present, incoming)
-            if merged == present:
-                sometimes("a late copy changes nothing")
-                return Applied(present, encoded or b"", self._unsynced.get(place.stored_key))
-            return self._store(place, present, encoded, merged)
+            batch = ObjectBatch()
+            applied = self._merge(batch, key, decoded(encoded), encoded, incoming)
+            self.commit(batch)
+            return applied
 
-        return await change(self._engine, place.stored_key, step)
+        return await change(self._engine, key, step)
+
+    def _merge(
+        self,
+        batch: ObjectBatch,
+        key: bytes,
+        present: StoredObject,
+        encoded: bytes | None,
+        incoming: StoredObject,
+        told: bytes | None = None,
+    ) -> Applied:
+        merged = merge(present, incoming)
+        if merged is incoming and merged != present:
+            return batch.store(key, present, encoded, merged, encoded=told)  # stored as it came
+        if merged == present:
+            sometimes("a late copy changes nothing")
+            return Applied(present, encoded or b"", self._unsynced.get(key))
+        return batch.store(key, present, encoded, merged)
+
+    def commit(self, batch: ObjectBatch) -> Commit | None:
+        """Make a batch visible, all of it at once; None for one that changes nothing.
+
+        Raises Overloaded, DiskFull, StorageFailed: then nothing was changed.
+        """
+        if not batch.changes:
+            return None
+        commit = self._engine.apply(batch.for_engine())
+        batch.committed(commit)
+        for key, changed in batch.changes.items():
+            self._note_unsynced(key, commit)
+            self._keys += changed.new_values
+            key_bytes = len(key) if changed.old_bytes is None else -changed.old_bytes
+            self._size_bytes += len(changed.applied.encoded) + key_bytes
+        if self._touched is not None:
+            self._touched.update(batch.changes)
+        self.changes += len(batch.changes)
+        self._forget_synced()
+        return commit
 
     async def wait_synced(self) -> None:
         """Return once everything that was applied before the call is durable."""
@@ -194,8 +250,20 @@ class ObjectStore:
         incoming, place = _merged(copies), parse_object_key(key)
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
-        present = _decode(survivor)
-        self._store(place, present, survivor, merge(present, incoming))
+        present, batch = decoded(survivor), ObjectBatch()
+        batch.store(key, present, survivor, merge(present, incoming))
+        self.commit(batch)
+
+    def write_into(self, batch: ObjectBatch, place: Place, intent: Intent, admit: Admission) -> Written:
+        """As `write`, as part of a batch.  Raises NotCached when the disk is needed, too."""
+        key = place.stored_key
+        if (pending := batch.pending(key)) is None:
+            encoded = self._engine.get_nowait(key)
+            return self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
+        known = pending.stored.find(intent.operation)
+        if known is not None:
+            return Written(batch.unchanged(pending), known, is_repeat=True)
+        return self._write(batch, place, key, pending.stored, pending.encoded, intent, admit)
 
     async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
         """Coordinate a client's write: it gets a new dot and stamp and replaces what its context covers (V1).
@@ -204,24 +272,39 @@ class ObjectStore:
         raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
         happened) after a clock jump.
         """
+        key = place.stored_key
 
         def step(encoded: bytes | None) -> Written:
-            present = _decode(encoded)
-            known = present.find(intent.operation)
-            if known is not None:
-                commit = self._unsynced.get(place.stored_key)
-                return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
-            context = intent.context or ContextToken(present.context, present.newest)
-            if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
-                raise InvalidArgument(
-                    f"the context names write {forged}, which this node has not made",
-                    hint="get the key and use the context of that answer",
-                )
-            sibling = self._sibling(place, intent, context)
-            changed = supersede(present, context.vector, sibling)
-            return Written(self._store(place, present, encoded, changed, admit), sibling, is_repeat=False)
+            batch = ObjectBatch()
+            written = self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
+            self.commit(batch)
+            return written
 
-        return await change(self._engine, place.stored_key, step)
+        return await change(self._engine, key, step)
+
+    def _write(
+        self,
+        batch: ObjectBatch,
+        place: Place,
+        key: bytes,
+        present: StoredObject,
+        encoded: bytes | None,
+        intent: Intent,
+        admit: Admission,
+    ) -> Written:
+        known = present.find(intent.operation)
+        if known is not None:
+            commit = self._unsynced.get(key)
+            return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
+        context = intent.context or ContextToken(present.context, present.newest)
+        if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
+            raise InvalidArgument(
+                f"the context names write {forged}, which this node has not made",
+                hint="get the key and hand back that answer's context",
+            )
+        sibling = self._sibling(place, intent, context)
+        changed = supersede(present, context.vector, sibling)
+        return Written(batch.store(key, present, encoded, changed, admit), sibling, is_repeat=False)
 
     async def keep_counted(self) -> None:
         """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
@@ -272,34 +355,11 @@ class ObjectStore:
         dot = self._actors.next_dot(place.copy)
         return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
 
-    def _store(
-        self,
-        place: Place,
-        before: StoredObject,
-        old: bytes | None,
-        after: StoredObject,
-        admit: Admission | None = None,
-    ) -> Applied:
-        encoded = encode_object(after)
-        if admit is not None:
-            admit(before, after, len(encoded))
-        key = place.stored_key
-        batch = Batch()
-        batch.put(key, encoded)
-        commit = self._engine.apply(batch)
-        self._note_unsynced(key, commit)
-        if self._touched is not None:
-            self._touched.add(key)
-        if len(after.siblings) > 1:
-            sometimes("siblings stand beside each other")
-        self.changes += 1
-        self._keys += _has_value(after) - _has_value(before)
-        self._size_bytes += len(encoded) + (len(key) if old is None else -len(old))
-        return Applied(after, encoded, commit)
-
     def _note_unsynced(self, key: bytes, commit: Commit) -> None:
         self._unsynced[key] = commit
         self._unsynced.move_to_end(key)
+
+    def _forget_synced(self) -> None:
         while self._unsynced:
             oldest, waiting = next(iter(self._unsynced.items()))
             if not waiting.is_synced:
@@ -320,14 +380,16 @@ async def hold(commit: Commit | None, durability: Durability) -> None:
         await commit.synced()
 
 
-def _decode(encoded: bytes | None) -> StoredObject:
-    return ABSENT if encoded is None else decode_object(encoded)
+def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None:
+    """The same without waiting: `told` None or what `hold` raises, perhaps before this returns."""
+    if commit is None or durability is Durability.MEMORY:
+        told(None)
+    elif durability is Durability.BUFFERED:
+        commit.tell_buffered(told)
+    else:
+        commit.tell_synced(told)
 
 
 def _merged(copies: Iterable[bytes]) -> StoredObject:
     """Equal ones are decoded once."""
     return merge_all(decode_object(encoded) for encoded in dict.fromkeys(copies))
-
-
-def _has_value(stored: StoredObject) -> bool:
-    return any(sibling.value is not None for sibling in stored.siblings)

@@ -8,7 +8,7 @@ under.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId
@@ -25,9 +25,10 @@ APPLY: Final = "replica.apply"
 READ: Final = "replica.read"
 DELIVER: Final = "hint.deliver"
 
+_DURABILITIES: Final = {durability.value: durability for durability in Durability}
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+
+class Apply(NamedTuple):
     """Asks an owner to merge this object into its copy and to hold it with this durability."""
 
     epoch: Epoch
@@ -45,8 +46,7 @@ class Apply:
         return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, _durability(durability), encoded)
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyAnswer:
+class ApplyAnswer(NamedTuple):
     """The object is held with this durability; `time` is the replica's hybrid time."""
 
     row_epoch: Epoch
@@ -62,8 +62,7 @@ class ApplyAnswer:
         return cls(Epoch(row_epoch), _durability(durability), HybridTime(time))
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """Asks an owner what it holds of a key."""
 
     epoch: Epoch
@@ -79,8 +78,7 @@ class Read:
         return cls(Epoch(epoch), KeyspaceId(made, ordinal), key)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadAnswer:
+class ReadAnswer(NamedTuple):
     """The bytes of the object, durable on the replica; empty when nothing was ever written there."""
 
     row_epoch: Epoch
@@ -139,7 +137,7 @@ class DeliverAnswer:
 
 def _durability(text: str) -> Durability:
     """Raises ProtocolMismatch."""
-    try:
-        return Durability(text)
-    except ValueError as error:
-        raise ProtocolMismatch(f"{text[:40]!r} is not a durability") from error
+    durability = _DURABILITIES.get(text)
+    if durability is None:
+        raise ProtocolMismatch(f"{text[:40]!r} is not a durability")
+    return durability

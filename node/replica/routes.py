@@ -6,7 +6,7 @@ than the row is refused as WrongEpoch; one with a newer epoch makes this node fe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
@@ -17,8 +17,7 @@ from ringmill.node.replica.stored_key import Copy, HintKey, Place
 __all__ = ["Route", "Routes"]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where one key lives under one row."""
 
     keyspace: KeyspaceEntry
@@ -49,22 +48,24 @@ class Routes:
 
         Raises WrongEpoch, InvalidArgument for an unknown keyspace, Unavailable before there is a topology.
         """
-        topology = await self._at(epoch, None)
-        named = topology.keyspace_named(keyspace or "default")
-        if named.kind != "objects":
-            raise InvalidArgument(f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there")
-        return self._route(topology, named, key, epoch)
+        return self._named(await self._at(epoch, None), keyspace, key, epoch)
+
+    def by_name_now(self, keyspace: str, key: bytes, epoch: Epoch) -> Route | None:
+        """The same by what this node knows; None when it has to catch up first."""
+        topology = self._view.topology()
+        return self._named(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
 
     async def by_id(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Route:
         """The route of a peer's message to this replica.
 
         Raises WrongEpoch also when this node is no owner, Unavailable when it cannot catch up.
         """
-        topology = await self._at(epoch, sender)
-        route = self._route(topology, topology.keyspace(keyspace), key, epoch)
-        if self.node not in route.owners:
-            raise _not_an_owner(self.node, route.partition, topology.epoch)
-        return route
+        return self._owned(await self._at(epoch, sender), keyspace, key, epoch)
+
+    def by_id_now(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route | None:
+        """The same by what this node knows; None when it has to catch up first."""
+        topology = self._view.topology()
+        return self._owned(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
 
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
@@ -80,6 +81,18 @@ class Routes:
             return topology
         await self._view.know(epoch, ask=ask)
         return self._view.topology()
+
+    def _named(self, topology: Topology, keyspace: str, key: bytes, epoch: Epoch) -> Route:
+        named = topology.keyspace_named(keyspace or "default")
+        if named.kind != "objects":
+            raise InvalidArgument(f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there")
+        return self._route(topology, named, key, epoch)
+
+    def _owned(self, topology: Topology, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route:
+        route = self._route(topology, topology.keyspace(keyspace), key, epoch)
+        if self.node not in route.owners:
+            raise _not_an_owner(self.node, route.partition, topology.epoch)
+        return route
 
     def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:
         partition = topology.partition_of(keyspace.id, key)

@@ -7,15 +7,20 @@ G2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
-from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Incoming, Transport
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ports import Arrival, BatchTransport, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.node.replica.object_store import ObjectStore, hold
+from ringmill.node.replica.object_batch import Applied, ObjectBatch
+from ringmill.node.replica.object_store import ObjectStore, hold, tell_held
 from ringmill.node.replica.replica_messages import (
     APPLY,
     DELIVER,
@@ -30,6 +35,7 @@ from ringmill.node.replica.replica_messages import (
 )
 from ringmill.node.replica.routes import Routes
 from ringmill.node.storage.engine import Commit
+from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["ReplicaServing"]
 
@@ -40,22 +46,99 @@ class ReplicaServing:
         self._objects = objects
         self._clock = hybrid
 
-    def serve(self, transport: Transport) -> None:
+    def serve(self, transport: BatchTransport) -> None:
         """Answer peers from now on."""
-        transport.serve(APPLY, self.apply)
-        transport.serve(READ, self.read)
+        transport.serve_batch(APPLY, self.apply_batch)
+        transport.serve_batch(READ, self.read_batch)
         transport.serve(DELIVER, self.deliver)
 
-    async def apply(self, incoming: Incoming) -> bytes:
-        request = Apply.decode(incoming.body)
-        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+    def apply_batch(self, arrivals: Sequence[Arrival]) -> None:
+        """Merge what a frame brought, by one batch of the engine; what has to wait first goes to `apply`."""
+        batch = ObjectBatch()
+        taken: list[_Taken] = []
+        for arrival in arrivals:
+            try:
+                one = self._apply_into(batch, arrival)
+            except RingmillError as error:
+                arrival.fail(error)
+                continue
+            if one is None:
+                arrival.answer_later(self.apply(arrival))
+            else:
+                taken.append(one)
+        try:
+            self._objects.commit(batch)
+        except RingmillError as error:
+            for one in taken:
+                one.arrival.fail(error)
+            return
+        waiting: dict[tuple[Commit | None, Durability], list[_Taken]] = {}
+        for one in taken:
+            waiting.setdefault((one.applied.commit, one.durability), []).append(one)
+        for (commit, durability), together in waiting.items():
+            tell_held(commit, durability, partial(self._held, together, durability))
+
+    def _apply_into(self, batch: ObjectBatch, arrival: Arrival) -> _Taken | None:
+        request = Apply.decode(arrival.body)
+        if batch.is_full or not self._objects.takes_batches:
+            return None
+        route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
+        if route is None:
+            return None
+        try:
+            applied = self._objects.apply_into(batch, route.place, _object(request.encoded), request.encoded)
+        except (NotCached, CorruptData, OSError):
+            return None
+        return _Taken(arrival, applied, request.durability, route.row.row_epoch)
+
+    def _held(self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None) -> None:
+        """What became durable together is acknowledged together."""
+        answers: dict[Epoch, bytes] = {}
+        for one in taken:
+            if failure is not None:
+                one.arrival.fail(failure)
+                continue
+            answer = answers.get(one.row_epoch)
+            if answer is None:
+                answer = ApplyAnswer(one.row_epoch, durability, self._clock.now()).encode()
+                answers[one.row_epoch] = answer
+            one.arrival.answer(answer)
+
+    async def apply(self, arrival: Arrival) -> bytes:
+        """The whole story of one: it may wait for an epoch, a block or the engine."""
+        request = Apply.decode(arrival.body)
+        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         applied = await self._objects.apply(route.place, _object(request.encoded))
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
 
-    async def read(self, incoming: Incoming) -> bytes:
-        request = Read.decode(incoming.body)
-        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+    def read_batch(self, arrivals: Sequence[Arrival]) -> None:
+        """Show what is in memory and on the disk, or will be soon; what has to wait first goes to `read`."""
+        for arrival in arrivals:
+            try:
+                self._read_now(arrival)
+            except (NotCached, CorruptData, OSError):
+                arrival.answer_later(self.read(arrival))
+            except RingmillError as error:
+                arrival.fail(error)
+
+    def _read_now(self, arrival: Arrival) -> None:
+        request = Read.decode(arrival.body)
+        route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
+        if route is None:
+            arrival.answer_later(self.read(arrival))
+            return
+        encoded, commit = self._objects.read_now(route.place)
+        answer = ReadAnswer(route.row.row_epoch, encoded).encode()
+        if commit is None:
+            arrival.answer(answer)
+        else:
+            commit.tell_synced(partial(_show, arrival, answer))
+
+    async def read(self, arrival: Arrival) -> bytes:
+        """The whole story of one."""
+        request = Read.decode(arrival.body)
+        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         encoded = await self._objects.read_synced(route.place)
         return ReadAnswer(route.row.row_epoch, encoded).encode()
 
@@ -77,6 +160,22 @@ class ReplicaServing:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"
         return applied.commit
+
+
+class _Taken(NamedTuple):
+    """A message of a batch that was merged in and is acknowledged once it is held."""
+
+    arrival: Arrival
+    applied: Applied
+    durability: Durability
+    row_epoch: Epoch
+
+
+def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> None:
+    if failure is None:
+        arrival.answer(answer)
+    else:
+        arrival.fail(failure)
 
 
 def _object(encoded: bytes) -> StoredObject:

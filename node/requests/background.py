@@ -1,19 +1,29 @@
 """Work that continues after a request was answered: late acks, hints, write-backs.
 
 One TaskGroup owns it.  Leaving the block waits for this work for a bounded time, then cancels it; each piece
-of work handles its own cancellation (rule F4).
+of work handles its own cancellation (rule F4).  Work without a task, because it only waits for answers, is
+registered by `keep`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from ringmill.cluster.errors import Unavailable
 
-__all__ = ["Background"]
+__all__ = ["Background", "Unfinished"]
+
+
+class Unfinished(Protocol):
+    """Work that waits for answers without a task."""
+
+    def abandon(self) -> Coroutine[Any, Any, None]:
+        """The node stops and no answer is waited for any more: leave behind what has to be left."""
+        ...
 
 
 class Background:
@@ -24,6 +34,8 @@ class Background:
         self._group = asyncio.TaskGroup()
         self._is_over = False
         self._running: dict[asyncio.Task[Any], None] = {}  # a dict, as it keeps the order of starting
+        self._kept: dict[Unfinished, None] = {}
+        self._none_kept: asyncio.Event | None = None
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` now.  An error it does not handle ends the block, and with it the node.
@@ -35,8 +47,23 @@ class Background:
             raise Unavailable("this node has stopped", outcome="unknown")
         task = self._group.create_task(work)
         self._running[task] = None
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._end)
         return task
+
+    @property
+    def is_over(self) -> bool:
+        """The block has been left: nothing can be started any more."""
+        return self._is_over
+
+    def keep(self, work: Unfinished) -> None:
+        """Leaving the block waits for this until `forget`, or has it abandoned."""
+        self._kept[work] = None
+
+    def forget(self, work: Unfinished) -> None:
+        """It is finished."""
+        self._kept.pop(work, None)
+        if self._none_kept is not None and not self._kept:
+            self._none_kept.set()
 
     async def __aenter__(self) -> Background:
         await self._group.__aenter__()
@@ -49,13 +76,25 @@ class Background:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._running and error is None:
-                await asyncio.wait(list(self._running), timeout=self._drain_s)
+            if error is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._drain_s):
+                        await self._finished()
         finally:
             self._is_over = True
             for task in list(self._running):
                 task.cancel()
+            for work in list(self._kept):
+                self._group.create_task(work.abandon())
         await self._group.__aexit__(kind, error, trace)
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    async def _finished(self) -> None:
+        while self._running or self._kept:
+            if self._running:
+                await asyncio.wait(list(self._running))
+            else:
+                self._none_kept = asyncio.Event()
+                await self._none_kept.wait()
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
         self._running.pop(task, None)

@@ -3,15 +3,14 @@ is stopped.  What travels is always the time left (rule D1)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ringmill.cluster.ports import Clock
 
 __all__ = ["Deadline"]
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     allowed_s: float
     ends_at: float
     clock: Clock

@@ -10,7 +10,7 @@ from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
-from ringmill.node.requests.read import Reader
+from ringmill.node.requests.read import ReadEnded, Reader
 from ringmill.node.requests.request_values import (
     Located,
     LocateRequest,
@@ -18,7 +18,7 @@ from ringmill.node.requests.request_values import (
     ReadResult,
     WriteRequest,
 )
-from ringmill.node.requests.write import Writer
+from ringmill.node.requests.write import WriteBatch, Writer
 
 __all__ = ["Requests"]
 
@@ -43,6 +43,14 @@ class Requests:
     async def get(self, request: ReadRequest) -> ReadResult:
         """What a key holds.  Raises as Reader.read."""
         return await self._reader.read(request)
+
+    def write_batch(self) -> WriteBatch:
+        """For writes that came together, to be applied at once where they can be."""
+        return self._writer.batch()
+
+    def begin_get(self, request: ReadRequest, ended: ReadEnded) -> bool:
+        """As `get`, without a task where none is needed (Reader.begin)."""
+        return self._reader.begin(request, ended)
 
     async def locate(self, request: LocateRequest) -> Located:
         """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""

@@ -3,13 +3,19 @@
 It outlives the request: the client is answered when the level is met, and the flight continues until every
 owner has acked or has a hint.  It is never undone (rule W1), and an outcome that is not certainly "failed" is
 "unknown" (rule W3).
+
+A flight counts answers and never waits.  Its crew acts: it answers the client when that is due, and keeps
+hints for owners that missed the write (node/requests/flights.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeAlias
 
-from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
+from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.quorum.tally import WriteTally
@@ -20,22 +26,63 @@ from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.storage.engine import Commit
 
-__all__ = ["Flight"]
+__all__ = ["Crew", "Flight", "WriteEnded"]
+
+WriteEnded: TypeAlias = Callable[[QuorumReceipt | RingmillError], None]
+"""Told once how a write ended for its client."""
+
+
+class Crew(Protocol):
+    """What a flight calls upon."""
+
+    def answer_due(self, flight: Flight) -> None:
+        """The client has to be told: the level is met, or nobody is left who could answer, or time is up."""
+        ...
+
+    def landed(self, flight: Flight) -> None:
+        """Every owner has acked or failed."""
+        ...
+
+    def abandon(self, flight: Flight) -> Coroutine[Any, Any, None]:
+        """The node stops: leave hints for the owners that have not answered."""
+        ...
 
 
 class Flight:
+    __slots__ = (
+        "_bucket", "_crew", "_ended", "_first_round_over", "_hints", "_tally", "deadline", "deferred",
+        "durability", "route", "verb", "written",
+    )  # fmt: skip
+
     def __init__(
-        self, route: Route, written: Written, w: int, durability: Durability, deadline: Deadline
+        self,
+        crew: Crew,
+        route: Route,
+        written: Written,
+        *,
+        w: int,
+        durability: Durability,
+        deadline: Deadline,
+        verb: str,
+        ended: WriteEnded,
     ) -> None:
         self.route = route
         self.written = written
         self.durability = durability
         self.deadline = deadline
+        self.verb = verb
         self.deferred: tuple[NodeId, ...] = ()  # owners to be asked only if the level cannot be met without
+        self._crew = crew
+        self._ended: WriteEnded | None = ended
+        self._bucket: Bucket | None = None
         self._tally = WriteTally(w, route.owners, route.row.row_epoch)
         self._hints: dict[NodeId, Commit] = {}
-        self._answerable = asyncio.Event()
-        self._first_round_over = asyncio.Event()
+        self._first_round_over: asyncio.Event | None = None  # made when somebody waits for it
+
+    def expire_on(self, wheel: DeadlineWheel) -> None:
+        """Have the client answered at the deadline, whoever has acked by then."""
+        if self._ended is not None:
+            self._bucket = wheel.add(self, self.deadline.left_s)
 
     def acked(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
         self._tally.record_ack(node, durability, row_epoch)
@@ -57,6 +104,16 @@ class Flight:
         """Owners that have neither acked nor failed."""
         return self._tally.outstanding
 
+    @property
+    def w(self) -> int:
+        """How many acks the level needs."""
+        return self._tally.w
+
+    @property
+    def is_met(self) -> bool:
+        """At least `w` owners have acked."""
+        return self._tally.is_met
+
     def counts(self, node: NodeId) -> bool:
         """Whether this owner's ack was counted."""
         return node in self._tally.acks
@@ -64,25 +121,29 @@ class Flight:
     async def needs_deferred(self, patience_s: float) -> bool:
         """Wait until the level is met, or the owners asked so far cannot meet it, or have been silent for
         `patience_s`.  Returns whether it is not met.  Rule T7."""
-        try:
-            async with asyncio.timeout(min(patience_s, self.deadline.allowed_s / 4)):
-                await self._first_round_over.wait()
-        except TimeoutError:
-            sometimes("a write does not wait for a silent owner alone")
+        if not self._is_first_round_over():
+            self._first_round_over = self._first_round_over or asyncio.Event()
+            try:
+                async with asyncio.timeout(min(patience_s, self.deadline.allowed_s / 4)):
+                    await self._first_round_over.wait()
+            except TimeoutError:
+                sometimes("a write does not wait for a silent owner alone")
         return not self._tally.is_met
 
-    async def wait_for_level(self) -> bool:
-        """Wait until the level is met, no owner is left to answer, or time is up.  Returns whether it is met.
+    def expire(self) -> None:
+        """The deadline has passed.  A lost level does not end the wait before: the error is to name all who
+        acked."""
+        self._bucket = None
+        self._tell_due()
 
-        A level that can no longer be met does not end the wait, because the error names all owners that
-        acked.
-        """
-        try:
-            async with asyncio.timeout(self.deadline.left_s):
-                await self._answerable.wait()
-        except TimeoutError:
-            pass
-        return self._tally.is_met
+    def end(self, told: QuorumReceipt | RingmillError) -> None:
+        """Tell the client."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(told)
+
+    def abandon(self) -> Coroutine[Any, Any, None]:
+        return self._crew.abandon(self)
 
     def receipt(self, *, default_w: int) -> QuorumReceipt:
         """The receipt: which nodes hold the write now, and how durably (rule W2).
@@ -96,15 +157,12 @@ class Flight:
         is_alone = stored.siblings == (sibling,)
         if not is_alone:
             sometimes("a receipt has no context beside siblings")
-        owners = [
-            QuorumAck(node, Role.OWNER, self._tally.acks[node])
-            for node in self.route.owners
-            if self.counts(node)
-        ]
-        hints = [
+        acks = self._tally.acks
+        replicas = [QuorumAck(node, Role.OWNER, acks[node]) for node in self.route.owners if node in acks]
+        replicas += [
             QuorumAck(node, Role.HINTED, Durability.SYNCED if commit.is_synced else Durability.MEMORY)
             for node, commit in sorted(self._hints.items())
-            if not self.counts(node)
+            if node not in acks
         ]
         return QuorumReceipt(
             sibling.dot,
@@ -112,7 +170,7 @@ class Flight:
             sibling.time,
             self.route.epoch,
             self._tally.w,
-            (*owners, *hints),
+            tuple(replicas),
             is_weak=self._tally.w < min(default_w, len(self.route.owners)),
         )
 
@@ -130,8 +188,22 @@ class Flight:
         return encode_context(context, self.route.keyspace.id, self.route.key)
 
     def _look(self) -> None:
-        if self._tally.is_met or self._tally.is_over:
-            self._answerable.set()
-        hoped_for = [node for node in self.outstanding if node not in self.deferred]
-        if self._tally.is_met or len(self._tally.acks) + len(hoped_for) < self._tally.w:
+        tally = self._tally
+        is_over = tally.is_over
+        if self._first_round_over is not None and self._is_first_round_over():
             self._first_round_over.set()
+        if is_over or tally.is_met:
+            self._tell_due()
+        if is_over:
+            self._crew.landed(self)
+
+    def _is_first_round_over(self) -> bool:
+        hoped_for = [node for node in self.outstanding if node not in self.deferred]
+        return self._tally.is_met or len(self._tally.acks) + len(hoped_for) < self._tally.w
+
+    def _tell_due(self) -> None:
+        if self._bucket is not None:
+            self._bucket.pop(self, None)
+            self._bucket = None
+        if self._ended is not None:
+            self._crew.answer_due(self)

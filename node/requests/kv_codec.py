@@ -25,7 +25,17 @@ from ringmill.node.requests.request_values import (
     WriteRequest,
 )
 
-__all__ = ["answer_locate", "answer_read", "answer_write", "encode_write", "receipt_of"]
+__all__ = [
+    "answer_locate",
+    "answer_read",
+    "answer_write",
+    "encode_write",
+    "read_request",
+    "receipt_message",
+    "receipt_of",
+    "result_message",
+    "write_request",
+]
 
 Write = Callable[[WriteRequest], Awaitable[QuorumReceipt]]
 Read = Callable[[ReadRequest], Awaitable[ReadResult]]
@@ -35,8 +45,15 @@ Locate = Callable[[LocateRequest], Awaitable[Located]]
 async def answer_write(
     write: Write, message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
 ) -> kv_pb2.WriteReceipt:
-    """Execute the write in `body` (decoded: `message`) and encode its receipt."""
-    request = WriteRequest(
+    """Do the write that came as `body`, which is `message`, and encode its receipt."""
+    return receipt_message(await write(write_request(message, body, left_s, is_forwarded=is_forwarded)))
+
+
+def write_request(
+    message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
+) -> WriteRequest:
+    """The write that came as `body`, which is `message`."""
+    return WriteRequest(
         message.keyspace,
         message.key,
         message.value if isinstance(message, kv_pb2.PutRequest) else None,
@@ -48,13 +65,17 @@ async def answer_write(
         left_s,
         body,
     )
-    return _receipt_message(await write(request))
 
 
 async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
-    result = await read(
-        ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
-    )
+    return result_message(await read(read_request(message, left_s)))
+
+
+def read_request(message: kv_pb2.GetRequest, left_s: float | None) -> ReadRequest:
+    return ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
+
+
+def result_message(result: ReadResult) -> kv_pb2.GetResponse:
     return kv_pb2.GetResponse(
         siblings=[
             kv_pb2.Sibling(
@@ -129,7 +150,7 @@ def receipt_of(body: bytes) -> QuorumReceipt:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
 
 
-def _receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
+def receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
     return kv_pb2.WriteReceipt(
         dot=str(receipt.dot),
         context=receipt.context,

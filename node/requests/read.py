@@ -8,8 +8,10 @@ once, here, by the median of the cluster's clocks (rule G3).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import NodeId
@@ -27,12 +29,16 @@ from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.owners.collect import Collected, Collector
+from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.owners.collection import Collected
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, time_allowed
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 
-__all__ = ["Reader"]
+__all__ = ["ReadEnded", "Reader"]
+
+ReadEnded: TypeAlias = Callable[[ReadResult | Exception], None]
+"""Told once how a read ended for its client: what `Reader.read` returns or raises."""
 
 
 @dataclass(slots=True)
@@ -89,17 +95,73 @@ class Reader:
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
         answered and why the others did not.
         """
-        check_key(request.key)
-        deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
+        deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
-        collected = await self._collector.collect(route, r, deadline)
+        return await self._finish(route, r, await self._collector.collect(route, r, deadline), deadline)
+
+    def begin(self, request: ReadRequest, ended: ReadEnded) -> bool:
+        """The same without a task as long as all owners say the same: `ended` is told how the read ends,
+        perhaps before this returns.  False when this node has to catch up first: nothing was done.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable.
+        """
+        deadline = self._checked(request)
+        route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
+        if route is None:
+            return False
+        r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
+        self._collector.begin(route, r, deadline, partial(self._collected, route, r, deadline, ended))
+        return True
+
+    def _checked(self, request: ReadRequest) -> Deadline:
+        check_key(request.key)
+        return Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
+
+    def _collected(
+        self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, told: Collected | QuorumNotReached
+    ) -> None:
+        if isinstance(told, QuorumNotReached):
+            ended(told)
+            return
+        first, *others = told.answers.values()
+        if any(each is not first for each in others) or any(each.expires_at_ms for each in first.siblings):
+            try:
+                self._background.start(self._finish_and_tell(route, r, deadline, ended, told))
+            except RingmillError as error:
+                ended(error)
+            return
+        self._hybrid.observe(first.newest)
+        try:
+            _check_size(first)
+        except RingmillError as error:
+            ended(error)
+        else:
+            ended(self._result(route, r, told, first, repaired=0))
+
+    async def _finish_and_tell(
+        self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, collected: Collected
+    ) -> None:
+        try:
+            result = await self._finish(route, r, collected, deadline)
+        except Exception as error:  # noqa: BLE001  whatever goes wrong is the client's to hear
+            ended(error)
+        else:
+            ended(result)
+
+    async def _finish(self, route: Route, r: int, collected: Collected, deadline: Deadline) -> ReadResult:
+        """Merge the answers, make the rule good for them, and judge what has expired."""
         merged = collected.merged
         self._hybrid.observe(merged.newest)
         repaired = await self._repair(route, collected, merged, deadline)
         _check_size(merged)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(deadline.left_s / 2)
+        return self._result(route, r, collected, merged, repaired)
+
+    def _result(
+        self, route: Route, r: int, collected: Collected, merged: StoredObject, repaired: int
+    ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
         return ReadResult(
             merged.live(self._hybrid.expiry_ms()),

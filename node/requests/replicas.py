@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.ports import BatchTransport, Ended, Priority
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
@@ -17,7 +17,7 @@ __all__ = ["Replicas"]
 
 class Replicas:
     def __init__(
-        self, node: NodeId, *, transport: Transport, objects: ObjectStore, hybrid: HybridClock
+        self, node: NodeId, *, transport: BatchTransport, objects: ObjectStore, hybrid: HybridClock
     ) -> None:
         self.node = node
         self._transport = transport
@@ -29,19 +29,50 @@ class Replicas:
 
         Raises what the owner raised, Unavailable, DeadlineExceeded.
         """
-        body = Read(route.epoch, route.keyspace.id, route.key).encode()
-        data = await self._transport.call(node, READ, body, timeout_s=timeout_s, priority=Priority.READ)
-        answer = ReadAnswer.decode(data)
-        stored = decode_object(answer.encoded) if answer.encoded else ABSENT
+        data = await self._transport.call(
+            node, READ, self.read_message(route), timeout_s=timeout_s, priority=Priority.READ
+        )
+        encoded, row_epoch = self.was_read(data)
+        return self.decoded(route, encoded), row_epoch
+
+    def read_message(self, route: Route) -> bytes:
+        """What every owner is asked by one read."""
+        return Read(route.epoch, route.keyspace.id, route.key).encode()
+
+    def was_read(self, answer: bytes) -> tuple[bytes, Epoch]:
+        """The object's bytes in an owner's answer, b"" for none, and the row epoch.  Raises
+        ProtocolMismatch."""
+        told = ReadAnswer.decode(answer)
+        return told.encoded, told.row_epoch
+
+    def decoded(self, route: Route, encoded: bytes) -> StoredObject:
+        """The object that an owner told of.  Raises CorruptData, ProtocolMismatch."""
+        stored = decode_object(encoded) if encoded else ABSENT
         self._objects.check_made(route.place, stored)
-        return stored, answer.row_epoch
+        return stored
 
     async def apply(
         self, node: NodeId, route: Route, encoded: bytes, durability: Durability, timeout_s: float
     ) -> tuple[Durability, Epoch]:
         """Have an owner merge an object.  Returns durability and row epoch.  Raises what `read` raises."""
-        body = Apply(route.epoch, route.keyspace.id, route.key, durability, encoded).encode()
+        body = self.apply_message(route, encoded, durability)
         data = await self._transport.call(node, APPLY, body, timeout_s=timeout_s, priority=Priority.WRITE)
-        answer = ApplyAnswer.decode(data)
-        self._hybrid.observe(answer.time)
-        return answer.durability, answer.row_epoch
+        return self.applied(data)
+
+    def send_apply(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
+        """The same for another node, without a task: `ended` gets the answer for `applied`, or the error."""
+        self._transport.send(node, APPLY, message, timeout_s=timeout_s, priority=Priority.WRITE, ended=ended)
+
+    def send_read(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
+        """As `read` likewise."""
+        self._transport.send(node, READ, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def apply_message(self, route: Route, encoded: bytes, durability: Durability) -> bytes:
+        """What every owner is sent of one write."""
+        return Apply(route.epoch, route.keyspace.id, route.key, durability, encoded).encode()
+
+    def applied(self, answer: bytes) -> tuple[Durability, Epoch]:
+        """What an owner's answer says.  Raises ProtocolMismatch."""
+        told = ApplyAnswer.decode(answer)
+        self._hybrid.observe(told.time)
+        return told.durability, told.row_epoch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Position
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -15,8 +15,7 @@ ANY_EPOCH: Final = Epoch(0)
 __all__ = ["Located", "LocateRequest", "OwnerAnswer", "ReadRequest", "ReadResult", "WriteRequest"]
 
 
-@dataclass(frozen=True, slots=True)
-class WriteRequest:
+class WriteRequest(NamedTuple):
     """A put, or with value None a delete.
 
     `epoch` is the topology by which the client routed, 0 when it knows none.  `left_s` is how long its caller
@@ -27,7 +26,7 @@ class WriteRequest:
     keyspace: str
     key: bytes
     value: bytes | None
-    options: WriteOptions = field(default_factory=WriteOptions)
+    options: WriteOptions = WriteOptions()
     operation: OperationId | None = None
     epoch: Epoch = ANY_EPOCH
     attempt: int = 0
@@ -40,17 +39,15 @@ class WriteRequest:
         return "delete" if self.value is None else "put"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(NamedTuple):
     keyspace: str
     key: bytes
-    options: ReadOptions = field(default_factory=ReadOptions)
+    options: ReadOptions = ReadOptions()
     epoch: Epoch = ANY_EPOCH
     left_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResult:
+class ReadResult(NamedTuple):
     """`siblings` are newest first, empty when the key is not found; `context` is the token of all that was
     read."""
 

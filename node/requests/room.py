@@ -11,6 +11,7 @@ from ringmill.node.replica.room import Replica
 from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.facade import Requests
+from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.equalize import Equalizer
@@ -38,7 +39,20 @@ async def open_requests(
     async with Background(options.drain_s) as background:
         routes = Routes(core.node, topology)
         replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
-        collector = Collector(replicas=replicas, liveness=liveness, background=background, options=options)
+        collector = Collector(
+            objects=replica.objects,
+            replicas=replicas,
+            liveness=liveness,
+            background=background,
+            options=options,
+        )
+        flights = Flights(
+            replicas=replicas,
+            hints=replica.hints,
+            liveness=liveness,
+            background=background,
+            options=options,
+        )
         proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
         forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
         attempts = WriteRetries(
@@ -47,16 +61,12 @@ async def open_requests(
         writer = Writer(
             routes=routes,
             objects=replica.objects,
-            replicas=replicas,
-            hints=replica.hints,
-            liveness=liveness,
+            flights=flights,
             forwarder=forwarder,
             attempts=attempts,
-            background=background,
             hybrid=core.hybrid,
             timekeeper=timekeeper,
             clock=core.clock,
-            options=options,
         )
         reader = Reader(
             routes=routes,

@@ -7,7 +7,6 @@ cannot be determined, and the write is not applied again (V4).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
@@ -46,7 +45,7 @@ class WriteRetries:
             return request
         self._sequence += 1
         operation = OperationId(self._session, self._sequence, self._hybrid.now())
-        return replace(request, operation=operation, encoded=b"")
+        return request._replace(operation=operation, encoded=b"")
 
     async def check_retry(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
         """Allow a second or later attempt, after bringing the effect of an earlier one to this copy.

@@ -6,7 +6,14 @@ The same methods answer unary gRPC calls and the operations of a session stream 
 
 from __future__ import annotations
 
-from ringmill.cluster.ports import Clock, Handler
+from collections.abc import Sequence
+from functools import partial
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock
+from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.wire.parsing import parsed, serialized
+from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import (
     DeleteRequest,
     GetRequest,
@@ -18,8 +25,17 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
 )
 from ringmill.node.core import Core
 from ringmill.node.requests.facade import Requests
-from ringmill.node.requests.kv_codec import answer_locate, answer_read, answer_write
-from ringmill.node.services.table import Call, Service, frame_handler, unary
+from ringmill.node.requests.kv_codec import (
+    answer_locate,
+    answer_read,
+    answer_write,
+    read_request,
+    receipt_message,
+    result_message,
+    write_request,
+)
+from ringmill.node.requests.request_values import ReadResult
+from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["KvService", "open_kv"]
 
@@ -27,7 +43,7 @@ __all__ = ["KvService", "open_kv"]
 def open_kv(core: Core, requests: Requests) -> KvService:
     """Answers session streams from now on, through the transport."""
     kv = KvService(requests, core.clock)
-    core.serve(kv.handlers())
+    core.serve_batches(kv.batch_handlers())
     return kv
 
 
@@ -48,12 +64,45 @@ class KvService:
         """The unary methods."""
         return Service("ringmill.v1.Kv", self._methods)
 
-    def handlers(self) -> dict[str, Handler]:
-        """The methods of a session stream."""
+    def batch_handlers(self) -> dict[str, BatchHandler]:
+        """The methods of a session stream, all calls of a frame at a time."""
         return {
-            f"kv.{name.lower()}": frame_handler(self._methods[name], self._clock)
-            for name in ("Put", "Delete", "Get")
+            "kv.put": partial(self._writes, PutRequest),
+            "kv.delete": partial(self._writes, DeleteRequest),
+            "kv.get": self._gets,
         }
+
+    def _writes(self, kind: type[WriteMessage], arrivals: Sequence[Arrival]) -> None:
+        batch, now = self._requests.write_batch(), self._clock.monotonic()
+        for arrival in arrivals:
+            body, left_s = arrival.body, arrival.deadline - now
+            try:
+                message = parsed(kind, body)
+                if not batch.add(write_request(message, body, left_s), partial(_answer_write, arrival)):
+                    arrival.answer_later(self._write(message, body, left_s))
+            except RingmillError as error:
+                arrival.fail(error)
+        batch.launch()
+
+    async def _write(self, message: WriteMessage, body: bytes, left_s: float) -> bytes:
+        write = self._requests.put if isinstance(message, PutRequest) else self._requests.delete
+        return serialized(await answer_write(write, message, body, left_s))
+
+    def _gets(self, arrivals: Sequence[Arrival]) -> None:
+        now = self._clock.monotonic()
+        for arrival in arrivals:
+            left_s = arrival.deadline - now
+            try:
+                message = parsed(GetRequest, arrival.body)
+                if not self._requests.begin_get(
+                    read_request(message, left_s), partial(_answer_read, arrival)
+                ):
+                    arrival.answer_later(self._read(message, left_s))
+            except RingmillError as error:
+                arrival.fail(error)
+
+    async def _read(self, message: GetRequest, left_s: float) -> bytes:
+        return serialized(await answer_read(self._requests.get, message, left_s))
 
     async def _put(self, message: PutRequest, call: Call) -> WriteReceipt:
         return await answer_write(self._requests.put, message, call.body, call.left_s)
@@ -66,3 +115,17 @@ class KvService:
 
     async def _locate(self, message: LocateRequest, call: Call) -> LocateResponse:
         return await answer_locate(self._requests.locate, message)
+
+
+def _answer_write(arrival: Arrival, told: QuorumReceipt | RingmillError) -> None:
+    if isinstance(told, RingmillError):
+        arrival.fail(told)
+    else:
+        arrival.answer(serialized(receipt_message(told)))
+
+
+def _answer_read(arrival: Arrival, told: ReadResult | Exception) -> None:
+    if isinstance(told, Exception):
+        arrival.fail(told)
+    else:
+        arrival.answer(serialized(result_message(told)))

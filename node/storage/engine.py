@@ -23,7 +23,7 @@ from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
 from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.log.commit import Commit
-from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
+from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
 from ringmill.node.storage.names import LOCK
 from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
@@ -39,7 +39,7 @@ from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
 from ringmill.node.storage.version.version import CorruptMark
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot"]
+__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "Told"]
 
 _SCRUB_BYTES_PER_S: Final = 16 << 20  # 1 GiB a minute, so that requests keep the disk; chosen, not measured
 
@@ -195,6 +195,11 @@ class Engine:
         what `apply` raises.
         """
         await self._admission.wait(is_control=is_control)
+
+    @property
+    def is_writable(self) -> bool:
+        """`wait_writable` would return at once."""
+        return self._admission.is_open
 
     async def wait_idle(self) -> None:
         """Return when all sealed memtables are flushed and no compaction is due.  Raises StorageFailed."""

@@ -18,9 +18,11 @@ from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
-from ringmill.node.replica.object_store import Admission, Intent, Written
+from ringmill.node.replica.object_batch import Admission, ObjectBatch
+from ringmill.node.replica.object_store import Intent, Written
 from ringmill.node.replica.stored_key import Place
 from ringmill.node.service_tables import service_tables
+from ringmill.node.storage.engine import Commit
 from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -278,16 +280,35 @@ class NodeProcess:
     def _watch(self, node: Node) -> None:
         """Note each write that the node coordinates, at the moment it is in its log."""
         objects = node.replica.objects
-        write = objects.write
+        write, write_into, commit = objects.write, objects.write_into, objects.commit
+        waiting: list[tuple[bytes, Intent, Written]] = []
+
+        def note(key: bytes, intent: Intent, written: Written) -> None:
+            if not written.is_repeat:
+                at, dot = self._world.loop.time(), str(written.sibling.dot)
+                self._world.coordinated.append(Coordinated(at, self.name, key, intent.value, dot))
 
         async def noted(place: Place, intent: Intent, admit: Admission) -> Written:
             written = await write(place, intent, admit)  # nothing is awaited between the log and here
-            if not written.is_repeat:
-                at, dot = self._world.loop.time(), str(written.sibling.dot)
-                self._world.coordinated.append(Coordinated(at, self.name, place.key, intent.value, dot))
+            note(place.key, intent, written)
             return written
 
+        def gathered(batch: ObjectBatch, place: Place, intent: Intent, admit: Admission) -> Written:
+            written = write_into(batch, place, intent, admit)
+            waiting.append((place.key, intent, written))
+            return written
+
+        def committed(batch: ObjectBatch) -> Commit | None:
+            done = waiting[:]
+            waiting.clear()  # of a batch that fails nothing was written
+            told = commit(batch)
+            for each in done:
+                note(*each)
+            return told
+
         objects.write = noted  # type: ignore[method-assign]
+        objects.write_into = gathered  # type: ignore[method-assign]
+        objects.commit = committed  # type: ignore[method-assign]
 
     def _note_end(self, life: asyncio.Task[None]) -> None:
         error = None if life.cancelled() else life.exception()

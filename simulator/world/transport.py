@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Coroutine, Mapping
+from functools import partial
 
+from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Clock, Handler, Incoming, Priority
+from ringmill.cluster.ports import BatchHandler, Clock, Ended, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import decode_error, encode_error
 from ringmill.cluster.wire.frames import (
     Answer,
@@ -35,14 +36,33 @@ __all__ = ["SimulatedTransport"]
 _ASK = b"?"
 _TELL = b"!"
 _CLOSED = b"-"  # nobody listens on the port yet
+_DRAIN_LOOK_S = 0.01
 
 
-class _Asked(NamedTuple):
+class _Asked:
     """A call that waits for its answer."""
 
-    of: NodeId
-    answer: asyncio.Future[bytes]
-    sent_us: int
+    __slots__ = ("_bucket", "_late", "_transport", "ended", "number", "of", "sent_us")
+
+    def __init__(
+        self, transport: SimulatedTransport, number: int, of: NodeId, ended: Ended, sent_us: int, late: str
+    ) -> None:
+        self._transport = transport
+        self.number = number
+        self.of = of
+        self.ended = ended
+        self.sent_us = sent_us
+        self._late = late
+        self._bucket: Bucket = {}
+
+    def expire_in(self, wheel: DeadlineWheel, timeout_s: float) -> None:
+        self._bucket = wheel.add(self, timeout_s)
+
+    def expire(self) -> None:
+        self._transport.end(self.number, DeadlineExceeded(self._late, outcome="unknown"))
+
+    def forget(self) -> None:
+        self._bucket.pop(self, None)
 
 
 class SimulatedTransport:
@@ -66,11 +86,14 @@ class SimulatedTransport:
         self._clock = clock
         self._is_client = is_client
         self._handlers: dict[str, Handler] = {}
+        self._batch_handlers: dict[str, BatchHandler] = {}
+        self._wheel = DeadlineWheel()
         self._peers: dict[NodeId, str] = {}
         self._pending: dict[int, _Asked] = {}
         self._connected: set[NodeId] = set()
         self._sequence = process.order << 32  # an answer to a former run is none to this one
         self._answering: dict[asyncio.Task[None], None] = {}
+        self._arrivals = 0  # of batches, not ended yet
         self._is_draining = False
         self.is_listening = is_listening
         self.bugs: list[BaseException] = []
@@ -83,18 +106,40 @@ class SimulatedTransport:
     def serve(self, method: str, handler: Handler) -> None:
         self._handlers[method] = handler
 
+    def serve_batch(self, method: str, handler: BatchHandler) -> None:
+        self._batch_handlers[method] = handler
+
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
     ) -> bytes:
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        number = self._ask(to, method, body, timeout_s, priority, partial(_settle, answer))
+        try:
+            return await answer
+        finally:
+            self._forget(number)
+
+    def send(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
+    ) -> None:
+        try:
+            self._ask(to, method, body, timeout_s, priority, ended)
+        except RingmillError as error:
+            ended(error)
+
+    def _ask(
+        self, to: NodeId, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended
+    ) -> int:
         if to not in self._peers:
             raise Unavailable(f"{to} is not a peer of {self._name}")
         if timeout_s <= 0:
             raise DeadlineExceeded(f"{method} to {to}: no time was left to send it")
         self._sequence += 1
         number = self._sequence
-        answer: asyncio.Future[bytes] = self._loop.create_future()
         now_us = microseconds(self._clock.boottime())
-        self._pending[number] = _Asked(to, answer, now_us)
+        late = f"{method} to {to}: no answer within {timeout_s:.3f} s"
+        asked = self._pending[number] = _Asked(self, number, to, ended, now_us, late)
+        asked.expire_in(self._wheel, timeout_s)
         operation = (number, method, microseconds(timeout_s), int(priority), body)
         frame = encode_operations([operation], self._peer_clock(to).reading(now_us))
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
@@ -107,28 +152,35 @@ class SimulatedTransport:
             lambda is_certain: self._refused(number, is_certain),
             is_once=is_once,
         )
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await answer
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"{method} to {to}: no answer within {timeout_s:.3f} s", outcome="unknown"
-            ) from None
-        finally:
-            self._pending.pop(number, None)
+        return number
+
+    def _forget(self, number: int) -> _Asked | None:
+        asked = self._pending.pop(number, None)
+        if asked is not None:
+            asked.forget()
+        return asked
+
+    def end(self, number: int, told: bytes | RingmillError) -> None:
+        """A call has ended, unless it had before."""
+        asked = self._forget(number)
+        if asked is not None:
+            asked.ended(told)
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls and wait, so long at most, until those under way are answered."""
         self._is_draining = True
-        if self._answering:
-            await asyncio.wait(list(self._answering), timeout=timeout_s)
+        until = self._loop.time() + timeout_s
+        while (self._answering or self._arrivals) and (left_s := until - self._loop.time()) > 0:
+            if self._answering:
+                await asyncio.wait(list(self._answering), timeout=left_s)
+            else:
+                await asyncio.sleep(min(left_s, _DRAIN_LOOK_S))
 
     def _reset(self, peer: str) -> None:
         """The peer's process died: what was asked of it may have been done."""
         self._connected.discard(NodeId(peer))
-        for asked in list(self._pending.values()):
-            if asked.of == peer and not asked.answer.done():
-                asked.answer.set_exception(Unavailable(f"{peer} broke the connection", outcome="unknown"))
+        for asked in [asked for asked in self._pending.values() if asked.of == peer]:
+            self.end(asked.number, Unavailable(f"{peer} broke the connection", outcome="unknown"))
 
     def _peer_clock(self, to: NodeId) -> PeerClock:
         """What is known of the clock of a peer's present run; a first call shakes hands."""
@@ -143,12 +195,11 @@ class SimulatedTransport:
 
     def _refused(self, number: int, is_certain: bool) -> None:
         asked = self._pending.get(number)
-        if asked is None or asked.answer.done():
+        if asked is None:
             return
-        to, answer = asked.of, asked.answer
-        outcome = "failed" if is_certain and to not in self._connected else "unknown"
-        self._connected.discard(to)
-        answer.set_exception(Unavailable(f"{to} does not answer", outcome=outcome))
+        outcome = "failed" if is_certain and asked.of not in self._connected else "unknown"
+        self._connected.discard(asked.of)
+        self.end(number, Unavailable(f"{asked.of} does not answer", outcome=outcome))
 
     def _receive(self, sender: str, payload: bytes) -> None:
         if payload[:1] == _CLOSED:
@@ -158,23 +209,38 @@ class SimulatedTransport:
                 self._network.send(self._name, sender, _CLOSED + number.to_bytes(8, "big"), _nobody)
         elif payload[:1] == _ASK:
             operations, sent_us = decode_operations(payload[1:])
-            for operation in operations:
-                self._begin(sender, operation, sent_us)
+            self._begin(sender, operations, sent_us)
         else:
             self._take_answers(sender, payload[1:])
 
-    def _begin(self, sender: str, operation: Operation, sent_us: int | None) -> None:
-        """Start one operation; one that waited past its deadline is refused."""
-        number, method, remaining_us, priority, body = operation
-        left = left_us(remaining_us, sent_us, microseconds(self._clock.boottime()))
-        if left <= 0:
-            self._network.note_late(self._name, method)
-            late = DeadlineExceeded(f"{method} reached {self._name} after its deadline", outcome="failed")
-            self._tell(sender, (number, b"", encode_error(late)))
-            return
+    def _begin(self, sender: str, operations: list[Operation], sent_us: int | None) -> None:
+        """Start the operations of a frame; one that waited past its deadline is refused."""
+        batches: dict[str, list[_Arrival]] = {}
         source = NodeId(sender) if sender in self._peers else NodeId("")
-        incoming = Incoming(source, method, body, self._clock.monotonic() + left / 1e6, Priority(priority))
-        task = self._loop.create_task(self._answer(sender, number, incoming))
+        for number, method, remaining_us, priority, body in operations:
+            left = left_us(remaining_us, sent_us, microseconds(self._clock.boottime()))
+            if left <= 0:
+                self._network.note_late(self._name, method)
+                late = DeadlineExceeded(f"{method} reached {self._name} after its deadline", outcome="failed")
+                self._tell(sender, (number, b"", encode_error(late)))
+                continue
+            deadline = self._clock.monotonic() + left / 1e6
+            if method in self._batch_handlers and not self._is_draining:
+                self._arrivals += 1
+                arrival = _Arrival(self, sender, number, source, method, body, deadline)
+                batches.setdefault(method, []).append(arrival)
+            else:
+                incoming = Incoming(source, method, body, deadline, Priority(priority))
+                self.start(self._answer(sender, number, self._handled(incoming)))
+        for method, arrivals in batches.items():
+            try:
+                self._batch_handlers[method](arrivals)
+            except Exception as error:  # noqa: BLE001 - a bug of the node
+                for arrival in arrivals:
+                    arrival.fail(error)
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
         self._answering[task] = None
         task.add_done_callback(self._answering.pop)
 
@@ -191,28 +257,25 @@ class SimulatedTransport:
 
     def _settle(self, sender: str, answer: Answer) -> None:
         asked = self._pending.get(answer[0])
-        if asked is None or asked.answer.done() or asked.of != sender:
+        if asked is None or asked.of != sender:
             return
-        waiting = asked.answer
         self._connected.add(asked.of)
-        if len(answer) == 2:
-            waiting.set_result(answer[1])
-        else:
-            waiting.set_exception(decode_error(answer[2]))
+        self.end(answer[0], answer[1] if len(answer) == 2 else decode_error(answer[2]))
 
-    async def _answer(self, sender: str, number: int, incoming: Incoming) -> None:
+    async def _answer(self, sender: str, number: int, result: Awaitable[bytes]) -> None:
         try:
-            answer: Answer = (number, await self._handled(incoming))
-        except RingmillError as error:
-            answer = (number, b"", encode_error(error))
-        except Exception as error:  # noqa: BLE001 - kept as a bug of the node; the run ends red
+            body = await result
+        except Exception as error:  # noqa: BLE001 - told, and a bug of the node unless it is ours
+            self._fail(sender, number, error)
+        else:
+            self._tell(sender, (number, body))
+
+    def _fail(self, sender: str, number: int, error: Exception) -> None:
+        """Tell of an error; one that is not ours is kept as a bug of the node, and the run ends red."""
+        if not isinstance(error, RingmillError):
             self.bugs.append(error)
-            answer = (
-                number,
-                b"",
-                encode_error(RingmillError(f"{type(error).__name__}: {error}", outcome="unknown")),
-            )
-        self._tell(sender, answer)
+            error = RingmillError(f"{type(error).__name__}: {error}", outcome="unknown")
+        self._tell(sender, (number, b"", encode_error(error)))
 
     def _tell(self, to: str, answer: Answer) -> None:
         frame = encode_answers([answer], microseconds(self._clock.boottime()))
@@ -226,6 +289,59 @@ class SimulatedTransport:
             raise ProtocolMismatch(f"{self._name} serves no {incoming.method!r}")
         result: bytes | Awaitable[bytes] = handler(incoming)
         return await result if inspect.isawaitable(result) else result
+
+
+class _Arrival:
+    """One call of a batch (ringmill.cluster.ports.Arrival)."""
+
+    __slots__ = ("_from", "_is_ended", "_number", "_transport", "body", "deadline", "method", "sender")
+
+    def __init__(
+        self,
+        transport: SimulatedTransport,
+        asker: str,
+        number: int,
+        sender: NodeId,
+        method: str,
+        body: bytes,
+        deadline: float,
+    ) -> None:
+        self._transport = transport
+        self._from = asker
+        self._number = number
+        self._is_ended = False
+        self.sender = sender
+        self.method = method
+        self.body = body
+        self.deadline = deadline
+
+    def answer(self, body: bytes) -> None:
+        if self._end():
+            self._transport._tell(self._from, (self._number, body))
+
+    def fail(self, error: Exception) -> None:
+        if self._end():
+            self._transport._fail(self._from, self._number, error)
+
+    def answer_later(self, result: Awaitable[bytes]) -> None:
+        self._end()  # from here on it is a task, as if there were no batches
+        self._transport.start(self._transport._answer(self._from, self._number, result))
+
+    def _end(self) -> bool:
+        if self._is_ended:
+            return False
+        self._is_ended = True
+        self._transport._arrivals -= 1
+        return True
+
+
+def _settle(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:
+    if waiting.done():
+        return
+    if isinstance(told, RingmillError):
+        waiting.set_exception(told)
+    else:
+        waiting.set_result(told)
 
 
 def _nobody(is_only_copy: bool) -> None:

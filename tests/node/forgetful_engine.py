@@ -4,11 +4,11 @@ forgotten in a crash, cold keys need the disk, a sync takes a while and carries 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import cast
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.node.storage.engine import Batch, Engine, NotCached
+from ringmill.node.storage.engine import Batch, Engine, NotCached, Told
 from ringmill.node.storage.storage_errors import CorruptRange
 
 __all__ = ["ForgetfulEngine"]
@@ -31,6 +31,12 @@ class ForgetfulCommit:
 
     async def buffered(self) -> None:
         await asyncio.sleep(0)
+
+    def tell_synced(self, told: Told) -> None:
+        self._engine.tell_after(self.synced(), told)
+
+    def tell_buffered(self, told: Told) -> None:
+        self._engine.tell_after(self.buffered(), told)
 
 
 class HeldSnapshot:
@@ -62,6 +68,26 @@ class ForgetfulEngine:
         self.can_sync.set()
         self.can_read = asyncio.Event()
         self.can_read.set()
+        self._telling: dict[asyncio.Task[None], None] = {}
+
+    def tell_after(self, held: Coroutine[None, None, None], told: Told) -> None:
+        """As the log of the real engine tells those who do not wait."""
+
+        async def wait() -> None:
+            try:
+                await held
+            except RingmillError as error:
+                told(error)
+            else:
+                told(None)
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._telling[task] = None
+        task.add_done_callback(self._telling.pop)
+
+    @property
+    def is_writable(self) -> bool:
+        return self.failure is None
 
     def as_engine(self) -> Engine:
         return cast("Engine", self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from ringmill.cluster.quorum.receipt import QuorumReceipt
@@ -12,7 +11,7 @@ from tests.node.small_world import World
 
 __all__ = ["get", "put", "read_request", "values", "write_request"]
 
-OPTIONS = {field.name for field in fields(WriteOptions)}
+OPTIONS = {*WriteOptions._fields}
 
 
 def write_request(keyspace: str, key: bytes, value: bytes | None, **given: Any) -> WriteRequest:

@@ -13,6 +13,7 @@ import pytest
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
+from ringmill.node.core import Core
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.tunables import Tunables, draw_tunables
@@ -51,15 +52,23 @@ def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, s
             if isawaitable(answer):
                 await answer
 
+    async def ask_batch(core: Core, method: str, body: bytes) -> None:
+        await core.transport.call(core.node, method, body, timeout_s=0.5, priority=Priority.WRITE)
+
     async def story() -> None:
         await world.form()
         n1 = world.nodes["n1"]
         assert n1.run is not None
-        for method, handler in sorted(n1.run.transport._handlers.items()):
+        assert n1.run.node is not None
+        handlers, core = n1.run.transport._handlers, n1.run.node.core
+        for method in sorted({*handlers, *n1.run.transport._batch_handlers}):
             asked.add(method)
             for body in bodies(seed):
                 try:
-                    await n1.inside(ask(handler, method, body))
+                    if method in handlers:
+                        await n1.inside(ask(handlers[method], method, body))
+                    else:
+                        await n1.inside(ask_batch(core, method, body))
                 except (RingmillError, TimeoutError):
                     continue
                 except Exception as error:  # noqa: BLE001 - what it is, is what the test shows

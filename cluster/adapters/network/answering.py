@@ -3,7 +3,8 @@ frames.
 
 If a handler returns bytes, the answer is sent in the same turn of the loop.  If it returns an awaitable, this
 becomes a task of the transport, so that a disconnecting peer cancels no work in progress (rules F4 and W1).
-A stream has a limit of calls in progress; calls above it are refused as OVERLOADED.
+A batch handler gets all calls of its method in a frame at once, and answers each without a task.  A stream
+has a limit of calls in progress; calls above it are refused as OVERLOADED.
 
 Deadlines count from the time of sending, which the stamp of a frame gives.  A call that waited past its
 deadline, for instance in the socket of a stopped process, is refused and not executed (rules D1 and D2).
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from ringmill.cluster.adapters.network.complaints import Complaints
@@ -28,7 +30,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Clock, Handler, Incoming, Priority
+from ringmill.cluster.ports import BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -65,17 +67,21 @@ class Answering:
         self,
         handlers: Mapping[str, Handler],
         *,
+        batch_handlers: Mapping[str, BatchHandler] = MappingProxyType({}),
         name: str,
         clock: Clock,
         group: asyncio.TaskGroup,
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._handlers = handlers
+        self._batch_handlers = batch_handlers
         self._name = name
         self._clock = clock
         self._group = group
-        self._max_frame_bytes = max_frame_bytes
+        self.max_frame_bytes = max_frame_bytes
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._arrivals = 0  # of batches, not ended yet
+        self._all_ended = asyncio.Event()
         self._streams: dict[_Stream, asyncio.Task[None]] = {}
         self._is_stopping = False
         self._complaints = Complaints(name, clock)
@@ -113,12 +119,17 @@ class Answering:
         self._is_stopping = True
         try:
             async with asyncio.timeout(timeout_s):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                while self._tasks or self._arrivals:
+                    if self._tasks:
+                        await asyncio.wait(self._tasks)
+                    else:
+                        self._all_ended.clear()
+                        await self._all_ended.wait()
                 for served in list(self._streams):
                     await served.outbox.flushed()
         except TimeoutError:
-            _log.warning("%s: %d calls unanswered after %.1f s", self._name, len(self._tasks), timeout_s)
+            unanswered = max(len(self._tasks), self._arrivals)
+            _log.warning("%s: %d calls unanswered after %.1f s", self._name, unanswered, timeout_s)
         for served, serving in list(self._streams.items()):
             served.is_ended = True
             serving.cancel()
@@ -137,37 +148,78 @@ class Answering:
             await served.outbox.room()
 
     async def _take_frame(self, served: _Stream, frame: bytes) -> None:
-        operations, sent_us = decode_operations(frame, max_bytes=self._max_frame_bytes)
+        operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
         served.is_stamped = sent_us is not None
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
+        batches: dict[str, list[_Arrival]] = {}
         for number, operation in enumerate(operations, 1):
             deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
-            self._take(served, operation, deadline)
+            if operation[1] in self._batch_handlers:
+                self._gather(served, operation, deadline, batches)
+            else:
+                self._take(served, operation, deadline)
             if number % _OPERATIONS_A_TURN == 0:
+                self._hand_over(batches)
                 await asyncio.sleep(0)
+        self._hand_over(batches)
+
+    def _gather(
+        self, served: _Stream, operation: Operation, deadline: float, batches: dict[str, list[_Arrival]]
+    ) -> None:
+        """Put one call into the batch of its method."""
+        identity, method, _, priority, body = operation
+        try:
+            self._admit(served, method, priority, deadline)
+        except RingmillError as error:
+            served.fail(identity, error)
+            return
+        self._arrivals += 1
+        served.under_way += 1
+        batches.setdefault(method, []).append(_Arrival(self, served, identity, method, body, deadline))
+
+    def _hand_over(self, batches: dict[str, list[_Arrival]]) -> None:
+        for method, arrivals in batches.items():
+            try:
+                self._batch_handlers[method](arrivals)
+            except Exception as error:  # noqa: BLE001  a bug of the handler: its callers hear of it
+                for arrival in arrivals:
+                    arrival.fail(error)
+        batches.clear()
 
     def _take(self, served: _Stream, operation: Operation, deadline: float) -> None:
         """Start one operation; what can be answered at once is."""
         identity, method, _, priority, body = operation
         try:
-            if deadline <= self._clock.monotonic():
-                raise came_too_late(self._name, method)
-            handler = self._admit(served, method, priority)
+            self._admit(served, method, priority, deadline)
+            handler = self._handlers[method]
             result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
-            served.fail(identity, self._as_ours(method, error))
+            served.fail(identity, self.as_ours(method, error))
             return
         if isinstance(result, bytes):
-            served.answer(identity, method, result, self._max_frame_bytes)
+            served.answer(identity, method, result, self.max_frame_bytes)
         else:
-            task = self._group.create_task(self._finish(served, identity, method, result))
-            self._tasks[task] = None
+            self.start(self._finish(served, identity, method, result))
             served.under_way += 1
-            task.add_done_callback(self._tasks.pop)
 
-    def _admit(self, served: _Stream, method: str, priority: int) -> Handler:
-        handler = self._handlers.get(method)
-        if handler is None or not method.startswith(served.dialler.prefix):
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Run work that ends a call, as a task of the transport."""
+        task = self._group.create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+
+    def ended_one(self) -> None:
+        """An arrival was ended."""
+        self._arrivals -= 1
+        if not self._arrivals:
+            self._all_ended.set()
+
+    def _admit(self, served: _Stream, method: str, priority: int, deadline: float) -> None:
+        """Raises what a call is told that is not to be done."""
+        if deadline <= self._clock.monotonic():
+            raise came_too_late(self._name, method)
+        is_served = method in self._handlers or method in self._batch_handlers
+        if not is_served or not method.startswith(served.dialler.prefix):
             raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
         if not served.dialler.floor <= priority < len(_PRIORITIES):
             raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
@@ -178,25 +230,76 @@ class Answering:
                 f"{self._name} has {served.under_way} calls of this stream under way",
                 detail={"retry_after": 0.1},
             )
-        return handler
 
     async def _finish(self, served: _Stream, identity: int, method: str, result: Awaitable[bytes]) -> None:
         try:
             body = await result
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
-            served.fail(identity, self._as_ours(method, error))
+            served.fail(identity, self.as_ours(method, error))
         else:
-            served.answer(identity, method, body, self._max_frame_bytes)
+            served.answer(identity, method, body, self.max_frame_bytes)
         finally:
             served.under_way -= 1
 
-    def _as_ours(self, method: str, error: Exception) -> RingmillError:
+    def as_ours(self, method: str, error: Exception) -> RingmillError:
         """The error as it crosses: ours as it is, any other logged and sent as INTERNAL."""
         if isinstance(error, RingmillError):
             return error
         self._complaints.add(method, error)
         text = f"{self._name}: {method} failed: {type(error).__name__}: {error!s:.200}"
         return RingmillError(text, outcome="unknown")
+
+
+class _Arrival:
+    """One call of a batch (ringmill.cluster.ports.Arrival)."""
+
+    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method")
+
+    def __init__(
+        self, answering: Answering, stream: _Stream, identity: int, method: str, body: bytes, deadline: float
+    ) -> None:
+        self._answering = answering
+        self._stream = stream
+        self._identity = identity
+        self._is_ended = False
+        self.method = method
+        self.body = body
+        self.deadline = deadline
+
+    @property
+    def sender(self) -> NodeId:
+        return self._stream.dialler.node
+
+    def answer(self, body: bytes) -> None:
+        if self._end():
+            self._stream.answer(self._identity, self.method, body, self._answering.max_frame_bytes)
+
+    def fail(self, error: Exception) -> None:
+        if self._end():
+            self._stream.fail(self._identity, self._answering.as_ours(self.method, error))
+
+    def answer_later(self, result: Awaitable[bytes]) -> None:
+        self._answering.start(self._await(result))
+
+    async def _await(self, result: Awaitable[bytes]) -> None:
+        try:
+            body = await result
+        except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            self.fail(error)
+        except BaseException:
+            self._end()
+            raise
+        else:
+            self.answer(body)
+
+    def _end(self) -> bool:
+        """False when it was ended before."""
+        if self._is_ended:
+            return False
+        self._is_ended = True
+        self._stream.under_way -= 1
+        self._answering.ended_one()
+        return True
 
 
 class _Stream:

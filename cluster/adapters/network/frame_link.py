@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Final
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
+from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
-from ringmill.cluster.ports import Clock, Entropy, Priority
+from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
 from ringmill.cluster.wire.error_bytes import decode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -39,22 +41,49 @@ _BACKOFF_CAP_S: Final = 1.0
 class _Call:
     """One call between its start and its end."""
 
-    __slots__ = ("body", "deadline", "future", "id", "method", "priority", "sent_us")
+    __slots__ = (
+        "_bucket", "_ended", "_link", "allowed_s", "body", "deadline", "id", "method", "priority",
+        "sent_us",
+    )  # fmt: skip
 
     def __init__(
-        self, method: str, body: bytes, priority: int, deadline: float, future: asyncio.Future[bytes]
+        self, link: FrameLink, method: str, body: bytes, priority: int, deadline: float, ended: Ended
     ) -> None:
+        self._link = link
         self.method = method
         self.body = body
         self.priority = priority
         self.deadline = deadline
-        self.future = future
+        self.allowed_s = 0.0
         self.id = 0  # given when it is sent
         self.sent_us = 0  # on our boot clock
+        self._ended: Ended | None = ended
+        self._bucket: Bucket | None = None
 
-    def fail(self, error: RingmillError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+    def expire_in(self, wheel: DeadlineWheel, allowed_s: float) -> None:
+        self.allowed_s = allowed_s
+        self._bucket = wheel.add(self, allowed_s)
+
+    @property
+    def is_over(self) -> bool:
+        return self._ended is None
+
+    def end(self, told: bytes | RingmillError) -> None:
+        """Tell how it ended, the first time only."""
+        ended = self._ended
+        if ended is not None:
+            self.forget()
+            ended(told)
+
+    def forget(self) -> None:
+        """Nobody waits any more."""
+        self._ended = None
+        self.body = b""  # it may wait in a stuck queue for long
+        if self._bucket is not None:
+            self._bucket.pop(self, None)
+
+    def expire(self) -> None:
+        self._link.expire(self)
 
 
 class FrameLink:
@@ -82,6 +111,7 @@ class FrameLink:
         self._max_frame_bytes = max_frame_bytes
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode)
         self._sent: dict[int, _Call] = {}
+        self._wheel = DeadlineWheel()
         self._peer_clock: PeerClock | None = None  # of the present stream
         self._last_id = 0
         self._running: asyncio.Task[None] | None = None
@@ -95,17 +125,27 @@ class FrameLink:
         Raises what the other side raised; Unavailable; DeadlineExceeded after `timeout_s`; Overloaded when
         too much waits to be sent; InvalidArgument for a body over the frame limit.
         """
-        self._admit(method, body)
-        loop = asyncio.get_running_loop()
-        deadline = self._clock.monotonic() + timeout_s
-        call = _Call(method, body, priority, deadline, loop.create_future())
-        self._outbox.offer(call, len(body))
-        timer = loop.call_later(timeout_s, self._expire, call, timeout_s)
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        call = self._begin(method, body, timeout_s, priority, partial(_tell, waiting))
         try:
-            return await call.future
+            return await waiting
         finally:
-            timer.cancel()
+            call.forget()
             self._sent.pop(call.id, None)
+
+    def send(self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended) -> None:
+        """The same without waiting: `ended` is told what `call` returns or raises."""
+        try:
+            self._begin(method, body, timeout_s, priority, ended)
+        except RingmillError as error:
+            ended(error)
+
+    def _begin(self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended) -> _Call:
+        self._admit(method, body)
+        call = _Call(self, method, body, priority, self._clock.monotonic() + timeout_s, ended)
+        call.expire_in(self._wheel, timeout_s)
+        self._outbox.offer(call, len(body))
+        return call
 
     def end_backoff(self) -> None:
         """Let the next call dial, whatever the last attempt met."""
@@ -134,14 +174,16 @@ class FrameLink:
                 raise Unavailable(f"{self._last_reason}; next try in {wait_s:.2f} s")
             self._running = self._start_task(self._run())
 
-    def _expire(self, call: _Call, timeout_s: float) -> None:
-        call.fail(
+    def expire(self, call: _Call) -> None:
+        """Its deadline has passed."""
+        self._sent.pop(call.id, None)
+        allowed_s = call.allowed_s
+        call.end(
             DeadlineExceeded(
-                f"{self._name} did not answer {call.method} within {timeout_s:.3g} s",
+                f"{self._name} did not answer {call.method} within {allowed_s:.3g} s",
                 outcome="unknown" if call.id else "failed",
             )
         )
-        call.body = b""  # it may wait in a stuck queue for long
 
     def _encode(self, calls: list[_Call]) -> bytes:
         """The frame of those calls that someone still waits for; from here on they count as sent."""
@@ -150,7 +192,7 @@ class FrameLink:
         operations: list[Operation] = []
         for call in calls:
             remaining_us = int((call.deadline - now) * 1e6)
-            if remaining_us > 0 and not call.future.done():
+            if remaining_us > 0 and not call.is_over:
                 self._last_id = call.id = self._last_id + 1
                 call.sent_us = now_us
                 self._sent[call.id] = call
@@ -195,12 +237,7 @@ class FrameLink:
                 if call is None:
                     continue  # it came after its deadline
                 sent_us = max(call.sent_us, sent_us or 0)
-                if call.future.done():
-                    continue
-                if len(answer) == 2:
-                    call.future.set_result(answer[1])
-                else:
-                    call.fail(decode_error(answer[2]))
+                call.end(answer[1] if len(answer) == 2 else decode_error(answer[2]))
             if theirs_us is not None and self._peer_clock is not None:
                 received_us = microseconds(self._clock.boottime())
                 self._peer_clock.learn(theirs_us, received_us=received_us, sent_us=sent_us)
@@ -216,12 +253,21 @@ class FrameLink:
     def _fail_waiting(self, error: RingmillError) -> None:
         """Nothing of these calls was ever sent."""
         for call in self._outbox.clear():
-            call.fail(_again(error, "failed"))
+            call.end(_again(error, "failed"))
 
     def _fail_sent(self, error: RingmillError) -> None:
-        for call in list(self._sent.values()):
-            call.fail(_again(error, "unknown"))
-        self._sent.clear()
+        lost, self._sent = self._sent, {}
+        for call in lost.values():
+            call.end(_again(error, "unknown"))
+
+
+def _tell(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:
+    if waiting.done():
+        return
+    if isinstance(told, RingmillError):
+        waiting.set_exception(told)
+    else:
+        waiting.set_result(told)
 
 
 def _again(error: RingmillError, outcome: str) -> RingmillError:

@@ -28,7 +28,7 @@ from ringmill.cluster.adapters.network.grpc_streams import (
 )
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
-from ringmill.cluster.ports import Clock, Entropy, Handler, Priority
+from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, microseconds
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, PeerStub
@@ -71,6 +71,7 @@ class GrpcTransport:
         self._cluster = cluster
         self._max_frame_bytes = max_frame_bytes
         self._handlers: dict[str, Handler] = {}
+        self._batch_handlers: dict[str, BatchHandler] = {}
         self._addresses: dict[NodeId, str] = {}
         self._links: dict[NodeId, tuple[FrameLink, ...]] = {}
 
@@ -79,6 +80,7 @@ class GrpcTransport:
         await self._group.__aenter__()
         self._answering = Answering(
             self._handlers,
+            batch_handlers=self._batch_handlers,
             name=self._node_id,
             clock=self._clock,
             group=self._group,
@@ -114,6 +116,22 @@ class GrpcTransport:
         """Answer calls of `method`; an unknown method is refused as ProtocolMismatch."""
         assert method not in self._handlers, f"{method} has a handler already"
         self._handlers[method] = handler
+
+    def serve_batch(self, method: str, handler: BatchHandler) -> None:
+        """The same, all calls of a frame at a time."""
+        assert method not in self._batch_handlers, f"{method} has a handler already"
+        self._batch_handlers[method] = handler
+
+    def send(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
+    ) -> None:
+        """As `call`, without a task that waits: `ended` is told what it returns or raises."""
+        try:
+            link = (self._links.get(to) or self._open(to))[_CLASS_OF[priority]]
+        except RingmillError as error:
+            ended(error)
+            return
+        link.send(method, body, timeout_s, priority, ended)
 
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority

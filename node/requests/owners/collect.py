@@ -1,127 +1,130 @@
-"""Ask owners for a key until enough have answered.
-
-It asks the nearest live owners first.  An owner that fails is replaced at once, and a silent one after a
-short wait, so that a stopped process costs a read a moment and not its whole deadline (rule G1).
-"""
+"""Asking the owners of a key, this node's own copy without a message (rule G1)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
-from ringmill.cluster.errors import QuorumNotReached, RingmillError
-from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.quorum.tally import ReadTally
-from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.objects import StoredObject, merge_all
+from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded
 from ringmill.node.requests.replicas import Replicas
+from ringmill.node.storage.storage_errors import NotCached
 
-__all__ = ["Collected", "Collector"]
-
-Reply = tuple[NodeId, StoredObject, Epoch] | tuple[NodeId, Exception, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """The answer of each owner, in the order of arrival."""
-
-    answers: dict[NodeId, StoredObject]
-
-    @property
-    def merged(self) -> StoredObject:
-        return merge_all(self.answers.values())
+__all__ = ["Collector"]
 
 
 class Collector:
+    """Every read of a node asks through it; it keeps nothing of them but their deadlines."""
+
     def __init__(
         self,
         *,
+        objects: ObjectStore,
         replicas: Replicas,
         liveness: LivenessView,
         background: Background,
         options: RequestOptions,
     ) -> None:
+        self._objects = objects
         self._replicas = replicas
         self._liveness = liveness
         self._background = background
         self._options = options
+        self._wheel = DeadlineWheel()
 
     async def collect(self, route: Route, r: int, deadline: Deadline) -> Collected:
         """The answers of `r` owners under one row epoch.
 
         Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
         """
-        tally = ReadTally(r, self._nearest_first(route.owners), route.row.row_epoch)
-        answers: dict[NodeId, StoredObject] = {}
-        replies: asyncio.Queue[Reply] = asyncio.Queue()
-        asked: list[asyncio.Task[None]] = []
-        try:
-            while not tally.is_met and deadline.left_s > 0:
-                asked += [
-                    self._background.start(self._ask(node, route, deadline, replies))
-                    for node in tally.next_to_ask()
-                ]
-                reply = await _next_within(replies, self._patience(tally, deadline))
-                if reply is not None:
-                    _record(reply, tally, answers)
-                elif not tally.is_lost:
-                    sometimes("a read replaces a silent owner")
-                    tally.record_stall()
-                if tally.is_lost and (reply is None or not tally.outstanding):
-                    break  # all owners that the error could name have had time to answer
-        finally:
-            for task in asked:
-                task.cancel()
-        if not tally.is_met:
-            sometimes("a read does not meet its quorum")
-            raise _not_reached(tally, deadline)
-        return Collected(answers)
+        waiting: asyncio.Future[Collected] = asyncio.get_running_loop().create_future()
 
-    async def _ask(
-        self, node: NodeId, route: Route, deadline: Deadline, replies: asyncio.Queue[Reply]
-    ) -> None:
+        def ended(told: Collected | RingmillError) -> None:
+            if waiting.done():
+                return
+            if isinstance(told, RingmillError):
+                waiting.set_exception(told)
+            else:
+                waiting.set_result(told)
+
+        collection = self.begin(route, r, deadline, ended)
         try:
-            stored, row_epoch = await self._replicas.read(node, route, deadline.left_s)
+            return await waiting
+        finally:
+            collection.forget()
+
+    def begin(self, route: Route, r: int, deadline: Deadline, ended: CollectionEnded) -> Collection:
+        """The same without waiting: `ended` is told, perhaps before this returns."""
+        nearest = self._nearest_first(route.owners)
+        collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended)
+        collection.begin()
+        return collection
+
+    def ask(self, collection: Collection, node: NodeId) -> None:
+        if node == self._replicas.node:
+            self._read_own(collection)
+            return
+        if not collection.message:
+            collection.message = self._replicas.read_message(collection.route)
+        told = partial(self._answered, collection, node)
+        self._replicas.send_read(node, collection.message, collection.deadline.left_s, told)
+
+    def decode(self, collection: Collection, encoded: bytes) -> StoredObject:
+        return self._replicas.decoded(collection.route, encoded)
+
+    def wait(self, collection: Collection, patience_s: float) -> Bucket:
+        return self._wheel.add(collection, patience_s)
+
+    def _answered(self, collection: Collection, node: NodeId, told: bytes | RingmillError) -> None:
+        if isinstance(told, RingmillError):
+            collection.failed(node, told)
+            return
+        try:
+            encoded, row_epoch = self._replicas.was_read(told)
         except RingmillError as error:
-            replies.put_nowait((node, error, None))
+            collection.failed(node, error)
         else:
-            replies.put_nowait((node, stored, row_epoch))
+            collection.heard(node, encoded, row_epoch)
+
+    def _read_own(self, collection: Collection) -> None:
+        """This node's own copy: at once when it is in memory and on the disk, else as soon as it is."""
+        try:
+            encoded, commit = self._objects.read_now(collection.route.place)
+        except (NotCached, OSError):
+            self._background.start(self._fetch_own(collection))
+        except RingmillError as error:
+            collection.failed(self._replicas.node, error)
+        else:
+            if commit is None:
+                self._own(collection, encoded, None)
+            else:
+                commit.tell_synced(partial(self._own, collection, encoded))
+
+    def _own(self, collection: Collection, encoded: bytes, failure: RingmillError | None) -> None:
+        if failure is not None:
+            collection.failed(self._replicas.node, failure)
+        else:
+            collection.heard(self._replicas.node, encoded, collection.route.row.row_epoch)
+
+    async def _fetch_own(self, collection: Collection) -> None:
+        try:
+            encoded = await self._objects.read_synced(collection.route.place)
+        except RingmillError as error:
+            collection.failed(self._replicas.node, error)
+        else:
+            self._own(collection, encoded, None)
 
     def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
         """This node first, then the others by health (rule T7)."""
         ordered = self._liveness.nearest_first(owners)
         return sorted(ordered, key=lambda node: node != self._replicas.node)
-
-    def _patience(self, tally: ReadTally, deadline: Deadline) -> float:
-        """How long to wait before asking another owner or giving up a level that cannot be met; until the
-        deadline if no other owner is left."""
-        if tally.has_unasked or tally.is_lost:
-            return min(self._options.stall_s, deadline.allowed_s / 4, deadline.left_s)
-        return deadline.left_s
-
-
-def _record(reply: Reply, tally: ReadTally, answers: dict[NodeId, StoredObject]) -> None:
-    node, told, row_epoch = reply
-    if isinstance(told, Exception):
-        tally.record_failure(node, str(told) or type(told).__name__)
-    elif row_epoch is not None and tally.record_answer(node, row_epoch):
-        answers[node] = told
-
-
-async def _next_within(replies: asyncio.Queue[Reply], wait_s: float) -> Reply | None:
-    try:
-        async with asyncio.timeout(wait_s):
-            return await replies.get()
-    except TimeoutError:
-        return None
-
-
-def _not_reached(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
-    silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
-    return QuorumNotReached.of("get", tally.r, tally.answered, tally.reasons(silent), outcome="failed")

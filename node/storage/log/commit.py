@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
+from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
 
 __all__ = ["Commit"]
 
@@ -29,3 +29,11 @@ class Commit:
         """Return when the batch survives the end of this process, but not yet a power cut."""
         if self._log.buffered_sequence < self.sequence and not self._log.write_now():
             await self._log.until_buffered(self.sequence)
+
+    def tell_synced(self, told: Told) -> None:
+        """As `synced`, without waiting: `told` None, or the failure, perhaps before this returns."""
+        self._log.tell_synced(self.sequence, told)
+
+    def tell_buffered(self, told: Told) -> None:
+        """As `buffered`, likewise."""
+        self._log.tell_buffered(self.sequence, told)

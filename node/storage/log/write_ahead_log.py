@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import is_full, no_space
@@ -22,7 +23,11 @@ from ringmill.node.storage.log.records import frame
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed, write_failed
 
-__all__ = ["LogFile", "WriteAheadLog"]
+__all__ = ["LogFile", "Told", "WriteAheadLog"]
+
+Told: TypeAlias = Callable[[RingmillError | None], None]
+"""Told once: None when a batch is held, else why it is not."""
+Waiter: TypeAlias = tuple[int, Told]
 
 _GROUP_BYTES: Final = 28 * 1024  # a group about fills a block, so that damage to one block costs one group
 _MARK_DELAY_S: Final = 0.02
@@ -111,8 +116,8 @@ class WriteAheadLog:
         self._wanted = 0  # highest sequence that someone waits to see durable
         self._marked = next_sequence - 1
         self._mark_timer: asyncio.TimerHandle | None = None
-        self._sync_waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._write_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._sync_waiters: list[Waiter] = []
+        self._write_waiters: list[Waiter] = []
         self.failure: RingmillError | None = None
         self.synced_sequence = next_sequence - 1
         self.buffered_sequence = next_sequence - 1
@@ -165,6 +170,21 @@ class WriteAheadLog:
         if self.synced_sequence < sequence:
             self._wanted = max(self._wanted, sequence)
             await self._join(self._sync_waiters, sequence)
+
+    def tell_synced(self, sequence: int, told: Told) -> None:
+        """Tell when the disk has the batch, at once if it does: None, or why it never will."""
+        if self.synced_sequence >= sequence:
+            told(None)
+        else:
+            self._wanted = max(self._wanted, sequence)
+            self._tell(self._sync_waiters, sequence, told)
+
+    def tell_buffered(self, sequence: int, told: Told) -> None:
+        """The same for the system."""
+        if self.buffered_sequence >= sequence or (self.write_now() and self.buffered_sequence >= sequence):
+            told(None)
+        else:
+            self._tell(self._write_waiters, sequence, told)
 
     async def run(self) -> None:
         """Write and sync until closed, failed or cancelled."""
@@ -373,29 +393,39 @@ class WriteAheadLog:
     def _turn_away(self, refusal: RingmillError) -> None:
         """Fail all callers that wait."""
         for waiters in (self._sync_waiters, self._write_waiters):
-            for _, future in waiters:
-                if not future.done():
-                    future.set_exception(refusal)
+            told_off = waiters[:]
             waiters.clear()
+            for _, told in told_off:
+                told(refusal)
 
-    async def _join(self, waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> None:
-        if self.failure:
-            raise self.failure
+    async def _join(self, waiters: list[Waiter], sequence: int) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters.append((sequence, future))
-        self._wake.set()
+        self._tell(waiters, sequence, partial(_settle, future))
         await future
 
+    def _tell(self, waiters: list[Waiter], sequence: int, told: Told) -> None:
+        if self.failure:
+            told(self.failure)
+            return
+        waiters.append((sequence, told))
+        self._wake.set()
 
-def _release(waiters: list[tuple[int, asyncio.Future[None]]], sequence: int) -> None:
-    """Wake all callers that wait for `sequence` or less."""
-    later = []
-    for waiter in waiters:
-        if waiter[0] > sequence:
-            later.append(waiter)
-        elif not waiter[1].done():
-            waiter[1].set_result(None)
-    waiters[:] = later
+
+def _settle(future: asyncio.Future[None], failure: RingmillError | None) -> None:
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        future.set_exception(failure)
+
+
+def _release(waiters: list[Waiter], sequence: int) -> None:
+    """Tell all that wait for `sequence` or less."""
+    due = [told for wanted, told in waiters if wanted <= sequence]
+    waiters[:] = [waiter for waiter in waiters if waiter[0] > sequence]
+    for told in due:
+        told(None)
 
 
 def _refusal(error: OSError, synced_sequence: int) -> RingmillError:

@@ -33,6 +33,11 @@ class Admission:
         self._has_room = asyncio.Event()
         self._has_room.set()
 
+    @property
+    def is_open(self) -> bool:
+        """Ordinary batches are taken without a wait."""
+        return self.refusal is None and not self._rate and self._has_room.is_set()
+
     def check(self, *, is_control: bool) -> None:
         """Raises the refusal.  Control state is refused only when nothing can be written at all."""
         refusal = self.failure or self.log_full if is_control else self.refusal

@@ -12,7 +12,7 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.object_store import Applied
+from ringmill.node.replica.object_batch import Applied
 from ringmill.node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
 from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import read_request, write_request

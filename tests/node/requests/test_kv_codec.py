@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from google.protobuf.message import Message
@@ -27,7 +26,7 @@ NAME = OperationId(2**64 - 1, 3, HybridTime(4))
 DELETE = WriteRequest(
     "default", b"k", None, WriteOptions("all", "buffered", b"token", True, 0, 2.5), NAME, Epoch(5), 1
 )
-PUT = replace(DELETE, value=b"", options=replace(DELETE.options, ttl_ms=60_000))
+PUT = DELETE._replace(value=b"", options=DELETE.options._replace(ttl_ms=60_000))
 RECEIPT = QuorumReceipt(
     Dot(Actor("n1#1"), 5), b"token", HybridTime(7), Epoch(1), 2,
     (
@@ -58,7 +57,7 @@ def test_a_request_comes_back_as_it_was_with_the_bytes_it_came_in(
 ) -> None:
     body = encode_write(request_)
     decoded, _ = came(kind, body, 2.0)
-    assert decoded == replace(request_, left_s=2.0, encoded=body)
+    assert decoded == request_._replace(left_s=2.0, encoded=body)
 
 
 def test_a_receipt_comes_back_as_it_was() -> None:

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.write
+import ringmill.node.requests.flights
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.replica.object_store import hold
-from ringmill.node.storage.engine import Engine
+from ringmill.node.replica.object_store import hold, tell_held
+from ringmill.node.storage.engine import Engine, Told
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.recovery.recovery import cut_tail
@@ -30,8 +30,12 @@ async def _hold_nothing(commit: object, durability: object) -> None:
 
 
 def _sync_before_ack() -> Bends:
-    modules = (ringmill.node.replica.serving, ringmill.node.requests.write)
-    return tuple(use(module, hold, _hold_nothing) for module in modules)
+    def tell_at_once(commit: object, durability: object, told: Told) -> None:
+        told(None)
+
+    modules = (ringmill.node.replica.serving, ringmill.node.requests.flights)
+    held = [use(module, hold, _hold_nothing) for module in modules]
+    return (*held, *(use(module, tell_held, tell_at_once) for module in modules))
 
 
 def _folder_sync() -> Bends:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import ringmill.client.routing.router
 from ringmill.client.routing.retries import Next, next_step
 from ringmill.cluster.errors import CorruptData
-from ringmill.cluster.ports import Incoming
+from ringmill.cluster.ports import Arrival
 from ringmill.node.repair.catch_up import CatchUp
 from ringmill.node.repair.healing import Healing
 from ringmill.node.replica.replica_messages import Apply, ApplyAnswer
@@ -60,14 +60,12 @@ def _damage_turns() -> Bends:
 def _fenced_is_no_ack() -> Bends:
     apply = ReplicaServing.apply
 
-    async def ack_anyhow(serving: ReplicaServing, incoming: Incoming) -> bytes:
+    async def ack_anyhow(serving: ReplicaServing, arrival: Arrival) -> bytes:
         try:
-            return await apply(serving, incoming)
+            return await apply(serving, arrival)
         except CorruptData:
-            asked = Apply.decode(incoming.body)
-            route = await serving._routes.by_id(
-                asked.keyspace, asked.key, asked.epoch, sender=incoming.sender
-            )
+            asked = Apply.decode(arrival.body)
+            route = await serving._routes.by_id(asked.keyspace, asked.key, asked.epoch, sender=arrival.sender)
             return ApplyAnswer(route.row.row_epoch, asked.durability, serving._clock.now()).encode()
 
     return (method(ReplicaServing.apply, ack_anyhow),)

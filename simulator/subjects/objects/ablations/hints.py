@@ -7,7 +7,7 @@ from typing import Any, Final
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.replica.hints import HintStore, decode_hint
 from ringmill.node.replica.serving import ReplicaServing
-from ringmill.node.requests.write import Writer
+from ringmill.node.requests.flights import Flights
 from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import RunOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
@@ -16,10 +16,10 @@ __all__ = ["HINTS"]
 
 
 def _hints_kept() -> Bends:
-    async def keep_none(writer: Writer, flight: Any, target: Any) -> str:
+    async def keep_none(flights: Flights, flight: Any, target: Any) -> str:
         return ""
 
-    return (method(Writer._keep_hint, keep_none),)
+    return (method(Flights._keep_hint, keep_none),)
 
 
 def _refused_hints_kept() -> Bends:

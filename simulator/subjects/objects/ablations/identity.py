@@ -68,7 +68,11 @@ def _fresh_actor() -> Bends:
     def continued(actors: CopyActors, copy: Any) -> Dot:
         return Dot(actor_of(actors._node, _ONE_START), next_dot(actors, copy).counter)
 
-    return (method(ObjectStore.write, write_as_before), method(CopyActors.next_dot, continued))
+    return (
+        method(ObjectStore.write, write_as_before),
+        method(ObjectStore.takes_batches, property(lambda store: False)),
+        method(CopyActors.next_dot, continued),
+    )
 
 
 def _store_named() -> Bends:

@@ -40,7 +40,10 @@ def _synced_reads() -> Bends:
         stored = await store.read(place)
         return b"" if stored.is_absent else encode_object(stored)
 
-    return (method(ObjectStore.read_synced, read),)
+    def read_now(store: ObjectStore, place: Any) -> tuple[bytes, None]:
+        return store._engine.get_nowait(place.stored_key) or b"", None
+
+    return method(ObjectStore.read_synced, read), method(ObjectStore.read_now, read_now)
 
 
 def _holders_by_default_r() -> Bends:
@@ -49,7 +52,7 @@ def _holders_by_default_r() -> Bends:
 
     async def repair_less(reader: Reader, route: Any, collected: Any, *rest: Any) -> int:
         keyspace = replace(route.keyspace, r=len(collected.answers))
-        return await repair(reader, replace(route, keyspace=keyspace), collected, *rest)
+        return await repair(reader, route._replace(keyspace=keyspace), collected, *rest)
 
     return (method(Reader._repair, repair_less),)
 

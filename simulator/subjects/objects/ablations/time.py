@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import ringmill.simulator.world.transport
@@ -40,7 +39,7 @@ def _whole_ttl() -> Bends:
         whole = intent(writer, request, route)
         now_ms = writer._hybrid.expiry_ms()
         left_ms = (whole.expires_at_ms - now_ms) // 10
-        return replace(whole, expires_at_ms=now_ms + left_ms) if whole.expires_at_ms else whole
+        return whole._replace(expires_at_ms=now_ms + left_ms) if whole.expires_at_ms else whole
 
     return (method(Writer._intent, short),)
 

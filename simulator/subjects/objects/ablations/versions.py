@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 import ringmill.node.replica.object_store
@@ -14,7 +13,7 @@ import ringmill.node.storage.recovery.opening
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.objects import StoredObject, merge
-from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.requests.flight import Flight
 from ringmill.simulator.bending import Ablation, Bends, method, use
 
@@ -23,7 +22,7 @@ __all__ = ["VERSIONS"]
 
 def _last(stored: StoredObject) -> StoredObject:
     newest = max(stored.siblings, key=lambda sibling: (sibling.time, sibling.dot), default=None)
-    return stored if newest is None else replace(stored, siblings=(newest,))
+    return stored if newest is None else stored._replace(siblings=(newest,))
 
 
 def _siblings() -> Bends:
@@ -43,21 +42,21 @@ def _honest_receipt() -> Bends:
     def with_context(flight: Flight, *, default_w: int) -> QuorumReceipt:
         told = receipt(flight, default_w=default_w)
         stored, sibling = flight.written.applied.stored, flight.written.sibling
-        return replace(told, context=flight._token(ContextToken(stored.context, sibling.time)))
+        return told._replace(context=flight._token(ContextToken(stored.context, sibling.time)))
 
     return (method(Flight.receipt, with_context),)
 
 
 def _tombstones() -> Bends:
     """What holds only deletes is dropped at once."""
-    store = ObjectStore._store
+    store = ObjectBatch.store
 
-    def forget(objects: ObjectStore, place: Any, before: Any, old: Any, after: Any, *rest: Any) -> Any:
+    def forget(batch: ObjectBatch, key: Any, before: Any, old: Any, after: Any, *rest: Any) -> Any:
         if after.siblings and all(sibling.value is None for sibling in after.siblings):
             after = StoredObject()
-        return store(objects, place, before, old, after, *rest)
+        return store(batch, key, before, old, after, *rest)
 
-    return (method(ObjectStore._store, forget),)
+    return (method(ObjectBatch.store, forget),)
 
 
 VERSIONS: Final = (

@@ -1,0 +1,126 @@
+"""Changes of objects that go to the engine together: applied, logged and made durable as one.
+
+What was changed in a batch is what the next change in it finds.  Nothing of it stands in the engine before
+`commit`; between the first change and that there must be no await, so that nobody changes the keys in between
+(node/replica/object_store.py says why that needs no lock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import ABSENT, StoredObject
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Commit
+
+__all__ = ["Admission", "Applied", "Change", "ObjectBatch", "decoded"]
+
+FULL_BYTES: Final = 256 * 1024
+"""A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
+
+Admission = Callable[[StoredObject, StoredObject, int], None]
+"""Raises when a client's write may not turn the first object into the second of so many bytes."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """An object as it stands once its batch is committed; `commit` None means that it is on the disk
+    already."""
+
+    stored: StoredObject
+    encoded: bytes
+    commit: Commit | None = None
+
+
+@dataclass(slots=True)
+class Change:
+    """One changed object."""
+
+    applied: Applied
+    old_bytes: int | None  # of its former encoding, None when there was none
+    new_values: int  # 1 when the key holds a value now and held none, -1 the other way round
+
+
+class ObjectBatch:
+    def __init__(self) -> None:
+        self._changes: dict[bytes, Change] = {}
+        self._followers: list[Applied] = []
+        self._size_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """It should be committed before more is added."""
+        return self._size_bytes >= FULL_BYTES
+
+    @property
+    def changes(self) -> dict[bytes, Change]:
+        """By stored key."""
+        return self._changes
+
+    def pending(self, key: bytes) -> Applied | None:
+        """What an earlier change of this batch has made of a key."""
+        change = self._changes.get(key)
+        return None if change is None else change.applied
+
+    def store(
+        self,
+        key: bytes,
+        before: StoredObject,
+        old: bytes | None,
+        after: StoredObject,
+        admit: Admission | None = None,
+        encoded: bytes | None = None,
+    ) -> Applied:
+        """Put `after` in the place of `before`, whose bytes are `old`.  `encoded` are the bytes of `after`
+        where they are known.  Raises what `admit` raises."""
+        if encoded is None:
+            encoded = encode_object(after)
+        if admit is not None:
+            admit(before, after, len(encoded))
+        if len(after.siblings) > 1:
+            sometimes("siblings stand beside each other")
+        applied = Applied(after, encoded)
+        old_bytes = None if old is None else len(old)
+        new_values = _has_value(after) - _has_value(before)
+        if (earlier := self._changes.get(key)) is not None:
+            sometimes("a batch changes a key twice")
+            self._followers.append(earlier.applied)
+            old_bytes, new_values = earlier.old_bytes, earlier.new_values + new_values
+        self._size_bytes += len(encoded)
+        self._changes[key] = Change(applied, old_bytes, new_values)
+        return applied
+
+    def unchanged(self, pending: Applied) -> Applied:
+        """What a change in this batch that turned out to change nothing waits for."""
+        follower = Applied(pending.stored, pending.encoded)
+        self._followers.append(follower)
+        return follower
+
+    def for_engine(self) -> Batch:
+        batch = Batch()
+        for key, change in self._changes.items():
+            batch.put(key, change.applied.encoded)
+        return batch
+
+    def committed(self, commit: Commit) -> None:
+        """All of it stands in the engine."""
+        for change in self._changes.values():
+            change.applied.commit = commit
+        for applied in self._followers:
+            applied.commit = commit
+
+
+def decoded(encoded: bytes | None) -> StoredObject:
+    """ABSENT when there are no bytes."""
+    return ABSENT if encoded is None else decode_object(encoded)
+
+
+def _has_value(stored: StoredObject) -> bool:
+    for sibling in stored.siblings:  # noqa: SIM110 - most have one, and a loop is faster then
+        if sibling.value is not None:
+            return True
+    return False

@@ -1,0 +1,193 @@
+"""Writes under way: every owner hears of a write in the tick of its log, and who does not ack gets a hint.
+
+An owner that acks costs no task: its answer is counted as it comes.  Whatever else happens is told here as it
+happens, step by step: an owner that fails, one that is seen down, a level that is lost, a node that stops
+(rules W1 to W3, W6, H1 and H7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from ringmill.cluster.deadline_wheel import DeadlineWheel
+from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.contracts import LivenessView
+from ringmill.node.node_options import RequestOptions
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.object_store import hold, tell_held
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.replicas import Replicas
+from ringmill.node.storage.engine import Commit
+from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
+
+__all__ = ["Flights"]
+
+_log = logging.getLogger(__name__)
+
+
+class Flights:
+    """The crew of all flights of a node."""
+
+    def __init__(
+        self,
+        *,
+        replicas: Replicas,
+        hints: HintStore,
+        liveness: LivenessView,
+        background: Background,
+        options: RequestOptions,
+    ) -> None:
+        self._node = replicas.node
+        self._replicas = replicas
+        self._hints = hints
+        self._liveness = liveness
+        self._background = background
+        self._options = options
+        self._wheel = DeadlineWheel()
+
+    def launch(self, flights: Sequence[Flight]) -> None:
+        """Tell the owners of writes that are in this node's log.  No await since they were applied: owners
+        hear of it in the same tick."""
+        waiting: dict[tuple[Commit | None, Durability], list[Flight]] = {}
+        for flight in flights:
+            self._background.keep(flight)
+            flight.expire_on(self._wheel)
+            self._send(flight)
+            commit = flight.written.applied.commit
+            waiting.setdefault((commit, flight.durability), []).append(flight)
+        for (commit, durability), together in waiting.items():
+            tell_held(commit, durability, partial(self._held, together, durability))
+
+    def answer_due(self, flight: Flight) -> None:
+        if flight.is_met:
+            flight.end(flight.receipt(default_w=flight.route.keyspace.w))
+        elif not self._background.is_over:
+            self._background.start(self._lose(flight))
+
+    def landed(self, flight: Flight) -> None:
+        self._background.forget(flight)
+
+    async def abandon(self, flight: Flight) -> None:
+        for node in flight.outstanding:
+            if node != self._node and flight.hint_of(node) is None:
+                await self._leave_hint(flight, node)
+
+    def _send(self, flight: Flight) -> None:
+        owners = flight.route.owners
+        flight.deferred = self._deferred(owners, flight.w)
+        body = self._replicas.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
+        for node in owners:
+            if node == self._node:
+                continue
+            if node in flight.deferred:
+                self._background.start(self._defer(flight, node, body))
+            else:
+                self._reach(flight, node, body)
+
+    def _deferred(self, owners: Sequence[NodeId], w: int) -> tuple[NodeId, ...]:
+        """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7)."""
+        down = [node for node in owners if node != self._node and not self._liveness.is_up(node)]
+        return tuple(down) if len(owners) - len(down) >= w else ()
+
+    def _held(self, flights: Sequence[Flight], durability: Durability, failure: RingmillError | None) -> None:
+        """This node's own acks, of writes that became durable together."""
+        for flight in flights:
+            if failure is None:
+                flight.acked(self._node, durability, flight.route.row.row_epoch)
+            else:
+                flight.failed(self._node, _why(failure))
+
+    def _reach(self, flight: Flight, node: NodeId, body: bytes) -> None:
+        """Bring a write to one other owner."""
+        self._replicas.send_apply(node, body, flight.deadline.left_s, partial(self._heard, flight, node))
+
+    def _heard(self, flight: Flight, node: NodeId, told: bytes | RingmillError) -> None:
+        try:
+            if isinstance(told, RingmillError):
+                raise told
+            durability, row_epoch = self._replicas.applied(told)
+        except RingmillError as error:
+            if not self._background.is_over:  # else its hint was left when the node stopped
+                self._background.start(self._miss(flight, node, _why(error)))
+            return
+        flight.acked(node, durability, row_epoch)
+        if not flight.counts(node) and not self._background.is_over:
+            self._background.start(self._hint(flight, node))
+
+    async def _defer(self, flight: Flight, node: NodeId, body: bytes) -> None:
+        """Give an owner seen down its hint at once, and ask it only if others fail or are silent."""
+        sometimes("an owner seen down is not asked")
+        why = await self._keep_hint(flight, node)
+        self._background.start(self._sync_hint(flight, node))
+        if await flight.needs_deferred(self._options.deferred_patience_s):
+            sometimes("an owner seen down is asked after all")
+            self._reach(flight, node, body)
+        else:
+            flight.failed(node, "seen down, so not asked" + why)
+
+    async def _lose(self, flight: Flight) -> None:
+        """The level was not met in time: hints for the silent first, as the client is told who acked."""
+        for node in flight.outstanding:
+            if node != self._node:
+                await self._keep_hint(flight, node)
+                self._background.start(self._sync_hint(flight, node))
+        sometimes("a write loses its quorum after sending")
+        flight.end(flight.lost(flight.verb))
+
+    async def _miss(self, flight: Flight, node: NodeId, why: str) -> None:
+        """An owner did not get the write: the hint first, then the tally, so that an error finds it kept."""
+        flight.failed(node, why + await self._keep_hint(flight, node))
+        await self._sync_hint(flight, node)
+
+    async def _hint(self, flight: Flight, node: NodeId) -> None:
+        await self._keep_hint(flight, node)
+        await self._sync_hint(flight, node)
+
+    async def _keep_hint(self, flight: Flight, node: NodeId) -> str:
+        """Keep the write for an owner; what to add to its failure when that fails too (rule H7)."""
+        if flight.hint_of(node) is not None:
+            return ""
+        try:
+            await self._keep(flight, node)
+        except asyncio.CancelledError:
+            await self._leave_hint(flight, node)
+            raise
+        except (DiskFull, Overloaded, CorruptBlock, CorruptRange) as error:
+            sometimes("a hint waits in memory for the disk")
+            return f", and its hint waits in memory until the disk takes it: {_why(error)}"
+        except RingmillError as error:
+            return f", and no hint could be kept: {_why(error)}"
+        return ""
+
+    async def _keep(self, flight: Flight, node: NodeId) -> None:
+        stored = flight.written.applied.stored
+        flight.hinted(node, await self._hints.keep(flight.route.hint_key, [node], stored))
+        sometimes("an owner that missed a write gets a hint")
+
+    async def _sync_hint(self, flight: Flight, node: NodeId) -> None:
+        """Nobody waits for it, but a hint that is only in memory would not outlive a crash."""
+        try:
+            await hold(flight.hint_of(node), Durability.SYNCED)
+        except RingmillError as error:
+            _log.warning("the hint for %s may not outlive a crash: %s", node, _why(error))
+
+    async def _leave_hint(self, flight: Flight, node: NodeId) -> None:
+        """The node stops while the owner has not acked: what can be kept in a moment is kept (rule W6)."""
+        sometimes("a stopping node leaves hints behind")
+        try:
+            async with asyncio.timeout(self._options.last_moment_s):
+                await self._keep(flight, node)
+        except (TimeoutError, RingmillError) as error:
+            self._hints.note_lost()
+            _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,175 @@
+"""One read on its way: asks owners for a key until enough have answered under one row epoch.
+
+The nearest live ones first.  One that fails is replaced at once, one that stays silent for long is replaced
+too, so that a stopped process costs a read a moment and not its deadline (rule G1).  It waits for nothing: an
+answer, a failure and the end of its patience are events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from ringmill.cluster.deadline_wheel import Bucket
+from ringmill.cluster.errors import QuorumNotReached, RingmillError
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.quorum.tally import ReadTally
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.objects import StoredObject, merge_all
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.deadline import Deadline
+
+__all__ = ["Asker", "Collected", "CollectionEnded", "Collection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Each answer by owner, in the order of answering.  Equal answers are one object."""
+
+    answers: dict[NodeId, StoredObject]
+
+    @property
+    def merged(self) -> StoredObject:
+        return merge_all(self.answers.values())
+
+
+CollectionEnded: TypeAlias = Callable[[Collected | QuorumNotReached], None]
+"""Told once: the answers of `r` owners, or who answered and why the others did not (nothing was changed)."""
+
+
+class Asker(Protocol):
+    """What a collection calls upon (node/requests/owners/collect.py)."""
+
+    def ask(self, collection: Collection, node: NodeId) -> None:
+        """Have `heard` or `failed` called with what this owner says, perhaps at once."""
+        ...
+
+    def decode(self, collection: Collection, encoded: bytes) -> StoredObject:
+        """Raises RingmillError for what no owner can hold."""
+        ...
+
+    def wait(self, collection: Collection, patience_s: float) -> Bucket:
+        """Have `expire` called after so long, unless it is taken out before."""
+        ...
+
+
+class Collection:
+    __slots__ = (
+        "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_stall_s", "_tally", "deadline",
+        "message", "route",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        asker: Asker,
+        route: Route,
+        r: int,
+        nearest_first: Sequence[NodeId],
+        deadline: Deadline,
+        stall_s: float,
+        ended: CollectionEnded,
+    ) -> None:
+        self.route = route
+        self.deadline = deadline
+        self.message = b""  # what every owner is asked, made when the first is
+        self._asker = asker
+        self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
+        self._stall_s = stall_s
+        self._ended: CollectionEnded | None = ended
+        self._answers: dict[NodeId, StoredObject] = {}
+        self._decoded: tuple[bytes, StoredObject] | None = None
+        self._bucket: Bucket | None = None
+        self._is_asking = False
+
+    def begin(self) -> None:
+        """Ask the first."""
+        self._step()
+
+    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch) -> None:
+        """An owner holds this; b"" when nothing was ever written there."""
+        if self._ended is None:
+            return
+        try:
+            stored = self._decode(encoded)
+        except RingmillError as error:
+            self.failed(node, error)
+            return
+        if self._tally.record_answer(node, row_epoch):
+            self._answers[node] = stored
+        self._step()
+
+    def failed(self, node: NodeId, error: Exception) -> None:
+        """An owner gives no answer."""
+        if self._ended is not None:
+            self._tally.record_failure(node, str(error) or type(error).__name__)
+            self._step()
+
+    def expire(self) -> None:
+        """Those asked have been silent for long: somebody else is asked, or a lost level is given up."""
+        self._bucket = None
+        if self._tally.is_lost or self.deadline.left_s <= 0:
+            self._fail()
+        else:
+            sometimes("a read replaces a silent owner")
+            self._tally.record_stall()
+            self._step()
+
+    def forget(self) -> None:
+        """Nobody waits any more."""
+        self._ended = None
+        if self._bucket is not None:
+            self._bucket.pop(self, None)
+            self._bucket = None
+
+    def _decode(self, encoded: bytes) -> StoredObject:
+        """Equal bytes are equal objects: they are decoded once."""
+        known = self._decoded
+        if known is None or known[0] != encoded:
+            known = self._decoded = encoded, self._asker.decode(self, encoded)
+        return known[1]
+
+    def _step(self) -> None:
+        """Something happened, or nothing yet."""
+        tally = self._tally
+        if tally.is_met:
+            self._end(Collected(self._answers))
+        elif not self._is_asking:
+            self._ask_more()
+
+    def _ask_more(self) -> None:
+        tally = self._tally
+        self._is_asking = True  # an owner may answer at once
+        while nodes := tally.next_to_ask():
+            for node in nodes:
+                self._asker.ask(self, node)
+        self._is_asking = False
+        if self._ended is None:
+            return
+        if tally.is_lost and not tally.outstanding:
+            self._fail()
+            return
+        if self._bucket is not None:
+            self._bucket.pop(self, None)
+        self._bucket = self._asker.wait(self, self._patience_s())
+
+    def _patience_s(self) -> float:
+        """How long to wait before somebody else is asked, or a lost level is given up; to the end when
+        nobody else is left to ask."""
+        left_s = self.deadline.left_s
+        if self._tally.has_unasked or self._tally.is_lost:
+            return min(self._stall_s, self.deadline.allowed_s / 4, left_s)
+        return left_s
+
+    def _fail(self) -> None:
+        sometimes("a read does not meet its quorum")
+        tally, deadline = self._tally, self.deadline
+        silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
+        reasons = tally.reasons(silent)
+        self._end(QuorumNotReached.of("get", tally.r, tally.answered, reasons, outcome="failed"))
+
+    def _end(self, told: Collected | QuorumNotReached) -> None:
+        ended = self._ended
+        if ended is not None:
+            self.forget()
+            ended(told)

@@ -19,6 +19,7 @@ def test_importing_ringmill_and_a_job_module_loads_no_grpc() -> None:
 
 
 def test_every_public_name_loads() -> None:
+    assert {"connect", "job", "run_local"} <= set(ringmill.__all__)
     for name in ringmill.__all__:
         assert getattr(ringmill, name) is not None
         assert name in dir(ringmill)

@@ -26,11 +26,12 @@ def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
 
 
 def test_seeds_that_once_failed_stay_mended() -> None:
-    for line in ONCE_FAILED.read_text(encoding="utf-8").splitlines():
-        words = line.partition("#")[0].split()
-        if words:
-            options = RunOptions(faults=tuple(words[1].split(","))) if len(words) > 1 else RunOptions()
-            _must_hold([int(words[0])], options)
+    lines = [line.partition("#")[0].split() for line in ONCE_FAILED.read_text(encoding="utf-8").splitlines()]
+    seeds = [words for words in lines if words]
+    assert seeds
+    for seed, *kinds in seeds:
+        options = RunOptions(faults=tuple(kinds[0].split(","))) if kinds else RunOptions()
+        _must_hold([int(seed)], options)
 
 
 def _must_hold(seeds: Sequence[int], options: RunOptions) -> Summary:

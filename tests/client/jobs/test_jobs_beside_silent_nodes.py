@@ -123,24 +123,26 @@ def some(jobs: Jobs) -> list[JobNode]:
     return list(jobs.nodes.values())
 
 
-QUESTIONS: list[Callable[[Jobs], object]] = [
-    lambda jobs: jobs.status("j"),
-    lambda jobs: jobs.logs("j"),
-    lambda jobs: jobs.kill("j"),
-    lambda jobs: anext(jobs.watch("j")),
-    lambda jobs: jobs.list(),
+QUESTIONS: list[tuple[str, Callable[[Jobs], object]]] = [
+    ("Status", lambda jobs: jobs.status("j")),
+    ("Logs", lambda jobs: jobs.logs("j")),
+    ("Kill", lambda jobs: jobs.kill("j")),
+    ("Status", lambda jobs: anext(jobs.watch("j"))),
+    ("List", lambda jobs: jobs.list()),
 ]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(("verb", "question"), QUESTIONS)
 async def test_every_question_is_answered_beside_a_silent_node(
-    jobs: Jobs, question: Callable[[Jobs], object]
+    jobs: Jobs, verb: str, question: Callable[[Jobs], object]
 ) -> None:
     first, second, *_ = some(jobs)
     jobs.silence(first)
     second.jobs.append("j")
     async with asyncio.timeout(PATIENCE_S):
-        await question(jobs)  # type: ignore[misc]
+        answer = await question(jobs)  # type: ignore[misc]
+    assert answer is not None
+    assert verb in second.asked
 
 
 async def test_the_list_is_that_of_those_who_answer(jobs: Jobs) -> None:

@@ -52,7 +52,9 @@ def test_each_node_holds_its_fair_share_to_the_nearest_whole_replica(
 ) -> None:
     table = place(members, partitions, n)
     load = Counter(node for row in table for node in row)
-    for node, share in fair_shares(members, partitions, min(n, len(members))).items():
+    shares = fair_shares(members, partitions, min(n, len(members)))
+    assert shares.keys() == {member.id for member in members}
+    for node, share in shares.items():
         assert floor(share) <= load[node] <= ceil(share)
 
 

@@ -79,7 +79,9 @@ def test_after_a_jump_of_the_wall_clock_nothing_is_stamped_until_it_is_back(jump
 def test_a_clock_that_is_steered_slowly_keeps_stamping() -> None:
     clock = SteeredClock()
     hybrid = HybridClock(clock)
+    stamps = []
     for _ in range(100):
         clock.pass_time(10)
         clock.wall_s += 0.05
-        hybrid.stamp()
+        stamps.append(hybrid.stamp())
+    assert millis(stamps[-1]) - millis(stamps[0]) == 99 * 10_050

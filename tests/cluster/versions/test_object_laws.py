@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from ringmill.cluster.ids import NodeId, Start
@@ -123,6 +123,17 @@ def test_everything_a_merge_has_lost_is_covered_and_its_birth_kept(replicas: Rep
         for sibling in set(_siblings([state])) - set(merged.siblings):
             assert merged.context.covers(sibling.dot)
             assert merged.forgotten >= sibling.operation.birth
+
+
+def test_the_drawn_histories_lose_siblings_that_carry_a_birth() -> None:
+    """Else the law above would be about nothing."""
+
+    def loses(replicas: Replicas) -> bool:
+        kept = merge_all(replicas.now).siblings
+        return any(sibling not in kept for sibling in _siblings(replicas.past))
+
+    lossy = find(histories(), loses)
+    assert merge_all(lossy.now).forgotten > 0
 
 
 def _siblings(states: list[StoredObject]) -> Iterator[Sibling]:

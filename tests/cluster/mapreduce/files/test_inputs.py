@@ -176,4 +176,6 @@ def test_text_and_compressed_text_are_taken(
     path = tmp_path / name
     path.write_bytes(content)
     for format in ("lines", "bytes", "jsonl", "csv", "file"):
-        planned(files, path, format=format)
+        splits = plan_input([str(path)], format, files).splits
+        read = [piece.file.path for split in splits for piece in split.pieces]
+        assert read == ([str(path)] if content or format == "file" else [])

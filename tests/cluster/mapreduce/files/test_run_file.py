@@ -110,6 +110,7 @@ def test_every_damaged_or_missing_byte_of_a_slice_is_an_error_that_names_the_fil
     writer.write_partition([(b"key%d" % n, [n, n + 1]) for n in range(40)])
     [where] = writer.finish()
     good = path.read_bytes()
+    assert 100 < where.length < len(good)
     for at in range(where.offset, where.offset + where.length):
         path.write_bytes(good[:at] + bytes((good[at] ^ 0x10,)) + good[at + 1 :])
         with pytest.raises(CorruptData, match=str(path)):

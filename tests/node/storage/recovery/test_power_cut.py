@@ -32,6 +32,7 @@ async def test_no_acknowledged_write_is_lost_whatever_survives(model: CrashModel
 
 async def test_every_call_of_a_short_story_may_be_the_last() -> None:
     trace = await record_trace(seed=1, operations=100)
+    assert trace.acked > 50 and len(trace.points) > 100
     for seed, point in enumerate(trace.points):
         for model in (CrashModel.ANY_ORDER, CrashModel.TORN):
             await check_crash(trace, point, model, seed)
@@ -54,6 +55,7 @@ async def test_a_crash_during_recovery_costs_nothing_either() -> None:
 
 async def test_a_power_cut_while_a_killed_engine_starts_again_costs_nothing_either() -> None:
     trace = await record_trace(seed=1, operations=80, with_kills=True)
+    assert trace.acked > 50 and len(trace.points) > 100
     models = [model for model in CrashModel if model is not CrashModel.LYING]
     for point in trace.points[::3]:
         disk, moments = point.killed, list[Moment]()

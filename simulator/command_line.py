@@ -44,6 +44,7 @@ class Given:
     keys: int
     mix: str | None
     faults: str | None
+    core: float
     without: str
     marks: bool
     only_faults: str | None
@@ -85,7 +86,11 @@ def _options_of(given: Given) -> RunOptions:
         raise InvalidArgument(f"no fault is named {unknown[0]!r}", hint=f"one of {', '.join(known)}, or none")
     without = tuple(ablation_named(name).name for name in _names(given.without))
     options = replace(
-        plain, faults=kinds, safeguards_off=without, only_faults=_indexes("--only-faults", given.only_faults)
+        plain,
+        faults=kinds,
+        core=given.core,
+        safeguards_off=without,
+        only_faults=_indexes("--only-faults", given.only_faults),
     )
     if given.jobs:
         return options
@@ -142,6 +147,14 @@ def _flags() -> list[click.Parameter]:
         ),
         click.Option(
             ["--faults"], metavar="KINDS", help=f"kinds with commas between, or none: {_every_kind()}"
+        ),
+        click.Option(
+            ["--core"],
+            type=click.FloatRange(0, 1),
+            default=RunOptions().core,
+            show_default=True,
+            metavar="SHARE",
+            help="of the runs, in which a core of the nodes is healed while the rest stays broken",
         ),
         click.Option(["--without"], default="", metavar="NAMES", help="safeguards to switch off"),
         click.Option(

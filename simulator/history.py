@@ -17,7 +17,9 @@ from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
 
 __all__ = [
+    "BesideDamage",
     "Coordinated",
+    "CoreHistory",
     "Final",
     "History",
     "Kind",
@@ -117,6 +119,24 @@ class Coordinated:
     dot: str
 
 
+@dataclass(frozen=True, slots=True)
+class BesideDamage:
+    """A put at the default level while bits had turned on the disk of one node."""
+
+    index: int  # among the operations
+    w: int
+    sound_owners: int
+
+
+@dataclass(slots=True)
+class CoreHistory:
+    """What a healed core of the nodes did while the rest stayed broken; empty in most runs."""
+
+    rest: dict[str, str] = field(default_factory=dict)  # nodes left broken, and how
+    not_serving: list[str] = field(default_factory=list)  # nodes of the core that did not serve in time
+    asked: list[int] = field(default_factory=list)  # indexes among the operations
+
+
 @dataclass(slots=True)
 class History:
     """All operations in the order of their start, and what the owners hold at the end.
@@ -132,8 +152,9 @@ class History:
     lost: list[str] = field(default_factory=list)  # nodes whose disk was destroyed
     shown_by_lost: list[Final] = field(default_factory=list)  # what those and damaged ones showed before
     damaged: list[str] = field(default_factory=list)  # nodes on whose disks bits have turned: healed since
-    beside_damage: list[int] = field(default_factory=list)  # indexes of writes that two sound owners can take
+    beside_damage: list[BesideDamage] = field(default_factory=list)
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
+    core: CoreHistory = field(default_factory=CoreHistory)
     coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
     fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
     jobs: JobHistory = field(default_factory=JobHistory)
@@ -187,8 +208,10 @@ class History:
             yield json.dumps({"lost": node})
         for node in self.damaged:
             yield json.dumps({"damaged": node})
-        for index in self.beside_damage:
-            yield json.dumps({"beside_damage": index})
+        for beside in self.beside_damage:
+            yield json.dumps({"beside_damage": asdict(beside)})
+        if self.core.rest:
+            yield json.dumps({"core": asdict(self.core)})
         for job in self.jobs.jobs:
             yield json.dumps({"job": asdict(job)}, sort_keys=True)
         for sighting in self.jobs.sightings:
@@ -210,21 +233,25 @@ class History:
             elif "damaged" in row:
                 history.damaged.append(row["damaged"])
             elif "beside_damage" in row:
-                history.beside_damage.append(row["beside_damage"])
+                history.beside_damage.append(BesideDamage(**row["beside_damage"]))
+            elif "core" in row:
+                history.core = CoreHistory(**row["core"])
             elif "shown_by_liar" in row:
                 key, value = (b64decode(each["b64"]) for each in row["shown_by_liar"])
                 history.shown_by_liars.append((key, value))
-            elif "shown_by_lost" in row:
-                history.shown_by_lost.append(_final(row["shown_by_lost"]))
             elif "job" in row:
                 told = [Told(**each) for each in row["job"].pop("told")]
                 history.jobs.jobs.append(JobRecord(**row["job"], told=told))
             elif "sighting" in row:
                 history.jobs.sightings.append(Sighting(**row["sighting"]))
-            elif "final" in row:
-                history.finals.append(_final(row["final"]))
             else:
-                history.handed_over.append(_final(row["handed_over"]))
+                ((name, final),) = row.items()
+                finals = {
+                    "final": history.finals,
+                    "handed_over": history.handed_over,
+                    "shown_by_lost": history.shown_by_lost,
+                }
+                finals[name].append(_final(final))
         return history
 
 

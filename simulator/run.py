@@ -14,9 +14,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from ringmill.cluster.sometimes import heard_by
 from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.faults.core import break_rest, draw_rest
 from ringmill.simulator.faults.drawing import draw_faults, lost_for_good
 from ringmill.simulator.faults.fault import Fault, FaultKind
 from ringmill.simulator.faults.injector import inject
@@ -30,6 +32,9 @@ from ringmill.simulator.world.virtual_loop import Stuck
 from ringmill.simulator.world.world import World, node_names
 
 __all__ = ["RunResult", "drawn_faults", "drawn_workloads", "quiet", "run_seed"]
+
+
+_CORE_SERVES_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +167,12 @@ async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]
     kinds = _kinds(world.options)
     faults = drawn_faults(world.seed, world.options)
     await _under_faults(world, workloads, faults, kinds)
+    lost = lost_for_good(faults, kinds)
+    if stream(world.seed, "core").random() < world.options.core:
+        await _beside_a_healed_core(world, workloads, lost)
     world.trace.note("driver", "heals what can be healed")
-    world.history.lost = lost_for_good(faults, kinds)
-    await world.ground.heal(world.history.lost)
+    world.history.lost = lost
+    await world.ground.heal(lost)
     try:
         async with asyncio.timeout(world.options.quiet_s):
             await world.all_serve(world.living())
@@ -176,6 +184,28 @@ async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]
         restless = [violation for workload in workloads for violation in workload.unrest()]
         return restless or [Violation("run", b"", f"not at rest {world.options.quiet_s:.0f} s after healing")]
     return []
+
+
+async def _beside_a_healed_core(world: World, workloads: Sequence[Workload], lost: Sequence[str]) -> None:
+    """Heal as many nodes as quorums need, break the rest, and ask the core for progress (C17)."""
+    draws, options, core_history = stream(world.seed, "core/rest"), world.options, world.history.core
+    damaged = {*lost, *(name for name, node in world.nodes.items() if node.disk.is_rotten)}
+    owners = [each for workload in workloads for each in workload.rests_on()]
+    rest = draw_rest(draws, list(world.nodes), damaged, owners, max(options.w, options.r))
+    if not rest:
+        return
+    world.trace.note("driver", f"heals all but {','.join(rest)}")
+    world.ground.heal_core(rest)
+    core_history.rest = break_rest(draws, world.ground, rest, damaged)
+    core = [node for name, node in world.nodes.items() if name not in rest]
+    try:
+        async with asyncio.timeout(_CORE_SERVES_S):
+            await world.all_serve(core)
+    except TimeoutError:
+        core_history.not_serving = [node.name for node in core if not node.serves]
+        return
+    for workload in workloads:
+        await workload.progress()
 
 
 async def _under_faults(

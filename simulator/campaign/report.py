@@ -32,6 +32,7 @@ _FLAGS: Final = {
     "keys": "--keys",
     "mix": "--mix",
     "faults": "--faults",
+    "core": "--core",
     "safeguards_off": "--without",
     "only_faults": "--only-faults",
     "only_operations": "--only-ops",

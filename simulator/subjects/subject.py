@@ -6,7 +6,7 @@ that it relies on, and its tunables.  A run has one or several of them at once (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,14 @@ class Workload(Protocol):
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Everything that is asked for, to be run at once, under faults."""
+        ...
+
+    def rests_on(self) -> Sequence[Collection[str]]:
+        """The owners of each key that it asks for: a healed core has to have enough of them."""
+        ...
+
+    async def progress(self) -> None:
+        """In some runs: a core of the nodes is healed and the rest is not.  Ask for what must be done."""
         ...
 
     async def wait_idle(self) -> None:

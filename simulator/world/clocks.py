@@ -40,3 +40,12 @@ class SimulatedClock:
     def jump(self, seconds: float) -> None:
         """Set the wall clock forward or back."""
         self._offset_s += seconds
+
+    @property
+    def offset_s(self) -> float:
+        """How far the wall clock is ahead of true time."""
+        return self.wall() - START_OF_TIME - self._loop.time()
+
+    def set_right(self, offset_s: float) -> None:
+        """Set the wall clock to what most others say, and let it gain nothing from now on."""
+        self._drift, self._offset_s = 0.0, offset_s

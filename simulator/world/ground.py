@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
+from statistics import median_low
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
@@ -112,7 +113,24 @@ class Ground:
             self.network.link(source, target).is_cut = splits > 0
         self.keep_apart()
 
+    def ends_beside(self, name: str) -> list[str]:
+        """Everybody whom a node has a link with: the other nodes and all clients."""
+        return [other for other in (*self.nodes, *self.clients) if other != name]
+
     # Healing
+
+    def heal_core(self, rest: Sequence[str]) -> None:
+        """Nodes, disks, clocks and the links between them, but for the rest's; clients reach the core."""
+        self._cuts.clear()
+        for source, target, link in self.network.links():
+            if source not in rest and target not in rest:
+                _mend(link)
+        self.keep_apart()
+        clocks = {name: node.clock for name, node in self.nodes.items()}
+        right = median_low(clock.offset_s for clock in clocks.values())
+        for name in [name for name in self.nodes if name not in rest]:
+            clocks[name].set_right(right)
+            _mend_node(self.nodes[name])
 
     async def heal(self, lost: Sequence[str]) -> None:
         """What can be mended by hand: links whole, disks well, nodes running but for those that are lost."""

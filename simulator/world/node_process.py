@@ -112,6 +112,11 @@ class NodeProcess:
         return self.run is not None and self.run.life is not None and not self.run.life.done()
 
     @property
+    def serves(self) -> bool:
+        """The present run is up and takes requests."""
+        return self.node is not None and self.is_running and self.node.membership.topology.serving
+
+    @property
     def has_child_at_work(self) -> bool:
         """A flush or a merge is under way."""
         return self.spawner is not None and self.spawner.is_at_work

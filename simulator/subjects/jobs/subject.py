@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -68,6 +68,13 @@ class JobWorkload:
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         records = self._world.history.jobs.jobs
         return [self._ask(wish, record) for wish, record in zip(self._wishes, records, strict=True)]
+
+    def rests_on(self) -> Sequence[Collection[str]]:
+        """No keys."""
+        return ()
+
+    async def progress(self) -> None:
+        """Nothing is asked of the core."""
 
     async def wait_idle(self) -> None:
         """Every job that a node keeps ends."""

@@ -13,7 +13,7 @@ from typing import Final as Constant
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.history import Final
+from ringmill.simulator.history import BesideDamage, Final
 from ringmill.simulator.subjects.objects.sessions import Session, insist
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.world.node_process import NodeProcess
@@ -63,16 +63,18 @@ class Rest:
 
     async def _write_beside_damage(self) -> None:
         """One write of every key while bits have turned on one node's disk and all others are sound."""
-        self._history.damaged = [node.name for node in self._world.living() if node.disk.is_rotten]
-        if not self._history.damaged:
+        damaged = self._history.damaged = [node.name for node in self._world.living() if node.disk.is_rotten]
+        if not damaged:
             return
+        w = self._world.options.w
         process, session = self._client("beside", 5.0)
         operations = self._history.operations
 
         async def work() -> None:
             async with session:
                 for key in self._keys:
-                    self._history.beside_damage.append(len(operations))
+                    sound = [owner for owner in self._world.owners(key) if owner not in damaged]
+                    self._history.beside_damage.append(BesideDamage(len(operations), w, len(sound)))
                     value = b"beside damage %d" % len(operations)
                     wish = PlannedOperation(
                         len(operations), session.name, "put", key, value, "none", "", "", 0.0
@@ -109,11 +111,11 @@ class Rest:
             process = self._world.nodes[name]
             if name in ground.apart:
                 self._history.shown_by_liars += await self._values(process)
-            elif _serves(process):
+            elif process.serves:
                 self._history.shown_by_lost += await self._shown(process)
             process.kill(CrashModel.PREFIX)
         for twin in ground.copies:
-            if _serves(twin):
+            if twin.serves:
                 self._history.shown_by_lost += await self._shown(twin)
             twin.kill(CrashModel.PREFIX)
 
@@ -185,7 +187,3 @@ class Rest:
     def _place(self, key: bytes) -> Place:
         copy = Copy(self._world.partition(key), self._world.row(key).copy_epoch)
         return Place(copy, DEFAULT_KEYSPACE, key)
-
-
-def _serves(process: NodeProcess) -> bool:
-    return process.node is not None and process.is_running and process.node.membership.topology.serving

@@ -31,7 +31,7 @@ from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.world.services import TOPOLOGY_GET
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
-__all__ = ["Dial", "Session", "SimulatedLink", "insist"]
+__all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist"]
 
 Answer = TypeVar("Answer", bound=Message)
 Dial = Callable[[str, list[Message]], Link]
@@ -71,6 +71,16 @@ class AnyNode(Directory):
         return self.addresses()
 
 
+class Within(Directory):
+    """Of a client that reaches the addresses it was told of and no others, whatever the topology names."""
+
+    def addresses(self) -> list[str]:
+        return [address for address in super().addresses() if address in self._endpoints]
+
+    def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
+        return [address for address in super().addresses_for(keyspace, key) if address in self._endpoints]
+
+
 class Session:
     """One client that asks for wishes.  `async with` owns its directory."""
 
@@ -82,13 +92,12 @@ class Session:
         dial: Dial,
         entropy: Entropy,
         timeout_s: float,
-        asks_anybody: bool = False,
+        directory: type[Directory] = Directory,
     ) -> None:
         self.name = name
         self._last: list[Message] = []
         self._timeout_s = timeout_s
-        kind = AnyNode if asks_anybody else Directory
-        self._directory = kind(addresses, lambda address: dial(address, self._last))
+        self._directory = directory(addresses, lambda address: dial(address, self._last))
         self._keyspace = AsyncKeyspace(
             "default", Router(self._directory, entropy, timeout_s), OperationNames(entropy)
         )

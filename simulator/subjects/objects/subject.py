@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
+from ringmill.client.routing.directory import Directory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import RunOptions
@@ -14,8 +15,9 @@ from ringmill.simulator.subjects.objects.checkers.every import check_all
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
 from ringmill.simulator.subjects.objects.marks import OBJECT_MARKS
 from ringmill.simulator.subjects.objects.mix import draw_twists, mix_of
+from ringmill.simulator.subjects.objects.progress import CORE_CLIENTS, ask_core
 from ringmill.simulator.subjects.objects.rest import Rest
-from ringmill.simulator.subjects.objects.sessions import Session, SimulatedLink
+from ringmill.simulator.subjects.objects.sessions import AnyNode, Session, SimulatedLink
 from ringmill.simulator.subjects.objects.workload import draw_workload, with_ttl
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
@@ -62,12 +64,19 @@ class ObjectWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [*self._names, "beside", "last"]
-        self._rest = Rest(world, sorted({wish.key for wish in self.wishes}), self._client)
+        world.ground.clients += [*self._names, *CORE_CLIENTS, "beside", "last"]
+        self._keys = sorted({wish.key for wish in self.wishes})
+        self._rest = Rest(world, self._keys, self._client)
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         drawn = stream(self._seed, "sessions")
         return [self._session(name, drawn) for name in self._names]
+
+    def rests_on(self) -> Sequence[Collection[str]]:
+        return [self._world.row(key).nodes for key in self._keys]
+
+    async def progress(self) -> None:
+        await ask_core(self._world, self._keys, stream(self._seed, "core/clients"), self._client_of)
 
     async def wait_idle(self) -> None:
         await self._rest.wait_idle()
@@ -104,12 +113,19 @@ class ObjectWorkload:
         await self._world.loop.spawn(process, work())
 
     def _client(self, name: str, timeout_s: float) -> tuple[Process, Session]:
+        is_balanced = stream(self._seed, f"client/{name}/balancer").random() < _BALANCED
+        directory = AnyNode if is_balanced else Directory
+        return self._client_of(name, timeout_s, list(self._world.addresses), directory)
+
+    def _client_of(
+        self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
+    ) -> tuple[Process, Session]:
         process, transport = self._world.client(name)
         nodes = self._world.addresses
         session = Session(
             name,
-            addresses=list(nodes),
-            asks_anybody=stream(self._seed, f"client/{name}/balancer").random() < _BALANCED,
+            addresses=addresses,
+            directory=directory,
             dial=lambda address, last: SimulatedLink(transport, nodes[address], last),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=timeout_s,

@@ -2,9 +2,21 @@
 
 from dataclasses import replace
 
-from ringmill.simulator.history import Final, History, Operation, ReceiptLine, SeenSibling
+import pytest
+
+from ringmill.simulator.history import (
+    BesideDamage,
+    CoreHistory,
+    Final,
+    History,
+    Operation,
+    ReceiptLine,
+    SeenSibling,
+)
+from ringmill.simulator.subjects.objects.checkers.damage import check_beside_damage
 from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
 from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.progress import check_progress
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
 
 KEY = b"k"
@@ -99,10 +111,13 @@ def test_c11_stale_weak_reads_are_measured_not_refused() -> None:
 
 
 def test_a_history_survives_json_lines() -> None:
-    history = History([ONE, TWO, READ_TWO], END)
+    history = History([ONE, TWO, READ_TWO], END, beside_damage=[BesideDamage(0, 2, 2)])
+    history.core = CoreHistory({"n4": "dead"}, ["n1"], [1, 2])
     again = History.from_lines(history.to_lines())
     assert again.operations == history.operations
     assert again.finals == history.finals
+    assert again.beside_damage == history.beside_damage
+    assert again.core == history.core
 
 
 def test_c1_a_damaged_node_that_shows_less_than_it_had_acknowledged_itself() -> None:
@@ -110,3 +125,44 @@ def test_c1_a_damaged_node_that_shows_less_than_it_had_acknowledged_itself() -> 
     assert {v.property for v in check_damaged(History([ONE], END, shown_by_lost=forgetful))} == {"C1"}
     hinted = replace(ONE, replicas=(ReceiptLine("n1", "hinted", "synced"),))
     assert list(check_damaged(History([hinted], END, shown_by_lost=forgetful))) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "w", "sound", "is_red"),
+    [
+        ("QUORUM_NOT_REACHED: put needs 2 owners", 2, 2, True),
+        ("QUORUM_NOT_REACHED: put needs 3 owners", 3, 2, False),
+        ("QUORUM_NOT_REACHED: put needs 3 owners", 3, 3, True),
+        ("QUORUM_NOT_REACHED: put needs 1 owner", 1, 2, True),
+        ("CORRUPT_DATA: 000004.sst", 3, 2, True),
+        ("DEADLINE_EXCEEDED: kv.put", 2, 2, False),
+    ],
+)
+def test_c16_a_put_that_sound_owners_could_have_taken(error: str, w: int, sound: int, is_red: bool) -> None:
+    failed = replace(ONE, outcome="unknown", error=error)
+    history = History([failed], END, beside_damage=[BesideDamage(0, w, sound)])
+    assert {v.property for v in check_beside_damage(history)} == ({"C16"} if is_red else set())
+
+
+def test_c17_a_core_that_answers_and_reads_back_is_silent() -> None:
+    history = History([ONE, TWO, READ_TWO], END, core=CoreHistory({"n4": "dead"}, [], [1, 2]))
+    assert list(check_progress(history)) == []
+
+
+def test_c17_a_node_of_the_core_that_does_not_serve() -> None:
+    history = History(core=CoreHistory({"n4": "dead"}, ["n1"]))
+    (found,) = check_progress(history)
+    assert found.property == "C17"
+    assert "n1 of the healed core does not serve beside n4 (dead)" in str(found)
+
+
+def test_c17_a_request_of_the_core_that_is_not_answered() -> None:
+    lost = replace(TWO, outcome="unknown", dot="", error="DEADLINE_EXCEEDED: no answer")
+    history = History([ONE, lost], END, core=CoreHistory({"n4": "stopped"}, [], [0, 1]))
+    assert {v.property for v in check_progress(history)} == {"C17"}
+
+
+def test_c17_a_read_that_misses_what_the_core_has_acknowledged() -> None:
+    stale = _get(2, 4, 5, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"))
+    history = History([ONE, TWO, stale], END, core=CoreHistory({"n4": "dead"}, [], [1, 2]))
+    assert {v.property for v in check_progress(history)} == {"C17"}

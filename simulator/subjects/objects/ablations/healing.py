@@ -103,13 +103,16 @@ def _healed_by_merging() -> Bends:
 
 
 _CRASHES: Final = RunOptions(nodes=3, keys=24, faults=("crash", "loss"))
-_ROT: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip",))
-_ROT_IN_TROUBLE: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip", "loss", "split_one", "crash"))
+# Beside a healed core damage may heal before anything is written beside it.
+_ROT: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip",), core=0.0)
+_ROT_IN_TROUBLE: Final = RunOptions(
+    nodes=3, keys=24, faults=("bit_flip", "loss", "split_one", "crash"), core=0.0
+)
 _ROT_ON_A_BRIDGE: Final = RunOptions(
-    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "split_bridge")
+    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "split_bridge"), core=0.0
 )
 _ROT_UNDER_LOAD: Final = RunOptions(
-    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "slow_link")
+    nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "slow_link"), core=0.0
 )
 
 HEALING: Final = (

@@ -1,0 +1,79 @@
+"""Safeguards of progress: what nobody needs is not waited for, and nobody silent is trusted with a write."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ringmill.node.membership.starts
+from ringmill.client.routing.directory import Directory
+from ringmill.cluster.membership.start_rules import others_needed
+from ringmill.cluster.quorum.tally import WriteTally
+from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.owners.proofs import Proofs
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.options import RunOptions
+
+__all__ = ["PROGRESS"]
+
+
+def _w_is_enough() -> Bends:
+    """A write waits for every owner."""
+    return (method(WriteTally.is_met, property(lambda tally: len(tally.acks) >= len(tally.owners))),)
+
+
+def _half_confirms() -> Bends:
+    """A start waits for all other members."""
+    return (use(ringmill.node.membership.starts, others_needed, lambda members: members - 1),)
+
+
+def _proved_first() -> Bends:
+    """A client sends a write to an owner that may be silent."""
+
+    async def trust(directory: Directory, *rest: Any) -> None:
+        return
+
+    return (method(Directory.prove, trust),)
+
+
+def _forwards_proved() -> Bends:
+    """A node hands a write to an owner that may be silent."""
+
+    async def trust(proofs: Proofs, *rest: Any) -> bool:
+        return True
+
+    return (method(Proofs.answers, trust),)
+
+
+def _silence_passed() -> Bends:
+    """An owner seen down is asked only once all others have failed."""
+
+    async def wait(flight: Flight, patience_s: float) -> bool:
+        await flight._first_round_over.wait()
+        return not flight._tally.is_met
+
+    return (method(Flight.needs_deferred, wait),)
+
+
+_CORE: Final = RunOptions(core=1.0)
+_HEALTHY: Final = RunOptions(core=1.0, faults=())
+_SEEN_DOWN: Final = RunOptions(core=1.0, nodes=3, faults=("split_one", "one_way"))
+
+PROGRESS: Final = (
+    Ablation("w-is-enough", "a write waits for w owners, never for all", _w_is_enough(), _HEALTHY),
+    Ablation("half-confirms", "half of the other members confirm a start", _half_confirms(), _CORE),
+    Ablation(
+        "proved-first", "a client sends a write to a node that answered lately", _proved_first(), _HEALTHY
+    ),
+    Ablation(
+        "forwards-proved",
+        "a node forwards a write to an owner that answered lately",
+        _forwards_proved(),
+        _HEALTHY,
+    ),
+    Ablation(
+        "silence-passed",
+        "an owner seen down is asked when the others are silent",
+        _silence_passed(),
+        _SEEN_DOWN,
+    ),
+)

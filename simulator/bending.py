@@ -1,7 +1,7 @@
-"""How a safeguard is switched off: code of production bent from outside, for a while.
+"""Switches off a safeguard: replaces an attribute of production code for a while.
 
-A bend names what it bends by reference and not by a string, so that a rename reaches it.  One that has lost
-its target fails when it is made, which is when the ablations are imported.
+A bend names its target by reference and not by a string, so that a rename reaches it.  A bend without a
+target fails when the ablations are imported.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ablation:
     rules: tuple[str, ...] = field(kw_only=True)
 
     def off(self) -> AbstractContextManager[None]:
-        """While inside, the safeguard does not exist."""
+        """Inside this block the safeguard is switched off."""
         return bent(*self.bends)
 
 

@@ -1,6 +1,6 @@
-"""What `ringmill simulate` can be told: flags, and the options of a run that they mean.
+"""The flags of `ringmill simulate`, and the run options that they stand for.
 
-Nothing runs here.  Every mistake is a usage error with what to try.
+Nothing runs here.  Every mistake is a usage error with a hint.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def simulate_command(run: Callable[[Given, RunOptions], ExitCode]) -> click.Comm
         callback=simulate,
         params=[*_flags(), *global_options(_MEANS_NOTHING)],
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-        help="Run a whole cluster in one process, from a seed, under faults, and judge it.",
+        help="Simulate a whole cluster in one process, from a seed and under faults, and check its promises.",
     )
 
 
@@ -121,32 +121,34 @@ def _check_company(ctx: click.Context, given: Given) -> None:
 
 def _flags() -> list[click.Parameter]:
     return [
-        click.Option(
-            ["--seed"], type=int, default=1, show_default=True, help="what everything is drawn from"
-        ),
-        _number("--seeds", 1, 1, 1_000_000, "run this many seeds, from --seed on"),
-        _number("--processes", min(os.cpu_count() or 1, 256), 1, 256, "for --seeds"),
+        click.Option(["--seed"], type=int, default=1, show_default=True, help="seed of the run"),
+        _number("--seeds", 1, 1, 1_000_000, "number of seeds to run, beginning with --seed"),
+        _number("--processes", min(os.cpu_count() or 1, 256), 1, 256, "number of processes for --seeds"),
         click.Option(
             ["--subjects"],
             default="objects",
             show_default=True,
             metavar="NAMES",
-            help=f"what is asked of the cluster, with commas between: {_every_subject()}",
+            help=f"kinds of work, separated by commas: {_every_subject()}",
         ),
         click.Option(
             ["--jobs"],
             is_flag=True,
-            help="MapReduce jobs alone, on three nodes (--subjects jobs, but smaller)",
+            help="run only MapReduce jobs, on three nodes (a smaller --subjects jobs)",
         ),
-        _number("--nodes", 5, 3, 9, "in the cluster"),
-        _number("--ops", 100, 1, 100_000, "operations that clients ask for"),
-        _number("--sessions", 4, 1, 64, "clients at once"),
-        _number("--keys", 8, 1, 10_000, "keys they share; in one run of eight, eight times as many"),
+        _number("--nodes", 5, 3, 9, "number of nodes"),
+        _number("--ops", 100, 1, 100_000, "number of operations in all"),
+        _number("--sessions", 4, 1, 64, "number of concurrent clients"),
+        _number("--keys", 8, 1, 10_000, "number of keys; one run in eight has eight times as many"),
         click.Option(
-            ["--mix"], metavar="NAMES", help=f"twists of what is asked for, or none: {', '.join(TWISTS)}"
+            ["--mix"],
+            metavar="NAMES",
+            help=f"changes to the usual mix of operations, or none: {', '.join(TWISTS)}",
         ),
         click.Option(
-            ["--faults"], metavar="KINDS", help=f"kinds with commas between, or none: {_every_kind()}"
+            ["--faults"],
+            metavar="KINDS",
+            help=f"kinds of fault, separated by commas, or none: {_every_kind()}",
         ),
         click.Option(
             ["--core"],
@@ -163,11 +165,11 @@ def _flags() -> list[click.Parameter]:
             help="with --seeds: fail when a mark in the product's code was never met; from "
             f"{SEEDS_FOR_ALL_MARKS:,} seeds on usual runs do so anyway",
         ),
-        click.Option(["--only-faults"], metavar="INDEXES", help="of the drawn faults keep these"),
-        click.Option(["--only-ops"], metavar="INDEXES", help="of the drawn operations keep these"),
-        click.Option(["--no-shrink"], is_flag=True, help="leave a failing run as long as it is"),
+        click.Option(["--only-faults"], metavar="INDEXES", help="keep only these of the drawn faults"),
+        click.Option(["--only-ops"], metavar="INDEXES", help="keep only these of the drawn operations"),
+        click.Option(["--no-shrink"], is_flag=True, help="do not shorten a failing run"),
         _file("--trace", "write the story of the run"),
-        _file("--html", "write a timeline as one page"),
+        _file("--html", "write a timeline as an HTML page"),
         _file("--history", "write the history as JSON lines"),
     ]
 

@@ -1,4 +1,4 @@
-"""The record of a run that checkers read: what each session asked, when, and what it was told.
+"""The history of a run, which checkers read: each session's operations, their times and answers.
 
 One format for simulated and real runs; as JSON lines it can be kept and checked again later.  Times are
 seconds of one monotonic clock of whoever drove the run.  An operation that got no certain answer is

@@ -1,4 +1,4 @@
-"""What one simulated run is made of: what is asked, sizes, levels, which kinds of fault may fire.
+"""The options of one simulated run: workload, sizes, levels, kinds of fault.
 
 A run is the pair (seed, options); the same pair gives the same run.
 """

@@ -39,7 +39,7 @@ _CORE_SERVES_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What came of a run.  `story` is empty unless it was asked for."""
+    """The result of a run.  `story` is empty unless it was requested."""
 
     seed: int
     options: RunOptions

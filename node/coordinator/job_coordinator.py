@@ -121,7 +121,7 @@ class JobCoordinator:
             except Unavailable as error:
                 if error.outcome != "failed":
                     raise
-        raise Unavailable("no member of the cluster can accept a job now", outcome="failed")
+        raise Unavailable("no member of the cluster can take a job now", outcome="failed")
 
     def view(self, job: str) -> JobView:
         """Raises NotFound."""

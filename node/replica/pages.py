@@ -125,7 +125,7 @@ async def ask_page(
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
     if page.covered_to and page.covered_to <= request.start:
-        raise ProtocolMismatch(f"{node} answered with a page that does not advance")
+        raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
     return page
 
 

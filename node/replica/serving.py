@@ -186,4 +186,4 @@ def _object(encoded: bytes) -> StoredObject:
     try:
         return decode_object(encoded)
     except CorruptData as error:
-        raise ProtocolMismatch(f"a peer sent a malformed object: {error}") from error
+        raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error

@@ -169,7 +169,7 @@ def _dot(text: str) -> Dot:
     """Parse a dot from its text.  Raises ValueError."""
     actor, colon, counter = text.rpartition(":")
     if not colon or "#" not in actor or not counter.isdecimal():
-        raise ValueError(f"{text[:80]!r} is not a dot")
+        raise ValueError(f"{text[:80]!r} is no dot")
     return Dot(Actor(actor), int(counter))
 
 

@@ -42,7 +42,7 @@ def write_failed(error: OSError, what_stands: str = "", **detail: int) -> DiskFu
     """The error for all who wait for a write that met `error`; `what_stands` says what is safe
     nevertheless."""
     kind, hint = (
-        (DiskFull, "free some space; writing resumes by itself")
+        (DiskFull, "free some space; writing goes on by itself")
         if is_full(error)
         else (StorageFailed, "repair the disk and restart the node")
     )

@@ -1,7 +1,7 @@
-"""Many seeds over several processes, summed up.
+"""Runs many seeds in several processes and sums up the results.
 
-A seed is independent of all others, so a campaign is a map; a worker ends after some hundred seeds, which
-bounds its memory whatever a run leaves behind.
+Seeds are independent, so a campaign is a map.  A worker ends after some hundred seeds, which bounds its
+memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def has_to_meet_all(seeds: int, options: RunOptions) -> bool:
 
 @dataclass(slots=True)
 class Summary:
-    """What a campaign adds up to; it fails also when it `needs_all_marks` and no run has met one of them."""
+    """The summary of a campaign."""
 
     needs_all_marks: bool = False
     seeds: int = 0
@@ -79,7 +79,7 @@ class Summary:
         )
 
     def never_met(self) -> list[str]:
-        """Marks of the subjects that no run has met."""
+        """The marks of the subjects that no run has met."""
         return [mark for mark in self._wanted() if not self.marks[mark]]
 
     def _wanted(self) -> list[str]:

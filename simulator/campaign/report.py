@@ -1,4 +1,4 @@
-"""What a person or a program is told of a run: its verdict, what was tried, and how to run it again."""
+"""Reports a run to people or programs: its verdict, what was tried, and how to run it again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Makes a failing run small: fewer faults, then fewer operations, as long as the same property breaks.
 
-Delta debugging (Zeller and Hildebrandt, 2002) over lists of indexes; faults and wishes are drawn once, so
-leaving some out changes nothing about the others.  Bounded by a number of runs.
+Delta debugging (Zeller and Hildebrandt, 2002) over lists of indexes.  Faults and operations are drawn once,
+so leaving some out does not change the others.  Bounded by a number of runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run as one page: a lane a node and a session, operations as bars, what happened to nodes as marks."""
+"""A run as one HTML page: a lane for each node and session, operations as bars, events of nodes as marks."""
 
 from __future__ import annotations
 

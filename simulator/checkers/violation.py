@@ -1,4 +1,4 @@
-"""What a checker reports: the property, the key, and a sentence a person can act on."""
+"""A violation, as a checker reports it: the property, the key, and a sentence for people."""
 
 from __future__ import annotations
 

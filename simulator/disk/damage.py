@@ -1,4 +1,4 @@
-"""Flipping bits in a folder at rest: is the answer right, or is it CorruptData?
+"""Flips bits in a folder at rest and checks that each answer is right or CorruptData.
 
 `sample_folder` makes a folder with tables, a log and a manifest; `check_flip` changes one byte of one
 file, opens an engine there, which never fails, and asks.  Allowed is the right value or an error; a wrong

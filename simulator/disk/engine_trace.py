@@ -1,4 +1,4 @@
-"""Cutting the power at every call: does the engine keep what it promised?
+"""Cuts the power before every call and checks that the engine keeps its promises.
 
 A trace is one run of random batches on a lossy disk, with the disk's moment before each call.  From each
 moment and crash model a disk is made and an engine opened on it.  What it then holds must be the state

@@ -1,8 +1,8 @@
-"""A FileSystem that forgets what was not synced: the disk of tests and of the simulator.
+"""A FileSystem that loses what was not synced: the disk of tests and of the simulator.
 
-It lives in memory and behaves like a well-behaved disk until a power cut: then only a `Moment` of it is
-left, and one of the crash models decides what survives.  Faults are injected by a hook that sees each call
-before it happens and may raise.  Folders are durable as soon as they are made.
+It is in memory and behaves like a good disk until a power cut.  Then only a `Moment` of it is left, and one
+of the crash models decides what survives.  Faults are injected by a hook that sees each call before it
+happens and may raise.  Folders are durable as soon as they are made.
 
 See: docs/testing.md, "The crash-lossy disk".
 """
@@ -25,7 +25,7 @@ __all__ = ["Hook", "LossyDisk"]
 Hook = Callable[[str, str], None]
 """Sees (call, path) before anything changes; raise OSError for a fault of the disk."""
 
-_PROMISES: Final = 64  # so many last events may a lying disk have lied about
+_PROMISES: Final = 64  # a lying disk may have lied about this many of its last events
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -319,7 +319,8 @@ class LossyDisk:
 
 
 def _touches(change: NameChange, folder: str) -> bool:
-    """A rename is one change of both its folders: syncing either settles it."""
+    """Whether a sync of the folder covers a change: a rename changes both folders, and syncing either is
+    enough."""
     return change.folder == folder or any(name.rpartition("/")[0] == folder for name, _ in change.names)
 
 

@@ -1,6 +1,6 @@
-"""What a power cut leaves of a disk: a frozen moment, and the crash models that decide what survives it.
+"""The state of a disk at a power cut, and the crash models that decide what survives it.
 
-A moment knows which bytes and names were durable and which were only promised.  Each model is a way in
+A moment records which bytes and names were durable and which were only promised.  Each model is a way in
 which real disks and file systems have lost the rest:
 
 - prefix: the unsynced writes and names up to some point survive, in the order they were made;
@@ -68,7 +68,7 @@ class Moment:
     names: dict[str, int]  # durable ones
     changes: tuple[NameChange, ...]  # those that are not
     contents: dict[int, bytes]  # as a living reader sees them
-    synced: dict[int, int]  # so many first bytes of each are durable
+    synced: dict[int, int]  # the size of the durable first part of each
     writes: dict[int, tuple[Write, ...]]  # those that are not
     promises: tuple[NameChange | tuple[int, Write], ...] = ()  # what a lying disk called durable, by order
     holes: dict[int, tuple[Write, ...]] = field(default_factory=dict)  # left by failed syncs

@@ -41,8 +41,8 @@ _NAMES: Final = {"log": log_name, "table": table_name, "manifest": manifest_name
 def read_to_end(name: FileName, data: bytes) -> bool:
     """Read a file of these bytes in every way there is.  False when a reader called it damaged.
 
-    Raises whatever a reader raises beside CorruptBlock, and AssertionError when it gives more records than
-    so many bytes can hold.
+    Raises what a reader raises besides CorruptBlock, and AssertionError when it returns more records than
+    this number of bytes can hold.
     """
     disk, kind, file_id = _disk_with(name, data), name.kind, name.file_id
     is_whole = not any(step.damages for step in check_file(disk, FOLDER, FilePart(name)))

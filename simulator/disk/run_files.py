@@ -1,8 +1,9 @@
-"""The FileSystem door of one run of a node: the node's disk, made slow, faulty, and shut when the run ends.
+"""The FileSystem door of one start of a node: its disk, which may be slow or faulty, and is shut when the
+start ends.
 
-What survives which crash is decided by simulator/disk; here is what a process meets while it lives: work
-off the loop takes virtual time, calls may fail, and after a kill nothing of the former run reaches the disk
-any more, whatever its abandoned coroutines try.
+Other files of this folder decide what survives a crash.  This file is what a process meets while it runs:
+work off the loop takes virtual time, calls may fail, and after a kill no abandoned coroutine of the old start
+reaches the disk.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class NodeDisk:
         self.lossy.flip(path, self._draws.randrange(first, size), 1 << self._draws.randrange(8))
 
     def rot_everywhere(self) -> int:
-        """Flip one bit in every file of the node, for good; how many there were."""
+        """Flip one bit permanently in every file of the node.  Returns the number of files."""
         self.is_rotten = True
         names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         paths = [f"{_STORE}/{name}" for name in names]
@@ -117,7 +118,7 @@ class NodeDisk:
         return self.was_faulty or self.has_lied or self.lossy.capacity is not None
 
     def fill_up(self) -> None:
-        """From now on there is no room for one byte more, or for less than the engine keeps back."""
+        """Leave no free space, or less than the engine's reserve."""
         self._trace.fault("disk_full", self.name)
         self.lossy.capacity = self.lossy.used + self._draws.choice((0, 3000))
 

@@ -1,4 +1,4 @@
-"""Which faults a run meets, and when: a list drawn once from the seed, so that it can be shrunk.
+"""Draws the faults of a run and their times: a list drawn once from the seed, so that it can be shrunk.
 
 Swarm testing (Groce et al., 2012): each kind is off in about half of the runs, so that no fault hides
 another.  The budget: what is synced is never destroyed on more disks than the promise allows, so that any

@@ -1,7 +1,7 @@
-"""What a fault is: one in a run's list, and the kinds of them.
+"""Faults and kinds of fault.
 
-A kind is one value: how it is drawn, what it does and how that ends.  Kinds stand beside their like in this
-folder, those that only one subject feels in its package.
+A kind is one value: how it is drawn, what it does and how it is undone.  Similar kinds share a file in this
+folder; kinds that affect only one subject are in its package.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class FaultKind:
     """`apply` strikes; `undo` follows `lasts_s` later when the kind is `lasting`, else at once.
 
     `chance` is None for the usual kinds, of which a run draws up to eight faults, and else how often one
-    fault of this kind stands beside them.  What `spoils` destroys synced bytes of a node, and what `loses`
-    takes the node away for good: both are done to one node of a run at most.
+    fault of this kind stands beside them.  A kind that `spoils` destroys synced bytes of a node, and one that
+    `loses` removes the node permanently: a run does either to at most one node.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Data folders that are not what they seem: an older copy put back, a copy started beside, a store lost.
+"""Wrong data folders: an older copy restored, a copy started beside the original, a store lost.
 
-The first two are done only once members remember what the copy lacks, and enough of them: what nobody was
-told of can be noticed by nobody (docs/operations.md says how long that is).
+The first two happen only once enough members remember what the copy lacks; before that nobody could notice it
+(docs/operations.md says how long that takes).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Links that lose, double, reorder, delay or hold back messages.
+"""Links that lose, duplicate, reorder, delay or hold back messages.
 
 A link is bent while the fault lasts; simulator/world/network.py counts each message that is hit.
 """

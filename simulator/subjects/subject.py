@@ -1,4 +1,4 @@
-"""What a subject is: something that is asked of a cluster, the faults it feels, and how it is judged.
+"""A subject: a kind of work for a cluster, the faults that affect it, and its checkers.
 
 A subject is one package: its workload, its own kinds of fault, its checkers, the ablations of the safeguards
 that it relies on, and its tunables.  A run has one or several of them at once (simulator/subjects/every.py).

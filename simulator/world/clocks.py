@@ -27,7 +27,7 @@ class SimulatedClock:
         return START_OF_TIME + self._loop.time() * (1.0 + self._drift) + self._offset_s
 
     def drift_by(self, drift: float) -> None:
-        """From now on gain so many seconds a second; the reading of this moment stays."""
+        """From now on gain this many seconds per second; the present reading stays."""
         self._offset_s -= self._loop.time() * (drift - self._drift)
         self._drift = drift
 

@@ -1,4 +1,4 @@
-"""What faults act on: the nodes, the network and the disks of a run, and what several kinds share.
+"""The nodes, network and disks of a run that faults act on, and what several kinds of fault share.
 
 It also knows what is in force, so that everything, or a core of the nodes alone, can be healed by hand.
 """

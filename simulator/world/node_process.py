@@ -118,7 +118,7 @@ class NodeProcess:
 
     @property
     def has_child_at_work(self) -> bool:
-        """A flush or a merge is under way."""
+        """Whether a flush or a compaction is in progress."""
         return self.spawner is not None and self.spawner.is_at_work
 
     @property
@@ -171,7 +171,7 @@ class NodeProcess:
             self.disk.cut_power(model)
 
     def _cut_children_short(self, run: NodeStart) -> None:
-        """A flush or a merge that is under way dies with its node, half done."""
+        """Kill a flush or compaction in progress with its node, half done."""
         if run.doors is not None and run.spawner is not None:
             draws = stream(self._world.seed, f"{self.name}/{len(self._runs)}/children")
             for _ in range(run.spawner.cut_short(run.doors.files, draws)):

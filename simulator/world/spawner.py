@@ -56,7 +56,7 @@ class InlineSpawner:
         return bool(self._at_work)
 
     def cut_short(self, files: FileSystem, draws: Random) -> int:
-        """Let each child at work die in the midst of what it does to `files`; how many there were."""
+        """Kill each working child in the middle of its changes to `files`.  Returns how many there were."""
         for work in self._at_work.values():
             with suppress(_Dies, Exception):  # the disk may be faulty as well
                 work(_put_in_place(files, _dying(files, draws.choice(_CHANGES))))
@@ -87,7 +87,7 @@ def _put_in_place(former: object, new: object) -> Callable[[object], object]:
 
 
 def _dying(files: FileSystem, changes: int) -> FileSystem:
-    """A door that lets so many changes through."""
+    """A door that lets this number of changes through."""
     left = changes
 
     def before(path: str) -> None:

@@ -1,7 +1,7 @@
-"""Plain code that stops where it is told to: how the synchronous work of a task process takes virtual time.
+"""Runs synchronous code that stops at given points, so that the work of a task process takes virtual time.
 
-The work runs in a thread of its own, but never beside anything: it and the loop hand one baton to each other,
-so that the run stays one sequence of steps.  Dropped work is unwound by an exception that no kernel catches.
+The work has its own thread but never runs at the same time as the loop: the two alternate, so that the run
+stays one sequence of steps.  Dropped work is unwound by an exception that no kernel catches.
 """
 
 from __future__ import annotations

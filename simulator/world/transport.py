@@ -167,7 +167,7 @@ class SimulatedTransport:
             asked.ended(told)
 
     async def drain(self, timeout_s: float) -> None:
-        """Refuse new calls and wait, so long at most, until those under way are answered."""
+        """Refuse new calls and wait, for at most this time, until those in progress are answered."""
         self._is_draining = True
         until = self._loop.time() + timeout_s
         while (self._answering or self._arrivals) and (left_s := until - self._loop.time()) > 0:

@@ -1,7 +1,7 @@
 """Sizes of a run, drawn from its seed: mostly as in production, now and then so small that every edge is met.
 
-A memtable of a few entries flushes and merges all the time, tiny blocks make every read cross one, a hint
-batch of one makes delivery a long story (FoundationDB calls this "buggify").
+A memtable of a few entries makes the engine flush and compact all the time, tiny blocks make every read cross
+one, and a hint batch of one makes delivery slow (FoundationDB calls this "buggify").
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Tunables:
     node: NodeOptions
     profile: str  # of membership
     disk_s: float  # the longest visit to a healthy disk
-    drain_s: float  # a stopping node waits so long for what it is asked to do
+    drain_s: float  # how long a stopping node waits for requests in progress
 
 
 def draw_tunables(draws: Random) -> Tunables:

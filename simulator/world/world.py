@@ -107,7 +107,7 @@ class World:
         return {process.address: NodeId(name) for name, process in self.nodes.items()}
 
     def living(self) -> list[NodeProcess]:
-        """Nodes that are not lost for good."""
+        """Nodes that are not lost permanently."""
         return [process for name, process in self.nodes.items() if name not in self.history.lost]
 
     def owners(self, key: bytes) -> list[NodeId]:

@@ -67,7 +67,7 @@ class SpaceWatch:
             self.refusal = DiskFull(
                 f"{free} bytes are free where {self._folder} lies, {total} are needed: read-only",
                 detail={"free": free, "needed": total, **asdict(needed)},
-                hint=f"free {total - free} bytes; writing resumes by itself",
+                hint=f"free {total - free} bytes; writing goes on by itself",
             )
 
     async def run(self, on_look: Callable[[], None]) -> None:

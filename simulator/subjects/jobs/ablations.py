@@ -25,7 +25,7 @@ __all__ = ["JOB_ABLATIONS"]
 
 
 def _orders_once() -> Bends:
-    """A worker runs an assignment as often as it comes."""
+    """A worker runs an assignment each time it arrives."""
     on_start = Worker._on_start
 
     def start_again(worker: Worker, incoming: Any) -> bytes:

@@ -47,7 +47,7 @@ def check_jobs(history: History) -> Iterator[Violation]:
 
 
 def _kept(history: History, job: JobRecord) -> Iterator[Violation]:
-    """After a success the output is there for good."""
+    """After a success the output never disappears."""
     success = next((told for told in job.told if told.state == "SUCCEEDED"), None)
     if success is None:
         return

@@ -32,7 +32,7 @@ class Expected:
 
 
 def expected_of(seed: int, wishes: Sequence[PlannedJob]) -> Expected:
-    """The oracle's word on each wish of a run."""
+    """The expected output of each planned job of a run."""
     files, records, counters = {}, {}, {}
     for wish in wishes:
         alone, output = FolderTree(), wish.spec.output

@@ -32,7 +32,7 @@ _SUBMITS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """A job that somebody will want.  `kill_after_s` is None for one that may end by itself."""
+    """A job that a client will submit.  `kill_after_s` is None for one that may end by itself."""
 
     index: int
     spec: JobSpec

@@ -18,8 +18,8 @@ _SMALL_CHANCE: Final = 0.25
 class JobTunables:
     """Times in seconds.  A coordinator waits longer than a worker, as in production."""
 
-    orphan_after_s: float  # a worker drops a job when its coordinator is silent for so long
-    silent_after_s: float  # a coordinator gives a worker up that answers no poll for so long
+    orphan_after_s: float  # a worker drops a job after this silence of its coordinator
+    silent_after_s: float  # a coordinator gives up a worker that answers no poll for this long
 
     def tuned(self, node: NodeOptions) -> NodeOptions:
         """The options of a node with this patience."""

@@ -1,4 +1,4 @@
-"""Which jobs a run wants: one or two, drawn from the seed, and what their outputs held before."""
+"""Draws the jobs of a run from its seed: one or two, and what their outputs held before."""
 
 from __future__ import annotations
 

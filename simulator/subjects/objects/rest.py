@@ -152,7 +152,7 @@ class Rest:
         return any(target not in self._history.lost for target in process.node.replica.hints.counts())
 
     def _compares(self, process: NodeProcess) -> bool:
-        """Partitions whose owners can all be asked; the others wait for good."""
+        """Whether catch-up still has partitions whose owners can all be asked; the others wait forever."""
         if process.node is None:
             return True
         catch_up = process.node.repair.catch_up

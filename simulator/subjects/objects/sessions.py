@@ -82,7 +82,7 @@ class Within(Directory):
 
 
 class Session:
-    """One client that asks for wishes.  `async with` owns its directory."""
+    """One client that executes planned operations.  `async with` owns its directory."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Session:
         await self._directory.__aexit__()
 
     async def work_off(self, wishes: Sequence[PlannedOperation], operations: list[Operation]) -> None:
-        """Ask for all of `wishes` in order; each operation is in the list from its start on."""
+        """Execute all of `wishes` in order; each operation is in the list from its start on."""
         for wish in wishes:
             await asyncio.sleep(wish.pause_s)
             await self.ask(wish, operations)

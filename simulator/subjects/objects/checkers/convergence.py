@@ -45,8 +45,9 @@ def check_hand_over(history: History) -> Iterator[Violation]:
 
 
 def _may_be_forgotten(history: History, write: Operation) -> bool:
-    """All who hold it have lost some bits; or an owner is lost for good, which ends the comparing of its
-    partitions, and the write's coordinator is lost or crashed after it began."""
+    """Whether a write may be forgotten: all its holders have lost some bits; or an owner is lost
+    permanently, which ends catch-up of its partitions, and the write's coordinator is lost or crashed after
+    it began."""
     node = write.dot.partition("#")[0]
     has_crashed = any(at >= write.invoked for at in history.crashed.get(node, ()))
     return not history.is_firm(write) or (bool(history.lost) and (node in history.lost or has_crashed))

@@ -13,7 +13,7 @@ from typing import Final
 
 from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 
 __all__ = ["AS_IT_IS", "DOUBTFUL", "break_rest", "draw_rest"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import ringmill.node.membership.starts
@@ -48,7 +49,9 @@ def _silence_passed() -> Bends:
     """An owner seen down is asked only once all others have failed."""
 
     async def wait(flight: Flight, patience_s: float) -> bool:
-        await flight._first_round_over.wait()
+        if not flight._is_first_round_over():
+            flight._first_round_over = flight._first_round_over or asyncio.Event()
+            await flight._first_round_over.wait()
         return not flight._tally.is_met
 
     return (method(Flight.needs_deferred, wait),)
@@ -59,21 +62,31 @@ _HEALTHY: Final = RunOptions(core=1.0, faults=())
 _SEEN_DOWN: Final = RunOptions(core=1.0, nodes=3, faults=("split_one", "one_way"))
 
 PROGRESS: Final = (
-    Ablation("w-is-enough", "a write waits for w owners, never for all", _w_is_enough(), _HEALTHY),
-    Ablation("half-confirms", "half of the other members confirm a start", _half_confirms(), _CORE),
     Ablation(
-        "proved-first", "a client sends a write to a node that answered lately", _proved_first(), _HEALTHY
+        "w-is-enough", "a write waits for w owners, never for all", _w_is_enough(), _HEALTHY, rules=("W1",)
+    ),
+    Ablation(
+        "half-confirms", "half of the other members confirm a start", _half_confirms(), _CORE, rules=("I3",)
+    ),
+    Ablation(
+        "proved-first",
+        "a client sends a write to a node that answered lately",
+        _proved_first(),
+        _HEALTHY,
+        rules=("W5",),
     ),
     Ablation(
         "forwards-proved",
         "a node forwards a write to an owner that answered lately",
         _forwards_proved(),
         _HEALTHY,
+        rules=("W5",),
     ),
     Ablation(
         "silence-passed",
         "an owner seen down is asked when the others are silent",
         _silence_passed(),
         _SEEN_DOWN,
+        rules=("T7",),
     ),
 )

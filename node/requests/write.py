@@ -205,6 +205,8 @@ class WriteBatch:
     def launch(self) -> None:
         """Apply what was taken in, and tell its owners."""
         writer, flights = self._writer, self._flights
+        if len(flights) > 1:
+            sometimes("writes of one frame are applied together")
         try:
             writer._objects.commit(self._changes)
         except RingmillError as error:

@@ -138,6 +138,7 @@ class NodeProcess:
             process=process,
             clock=self.clock,
             is_listening=False,
+            gather_s=world.tunables.gather_s,
         )
         run = NodeStart(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
         self._runs.append(run)

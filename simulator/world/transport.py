@@ -1,17 +1,19 @@
 """The Transport door over the simulated network: production frames, simulated carriage.
 
-A call crosses as the same bytes as in production, one operation a frame.  What the real streams tell is told
-here too: while a connection stands, a dead peer makes an outcome unknown; once it is known to be broken, the
-next dial is refused and certainly nothing was sent.  Frames are stamped and their deadlines judged by the
-code of production (cluster/wire/sending_time.py); a handshake takes no time and cannot fail here.
+A call crosses as the same bytes as in production.  It leaves at once, or in some runs waits for company in
+its frame, so that batches of several calls are met.  What the real streams tell is told here too: while a
+connection stands, a dead peer makes an outcome unknown; once it is known to be broken, the next dial is
+refused and certainly nothing was sent.  Frames are stamped and their deadlines judged by the code of production
+(cluster/wire/sending_time.py); a handshake takes no time and cannot fail here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
@@ -45,13 +47,13 @@ class _Asked:
     __slots__ = ("_bucket", "_late", "_transport", "ended", "number", "of", "sent_us")
 
     def __init__(
-        self, transport: SimulatedTransport, number: int, of: NodeId, ended: Ended, sent_us: int, late: str
+        self, transport: SimulatedTransport, number: int, of: NodeId, ended: Ended, late: str
     ) -> None:
         self._transport = transport
         self.number = number
         self.of = of
         self.ended = ended
-        self.sent_us = sent_us
+        self.sent_us = 0
         self._late = late
         self._bucket: Bucket = {}
 
@@ -63,6 +65,16 @@ class _Asked:
 
     def forget(self) -> None:
         self._bucket.pop(self, None)
+
+
+class _Waiting(NamedTuple):
+    """A call before it leaves."""
+
+    number: int
+    method: str
+    until: float
+    priority: int
+    body: bytes
 
 
 class SimulatedTransport:
@@ -78,6 +90,7 @@ class SimulatedTransport:
         clock: Clock,
         is_client: bool = False,
         is_listening: bool = True,
+        gather_s: float = 0.0,
     ) -> None:
         self._name = name
         self._loop = loop
@@ -88,6 +101,8 @@ class SimulatedTransport:
         self._handlers: dict[str, Handler] = {}
         self._batch_handlers: dict[str, BatchHandler] = {}
         self._wheel = DeadlineWheel()
+        self._gather_s = gather_s
+        self._outbox: dict[tuple[NodeId, bool], list[_Waiting]] = {}
         self._peers: dict[NodeId, str] = {}
         self._pending: dict[int, _Asked] = {}
         self._connected: set[NodeId] = set()
@@ -136,23 +151,44 @@ class SimulatedTransport:
             raise DeadlineExceeded(f"{method} to {to}: no time was left to send it")
         self._sequence += 1
         number = self._sequence
-        now_us = microseconds(self._clock.boottime())
         late = f"{method} to {to}: no answer within {timeout_s:.3f} s"
-        asked = self._pending[number] = _Asked(self, number, to, ended, now_us, late)
+        asked = self._pending[number] = _Asked(self, number, to, ended, late)
         asked.expire_in(self._wheel, timeout_s)
-        operation = (number, method, microseconds(timeout_s), int(priority), body)
-        frame = encode_operations([operation], self._peer_clock(to).reading(now_us))
+        waiting = _Waiting(number, method, self._loop.time() + timeout_s, int(priority), body)
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
         is_forward = method in FORWARDS.values() and not self._network.repeats_all
-        is_once = self._is_client or is_forward
-        self._network.send(
-            self._name,
-            to,
-            _ASK + frame,
-            lambda is_certain: self._refused(number, is_certain),
-            is_once=is_once,
-        )
+        line = to, self._is_client or is_forward
+        if not self._gather_s:
+            self._send_frame(*line, [waiting])
+        elif line in self._outbox:
+            self._outbox[line].append(waiting)
+        else:
+            self._outbox[line] = [waiting]
+            self._loop.call_later(self._gather_s, self._flush, line)
         return number
+
+    def _flush(self, line: tuple[NodeId, bool]) -> None:
+        """What has gathered leaves, but for what nobody waits for any more."""
+        waiting = [each for each in self._outbox.pop(line) if each.number in self._pending]
+        if waiting:
+            self._send_frame(*line, waiting)
+
+    def _send_frame(self, to: NodeId, is_once: bool, calls: Sequence[_Waiting]) -> None:
+        now, now_us = self._loop.time(), microseconds(self._clock.boottime())
+        operations = []
+        for each in calls:
+            self._pending[each.number].sent_us = now_us
+            operations.append(
+                (each.number, each.method, microseconds(each.until - now), each.priority, each.body)
+            )
+        frame = encode_operations(operations, self._peer_clock(to).reading(now_us))
+        numbers = [each.number for each in calls]
+
+        def refused(is_certain: bool) -> None:
+            for number in numbers:
+                self._refused(number, is_certain)
+
+        self._network.send(self._name, to, _ASK + frame, refused, is_once=is_once)
 
     def _forget(self, number: int) -> _Asked | None:
         asked = self._pending.pop(number, None)

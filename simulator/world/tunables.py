@@ -22,6 +22,7 @@ class Tunables:
     node: NodeOptions
     profile: str  # of membership
     disk_s: float  # the longest visit to a healthy disk
+    gather_s: float  # how long a call waits for company in its frame
     drain_s: float  # how long a stopping node waits for requests in progress
 
 
@@ -41,7 +42,11 @@ def draw_tunables(draws: Random) -> Tunables:
         node=NodeOptions(storage=storage, hints=HintOptions(batch_items=draws.choice((1, 2, 64)))),
         profile=draws.choice(("fast", "default")),
         disk_s=draws.choice((0.0005, 0.004, 0.02, 0.1)),
+        gather_s=0.0,
         drain_s=draws.choice((5.0, 5.0, 5.0, 0.0)),
     )
     late_acks = RequestOptions(drain_s=draws.choice((0.0, 0.5, RequestOptions().drain_s)))
-    return replace(drawn, node=replace(drawn.node, requests=late_acks))
+    gather_s = draws.choice(
+        (0.0, 0.0, 0.001, 0.01)
+    )  # drawn last: the other draws stay as they were without it
+    return replace(drawn, node=replace(drawn.node, requests=late_acks), gather_s=gather_s)

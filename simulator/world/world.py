@@ -57,6 +57,7 @@ class World:
         }
         draws = stream(seed, "faults/effect")
         self.ground = Ground(self.nodes, self.network, self.shared, self.trace, draws)
+        self._gather_s = tunables.gather_s
         self._topology: Topology | None = None
 
     @property
@@ -97,6 +98,7 @@ class World:
             process=process,
             clock=SimulatedClock(self.loop),
             is_client=True,
+            gather_s=self._gather_s,
         )
         transport.set_peers({NodeId(node): each.address for node, each in self.nodes.items()})
         return process, transport

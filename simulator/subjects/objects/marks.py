@@ -18,6 +18,8 @@ OBJECT_MARKS: Final = (
     "a read asks further owners to hold what it shows",
     "a read fails as too few hold what it would show",
     "a read writes back to an owner",
+    "writes of one frame are applied together",
+    "a batch changes a key twice",
     "a write is forwarded to an owner",
     "an owner that cannot read its copy lets another coordinate",
     "a write loses its quorum after sending",

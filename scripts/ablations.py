@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--most", type=int, default=1000, help="give up after so many seeds")
-    parser.add_argument("--minutes", type=float, default=1e6, help="give up after so long with each")
+    parser.add_argument("--most", type=int, default=1000, help="give up after this number of seeds")
+    parser.add_argument("--minutes", type=float, default=1e6, help="give up on each ablation after this time")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/testing.md")

@@ -3,10 +3,9 @@
     python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
 
 Sizes, crowded folders, circles of files, the five doors, errnos, forbidden names, empty packages, named
-surfaces, swallowed errors, bare imports, unused names, stale stubs, dead links in the documentation, rules of
-the protocol that are cited and not stated, verbs of the command line that are not there.  Each check is a
-generator in scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left
-out.
+surfaces, swallowed errors, bare imports, unused names, stale stubs, dead links in the documentation, puzzling
+phrases, rules of the protocol that are cited and not stated.  Each check is a generator in
+scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left out.
 """
 
 from __future__ import annotations
@@ -55,6 +54,7 @@ def findings(root: Path) -> Iterator[Finding]:
             continue
         texts[path] = text
         yield from names.marks(path, text)
+        yield from phrases(path, text)
         if path.suffix == ".md":
             yield from links.dead_links(root, path, text)
         else:

@@ -291,7 +291,7 @@ class Detector:
         if claim.state is SUSPECT and claim.rank == record.claim.rank and record.claim.state is SUSPECT:
             self._confirm(record, claim, now)
         elif record.claim.beats(claim):
-            self._spread(record.claim, now)  # whoever said this should know better
+            self._spread(record.claim, now)  # the sender should learn the newer claim
         return []
 
     def _believe(self, record: _Record, claim: Claim, now: float) -> list[Instruction]:

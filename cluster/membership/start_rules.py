@@ -180,7 +180,7 @@ def decode_remembered(data: bytes | None) -> dict[DiskId, Remembered]:
 
 
 def _is_beyond_memory(start: Start, told: Announcement) -> bool:
-    """So many starts ago that the folder does not name it any more."""
+    """Whether the start is older than the earlier starts that the folder still names."""
     return len(told.earlier) >= EARLIER_STARTS and start.number < told.earlier[-1].number
 
 

@@ -65,7 +65,7 @@ class Judge:
     def scan(self, *, reverse: bool) -> int:
         raise NotImplementedError
 
-    merges: bool = True  # has it tables that `wait_idle` merges?
+    merges: bool = True  # whether `wait_idle` has tables to compact
 
     def wait_idle(self) -> None:
         """Merge everything, where the engine has anything to merge."""
@@ -227,7 +227,8 @@ def run_judge(name: str, folder: str, work: Workload) -> dict[str, float]:
 
 
 def mixed(judge: Judge, work: Workload) -> tuple[int, float, list[float]]:
-    """Puts and gets in turns while another thread merges all that there is: how many, seconds, each get's."""
+    """Puts and gets in turns while another thread compacts everything: their number, seconds, each get's
+    seconds."""
     for key in work.keys[::3]:
         judge.put(key, work.values[0])  # so that there is something to merge
     merging = threading.Thread(target=judge.wait_idle)

@@ -1,11 +1,11 @@
-"""What the engine promises about size and calm, measured: recovery, a long load, gets during a merge.
+"""Measures the limits of the engine: recovery, a long load, gets during a compaction.
 
     python scripts/bench/engine_limits.py [--quick] [--json PATH] [--records 10000000] [--only calm|recovery]
 
-load: so many random keys of 100 B, peak memory of the process and of its largest child, the levels' sizes
-against their limits, and what is left after deleting all.  gets: p99 of gets and lag of the loop while one
-full merge runs, beside the same without it.  recovery: a log of 64 MiB of 100 B records, opened again.
-`--only calm` measures the gets alone, after the load that they need; `--only recovery` needs none.
+load: --records random keys of 100 B, peak memory of the process and of its largest child, the levels' sizes
+against their limits, and what is left after deleting all.  gets: p99 of gets and lag of the loop during one
+full compaction, and without it.  recovery: a log of 64 MiB of 100 B records, opened again. `--only calm`
+measures the gets alone, after the load that they need; `--only recovery` needs none.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ Operation = Callable[[bytes], Awaitable[object]]
 
 @dataclass(slots=True)
 class Case:
-    """One line of the table: an operation with so many in flight, and what it took."""
+    """One line of the table: an operation at a number in flight, and its times."""
 
     name: str
     in_flight: int

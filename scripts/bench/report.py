@@ -32,8 +32,8 @@ PACKAGES = ("ringmill", "grpcio", "uvloop", "msgpack", "xxhash", "zstandard", "l
 def arguments(name: str, description: str) -> argparse.ArgumentParser:
     """A parser with the options that all benchmarks share: `--json PATH` and `--quick`."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", default=f"build/bench/{name}.json", help="where the figures go")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work: is it alive?")
+    parser.add_argument("--json", default=f"build/bench/{name}.json", help="file for the figures")
+    parser.add_argument("--quick", action="store_true", help="do a tenth of the work, to see that it runs")
     return parser
 
 

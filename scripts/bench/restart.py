@@ -121,7 +121,7 @@ async def restarts(cluster: BenchCluster, keys: int, report: Report) -> None:
 
 def main() -> None:
     parser = arguments("restart", "Restart of nodes that hold many keys.")
-    parser.add_argument("--keys", type=int, default=1_000_000, help="on each node")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="number of keys on each node")
     options = parser.parse_args()
     keys = options.keys // 10 if options.quick else options.keys
     report = Report("restart", {"nodes": NODES, "replicas": 3, "keys": keys}, options.json)

@@ -114,7 +114,7 @@ async def run(address: str, report: Report, seconds: float) -> None:
 def main() -> None:
     parser = arguments("transport", __doc__ or "")
     parser.add_argument("--seconds", type=float, default=3.0, help="time of each row")
-    parser.add_argument("--serve", metavar="ADDRESS", help="be the other process")
+    parser.add_argument("--serve", metavar="ADDRESS", help="run as the answering process")
     options = parser.parse_args()
     if options.serve:
         uvloop.run(serve(options.serve))

@@ -74,11 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python scripts/chaos", description=(__doc__ or "").split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="of load and faults, up to 600  [30]")
-    parser.add_argument("--seed", type=int, default=1, help="of workload and faults  [1]")
-    parser.add_argument("--nodes", type=int, default=5, help="processes, 3 or more  [5]")
-    parser.add_argument("--operations", type=int, default=200_000, help="the load ends after these  [200000]")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="time of load and faults, up to 600  [30]"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of workload and faults  [1]")
+    parser.add_argument("--nodes", type=int, default=5, help="number of node processes, 3 or more  [5]")
+    parser.add_argument(
+        "--operations", type=int, default=200_000, help="the load ends after this number  [200000]"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
 

@@ -80,9 +80,13 @@ class Round:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=20, help=f"1 to {MOST_ROUNDS}  [20]")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="no round begins after these  [3600]")
-    parser.add_argument("--seed", type=int, default=1, help="of victims and bits  [1]")
-    parser.add_argument("--keys", type=int, default=2600, help="of 16 KiB, written once  [2600]")
+    parser.add_argument(
+        "--seconds", type=float, default=3600.0, help="no round begins after this time  [3600]"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of victims and bits  [1]")
+    parser.add_argument(
+        "--keys", type=int, default=2600, help="number of keys of 16 KiB, written once  [2600]"
+    )
     given = parser.parse_args()
     if not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"--rounds {given.rounds}: 1 to {MOST_ROUNDS}")

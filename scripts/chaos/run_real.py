@@ -57,7 +57,7 @@ class ChaosResult:
     history: History = field(default_factory=History)
     faults: dict[str, int] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
-    converged_s: float | None = None  # from the end of the faults until the last hint was handed over
+    converged_s: float | None = None  # from the end of the faults until the last hint was delivered
     keys: int = 0
     connections: int = 0  # through the proxies
     tracebacks: int = 0  # in the logs of the nodes

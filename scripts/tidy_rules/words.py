@@ -1,11 +1,12 @@
-"""Rules about words: in the product no two files have one name, and no two public classes or functions.
+"""Rules about words: no two files or public classes of the product have one name; no phrase puzzles a reader.
 
-Who searches for a name finds one place.  docs/glossary.md has the words and their meanings.
+A search for a name finds one place.  docs/glossary.md has the words and their meanings.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,25 @@ SHARED_FILES = {
     "__main__.py",  # of every package that is a program
     "room.py",  # of every room of a node: how it is opened
 }
+
+
+# Phrases that stop a reader, each with what to write.  In pieces, so that this file does not find itself.
+PHRASES = {
+    "for " + "good": "permanently",
+    "for " + "ever": "forever, without a limit, or cannot be changed later",
+    "so " + "many": "this number of, or at this many",
+    "longest " + "ago": "oldest first",
+    "read " + "nothing": "without a causal context",
+    "last " + "words": "the end of its log",
+    "as one " + "who": "say what it does",
+}
+PHRASE = re.compile(r"\b(" + "|".join(PHRASES) + r")\b", re.IGNORECASE)
+
+
+def phrases(path: Path, text: str) -> Iterator[Finding]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if found := PHRASE.search(line):
+            yield Finding(path, number, f'"{found[0]}" puzzles a reader; write: {PHRASES[found[0].lower()]}')
 
 
 def file_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:

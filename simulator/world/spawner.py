@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 LONGEST_CHILD_S: Final = 0.05
 _CHANGES: Final = (0, 1, 2, 3, 5, 8, 13, 1_000)
-"""So many changes of the disk does a child make before it dies; the last is a whole flush, unheard of."""
+"""How many changes of the disk a child makes before it dies; the last means that it finishes unnoticed."""
 
 
 class InlineSpawner:

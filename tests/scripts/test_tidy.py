@@ -40,6 +40,7 @@ REFUSED = [
     ("a name that says nothing", "node/utils.py", MODULE, "a name that says nothing"),
     ("a folder that says nothing", "node/common/a.py", MODULE, "a name that says nothing"),
     ("a note to oneself", "cluster/a.py", MODULE + f"# {NOTE}: later\n", "a note to oneself"),
+    ("a phrase that puzzles", "docs/a.md", "gone for " + "good\n", "puzzles a reader; write: permanently"),
     ("a path of one machine", "Makefile", "all:\n\tcd /" + "home/someone\n", "an absolute path"),
     ("a dead link", "docs/a.md", "see [b](b.md)\n", "dead link b.md: no such file"),
     ("a link out of the project", "docs/a.md", "see [b](../../)\n", "it leaves the project"),

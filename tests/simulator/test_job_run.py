@@ -12,7 +12,7 @@ BLOCK = 10
 FAILED_ONCE = (
     110,  # two jobs with one output, published at once: the second moved away what the first had shown
     211,  # a map lost after its last reader was done: its records and counters were missing in the end
-    426,  # a stray of a killed coordinator had the name of a new attempt, which then hung for ever
+    426,  # a stray of a killed coordinator had the name of a new attempt, which then hung
     270,
     367,  # the simulator's disk: an older unsynced rename took away the name that a synced one had made
     1692,  # a worker that closed because its node ended hid the error that had ended it

@@ -112,7 +112,7 @@ class ForkedTask:
         return await self._output.cut()
 
     async def wait(self) -> int:
-        """Also waits for its last words; messages not yet received are then gone."""
+        """Also waits for the end of its output; messages that were not received by then are lost."""
         code = await asyncio.shield(self._ended)
         await self._output.finished()
         if self._streams is not None:

@@ -1,4 +1,4 @@
-"""The client refuses just what a node would refuse: nothing is sent in vain, nothing allowed is held back."""
+"""The client refuses exactly what a node would refuse."""
 
 from __future__ import annotations
 

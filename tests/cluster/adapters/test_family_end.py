@@ -1,5 +1,5 @@
-"""A family that makes children while it is being ended, in a process table of memory: each look at it takes
-time, and in that time whoever runs forks on."""
+"""A family that forks while it is being killed, in a simulated process table: each look at the table takes
+time, in which running processes keep forking."""
 
 import signal
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ LIMIT = 2_000
 
 @dataclass
 class Bomb:
-    """Everybody who runs forks a child into a session of its own, one of them every `calls_a_fork` calls.
+    """Running processes fork children into sessions of their own, one of them every `calls_a_fork` calls.
 
-    A signal takes effect `delay` calls after it was sent.  With `wakes`, one who runs wakes one who is
-    stopped at each of his turns; with `wakes_orphans`, the kernel does so for who lost his parent.
+    A signal takes effect `delay` calls after it was sent.  With `wakes`, a running process wakes a stopped
+    one at each of its turns; with `wakes_orphans`, the kernel wakes processes that lost their parent.
     """
 
     calls_a_fork: int = 1
@@ -101,7 +101,7 @@ def test_nobody_is_left_of_a_family_that_forks_on_while_it_is_ended(what: str) -
     assert bomb.born < LIMIT, "it was ended, it did not end by itself"
 
 
-def test_killing_whom_one_look_has_shown_leaves_those_who_were_born_meanwhile() -> None:
+def test_killing_the_processes_of_one_look_leaves_those_forked_meanwhile() -> None:
     """What ending a family was before: the bomb ends when it likes."""
     bomb = Bomb(calls_a_fork=4)
     while bomb.roots() and bomb.born < LIMIT:

@@ -1,4 +1,4 @@
-"""Bundles are kept by the hash of their bytes and pulled from whoever has them."""
+"""Bundles are kept by the hash of their bytes and fetched from the node that has them."""
 
 import asyncio
 import hashlib

@@ -350,7 +350,7 @@ async def test_a_worker_whose_answers_are_none_is_not_used_and_the_job_goes_on(
 
 
 async def test_a_forged_report_moves_no_foreign_file_into_the_output(cluster: Any) -> None:
-    """As by one who has the worker's start from a poll: the part of the first reduce is a file of mine."""
+    """The forger knows the worker's start, and names a file of its own as the part of a reduce."""
     cluster.write_input("one two\n")
     refusals: list[ProtocolMismatch] = []
     secret = cluster.folder / "secret"

@@ -1,4 +1,4 @@
-"""The Jobs service over real gRPC: who may ask, what is handed over, what is told."""
+"""The Jobs service over real gRPC: the token, the uploaded bundle, the answers."""
 
 import hashlib
 from collections.abc import AsyncIterator

@@ -26,7 +26,7 @@ async def write(engine: Engine, keys: list[bytes], value: bytes) -> None:
     await engine.flush()
 
 
-async def test_what_is_newer_than_a_damaged_block_stays_readable_after_the_merge_that_meets_it(
+async def test_values_newer_than_a_damaged_block_stay_readable_after_its_compaction(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:
     engine = await open_engine(CALM)

@@ -58,7 +58,7 @@ async def test_a_log_that_takes_the_space_is_flushed_and_writing_goes_on_by_itse
     assert await engine.get(b"after") == b"1"
 
 
-async def test_an_engine_is_writable_again_when_space_is_back_while_logs_and_merges_hold_the_rest(
+async def test_an_engine_is_writable_again_with_space_even_if_logs_and_compactions_hold_the_rest(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:
     options = replace(TINY, memtable_bytes=10_000, reserve_bytes=5_000)

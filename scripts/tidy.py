@@ -19,7 +19,7 @@ from tidy_rules.finding import Finding, SourceFile
 from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
 from tidy_rules.verbs import unknown_verbs
-from tidy_rules.words import class_names, file_names, function_names
+from tidy_rules.words import class_names, file_names, function_names, phrases
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE_RULES = (

@@ -158,8 +158,6 @@ class Worker:
             raise InvalidArgument(
                 f"an assignment for job {assignment.job!r} carries another job's description"
             )
-        if self._is_closing:  # a node that ends by an error still hears its peers for a moment
-            raise Unavailable(f"{self._node} stops and takes no assignment")
         job = self._heard(assignment.job, assignment.coordinator)
         if identity not in job.attempts and identity not in job.finished:
             accepted = sum(len(each.attempts) for each in self._jobs.values())

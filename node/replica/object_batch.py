@@ -23,7 +23,8 @@ FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
 
 Admission = Callable[[StoredObject, StoredObject, int], None]
-"""Raises when a client's write may not turn the first object into the second of so many bytes."""
+"""Called with the old object, the new object and the size of the new one in bytes; raises to refuse the
+write."""
 
 
 @dataclass(slots=True)

@@ -84,8 +84,9 @@ class Background:
             self._is_over = True
             for task in list(self._running):
                 task.cancel()
-            for work in list(self._kept):
-                self._group.create_task(work.abandon())
+            if not isinstance(error, GeneratorExit):  # then nothing can be awaited any more
+                for work in list(self._kept):
+                    self._group.create_task(work.abandon())
         await self._group.__aexit__(kind, error, trace)
 
     async def _finished(self) -> None:

@@ -112,7 +112,7 @@ class RealNodes:
         local_cluster.signal_node(self._cluster.node(name), signal.SIGCONT)
 
     async def wait_ready(self, timeout_s: float) -> None:
-        """Until all serve.  Raises RingmillError with its last words when one has ended by itself."""
+        """Until all serve.  Raises RingmillError with the end of its log when one has ended by itself."""
         await wait_local_ready(self._cluster, self._cluster.nodes, self._handles, timeout_s)
 
     async def hints(self) -> dict[str, int]:

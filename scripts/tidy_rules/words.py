@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidy_rules.finding import Finding, SourceFile
 
-__all__ = ["class_names", "file_names", "function_names"]
+__all__ = ["class_names", "file_names", "function_names", "phrases"]
 
 PRODUCT = ("cluster", "node", "client")
 SHARED_FILES = {

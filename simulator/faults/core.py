@@ -18,7 +18,7 @@ from ringmill.simulator.world.ground import Ground
 __all__ = ["AS_IT_IS", "DOUBTFUL", "break_rest", "draw_rest"]
 
 AS_IT_IS: Final = "damaged"
-"""What a fault has done to a node for good, and nothing else: it runs, as far as it can."""
+"""What a fault has done to a node permanently, and nothing else: it runs, as far as it can."""
 DOUBTFUL: Final = frozenset(("lossy", "slow disk"))
 """Ways in which a node answers a question and then not the write that follows, whose outcome is unknown."""
 _FAR_S: Final = 1.5

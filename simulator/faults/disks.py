@@ -95,7 +95,7 @@ async def _flip_bits_and_check(fault: Fault, ground: Ground) -> None:
     node = ground.nodes[fault.nodes[0]]
     if node.is_running and node.node is not None:
         checking = node.inside(_flip_and_check(node, node.node.replica.engine, fault, ground))
-        await asyncio.wait([checking], timeout=LONGEST_S)  # for ever, should the node be killed meanwhile
+        await asyncio.wait([checking], timeout=LONGEST_S)  # without a limit if the node is killed meanwhile
         await _slow_down(fault, ground)
         await asyncio.sleep(LONGEST_S)
         await _speed_up(fault, ground)

@@ -14,7 +14,7 @@ __all__ = ["KINDS", "crash", "start_again"]
 
 _LOOK_EVERY_S: Final = 0.005
 _LATE_S: Final = 0.5
-_CHILDREN: Final = 10  # flushes come more often than merges: one of so many is a merge
+_CHILDREN: Final = 10  # flushes come more often than compactions: one of ten is a compaction
 
 
 async def crash(fault: Fault, ground: Ground) -> None:

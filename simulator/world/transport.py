@@ -3,8 +3,8 @@
 A call crosses as the same bytes as in production.  It leaves at once, or in some runs waits for company in
 its frame, so that batches of several calls are met.  What the real streams tell is told here too: while a
 connection stands, a dead peer makes an outcome unknown; once it is known to be broken, the next dial is
-refused and certainly nothing was sent.  Frames are stamped and their deadlines judged by the code of production
-(cluster/wire/sending_time.py); a handshake takes no time and cannot fail here.
+refused and certainly nothing was sent.  Frames are stamped and their deadlines judged by the code of
+production (cluster/wire/sending_time.py); a handshake takes no time and cannot fail here.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ BEFORE_IT = DiskFull("No space left on device: /shared")
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publication, "pause_s", lambda name, failures: 0.0)
+    monkeypatch.setattr(publication, "failure_pause_s", lambda name, failures: 0.0)
 
 
 class FailingDisk:

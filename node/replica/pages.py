@@ -7,6 +7,7 @@ this node, and not at all when this node may have lost something of the range, b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,7 +16,7 @@ from typing import Final
 from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.os_errors import Meaning, meaning_of, told
-from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.packing import check_fields, pack, unpack
@@ -93,9 +94,8 @@ class PageServing:
         self._engine = engine
         self._objects = objects
 
-    def serve(self, transport: Transport) -> None:
-        """Answer peers from now on."""
-        transport.serve(PAGE, self.answer)
+    def handlers(self) -> Mapping[str, Handler]:
+        return {PAGE: self.answer}
 
     async def answer(self, incoming: Incoming) -> bytes:
         """Raises WrongEpoch when this node is not an owner, CorruptData when it may have lost some of the

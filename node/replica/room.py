@@ -47,5 +47,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
 def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
-    ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid).serve(core.transport)
-    PageServing(routes=routes, engine=replica.engine, objects=replica.objects).serve(core.transport)
+    serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
+    pages = PageServing(routes=routes, engine=replica.engine, objects=replica.objects)
+    core.serve_batches(serving.batch_handlers())
+    core.serve({**serving.handlers(), **pages.handlers()})

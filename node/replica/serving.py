@@ -7,13 +7,13 @@ G2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.ports import Arrival, BatchTransport, Incoming
+from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -46,11 +46,11 @@ class ReplicaServing:
         self._objects = objects
         self._clock = hybrid
 
-    def serve(self, transport: BatchTransport) -> None:
-        """Answer peers from now on."""
-        transport.serve_batch(APPLY, self.apply_batch)
-        transport.serve_batch(READ, self.read_batch)
-        transport.serve(DELIVER, self.deliver)
+    def batch_handlers(self) -> Mapping[str, BatchHandler]:
+        return {APPLY: self.apply_batch, READ: self.read_batch}
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {DELIVER: self.deliver}
 
     def apply_batch(self, arrivals: Sequence[Arrival]) -> None:
         """Merge what a frame brought, by one batch of the engine; what has to wait first goes to `apply`."""

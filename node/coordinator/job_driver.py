@@ -309,13 +309,18 @@ class JobDriver:
         except RingmillError:
             self._reachable[node] = False  # the next poll that gets through finds the stray and stops it
         self._stopping.pop(attempt, None)
-        self._accepted.pop(attempt, None)
+        self._forget(attempt, node)
         started = self._attempt(attempt)
         if started is not None and started.state is AttemptState.RUNNING and started.node == node:
             sometimes("a stray had the name of an attempt")
             # A stray of a former coordinator had the name of an attempt that was started meanwhile.
             self._feed(AttemptFailed(attempt, TaskFailed(Cause.LOST_NODE, f"{node} stopped it as a stray")))
         self._woken.set()
+
+    def _forget(self, attempt: AttemptId, node: NodeId) -> None:
+        """What one worker stopped says nothing of the attempt of that name which another one has accepted."""
+        if self._accepted.get(attempt) == node:
+            del self._accepted[attempt]
 
     async def _watch_workers(self) -> None:
         while True:
@@ -341,7 +346,7 @@ class JobDriver:
                 failure = TaskFailed(Cause.LOST_NODE, f"{node} does not know the attempt any more")
                 self._feed(AttemptFailed(attempt, failure))
         for attempt in answered.running:
-            if not self._may_run(attempt, answered.start) and attempt not in self._stopping:
+            if not self._may_run(attempt, node, answered.start) and attempt not in self._stopping:
                 sometimes("a stray attempt is stopped")
                 self._stopping[attempt] = None
                 self._group.create_task(self._cancel(attempt, node))
@@ -361,9 +366,9 @@ class JobDriver:
         self._world.slots.learn(node, answered.slots)
         self._feed(NodeUp(node, answered.start))
 
-    def _may_run(self, attempt_id: AttemptId, start: str) -> bool:
+    def _may_run(self, attempt_id: AttemptId, node: NodeId, start: str) -> bool:
         attempt = self._attempt(attempt_id)
-        return attempt is not None and attempt.is_open and attempt.start == start
+        return attempt is not None and attempt.is_open and (attempt.node, attempt.start) == (node, start)
 
     def _attempt(self, attempt: AttemptId) -> Attempt | None:
         tasks = self._machine.maps if attempt.stage == "map" else self._machine.reduces

@@ -12,9 +12,9 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, decode_assignment
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, Cancel, decode_assignment
 from ringmill.cluster.mapreduce.outputs import MapOutput
-from ringmill.cluster.ports import TaskProcess
+from ringmill.cluster.ports import Priority, TaskProcess
 from ringmill.node.compute import shuffle_client
 from ringmill.node.node_options import CoordinatorOptions
 
@@ -88,6 +88,36 @@ async def test_a_restarted_worker_is_seen_by_its_start_and_its_work_is_done_agai
     assert view.state == "SUCCEEDED"
     assert view.summary.retried >= 1
     assert cluster.parts() == cluster.expected()
+
+
+async def test_a_stray_on_one_node_does_not_hide_that_another_has_forgotten_an_attempt_of_its_name(
+    cluster: Any,
+) -> None:
+    orders: list[bytes] = []
+
+    def note(sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
+        if method == "task.start":
+            orders.append(body)
+
+    cluster.wire.answered = note
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    everyone = cluster.nodes.values()
+    await cluster.until(lambda: any(node.task_pids() for node in everyone))
+    (busy,) = [node for node in everyone if node.task_pids()]
+    other = next(node for node in everyone if node is not busy)
+    end = cluster.nodes[N1].end
+    await end.call(other.name, "task.start", orders[0], timeout_s=5.0, priority=Priority.CONTROL)
+    await cluster.until(lambda: bool(other.task_pids()))
+    await cluster.until(lambda: not other.task_pids())  # the coordinator has found and stopped the stray
+    lost = Cancel("job-1", decode_assignment(orders[0]).attempt)
+    await end.call(busy.name, "task.cancel", lost.encode(), timeout_s=5.0, priority=Priority.CONTROL)
+    raise_flag(cluster)
+    view = await cluster.finish()
+    assert view.state == "SUCCEEDED"
+    assert f"map-0.1 on {busy.name} failed, LostNode: {busy.name} does not know the attempt any more" in (
+        view.summary.story
+    )
 
 
 async def test_a_node_that_is_up_but_answers_no_poll_is_given_up(cluster: Any) -> None:

@@ -23,10 +23,14 @@ T = TypeVar("T")
 
 
 class FolderTree:
-    """A FileSystem of absolute paths.  `on_change` hears each path whose name or subtree has changed."""
+    """A FileSystem of absolute paths.  `on_change` hears each path whose name or subtree has changed.
+
+    `before_change` is asked by the nodes' doors ahead of each change, and may raise OSError.
+    """
 
     def __init__(self, on_change: Callable[[str], None] = lambda path: None) -> None:
         self.on_change = on_change
+        self.before_change: Callable[[str], None] = lambda path: None
         self._disk = LossyDisk()
         self._folders = 1
         self._disk.mkdir("0")

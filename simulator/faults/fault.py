@@ -15,6 +15,7 @@ from ringmill.simulator.world.ground import Ground
 
 __all__ = [
     "LONGEST_S",
+    "Draw",
     "Fault",
     "FaultKind",
     "at_all",

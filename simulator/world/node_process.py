@@ -264,6 +264,7 @@ class NodeProcess:
         def before(path: str) -> None:
             if _is_shared(path):
                 run.files.check_writable(path)
+                world.shared.before_change(path)
 
         files = Door(mounted, before)
         run.spawner = TaskSpawner(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+from types import CodeType
 from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError
@@ -42,7 +43,7 @@ SMALL_SPLITS: Final = SplitSizes(least_bytes=50)
 """A few lines make several maps; an oracle has to cut alike."""
 
 _KILLED: Final = -9
-_loaded: dict[str, JobDefinition] = {}
+_sources: dict[str, _FromText] = {}  # by digest of the bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class SimulatedTask:
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._stepped: Stepped[Said] | None = None
         self._progress = Progress()
+        self._loaded: dict[str, JobDefinition] = {}  # by path of the bundle
 
     @property
     def is_reducing(self) -> bool:
@@ -199,13 +201,18 @@ class SimulatedTask:
     def _run(self, run: RunAttempt, files: FileSystem) -> MapOutput | ReduceOutput:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
         try:
-            return run_attempt(run, files, lambda *job: _load(files, *job), self._progress)
+            return run_attempt(run, files, lambda *job: self._job(files, *job), self._progress)
         except TaskFailed:
             raise
         except RingmillError as error:
             raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
         except Exception as error:
             raise classify(error, ()) from error
+
+    def _job(self, files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:
+        if bundle not in self._loaded:
+            self._loaded[bundle] = _load(files, self.process.name, bundle, module, name)
+        return self._loaded[bundle]
 
     def _say(self, said: Said) -> None:
         message = said.encode()
@@ -227,32 +234,42 @@ def _chore(step: JobStep, files: FileSystem, stop: Callable[[], None]) -> list[A
     return do_job_step(step, files, SMALL_SPLITS)
 
 
-def _load(files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:
-    """The job object of a bundle, checked and imported from its bytes.  Raises TaskFailed, RingmillError."""
+def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) -> JobDefinition:
+    """The job object of a bundle, checked and imported from its bytes.  Raises TaskFailed, RingmillError.
+
+    Each process has its own copy of the module, and the name `process` in it, as a real one has a pid.
+    """
     try:
         data = files.read_bytes(bundle)
     except FileNotFoundError as error:
         raise TaskFailed(Cause.BAD_BUNDLE, f"no bundle at {bundle}") from error
     digest = bundle.rpartition("/")[2].removesuffix(".zip")
     check_bundle(data, digest)
-    if digest not in _loaded:
+    if digest not in _sources:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            source = archive.read(f"{module}.py").decode()
-        loader = _FromText(source)
-        spec = importlib.util.spec_from_loader(module, loader)
-        assert spec is not None
-        made = sys.modules[module] = importlib.util.module_from_spec(spec)
-        loader.exec_module(made)
-        _loaded[digest] = getattr(made, name)
-    return _loaded[digest]
+            _sources[digest] = _FromText(archive.read(f"{module}.py").decode())
+    loader = _sources[digest]
+    spec = importlib.util.spec_from_loader(module, loader)
+    assert spec is not None
+    made = sys.modules[module] = importlib.util.module_from_spec(spec)
+    loader.exec_module(made)
+    made.__dict__["process"] = process
+    definition: JobDefinition = getattr(made, name)
+    return definition
 
 
 class _FromText(importlib.abc.InspectLoader):
+    """Compiled once, run for each process."""
+
     def __init__(self, source: str) -> None:
         self._source = source
+        self._code = self.source_to_code(source)
 
     def get_source(self, fullname: str) -> str:
         return self._source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self._code
 
 
 def _keeps_the_contract(task: SimulatedTask) -> TaskProcess:

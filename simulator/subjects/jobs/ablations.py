@@ -135,21 +135,25 @@ def _stray_frees_its_name() -> Bends:
         except RingmillError:
             run._reachable[node] = False
         run._stopping.pop(attempt, None)
-        run._accepted.pop(attempt, None)
+        run._forget(attempt, node)
         run._woken.set()
 
     return (method(JobDriver._cancel, cancel_only),)
 
 
+def _strays_by_node() -> Bends:
+    """A stopped stray takes the attempt of its name with it that another worker has accepted."""
+    return (method(JobDriver._forget, lambda run, attempt, node: run._accepted.pop(attempt, None)),)
+
+
 _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
-_CRASHES: Final = replace(_USUAL, faults=("crash",))
 _SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
 _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("disk_error",))
-_TWICE: Final = replace(_USUAL, faults=("pause", "split_halves"))
+_PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
@@ -172,7 +176,7 @@ JOB_ABLATIONS: Final = (
         "lost-folder-noticed",
         "a job whose folder another run of it has removed ends",
         _lost_folder_noticed(),
-        _TWICE,
+        _PAUSED_KEEPERS,
         rules=("J11",),
     ),
     Ablation(
@@ -230,7 +234,14 @@ JOB_ABLATIONS: Final = (
         "stray-frees-its-name",
         "a stopped stray is no running attempt",
         _stray_frees_its_name(),
-        _CRASHES,
+        _PAUSED_KEEPERS,
+        rules=("J5",),
+    ),
+    Ablation(
+        "strays-by-node",
+        "a stray of one worker is not the attempt that another one has",
+        _strays_by_node(),
+        _PAUSED_KEEPERS,
         rules=("J5",),
     ),
 )

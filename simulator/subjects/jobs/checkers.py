@@ -80,9 +80,9 @@ def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:
 def _is_excused(told: Told, history: History, job: JobRecord) -> bool:
     fired = history.fired
     if told.cause in _OF_THE_DISK:
-        return bool(fired.get("disk_error", 0) + fired.get("disk_full", 0) + fired.get("crash_all", 0))
+        return any(fired.get(kind) for kind in ("disk_error", "disk_full", "commit_error", "crash_all"))
     if told.cause == "Killed":
-        return fired.get("task_kill", 0) >= _TASK_TRIES
+        return fired.get("task_kill", 0) + fired.get("kill_tasks", 0) >= _TASK_TRIES
     if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
         return job.submits + sum(other.output == job.output for other in history.jobs.jobs) > _ONE_SUBMIT
     if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew

@@ -1,34 +1,50 @@
-"""Faults that only jobs feel: a killed task process, a damaged map output, a part file that somebody deletes,
-a crash of a node that others have fetched from."""
+"""Faults that only jobs feel: killed task processes, damaged map outputs, a part file that somebody deletes,
+and nodes that crash, stop or are not heard, or a shared disk that fails, at a moment that matters to a job.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from random import Random
 from typing import Final
 
-from ringmill.simulator.disk.folder_tree import FolderTree
-from ringmill.simulator.disk.lossy import LossyDisk
-from ringmill.simulator.faults.fault import Fault, FaultKind, at_some, drawn
+from ringmill.simulator.faults.fault import LONGEST_S, Draw, Fault, FaultKind, at_some, drawn
 from ringmill.simulator.faults.processes import crash
+from ringmill.simulator.subjects.jobs.moments import (
+    LOOK_EVERY_S,
+    as_soon_as,
+    attempts_at_work,
+    half_way,
+    idle_mappers,
+    keepers_with_workers,
+    map_outputs,
+    publications,
+    staged_parts,
+    tasks_at_work,
+)
 from ringmill.simulator.world.ground import Ground
-from ringmill.simulator.world.node_process import DATA, SHARED, NodeProcess
+from ringmill.simulator.world.node_process import SHARED
+from ringmill.simulator.world.virtual_loop import VirtualLoop
 
 __all__ = ["KINDS"]
 
-_SCRATCH: Final = f"{DATA}/scratch"
-_LOOK_EVERY_S: Final = 0.02
 _RARE: Final = 0.08
+_LESS_RARE: Final = 0.2
+_SLOW_S: Final = 1.0
 
 
-async def _as_soon_as(strikes: Callable[[], bool], fault: Fault) -> bool:
-    """Try again and again within the fault's time; whether it struck."""
-    for _ in range(1 + int(fault.lasts_s / _LOOK_EVERY_S)):
-        if strikes():
-            return True
-        await asyncio.sleep(_LOOK_EVERY_S)
-    return False
+def _waiting(*effects_s: float) -> Draw:
+    """From the start of the run on the fault waits for its moment, and then lasts one of these times."""
+
+    def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+        return Fault(0.0, name, tuple(nodes), horizon_s + LONGEST_S, draws.choice(effects_s))
+
+    return draw
 
 
 async def _kill_task(fault: Fault, ground: Ground) -> None:
@@ -36,13 +52,13 @@ async def _kill_task(fault: Fault, ground: Ground) -> None:
     node = ground.nodes[fault.nodes[0]]
 
     def strikes() -> bool:
-        working = [task for task in node.spawner.running() if task.work] if node.spawner else []
+        working = tasks_at_work(node)
         if working:
             ground.trace.fault(fault.kind, node.name)
             ground.draws.choice(working).kill()
         return bool(working)
 
-    await _as_soon_as(strikes, fault)
+    await as_soon_as(strikes, fault)
 
 
 async def _damage_shuffle(fault: Fault, ground: Ground) -> None:
@@ -50,7 +66,7 @@ async def _damage_shuffle(fault: Fault, ground: Ground) -> None:
     node = ground.nodes[fault.nodes[0]]
 
     def strikes() -> bool:
-        outputs = _map_outputs(node)
+        outputs = map_outputs(node)
         if outputs:
             path = ground.draws.choice(outputs)
             ground.trace.fault(fault.kind, node.name)
@@ -58,20 +74,20 @@ async def _damage_shuffle(fault: Fault, ground: Ground) -> None:
             disk.flip(path, ground.draws.randrange(disk.size(path)), 1 << ground.draws.randrange(8))
         return bool(outputs)
 
-    await _as_soon_as(strikes, fault)
+    await as_soon_as(strikes, fault)
 
 
 async def _lose_part(fault: Fault, ground: Ground) -> None:
     """Delete a part that a reduce has left in its job's hidden folder, as soon as there is one."""
 
     def strikes() -> bool:
-        parts = list(_staged_parts(ground.shared))
+        parts = list(staged_parts(ground.shared))
         if parts:
             ground.trace.fault(fault.kind, SHARED)
             ground.shared.unlink(ground.draws.choice(parts))
         return bool(parts)
 
-    await _as_soon_as(strikes, fault)
+    await as_soon_as(strikes, fault)
 
 
 async def _crash_mapper(fault: Fault, ground: Ground) -> None:
@@ -79,55 +95,134 @@ async def _crash_mapper(fault: Fault, ground: Ground) -> None:
     crashed: list[str] = []
 
     def strikes() -> bool:
-        mappers = [node.name for node in _idle_mappers(ground)]
+        mappers = [node.name for node in idle_mappers(ground)]
         crashed.extend([ground.draws.choice(mappers)] if mappers else [])
         return bool(mappers)
 
-    if await _as_soon_as(strikes, fault):
+    if await as_soon_as(strikes, fault):
         await crash(replace(fault, nodes=tuple(crashed)), ground)
-        await asyncio.sleep(fault.lasts_s)
+        with _slow_tasks(ground):
+            await asyncio.sleep(fault.amount)
         ground.start(crashed)
 
 
-def _idle_mappers(ground: Ground) -> list[NodeProcess]:
-    """Nodes with map outputs that neither reduce nor keep a job, while another reduces."""
-    nodes = list(ground.nodes.values())
-    reducing = [node for node in nodes if _is_reducing(node)]
-    idle = [node for node in nodes if node not in reducing and not _keeps_a_job(node)]
-    return [node for node in idle if reducing and _map_outputs(node)]
+@contextmanager
+def _slow_tasks(ground: Ground) -> Iterator[None]:
+    """What task processes do now outlasts what befalls the nodes."""
+    slowed = [node.spawner for node in ground.nodes.values() if node.spawner is not None]
+    for spawner in slowed:
+        spawner.pace_s += _SLOW_S
+    try:
+        yield
+    finally:
+        for spawner in slowed:
+            spawner.pace_s -= _SLOW_S
 
 
-def _is_reducing(node: NodeProcess) -> bool:
-    return node.spawner is not None and any(task.is_reducing for task in node.spawner.running())
+async def _kill_tasks(fault: Fault, ground: Ground) -> None:
+    """For a while no task process lives long, as on machines that lack memory."""
+
+    def strikes() -> bool:
+        working = [task for node in ground.nodes.values() for task in attempts_at_work(node)]
+        for task in working:
+            ground.trace.fault(fault.kind, task.process.name)
+            task.kill()
+        return bool(working)
+
+    if await as_soon_as(strikes, fault):
+        for _ in range(int(fault.amount / LOOK_EVERY_S)):
+            await asyncio.sleep(LOOK_EVERY_S)
+            strikes()
 
 
-def _keeps_a_job(node: NodeProcess) -> bool:
-    return node.node is not None and not all(view.is_over for view in node.node.jobs.views())
+async def _crash_keeper(fault: Fault, ground: Ground) -> None:
+    """Crash a node that keeps a job while others work for it, and start it again soon."""
+    found: list[str] = []
+
+    def strikes() -> bool:
+        found.extend(keeper.name for keeper, _ in keepers_with_workers(ground)[:1])
+        return bool(found)
+
+    if await as_soon_as(strikes, fault):
+        await asyncio.sleep(ground.draws.random())
+        await crash(replace(fault, nodes=tuple(found)), ground)
+        await asyncio.sleep(fault.amount)
+        ground.start(found)
 
 
-def _map_outputs(node: NodeProcess) -> list[str]:
-    """Files in folders of map attempts that hold anything."""
-    disk = node.disk.lossy
-    attempts = [inner for job in _inside(disk, _SCRATCH) for inner in _inside(disk, job)]
-    found = [path for attempt in attempts if "/map-" in attempt for path in _inside(disk, attempt)]
-    return [path for path in found if disk.exists(path) and not disk.is_dir(path) and disk.size(path)]
+async def _pause_keeper(fault: Fault, ground: Ground) -> None:
+    """Stop a node that keeps a job for so long that its client has another one take it."""
+    found: list[str] = []
+
+    def strikes() -> bool:
+        found.extend(keeper.name for keeper, _ in keepers_with_workers(ground)[:1])
+        return bool(found)
+
+    if await as_soon_as(strikes, fault):
+        ground.trace.fault(fault.kind, found[0])
+        ground.nodes[found[0]].pause()
+        await asyncio.sleep(fault.amount)
+        ground.nodes[found[0]].resume()
 
 
-def _staged_parts(shared: FolderTree) -> Iterator[str]:
-    """Parts in the folders of reduce attempts: nothing has been moved out of there yet."""
-    for job in _inside(shared, SHARED):
-        for attempt in _inside(shared, job) if ".ringmill-" in job else ():
-            if "/reduce-" in attempt:
-                yield from (path for path in _inside(shared, attempt) if "/part-" in path)
+async def _silence_worker(fault: Fault, ground: Ground) -> None:
+    """Cut the link between a job's keeper and a worker, whom others still hear and call up."""
+    found: list[tuple[str, str]] = []
+
+    def strikes() -> bool:
+        found.extend((keeper.name, worker.name) for keeper, worker in keepers_with_workers(ground)[:1])
+        return bool(found)
+
+    if await as_soon_as(strikes, fault):
+        keeper, worker = found[0]
+        pairs = [(keeper, worker), (worker, keeper)]
+        ground.trace.fault(fault.kind, worker)
+        ground.cut(pairs)
+        await asyncio.sleep(fault.amount)
+        ground.join(pairs)
 
 
-def _inside(disk: LossyDisk | FolderTree, folder: str) -> list[str]:
-    return [f"{folder}/{name}" for name in disk.list(folder)] if disk.is_dir(folder) else []
+async def _pause_commit(fault: Fault, ground: Ground) -> None:
+    """Stop a process that makes an output visible in the midst of it, so that others may come between."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    if await as_soon_as(lambda: bool(half_way(ground)), fault):
+        stopped = [task.process for task in half_way(ground)]
+        for process in stopped:
+            ground.trace.fault(fault.kind, process.name)
+            loop.pause(process)
+        await asyncio.sleep(fault.amount)
+        for process in stopped:
+            loop.resume(process)
+
+
+async def _fail_commit(fault: Fault, ground: Ground) -> None:
+    """From the moment that an output is made visible, changes of the shared disk fail for a while: some of
+    all, or most syncs behind the rename alone."""
+
+    def fails(path: str) -> None:
+        if (chance < 0.5 or path == SHARED) and ground.draws.random() < chance:
+            ground.trace.fault(fault.kind, SHARED)
+            raise OSError(code, os.strerror(code), path)
+
+    chance, code = ground.draws.choice((0.1, 0.3, 0.8)), ground.draws.choice((errno.EIO, errno.ENOSPC))
+    if await as_soon_as(lambda: bool(publications(ground)), fault):
+        ground.shared.before_change = fails
+        try:
+            await asyncio.sleep(fault.amount)
+        finally:
+            ground.shared.before_change = lambda path: None
 
 
 KINDS: Final = (
     FaultKind("task_kill", _kill_task, draw=drawn(at_some)),
     FaultKind("shuffle_damage", _damage_shuffle, draw=drawn(at_some)),
     FaultKind("part_lost", _lose_part, chance=_RARE),
-    FaultKind("crash_mapper", _crash_mapper, chance=_RARE),
+    FaultKind("kill_tasks", _kill_tasks, draw=_waiting(2.0, 6.0), chance=_RARE),
+    FaultKind("crash_mapper", _crash_mapper, draw=_waiting(0.1, 2.0, 8.0), chance=_LESS_RARE),
+    FaultKind("crash_keeper", _crash_keeper, draw=_waiting(0.5, 6.0, 12.0), chance=_RARE),
+    FaultKind("pause_keeper", _pause_keeper, draw=_waiting(4.0, 8.0, 12.0), chance=_LESS_RARE),
+    FaultKind("silent_worker", _silence_worker, draw=_waiting(16.0, 45.0), chance=_RARE),
+    FaultKind("commit_error", _fail_commit, draw=_waiting(2.0, 8.0), chance=_LESS_RARE),
+    FaultKind("pause_commit", _pause_commit, draw=_waiting(2.0, 6.0), chance=_LESS_RARE),
 )

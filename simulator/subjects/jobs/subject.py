@@ -40,7 +40,7 @@ class JobWorkload:
     def __init__(self, seed: int, options: RunOptions) -> None:
         self._seed = seed
         self._bundle = packed_job()
-        self._wishes = draw_wishes(stream(seed, "jobs"), self._bundle.sha256)
+        self._wishes = draw_wishes(stream(seed, "jobs"), stream(seed, "jobs/twists"), self._bundle.sha256)
         self._expected = expected_of(seed, self._wishes)
 
     @property

@@ -21,6 +21,7 @@ __all__ = ["FORMER", "draw_wishes", "packed_job", "with_former_outputs"]
 _MODULE: Final = "places_of_words"
 FORMER: Final[Mapping[str, bytes]] = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
 """What an earlier job left, in some runs."""
+_DIFFERS_CHANCE: Final = 0.5
 _FORMER_CHANCE: Final = 0.3
 
 
@@ -30,18 +31,22 @@ def packed_job() -> Bundle:
     return build_bundle(_MODULE, sources.get)
 
 
-def draw_wishes(draws: Random, bundle_sha256: str) -> list[PlannedJob]:
-    """One or two jobs; now and then the second wants what the first one does."""
+def draw_wishes(draws: Random, twists: Random, bundle_sha256: str) -> list[PlannedJob]:
+    """One or two jobs; now and then the second wants what the first one does.
+
+    In half of the runs, as `twists` says, no two outputs of a map are equal (places_of_words.py).
+    """
+    params = {"differs": "yes"} if twists.random() < _DIFFERS_CHANCE else {}
     wishes: list[PlannedJob] = []
     for index in range(draws.choice((1, 1, 2))):
-        is_same = index == 1 and draws.random() < 0.3
+        is_same = index == 1 and draws.random() < 0.5
         spec = JobSpec(
             job=f"job-{index}", module=_MODULE, name="places", bundle_sha256=bundle_sha256,
             inputs=(INPUT,), output=f"{SHARED}/out-{0 if is_same else index}", input_format="lines",
             output_format="tsv", reducers=2, compression=draws.choice(("none", "lz4", "zstd")),
-            memory_bytes=draws.choice((200, 1 << 20)),
+            memory_bytes=draws.choice((200, 1 << 20)), params=params,
         )  # fmt: skip
-        kill_after_s = 4.0 * draws.random() if draws.random() < 0.1 else None
+        kill_after_s = 2.5 * draws.random() if draws.random() < 0.1 else None
         wishes.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
     return wishes
 

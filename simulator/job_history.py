@@ -33,6 +33,11 @@ class JobRecord:
     told: list[Told] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # what the client met
 
+    @property
+    def is_over(self) -> bool:
+        """Its keeper has said how it ended."""
+        return any(told.state in ("SUCCEEDED", "FAILED", "KILLED") for told in self.told)
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ringmill.cluster.sometimes import heard_by
+from ringmill.simulator.checkers.core import check_core
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.core import break_rest, draw_rest
 from ringmill.simulator.faults.drawing import draw_faults, lost_for_good
@@ -139,7 +140,7 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     for workload in workloads.values():
         workload.close()
     world.close()
-    found += _found_bugs(world)
+    found += [*_found_bugs(world), *check_core(world.history)]
     history.crashed = {name: list(node.crashes) for name, node in world.nodes.items()}
     history.fired = dict(sorted(world.trace.faults.items()))
     for workload in workloads.values():
@@ -204,8 +205,7 @@ async def _beside_a_healed_core(world: World, workloads: Sequence[Workload], los
     except TimeoutError:
         core_history.not_serving = [node.name for node in core if not node.serves]
         return
-    for workload in workloads:
-        await workload.progress()
+    await asyncio.gather(*(workload.progress() for workload in workloads))
 
 
 async def _under_faults(

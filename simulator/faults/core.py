@@ -15,12 +15,14 @@ from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.world.ground import Ground
 
-__all__ = ["AS_IT_IS", "DOUBTFUL", "break_rest", "draw_rest"]
+__all__ = ["AS_IT_IS", "DOUBTFUL", "SEEN_DOWN", "break_rest", "draw_rest"]
 
 AS_IT_IS: Final = "damaged"
 """What a fault has done to a node permanently, and nothing else: it runs, as far as it can."""
 DOUBTFUL: Final = frozenset(("lossy", "slow disk"))
 """Ways in which a node answers a question and then not the write that follows, whose outcome is unknown."""
+SEEN_DOWN: Final = frozenset(("dead", "stopped", "cut off", "silent", "deaf"))
+"""Ways of which the other nodes notice before long that the node is not there."""
 _FAR_S: Final = 1.5
 _LOSS: Final = 0.4
 _SLOW_DISK_S: Final = 5.0

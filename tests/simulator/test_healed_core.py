@@ -1,11 +1,12 @@
 """A core of the nodes is healed while the rest stays broken: which nodes, and what is missed."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from ringmill.simulator.faults.core import draw_rest
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import RunOptions, usual_options
 from ringmill.simulator.run import RunResult, run_seed
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
@@ -46,6 +47,15 @@ def test_what_waits_for_all_owners_is_missed_beside_a_core_and_by_nothing_else()
     assert beside
     assert {found.property for result in beside for found in result.violations} == {"C17"}
     assert not any(result.violations for result in seeds_with(0.0, faults=(), without="w-is-enough"))
+
+
+def test_a_job_that_a_core_is_asked_for_ends() -> None:
+    usual = replace(usual_options(("jobs",)), core=1.0, faults=())
+    results = [run_seed(seed, usual) for seed in range(1, 9)]
+    assert all(result.is_ok for result in results), [result.violations for result in results]
+    assert any(job.job == "job-core" and job.is_over for each in results for job in each.history.jobs.jobs)
+    bent = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in range(1, 5)]
+    assert {found.property for result in bent for found in result.violations} == {"C17"}
 
 
 def test_a_run_that_draws_no_core_is_the_run_without_the_phase() -> None:

@@ -16,7 +16,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Can
 from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
 from ringmill.node.coordinator import job_driver, publication
-from ringmill.node.coordinator.job_driver import JobDriver
+from ringmill.node.coordinator.job_driver import JobDriver, Surroundings
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options
@@ -146,6 +146,11 @@ def _strays_by_node() -> Bends:
     return (method(JobDriver._forget, lambda run, attempt, node: run._accepted.pop(attempt, None)),)
 
 
+def _seen_down_passed() -> Bends:
+    """Jobs and tasks go to members in their order, whoever seems to be there."""
+    return (method(Surroundings.members_up, Surroundings.members),)
+
+
 _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
@@ -243,5 +248,12 @@ JOB_ABLATIONS: Final = (
         _strays_by_node(),
         _PAUSED_KEEPERS,
         rules=("J5",),
+    ),
+    Ablation(
+        "seen-down-passed",
+        "no job and no task is given to a member that is seen down",
+        _seen_down_passed(),
+        replace(_USUAL, faults=(), core=1.0),
+        rules=("T7",),
     ),
 )

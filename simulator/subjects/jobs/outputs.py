@@ -24,6 +24,10 @@ class Reader:
         self._seen: dict[str, Sighting] = {}
         world.shared.on_change = self._look
 
+    def expect(self, output: str, files: Mapping[str, bytes]) -> None:
+        """One more output to look at."""
+        self._expected = {**self._expected, output: files}
+
     def look_at_all(self) -> None:
         for output in self._expected:
             self._see(output)

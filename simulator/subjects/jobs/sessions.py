@@ -78,12 +78,18 @@ class JobSession:
     """One client.  `async with` is inside."""
 
     def __init__(
-        self, transport: Transport, nodes: Mapping[str, NodeId], entropy: Entropy, timeout_s: float
+        self,
+        transport: Transport,
+        nodes: Mapping[str, NodeId],
+        entropy: Entropy,
+        timeout_s: float,
+        *,
+        directory: type[Directory] = Directory,
     ) -> None:
         self._transport = transport
         self._nodes = nodes
         self._timeout_s = timeout_s
-        self._directory = Directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at], []))
+        self._directory = directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at], []))
         self._jobs = AsyncJobs(self._directory, self._dial, _no_files, entropy, timeout_s)
 
     async def work_off(self, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> None:

@@ -20,6 +20,7 @@ from ringmill.simulator.subjects.jobs.faults import KINDS
 from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
 from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader
+from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, wish_of_core
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
 from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
 from ringmill.simulator.subjects.jobs.workload import draw_wishes, packed_job, with_former_outputs
@@ -60,7 +61,7 @@ class JobWorkload:
         former = stream(self._seed, "jobs/former")
         self._wishes = with_former_outputs(self._wishes, former, world.shared)
         self._reader = Reader(world, self._expected.files)
-        world.ground.clients += [_client_of(wish) for wish in self._wishes]
+        world.ground.clients += [*(_client_of(wish) for wish in self._wishes), CORE_CLIENT]
         jobs = world.history.jobs
         jobs.records, jobs.counters = self._expected.records, self._expected.counters
         jobs.jobs = [JobRecord(wish.spec.job, wish.spec.output) for wish in self._wishes]
@@ -74,7 +75,20 @@ class JobWorkload:
         return ()
 
     async def progress(self) -> None:
-        """Nothing is asked of the core."""
+        if not can_be_asked(self._world):
+            return
+        first, wish, jobs = (
+            self._wishes[0].spec.output,
+            wish_of_core(self._wishes[0]),
+            self._world.history.jobs,
+        )
+        output = wish.spec.output
+        self._reader.expect(output, self._expected.files[first])  # the same work has the same outcome
+        jobs.records = {**jobs.records, output: self._expected.records[first]}
+        jobs.counters = {**jobs.counters, output: self._expected.counters[first]}
+        record = JobRecord(wish.spec.job, output)
+        jobs.jobs.append(record)
+        await ask_core(self._world, wish, self._bundle, record)
 
     async def wait_idle(self) -> None:
         """Every job that a node keeps ends."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ringmill.simulator.checkers.core import check_core
 from ringmill.simulator.history import (
     BesideDamage,
     CoreHistory,
@@ -151,9 +152,15 @@ def test_c17_a_core_that_answers_and_reads_back_is_silent() -> None:
 
 def test_c17_a_node_of_the_core_that_does_not_serve() -> None:
     history = History(core=CoreHistory({"n4": "dead"}, ["n1"]))
-    (found,) = check_progress(history)
+    (found,) = check_core(history)
     assert found.property == "C17"
     assert "n1 of the healed core does not serve beside n4 (dead)" in str(found)
+
+
+def test_c17_a_job_of_the_core_that_does_not_end() -> None:
+    history = History(core=CoreHistory({"n4": "dead"}, unfinished=["job-core: still runs"]))
+    (found,) = check_core(history)
+    assert "a job did not end beside n4 (dead): job-core: still runs" in str(found)
 
 
 def test_c17_a_request_of_the_core_that_is_not_answered() -> None:

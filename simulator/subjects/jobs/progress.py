@@ -1,0 +1,49 @@
+"""The job that a healed core of the nodes is asked for while the rest stays broken: it has to end.
+
+A job is kept by the first member that seems to be up, and ends with it (docs/guarantees.md).  So nothing is
+asked where a node of the rest goes on to seem up, and before the others can have noticed the silent ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.simulator.faults.core import SEEN_DOWN
+from ringmill.simulator.subjects.jobs.history import JobRecord
+from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob
+from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.world.node_process import SHARED
+from ringmill.simulator.world.seeds import SeededEntropy
+from ringmill.simulator.world.world import World
+
+__all__ = ["CORE_CLIENT", "ask_core", "can_be_asked", "wish_of_core"]
+
+CORE_CLIENT: Final = "core-jobs"
+_NOTICED_S: Final = 10.0
+_TIMEOUT_S: Final = 5.0
+_ENDS_WITHIN_S: Final = 120.0
+
+
+def wish_of_core(wish: PlannedJob) -> PlannedJob:
+    """The same work under a name and into an output of its own."""
+    spec = replace(wish.spec, job="job-core", output=f"{SHARED}/out-core", overwrite=False)
+    return replace(wish, spec=spec, pause_s=_NOTICED_S, kill_after_s=None, is_repeated=False)
+
+
+def can_be_asked(world: World) -> bool:
+    return set(world.history.core.rest.values()) <= SEEN_DOWN
+
+
+async def ask_core(world: World, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
+    """Submit the job and watch it to its end; the history says whether there was one."""
+    process, transport = world.client(CORE_CLIENT)
+    core = {at: node for at, node in world.addresses.items() if node not in world.history.core.rest}
+    entropy = SeededEntropy(world.seed, f"client/{CORE_CLIENT}")
+    session = JobSession(transport, core, entropy, _TIMEOUT_S, directory=Within)
+    work = world.loop.spawn(process, session.work_off(wish, bundle, record))
+    await asyncio.wait([work], timeout=wish.pause_s + _ENDS_WITHIN_S)
+    if not record.is_over:
+        world.history.core.unfinished.append(f"{record.job}: {'; '.join(record.trouble) or 'still runs'}")

@@ -24,24 +24,11 @@ from ringmill.simulator.world.network import Endpoint, Network
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.virtual_loop import VirtualLoop
+from tests.node.kept_values import KeptValues
 
 UP, SUSPECT, DOWN = MemberState.UP, MemberState.SUSPECT, MemberState.DOWN
 N1, N2, N3, N4, N5 = NODES = [NodeId(f"n{i}") for i in range(1, 6)]
 seeds = pytest.mark.parametrize("seed", range(4))
-
-
-class Disk:
-    """A control store that keeps its values over a node's runs."""
-
-    def __init__(self) -> None:
-        self.durable: dict[str, bytes] = {}
-
-    def get(self, name: str) -> bytes | None:
-        return self.durable.get(name)
-
-    async def put_synced(self, name: str, value: bytes) -> None:
-        await asyncio.sleep(0.001)
-        self.durable[name] = value
 
 
 def document() -> Topology:
@@ -91,7 +78,7 @@ class Cluster:
         self.seed = seed
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.network = Network(self.loop, stream(seed, "network"), Trace(self.loop.time))
-        self.disks = {node: Disk() for node in NODES}
+        self.disks = {node: KeptValues(0.001) for node in NODES}
         for disk in [] if is_new else self.disks.values():
             disk.durable["topology"] = document().encode()
             disk.durable["topology-formed"] = document().cluster.encode()

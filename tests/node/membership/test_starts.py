@@ -16,7 +16,8 @@ from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
-from tests.node.membership.test_topology_agent import Disk, Network, NetworkTransport, member
+from tests.node.kept_values import KeptValues
+from tests.node.membership.test_topology_agent import Network, NetworkTransport, member
 
 N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
 FIRST, SECOND = Start(1, "aa"), Start(2, "bb")
@@ -42,7 +43,7 @@ class Cluster:
     def __init__(self, members: int = 3) -> None:
         self.topology = topology_of(members)
         self.network = Network()
-        self.disks = {NodeId(f"n{i + 1}"): Disk() for i in range(members)}
+        self.disks = {NodeId(f"n{i + 1}"): KeptValues() for i in range(members)}
         self.lives: list[asyncio.Task[None]] = []
 
     async def start(
@@ -51,7 +52,7 @@ class Cluster:
         start: Start,
         *earlier: Start,
         logs: Sequence[LogMark] = (),
-        disk: Disk | None = None,
+        disk: KeptValues | None = None,
     ) -> One:
         transport = NetworkTransport(self.network, node)
         store = disk or self.disks[node]
@@ -153,7 +154,7 @@ async def test_a_start_that_nobody_confirms_serves_nothing_until_somebody_does()
 
 
 async def test_a_member_that_cannot_note_a_start_does_not_confirm_it() -> None:
-    class Full(Disk):
+    class Full(KeptValues):
         async def put_synced(self, name: str, value: bytes) -> None:
             if name == "starts":
                 raise Unavailable("no space left")
@@ -202,7 +203,7 @@ async def test_a_copy_of_a_folder_in_use_is_refused_and_the_one_in_use_goes_on()
         one = await three.start(N1, FIRST)
         await serving(await three.start(N2, FIRST))
         answering = dict(three.network.handlers)
-        copy = await three.start(N1, SECOND, FIRST, disk=Disk())
+        copy = await three.start(N1, SECOND, FIRST, disk=KeptValues())
         three.network.handlers.update({key: answering[key] for key in answering if key[0] == N1})
         error = await refused(copy)
         assert "n1 runs already on this data, as start 1" in error.message

@@ -14,6 +14,7 @@ from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.membership.topology_agent import TopologyAgent
+from tests.node.kept_values import KeptValues
 
 N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
 
@@ -51,20 +52,6 @@ class NetworkTransport:
         return answer if isinstance(answer, bytes) else await answer
 
 
-class Disk:
-    """A control store whose values become durable a turn of the loop later."""
-
-    def __init__(self) -> None:
-        self.durable: dict[str, bytes] = {}
-
-    def get(self, name: str) -> bytes | None:
-        return self.durable.get(name)
-
-    async def put_synced(self, name: str, value: bytes) -> None:
-        await asyncio.sleep(0)
-        self.durable[name] = value
-
-
 def member(index: int) -> Member:
     return Member(NodeId(f"n{index}"), DiskId(f"{index:032x}"), f"127.0.0.1:{7100 + index}")
 
@@ -83,8 +70,8 @@ def later(topology: Topology, epoch: int, *, changed: int = 0) -> Topology:
 class Node:
     """An agent with its disk; `restart` is a new process on the same disk."""
 
-    def __init__(self, network: Network, index: int, disk: Disk | None = None) -> None:
-        self.network, self.index, self.disk = network, index, disk or Disk()
+    def __init__(self, network: Network, index: int, disk: KeptValues | None = None) -> None:
+        self.network, self.index, self.disk = network, index, disk or KeptValues()
         self.agent = self.restart()
 
     def restart(self, disk_id: str | None = None) -> TopologyAgent:

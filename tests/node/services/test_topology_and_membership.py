@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -32,21 +31,10 @@ from ringmill.node.services.membership_service import MembershipService
 from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.topology_service import NodeCard, TopologyService
+from tests.node.kept_values import KeptValues
 
 N1 = NodeId("n1")
 DISK = DiskId("1" * 32)
-
-
-class Disk:
-    def __init__(self) -> None:
-        self.durable: dict[str, bytes] = {}
-
-    def get(self, name: str) -> bytes | None:
-        return self.durable.get(name)
-
-    async def put_synced(self, name: str, value: bytes) -> None:
-        await asyncio.sleep(0)
-        self.durable[name] = value
 
 
 @pytest.fixture
@@ -54,7 +42,7 @@ async def link() -> AsyncIterator[ClientLink]:
     """A client's link to one running node n1, which has not been initialised."""
     clock, entropy, start = SystemClock(), OsEntropy(), Start(4, "b")
     transport = GrpcTransport(N1, clock=clock, entropy=entropy)
-    agent = TopologyAgent(N1, disk=DISK, store=Disk(), transport=transport)
+    agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=transport)
     liveness = Liveness(
         N1, disk=DISK, start=start, profile=FAST,
         topology=agent, transport=transport, clock=clock, entropy=entropy,

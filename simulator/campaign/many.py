@@ -25,8 +25,8 @@ _SEEDS_A_WORKER: Final = 200
 SEEDS_FOR_ALL_MARKS: Final = 1000
 """From this many seeds on a campaign has to meet every mark of its subjects.
 
-Each mark is met by three runs in 300 or more, so that a thousand runs miss a given one of these once in
-20,000 campaigns.  A mark that is missing after them stands where runs do not come any more.
+The rarest one is met by about one run in 150, so that a thousand runs miss it once in 700 campaigns.
+A mark that is missing after them stands where runs do not come any more.
 """
 
 

@@ -22,12 +22,12 @@ from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.trace import Trace
 
-__all__ = ["NodeDisk", "RunAppendFile", "RunFiles"]
+__all__ = ["END_CHANCE", "NodeDisk", "RunAppendFile", "RunFiles"]
 
 _DATA: Final = "/data"
 _STORE: Final = f"{_DATA}/store"
 _END_BYTES: Final = 64
-_END_CHANCE: Final = 0.25
+END_CHANCE: Final = 0.25
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class NodeDisk:
         if former is not parsed and not former.kind == parsed.kind == "manifest":
             self.reused.append(ReusedNumber(f"{self.name} makes {path}, a {former.kind} had its number"))
 
-    def rot(self) -> int:
+    def rot(self, *, end_chance: float = 0.0) -> int:
         """Flip one bit in every table that has any; how many there were."""
         names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         self.is_rotten = True
@@ -93,13 +93,13 @@ class NodeDisk:
             path for path in tables if self.lossy.size(path)
         ]  # a disk that lied may have kept names only
         for path in tables:
-            self._flip(path)
+            self._flip(path, end_chance)
         return len(tables)
 
-    def _flip(self, path: str) -> None:
-        """One bit; often one at the end of the file, where tables have what they are opened by."""
+    def _flip(self, path: str, end_chance: float) -> None:
+        """One bit; now and then one at the end of the file, where tables have what they are opened by."""
         size = self.lossy.size(path)
-        first = max(0, size - _END_BYTES) if self._draws.random() < _END_CHANCE else 0
+        first = max(0, size - _END_BYTES) if end_chance and self._draws.random() < end_chance else 0
         self.lossy.flip(path, self._draws.randrange(first, size), 1 << self._draws.randrange(8))
 
     def rot_everywhere(self) -> int:
@@ -110,7 +110,7 @@ class NodeDisk:
         paths += [f"{_DATA}/{name}" for name in (*IDENTITY_NAMES, CONTROL_NAME)]
         paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
         for path in paths:
-            self._flip(path)
+            self._flip(path, END_CHANCE)
         return len(paths)
 
     @property

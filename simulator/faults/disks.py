@@ -12,6 +12,7 @@ from typing import Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.disk.run_files import END_CHANCE
 from ringmill.simulator.faults.fault import LONGEST_S, Fault, FaultKind, at_one, drawn, early
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import NodeProcess
@@ -106,7 +107,7 @@ async def _flip_and_check(node: NodeProcess, engine: Engine, fault: Fault, groun
     with suppress(RingmillError, OSError):
         await engine.flush()
         await asyncio.sleep(_NEWER_S * ground.draws.random())
-        for _ in range(node.disk.rot()):
+        for _ in range(node.disk.rot(end_chance=END_CHANCE)):
             ground.trace.fault(fault.kind, node.name)
         await engine.verify(bytes_per_s=_AT_ONCE)
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from ringmill.simulator.bending import Ablation  # noqa: E402
 from ringmill.simulator.checkers.violation import Violation  # noqa: E402
-from ringmill.simulator.options import RunOptions, usual_options  # noqa: E402
+from ringmill.simulator.options import SimulationOptions, usual_options  # noqa: E402
 from ringmill.simulator.run import run_seed  # noqa: E402
 from ringmill.simulator.subjects.every import SUBJECTS, ablation_named  # noqa: E402
 
@@ -128,7 +128,7 @@ def _under(ablation: Ablation) -> str:
     told = (
         [f"subjects {', '.join(options.subjects)}"] if options.subjects != _usual(ablation).subjects else []
     )
-    for name in (field.name for field in fields(RunOptions) if field.name != "subjects"):
+    for name in (field.name for field in fields(SimulationOptions) if field.name != "subjects"):
         value = getattr(options, name)
         if value != getattr(usual, name):
             words = ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
@@ -136,7 +136,7 @@ def _under(ablation: Ablation) -> str:
     return "; ".join(told)
 
 
-def _usual(ablation: Ablation) -> RunOptions:
+def _usual(ablation: Ablation) -> SimulationOptions:
     """What runs of the safeguard's subject are made of."""
     return usual_options(next((each.name,) for each in SUBJECTS if ablation in each.ablations))
 

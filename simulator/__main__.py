@@ -19,8 +19,8 @@ from ringmill.simulator.campaign.report import as_document, as_text, failure_tex
 from ringmill.simulator.campaign.shrink import MOST_RUNS, shrink
 from ringmill.simulator.campaign.timeline import timeline_html
 from ringmill.simulator.command_line import Given, simulate_command
-from ringmill.simulator.options import RunOptions
-from ringmill.simulator.run import RunResult, run_seed
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.run import SimulationResult, run_seed
 
 __all__ = ["main"]
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(simulate_command(_simulate), "ringmill simulate", words)
 
 
-def _simulate(given: Given, options: RunOptions) -> ExitCode:
+def _simulate(given: Given, options: SimulationOptions) -> ExitCode:
     """Raises InvalidArgument for a file that cannot be written, Interrupted on Ctrl-C."""
     _check_files(given)
     try:
@@ -55,11 +55,11 @@ def _check_files(given: Given) -> None:
             ) from error
 
 
-def _run(given: Given, options: RunOptions) -> bool:
+def _run(given: Given, options: SimulationOptions) -> bool:
     return _many(given, options) if given.seeds > 1 else _one(given, options)
 
 
-def _one(given: Given, options: RunOptions) -> bool:
+def _one(given: Given, options: SimulationOptions) -> bool:
     bar = Bar("operations", options.operations)
     result = run_seed(given.seed, options, story=bool(given.trace or given.html), watch=bar.show)
     bar.end()
@@ -74,7 +74,7 @@ def _one(given: Given, options: RunOptions) -> bool:
     return result.is_ok
 
 
-def _smaller(failing: RunResult) -> RunResult:
+def _smaller(failing: SimulationResult) -> SimulationResult:
     print(f"seed {failing.seed} breaks {failing.violations[0].property}; shrinking …", file=sys.stderr)
     bar = Bar("runs at most", MOST_RUNS)
     found = shrink(failing, watch=bar.show)
@@ -82,7 +82,7 @@ def _smaller(failing: RunResult) -> RunResult:
     return found.result
 
 
-def _many(given: Given, options: RunOptions) -> bool:
+def _many(given: Given, options: SimulationOptions) -> bool:
     summary = Summary(given.marks or has_to_meet_all(given.seeds, options))
     bar = Bar("seeds", given.seeds)
     seeds = range(given.seed, given.seed + given.seeds)
@@ -115,7 +115,7 @@ def _interrupted(told: str, hint: str) -> Interrupted:
     return Interrupted(f"interrupted: {told}", hint=hint)
 
 
-def _print(given: Given, result: RunResult) -> None:
+def _print(given: Given, result: SimulationResult) -> None:
     if given.is_json:
         print(to_json(as_document(result)))
         return

@@ -14,7 +14,7 @@ from functools import reduce
 from inspect import getattr_static
 from types import FunctionType, ModuleType
 
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["Ablation", "Bend", "Bends", "bent", "constant", "method", "use"]
 
@@ -33,7 +33,7 @@ Bends = tuple[Bend, ...]
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """`name` is what RunOptions.safeguards_off and the table say; `safeguard` says it in words.
+    """`name` is what SimulationOptions.safeguards_off and the table say; `safeguard` says it in words.
 
     `rules` are the rules of docs/protocol that break without it; their pages name it as what shows them.
     `under` are the options of the runs that look for it, when those of any run meet it too seldom.
@@ -42,7 +42,7 @@ class Ablation:
     name: str
     safeguard: str
     bends: Bends
-    under: RunOptions | None = None
+    under: SimulationOptions | None = None
     rules: tuple[str, ...] = field(kw_only=True)
 
     def off(self) -> AbstractContextManager[None]:

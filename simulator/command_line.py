@@ -18,7 +18,7 @@ from ringmill.client.cli.frame.global_options import global_options
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS
-from ringmill.simulator.options import RunOptions, usual_options
+from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.subjects.every import SUBJECTS, ablation_named, fault_kinds, subjects_named
 from ringmill.simulator.subjects.objects.mix import TWISTS, mix_of
 
@@ -56,7 +56,7 @@ class Given:
     is_json: bool
 
 
-def simulate_command(run: Callable[[Given, RunOptions], ExitCode]) -> click.Command:
+def simulate_command(run: Callable[[Given, SimulationOptions], ExitCode]) -> click.Command:
     """The command that checks its flags and hands them to `run`."""
 
     @click.pass_context
@@ -74,7 +74,7 @@ def simulate_command(run: Callable[[Given, RunOptions], ExitCode]) -> click.Comm
     )
 
 
-def _options_of(given: Given) -> RunOptions:
+def _options_of(given: Given) -> SimulationOptions:
     """Raises InvalidArgument."""
     subjects = subjects_named(["jobs"] if given.jobs else _names(given.subjects))
     if not subjects:
@@ -153,7 +153,7 @@ def _flags() -> list[click.Parameter]:
         click.Option(
             ["--core"],
             type=click.FloatRange(0, 1),
-            default=RunOptions().core,
+            default=SimulationOptions().core,
             show_default=True,
             metavar="SHARE",
             help="of the runs, in which a core of the nodes is healed while the rest stays broken",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["RunOptions", "usual_options"]
+__all__ = ["SimulationOptions", "usual_options"]
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
+class SimulationOptions:
     """Options of a run.  Times in seconds of virtual time."""
 
     subjects: tuple[str, ...] = ("objects",)  # what is asked of the cluster: simulator/subjects/every.py
@@ -36,6 +36,6 @@ class RunOptions:
     only_operations: tuple[int, ...] | None = None  # of the drawn operations, likewise
 
 
-def usual_options(subjects: tuple[str, ...]) -> RunOptions:
+def usual_options(subjects: tuple[str, ...]) -> SimulationOptions:
     """What a run of these subjects is unless it is told otherwise: jobs alone need three nodes only."""
-    return RunOptions(subjects) if "objects" in subjects else RunOptions(subjects, nodes=3)
+    return SimulationOptions(subjects) if "objects" in subjects else SimulationOptions(subjects, nodes=3)

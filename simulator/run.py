@@ -24,7 +24,7 @@ from ringmill.simulator.faults.drawing import draw_faults, lost_for_good
 from ringmill.simulator.faults.fault import Fault, FaultKind
 from ringmill.simulator.faults.injector import inject
 from ringmill.simulator.history import History, Operation
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.every import fault_kinds, subjects_named, switched_off
 from ringmill.simulator.subjects.subject import Figures, Workload
 from ringmill.simulator.world.seeds import stream
@@ -32,18 +32,18 @@ from ringmill.simulator.world.tunables import draw_tunables
 from ringmill.simulator.world.virtual_loop import Stuck
 from ringmill.simulator.world.world import World, node_names
 
-__all__ = ["RunResult", "drawn_faults", "drawn_workloads", "quiet", "run_seed"]
+__all__ = ["SimulationResult", "drawn_faults", "drawn_workloads", "quiet", "run_seed"]
 
 
 _CORE_SERVES_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class SimulationResult:
     """The result of a run.  `story` is empty unless it was requested."""
 
     seed: int
-    options: RunOptions
+    options: SimulationOptions
     violations: tuple[Violation, ...]
     virtual_s: float
     steps: int  # callbacks that ran
@@ -62,7 +62,7 @@ class RunResult:
     def verdict(self) -> str:
         return "ok" if self.is_ok else "violation"
 
-    def without_history(self) -> RunResult:
+    def without_history(self) -> SimulationResult:
         """The same figures without what takes memory: what crosses between processes of a campaign."""
         return replace(self, history=History(), story=())
 
@@ -71,18 +71,20 @@ Watch = Callable[[int], None]
 """Told how many operations have begun."""
 
 
-def run_seed(seed: int, options: RunOptions, *, story: bool = False, watch: Watch | None = None) -> RunResult:
+def run_seed(
+    seed: int, options: SimulationOptions, *, story: bool = False, watch: Watch | None = None
+) -> SimulationResult:
     """Run one seed to its end, whatever comes of it."""
     with quiet():
         return _run(seed, options, story, watch)  # which alone keeps its world, for `quiet` to collect
 
 
-def drawn_workloads(seed: int, options: RunOptions) -> dict[str, Workload]:
+def drawn_workloads(seed: int, options: SimulationOptions) -> dict[str, Workload]:
     """What is asked for in a run, by subject, cut to what the options keep of it."""
     return {subject.name: subject.draw(seed, options) for subject in subjects_named(options.subjects)}
 
 
-def drawn_faults(seed: int, options: RunOptions) -> list[Fault]:
+def drawn_faults(seed: int, options: SimulationOptions) -> list[Fault]:
     """The faults of a run, cut to what the options keep of them."""
     kinds = _kinds(options)
     faults = draw_faults(seed, kinds, node_names(options), options.load_s)
@@ -90,12 +92,12 @@ def drawn_faults(seed: int, options: RunOptions) -> list[Fault]:
     return faults if kept is None else [fault for at, fault in enumerate(faults) if at in kept]
 
 
-def _kinds(options: RunOptions) -> list[FaultKind]:
+def _kinds(options: SimulationOptions) -> list[FaultKind]:
     kinds = fault_kinds(subjects_named(options.subjects))
     return [kind for kind in kinds if options.faults is None or kind.name in options.faults]
 
 
-def _world(seed: int, options: RunOptions, story: bool, watch: Watch | None) -> World:
+def _world(seed: int, options: SimulationOptions, story: bool, watch: Watch | None) -> World:
     tunables = draw_tunables(stream(seed, "tunables"))
     for subject in subjects_named(options.subjects):
         tunables = subject.tuned(seed, tunables)
@@ -117,7 +119,7 @@ class _Watched(list[Operation]):
         self._watch(len(self))
 
 
-def _run(seed: int, options: RunOptions, story: bool, watch: Watch | None) -> RunResult:
+def _run(seed: int, options: SimulationOptions, story: bool, watch: Watch | None) -> SimulationResult:
     workloads = drawn_workloads(seed, options)  # with all safeguards: an oracle needs them
     met: dict[str, int] = {}
 
@@ -128,7 +130,7 @@ def _run(seed: int, options: RunOptions, story: bool, watch: Watch | None) -> Ru
         return _judged(_world(seed, options, story, watch), workloads, met)
 
 
-def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, int]) -> RunResult:
+def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, int]) -> SimulationResult:
     options, history = world.options, world.history
     found: list[Violation] = []
     for workload in workloads.values():
@@ -145,7 +147,7 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     history.fired = dict(sorted(world.trace.faults.items()))
     for workload in workloads.values():
         found += workload.check(history)
-    result = RunResult(
+    result = SimulationResult(
         seed=world.seed,
         options=options,
         violations=tuple(found),

@@ -15,8 +15,8 @@ from multiprocessing import resource_tracker
 from typing import Any, Final
 
 from ringmill.simulator.campaign.report import fault_list, tried_fields, tried_text
-from ringmill.simulator.options import RunOptions, usual_options
-from ringmill.simulator.run import RunResult, run_seed
+from ringmill.simulator.options import SimulationOptions, usual_options
+from ringmill.simulator.run import SimulationResult, run_seed
 from ringmill.simulator.subjects.every import subjects_named
 
 __all__ = ["SEEDS_FOR_ALL_MARKS", "Summary", "has_to_meet_all", "run_seeds"]
@@ -30,7 +30,7 @@ A mark that is missing after them stands where runs do not come any more.
 """
 
 
-def has_to_meet_all(seeds: int, options: RunOptions) -> bool:
+def has_to_meet_all(seeds: int, options: SimulationOptions) -> bool:
     """Whether a campaign that misses a mark is red: a long one, whose runs draw all that they can draw."""
     return seeds >= SEEDS_FOR_ALL_MARKS and options == usual_options(options.subjects)
 
@@ -47,7 +47,7 @@ class Summary:
     figures: dict[str, Counter[str]] = field(default_factory=dict)  # by subject
     marks: Counter[str] = field(default_factory=Counter)  # in product code, the runs that met each
 
-    def add(self, result: RunResult) -> None:
+    def add(self, result: SimulationResult) -> None:
         self.seeds += 1
         self.virtual_s += result.virtual_s
         self.faults.update(result.faults)
@@ -98,7 +98,9 @@ class Summary:
         }
 
 
-def run_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) -> Iterator[RunResult]:
+def run_seeds(
+    seeds: Iterable[int], options: SimulationOptions, *, processes: int
+) -> Iterator[SimulationResult]:
     """Results in the order of the seeds, without their histories.
 
     Ctrl-C is for this process alone, which ends the others.
@@ -117,6 +119,6 @@ def run_seeds(seeds: Iterable[int], options: RunOptions, *, processes: int) -> I
         yield from pool.imap(_run, work)
 
 
-def _run(work: tuple[int, RunOptions]) -> RunResult:
+def _run(work: tuple[int, SimulationOptions]) -> SimulationResult:
     seed, options = work
     return run_seed(seed, options).without_history()

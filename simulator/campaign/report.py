@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from ringmill.simulator.options import RunOptions, usual_options
-from ringmill.simulator.run import RunResult, drawn_faults, drawn_workloads
+from ringmill.simulator.options import SimulationOptions, usual_options
+from ringmill.simulator.run import SimulationResult, drawn_faults, drawn_workloads
 from ringmill.simulator.subjects.every import subjects_named
 from ringmill.simulator.subjects.subject import Figures
 
@@ -39,7 +39,7 @@ _FLAGS: Final = {
 }
 
 
-def as_document(result: RunResult) -> dict[str, Any]:
+def as_document(result: SimulationResult) -> dict[str, Any]:
     """The fields that scripts may rely on."""
     first = result.violations[0] if result.violations else None
     return {
@@ -55,7 +55,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
     }
 
 
-def as_text(result: RunResult) -> str:
+def as_text(result: SimulationResult) -> str:
     """The verdict and what was tried, for people."""
     tried = f"{tried_text(result.figures)} on {result.options.nodes} nodes in {result.virtual_s:.1f} s"
     told = [
@@ -68,7 +68,7 @@ def as_text(result: RunResult) -> str:
     return "\n".join(told)
 
 
-def failure_text(result: RunResult) -> str:
+def failure_text(result: SimulationResult) -> str:
     """What broke, the first ten of it, and the faults and the workload that are left of the run."""
     faults = [
         f"    {fault.at_s:8.3f} s  {fault.kind} {','.join(fault.nodes)} for {fault.lasts_s:.3f} s"
@@ -109,11 +109,11 @@ def fault_list(faults: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in sorted(faults.items()))
 
 
-def replay_command(seed: int, options: RunOptions) -> str:
+def replay_command(seed: int, options: SimulationOptions) -> str:
     """One command that gives the same run, but for options that only Python sets."""
     words = ["ringmill", "simulate", *_subject_flags(options.subjects), "--seed", str(seed)]
     usual = usual_options(options.subjects)
-    for field in fields(RunOptions):
+    for field in fields(SimulationOptions):
         value = getattr(options, field.name)
         if field.name in _FLAGS and value != getattr(usual, field.name):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

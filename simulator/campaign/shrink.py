@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ringmill.simulator.options import RunOptions
-from ringmill.simulator.run import RunResult, drawn_faults, drawn_workloads, run_seed
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.run import SimulationResult, drawn_faults, drawn_workloads, run_seed
 
 __all__ = ["MOST_RUNS", "Shrunk", "shortest", "shrink"]
 
@@ -21,21 +21,23 @@ MOST_RUNS = 150
 class Shrunk:
     """The smallest failing run that was found, and how many runs that took."""
 
-    result: RunResult
+    result: SimulationResult
     runs: int
 
 
 class _Search:
     """Runs of a failing seed under other options, up to `most_runs`; `best` is the last that failed alike."""
 
-    def __init__(self, failing: RunResult, most_runs: int, watch: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, failing: SimulationResult, most_runs: int, watch: Callable[[int], None] | None
+    ) -> None:
         self.best = failing
         self.runs = 0
         self._most_runs = most_runs
         self._watch = watch
         self._broken = failing.violations[0].property
 
-    def still_fails(self, options: RunOptions) -> bool:
+    def still_fails(self, options: SimulationOptions) -> bool:
         """Does the same property break?  Never once the runs are used up."""
         if self.runs >= self._most_runs:
             return False
@@ -50,7 +52,7 @@ class _Search:
 
 
 def shrink(
-    failing: RunResult, *, most_runs: int = MOST_RUNS, watch: Callable[[int], None] | None = None
+    failing: SimulationResult, *, most_runs: int = MOST_RUNS, watch: Callable[[int], None] | None = None
 ) -> Shrunk:
     """The same property broken by as few faults and operations as `most_runs` runs could find.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from ringmill.simulator.history import Operation
-from ringmill.simulator.run import RunResult
+from ringmill.simulator.run import SimulationResult
 
 __all__ = ["timeline_html"]
 
@@ -17,7 +17,7 @@ _STYLE = (
 )
 
 
-def timeline_html(result: RunResult) -> str:
+def timeline_html(result: SimulationResult) -> str:
     """A whole HTML document that needs nothing else.  Events of nodes are there when the story was kept."""
     sessions = sorted({operation.session for operation in result.history.operations})
     nodes = [f"n{number + 1}" for number in range(result.options.nodes)]

@@ -12,7 +12,7 @@ from typing import Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.disk.run_files import END_CHANCE
+from ringmill.simulator.disk.start_files import END_CHANCE
 from ringmill.simulator.faults.fault import LONGEST_S, Fault, FaultKind, at_one, drawn, early
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import NodeProcess
@@ -59,7 +59,7 @@ async def _lose(fault: Fault, ground: Ground) -> None:
     node.kill(CrashModel.PREFIX)
     node.disk.replace()
     await asyncio.sleep(fault.lasts_s * ground.draws.random())
-    if node.run is None:
+    if node.current is None:
         node.start()
         await ground.form_again(node)
 
@@ -120,7 +120,7 @@ async def _rot(fault: Fault, ground: Ground) -> None:
         return  # what belongs to no cluster has nobody to heal from
     node.resume()
     await node.stop()
-    if node.run is None:
+    if node.current is None:
         for _ in range(node.disk.rot_everywhere()):
             ground.trace.fault(fault.kind, name)
     ground.start([name])

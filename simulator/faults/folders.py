@@ -71,7 +71,7 @@ async def _lose_store(fault: Fault, ground: Ground) -> None:
         with suppress(RuntimeError):  # it ended again
             await node.up()
         node.kill(None)
-    if node.run is None:
+    if node.current is None:
         ground.trace.fault(fault.kind, name)
         node.disk.put_back(node.disk.lossy.after_kill())
         node.disk.make_room()
@@ -118,12 +118,12 @@ def _some_deaf(name: str, ground: Ground) -> list[str]:
 
 async def _check_that_it_goes_on(node: NodeProcess, ground: Ground) -> None:
     """A node that serves goes on until as many members refuse it as could have confirmed the copy (I3)."""
-    run, serving = node.run, node.node
-    if run is None or run.life is None or serving is None or not serving.membership.topology.serving:
+    present, serving = node.current, node.node
+    if present is None or present.life is None or serving is None or not serving.membership.topology.serving:
         return
     start = serving.identity.start
     await asyncio.sleep(_REFUSALS_S)
-    ended = run.life.done() and not run.life.cancelled() and run.life.exception()
+    ended = present.life.done() and not present.life.cancelled() and present.life.exception()
     if not isinstance(ended, FolderRefused):
         return
     others = [each.node for each in ground.nodes.values() if each is not node and each.node]

@@ -14,7 +14,7 @@ from ringmill.simulator.bending import Ablation
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.history import History
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.world import World
 
@@ -79,7 +79,7 @@ class Subject:
 
     name: str
     title: str  # of its table of safeguards
-    draw: Callable[[int, RunOptions], Workload]
+    draw: Callable[[int, SimulationOptions], Workload]
     told: Callable[[Figures], str]  # what was tried, in words
     fields: Callable[[Figures], Mapping[str, Any]]  # the same for programs
     ablations: tuple[Ablation, ...]

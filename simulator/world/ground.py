@@ -54,7 +54,7 @@ class Ground:
 
     def start(self, names: Sequence[str]) -> None:
         for name in names:
-            if self.nodes[name].run is None:
+            if self.nodes[name].current is None:
                 self.nodes[name].start()
 
     def crash_model(self) -> CrashModel | None:
@@ -151,7 +151,7 @@ def _mend(link: DirectedLink) -> None:
 
 
 def _mend_node(node: NodeProcess) -> None:
-    """A well disk, and a run that has met no faulty one."""
+    """A well disk, and a start that has met no faulty one."""
     node.disk.slower_s = node.disk.error_chance = 0.0
     node.disk.make_room()
     node.resume()

@@ -1,7 +1,7 @@
-"""One node of a simulated cluster over all its runs: started, killed, paused, stopped, started again.
+"""One node of a simulated cluster over all its starts: started, killed, paused, stopped, started again.
 
-A run is the production composition (node/assembly.py) as a process of the loop, on this node's disk.  A
-killed run is dropped where it stands: its callbacks never run again and its door to the disk is shut.
+A start is the production composition (node/assembly.py) as a process of the loop, on this node's disk.  A
+killed start is dropped where it stands: its callbacks never run again and its door to the disk is shut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.disk.run_files import NodeDisk, RunFiles
+from ringmill.simulator.disk.start_files import NodeDisk, StartFiles
 from ringmill.simulator.history import Coordinated
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
@@ -69,7 +69,7 @@ class NodeStart:
     """One start of the node."""
 
     process: Process
-    files: RunFiles
+    files: StartFiles
     transport: SimulatedTransport
     is_up: asyncio.Event
     is_stopping: asyncio.Event
@@ -91,25 +91,25 @@ class NodeProcess:
             self.host, stream(world.seed, f"{self.host}/disk"), world.trace, latency_s=world.tunables.disk_s
         )
         self.crashes: list[float] = []  # when it forgot what was in memory
-        self.failures: list[BaseException] = []  # what ended a run, or was raised by a handler: bugs
+        self.failures: list[BaseException] = []  # what ended a start, or was raised by a handler: bugs
         self.has_twin = False  # a copy of its folder was started beside it
         self._world = world
-        self._runs: list[NodeStart] = []
+        self._starts: list[NodeStart] = []
 
     @property
-    def run(self) -> NodeStart | None:
-        """The present run; None between two runs."""
-        return self._runs[-1] if self._runs and self._runs[-1].process.alive else None
+    def current(self) -> NodeStart | None:
+        """The present start; None between two of them."""
+        return self._starts[-1] if self._starts and self._starts[-1].process.alive else None
 
     @property
     def node(self) -> Node | None:
-        """The parts of the present run, once it is up."""
-        return self.run.node if self.run else None
+        """The parts of the present start, once it is up."""
+        return self.current.node if self.current else None
 
     @property
     def is_running(self) -> bool:
-        """There is a run and it has not ended by itself."""
-        return self.run is not None and self.run.life is not None and not self.run.life.done()
+        """It is started and has not ended by itself."""
+        return self.current is not None and self.current.life is not None and not self.current.life.done()
 
     @property
     def serves(self) -> bool:
@@ -123,12 +123,12 @@ class NodeProcess:
 
     @property
     def spawner(self) -> TaskSpawner | None:
-        """What the present run starts its child processes with."""
-        return self.run.spawner if self.run else None
+        """What the present start runs its child processes with."""
+        return self.current.spawner if self.current else None
 
     def start(self) -> None:
-        """Begin a run; nothing is awaited."""
-        assert self.run is None, f"{self.name} runs already"
+        """Begin a start; nothing is awaited."""
+        assert self.current is None, f"{self.name} runs already"
         world = self._world
         process = world.loop.process(self.host)
         transport = SimulatedTransport(
@@ -140,12 +140,12 @@ class NodeProcess:
             is_listening=False,
             gather_s=world.tunables.gather_s,
         )
-        run = NodeStart(process, RunFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
-        self._runs.append(run)
+        start = NodeStart(process, StartFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
+        self._starts.append(start)
         self.disk.was_faulty = False
-        world.trace.note(self.host, f"starts run {len(self._runs)}")
-        run.life = world.loop.spawn(process, self._live(run, len(self._runs)))
-        run.life.add_done_callback(self._note_end)
+        world.trace.note(self.host, f"starts run {len(self._starts)}")
+        start.life = world.loop.spawn(process, self._live(start, len(self._starts)))
+        start.life.add_done_callback(self._note_end)
 
     def beside(self, kept: LossyDisk, host: str) -> NodeProcess:
         """A process that would run as this node on a copy of its folder, under another address."""
@@ -154,120 +154,120 @@ class NodeProcess:
         return twin
 
     def kill(self, model: CrashModel | None) -> None:
-        """End the run at once.  With a model its machine loses power, without one the page cache survives."""
-        run = self.run
-        if run is None:
+        """End the start at once.  With a model its machine loses power, else the page cache survives."""
+        start = self.current
+        if start is None:
             return
         world = self._world
         world.trace.note(self.name, f"is killed {model.value if model else 'alone'}")
         self.crashes.append(world.loop.time())
-        self.failures += self._bugs_of(run)
-        world.loop.kill(run.process)
-        self._cut_children_short(run)
-        self._kill_tasks(run)
-        run.files.seal()
+        self.failures += self._bugs_of(start)
+        world.loop.kill(start.process)
+        self._cut_children_short(start)
+        self._kill_tasks(start)
+        start.files.seal()
         if model is None:
             world.network.break_connections(self.host)
         else:
             self.disk.cut_power(model)
 
-    def _cut_children_short(self, run: NodeStart) -> None:
+    def _cut_children_short(self, start: NodeStart) -> None:
         """Kill a flush or compaction in progress with its node, half done."""
-        if run.doors is not None and run.spawner is not None:
-            draws = stream(self._world.seed, f"{self.name}/{len(self._runs)}/children")
-            for _ in range(run.spawner.cut_short(run.doors.files, draws)):
+        if start.doors is not None and start.spawner is not None:
+            draws = stream(self._world.seed, f"{self.name}/{len(self._starts)}/children")
+            for _ in range(start.spawner.cut_short(start.doors.files, draws)):
                 self._world.trace.fault("child_cut", self.name)
 
-    def _kill_tasks(self, run: NodeStart) -> None:
+    def _kill_tasks(self, start: NodeStart) -> None:
         """A task process dies with its node."""
-        if run.spawner is not None:
-            run.spawner.kill_all()
+        if start.spawner is not None:
+            start.spawner.kill_all()
 
     def kill_children(self) -> None:
         """Flushes and merges that are under way die, and the node lives."""
-        run = self.run
-        if run is not None and run.doors is not None and run.spawner is not None:
-            draws = stream(self._world.seed, f"{self.name}/{len(self._runs)}/killed children")
-            run.spawner.kill_children(run.doors.files, draws)
+        start = self.current
+        if start is not None and start.doors is not None and start.spawner is not None:
+            draws = stream(self._world.seed, f"{self.name}/{len(self._starts)}/killed children")
+            start.spawner.kill_children(start.doors.files, draws)
 
     def pause(self) -> None:
-        if self.run is not None:
+        if self.current is not None:
             self._world.trace.note(self.name, "is paused")
-            self._world.loop.pause(self.run.process)
+            self._world.loop.pause(self.current.process)
 
     def resume(self) -> None:
-        if self.run is not None and self.run.process.paused:
+        if self.current is not None and self.current.process.paused:
             self._world.trace.note(self.name, "is resumed")
-            self._world.loop.resume(self.run.process)
+            self._world.loop.resume(self.current.process)
 
     async def stop(self) -> None:
         """An orderly end, as of SIGTERM; returns when the process is gone, however that came."""
-        run = self.run
-        if run is None or run.life is None:
+        start = self.current
+        if start is None or start.life is None:
             return
-        run.is_stopping.set()
-        while run.process.alive and not run.life.done():
-            await asyncio.wait([run.life], timeout=0.05)
-        if run.process.alive:
-            self.failures += self._bugs_of(run)
-            self._world.loop.kill(run.process)
-            self._kill_tasks(run)
-            run.files.seal()
+        start.is_stopping.set()
+        while start.process.alive and not start.life.done():
+            await asyncio.wait([start.life], timeout=0.05)
+        if start.process.alive:
+            self.failures += self._bugs_of(start)
+            self._world.loop.kill(start.process)
+            self._kill_tasks(start)
+            start.files.seal()
             self._world.network.break_connections(self.host)
             self._world.trace.note(self.name, "has stopped")
 
     async def up(self) -> Node:
-        """The parts of the present run, once it is up.  Raises RuntimeError when it ends before."""
-        run = self.run
-        if run is None or run.life is None:
+        """The parts of the present start, once it is up.  Raises RuntimeError when it ends before."""
+        start = self.current
+        if start is None or start.life is None:
             raise RuntimeError(f"{self.name} does not run")
-        waiting = asyncio.ensure_future(run.is_up.wait())
-        await asyncio.wait([waiting, run.life], return_when=asyncio.FIRST_COMPLETED)
+        waiting = asyncio.ensure_future(start.is_up.wait())
+        await asyncio.wait([waiting, start.life], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if run.node is None:
+        if start.node is None:
             raise RuntimeError(f"{self.name} ended while it started")
-        return run.node
+        return start.node
 
     def inside(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something as part of the present run."""
-        assert self.run is not None, f"{self.name} does not run"
-        return self._world.loop.spawn(self.run.process, work)
+        """Run something as part of the present start."""
+        assert self.current is not None, f"{self.name} does not run"
+        return self._world.loop.spawn(self.current.process, work)
 
     def bugs(self) -> list[BaseException]:
-        """What ended runs or was raised by handlers and is no error of ours nor of a disk that was faulty."""
-        return self.failures + self.disk.reused + (self._bugs_of(self.run) if self.run else [])
+        """What ended starts or was raised by handlers, and is no error of ours nor of a faulty disk."""
+        return self.failures + self.disk.reused + (self._bugs_of(self.current) if self.current else [])
 
-    def _bugs_of(self, run: NodeStart) -> list[BaseException]:
-        return [error for error in run.transport.bugs if not self._is_excused(error)]
+    def _bugs_of(self, start: NodeStart) -> list[BaseException]:
+        return [error for error in start.transport.bugs if not self._is_excused(error)]
 
-    async def _live(self, run: NodeStart, number: int) -> None:
+    async def _live(self, start: NodeStart, number: int) -> None:
         world = self._world
         config = NodeConfig(self.name, self.address, DATA, token=TOKEN, profile=world.tunables.profile)
-        run.doors = doors = self._doors(run, number)
+        start.doors = doors = self._doors(start, number)
         async with running_node(config, doors, world.tunables.node) as node:
-            run.node = node
+            start.node = node
             self._watch(node)
             for method, handler in over_frames(service_tables(node, PROCESS), self.clock).items():
-                run.transport.serve(method, handler)
-            run.transport.is_listening = True
-            run.is_up.set()
-            await run.is_stopping.wait()
-            await run.transport.drain(world.tunables.drain_s)
+                start.transport.serve(method, handler)
+            start.transport.is_listening = True
+            start.is_up.set()
+            await start.is_stopping.wait()
+            await start.transport.drain(world.tunables.drain_s)
 
-    def _doors(self, run: NodeStart, number: int) -> Doors:
-        """The world as this run sees it."""
+    def _doors(self, start: NodeStart, number: int) -> Doors:
+        """The world as this start sees it."""
         world, owner = self._world, f"{self.host}/{number}"
 
         def mounted(path: str) -> FileSystem:
-            return world.shared if _is_shared(path) else run.files
+            return world.shared if _is_shared(path) else start.files
 
         def before(path: str) -> None:
             if _is_shared(path):
-                run.files.check_writable(path)
+                start.files.check_writable(path)
                 world.shared.before_change(path)
 
         files = Door(mounted, before)
-        run.spawner = TaskSpawner(
+        start.spawner = TaskSpawner(
             stream(world.seed, f"{owner}/spawner"),
             stream(world.seed, f"{owner}/tasks"),
             owner=owner,
@@ -280,8 +280,8 @@ class NodeProcess:
             clock=self.clock,
             entropy=SeededEntropy(world.seed, owner),
             files=files,
-            spawner=run.spawner,
-            transport=run.transport,
+            spawner=start.spawner,
+            transport=start.transport,
         )
 
     def _watch(self, node: Node) -> None:
@@ -323,10 +323,10 @@ class NodeProcess:
             self.failures.append(error)
 
     def _is_excused(self, error: BaseException) -> bool:
-        """A disk that failed in this run, is full or rots may end it, and so may a copy of a folder."""
+        """A disk that failed in this start, is full or rots may end it, and so may a copy of a folder."""
         if (self.disk.is_old_copy or self.has_twin) and isinstance(error, FolderRefused):
             return True
-        return self.disk.may_end_a_run and _is_of_the_disk(error)
+        return self.disk.may_end_a_start and _is_of_the_disk(error)
 
 
 def _is_shared(path: str) -> bool:

@@ -11,7 +11,7 @@ from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.history import History
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.ground import Ground
@@ -31,7 +31,9 @@ DEFAULT_KEYSPACE = KeyspaceId(1, 0)
 class World:
     """`form` first; `close` drops all that is left of it."""
 
-    def __init__(self, seed: int, options: RunOptions, tunables: Tunables, *, story: bool = False) -> None:
+    def __init__(
+        self, seed: int, options: SimulationOptions, tunables: Tunables, *, story: bool = False
+    ) -> None:
         self.seed = seed
         self.options = options
         self.loop = VirtualLoop(stream(seed, "schedule"))
@@ -132,5 +134,5 @@ class World:
                 node.spawner.kill_all()
 
 
-def node_names(options: RunOptions) -> list[str]:
+def node_names(options: SimulationOptions) -> list[str]:
     return [f"n{number + 1}" for number in range(options.nodes)]

@@ -14,7 +14,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.node.core import Core
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.tunables import Tunables, draw_tunables
 from ringmill.simulator.world.world import World
@@ -41,7 +41,7 @@ def bodies(seed: int) -> list[bytes]:
 
 def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, str]]:
     """The methods of a node, and what they raised that is no error of ours."""
-    world = World(seed, RunOptions(nodes=3, faults=()), tunables)
+    world = World(seed, SimulationOptions(nodes=3, faults=()), tunables)
     untyped: dict[str, str] = {}
     asked: set[str] = set()
 
@@ -58,10 +58,10 @@ def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, s
     async def story() -> None:
         await world.form()
         n1 = world.nodes["n1"]
-        assert n1.run is not None
-        assert n1.run.node is not None
-        handlers, core = n1.run.transport._handlers, n1.run.node.core
-        for method in sorted({*handlers, *n1.run.transport._batch_handlers}):
+        assert n1.current is not None
+        assert n1.current.node is not None
+        handlers, core = n1.current.transport._handlers, n1.current.node.core
+        for method in sorted({*handlers, *n1.current.transport._batch_handlers}):
             asked.add(method)
             for body in bodies(seed):
                 try:

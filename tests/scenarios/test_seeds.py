@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringmill.simulator.campaign.many import Summary, run_seeds
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 
 GROUPS, SEEDS_A_GROUP = 15, 20
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
@@ -19,7 +19,7 @@ Tell = Callable[[Summary], None]
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
     seeds = range(1 + group * SEEDS_A_GROUP, 1 + (group + 1) * SEEDS_A_GROUP)
-    summary = _must_hold(seeds, RunOptions())
+    summary = _must_hold(seeds, SimulationOptions())
     asked = summary.figures["objects"]
     assert asked["answered"] > asked["ops"] // 2  # else nothing much was tried
     tell(summary)
@@ -30,11 +30,11 @@ def test_seeds_that_once_failed_stay_mended() -> None:
     seeds = [words for words in lines if words]
     assert seeds
     for seed, *kinds in seeds:
-        options = RunOptions(faults=tuple(kinds[0].split(","))) if kinds else RunOptions()
+        options = SimulationOptions(faults=tuple(kinds[0].split(","))) if kinds else SimulationOptions()
         _must_hold([int(seed)], options)
 
 
-def _must_hold(seeds: Sequence[int], options: RunOptions) -> Summary:
+def _must_hold(seeds: Sequence[int], options: SimulationOptions) -> Summary:
     summary = Summary()
     for result in run_seeds(seeds, options, processes=1):
         summary.add(result)

@@ -7,8 +7,8 @@ import pytest
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.requests.request_values import WriteRequest
-from ringmill.simulator.disk.run_files import NodeDisk
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.disk.start_files import NodeDisk
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import draw_tunables
@@ -22,7 +22,7 @@ def bugs_of(story: Callable[[World], Awaitable[None]]) -> list[str]:
 
 
 def _bugs_of(story: Callable[[World], Awaitable[None]]) -> list[str]:
-    world = World(1, RunOptions(nodes=3), draw_tunables(stream(1, "tunables")))
+    world = World(1, SimulationOptions(nodes=3), draw_tunables(stream(1, "tunables")))
 
     async def formed() -> None:
         await world.form()

@@ -6,16 +6,18 @@ from random import Random
 import pytest
 
 from ringmill.simulator.faults.core import draw_rest
-from ringmill.simulator.options import RunOptions, usual_options
-from ringmill.simulator.run import RunResult, run_seed
+from ringmill.simulator.options import SimulationOptions, usual_options
+from ringmill.simulator.run import SimulationResult, run_seed
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 OWNERS = [("n1", "n2", "n3"), ("n2", "n3", "n4")]
 
 
-def seeds_with(core: float, *, faults: tuple[str, ...] | None = None, without: str = "") -> list[RunResult]:
+def seeds_with(
+    core: float, *, faults: tuple[str, ...] | None = None, without: str = ""
+) -> list[SimulationResult]:
     safeguards_off = (without,) if without else ()
-    options = RunOptions(core=core, faults=faults, safeguards_off=safeguards_off)
+    options = SimulationOptions(core=core, faults=faults, safeguards_off=safeguards_off)
     return [run_seed(seed, options) for seed in range(1, 9)]
 
 
@@ -59,6 +61,6 @@ def test_a_job_that_a_core_is_asked_for_ends() -> None:
 
 
 def test_a_run_that_draws_no_core_is_the_run_without_the_phase() -> None:
-    drawn = run_seed(1, RunOptions())
+    drawn = run_seed(1, SimulationOptions())
     assert not drawn.history.core.rest
-    assert drawn.trace == run_seed(1, RunOptions(core=0.0)).trace
+    assert drawn.trace == run_seed(1, SimulationOptions(core=0.0)).trace

@@ -12,7 +12,7 @@ from ringmill.cluster.sometimes import heard_by, sometimes
 from ringmill.simulator import __main__ as simulate
 from ringmill.simulator.__main__ import main
 from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS, Summary, has_to_meet_all
-from ringmill.simulator.options import RunOptions, usual_options
+from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import SUBJECTS
 
@@ -52,7 +52,7 @@ def test_nobody_hears_a_mark_unless_somebody_listens() -> None:
 
 
 def test_a_campaign_names_the_marks_that_no_run_has_met() -> None:
-    calm = run_seed(1, RunOptions(faults=(), operations=10))
+    calm = run_seed(1, SimulationOptions(faults=(), operations=10))
     strict, lenient = Summary(needs_all_marks=True), Summary()
     for summary in (strict, lenient):
         summary.add(calm)
@@ -76,7 +76,7 @@ def test_a_long_campaign_of_usual_runs_has_to_meet_every_mark(subjects: tuple[st
 def test_a_long_campaign_is_red_by_itself_when_a_mark_was_never_met(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calm = run_seed(1, RunOptions(faults=(), operations=10))
+    calm = run_seed(1, SimulationOptions(faults=(), operations=10))
     monkeypatch.setattr(simulate, "run_seeds", lambda seeds, options, processes: iter([calm]))
     long = ["--seeds", str(SEEDS_FOR_ALL_MARKS)]
     assert main(long) == 1

@@ -19,11 +19,11 @@ from ringmill.simulator.campaign.timeline import timeline_html
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.splits import ring
 from ringmill.simulator.history import History
-from ringmill.simulator.options import RunOptions, usual_options
+from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import drawn_faults, run_seed
 from ringmill.simulator.subjects.every import SUBJECTS, fault_kinds, subjects_named
 
-SMALL = RunOptions(operations=6, keys=2, sessions=2, nodes=3)
+SMALL = SimulationOptions(operations=6, keys=2, sessions=2, nodes=3)
 ROOT = Path(__file__).parent.parent.parent
 QUICKLY_MISSED = (
     "sync-before-ack",
@@ -43,8 +43,9 @@ def test_one_seed_gives_one_trace_a_hundred_times_in_one_process() -> None:
 
 def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> None:
     code = (
-        "from ringmill.simulator.run import run_seed; from ringmill.simulator.options import RunOptions;"
-        "print([run_seed(seed, RunOptions()).trace for seed in (3, 5)])"
+        "from ringmill.simulator.options import SimulationOptions;"
+        "from ringmill.simulator.run import run_seed;"
+        "print([run_seed(seed, SimulationOptions()).trace for seed in (3, 5)])"
     )
     told = {
         subprocess.run(
@@ -57,7 +58,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> 
         ).stdout
         for hash_seed in ("0", "1", "2", "77", "4242")
     }
-    assert told == {f"{[run_seed(seed, RunOptions()).trace for seed in (3, 5)]}\n"}
+    assert told == {f"{[run_seed(seed, SimulationOptions()).trace for seed in (3, 5)]}\n"}
 
 
 @pytest.mark.parametrize("subjects", [("objects",), ("jobs",), ("objects", "jobs")])
@@ -84,7 +85,7 @@ def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
 
 @pytest.mark.parametrize("name", QUICKLY_MISSED)
 def test_a_safeguard_that_is_off_is_missed(name: str) -> None:
-    runs = (run_seed(seed, RunOptions(safeguards_off=(name,))) for seed in range(1, 200))
+    runs = (run_seed(seed, SimulationOptions(safeguards_off=(name,))) for seed in range(1, 200))
     assert any(result.violations for result in runs)
 
 
@@ -99,7 +100,7 @@ def test_a_client_behind_a_balancer_asks_nodes_that_own_nothing_of_the_key(
 
     monkeypatch.setattr(Forwarder, "forward", noted)
     for seed in range(1, 6):
-        assert not run_seed(seed, RunOptions(faults=())).violations
+        assert not run_seed(seed, SimulationOptions(faults=())).violations
     assert forwarded
 
 
@@ -109,7 +110,7 @@ def test_names_of_safeguards_are_unique() -> None:
 
 
 def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
-    options = RunOptions(safeguards_off=("siblings",), operations=60)
+    options = SimulationOptions(safeguards_off=("siblings",), operations=60)
     failing = next(run for seed in range(1, 50) if (run := run_seed(seed, options)).violations)
     small = shrink(failing, most_runs=60).result
     assert small.violations[0].property == failing.violations[0].property

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ringmill.cluster.mapreduce.talk.task_messages import JobStep, RunAttempt
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.faults.fault import Fault
-from ringmill.simulator.faults.ground import Ground
+from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import DATA, SHARED, NodeProcess
 from ringmill.simulator.world.tasks import SimulatedTask
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.simulator.faults.core import SEEN_DOWN
-from ringmill.simulator.subjects.jobs.history import JobRecord
+from ringmill.simulator.job_history import JobRecord
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.world.node_process import SHARED

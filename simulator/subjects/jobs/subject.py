@@ -13,7 +13,7 @@ from ringmill.node.services.jobs_service import job_status
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.jobs.ablations import JOB_ABLATIONS
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.jobs.faults import KINDS
@@ -38,7 +38,7 @@ _ENDS: Final = ("SUCCEEDED", "FAILED", "KILLED", "RUNNING", "PENDING", "UNKNOWN"
 class JobWorkload:
     """A Workload (simulator/subjects/subject.py).  The oracle has spoken when it is made."""
 
-    def __init__(self, seed: int, options: RunOptions) -> None:
+    def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
         self._bundle = packed_job()
         self._wishes = draw_wishes(stream(seed, "jobs"), stream(seed, "jobs/twists"), self._bundle.sha256)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ringmill.client.routing.directory import Directory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.every import OBJECT_ABLATIONS
 from ringmill.simulator.subjects.objects.checkers.every import check_all
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
@@ -35,7 +35,7 @@ _BALANCED: Final = 0.1  # of the clients have no say in whom they ask
 class ObjectWorkload:
     """A Workload (simulator/subjects/subject.py)."""
 
-    def __init__(self, seed: int, options: RunOptions) -> None:
+    def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
         drawn = draw_twists(stream(seed, "workload/mix"))
         self._twists = drawn if options.mix is None else options.mix

@@ -11,7 +11,7 @@ from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import draw_tunables
@@ -29,7 +29,7 @@ class HealingWorld:
         drawn = draw_tunables(stream(seed, "tunables"))
         storage = replace(drawn.node.storage, memtable_bytes=1 << 16)
         tunables = replace(drawn, node=replace(drawn.node, storage=storage))
-        self.world = World(seed, RunOptions(nodes=nodes), tunables)
+        self.world = World(seed, SimulationOptions(nodes=nodes), tunables)
 
     def __getitem__(self, name: str) -> Node:
         node = self.world.nodes[name].node

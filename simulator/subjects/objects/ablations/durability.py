@@ -19,8 +19,8 @@ from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.recovery.recovery import cut_tail
 from ringmill.simulator.bending import Ablation, Bends, method, use
-from ringmill.simulator.disk.run_files import RunAppendFile, RunFiles
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.disk.start_files import StartAppendFile, StartFiles
+from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["DURABILITY"]
 
@@ -39,7 +39,7 @@ def _sync_before_ack() -> Bends:
 
 
 def _folder_sync() -> Bends:
-    return (method(RunFiles.fsync_dir, lambda files, path: None),)
+    return (method(StartFiles.fsync_dir, lambda files, path: None),)
 
 
 def _recovered_synced() -> Bends:
@@ -55,17 +55,17 @@ def _recovered_synced() -> Bends:
 def _recovered_rewritten() -> Bends:
     """A start syncs what it has read, and believes the system that all of it is on the disk then."""
 
-    def sync(files: RunFiles, path: str) -> None:
+    def sync(files: StartFiles, path: str) -> None:
         files.open_append(path).sync()
 
-    return (method(RunFiles.rewrite, sync),)
+    return (method(StartFiles.rewrite, sync),)
 
 
 def _failed_sync_is_final() -> Bends:
     """A sync that failed is tried again, and what waited for it is acknowledged when that works."""
-    append_and_sync = RunAppendFile.append_and_sync
+    append_and_sync = StartAppendFile.append_and_sync
 
-    async def insist(file: RunAppendFile, data: bytes) -> None:
+    async def insist(file: StartAppendFile, data: bytes) -> None:
         size = file.size + len(data)
         try:
             await append_and_sync(file, data)
@@ -74,7 +74,7 @@ def _failed_sync_is_final() -> Bends:
                 raise  # the append has failed
             await insist(file, b"")
 
-    return (method(RunAppendFile.append_and_sync, insist),)
+    return (method(StartAppendFile.append_and_sync, insist),)
 
 
 def _cut_tail() -> Bends:
@@ -111,11 +111,11 @@ def _file_ids_reserved() -> Bends:
     return (use(ringmill.node.storage.engine, open_folder, open_by_names),)
 
 
-_ALONE: Final = RunOptions(nodes=1, n=1, w=1, r=1)  # other owners would heal what a disk has lost
-_ROT: Final = RunOptions(nodes=3, w=3, r=1, keys=24, faults=("bit_flip",))  # one owner alone answers
+_ALONE: Final = SimulationOptions(nodes=1, n=1, w=1, r=1)  # other owners would heal what a disk has lost
+_ROT: Final = SimulationOptions(nodes=3, w=3, r=1, keys=24, faults=("bit_flip",))  # one owner alone answers
 _CRASHES: Final = replace(_ALONE, faults=("crash", "crash_all"))
 _ERRORS: Final = replace(_ALONE, keys=2, faults=("disk_error", "crash_all"))
-_MIDST: Final = RunOptions(faults=("crash_child",))
+_MIDST: Final = SimulationOptions(faults=("crash_child",))
 
 DURABILITY: Final = (
     Ablation(

@@ -15,7 +15,7 @@ from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.forward import Forwarder
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.history import History, Operation
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.checkers import convergence
 
 __all__ = ["HEALING", "without_comparing"]
@@ -102,16 +102,16 @@ def _healed_by_merging() -> Bends:
     return (method(Healing._heal_copy, pull_nothing),)
 
 
-_CRASHES: Final = RunOptions(nodes=3, keys=24, faults=("crash", "loss"))
+_CRASHES: Final = SimulationOptions(nodes=3, keys=24, faults=("crash", "loss"))
 # Beside a healed core damage may heal before anything is written beside it.
-_ROT: Final = RunOptions(nodes=3, keys=24, faults=("bit_flip",), core=0.0)
-_ROT_IN_TROUBLE: Final = RunOptions(
+_ROT: Final = SimulationOptions(nodes=3, keys=24, faults=("bit_flip",), core=0.0)
+_ROT_IN_TROUBLE: Final = SimulationOptions(
     nodes=3, keys=24, faults=("bit_flip", "loss", "split_one", "crash"), core=0.0
 )
-_ROT_ON_A_BRIDGE: Final = RunOptions(
+_ROT_ON_A_BRIDGE: Final = SimulationOptions(
     nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "split_bridge"), core=0.0
 )
-_ROT_UNDER_LOAD: Final = RunOptions(
+_ROT_UNDER_LOAD: Final = SimulationOptions(
     nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "slow_link"), core=0.0
 )
 

@@ -9,7 +9,7 @@ from ringmill.node.replica.hints import HintStore, decode_hint
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.flights import Flights
 from ringmill.simulator.bending import Ablation, Bends, method
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
 
 __all__ = ["HINTS"]
@@ -62,9 +62,9 @@ def _hint_synced() -> Bends:
     return (method(ReplicaServing._take, take_unsynced), *without_comparing())
 
 
-_FULL: Final = RunOptions(nodes=3, faults=("disk_full", "split_one"))
-_CRASHES_OF_MANY_KEYS: Final = RunOptions(nodes=3, keys=24, faults=("crash",))
-_LATE: Final = RunOptions(nodes=3, keys=24, operations=200, sessions=24, faults=("loss", "slow_link"))
+_FULL: Final = SimulationOptions(nodes=3, faults=("disk_full", "split_one"))
+_CRASHES_OF_MANY_KEYS: Final = SimulationOptions(nodes=3, keys=24, faults=("crash",))
+_LATE: Final = SimulationOptions(nodes=3, keys=24, operations=200, sessions=24, faults=("loss", "slow_link"))
 
 HINTS: Final = (
     Ablation("hints-kept", "an owner that did not ack gets a hint", _hints_kept(), rules=("H1", "W1")),

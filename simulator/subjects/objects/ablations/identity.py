@@ -29,7 +29,7 @@ from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.stored_key import copy_prefix, prefix_end
 from ringmill.simulator.bending import Ablation, Bends, method, use
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["IDENTITY"]
 
@@ -136,10 +136,12 @@ def _few_refusals_end_nothing() -> Bends:
 
 
 _ONE_START: Final = Start(1, "")
-_CRASHES_OF_THREE: Final = RunOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
-_LOST: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))
-_OTHER: Final = RunOptions(nodes=1, n=1, w=1, r=1, faults=("disk_lost",))  # members would not confirm it
-_RESTORED: Final = RunOptions(nodes=3, keys=2, faults=("folder_restored",))
+_CRASHES_OF_THREE: Final = SimulationOptions(nodes=3, keys=2, faults=("crash", "crash_all"))
+_LOST: Final = SimulationOptions(nodes=1, n=1, w=1, r=1, faults=("store_lost",))
+_OTHER: Final = SimulationOptions(
+    nodes=1, n=1, w=1, r=1, faults=("disk_lost",)
+)  # members would not confirm it
+_RESTORED: Final = SimulationOptions(nodes=3, keys=2, faults=("folder_restored",))
 _RESTORED_UNSHARED: Final = replace(_RESTORED, n=1, w=1, r=1)  # other owners bring back what a copy lacks
 
 IDENTITY: Final = (
@@ -199,7 +201,7 @@ IDENTITY: Final = (
         "few-refusals-end-nothing",
         "a node that serves is ended by as many members as let a start serve, not by one",
         _few_refusals_end_nothing(),
-        RunOptions(faults=("folder_copied",)),
+        SimulationOptions(faults=("folder_copied",)),
         rules=("I3",),
     ),
     Ablation(

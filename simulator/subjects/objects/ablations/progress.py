@@ -12,7 +12,7 @@ from ringmill.cluster.quorum.tally import WriteTally
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.simulator.bending import Ablation, Bends, method, use
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["PROGRESS"]
 
@@ -57,9 +57,9 @@ def _silence_passed() -> Bends:
     return (method(Flight.needs_deferred, wait),)
 
 
-_CORE: Final = RunOptions(core=1.0)
-_HEALTHY: Final = RunOptions(core=1.0, faults=())
-_SEEN_DOWN: Final = RunOptions(core=1.0, nodes=3, faults=("split_one", "one_way"))
+_CORE: Final = SimulationOptions(core=1.0)
+_HEALTHY: Final = SimulationOptions(core=1.0, faults=())
+_SEEN_DOWN: Final = SimulationOptions(core=1.0, nodes=3, faults=("split_one", "one_way"))
 
 PROGRESS: Final = (
     Ablation(

@@ -15,7 +15,7 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.read import Reader
 from ringmill.simulator.bending import Ablation, Bends, method, use
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["QUORUMS"]
 
@@ -82,9 +82,9 @@ def _no_blind_retry() -> Bends:
     return (use(ringmill.client.routing.router, next_step, step),)
 
 
-_TWICE: Final = RunOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
-_POWER: Final = RunOptions(keys=2, faults=("crash_all", "disk_slow"))
-_CROWD: Final = RunOptions(nodes=3, keys=24, operations=800, sessions=48, faults=("loss", "pause"))
+_TWICE: Final = SimulationOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
+_POWER: Final = SimulationOptions(keys=2, faults=("crash_all", "disk_slow"))
+_CROWD: Final = SimulationOptions(nodes=3, keys=24, operations=800, sessions=48, faults=("loss", "pause"))
 
 QUORUMS: Final = (
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks(), rules=("W1",)),

@@ -12,7 +12,7 @@ from ringmill.node.replica.routes import Route
 from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.requests.write import Writer
 from ringmill.simulator.bending import Ablation, Bends, method, use
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["TIME"]
 
@@ -49,9 +49,9 @@ def _shared_expiry() -> Bends:
     return (method(HybridClock.expiry_ms, lambda clock: int(clock._clock.wall() * 1000)),)
 
 
-_SKEWED: Final = RunOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))
-_STEPS: Final = RunOptions(faults=("host_clock_step",))
-_LATE_SOCKETS: Final = RunOptions(keys=2, operations=200, faults=("pause", "late_socket"))
+_SKEWED: Final = SimulationOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))
+_STEPS: Final = SimulationOptions(faults=("host_clock_step",))
+_LATE_SOCKETS: Final = SimulationOptions(keys=2, operations=200, faults=("pause", "late_socket"))
 
 TIME: Final = (
     Ablation(
@@ -72,7 +72,7 @@ TIME: Final = (
         "whole-ttl",
         "a value is shown until its ttl is over",
         _whole_ttl(),
-        RunOptions(faults=()),
+        SimulationOptions(faults=()),
         rules=("G3",),
     ),
     Ablation(

@@ -22,7 +22,7 @@ from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.trace import Trace
 
-__all__ = ["END_CHANCE", "NodeDisk", "RunAppendFile", "RunFiles"]
+__all__ = ["END_CHANCE", "NodeDisk", "StartAppendFile", "StartFiles"]
 
 _DATA: Final = "/data"
 _STORE: Final = f"{_DATA}/store"
@@ -37,7 +37,7 @@ class ReusedNumber(Exception):
 
 
 class NodeDisk:
-    """What of a node outlives its runs.  Times in seconds; `error_chance` of each write and sync."""
+    """What of a node outlives its starts.  Times in seconds; `error_chance` of each write and sync."""
 
     def __init__(self, name: str, draws: Random, trace: Trace, *, latency_s: float) -> None:
         self.name = name
@@ -45,7 +45,7 @@ class NodeDisk:
         self.latency_s = latency_s
         self.slower_s = 0.0
         self.error_chance = 0.0
-        self.was_faulty = False  # a write of the present run has failed
+        self.was_faulty = False  # a write of the present start has failed
         self.is_rotten = False  # some synced bits have turned
         self.has_lied = False  # some bits that were called synced never were
         self.is_old_copy = False  # its content was put back, or copied from another disk
@@ -114,7 +114,7 @@ class NodeDisk:
         return len(paths)
 
     @property
-    def may_end_a_run(self) -> bool:
+    def may_end_a_start(self) -> bool:
         return self.was_faulty or self.has_lied or self.lossy.capacity is not None
 
     def fill_up(self) -> None:
@@ -143,8 +143,8 @@ class NodeDisk:
         self._trace.note(self.name, "meets a full disk")
 
 
-class RunFiles:
-    """`seal` when the run is killed."""
+class StartFiles:
+    """`seal` when the start is killed."""
 
     def __init__(self, disk: NodeDisk) -> None:
         self.disk = disk
@@ -162,14 +162,14 @@ class RunFiles:
         self.check_writable(path)
         made = self._lossy.create(path)
         self.disk.note_new(path)
-        return RunAppendFile(self, made)
+        return StartAppendFile(self, made)
 
     def open_append(self, path: str) -> AppendFile:
         self.check_writable(path)
-        return RunAppendFile(self, self._lossy.open_append(path))
+        return StartAppendFile(self, self._lossy.open_append(path))
 
     def open_read(self, path: str) -> ReadFile:
-        return _RunReadFile(self, self._lossy.open_read(path))
+        return _StartReadFile(self, self._lossy.open_read(path))
 
     def read_bytes(self, path: str) -> bytes:
         return self._lossy.read_bytes(path)
@@ -245,7 +245,7 @@ class RunFiles:
         return call(*args, **kwargs)
 
     def check_writable(self, path: str) -> None:
-        """Raises OSError for a run that is over, and when the disk fails."""
+        """Raises OSError for a start that is over, and when the disk fails."""
         self._refuse_when_sealed(path)
         self.disk.may_fail(path)
 
@@ -263,8 +263,8 @@ class RunFiles:
             raise OSError(errno.EBADF, "The process is gone", path)
 
 
-class RunAppendFile:
-    def __init__(self, files: RunFiles, inner: AppendFile) -> None:
+class StartAppendFile:
+    def __init__(self, files: StartFiles, inner: AppendFile) -> None:
         self._files = files
         self._inner = inner
 
@@ -297,8 +297,8 @@ class RunAppendFile:
         self._inner.close()
 
 
-class _RunReadFile:
-    def __init__(self, files: RunFiles, inner: ReadFile) -> None:
+class _StartReadFile:
+    def __init__(self, files: StartFiles, inner: ReadFile) -> None:
         self._files = files
         self._inner = inner
 
@@ -324,6 +324,6 @@ class _RunReadFile:
         self._inner.close()
 
 
-def _keeps_the_contract(files: RunFiles) -> FileSystem:
+def _keeps_the_contract(files: StartFiles) -> FileSystem:
     """Checked by mypy alone: the door is a FileSystem."""
     return files

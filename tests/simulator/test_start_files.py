@@ -1,7 +1,7 @@
-"""The disk of a simulated node over all its runs, as its files are seen by one run."""
+"""The disk of a simulated node over all its starts, as its files are seen by one start."""
 
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.disk.run_files import NodeDisk, RunFiles
+from ringmill.simulator.disk.start_files import NodeDisk, StartFiles
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.seeds import stream
 
@@ -16,14 +16,14 @@ def _disk() -> NodeDisk:
 
 def test_a_number_that_a_lost_file_had_is_not_given_again() -> None:
     disk = _disk()
-    RunFiles(disk).create(f"{STORE}/00000007.tmp")
+    StartFiles(disk).create(f"{STORE}/00000007.tmp")
     disk.cut_power(CrashModel.PREFIX)
     disk.lossy.mkdir(STORE)
     if disk.lossy.exists(f"{STORE}/00000007.tmp"):
         disk.lossy.unlink(f"{STORE}/00000007.tmp")
-    RunFiles(disk).create(f"{STORE}/00000008.log")
+    StartFiles(disk).create(f"{STORE}/00000008.log")
     assert disk.reused == []
-    RunFiles(disk).create(f"{STORE}/00000007.log")
+    StartFiles(disk).create(f"{STORE}/00000007.log")
     assert [str(error) for error in disk.reused] == [
         f"n1 makes {STORE}/00000007.log, a temporary had its number"
     ]
@@ -32,15 +32,15 @@ def test_a_number_that_a_lost_file_had_is_not_given_again() -> None:
 def test_the_manifest_of_a_start_that_left_nothing_may_have_its_number_again() -> None:
     disk = _disk()
     for _ in range(2):
-        RunFiles(disk).create(f"{STORE}/MANIFEST-00000001").close()
-        RunFiles(disk).unlink(f"{STORE}/MANIFEST-00000001")
+        StartFiles(disk).create(f"{STORE}/MANIFEST-00000001").close()
+        StartFiles(disk).unlink(f"{STORE}/MANIFEST-00000001")
     assert disk.reused == []
 
 
 def test_a_new_disk_counts_anew() -> None:
     disk = _disk()
-    RunFiles(disk).create(f"{STORE}/00000003.log")
+    StartFiles(disk).create(f"{STORE}/00000003.log")
     disk.replace()
     disk.lossy.mkdir(STORE)
-    RunFiles(disk).create(f"{STORE}/00000003.log")
+    StartFiles(disk).create(f"{STORE}/00000003.log")
     assert disk.reused == []

@@ -15,11 +15,11 @@ from typing import Any
 from ringmill.cluster.ids import ClusterId
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
-from ringmill.node.coordinator.job_coordinator import JobCoordinator
-from ringmill.node.coordinator.room import open_jobs
 from ringmill.node.core import Core, Doors
 from ringmill.node.identity.identity import FolderRefused, Identity
 from ringmill.node.identity.room import Storage, open_storage
+from ringmill.node.jobs.job_coordinator import JobCoordinator
+from ringmill.node.jobs.room import open_jobs
 from ringmill.node.membership.room import Membership, open_membership
 from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ringmill.cluster.ids import NodeId
-from ringmill.node.coordinator.job_coordinator import JobCoordinator
+from ringmill.node.jobs.job_coordinator import JobCoordinator
 from ringmill.node.membership.room import Membership
 from ringmill.node.repair.room import Repair
 from ringmill.node.replica.room import Replica

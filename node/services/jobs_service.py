@@ -17,7 +17,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.jobs.views import AttemptLog, JobView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
 
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "job_status"]
@@ -29,7 +29,7 @@ _MAX_ERROR_CHARS: Final = 300
 
 
 class Coordinator(Protocol):
-    """What this service asks (ringmill.node.coordinator.job_coordinator)."""
+    """What this service asks (ringmill.node.jobs.job_coordinator)."""
 
     async def submit(self, job: str, spec: bytes) -> NodeId: ...
 

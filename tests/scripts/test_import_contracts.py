@@ -22,7 +22,7 @@ BREACHES = {
     "client/connection.py": "import rich",
     "client/values.py": "import ringmill.client.kv",
     "client/cli/frame/output.py": "import ringmill.client.cli.main",
-    "node/coordinator/__init__.py": "import ringmill.node.requests",
+    "node/jobs/__init__.py": "import ringmill.node.requests",
     "cluster/ring/__init__.py": "import ringmill.cluster.quorum, click",
     "node/requests/__init__.py": "import ringmill.cluster.adapters, grpc",
     "node/requests/owners/__init__.py": "import ringmill.node.requests.write",

@@ -1,6 +1,6 @@
 """The events and instructions of a job's state machine.
 
-Pure values.  node/coordinator sends them over the network.
+Pure values.  node/jobs sends them over the network.
 """
 
 from __future__ import annotations

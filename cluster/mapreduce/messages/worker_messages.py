@@ -203,7 +203,7 @@ class AttemptReport:
 
     @classmethod
     def decode(cls, body: bytes) -> AttemptReport:
-        """Decode a report.  ringmill.node.coordinator.reported checks `body` and `failure`."""
+        """Decode a report.  ringmill.node.jobs.reported checks `body` and `failure`."""
         with well_formed("a report"):
             job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)
             if kind not in _KINDS:

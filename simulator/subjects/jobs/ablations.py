@@ -15,8 +15,8 @@ from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
 from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
-from ringmill.node.coordinator import job_driver, publication
-from ringmill.node.coordinator.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs import job_driver, publication
+from ringmill.node.jobs.job_driver import JobDriver, Surroundings
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options

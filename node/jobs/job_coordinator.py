@@ -26,10 +26,10 @@ from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
-from ringmill.node.coordinator.job_driver import JobDriver, Surroundings
-from ringmill.node.coordinator.job_step_runner import JobStepRunner
-from ringmill.node.coordinator.slots import Slots
-from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_step_runner import JobStepRunner
+from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.views import AttemptLog, JobView
 from ringmill.node.node_options import CoordinatorOptions
 
 __all__ = ["JOB_KNOWN", "JOB_SUBMIT", "JobCoordinator"]

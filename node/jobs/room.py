@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
-from ringmill.node.coordinator.job_coordinator import JobCoordinator
 from ringmill.node.core import Core
+from ringmill.node.jobs.job_coordinator import JobCoordinator
 
 __all__ = ["open_jobs"]
 

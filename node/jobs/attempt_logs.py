@@ -12,7 +12,7 @@ from typing import Final
 
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
-from ringmill.node.coordinator.views import AttemptLog
+from ringmill.node.jobs.views import AttemptLog
 
 __all__ = ["AttemptLogs"]
 

@@ -16,8 +16,8 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, staging_folder
-from ringmill.node.coordinator import job_driver, publication
-from ringmill.node.coordinator.job_step_runner import JobStepRunner
+from ringmill.node.jobs import job_driver, publication
+from ringmill.node.jobs.job_step_runner import JobStepRunner
 
 BEHIND_THE_RENAME = RingmillError("Input/output error: /shared", outcome="unknown")
 BEFORE_IT = DiskFull("No space left on device: /shared")

@@ -3,7 +3,7 @@
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
-from ringmill.node.coordinator.attempt_logs import MAX_BYTES, AttemptLogs
+from ringmill.node.jobs.attempt_logs import MAX_BYTES, AttemptLogs
 
 
 def ended(task: int, output: bytes) -> AttemptReport:

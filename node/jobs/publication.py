@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.machine.task_state import failure_pause_s
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.coordinator.job_step_runner import JobStepRunner
+from ringmill.node.jobs.job_step_runner import JobStepRunner
 
 __all__ = ["publish"]
 

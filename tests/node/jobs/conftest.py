@@ -24,8 +24,8 @@ from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.contracts import LivenessView, TopologyView
-from ringmill.node.coordinator.job_coordinator import JobCoordinator
-from ringmill.node.coordinator.views import JobView
+from ringmill.node.jobs.job_coordinator import JobCoordinator
+from ringmill.node.jobs.views import JobView
 from ringmill.node.node_options import CoordinatorOptions, WorkerOptions
 
 TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"

@@ -61,12 +61,12 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView, TopologyView
-from ringmill.node.coordinator import reported
-from ringmill.node.coordinator.attempt_logs import AttemptLogs
-from ringmill.node.coordinator.job_step_runner import JobStepRunner
-from ringmill.node.coordinator.publication import publish
-from ringmill.node.coordinator.slots import Slots
-from ringmill.node.coordinator.views import AttemptLog, JobView
+from ringmill.node.jobs import reported
+from ringmill.node.jobs.attempt_logs import AttemptLogs
+from ringmill.node.jobs.job_step_runner import JobStepRunner
+from ringmill.node.jobs.publication import publish
+from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.views import AttemptLog, JobView
 from ringmill.node.node_options import CoordinatorOptions
 
 __all__ = ["JobDriver", "Surroundings"]

@@ -17,7 +17,9 @@ from importlib.metadata import version
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
@@ -53,7 +55,9 @@ async def run_node(config: NodeConfig) -> None:
     clock, entropy = SystemClock(), OsEntropy()
     spawner = ProcessSpawner()
     try:
-        async with GrpcTransport(config.id, clock=clock, entropy=entropy) as transport:
+        async with FrameTransport(
+            config.id, GrpcCarrier(LINK, clock=clock), clock=clock, entropy=entropy
+        ) as transport:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
@@ -61,7 +65,7 @@ async def run_node(config: NodeConfig) -> None:
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason)
                 tables = grpc_handlers(service_tables(node, process), clock)
-                services = Services(transport.servicer(), transport.session, tables)
+                services = Services(GrpcAcceptor(transport), tables)
                 most = connections_below(limit)
                 async with NodeServer(config.address, services, max_connections=most) as server:
                     await server.set_started()

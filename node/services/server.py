@@ -7,9 +7,8 @@ an error that names it, never a second listener.  A connection that has not fini
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -39,18 +38,24 @@ _OPTIONS: Final = (
     ("grpc.server_handshake_timeout_ms", 5_000),  # a silent connection is closed
 )
 
-Session = Callable[[Any, "grpc.aio.ServicerContext"], Awaitable[None]]
+
+class Streams(Protocol):
+    """Answers streams of frames, for the transport."""
+
+    def servicer(self) -> PeerServicer:
+        """Peer.Link, of peers."""
+        ...
+
+    async def session(self, requests: Any, context: grpc.aio.ServicerContext) -> None:
+        """Kv.Session, of clients."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of a node.
+    """What a node answers: streams of frames, and single methods."""
 
-    `peer` and `session` (Kv.Session) are streams of frames, served by the transport.
-    """
-
-    peer: PeerServicer
-    session: Session
+    streams: Streams
     methods: GrpcHandlers = field(default_factory=dict)
 
 
@@ -121,8 +126,8 @@ class NodeServer:
 
     def _register(self) -> None:
         server, services = self._server, self._services
-        add_PeerServicer_to_server(services.peer, server)
-        server.add_registered_method_handlers(*_session_route(services.session))
+        add_PeerServicer_to_server(services.streams.servicer(), server)
+        server.add_registered_method_handlers(*_session_route(services.streams))
         for service, methods in services.methods.items():
             server.add_registered_method_handlers(service, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -144,9 +149,9 @@ _SERVICE_NAMES: Final = (
 )
 
 
-def _session_route(session: Session) -> tuple[str, dict[str, grpc.RpcMethodHandler]]:
+def _session_route(streams: Streams) -> tuple[str, dict[str, grpc.RpcMethodHandler]]:
     handler = grpc.stream_stream_rpc_method_handler(
-        session,
+        streams.session,
         request_deserializer=kv_pb2.Frame.FromString,
         response_serializer=kv_pb2.Frame.SerializeToString,
     )

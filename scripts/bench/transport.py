@@ -1,4 +1,4 @@
-"""Calls a second through GrpcTransport, between two real processes on loopback.
+"""Calls a second through FrameTransport, between two real processes on loopback.
 
     python scripts/bench/transport.py [--quick] [--json PATH] [--seconds 3]
 
@@ -19,7 +19,9 @@ import psutil
 import uvloop
 
 from report import Report, arguments, percentile
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
@@ -31,8 +33,14 @@ BODY_BYTES = 117  # a small put as it crosses between replicas
 SERVER = NodeId("n2")
 
 
-def transport(name: str) -> GrpcTransport:
-    return GrpcTransport(NodeId(name), clock=SystemClock(), entropy=OsEntropy(), cluster=ClusterId("bench"))
+def transport(name: str) -> FrameTransport:
+    return FrameTransport(
+        NodeId(name),
+        GrpcCarrier(LINK, clock=SystemClock()),
+        clock=SystemClock(),
+        entropy=OsEntropy(),
+        cluster=ClusterId("bench"),
+    )
 
 
 async def serve(address: str) -> None:
@@ -46,12 +54,12 @@ async def serve(address: str) -> None:
         answering = await stack.enter_async_context(transport(SERVER))
         answering.serve("echo", lambda incoming: incoming.body)
         answering.serve("task", task)
-        services = Services(answering.servicer(), answering.session)
+        services = Services(GrpcAcceptor(answering))
         await stack.enter_async_context(NodeServer(address, services))
         await asyncio.Event().wait()
 
 
-async def measure(asking: GrpcTransport, method: str, in_flight: int, seconds: float) -> list[float]:
+async def measure(asking: FrameTransport, method: str, in_flight: int, seconds: float) -> list[float]:
     """Latency of each call, in seconds, of `in_flight` loops that call for `seconds`."""
     latencies: list[float] = []
     body = bytes(BODY_BYTES)
@@ -69,7 +77,7 @@ async def measure(asking: GrpcTransport, method: str, in_flight: int, seconds: f
     return latencies
 
 
-async def until_answering(asking: GrpcTransport) -> None:
+async def until_answering(asking: FrameTransport) -> None:
     async with asyncio.timeout(30):
         while True:
             try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
@@ -35,8 +36,12 @@ async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequenc
 
     Raises what an owner refuses with, e.g. CorruptData.
     """
-    async with GrpcTransport(
-        READER, clock=SystemClock(), entropy=OsEntropy(), cluster=topology.cluster
+    async with FrameTransport(
+        READER,
+        GrpcCarrier(LINK, clock=SystemClock()),
+        clock=SystemClock(),
+        entropy=OsEntropy(),
+        cluster=topology.cluster,
     ) as transport:
         transport.set_peers({NodeId(name): address for name, address in addresses.items()})
         return [
@@ -46,14 +51,14 @@ async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequenc
         ]
 
 
-async def _held(transport: GrpcTransport, topology: Topology, owner: NodeId, key: bytes) -> Final:
+async def _held(transport: FrameTransport, topology: Topology, owner: NodeId, key: bytes) -> Final:
     question = Read(topology.epoch, DEFAULT_KEYSPACE, key).encode()
     answer = ReadAnswer.decode(await _asked(transport, owner, question))
     stored = decode_object(answer.encoded) if answer.encoded else ABSENT
     return Final.of(key, owner, stored)
 
 
-async def _asked(transport: GrpcTransport, owner: NodeId, question: bytes) -> bytes:
+async def _asked(transport: FrameTransport, owner: NodeId, question: bytes) -> bytes:
     """Until it answers: how long that may take in all is the caller's to say."""
     while True:
         try:

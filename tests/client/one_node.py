@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import QuorumNotReached
@@ -115,13 +117,17 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
 
     async def serve() -> None:
         nonlocal address
-        transport = GrpcTransport(
-            NodeId("n1"), clock=SystemClock(), entropy=OsEntropy(), cluster=ClusterId("c")
+        transport = FrameTransport(
+            NodeId("n1"),
+            GrpcCarrier(LINK, clock=SystemClock()),
+            clock=SystemClock(),
+            entropy=OsEntropy(),
+            cluster=ClusterId("c"),
         )
         transport.serve("kv.put", one.framed_put)
         transport.serve("kv.get", one.framed_get)
         methods = grpc_handlers(one.tables(), SystemClock())
-        services = Services(transport.servicer(), transport.session, methods)
+        services = Services(GrpcAcceptor(transport), methods)
         async with transport, NodeServer("127.0.0.1:0", services) as server:
             address = server.address
             member = Member(NodeId("n1"), DiskId("0" * 32), address)

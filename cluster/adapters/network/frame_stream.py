@@ -1,7 +1,8 @@
 """What carries frames: a stream to read from and write to, whatever is below it.
 
 gRPC is one carrier (cluster/adapters/network/grpc_streams.py); the pacing, matching and answering above it
-know only this.  A carrier moves whole frames, in order, unchanged or not at all.
+know only this.  A carrier moves whole frames, in order, unchanged or not at all.  What the two ends agree on
+before the first frame is the same for all carriers (cluster/adapters/network/handshake.py).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
+from ringmill.cluster.adapters.network.handshake import Check, Introduction
 from ringmill.cluster.wire.sending_time import PeerClock
 
-__all__ = ["FrameStream", "run_halves"]
+__all__ = ["Carrier", "FrameStream", "run_halves"]
 
 
 class FrameStream(Protocol):
@@ -40,6 +42,17 @@ class FrameStream(Protocol):
 
     async def close(self) -> None:
         """Let go of the stream and what carries it; nothing is flushed."""
+        ...
+
+
+class Carrier(Protocol):
+    """The dialling half of a carrier."""
+
+    async def dial(self, address: str, ours: Introduction, check: Check, *, timeout_s: float) -> FrameStream:
+        """A stream to the node at `address` ("host:port"), both sides being introduced.
+
+        Raises RingmillError, its outcome "failed": nothing but the handshake was sent.
+        """
         ...
 
 

@@ -15,32 +15,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from ringmill.cluster.adapters.network.channels import open_channel
+from ringmill.cluster.adapters.network.channels import CONNECT_TIMEOUT_S, open_channel
 from ringmill.cluster.adapters.network.frame_link import FrameLink
+from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc, unreachable
-from ringmill.cluster.adapters.network.grpc_streams import (
-    CLASS_KEY,
-    DialledStream,
-    FrameRpc,
-    clock_told,
-    dial,
-)
+from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH, GrpcCarrier
+from ringmill.cluster.adapters.network.handshake import SESSION, Introduction, clock_reading
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
-from ringmill.cluster.wire.stubs.kv_pb2 import Frame
 
 __all__ = ["ClientLink"]
-
-_SESSION: Final = "/ringmill.v1.Kv/Session"
 
 AnswerT = TypeVar("AnswerT", bound=Message)
 Metadata = Sequence[tuple[str, str]]
@@ -147,15 +140,10 @@ class ClientLink:
             )
         return await self._session.call(method, body, timeout_s, priority)
 
-    async def _dial_session(self) -> DialledStream:
-        return await dial(
-            self._address,
-            _open_session,
-            ((CLASS_KEY, "session"),),
-            lambda _: None,
-            clock=self._clock,
-            max_frame_bytes=self._max_frame_bytes,
-        )
+    async def _dial_session(self) -> FrameStream:
+        carrier = GrpcCarrier(SESSION_PATH, clock=self._clock, max_frame_bytes=self._max_frame_bytes)
+        ours = Introduction(traffic_class=SESSION)
+        return await carrier.dial(self._address, ours, lambda _: None, timeout_s=CONNECT_TIMEOUT_S)
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
         """Until when the caller waits, on the node's clock; nothing while that clock is not known."""
@@ -166,13 +154,12 @@ class ClientLink:
 
     def _learn(self, told: Iterable[tuple[str, str | bytes]] | None, sent_us: int) -> None:
         """Take over what an answer says of the node's clock."""
-        reading = next((str(value) for key, value in told or () if key == CLOCK_KEY), None)
-        heard = clock_told(reading, self._clock)
-        if heard is None or reading is None:
+        reading_us = clock_reading(next((str(value) for key, value in told or () if key == CLOCK_KEY), None))
+        if reading_us is None:
             return
-        self._peer_clock = self._peer_clock or heard
+        self._peer_clock = self._peer_clock or PeerClock()
         received_us = microseconds(self._clock.boottime())
-        self._peer_clock.learn(int(reading), received_us=received_us, sent_us=sent_us)
+        self._peer_clock.learn(reading_us, received_us=received_us, sent_us=sent_us)
 
     async def _connected(self, timeout_s: float | None) -> tuple[grpc.aio.Channel, float | None]:
         """The channel, connected, and what is left of the time."""
@@ -221,10 +208,6 @@ class ClientLink:
 
     def _closed(self, outcome: str) -> Unavailable:
         return Unavailable(f"{self._address}: the link is closed", outcome=outcome)
-
-
-def _open_session(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> FrameRpc:
-    return channel.stream_stream(_SESSION, Frame.SerializeToString, Frame.FromString)(metadata=metadata)
 
 
 def _serialized(message: Message) -> bytes:

@@ -1,42 +1,30 @@
 """gRPC as the carrier of frames: the dialled and the accepted end of a bidirectional stream.
 
-Both ends agree before anything is sent: the dialler says in metadata who it is, which cluster it belongs to
-and which class of traffic it brings; the accepting node checks that and says who it is.  A stopped process
-accepts connections through its kernel but does not answer this, so the handshake has a time of its own.
+The introductions of both ends are metadata.  A stopped process accepts connections through its kernel but
+does not answer that, so the handshake has a time of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
 import grpc
 
-from ringmill.cluster.adapters.network.channels import CONNECT_TIMEOUT_S, open_channel
+from ringmill.cluster.adapters.network.channels import open_channel
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc
+from ringmill.cluster.adapters.network.handshake import Check, Introduction
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import error_in_metadata, status_details, status_of, trailing_metadata
-from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock, microseconds
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
+from ringmill.cluster.wire.sending_time import PeerClock, microseconds
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame
 
-__all__ = [
-    "CLASS_KEY",
-    "CLUSTER_KEY",
-    "NODE_KEY",
-    "AcceptedStream",
-    "DialledStream",
-    "clock_told",
-    "dial",
-    "refuse",
-]
+__all__ = ["LINK", "SESSION_PATH", "AcceptedStream", "DialledStream", "GrpcCarrier", "refuse"]
 
-NODE_KEY: Final = "ringmill-node"
-CLUSTER_KEY: Final = "ringmill-cluster"
-CLASS_KEY: Final = "ringmill-class"
-
-_CLOCK_DIGITS: Final = 18
+LINK: Final = "/ringmill.v1.Peer/Link"  # streams between nodes
+SESSION_PATH: Final = "/ringmill.v1.Kv/Session"  # a client's stream
 
 FrameRpc: TypeAlias = "grpc.aio.StreamStreamCall[Frame, Frame]"
 
@@ -103,50 +91,38 @@ class AcceptedStream:
         """Nothing to let go of: the stream ends with its servicer method."""
 
 
-async def dial(
-    address: str,
-    open_stream: Callable[[grpc.aio.Channel, tuple[tuple[str, str], ...]], FrameRpc],
-    metadata: tuple[tuple[str, str], ...],
-    check: Callable[[dict[str, str]], None],
-    *,
-    clock: Clock,
-    max_frame_bytes: int,
-    timeout_s: float = CONNECT_TIMEOUT_S,
-) -> DialledStream:
-    """Connect, shake hands, and hand over the stream.
+class GrpcCarrier:
+    """Dials streams of the method at `path`."""
 
-    `open_stream` starts the call on a channel; `check` sees what the other side said of itself and raises to
-    refuse it.  Raises RingmillError, its outcome "failed": nothing but the handshake was sent.
-    """
-    channel = open_channel(address, max_frame_bytes=max_frame_bytes)
-    try:
-        async with asyncio.timeout(timeout_s):
-            rpc = open_stream(channel, metadata)
-            await rpc.wait_for_connection()
-            told = {key: str(value) for key, value in await rpc.initial_metadata()}
-            if NODE_KEY not in told:
-                await rpc.read()  # a refusal comes without an introduction: this raises what it says
-            peer_clock = clock_told(told.get(CLOCK_KEY), clock)
-            check(told)
-    except grpc.aio.AioRpcError as error:
-        await channel.close()
-        raise error_from_rpc(error, address, was_sent=False) from None
-    except TimeoutError:
-        await channel.close()
-        raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
-    except BaseException:
-        await channel.close()
-        raise
-    return DialledStream(address, channel, rpc, peer_clock)
+    def __init__(self, path: str, *, clock: Clock, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._path = path
+        self._clock = clock
+        self._max_frame_bytes = max_frame_bytes
 
-
-def clock_told(text: str | None, clock: Clock) -> PeerClock | None:
-    """The clock of a side that has just said this of it; None when it has said nothing of use."""
-    if text is None or not text.isdecimal() or len(text) > _CLOCK_DIGITS:
-        return None
-    peer_clock = PeerClock()
-    peer_clock.learn(int(text), received_us=microseconds(clock.boottime()))
-    return peer_clock
+    async def dial(
+        self, address: str, ours: Introduction, check: Check, *, timeout_s: float
+    ) -> DialledStream:
+        channel = open_channel(address, max_frame_bytes=self._max_frame_bytes)
+        try:
+            async with asyncio.timeout(timeout_s):
+                method = channel.stream_stream(self._path, Frame.SerializeToString, Frame.FromString)
+                rpc = method(metadata=tuple(ours.texts().items()))
+                await rpc.wait_for_connection()
+                told = Introduction.of({key: str(value) for key, value in await rpc.initial_metadata()})
+                if not told.node:
+                    await rpc.read()  # a refusal comes without an introduction: this raises what it says
+                peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
+                check(told)
+        except grpc.aio.AioRpcError as error:
+            await channel.close()
+            raise error_from_rpc(error, address, was_sent=False) from None
+        except TimeoutError:
+            await channel.close()
+            raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
+        except BaseException:
+            await channel.close()
+            raise
+        return DialledStream(address, channel, rpc, peer_clock)
 
 
 async def refuse(context: grpc.aio.ServicerContext, error: RingmillError) -> NoReturn:

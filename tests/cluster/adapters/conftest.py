@@ -12,7 +12,9 @@ from types import MappingProxyType
 
 import pytest
 
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError
@@ -37,7 +39,7 @@ class Nodes:
 
     stack: AsyncExitStack
     addresses: dict[NodeId, str] = field(default_factory=dict)
-    transports: dict[NodeId, GrpcTransport] = field(default_factory=dict)
+    transports: dict[NodeId, FrameTransport] = field(default_factory=dict)
     servers: dict[NodeId, NodeServer] = field(default_factory=dict)
 
     async def start(
@@ -47,10 +49,11 @@ class Nodes:
         cluster: str | None = "c1",
         at: str = "",
         handlers: Mapping[str, Handler] = MappingProxyType({}),
-    ) -> GrpcTransport:
+    ) -> FrameTransport:
         node = NodeId(name)
-        transport = GrpcTransport(
+        transport = FrameTransport(
             node,
+            GrpcCarrier(LINK, clock=SystemClock()),
             clock=SystemClock(),
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
@@ -59,7 +62,8 @@ class Nodes:
             transport.serve(method, handler)
         await self.stack.enter_async_context(transport)
         server = NodeServer(
-            at or f"127.0.0.1:{free_port()}", Services(transport.servicer(), transport.session)
+            at or f"127.0.0.1:{free_port()}",
+            Services(GrpcAcceptor(transport)),
         )
         await self.stack.enter_async_context(server)
         self.transports[node] = transport

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Priority
@@ -22,19 +22,23 @@ WRITE = Priority.WRITE
 
 PEER = """
 import asyncio, sys
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.node.services.server import NodeServer, Services
 
 async def main():
-    transport = GrpcTransport("n2", clock=SystemClock(), entropy=OsEntropy(), cluster="c1")
+    clock = SystemClock()
+    carrier = GrpcCarrier(LINK, clock=clock)
+    transport = FrameTransport("n2", carrier, clock=clock, entropy=OsEntropy(), cluster="c1")
     transport.serve("echo", lambda incoming: incoming.body)
     done = []
     transport.serve("do", lambda incoming: done.append(incoming.body) or b"")
     transport.serve("done", lambda incoming: b",".join(done))
     async with transport:
-        async with NodeServer("127.0.0.1:0", Services(transport.servicer(), transport.session)) as server:
+        async with NodeServer("127.0.0.1:0", Services(GrpcAcceptor(transport))) as server:
             print(server.address, flush=True)
             await asyncio.Event().wait()
 
@@ -119,7 +123,7 @@ async def test_a_peer_stopped_before_it_was_dialled_leaves_time_to_turn_to_anoth
         assert await echo_once_reached(n1) == b"2"
 
 
-async def echo_once_reached(n1: GrpcTransport) -> bytes:
+async def echo_once_reached(n1: FrameTransport) -> bytes:
     """The answer of the first call that finds a connection."""
     async with asyncio.timeout(20):
         while True:

@@ -17,7 +17,9 @@ import msgpack
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -57,7 +59,7 @@ def free_port() -> int:
 class Victim:
     """A worker behind a real port, and a stranger who says that he is n2."""
 
-    def __init__(self, folder: Path, worker: Worker, stranger: GrpcTransport) -> None:
+    def __init__(self, folder: Path, worker: Worker, stranger: FrameTransport) -> None:
         self.folder = folder
         self.worker = worker
         self.stranger = stranger
@@ -84,8 +86,10 @@ class Victim:
 async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Victim]:
     clock, files, processes = SystemClock(), OsFileSystem(), TaskProcesses()
 
-    def transport(node: NodeId) -> GrpcTransport:
-        return GrpcTransport(node, clock=clock, entropy=OsEntropy(), cluster=ClusterId("c1"))
+    def transport(node: NodeId) -> FrameTransport:
+        return FrameTransport(
+            node, GrpcCarrier(LINK, clock=clock), clock=clock, entropy=OsEntropy(), cluster=ClusterId("c1")
+        )
 
     async def code() -> AsyncIterator[bytes]:
         yield CODE.data
@@ -102,7 +106,7 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         await stack.enter_async_context(worker)
         for method, handler in {**worker.handlers(), **bundles.handlers()}.items():
             mine.serve(method, handler)
-        server = NodeServer(f"127.0.0.1:{free_port()}", Services(mine.servicer(), mine.session))
+        server = NodeServer(f"127.0.0.1:{free_port()}", Services(GrpcAcceptor(mine)))
         await stack.enter_async_context(server)
         stranger.set_peers({N1: server.address})
         made = Victim(tmp_path, worker, stranger)

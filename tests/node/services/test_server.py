@@ -15,8 +15,10 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
@@ -32,15 +34,19 @@ from ringmill.node.services.table import Call, Service, unary
 CHECK = "/grpc.health.v1.Health/Check"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 SESSION = "/ringmill.v1.Kv/Session"
-LINK = "/ringmill.v1.Peer/Link"
+
+
+def node_transport(name: str) -> FrameTransport:
+    clock = SystemClock()
+    return FrameTransport(NodeId(name), GrpcCarrier(LINK, clock=clock), clock=clock, entropy=OsEntropy())
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[NodeServer]:
-    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
+    transport = node_transport("n1")
     transport.serve("kv.get", lambda incoming: incoming.body)
     async with transport:
-        services = Services(transport.servicer(), transport.session)
+        services = Services(GrpcAcceptor(transport))
         async with NodeServer("127.0.0.1:0", services) as server:
             yield server
 
@@ -94,8 +100,8 @@ async def test_reflection_names_every_service(server: NodeServer) -> None:
 
 
 async def test_a_taken_port_is_an_error_that_names_it(server: NodeServer) -> None:
-    transport = GrpcTransport(NodeId("n2"), clock=SystemClock(), entropy=OsEntropy())
-    second = NodeServer(server.address, Services(transport.servicer(), transport.session))
+    transport = node_transport("n2")
+    second = NodeServer(server.address, Services(GrpcAcceptor(transport)))
     with pytest.raises(InvalidArgument, match=f"cannot listen on {server.address}"):
         async with second:
             pass
@@ -138,7 +144,7 @@ async def test_connections_that_say_nothing_leave_the_node_unharmed(server: Node
 
 
 async def test_a_node_that_stops_answers_its_sessions_and_then_goes_at_once() -> None:
-    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
+    transport = node_transport("n1")
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(incoming: Incoming) -> bytes:
@@ -148,7 +154,7 @@ async def test_a_node_that_stops_answers_its_sessions_and_then_goes_at_once() ->
 
     transport.serve("kv.put", slow)
     async with transport:
-        services = Services(transport.servicer(), transport.session)
+        services = Services(GrpcAcceptor(transport))
         async with NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
             call = asyncio.create_task(link.session_call("kv.put", b"kept", 30))
             await begun.wait()
@@ -173,12 +179,12 @@ async def epoch_seven(request: GetRequest, call: Call) -> GetResponse:
 
 
 async def test_one_service_has_unary_methods_and_the_transports_session() -> None:
-    transport = GrpcTransport(NodeId("n1"), clock=SystemClock(), entropy=OsEntropy())
+    transport = node_transport("n1")
     transport.serve("kv.get", lambda incoming: incoming.body)
     async with transport:
         table = Service("ringmill.v1.Kv", {"Get": unary(GetRequest, epoch_seven)})
         methods = grpc_handlers([table], SystemClock())
-        services = Services(transport.servicer(), transport.session, methods)
+        services = Services(GrpcAcceptor(transport), methods)
         async with NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
             assert await link.session_call("kv.get", b"framed", 20) == b"framed"
             assert (await link.unary("/ringmill.v1.Kv/Get", GetRequest(), GetResponse, 20)).epoch == 7

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
-from ringmill.cluster.adapters.network.grpc_transport import GrpcTransport
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
@@ -41,7 +43,7 @@ DISK = DiskId("1" * 32)
 async def link() -> AsyncIterator[ClientLink]:
     """A client's link to one running node n1, which has not been initialised."""
     clock, entropy, start = SystemClock(), OsEntropy(), Start(4, "b")
-    transport = GrpcTransport(N1, clock=clock, entropy=entropy)
+    transport = FrameTransport(N1, GrpcCarrier(LINK, clock=clock), clock=clock, entropy=entropy)
     agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=transport)
     liveness = Liveness(
         N1, disk=DISK, start=start, profile=FAST,
@@ -58,7 +60,7 @@ async def link() -> AsyncIterator[ClientLink]:
         N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
     )
     tables = (TopologyService(card, agent).service(), membership.service())
-    services = Services(transport.servicer(), transport.session, grpc_handlers(tables, clock))
+    services = Services(GrpcAcceptor(transport), grpc_handlers(tables, clock))
     async with transport, NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
         yield link
 

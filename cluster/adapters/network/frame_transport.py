@@ -1,8 +1,11 @@
-"""The Transport door over gRPC: three long-lived streams to each peer, dialled by the side that asks.
+"""The Transport door: three long-lived streams of frames to each peer, dialled by the side that asks.
 
 Control has a connection of its own, and so has bulk, so that a probe never waits behind data and a long
-frame never stands before a short one.  Streams are dialled when first used.  The answering half is given to
-the node's one gRPC server: `servicer` for peers, `session` for clients.  Rule F1: docs/protocol/requests.md.
+frame never stands before a short one.  Streams are dialled when first used.  Everything that does not depend
+on what carries the frames is here: who may ask, links and their backoff, the end.  A carrier only dials
+(`Carrier`) and accepts: it asks `admit_peer` or `admit_client`, says `introduction`, then calls `answer`.
+
+Rule F1: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -13,27 +16,17 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
-
 from ringmill.cluster.adapters.network.answering import Answering, Dialler
 from ringmill.cluster.adapters.network.frame_link import FrameLink
-from ringmill.cluster.adapters.network.grpc_streams import (
-    CLASS_KEY,
-    CLUSTER_KEY,
-    NODE_KEY,
-    AcceptedStream,
-    DialledStream,
-    dial,
-    refuse,
-)
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
+from ringmill.cluster.adapters.network.handshake import Introduction
+from ringmill.cluster.errors import ProtocolMismatch, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
-from ringmill.cluster.wire.sending_time import CLOCK_KEY, microseconds
-from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, PeerStub
+from ringmill.cluster.wire.sending_time import microseconds
 
-__all__ = ["CLIENT_PREFIX", "GrpcTransport"]
+__all__ = ["CLIENT_PREFIX", "FrameTransport"]
 
 CLIENT_PREFIX: Final = "kv."  # methods that a client may call on its session
 
@@ -49,7 +42,7 @@ _CLASS_OF: Final = {
 }
 
 
-class GrpcTransport:
+class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
@@ -59,6 +52,7 @@ class GrpcTransport:
     def __init__(
         self,
         node_id: NodeId,
+        carrier: Carrier,
         *,
         clock: Clock,
         entropy: Entropy,
@@ -66,6 +60,7 @@ class GrpcTransport:
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._node_id = node_id
+        self._carrier = carrier
         self._clock = clock
         self._entropy = entropy
         self._cluster = cluster
@@ -144,62 +139,54 @@ class GrpcTransport:
         links = self._links.get(to) or self._open(to)
         return await links[_CLASS_OF[priority]].call(method, body, timeout_s, priority)
 
-    def servicer(self) -> PeerServicer:
-        """The answering half for peers, to be added to the node's gRPC server."""
-        return _PeerServicer(self)
-
-    async def session(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
-        """The answering half for clients: the behaviour of Kv.Session, open to methods "kv.*" only."""
-        await self._accept(context, Dialler(NodeId(""), CLIENT_PREFIX, Priority.WRITE))
-
-    async def link(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
-        """The answering half for peers: the behaviour of Peer.Link."""
-        told = {key: str(value) for key, value in context.invocation_metadata() or ()}
-        try:
-            self._check_peer(told)
-        except RingmillError as error:
-            await refuse(context, error)
-        dialler = NodeId(told[NODE_KEY])
-        self._is_alive(dialler)
-        await self._accept(context, Dialler(dialler))
-
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls, wait up to `timeout_s` until those under way are answered, end all streams.
 
-        The first half of stopping without an error for anyone; the second is to stop the gRPC server.
+        The first half of stopping without an error for anyone; the second is to stop what accepts streams.
         """
         await self._answering.drain(timeout_s)
 
-    async def _accept(self, context: grpc.aio.ServicerContext, dialler: Dialler) -> None:
-        refusal = self._answering.refusal()
-        if refusal is not None:
-            await refuse(context, refusal)
-        clock = (CLOCK_KEY, str(microseconds(self._clock.boottime())))
-        await context.send_initial_metadata((*self._identity(), clock))
-        try:
-            await self._answering.serve(AcceptedStream(context), dialler)
-        except ProtocolMismatch as error:
-            await refuse(context, error)
-        except Unavailable:
-            return  # the dialler is gone, or this node is going; what was asked for goes on
-
-    def _check_peer(self, told: Mapping[str, str]) -> None:
-        if not told.get(NODE_KEY):
-            raise ProtocolMismatch(f"{self._node_id}: a link came without metadata {NODE_KEY}")
-        if told[NODE_KEY] == self._node_id:
+    def admit_peer(self, told: Introduction) -> Dialler:
+        """What a stream between nodes may ask.  Raises the RingmillError that its dialler is to be told."""
+        if not told.node:
+            raise ProtocolMismatch(
+                f"{self._node_id}: a link came without the name of its node (ringmill-node)"
+            )
+        if told.node == self._node_id:
             raise ProtocolMismatch(f"{self._node_id} was dialled by a node of the same name")
         self._check_cluster(told)
+        dialler = NodeId(told.node)
+        self._is_alive(dialler)
+        return self._admitted(Dialler(dialler))
 
-    def _check_cluster(self, told: Mapping[str, str]) -> None:
-        theirs, ours = told.get(CLUSTER_KEY, ""), self._cluster or ""
-        if theirs and ours and theirs != ours:
+    def admit_client(self) -> Dialler:
+        """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
+        return self._admitted(Dialler(NodeId(""), CLIENT_PREFIX, Priority.WRITE))
+
+    def introduction(self) -> Introduction:
+        """What an answering side says of itself now."""
+        return Introduction(self._node_id, self._cluster or "", clock_us=microseconds(self._clock.boottime()))
+
+    async def answer(self, stream: FrameStream, dialler: Dialler) -> None:
+        """Answer an accepted stream until either side ends it.
+
+        Raises ProtocolMismatch, which the dialler is to be told; Unavailable when the dialler is gone, or
+        this node is going: what was asked for goes on.
+        """
+        await self._answering.serve(stream, dialler)
+
+    def _admitted(self, dialler: Dialler) -> Dialler:
+        if (refusal := self._answering.refusal()) is not None:
+            raise refusal
+        return dialler
+
+    def _check_cluster(self, told: Introduction) -> None:
+        ours = self._cluster or ""
+        if told.cluster and ours and told.cluster != ours:
             raise ProtocolMismatch(
-                f"{told.get(NODE_KEY)} is of cluster {theirs}, {self._node_id} of cluster {ours}",
+                f"{told.node} is of cluster {told.cluster}, {self._node_id} of cluster {ours}",
                 hint="one of the two addresses belongs to another cluster; see `ringmill cluster status`",
             )
-
-    def _identity(self) -> tuple[tuple[str, str], ...]:
-        return ((NODE_KEY, self._node_id), (CLUSTER_KEY, self._cluster or ""))
 
     def _open(self, to: NodeId) -> tuple[FrameLink, ...]:
         """The links to a peer, not dialled yet."""
@@ -220,21 +207,14 @@ class GrpcTransport:
         self._links[to] = links
         return links
 
-    async def _dial(self, to: NodeId, address: str, traffic_class: str) -> DialledStream:
-        def check(told: dict[str, str]) -> None:
-            if told.get(NODE_KEY) != to:
-                raise Unavailable(f"{address} is {told.get(NODE_KEY) or 'no node'}, not {to}")
+    async def _dial(self, to: NodeId, address: str, traffic_class: str) -> FrameStream:
+        def check(told: Introduction) -> None:
+            if told.node != to:
+                raise Unavailable(f"{address} is {told.node or 'no node'}, not {to}")
             self._check_cluster(told)
 
-        stream = await dial(
-            address,
-            lambda channel, metadata: PeerStub(channel).Link(metadata=metadata),
-            (*self._identity(), (CLASS_KEY, traffic_class)),
-            check,
-            clock=self._clock,
-            max_frame_bytes=self._max_frame_bytes,
-            timeout_s=DIAL_TIMEOUT_S,
-        )
+        ours = Introduction(self._node_id, self._cluster or "", traffic_class)
+        stream = await self._carrier.dial(address, ours, check, timeout_s=DIAL_TIMEOUT_S)
         self._is_alive(to)
         return stream
 
@@ -242,11 +222,3 @@ class GrpcTransport:
         """A node that was just met is worth dialling now, whatever its links have decided before."""
         for link in self._links.get(node, ()):
             link.end_backoff()
-
-
-class _PeerServicer(PeerServicer):
-    def __init__(self, transport: GrpcTransport) -> None:
-        self._transport = transport
-
-    async def Link(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:  # type: ignore[override]  # noqa: N802
-        await self._transport.link(request_iterator, context)

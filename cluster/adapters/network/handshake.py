@@ -1,0 +1,71 @@
+"""What the two ends of a stream say of themselves before anything else, whatever carries the stream.
+
+The dialling side says who it is, which cluster it belongs to and which class of traffic it brings.  The
+answering side checks that, then says who it is and what its boot clock reads.  On the wire an introduction is
+a few texts by name: gRPC carries them as metadata.  Names that a side does not know are left aside.
+
+Layout: docs/formats/frame.md, "Handshake".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock
+
+__all__ = ["SESSION", "Check", "Introduction", "clock_reading"]
+
+SESSION: Final = "session"  # the class of a client's stream
+
+_NODE_KEY: Final = "ringmill-node"
+_CLUSTER_KEY: Final = "ringmill-cluster"
+_CLASS_KEY: Final = "ringmill-class"
+_CLOCK_DIGITS: Final = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """One end of a stream, in its own words; a client has no `node`."""
+
+    node: str = ""
+    cluster: str = ""  # "" before it belongs to one
+    traffic_class: str = ""  # of the dialling side alone
+    clock_us: int | None = None  # of the answering side alone: its boot clock
+
+    @classmethod
+    def of(cls, told: Mapping[str, str]) -> Introduction:
+        return cls(
+            node=told.get(_NODE_KEY, ""),
+            cluster=told.get(_CLUSTER_KEY, ""),
+            traffic_class=told.get(_CLASS_KEY, ""),
+            clock_us=clock_reading(told.get(CLOCK_KEY)),
+        )
+
+    def texts(self) -> dict[str, str]:
+        told = {_NODE_KEY: self.node, _CLUSTER_KEY: self.cluster} if self.node else {}
+        if self.traffic_class:
+            told[_CLASS_KEY] = self.traffic_class
+        if self.clock_us is not None:
+            told[CLOCK_KEY] = str(self.clock_us)
+        return told
+
+    def peer_clock(self, received_us: int) -> PeerClock | None:
+        """The clock of the side that has just said this of itself; None when it told none."""
+        if self.clock_us is None:
+            return None
+        peer_clock = PeerClock()
+        peer_clock.learn(self.clock_us, received_us=received_us)
+        return peer_clock
+
+
+Check: TypeAlias = Callable[[Introduction], None]
+"""What the dialling side makes of the other's introduction; raises a RingmillError to refuse it."""
+
+
+def clock_reading(text: str | None) -> int | None:
+    """A clock's reading in microseconds as it was told; None when nothing of use was said."""
+    if text is None or not text.isdecimal() or len(text) > _CLOCK_DIGITS:
+        return None
+    return int(text)

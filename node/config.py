@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = ["NodeConfig", "parse_arguments"]
 
@@ -37,6 +38,8 @@ class NodeConfig:
     profile: str = "default"  # membership timing: "default" or "fast"
     slots: int = 1  # task processes at once
     scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
+    peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
+    client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,6 +63,12 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         default=86_400.0,
         help="seconds between two scrubs, which read every block; 0 for never",
     )
+    parser.add_argument(
+        "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
+    )
+    parser.add_argument(
+        "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
+    )
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
         raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
@@ -76,6 +85,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         profile=given.profile,
         slots=given.slots,
         scrub_every_s=given.scrub_every,
+        peer_transport=given.peer_transport,
+        client_transport=given.client_transport,
     )
 
 

@@ -13,17 +13,23 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
-from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
+from ringmill.cluster.adapters.network.grpc_streams import LINK
+from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
+from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
@@ -37,6 +43,7 @@ __all__ = ["run_node"]
 DRAIN_S = 2.0  # for frames in progress
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
+SOCKET_NAME = "frames.sock"  # in the data folder
 _AS_ROOT = (
     "RUNNING AS ROOT: jobs run as root too and may do anything on this machine, and the system's limit on "
     "processes does not bind them; run nodes as a user of their own"
@@ -55,9 +62,8 @@ async def run_node(config: NodeConfig) -> None:
     clock, entropy = SystemClock(), OsEntropy()
     spawner = ProcessSpawner()
     try:
-        async with FrameTransport(
-            config.id, GrpcCarrier(LINK, clock=clock), clock=clock, entropy=entropy
-        ) as transport:
+        carrier = carrier_named(config.peer_transport, LINK, clock=clock)
+        async with FrameTransport(config.id, carrier, clock=clock, entropy=entropy) as transport:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
@@ -66,8 +72,12 @@ async def run_node(config: NodeConfig) -> None:
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason)
                 tables = grpc_handlers(service_tables(node, process), clock)
                 services = Services(GrpcAcceptor(transport), tables)
-                most = connections_below(limit)
-                async with NodeServer(config.address, services, max_connections=most) as server:
+                carriers = {"grpc", config.peer_transport, config.client_transport}
+                most = connections_below(limit) // len(carriers)
+                async with (
+                    _taking_frames(config, transport, clock, most),
+                    NodeServer(config.address, services, max_connections=most) as server,
+                ):
                     await server.set_started()
                     _spare_the_collector()
                     _log.info(
@@ -82,6 +92,23 @@ async def run_node(config: NodeConfig) -> None:
                     await server.stop(grace_s=LAST_CALLS_S)
     finally:
         await spawner.close()
+
+
+@asynccontextmanager
+async def _taking_frames(
+    config: NodeConfig, transport: FrameTransport, clock: Clock, max_connections: int
+) -> AsyncIterator[None]:
+    """Take frames over what the configuration names beside gRPC, and offer it to those whom it is for."""
+    offers = {"grpc": ""}
+    async with AsyncExitStack() as stack:
+        for name in sorted({config.peer_transport, config.client_transport} - {"grpc"}):
+            listener = SocketListener(config.id, transport, clock=clock, max_connections=max_connections)
+            path = f"{config.data}/{SOCKET_NAME}"
+            listening = listener.tcp(config.address) if name == "tcp" else listener.unix(path)
+            offers[name] = offer_text(await stack.enter_async_context(listening))
+            _log.info("%s takes frames at %s", config.id, offers[name])
+        transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
+        yield
 
 
 def _begin_stop(stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Faults of handlers in the log: the first of a kind with its trace, the others as a count.
+"""Faults and refusals in the log: the first of a kind in full, the others as a count.
 
 Anyone who can reach a node's port can make a handler fail as often as they like, and a trace for each failure
 would fill the disk.  So errors are grouped by the line that raised them: the first is logged in full, then at
@@ -28,12 +28,15 @@ class Complaints:
         self._clock = clock
         self._told: dict[Kind, tuple[float, int]] = {}  # when it was told last, and how often it came since
 
-    def add(self, method: str, error: Exception) -> None:
-        """Log a fault of a handler, or count it."""
+    def add(self, method: str, error: Exception, *, by: str = "") -> None:
+        """Log a fault, or count it.  One that was caused `by` somebody else has no trace."""
         kind, now = _kind(method, error), self._clock.monotonic()
         told_at, since = self._told.pop(kind, (None, 0))
         if told_at is None:
-            _log.error("%s: %s failed", self._name, method, exc_info=error)
+            if by:
+                _log.warning("%s: %s of %s was refused: %s", self._name, method, by, error)
+            else:
+                _log.error("%s: %s failed", self._name, method, exc_info=error)
             self._told[kind] = (now, 0)
         elif now - told_at >= EVERY_S:
             count = since + 1

@@ -65,6 +65,7 @@ class FrameTransport:
         self._entropy = entropy
         self._cluster = cluster
         self._max_frame_bytes = max_frame_bytes
+        self._peer_offer = self._client_offer = ""
         self._handlers: dict[str, Handler] = {}
         self._batch_handlers: dict[str, BatchHandler] = {}
         self._addresses: dict[NodeId, str] = {}
@@ -98,6 +99,10 @@ class FrameTransport:
     def join(self, cluster: ClusterId) -> None:
         """The node belongs to this cluster from now on."""
         self._cluster = cluster
+
+    def offer(self, *, peers: str, clients: str) -> None:
+        """Where frames are taken beside gRPC, as cluster/wire/offers.py has it; "" nowhere."""
+        self._peer_offer, self._client_offer = peers, clients
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         """Learn where nodes listen ("host:port"); a node not named any more is disconnected."""
@@ -163,9 +168,14 @@ class FrameTransport:
         """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
         return self._admitted(Dialler(NodeId(""), CLIENT_PREFIX, Priority.WRITE))
 
-    def introduction(self) -> Introduction:
-        """What an answering side says of itself now."""
-        return Introduction(self._node_id, self._cluster or "", clock_us=microseconds(self._clock.boottime()))
+    def introduction(self, dialler: Dialler) -> Introduction:
+        """What this side answers to an admitted dialler."""
+        return Introduction(
+            self._node_id,
+            self._cluster or "",
+            clock_us=microseconds(self._clock.boottime()),
+            offer=self._peer_offer if dialler.node else self._client_offer,
+        )
 
     async def answer(self, stream: FrameStream, dialler: Dialler) -> None:
         """Answer an accepted stream until either side ends it.

@@ -40,7 +40,7 @@ class GrpcAcceptor:
             dialler = admit()
         except RingmillError as error:
             await refuse(context, error)
-        await context.send_initial_metadata(tuple(self._transport.introduction().texts().items()))
+        await context.send_initial_metadata(tuple(self._transport.introduction(dialler).texts().items()))
         try:
             await self._transport.answer(AcceptedStream(context), dialler)
         except ProtocolMismatch as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from ringmill.cluster.wire.offers import OFFER_KEY
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock
 
 __all__ = ["SESSION", "Check", "Introduction", "clock_reading"]
@@ -33,6 +34,7 @@ class Introduction:
     cluster: str = ""  # "" before it belongs to one
     traffic_class: str = ""  # of the dialling side alone
     clock_us: int | None = None  # of the answering side alone: its boot clock
+    offer: str = ""  # of the answering side alone: where else it takes frames (cluster/wire/offers.py)
 
     @classmethod
     def of(cls, told: Mapping[str, str]) -> Introduction:
@@ -41,6 +43,7 @@ class Introduction:
             cluster=told.get(_CLUSTER_KEY, ""),
             traffic_class=told.get(_CLASS_KEY, ""),
             clock_us=clock_reading(told.get(CLOCK_KEY)),
+            offer=told.get(OFFER_KEY, ""),
         )
 
     def texts(self) -> dict[str, str]:
@@ -49,6 +52,8 @@ class Introduction:
             told[_CLASS_KEY] = self.traffic_class
         if self.clock_us is not None:
             told[CLOCK_KEY] = str(self.clock_us)
+        if self.offer:
+            told[OFFER_KEY] = self.offer
         return told
 
     def peer_clock(self, received_us: int) -> PeerClock | None:

@@ -1,4 +1,4 @@
-"""Transports of real nodes, each behind a real gRPC server on loopback; and a stream of memory."""
+"""Transports of real nodes on loopback, over each carrier; and a stream of memory."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import asyncio
 import random
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 import pytest
 
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
-from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
+from ringmill.cluster.adapters.network.grpc_streams import LINK
+from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
+from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.ports import Handler
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_text
 from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.node.services.server import NodeServer, Services
 
@@ -38,9 +42,11 @@ class Nodes:
     """Starts transports and their servers, and tells each where the others listen."""
 
     stack: AsyncExitStack
+    carrier: CarrierName = "grpc"
     addresses: dict[NodeId, str] = field(default_factory=dict)
     transports: dict[NodeId, FrameTransport] = field(default_factory=dict)
-    servers: dict[NodeId, NodeServer] = field(default_factory=dict)
+    places: dict[NodeId, Place] = field(default_factory=dict)  # where frames are taken
+    _accepting: dict[NodeId, AsyncExitStack] = field(default_factory=dict)
 
     async def start(
         self,
@@ -51,33 +57,54 @@ class Nodes:
         handlers: Mapping[str, Handler] = MappingProxyType({}),
     ) -> FrameTransport:
         node = NodeId(name)
+        clock = SystemClock()
         transport = FrameTransport(
             node,
-            GrpcCarrier(LINK, clock=SystemClock()),
-            clock=SystemClock(),
+            carrier_named(self.carrier, LINK, clock=clock),
+            clock=clock,
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
         )
         for method, handler in handlers.items():
             transport.serve(method, handler)
         await self.stack.enter_async_context(transport)
-        server = NodeServer(
-            at or f"127.0.0.1:{free_port()}",
-            Services(GrpcAcceptor(transport)),
-        )
-        await self.stack.enter_async_context(server)
+        accepting = self._accepting[node] = AsyncExitStack()
+        self.stack.push_async_callback(accepting.aclose)
+        address = at or f"127.0.0.1:{free_port()}"
+        self.places[node] = int(address.rpartition(":")[2])
+        if self.carrier != "grpc":
+            place = self.places[node] = await accepting.enter_async_context(self._listener(node, transport))
+            transport.offer(peers=offer_text(place), clients="")
+        server = NodeServer(address, Services(GrpcAcceptor(transport)))
+        await accepting.enter_async_context(server)
         self.transports[node] = transport
-        self.servers[node] = server
         self.addresses[node] = server.address
         for other in self.transports.values():
             other.set_peers(self.addresses)
         return transport
 
+    def _listener(self, node: NodeId, transport: FrameTransport) -> AbstractAsyncContextManager[Place]:
+        listener = SocketListener(node, transport, clock=SystemClock())
+        if self.carrier == "tcp":
+            return listener.tcp("127.0.0.1:0")
+        return listener.unix(f"{self.stack.enter_context(TemporaryDirectory())}/{node}")
+
+    async def crash(self, name: str) -> None:
+        """Close all that a node accepts, as its end would."""
+        await self._accepting[NodeId(name)].aclose()
+
+
+@pytest.fixture(params=CARRIERS)
+def carrier(request: pytest.FixtureRequest) -> CarrierName:
+    name: CarrierName = request.param
+    return name
+
 
 @pytest.fixture
-async def nodes() -> AsyncIterator[Nodes]:
+async def nodes(carrier: CarrierName) -> AsyncIterator[Nodes]:
+    """Nodes that talk over one carrier; each test is run over all."""
     async with AsyncExitStack() as stack:
-        yield Nodes(stack)
+        yield Nodes(stack, carrier)
 
 
 class MemoryStream:

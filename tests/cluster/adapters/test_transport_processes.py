@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,49 +23,62 @@ WRITE = Priority.WRITE
 
 PEER = """
 import asyncio, sys
+from contextlib import AsyncExitStack
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
-from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
+from ringmill.cluster.adapters.network.grpc_streams import LINK
+from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
+from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.services.server import NodeServer, Services
 
 async def main():
     clock = SystemClock()
-    carrier = GrpcCarrier(LINK, clock=clock)
+    carrier = carrier_named("grpc", LINK, clock=clock)
     transport = FrameTransport("n2", carrier, clock=clock, entropy=OsEntropy(), cluster="c1")
     transport.serve("echo", lambda incoming: incoming.body)
     done = []
     transport.serve("do", lambda incoming: done.append(incoming.body) or b"")
     transport.serve("done", lambda incoming: b",".join(done))
-    async with transport:
-        async with NodeServer("127.0.0.1:0", Services(GrpcAcceptor(transport))) as server:
-            print(server.address, flush=True)
-            await asyncio.Event().wait()
+    async with transport, AsyncExitStack() as stack:
+        listener = SocketListener("n2", transport, clock=clock)
+        if sys.argv[1] == "tcp":
+            place = await stack.enter_async_context(listener.tcp("127.0.0.1:0"))
+            transport.offer(peers=offer_text(place), clients="")
+        if sys.argv[1] == "unix":
+            place = await stack.enter_async_context(listener.unix(sys.argv[2] + "/frames"))
+            transport.offer(peers=offer_text(place), clients="")
+        server = NodeServer("127.0.0.1:0", Services(GrpcAcceptor(transport)))
+        await stack.enter_async_context(server)
+        print(server.address, flush=True)
+        await asyncio.Event().wait()
 
 asyncio.run(main())
 """
 
 
 @asynccontextmanager
-async def peer_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def peer_process(carrier: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PEER, stdout=asyncio.subprocess.PIPE, env=environment
-    )
-    try:
-        assert process.stdout is not None
-        yield process, (await process.stdout.readline()).decode().strip()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    with TemporaryDirectory() as folder:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", PEER, carrier, folder), stdout=asyncio.subprocess.PIPE, env=environment
+        )
+        try:
+            assert process.stdout is not None
+            yield process, (await process.stdout.readline()).decode().strip()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 async def test_a_stopped_peer_costs_its_callers_their_deadline_and_nobody_else_anything(nodes: Any) -> None:
     n1, n3 = await nodes.start("n1"), await nodes.start("n3")
     n3.serve("echo", lambda incoming: incoming.body)
-    async with peer_process() as (process, address):
+    async with peer_process(nodes.carrier) as (process, address):
         n1.set_peers({**nodes.addresses, N2: address})
         assert await n1.call(N2, "echo", b"1", timeout_s=20, priority=WRITE) == b"1"
         process.send_signal(signal.SIGSTOP)
@@ -84,7 +98,7 @@ async def test_a_stopped_peer_costs_its_callers_their_deadline_and_nobody_else_a
 
 async def test_what_a_stopped_peer_was_asked_is_not_done_after_its_deadline(nodes: Any) -> None:
     n1 = await nodes.start("n1")
-    async with peer_process() as (process, address):
+    async with peer_process(nodes.carrier) as (process, address):
         n1.set_peers({N2: address})
         assert await n1.call(N2, "do", b"before", timeout_s=20, priority=WRITE) == b""
         process.send_signal(signal.SIGSTOP)
@@ -101,7 +115,7 @@ async def test_a_peer_stopped_before_it_was_dialled_costs_the_deadline_and_is_a_
     nodes: Any,
 ) -> None:
     n1 = await nodes.start("n1")
-    async with peer_process() as (process, address):
+    async with peer_process(nodes.carrier) as (process, address):
         process.send_signal(signal.SIGSTOP)
         n1.set_peers({N2: address})
         with pytest.raises(DeadlineExceeded) as caught:
@@ -113,7 +127,7 @@ async def test_a_peer_stopped_before_it_was_dialled_costs_the_deadline_and_is_a_
 
 async def test_a_peer_stopped_before_it_was_dialled_leaves_time_to_turn_to_another(nodes: Any) -> None:
     n1 = await nodes.start("n1")
-    async with peer_process() as (process, address):
+    async with peer_process(nodes.carrier) as (process, address):
         process.send_signal(signal.SIGSTOP)
         n1.set_peers({N2: address})
         with pytest.raises(Unavailable, match="did not answer a handshake") as caught:
@@ -135,7 +149,7 @@ async def echo_once_reached(n1: FrameTransport) -> bytes:
 
 async def test_a_killed_peer_is_noticed_at_once(nodes: Any) -> None:
     n1 = await nodes.start("n1")
-    async with peer_process() as (process, address):
+    async with peer_process(nodes.carrier) as (process, address):
         n1.set_peers({N2: address})
         assert await n1.call(N2, "echo", b"1", timeout_s=20, priority=WRITE) == b"1"
         process.kill()

@@ -1,0 +1,120 @@
+"""Dials streams over TCP or Unix sockets where the other side offers that, else over gRPC.
+
+Addresses of nodes are those of their gRPC servers, and there the answering side says in the handshake where
+else it takes frames.  So the first dial asks over gRPC, and later ones go to the place that was told, until
+that fails: a node that was restarted has another port.  A side that offers nothing keeps the gRPC stream that
+it was asked on, so that nodes of different settings and releases go on talking.
+
+Decision: docs/decisions/carriers-are-offered.md.  Rule F5: docs/protocol/requests.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
+from ringmill.cluster.adapters.network.grpc_streams import GrpcCarrier
+from ringmill.cluster.adapters.network.handshake import Check, Introduction
+from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
+from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
+from ringmill.cluster.wire.offers import CarrierName, Place, offered
+from ringmill.cluster.wire.sending_time import microseconds
+
+__all__ = ["carrier_named"]
+
+_log = logging.getLogger(__name__)
+
+
+def carrier_named(
+    name: CarrierName, path: str, *, clock: Clock, max_frame_bytes: int = MAX_FRAME_BYTES
+) -> Carrier:
+    """The dialling half of a carrier.  `path` is the gRPC method whose streams it dials, or asks on."""
+    grpc = GrpcCarrier(path, clock=clock, max_frame_bytes=max_frame_bytes)
+    return grpc if name == "grpc" else _OfferedCarrier(name, grpc, clock, max_frame_bytes)
+
+
+class _OfferedCarrier:
+    def __init__(self, name: CarrierName, grpc: Carrier, clock: Clock, max_frame_bytes: int) -> None:
+        self._name = name
+        self._grpc = grpc
+        self._clock = clock
+        self._max_frame_bytes = max_frame_bytes
+        self._places: dict[str, Place] = {}  # by address, as told at the last handshake
+        self._noted: dict[str, str] = {}  # by address: why it is dialled over gRPC, as the log has it
+
+    async def dial(self, address: str, ours: Introduction, check: Check, *, timeout_s: float) -> FrameStream:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._known(address, ours, check) or await self._asked(
+                    address, ours, check, timeout_s
+                )
+        except TimeoutError:
+            raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
+
+    async def _known(self, address: str, ours: Introduction, check: Check) -> FrameStream | None:
+        """A stream to the place that was told last; None when there is none, or it is not that any more."""
+        place = self._places.pop(address, None)
+        if place is None:
+            return None
+        try:
+            stream = await self._by_socket(address, place, ours, check)
+        except (OSError, RingmillError):
+            return None  # the node itself has the last word, over gRPC
+        self._places[address] = place
+        return stream
+
+    async def _asked(self, address: str, ours: Introduction, check: Check, timeout_s: float) -> FrameStream:
+        """A stream to the place that the node tells now, or over gRPC when it tells none."""
+        heard: list[Introduction] = []
+
+        def hear(told: Introduction) -> None:
+            check(told)
+            heard.append(told)
+
+        asked = await self._grpc.dial(address, ours, hear, timeout_s=timeout_s)
+        place = offered(heard[0].offer, self._name)
+        if place is None:
+            self._note(address, f"does not offer {self._name}")
+            return asked
+        try:
+            stream = await self._by_socket(address, place, ours, check)
+        except OSError as error:
+            self._note(address, f"offers {self._name}, which cannot be reached: {error}")
+            return asked
+        except BaseException:
+            await asked.close()
+            raise
+        await asked.close()
+        self._places[address] = place
+        self._noted.pop(address, None)
+        return stream
+
+    async def _by_socket(self, address: str, place: Place, ours: Introduction, check: Check) -> SocketStream:
+        """Connect and shake hands.  Raises OSError when nobody listens there, and RingmillError."""
+        loop = asyncio.get_running_loop()
+
+        def make() -> SocketStream:
+            return SocketStream(address, is_dialled=True, max_frame_bytes=self._max_frame_bytes)
+
+        if isinstance(place, str):
+            _, stream = await loop.create_unix_connection(make, place)
+        else:
+            host = address.rpartition(":")[0].strip("[]")
+            _, stream = await loop.create_connection(make, host, place)
+        try:
+            stream.greet(ours)
+            told = await stream.introduction()
+            stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
+            check(told)
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    def _note(self, address: str, why: str) -> None:
+        if self._noted.get(address) != why:
+            self._noted[address] = why
+            _log.info("%s %s: its frames go over gRPC", address, why)

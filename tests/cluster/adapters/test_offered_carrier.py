@@ -1,0 +1,141 @@
+"""Which carrier a dialler ends up with, by what the other side offers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.adapters.network.grpc_streams import DialledStream
+from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_text, offered
+
+N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
+
+
+@pytest.fixture
+def carrier() -> CarrierName:
+    """What n1 dials by; the others are started over what a test likes."""
+    return "tcp"
+
+
+async def echo(transport: Any, to: NodeId) -> bytes:
+    answer: bytes = await transport.call(to, "echo", b"hi", timeout_s=20, priority=Priority.READ)
+    return answer
+
+
+def dialled_by(nodes: Any, monkeypatch: pytest.MonkeyPatch, name: NodeId) -> list[type]:
+    """The kinds of streams that a node dials from now on."""
+    kinds: list[type] = []
+    carrier = nodes.transports[name]._carrier
+    dial = carrier.dial
+
+    async def noting(*arguments: Any, **options: Any) -> Any:
+        stream = await dial(*arguments, **options)
+        kinds.append(type(stream))
+        return stream
+
+    monkeypatch.setattr(carrier, "dial", noting)
+    return kinds
+
+
+async def start_pair(nodes: Any, theirs: CarrierName) -> tuple[Any, Any]:
+    n1 = await nodes.start("n1")
+    nodes.carrier = theirs
+    n2 = await nodes.start("n2", handlers={"echo": lambda incoming: incoming.body})
+    return n1, n2
+
+
+async def test_a_node_that_offers_the_carrier_is_dialled_by_it(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n1, _ = await start_pair(nodes, "tcp")
+    kinds = dialled_by(nodes, monkeypatch, N1)
+    assert await echo(n1, N2) == b"hi"
+    assert kinds == [SocketStream]
+
+
+@pytest.mark.parametrize("theirs", ["grpc", "unix"])
+async def test_a_node_that_does_not_offer_it_is_talked_to_over_grpc_and_the_log_says_so_once(
+    nodes: Any, theirs: CarrierName, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1, n2 = await start_pair(nodes, theirs)
+    n1.serve("echo", lambda incoming: incoming.body)
+    kinds = dialled_by(nodes, monkeypatch, N1)
+    with caplog.at_level(logging.INFO):
+        for priority in Priority:
+            assert await n1.call(N2, "echo", b"hi", timeout_s=20, priority=priority) == b"hi"
+        assert await echo(n2, N1) == b"hi"
+    assert kinds == [DialledStream] * 3
+    lines = [record.message for record in caplog.records if nodes.addresses[N2] in record.message]
+    assert lines == [f"{nodes.addresses[N2]} does not offer tcp: its frames go over gRPC"]
+
+
+async def test_an_offer_that_cannot_be_reached_leaves_grpc(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1, n2 = await start_pair(nodes, "grpc")
+    n2.offer(peers="tcp:9", clients="")
+    kinds = dialled_by(nodes, monkeypatch, N1)
+    with caplog.at_level(logging.INFO):
+        assert await echo(n1, N2) == b"hi"
+    assert kinds == [DialledStream]
+    assert "offers tcp, which cannot be reached" in caplog.text
+
+
+async def test_a_node_that_came_back_at_another_place_is_found_there(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n1, _ = await start_pair(nodes, "tcp")
+    kinds = dialled_by(nodes, monkeypatch, N1)
+    assert await echo(n1, N2) == b"hi"
+    first = nodes.places[N2]
+    await nodes.crash(N2)
+    await nodes.start("n2", at=nodes.addresses[N2], handlers={"echo": lambda incoming: incoming.body})
+    assert nodes.places[N2] != first
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await echo(n1, N2) == b"hi"
+                break
+            except Unavailable:
+                await asyncio.sleep(0.01)
+    assert kinds == [SocketStream, SocketStream]
+
+
+async def test_another_node_at_the_place_that_was_told_is_not_taken_for_the_one_meant(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n1, n2 = await start_pair(nodes, "grpc")
+    nodes.carrier = "tcp"
+    n3 = await nodes.start("n3")
+    n3.serve("echo", lambda _: b"I am n3")
+    n1._carrier._places[nodes.addresses[N2]] = nodes.places[N3]
+    assert await echo(n1, N2) == b"hi"
+    n2.offer(peers=offer_text(nodes.places[N3]), clients="")
+    n1.set_peers({})
+    n1.set_peers(nodes.addresses)
+    with pytest.raises(Unavailable, match="is n3, not n2") as caught:
+        await echo(n1, N2)
+    assert caught.value.outcome == "failed"
+
+
+@pytest.mark.parametrize("place", [1, 41234, 65535, "/tmp/a folder/ü%/n1"])
+def test_an_offer_is_read_as_it_was_made(place: Place) -> None:
+    text = offer_text(place)
+    assert text.isascii()
+    assert [offered(text, name) for name in CARRIERS].count(place) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:-1", "tcp:٣", "tcp:99999999999", "unix:", "unix:relative",
+     "unix:/a%00b", "quic:1"],
+)  # fmt: skip
+def test_an_offer_that_is_none_is_not_taken(text: str) -> None:
+    assert [offered(text, name) for name in CARRIERS] == [None, None, None]

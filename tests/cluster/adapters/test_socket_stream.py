@@ -1,0 +1,96 @@
+"""When the writer of a socket waits, and when it gives the other side up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.adapters.network.sockets import socket_stream
+from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
+from ringmill.cluster.errors import Unavailable
+
+
+class FullTransport(asyncio.Transport):
+    """A socket that takes nothing, or `step` bytes whenever it is looked at, until it has taken all."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = 1000
+        self.step = step
+        self.stream: SocketStream | None = None
+        self.looks = 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 9) if name == "peername" else _Options()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def writelines(self, list_of_data: Any) -> None:
+        assert self.stream is not None
+        self.stream.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        self.looks += 1
+        self.left -= self.step
+        if self.left <= 0 and self.stream is not None:
+            self.stream.resume_writing()
+        return self.left
+
+    def abort(self) -> None:
+        assert self.stream is not None
+        asyncio.get_running_loop().call_soon(self.stream.connection_lost, None)
+
+
+class _Options:
+    family = 0
+
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+
+def connected(step: int) -> tuple[SocketStream, FullTransport]:
+    stream, transport = SocketStream("", is_dialled=False, max_frame_bytes=1000), FullTransport(step)
+    transport.stream = stream
+    stream.connection_made(transport)
+    return stream, transport
+
+
+@pytest.fixture(autouse=True)
+def short_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_stream, "STALL_S", 0.01)
+
+
+async def test_a_side_that_takes_nothing_is_given_up() -> None:
+    stream, _ = connected(0)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 took none of 1000 bytes") as caught:
+        await stream.write(b"frame")
+    assert caught.value.outcome == "unknown"
+    with pytest.raises(Unavailable, match="took none of"):
+        await stream.write(b"another")
+
+
+async def test_a_side_that_takes_a_little_is_waited_for_however_long_it_takes() -> None:
+    stream, transport = connected(50)
+    await stream.write(b"frame")
+    assert transport.looks == 20
+
+
+async def test_a_writer_that_waits_hears_of_the_end() -> None:
+    stream, _ = connected(0)
+    writing = asyncio.create_task(stream.write(b"frame"))
+    await asyncio.sleep(0)
+    stream.connection_lost(ConnectionResetError("reset by peer"))
+    with pytest.raises(Unavailable, match="reset by peer"):
+        await writing
+
+
+async def test_a_reader_that_waits_hears_of_the_end() -> None:
+    stream, _ = connected(0)
+    reading = asyncio.create_task(stream.read())
+    await asyncio.sleep(0)
+    stream.connection_lost(ConnectionResetError("reset by peer"))
+    with pytest.raises(Unavailable, match="reset by peer"):
+        await reading

@@ -24,6 +24,7 @@ from ringmill.cluster.limits import (
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
 )
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
     "ContextLike",
@@ -48,6 +49,7 @@ __all__ = [
     "checked_reducers",
     "checked_timeout_s",
     "checked_token",
+    "checked_transport",
     "checked_ttl_ms",
     "checked_value",
     "durability_named",
@@ -198,6 +200,17 @@ def checked_flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise _mistyped(name, value, "True or False")
     return value
+
+
+def checked_transport(transport: CarrierName, *, session: bool) -> CarrierName:
+    """What is to carry the requests of a session."""
+    if transport not in CARRIERS:
+        raise InvalidArgument(
+            f"transport is {_shown(transport)}, which is not known", hint=f"one of {', '.join(CARRIERS)}"
+        )
+    if transport != "grpc" and not session:
+        raise InvalidArgument(f"transport {transport} carries a session, and session is False")
+    return transport
 
 
 def checked_endpoints(endpoints: Endpoints) -> list[str]:

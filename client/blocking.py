@@ -32,6 +32,7 @@ from ringmill.client.status import ClusterStatus
 from ringmill.client.values import Item
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.offers import CarrierName
 
 __all__ = ["Client", "Jobs", "Keyspace"]
 
@@ -270,9 +271,15 @@ class Client(Keyspace):
     _subject: AsyncClient
 
     def __init__(
-        self, endpoints: Endpoints, *, timeout: Seconds = 5.0, token: str = "", session: bool = True
+        self,
+        endpoints: Endpoints,
+        *,
+        timeout: Seconds = 5.0,
+        token: str = "",
+        session: bool = True,
+        transport: CarrierName = "grpc",
     ) -> None:
-        subject = connect(endpoints, timeout=timeout, token=token, session=session)
+        subject = connect(endpoints, timeout=timeout, token=token, session=session, transport=transport)
         super().__init__(subject, _Loop(subject.aclose), checked_timeout_s(timeout))
 
     def __enter__(self) -> Client:

@@ -24,6 +24,7 @@ from ringmill.client.arguments import (
     checked_name,
     checked_timeout_s,
     checked_token,
+    checked_transport,
 )
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
@@ -40,6 +41,7 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.offers import CarrierName
 
 if TYPE_CHECKING:
     from ringmill.client.jobs.jobs import AsyncJobs
@@ -56,25 +58,32 @@ A report after the loop is closed would appear as a traceback in the log of the 
 
 
 def connect(
-    endpoints: Endpoints, *, timeout: Seconds = 5.0, token: str = "", session: bool = True
+    endpoints: Endpoints,
+    *,
+    timeout: Seconds = 5.0,
+    token: str = "",
+    session: bool = True,
+    transport: CarrierName = "grpc",
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
     `timeout` is the deadline of each request in seconds, including the time to connect.  Jobs need the
     cluster's token: `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or
     ./.ringmill.  `session=False` sends each request as a unary call, which is cheaper for only a few
-    requests. Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from
-    one that had used a client.  Entering it raises Unavailable when no endpoint answers.
+    requests.  `transport` "tcp" or "unix" carries the session's requests where the nodes offer that, else gRPC
+    does.  Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one
+    that had used a client.  Entering it raises Unavailable when no endpoint answers.
     """
     given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
     checked_flag("session", session)
+    checked_transport(transport, session=session)
     check_fork()
-    return AsyncClient(*given, session)
+    return AsyncClient(*given, session, transport)
 
 
-def open_link(address: str, *, session: bool = False) -> Link:
+def open_link(address: str, *, session: bool = False, transport: CarrierName = "grpc") -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it."""
-    return _NodeLink(address, session)
+    return _NodeLink(address, session, transport)
 
 
 class AsyncClient(AsyncKeyspace):
@@ -83,9 +92,18 @@ class AsyncClient(AsyncKeyspace):
     Use it only in the process that made it and in the event loop of its first request.
     """
 
-    def __init__(self, endpoints: Sequence[str], timeout_s: float, token: str, session: bool) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        timeout_s: float,
+        token: str,
+        session: bool,
+        transport: CarrierName = "grpc",
+    ) -> None:
         self._entropy = OsEntropy()
-        self._directory = Directory(endpoints, lambda address: open_link(address, session=session))
+        self._directory = Directory(
+            endpoints, lambda address: open_link(address, session=session, transport=transport)
+        )
         self._timeout_s = timeout_s
         self._token = token
         self._jobs: AsyncJobs | None = None
@@ -172,10 +190,10 @@ class AsyncClient(AsyncKeyspace):
 
 
 class _NodeLink:
-    """One node over gRPC: hot methods as frames of its session stream, all others as unary calls."""
+    """One node: hot methods as frames of its session stream, all others as unary calls over gRPC."""
 
-    def __init__(self, address: str, session: bool) -> None:
-        self._link = ClientLink(address)
+    def __init__(self, address: str, session: bool, transport: CarrierName) -> None:
+        self._link = ClientLink(address, transport=transport)
         self._session = session
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:

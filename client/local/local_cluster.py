@@ -231,5 +231,7 @@ def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
         "--data", cluster.data_folder(node),
         "--token-file", token_path(cluster.folder),
         "--profile", "fast",
+        "--peer-transport", cluster.peer_transport,
+        "--client-transport", cluster.client_transport,
     ]  # fmt: skip
     return [*command, "--zone", node.zone] if node.zone else command

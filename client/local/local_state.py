@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ringmill.cluster.adapters.files.private_files import distrust, make_private_folder, open_private, tighten
 from ringmill.cluster.errors import CorruptData, NotFound, PermissionDenied
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
     "LocalCluster",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+_TRANSPORTS = ("peer_transport", "client_transport")  # "grpc" in a cluster.json that does not name them
 _NODE_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -63,6 +65,8 @@ class LocalCluster:
     replicas: int
     partitions: int
     nodes: tuple[LocalNode, ...]
+    peer_transport: CarrierName = "grpc"
+    client_transport: CarrierName = "grpc"
 
     def node(self, name: str) -> LocalNode:
         """The node of that name.  Raises NotFound, which lists the nodes."""
@@ -79,6 +83,14 @@ class LocalCluster:
     def with_node(self, changed: LocalNode) -> LocalCluster:
         nodes = tuple(changed if node.id == changed.id else node for node in self.nodes)
         return replace(self, nodes=nodes)
+
+    def with_transports(self, peer: CarrierName | None, client: CarrierName | None) -> LocalCluster:
+        """With those that are given; None leaves one as it is."""
+        return replace(
+            self,
+            peer_transport=peer or self.peer_transport,
+            client_transport=client or self.client_transport,
+        )
 
     def data_folder(self, node: LocalNode) -> str:
         return os.path.join(self.folder, node.id)
@@ -100,7 +112,10 @@ def load_cluster(folder: str) -> LocalCluster | None:
         if written["format"] != FORMAT:
             raise CorruptData(f"{path} has format {written['format']}, this release reads {FORMAT}")
         nodes = tuple(LocalNode(**node) for node in written["nodes"])
-        cluster = LocalCluster(written["name"], folder, written["replicas"], written["partitions"], nodes)
+        cluster = LocalCluster(
+            *(written["name"], folder, written["replicas"], written["partitions"], nodes),
+            **{name: written[name] for name in _TRANSPORTS if name in written},
+        )
         _check_written(cluster)
     except FileNotFoundError:
         return None
@@ -123,6 +138,7 @@ def save_cluster(cluster: LocalCluster) -> None:
         "name": cluster.name,
         "replicas": cluster.replicas,
         "partitions": cluster.partitions,
+        **{name: getattr(cluster, name) for name in _TRANSPORTS},
         "nodes": [asdict(node) for node in cluster.nodes],
     }
     path = os.path.join(cluster.folder, "cluster.json")
@@ -191,6 +207,9 @@ def _check_written(cluster: LocalCluster) -> None:
             raise ValueError(f"{what} is {count!r}; it must be a number above 0")
     if type(cluster.name) is not str or not cluster.nodes:
         raise ValueError("it names no nodes" if not cluster.nodes else f"its name is {cluster.name!r}")
+    for what, name in zip(_TRANSPORTS, (cluster.peer_transport, cluster.client_transport), strict=True):
+        if name not in CARRIERS:
+            raise ValueError(f"{what} is {name!r}, not one of {', '.join(CARRIERS)}")
     for node in cluster.nodes:
         _check_node(node)
     if len({node.id for node in cluster.nodes}) < len(cluster.nodes):

@@ -65,6 +65,7 @@ WRONG: dict[str, list[object]] = {
     ],
     "token": [None, 3, b"t", "clé", "a b", "a\n", "x" * 2000],
     "session": [None, 1, "yes"],
+    "transport": [None, 1, b"tcp", "udp", "", [], NO_TEXT],
 }  # fmt: skip
 
 GIVEN: dict[str, object] = {

@@ -15,13 +15,15 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_cluster import Plan, Started
-from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster
+from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ring.entries import check_name
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = ["bring_up", "down", "up"]
 
 UP_TIMEOUT_S = 30.0
+TRANSPORT = click.Choice(CARRIERS)
 
 
 @click.command()
@@ -34,13 +36,24 @@ UP_TIMEOUT_S = 30.0
 @click.option("--partitions", type=int, help="a power of two; cannot be changed later  [256]")
 @click.option("--base-port", type=int, help="port of the first node  [7101, or RINGMILL_BASE_PORT]")
 @click.option("--zones", type=click.IntRange(1), help="number of zones to spread the nodes over")
+@click.option("--peer-transport", type=TRANSPORT, help="carrier of frames between nodes  [grpc]")
+@click.option("--client-transport", type=TRANSPORT, help="carrier that is offered to clients  [grpc]")
 @pass_local
-def up(settings: Settings, /, **shape: int | None) -> None:
+def up(
+    settings: Settings,
+    /,
+    peer_transport: CarrierName | None,
+    client_transport: CarrierName | None,
+    **shape: int | None,
+) -> None:
     """Start a local cluster, or the stopped nodes of one that exists."""
     begun = time.perf_counter()
     plan = {name: value for name, value in shape.items() if value is not None}
     cluster, fresh = bring_up(
-        settings.cluster, settings.cluster_folder, plan, settings.timeout, base_port=settings.base_port
+        *(settings.cluster, settings.cluster_folder, plan, settings.timeout),
+        base_port=settings.base_port,
+        peer_transport=peer_transport,
+        client_transport=client_transport,
     )
     took_s = time.perf_counter() - begun
     document: dict[str, Any] = {
@@ -49,6 +62,8 @@ def up(settings: Settings, /, **shape: int | None) -> None:
         "started": fresh,
         "seconds": round(took_s, 3),
         "folder": cluster.folder,
+        "peer_transport": cluster.peer_transport,
+        "client_transport": cluster.client_transport,
         "nodes": [{"id": node.id, "address": node.address, "pid": node.pid} for node in cluster.nodes],
     }
     ports = f"{cluster.nodes[0].address}-{cluster.nodes[-1].port}"
@@ -60,6 +75,8 @@ def up(settings: Settings, /, **shape: int | None) -> None:
     else:
         started = "" if len(fresh) == len(cluster.nodes) else f" (started {' '.join(fresh)})"
         print(f"cluster {cluster.name} is up in {took_s:.1f} s: {size}{started}")
+    if (peer_transport or client_transport) and len(fresh) < len(cluster.nodes):
+        output.note("a node that was running keeps its transports until `ringmill cluster restart`")
     output.next_command(
         settings, "ringmill put hello world", "ringmill cluster status", "ringmill cluster kill n3"
     )
@@ -94,22 +111,31 @@ def down(settings: Settings, purge: bool) -> None:
 
 
 def bring_up(
-    name: str, folder: str, plan: dict[str, int], timeout_s: float | None, *, base_port: int | None = None
+    name: str,
+    folder: str,
+    plan: dict[str, int],
+    timeout_s: float | None,
+    *,
+    base_port: int | None = None,
+    peer_transport: CarrierName | None = None,
+    client_transport: CarrierName | None = None,
 ) -> tuple[LocalCluster, list[str]]:
     """Make the named cluster run.  Returns it and the ids of the nodes that had to be started.
 
-    `base_port` is for a new cluster whose plan names none.  Everything is checked before the first file is
-    written.  A failure stops only the nodes that this call started. Raises InvalidArgument when the cluster
-    exists with other settings than `plan`, or when `plan` is not valid.
+    `base_port` is for a new cluster whose plan names none.  Given transports apply to the nodes that start from
+    now on.  Everything is checked before the first file is written.  A failure stops only the nodes that this
+    call started. Raises InvalidArgument when the cluster exists with other settings than `plan`, or when `plan`
+    is not valid.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     with local_cluster.exclusively(folder):
         cluster = load_cluster(folder)
         is_new = cluster is None
-        cluster = cluster or there
+        cluster = (cluster or there).with_transports(peer_transport, client_transport)
         _check_shape(cluster, plan)
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
+            save_cluster(cluster)
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:

@@ -24,13 +24,15 @@ from ringmill.cluster.adapters.network.channels import CONNECT_TIMEOUT_S, open_c
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc, unreachable
-from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH, GrpcCarrier
+from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH
 from ringmill.cluster.adapters.network.handshake import SESSION, Introduction, clock_reading
+from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
+from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
 
 __all__ = ["ClientLink"]
@@ -42,12 +44,18 @@ Metadata = Sequence[tuple[str, str]]
 class ClientLink:
     """One node by its address, "host:port".  Connects when first used; `close`, or `async with`, ends it."""
 
-    def __init__(self, address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+    def __init__(
+        self, address: str, *, transport: CarrierName = "grpc", max_frame_bytes: int = MAX_FRAME_BYTES
+    ) -> None:
+        """`transport` is what carries the session, where the node offers it; plain calls go over gRPC."""
         self._address = address
         self._max_frame_bytes = max_frame_bytes
         self._channel: grpc.aio.Channel | None = None
         self._session: FrameLink | None = None
         self._clock = SystemClock()
+        self._carrier = carrier_named(
+            transport, SESSION_PATH, clock=self._clock, max_frame_bytes=max_frame_bytes
+        )
         self._peer_clock: PeerClock | None = None  # as answers to plain calls told it
         self._is_closed = False
 
@@ -141,9 +149,8 @@ class ClientLink:
         return await self._session.call(method, body, timeout_s, priority)
 
     async def _dial_session(self) -> FrameStream:
-        carrier = GrpcCarrier(SESSION_PATH, clock=self._clock, max_frame_bytes=self._max_frame_bytes)
         ours = Introduction(traffic_class=SESSION)
-        return await carrier.dial(self._address, ours, lambda _: None, timeout_s=CONNECT_TIMEOUT_S)
+        return await self._carrier.dial(self._address, ours, lambda _: None, timeout_s=CONNECT_TIMEOUT_S)
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
         """Until when the caller waits, on the node's clock; nothing while that clock is not known."""

@@ -74,7 +74,7 @@ class Nodes:
         self.places[node] = int(address.rpartition(":")[2])
         if self.carrier != "grpc":
             place = self.places[node] = await accepting.enter_async_context(self._listener(node, transport))
-            transport.offer(peers=offer_text(place), clients="")
+            transport.offer(peers=offer_text(place), clients=offer_text(place))
         server = NodeServer(address, Services(GrpcAcceptor(transport)))
         await accepting.enter_async_context(server)
         self.transports[node] = transport

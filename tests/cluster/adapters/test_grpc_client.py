@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from typing import Any
 
@@ -12,64 +11,20 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, ProtocolMismatch, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch, Unavailable
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Incoming, Priority
+from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
-from ringmill.node.requests.forward import FORWARDS
 
 CHECK = "/grpc.health.v1.Health/Check"
 IDENTIFY = "/ringmill.v1.Topology/Identify"
 N1 = NodeId("n1")
 
 
-def echo(incoming: Incoming) -> bytes:
-    assert incoming.sender == ""
-    return incoming.body
-
-
-async def test_a_session_carries_calls_of_clients_into_the_handlers(nodes: Any) -> None:
-    n1 = await nodes.start("n1")
-    n1.serve("kv.get", echo)
-    async with ClientLink(nodes.addresses[N1]) as link:
-        bodies = [bytes([number]) for number in range(200)]
-        assert await asyncio.gather(*(link.session_call("kv.get", body, 5) for body in bodies)) == bodies
-
-
-async def test_a_session_takes_no_methods_of_peers(nodes: Any) -> None:
-    n1 = await nodes.start("n1")
-    n1.serve("replica.apply", echo)
-    async with ClientLink(nodes.addresses[N1]) as link:
-        with pytest.raises(ProtocolMismatch, match=r"'replica\.apply' on this stream"):
-            await link.session_call("replica.apply", b"", 5)
-
-
-async def test_a_session_hands_no_write_on_for_a_node(nodes: Any) -> None:
-    n1 = await nodes.start("n1")
-    n1.serve(FORWARDS["put"], echo)
-    async with ClientLink(nodes.addresses[N1]) as link:
-        with pytest.raises(ProtocolMismatch, match="on this stream"):
-            await link.session_call(FORWARDS["put"], b"", 5)
-
-
-async def test_a_session_takes_no_control_class(nodes: Any) -> None:
-    n1 = await nodes.start("n1")
-    n1.serve("kv.get", echo)
-    async with ClientLink(nodes.addresses[N1]) as link:
-        with pytest.raises(ProtocolMismatch, match="class 0"):
-            await link.session_call("kv.get", b"", 5, priority=Priority.CONTROL)
-
-
-async def test_a_handlers_error_is_the_sessions_error(nodes: Any) -> None:
-    n1 = await nodes.start("n1")
-
-    def missing(_: Incoming) -> bytes:
-        raise NotFound("no such key")
-
-    n1.serve("kv.get", missing)
-    async with ClientLink(nodes.addresses[N1]) as link:
-        with pytest.raises(NotFound, match="no such key"):
-            await link.session_call("kv.get", b"", 5)
+@pytest.fixture
+def carrier() -> CarrierName:
+    """Plain calls go over gRPC."""
+    return "grpc"
 
 
 async def test_a_unary_call_is_answered(nodes: Any) -> None:
@@ -133,19 +88,3 @@ def test_an_answer_over_the_limit_leaves_open_what_was_done(details: str) -> Non
     )
     told = error_from_rpc(lost, "127.0.0.1:1", was_sent=True)
     assert (told.code, told.outcome) == ("INTERNAL", "unknown")
-
-
-async def test_a_session_that_broke_is_dialled_again(nodes: Any) -> None:
-    n1 = await nodes.start("n1")
-    n1.serve("kv.get", echo)
-    async with ClientLink(nodes.addresses[N1]) as link:
-        assert await link.session_call("kv.get", b"1", 5) == b"1"
-        await nodes.servers[N1].stop(grace_s=0)
-        await nodes.start("n1", at=nodes.addresses[N1], handlers={"kv.get": echo})
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    assert await link.session_call("kv.get", b"2", 5) == b"2"
-                    break
-                except Unavailable:
-                    await asyncio.sleep(0.02)

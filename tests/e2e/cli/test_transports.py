@@ -1,0 +1,112 @@
+"""Real clusters over TCP and over Unix sockets: put, get, kill, restart, and a change of one node."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from ringmill.client.blocking import Client
+from ringmill.client.local.tcp_ports import free_base
+from ringmill.cluster.wire.offers import CarrierName
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+NODES = ("n1", "n2", "n3")
+TIMEOUT_S = 20.0
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def transport(request: pytest.FixtureRequest) -> CarrierName:
+    name: CarrierName = request.param
+    return name
+
+
+@pytest.fixture
+def cluster(transport: CarrierName, shell: Shell) -> Iterator[Shell]:
+    """Three nodes beside the cluster of the module, which talk by `transport`."""
+    base = free_base(3, 20_000 + os.getpid() % 1000 * 12 + 6)
+    up = ("--cluster", transport, "cluster", "up", "-n", "3", "--base-port", str(base))
+    shell.ok(*up, "--peer-transport", transport, "--client-transport", transport)
+    yield shell
+    shell.ok("--cluster", transport, "cluster", "down", "--purge")
+
+
+def written(shell: Shell, name: str) -> Any:
+    return json.loads((shell.folder / "home" / name / "cluster.json").read_text())
+
+
+def said(shell: Shell, cluster: str, node: str) -> list[str]:
+    return (shell.folder / "home" / cluster / "logs" / f"{node}.log").read_text().splitlines()
+
+
+def over_grpc(pids: dict[str, int], ports: dict[str, int]) -> int:
+    """How many connections nodes have dialled to each other's gRPC ports."""
+    return sum(
+        bool(one.raddr) and one.raddr.port in ports.values()
+        for pid in pids.values()
+        for one in psutil.Process(pid).net_connections("tcp")
+        if one.status == psutil.CONN_ESTABLISHED
+    )
+
+
+def test_requests_go_over_the_transport_and_survive_a_kill(cluster: Shell, transport: CarrierName) -> None:
+    nodes = written(cluster, transport)["nodes"]
+    addresses = [node["address"] for node in nodes]
+    ports = {node["id"]: int(node["address"].rpartition(":")[2]) for node in nodes}
+    with Client(addresses, timeout=TIMEOUT_S, transport=transport) as db:
+        for number in range(60):
+            db.put(f"k{number}", b"1")
+        assert all("does not offer" not in line for name in NODES for line in said(cluster, transport, name))
+        assert over_grpc({node["id"]: node["pid"] for node in nodes}, ports) == 0
+        cluster.ok("--cluster", transport, "cluster", "kill", "n3")
+        for number in range(60):
+            db.put(f"k{number}", b"2")
+        cluster.ok("--cluster", transport, "cluster", "restart", "n3")
+        cluster.ok("--cluster", transport, "cluster", "status", "--wait", "healthy", "--timeout", "30s")
+        for number in range(60):
+            db.put(f"k{number}", b"3")
+            assert db.get(f"k{number}", r="all").value == b"3"
+
+
+def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: CarrierName) -> None:
+    address = written(cluster, transport)["nodes"][0]["address"]
+    here = ("--cluster", transport, "cluster")
+    cluster.ok(*here, "up", "--peer-transport", "grpc", "--client-transport", "grpc")
+    assert written(cluster, transport)["peer_transport"] == "grpc"
+    with Client(address, timeout=TIMEOUT_S, transport=transport) as db:
+        for name in NODES:
+            db.put("k", name.encode())
+            cluster.ok(*here, "restart", name)
+            cluster.ok(*here, "status", "--wait", "healthy", "--timeout", "30s")
+            db.put("k", b"after " + name.encode())
+            assert db.get("k", r="all").value == b"after " + name.encode()
+    assert any(f"does not offer {transport}" in line for line in said(cluster, transport, "n3"))
+
+
+def test_a_socket_file_of_a_killed_node_is_replaced_and_a_stopped_one_leaves_none(
+    cluster: Shell, transport: CarrierName
+) -> None:
+    if transport != "unix":
+        pytest.skip("TCP leaves no files")
+    here = ("--cluster", transport, "cluster")
+    path = cluster.folder / "home" / transport / "n1" / "frames.sock"
+    cluster.ok(*here, "kill", "n1")
+    assert path.is_socket()
+    cluster.ok(*here, "restart", "n1")
+    assert path.is_socket()
+    cluster.ok(*here, "down")
+    assert not path.exists()
+
+
+def test_a_transport_that_is_none_is_refused_by_name(shell: Shell, tmp_path: Path) -> None:
+    ended = shell.command("--cluster", "none", "cluster", "up", "--peer-transport", "udp")
+    assert ended.code == 2
+    assert "--peer-transport" in ended.err
+    assert "'udp'" in ended.err

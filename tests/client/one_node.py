@@ -1,4 +1,4 @@
-"""One process that plays a node of one member, over real gRPC: every value written stays as a sibling."""
+"""A process that plays a node of one member, over gRPC and TCP: each value written stays as a sibling."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
+from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.wire.offers import offer_text
 from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
 from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
@@ -128,7 +130,13 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
         transport.serve("kv.get", one.framed_get)
         methods = grpc_handlers(one.tables(), SystemClock())
         services = Services(GrpcAcceptor(transport), methods)
-        async with transport, NodeServer("127.0.0.1:0", services) as server:
+        listener = SocketListener(NodeId("n1"), transport, clock=SystemClock())
+        async with (
+            transport,
+            listener.tcp("127.0.0.1:0") as port,
+            NodeServer("127.0.0.1:0", services) as server,
+        ):
+            transport.offer(peers="", clients=offer_text(port))
             address = server.address
             member = Member(NodeId("n1"), DiskId("0" * 32), address)
             one.topology = first_topology("one", [member], partitions=16, n=1, r=1, w=1)

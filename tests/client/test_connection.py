@@ -1,4 +1,4 @@
-"""The client and the command line over real gRPC, against one process that plays a node of one member."""
+"""The client and the command line over real connections, against a process that plays a node."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.cluster.errors import InvalidArgument, NotFound, QuorumNotReached
+from ringmill.cluster.wire.offers import CarrierName
 from tests.client.one_node import OneNode
 
 
+@pytest.fixture(params=["grpc", "tcp"])
+def transport(request: pytest.FixtureRequest) -> CarrierName:
+    name: CarrierName = request.param
+    return name
+
+
 @pytest.fixture
-async def db(node: tuple[OneNode, str]) -> AsyncIterator[AsyncClient]:
-    async with connect(node[1], timeout=10) as client:
+async def db(node: tuple[OneNode, str], transport: CarrierName) -> AsyncIterator[AsyncClient]:
+    async with connect(node[1], timeout=10, transport=transport) as client:
         yield client
 
 
@@ -26,6 +33,11 @@ async def test_hot_methods_travel_in_frames(db: AsyncClient, node: tuple[OneNode
     await db.put("a", b"1")
     assert (await db.get("a")).value == b"1"
     assert node[0].framed == before + 2
+
+
+async def test_a_transport_without_a_session_is_refused(node: tuple[OneNode, str]) -> None:
+    with pytest.raises(InvalidArgument, match="transport tcp carries a session, and session is False"):
+        connect(node[1], session=False, transport="tcp")
 
 
 async def test_errors_cross_as_themselves(db: AsyncClient) -> None:
@@ -41,8 +53,8 @@ async def test_the_status_is_the_members_own(db: AsyncClient) -> None:
     assert (status.health, status.nodes[0].pid, status.ranges.ok) == ("ok", 4711, 16)
 
 
-def test_the_blocking_twin_does_the_same(node: tuple[OneNode, str]) -> None:
-    with ringmill.client.blocking.Client(node[1], timeout=10) as db:
+def test_the_blocking_twin_does_the_same(node: tuple[OneNode, str], transport: CarrierName) -> None:
+    with ringmill.client.blocking.Client(node[1], timeout=10, transport=transport) as db:
         receipt = db.put("b", b"2")
         assert db.get("b").value == b"2"
         assert db.get("absent", default=None) is None

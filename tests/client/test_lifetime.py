@@ -40,9 +40,14 @@ async def arrived(node: OneNode, before: int, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("session", [True, False])
-async def test_closing_ends_the_calls_under_way_with_what_is_known_of_them(node: Node, session: bool) -> None:
-    db, before = connect(node[1], timeout=30, session=session), node[0].waiting
+WAYS: tuple[dict[str, Any], ...] = ({}, {"session": False}, {"transport": "tcp"})
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_closing_ends_the_calls_under_way_with_what_is_known_of_them(
+    node: Node, way: dict[str, Any]
+) -> None:
+    db, before = connect(node[1], timeout=30, **way), node[0].waiting
     puts = [asyncio.create_task(outcome_of(db.put(SLOW, b"v"))) for _ in range(20)]
     gets = [asyncio.create_task(outcome_of(db.get(SLOW))) for _ in range(5)]
     await arrived(node[0], before, 25)
@@ -55,10 +60,10 @@ async def test_closing_ends_the_calls_under_way_with_what_is_known_of_them(node:
 
 
 async def test_closing_in_any_moment_of_many_calls_raises_nothing_of_grpc(node: Node) -> None:
-    for session in (True, False):
+    for way in WAYS:
         seen: set[str] = set()
         for turns in range(0, 60, 3):
-            db = connect(node[1], timeout=30, session=session)
+            db = connect(node[1], timeout=30, **way)
             calls = [asyncio.create_task(outcome_of(db.put(f"k{n}", b"v"))) for n in range(10)]
             for _ in range(turns):
                 await asyncio.sleep(0)

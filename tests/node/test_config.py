@@ -33,6 +33,8 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("listen", "127.999.1.1:7101"),
         ("slots", "65"),
         ("token_file", "/no/such/file"),
+        ("peer_transport", "udp"),
+        ("client_transport", ""),
     ],
 )
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:

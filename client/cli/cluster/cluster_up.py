@@ -122,10 +122,10 @@ def bring_up(
 ) -> tuple[LocalCluster, list[str]]:
     """Make the named cluster run.  Returns it and the ids of the nodes that had to be started.
 
-    `base_port` is for a new cluster whose plan names none.  Given transports apply to the nodes that start from
-    now on.  Everything is checked before the first file is written.  A failure stops only the nodes that this
-    call started. Raises InvalidArgument when the cluster exists with other settings than `plan`, or when `plan`
-    is not valid.
+    `base_port` is for a new cluster whose plan names none.  Given transports apply to the nodes that start
+    from now on.  Everything is checked before the first file is written.  A failure stops only the nodes that
+    this call started. Raises InvalidArgument when the cluster exists with other settings than `plan`, or when
+    `plan` is not valid.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     with local_cluster.exclusively(folder):

@@ -20,7 +20,7 @@ from ringmill.cluster.adapters.network.answering import Answering, Dialler
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.handshake import Introduction
-from ringmill.cluster.errors import ProtocolMismatch, Unavailable
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES

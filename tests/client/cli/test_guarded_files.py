@@ -150,6 +150,7 @@ BAD = {
     "a port that is none": {"nodes": [{"id": "n1", "address": "127.0.0.1:abc", "zone": ""}]},
     "an address without a port": {"nodes": [{"id": "n1", "address": "somewhere", "zone": ""}]},
     "an id that leads elsewhere": {"nodes": [{"id": "../n1", "address": "127.0.0.1:7101", "zone": ""}]},
+    "a transport that is none": {"peer_transport": "udp"},
     "a pid that is a text": {"nodes": [{"id": "n1", "address": "127.0.0.1:7101", "zone": "", "pid": "1"}]},
     "a node twice": {"nodes": [{"id": "n1", "address": "127.0.0.1:7101", "zone": ""}] * 2},
     "a number as name": {"name": 7},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -246,6 +247,21 @@ async def test_calls_reach_a_node_that_came_back_on_its_port(nodes: Any) -> None
                 break
             except Unavailable:
                 await asyncio.sleep(0.02)
+
+
+async def test_a_peer_that_was_met_again_is_asked_at_once_whatever_the_backoff(nodes: Any) -> None:
+    n1, _ = await nodes.start("n1", handlers={"echo": echo}), await nodes.start("n2")
+    await nodes.crash(N2)
+    async with asyncio.timeout(20):
+        while True:  # until the backoff is one that would be noticed
+            with pytest.raises(Unavailable) as caught:
+                await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
+            if re.search(r"next try in 0\.[6-9]", caught.value.message):
+                break
+            await asyncio.sleep(0.01)
+    n2 = await nodes.start("n2", at=nodes.addresses[N2], handlers={"echo": echo})
+    assert await n2.call(N1, "echo", b"here I am", timeout_s=5, priority=WRITE) == b"here I am"
+    assert await n1.call(N2, "echo", b"welcome", timeout_s=5, priority=WRITE) == b"welcome"
 
 
 async def test_what_is_called_failed_never_happened_and_no_call_outlasts_its_deadline(nodes: Any) -> None:

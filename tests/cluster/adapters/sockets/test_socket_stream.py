@@ -66,7 +66,8 @@ def short_stall(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_side_that_takes_nothing_is_given_up() -> None:
     stream, _ = connected(0)
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 took none of 1000 bytes") as caught:
-        await stream.write(b"frame")
+        async with asyncio.timeout(20):
+            await stream.write(b"frame")
     assert caught.value.outcome == "unknown"
     with pytest.raises(Unavailable, match="took none of"):
         await stream.write(b"another")

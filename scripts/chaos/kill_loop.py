@@ -1,6 +1,6 @@
 """Kill, pause and restart nodes in turn under a load that checks every read; by hand, as long as you like.
 
-    python scripts/chaos/kill_loop.py --seconds 60 --seed 7
+    python scripts/chaos/kill_loop.py --seconds 60 --seed 7 [--transport tcp]
 
 It runs a cluster of its own in a temporary folder.  Exit 0: nothing acknowledged was lost and every key was
 read from all owners at the end.  The seed chooses victims and pauses; real processes keep their own timing.
@@ -26,6 +26,7 @@ from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
+from ringmill.cluster.wire.offers import CARRIERS  # noqa: E402
 
 __all__ = ["main"]
 
@@ -34,18 +35,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--transport", choices=CARRIERS, default="grpc", help="of nodes and client")
     given = parser.parse_args()
     return judged_on_a_cluster(
         "chaos",
         nodes=5,
         lowest_port=18000,
         has_held=lambda cluster: asyncio.run(_trouble(cluster, given.seconds, random.Random(given.seed))),
+        transport=given.transport,
     )
 
 
 async def _trouble(cluster: LocalCluster, seconds: float, chance: random.Random) -> bool:
     endpoints = [node.address for node in cluster.nodes]
-    async with connect(endpoints, token=read_token(cluster.folder)) as db:
+    token, transport = read_token(cluster.folder), cluster.client_transport
+    async with connect(endpoints, token=token, transport=transport) as db:
         load = CheckedLoad(db)
         is_over = asyncio.Event()
         async with asyncio.TaskGroup() as group:

@@ -11,21 +11,29 @@ from ringmill.client.cli.cluster.cluster_up import bring_up
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, load_cluster
 from ringmill.client.local.tcp_ports import free_base
+from ringmill.cluster.wire.offers import CarrierName
 
 __all__ = ["judged_on_a_cluster"]
 
 
 def judged_on_a_cluster(
-    name: str, *, nodes: int, lowest_port: int, has_held: Callable[[LocalCluster], bool]
+    name: str,
+    *,
+    nodes: int,
+    lowest_port: int,
+    has_held: Callable[[LocalCluster], bool],
+    transport: CarrierName = "grpc",
 ) -> int:
-    """The exit code of `has_held`, called with a new cluster.  Data and logs are kept when it has not."""
+    """The exit code of `has_held`, called with a new cluster.  Data and logs are kept when it has not.
+
+    Its nodes talk by `transport`, and offer it to clients.
+    """
     home = tempfile.mkdtemp(prefix=f"ringmill-{name}-")
     folder = f"{home}/{name}"
     is_sound = False
     try:
-        cluster, _ = bring_up(
-            name, folder, {"nodes": nodes, "base_port": free_base(nodes, lowest_port)}, None
-        )
+        plan = {"nodes": nodes, "base_port": free_base(nodes, lowest_port)}
+        cluster, _ = bring_up(name, folder, plan, None, peer_transport=transport, client_transport=transport)
         is_sound = has_held(cluster)
     finally:
         left = load_cluster(folder)

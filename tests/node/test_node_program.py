@@ -45,13 +45,13 @@ def refusal(*place: str) -> tuple[int, list[str]]:
 
 
 @contextmanager
-def running(data: Path, port: int, prepare: str = ":") -> Iterator[subprocess.Popen[bytes]]:
+def running(data: Path, port: int, prepare: str = ":", *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A node that answers, with its log beside its data; the shell says `prepare` first."""
     with open(f"{data}.log", "wb") as log:
         process = subprocess.Popen(
             [
                 "sh", "-c", f'{prepare}; exec "$@"', "sh",
-                *command("--listen", f"127.0.0.1:{port}", "--data", str(data)),
+                *command("--listen", f"127.0.0.1:{port}", "--data", str(data), *options),
             ],
             cwd=ROOT, stderr=log,
         )  # fmt: skip
@@ -98,6 +98,21 @@ def test_a_taken_port_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     assert said[0].startswith(f"cannot listen on 127.0.0.1:{port}: the port is taken")
 
 
+@pytest.mark.parametrize("option", ["--peer-transport", "--client-transport"])
+def test_a_transport_that_is_none_is_one_line_and_no_traceback(tmp_path: Path, option: str) -> None:
+    code, said = refusal("--listen", "127.0.0.1:7991", "--data", str(tmp_path / "data"), option, "udp")
+    assert code == 2 and len(said) == 1
+    assert f"{option}: invalid choice: 'udp' (choose from 'grpc', 'tcp', 'unix')" in said[0]
+
+
+def test_a_folder_too_deep_for_a_socket_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    data = tmp_path / ("deep" * 30)
+    place = ("--listen", f"127.0.0.1:{free_port()}", "--data", str(data), "--peer-transport", "unix")
+    code, said = refusal(*place)
+    assert code == 2 and len(said) == 1
+    assert said[0].startswith(f"a Unix socket cannot have the path {data}/frames.sock: it has ")
+
+
 def test_an_address_that_is_none_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     code, said = refusal("--listen", "127.999.1.1:7991", "--data", str(tmp_path / "data"))
     assert code == 2 and len(said) == 1 and "'127.999.1.1:7991'" in said[0]
@@ -133,7 +148,7 @@ def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
 def test_what_a_node_keeps_is_its_users_alone_whatever_the_umask(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(0o755)
-    with running(data, free_port(), "umask 0") as process:
+    with running(data, free_port(), "umask 0", "--peer-transport", "unix") as process:
         modes = {path: path.stat().st_mode & 0o077 for path in [data, *data.rglob("*")]}
         assert len(modes) > 5 and not any(modes.values()), modes
         process.terminate()

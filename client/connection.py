@@ -71,8 +71,8 @@ def connect(
     cluster's token: `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or
     ./.ringmill.  `session=False` sends each request as a unary call, which is cheaper for only a few
     requests.  `transport` "tcp" or "unix" carries the session's requests where the nodes offer that, else
-    gRPC does.  Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one
-    that had used a client.  Entering it raises Unavailable when no endpoint answers.
+    gRPC does.  Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from
+    one that had used a client.  Entering it raises Unavailable when no endpoint answers.
     """
     given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
     checked_flag("session", session)

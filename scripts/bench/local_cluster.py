@@ -4,7 +4,8 @@
         print(cluster.up_s)
         cluster.command("put", "key", "value")
 
-Its state is a folder of its own under build/bench/, on the disk of the checkout, gone afterwards.
+Its state is a folder of its own under build/bench/, on the disk of the checkout, gone afterwards.  The
+nodes may be those of another checkout, to be measured beside ours.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["ROOT", "BenchCluster"]
+__all__ = ["ROOT", "BenchCluster", "free_ports", "python_of"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COMMAND = Path(sys.executable).parent / "ringmill"
 PORTS = range(20_000, 32_000, 16)
 
 
 class BenchCluster:
     """Started on entering, stopped and removed on leaving; `up_s` is the time from typed to usable."""
 
-    def __init__(self, *, nodes: int) -> None:
+    def __init__(self, *, nodes: int, options: Sequence[str] = (), checkout: Path = ROOT) -> None:
         self.nodes = nodes
         self.up_s = 0.0
-        self._port = _free_ports(nodes)
+        self._options = options  # of `ringmill cluster up`
+        self._checkout = checkout
+        self._port = free_ports(nodes)
         self._home = Path()
 
     def __enter__(self) -> BenchCluster:
@@ -43,7 +46,8 @@ class BenchCluster:
         self._home = Path(tempfile.mkdtemp(prefix="cluster-", dir=parent))
         started = time.perf_counter()
         try:
-            self.command("cluster", "up", "-n", str(self.nodes), "--base-port", str(self._port))
+            shape = ("-n", str(self.nodes), "--base-port", str(self._port))
+            self.command("cluster", "up", *shape, *self._options)
         except BaseException:
             self._remove()
             raise
@@ -66,13 +70,20 @@ class BenchCluster:
 
     def command(self, *arguments: str) -> str:
         """What `ringmill ARGUMENTS` printed.  Raises SystemExit with its stderr when it fails."""
-        environment = {**os.environ, "RINGMILL_HOME": str(self._home), "PYTHONPATH": str(ROOT)}
+        command = [str(python_of(self._checkout).parent / "ringmill"), *arguments]
+        environment = {**os.environ, "RINGMILL_HOME": str(self._home), "PYTHONPATH": str(self._checkout)}
         done = subprocess.run(
-            [str(COMMAND), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            command, cwd=self._checkout, env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise SystemExit(f"ringmill {' '.join(arguments)} exited {done.returncode}:\n{done.stderr}")
         return done.stdout
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the nodes."""
+        written = json.loads((self.folder / "cluster.json").read_text(encoding="utf-8"))
+        return [int(node["pid"]) for node in written["nodes"]]
 
     def json(self, *arguments: str) -> dict[str, object]:
         """The document that `ringmill -o json ARGUMENTS` printed."""
@@ -85,7 +96,13 @@ class BenchCluster:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-def _free_ports(count: int) -> int:
+def python_of(checkout: Path) -> Path:
+    """The Python that runs a checkout: that of its own .venv when there is one."""
+    own = checkout / ".venv" / "bin" / "python"
+    return own if own.exists() else Path(sys.executable)
+
+
+def free_ports(count: int) -> int:
     """The first port of `count` free ones in a row, below those that the kernel hands out."""
     for first in PORTS:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):

@@ -26,6 +26,7 @@ from rich.table import Table
 __all__ = ["Report", "arguments", "percentile"]
 
 Cell = str | int | float | bool | None
+WIDTH = 150  # of a table that is piped: nothing is cut
 PACKAGES = ("ringmill", "grpcio", "uvloop", "msgpack", "xxhash", "zstandard", "lz4", "google-crc32c")
 
 
@@ -53,6 +54,7 @@ class Report:
     packages: Sequence[str] = ()
     rows: list[dict[str, Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    details: list[Mapping[str, object]] = field(default_factory=list)  # for the JSON alone
     started: float = field(default_factory=time.time)
 
     def row(self, case: str, **figures: Cell) -> None:
@@ -74,6 +76,7 @@ class Report:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(self._document(), indent=2) + "\n", encoding="utf-8")
         console = Console()
+        console.width = max(console.width, WIDTH)
         for key, value in self._header().items():
             console.print(f"{key:>9}  {value}", highlight=False, soft_wrap=True)
         console.print(self._table())
@@ -91,6 +94,7 @@ class Report:
             "settings": dict(self.settings),
             "rows": self.rows,
             "notes": self.notes,
+            **({"details": self.details} if self.details else {}),
         }
 
     def _header(self) -> dict[str, str]:

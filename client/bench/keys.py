@@ -1,0 +1,74 @@
+"""Which key comes next: uniform, Zipf, or the latest more often than others, as in YCSB.
+
+Numbers are drawn in chunks, as a draw by itself costs as much as a tenth of an operation.  The same seed
+draws the same numbers.  Source: Cooper et al., "Benchmarking Cloud Serving Systems with YCSB" (2010),
+section 4.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["DISTRIBUTIONS", "ZIPF_EXPONENT", "KeySpace", "numbers"]
+
+DISTRIBUTIONS: Final = ("uniform", "zipf", "latest")
+ZIPF_EXPONENT: Final = 0.99
+_CHUNK: Final = 4096
+
+
+class KeySpace:
+    """Keys by number: a prefix and 12 digits.  It grows when a workload inserts."""
+
+    __slots__ = ("count", "loaded", "prefix")
+
+    def __init__(self, count: int, prefix: str = "key:") -> None:
+        self.prefix = prefix
+        self.loaded = count
+        self.count = count
+
+    def key(self, number: int) -> bytes:
+        return f"{self.prefix}{number:012d}".encode()
+
+    def grow(self) -> int:
+        """The number of a key that is not there yet."""
+        self.count += 1
+        return self.count - 1
+
+
+def numbers(distribution: str, space: KeySpace, seed: int) -> Iterator[int]:
+    """Numbers of keys of `space`, without an end.  Raises ValueError for an unknown distribution."""
+    drawn = random.Random(seed)
+    if distribution == "uniform":
+        return _uniform(space, drawn)
+    if distribution == "zipf":
+        return _scattered(space, drawn)
+    if distribution == "latest":
+        return _latest(space, drawn)
+    raise ValueError(f"{distribution!r} is no distribution of keys; there are {', '.join(DISTRIBUTIONS)}")
+
+
+def _uniform(space: KeySpace, drawn: random.Random) -> Iterator[int]:
+    while True:
+        yield from drawn.choices(range(space.count), k=_CHUNK)
+
+
+def _scattered(space: KeySpace, drawn: random.Random) -> Iterator[int]:
+    """Zipf ranks dealt out over the loaded keys, so that the popular ones are no neighbours."""
+    dealt = list(range(space.loaded))
+    drawn.shuffle(dealt)
+    return (dealt[rank] for rank in _ranks(space.loaded, drawn))
+
+
+def _latest(space: KeySpace, drawn: random.Random) -> Iterator[int]:
+    """The newest key most often, older ones by Zipf's law of their age."""
+    return (space.count - 1 - age for age in _ranks(space.loaded, drawn))
+
+
+def _ranks(count: int, drawn: random.Random) -> Iterator[int]:
+    """Ranks from 0 on, each by the chance that Zipf's law gives it."""
+    weights = list(itertools.accumulate((rank + 1) ** -ZIPF_EXPONENT for rank in range(count)))
+    while True:
+        yield from drawn.choices(range(count), cum_weights=weights, k=_CHUNK)

@@ -1,0 +1,244 @@
+"""Runs a workload against a store, and measures: closed loop or open loop, for a time or a count.
+
+In a closed loop each of `in_flight` workers sends its next operation when the last one is answered, so a
+slow store is asked less, and what its users would have waited for is not seen.  In an open loop operations
+are due at random times of a given rate whatever the store does, and latency counts from when an operation
+was due, so an operation that had to wait for a free worker has waited.  Source: Schroeder et al., "Open
+Versus Closed: A Cautionary Tale" (NSDI 2006); Tene, "How NOT to Measure Latency".
+
+A run has a warm-up that counts for nothing.  Rate and processor time are those of the time that is measured;
+latencies are those of the operations that began in it, the last ones awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ringmill.client.bench.histogram import Histogram
+from ringmill.client.bench.processor_time import ProcessorTime
+from ringmill.client.bench.workloads import GET, MODIFY, Operation, Values
+
+__all__ = ["Load", "Measured", "Store", "run_load"]
+
+PAUSE_AFTER_FAILURE_S: Final = 0.005  # a store that is away is not asked as fast as the processor can
+
+_clock = time.perf_counter_ns
+
+
+class Store(Protocol):
+    """Whatever keeps values by key."""
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What a failed operation raises.  Anything else ends the run."""
+        ...
+
+    async def put(self, key: bytes, value: bytes) -> None: ...
+
+    async def get(self, key: bytes) -> bytes | None:
+        """None when there is nothing under the key."""
+        ...
+
+    async def modify(self, key: bytes, value: bytes) -> None:
+        """Get, then put in the place of what was read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much, how fast, for how long.  `rate_per_s` 0 is a closed loop; `most` 0: no limit but the time."""
+
+    in_flight: int
+    seconds: float
+    warm_up_s: float = 0.0
+    rate_per_s: float = 0.0
+    most: int = 0
+    seed: int = 7
+
+
+@dataclass(slots=True)
+class Measured:
+    """What one run saw.  `lateness` is how far behind its time an open loop sent."""
+
+    seconds: float = 0.0
+    operations: int = 0
+    latencies: dict[str, Histogram] = field(default_factory=dict)
+    lateness: Histogram = field(default_factory=Histogram)
+    errors: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
+    client_s: float = 0.0
+    nodes_s: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        return self.operations / self.seconds if self.seconds else 0.0
+
+    @property
+    def client_us(self) -> float:
+        """Microseconds of processor time an operation, of the client."""
+        return self.client_s / self.operations * 1e6 if self.operations else 0.0
+
+    @property
+    def nodes_us(self) -> float:
+        """The same of all nodes together."""
+        return self.nodes_s / self.operations * 1e6 if self.operations else 0.0
+
+    @property
+    def all_latencies(self) -> Histogram:
+        """Those of all verbs."""
+        together = Histogram()
+        for one in self.latencies.values():
+            together.add(one)
+        return together
+
+
+async def run_load(
+    store: Store,
+    operations: Iterator[Operation],
+    values: Values,
+    load: Load,
+    *,
+    processor_time: ProcessorTime | None = None,
+    progress: Callable[[float, int], None] | None = None,
+) -> Measured:
+    """Run the load to its end, or to that of `operations`.
+
+    `progress` hears now and then of the seconds and operations so far.
+    """
+    run = _Run(store, operations, values, load, processor_time or ProcessorTime())
+    if not load.warm_up_s:
+        run.begin()
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(run.watch(progress))
+        await asyncio.gather(*(run.work() for _ in range(load.in_flight)))
+        watching.cancel()
+    run.finish()
+    return run.measured
+
+
+class _Run:
+    """One run under way: workers that share one stream of operations."""
+
+    def __init__(
+        self,
+        store: Store,
+        operations: Iterator[Operation],
+        values: Values,
+        load: Load,
+        processor_time: ProcessorTime,
+    ) -> None:
+        self.measured = Measured()
+        self._store = store
+        self._operations = operations
+        self._values = values
+        self._load = load
+        self._processor_time = processor_time
+        self._due = _due_times(load) if load.rate_per_s else None
+        self._is_measuring = False
+        self._is_over = False
+        self._begun_ns = 0
+        self._used = (0.0, 0.0)
+        self._left = load.most
+
+    def begin(self) -> None:
+        """From here on everything counts."""
+        self._used = self._processor_time.read()
+        self._begun_ns = _clock()
+        self._is_measuring = True
+
+    async def watch(self, progress: Callable[[float, int], None] | None) -> None:
+        """End the warm-up, and the run, when their times have come."""
+        if self._load.warm_up_s:
+            await asyncio.sleep(self._load.warm_up_s)
+            self.begin()
+        until = self._begun_ns + int(self._load.seconds * 1e9)
+        while (left_s := (until - _clock()) / 1e9) > 0:
+            await asyncio.sleep(min(left_s, 0.2) if progress else left_s)
+            if progress:
+                progress((_clock() - self._begun_ns) / 1e9, self.measured.operations)
+        self.finish()
+
+    def finish(self) -> None:
+        """Take the figures, once; what is still under way only adds its latency."""
+        if not self._is_measuring:
+            return
+        self._is_measuring, self._is_over = False, True
+        measured, (client_s, nodes_s) = self.measured, self._processor_time.read()
+        measured.seconds = (_clock() - self._begun_ns) / 1e9
+        measured.client_s, measured.nodes_s = client_s - self._used[0], nodes_s - self._used[1]
+
+    async def work(self) -> None:
+        """One worker, from the first operation to the last."""
+        due = self._due
+        while not self._is_over and self._take():
+            sent = begun = _clock()
+            if due is not None:
+                begun = next(due)
+                if begun > sent:
+                    await asyncio.sleep((begun - sent) / 1e9)
+                    if self._is_over:
+                        return
+                    sent = _clock()
+            is_counted = self._is_measuring
+            if is_counted and due is not None:
+                self.measured.lateness.record(sent - begun)
+            operation = next(self._operations, None)
+            if operation is None:
+                return
+            verb, key = operation
+            try:
+                is_found = await self._perform(verb, key)
+            except self._store.failures as error:
+                if is_counted:
+                    self.measured.errors[_kind(error)] += 1
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+                continue
+            if is_counted:
+                self._record(verb, _clock() - begun)
+                self.measured.missing += not is_found
+
+    def _take(self) -> bool:
+        """Whether one more operation may be done; the last one ends the run."""
+        if not self._load.most or not self._is_measuring:
+            return True
+        self._left -= 1
+        return self._left >= 0
+
+    async def _perform(self, verb: str, key: bytes) -> bool:
+        """Do one operation; whether what it asked for was there."""
+        if verb == GET:
+            return await self._store.get(key) is not None
+        if verb == MODIFY:
+            await self._store.modify(key, self._values.next())
+        else:
+            await self._store.put(key, self._values.next())
+        return True
+
+    def _record(self, verb: str, latency_ns: int) -> None:
+        measured = self.measured
+        if self._is_measuring:
+            measured.operations += 1
+        histogram = measured.latencies.get(verb)
+        if histogram is None:
+            histogram = measured.latencies[verb] = Histogram()
+        histogram.record(latency_ns)
+
+
+def _due_times(load: Load) -> Iterator[int]:
+    """When the operations of an open loop are due, on the clock of this process: a Poisson process."""
+    drawn = random.Random(load.seed + 2)
+    at = float(_clock())
+    while True:
+        at += drawn.expovariate(load.rate_per_s) * 1e9
+        yield int(at)
+
+
+def _kind(error: Exception) -> str:
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) else type(error).__name__

@@ -1,0 +1,92 @@
+"""What is done: the workloads A to F of YCSB, and plain puts and gets.
+
+A workload is a mix of verbs and a distribution of keys.  E needs scans, which the product does not have
+yet, so that it is known by name and refused.  Source: Cooper et al., "Benchmarking Cloud Serving Systems
+with YCSB" (2010), table 2, and YCSB's own workload files.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.client.bench.keys import KeySpace, numbers
+
+__all__ = [
+    "GET",
+    "INSERT",
+    "MODIFY",
+    "PUT",
+    "SCANS",
+    "WORKLOADS",
+    "Operation",
+    "Values",
+    "Workload",
+    "operations",
+]
+
+GET: Final = "get"
+PUT: Final = "put"  # over a key that is there
+INSERT: Final = "insert"
+MODIFY: Final = "modify"  # get, then put
+
+Operation = tuple[str, bytes]
+
+_BLOB_BYTES: Final = 1 << 18
+_CHUNK: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A mix of verbs by share.  `keys` is the distribution that the workload asks for, "" for any."""
+
+    name: str
+    mix: Mapping[str, float]
+    keys: str = ""
+
+
+WORKLOADS: Final[Mapping[str, Workload]] = {
+    one.name: one
+    for one in (
+        Workload("put", {PUT: 1.0}),
+        Workload("get", {GET: 1.0}),
+        Workload("a", {GET: 0.5, PUT: 0.5}),
+        Workload("b", {GET: 0.95, PUT: 0.05}),
+        Workload("c", {GET: 1.0}),
+        Workload("d", {GET: 0.95, INSERT: 0.05}, keys="latest"),
+        Workload("f", {GET: 0.5, MODIFY: 0.5}),
+    )
+}
+
+SCANS: Final = "e"
+"""The workload that needs scans."""
+
+
+class Values:
+    """Values of one size: pieces of one block of random bytes, so that making one costs a copy."""
+
+    __slots__ = ("_at", "_blob", "size_bytes")
+
+    def __init__(self, size_bytes: int, seed: int = 7) -> None:
+        self.size_bytes = size_bytes
+        self._blob = random.Random(seed).randbytes(_BLOB_BYTES + size_bytes)
+        self._at = 0
+
+    def next(self) -> bytes:
+        self._at = (self._at + 4099) % _BLOB_BYTES  # a prime step: pieces come back after 2**18 values
+        return self._blob[self._at : self._at + self.size_bytes]
+
+
+def operations(workload: Workload, distribution: str, space: KeySpace, seed: int) -> Iterator[Operation]:
+    """The operations of a workload, without an end.  Raises ValueError for an unknown distribution."""
+    drawn = numbers(workload.keys or distribution, space, seed)
+    for verb in _verbs(workload.mix, random.Random(seed + 1)):
+        yield verb, space.key(space.grow() if verb == INSERT else next(drawn))
+
+
+def _verbs(mix: Mapping[str, float], drawn: random.Random) -> Iterator[str]:
+    names, shares = list(mix), list(mix.values())
+    while True:
+        yield from drawn.choices(names, weights=shares, k=_CHUNK)

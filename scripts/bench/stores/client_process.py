@@ -1,0 +1,69 @@
+"""The handle of a contestant's client process: one line out, one line back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from local_cluster import ROOT, python_of
+
+__all__ = ["ClientProcess"]
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+
+
+class ClientProcess:
+    """A connected client of one store, in a process of its own.  Leaving ends it."""
+
+    def __init__(self, store: str, endpoints: str, pids: Sequence[int], *, checkout: Path = ROOT) -> None:
+        about = {"store": store, "endpoints": endpoints, "pids": list(pids)}
+        self._command = [str(python_of(checkout)), "-P", "-m", "stores.client_main", json.dumps(about)]
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(checkout), str(SCRIPTS)]),
+            "GRPC_VERBOSITY": "NONE",
+        }
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> ClientProcess:
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answer()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Raises SystemExit when the client has ended, which has said why on stderr."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process is not None and self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the client of {self._command[-1]} has ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer

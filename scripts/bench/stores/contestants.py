@@ -1,0 +1,77 @@
+"""The stores that take turns: each is started for the run, told apart by name, and stopped at its end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from local_cluster import ROOT, BenchCluster
+from stores.client_process import ClientProcess
+
+__all__ = ["Contestant", "RingmillNodes", "Shape"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many nodes, and how many of them hold a key."""
+
+    nodes: int
+    replicas: int
+
+
+class Contestant(Protocol):
+    """A store that runs while it is entered."""
+
+    name: str
+    settings: str  # what it promises, in words
+
+    def __enter__(self) -> Contestant: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def why_not(self, case: dict[str, Any]) -> str:
+        """Why it cannot do a case; "" when it can."""
+        ...
+
+    def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What its client process answers."""
+        ...
+
+
+class RingmillNodes:
+    """A cluster of this checkout, or of another one."""
+
+    def __init__(self, shape: Shape, name: str = "ringmill", checkout: Path = ROOT) -> None:
+        self.name = name
+        self.settings = f"{shape.nodes} nodes, N={shape.replicas}, grpc"
+        self._shape = shape
+        self._checkout = checkout
+        self._client: ClientProcess | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> RingmillNodes:
+        options = ("--replicas", str(self._shape.replicas))
+        cluster = BenchCluster(nodes=self._shape.nodes, options=options, checkout=self._checkout)
+        with ExitStack() as stack:
+            stack.enter_context(cluster)
+            client = ClientProcess("ringmill", cluster.endpoints, cluster.pids, checkout=self._checkout)
+            self._client = stack.enter_context(client)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def why_not(self, case: dict[str, Any]) -> str:
+        return ""
+
+    def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
+        assert self._client is not None
+        return self._client.ask(asked)

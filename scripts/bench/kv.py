@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.keys import DISTRIBUTIONS
 from ringmill.client.bench.workloads import SCANS, WORKLOADS
 from stores.contestants import Contestant, RingmillNodes, Shape
+from stores.other_stores import Etcd, Redis, program
 
 WARM_UP_S = 0.5
 
@@ -63,6 +65,7 @@ class Result:
         rates = [one["operations"] / one["seconds"] for one in self.rounds]
         latency = self._histogram("latency").percentiles_ms()
         errors = sum(sum(one["errors"].values()) for one in self.rounds)
+        missing = sum(one["missing"] for one in self.rounds)
         sent = sum(one["operations_sent"] for one in self.rounds)
         frames = sum(one["frames"] for one in self.rounds)
         lateness = self._histogram("lateness")
@@ -76,6 +79,7 @@ class Result:
             "ops_per_frame": sent / frames if frames else None,
             **({"late_p99_ms": lateness.percentile_ns(0.99) / 1e6} if lateness.count else {}),
             **({"errors": errors} if errors else {}),
+            **({"not_found": missing} if missing else {}),
         }
 
     def _median_us(self, name: str) -> float:
@@ -98,7 +102,8 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
     ]
 
 
-def contestants_of(options: argparse.Namespace) -> list[Contestant]:
+def contestants_of(options: argparse.Namespace, report: Report) -> list[Contestant]:
+    """Ourselves, the other checkouts, and the stores that are installed; the report says who is left out."""
     shape = Shape(options.nodes, min(options.replicas, options.nodes))
     chosen: list[Contestant] = [RingmillNodes(shape)]
     for path in options.against:
@@ -106,14 +111,29 @@ def contestants_of(options: argparse.Namespace) -> list[Contestant]:
         if not (checkout / "ringmill" / "__main__.py").exists():
             raise SystemExit(f"--against {path}: there is no checkout of ringmill in {checkout}")
         chosen.append(RingmillNodes(shape, name=checkout.name, checkout=checkout))
+    others: list[tuple[str, str, Callable[[Path], Contestant]]] = [
+        ("etcd", "etcd", lambda path: Etcd(path, options.nodes)),
+        ("redis", "redis-server", Redis),
+    ]
+    for name, command, make in others:
+        if (named := getattr(options, name)) == "no":
+            report.note(f"skipped: {name}, as it was asked to be")
+        elif (path := program(command, named)) is None:
+            report.note(
+                f"skipped: {name}, as there is no program {named or command}; --{name} PATH names one"
+            )
+        else:
+            chosen.append(make(path))
+    report.note("skipped: cassandra, for which kv.py has no client")
     return chosen
 
 
 def rounds_of(
-    contestants: list[Contestant], cases: list[Case], options: argparse.Namespace
+    contestants: list[Contestant], cases: list[Case], options: argparse.Namespace, report: Report
 ) -> dict[tuple[Case, str], Result]:
     """All rounds of all cases, values of one size after those of another."""
     results: dict[tuple[Case, str], Result] = defaultdict(Result)
+    left_out: dict[str, None] = {}
     for value_bytes in dict.fromkeys(case.value_bytes for case in cases):
         for one in contestants:
             loaded = one.ask({"do": "load", "keys": options.keys, "value_bytes": value_bytes})
@@ -124,8 +144,12 @@ def rounds_of(
                     continue
                 for one in contestants:
                     asked = _asked(case, options, seed=number + 1)
-                    if not one.why_not(asked):
+                    if why := one.why_not(asked):
+                        left_out[f"skipped: {one.name} in {case.name}: {why}"] = None
+                    else:
                         results[case, one.name].rounds.append(one.ask(asked))
+    for text in left_out:
+        report.note(text)
     return results
 
 
@@ -169,7 +193,7 @@ def tell(
 
 def main() -> None:
     options = parsed()
-    cases, contestants = cases_of(options), contestants_of(options)
+    cases = cases_of(options)
     settings: dict[str, str | int | float | bool | None] = {
         "nodes": options.nodes, "replicas": min(options.replicas, options.nodes),
         "w": options.w or "default", "r": options.r or "default", "keys": options.keys,
@@ -179,11 +203,12 @@ def main() -> None:
     report = Report("kv", settings, options.json)
     if SCANS in options.left_out:
         report.note("skipped: workload e, which needs scans; there are none yet")
+    contestants = contestants_of(options, report)
     with ExitStack() as stack:
         for one in contestants:
             stack.enter_context(one)
             report.note(f"{one.name}: {one.settings}")
-        results = rounds_of(contestants, cases, options)
+        results = rounds_of(contestants, cases, options, report)
     tell(results, cases, [one.name for one in contestants], report)
     report.finish()
 
@@ -205,6 +230,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", action="append", default=[], metavar="PATH", help="another checkout")
+    for name in ("etcd", "redis"):
+        parser.add_argument(f"--{name}", metavar="PATH", help="its program, or no  [the one in PATH, if any]")
     options = parser.parse_args()
     options.workloads = options.workloads.split(",")
     options.left_out = [name for name in options.workloads if name == SCANS]

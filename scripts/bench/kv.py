@@ -28,7 +28,7 @@ from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.keys import DISTRIBUTIONS
 from ringmill.client.bench.workloads import SCANS, WORKLOADS
 from stores.contestants import Contestant, RingmillNodes, Shape
-from stores.other_stores import Etcd, Redis, program
+from stores.other_stores import Etcd, Floor, Redis, program
 
 WARM_UP_S = 0.5
 
@@ -124,6 +124,8 @@ def contestants_of(options: argparse.Namespace, report: Report) -> list[Contesta
             )
         else:
             chosen.append(make(path))
+    if options.floor:
+        chosen.append(Floor(shape))
     report.note("skipped: cassandra, for which kv.py has no client")
     return chosen
 
@@ -230,6 +232,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", action="append", default=[], metavar="PATH", help="another checkout")
+    parser.add_argument("--floor", action="store_true", help="also the same frames with a dict behind them")
     for name in ("etcd", "redis"):
         parser.add_argument(f"--{name}", metavar="PATH", help="its program, or no  [the one in PATH, if any]")
     options = parser.parse_args()

@@ -22,6 +22,7 @@ import uvloop
 if TYPE_CHECKING:
     from ringmill.client.bench.load import Store
 
+LONGEST_LOAD_S, GRACE_S = 1800.0, 60.0  # nothing hangs for ever
 HARNESS = Path(__file__).resolve().parents[3] / "client" / "bench"
 
 
@@ -48,6 +49,10 @@ async def opened(stack: AsyncExitStack, about: dict[str, Any]) -> Any:
         from stores.redis_client import RedisClient
 
         return await stack.enter_async_context(RedisClient(about["endpoints"]))
+    if about["store"] == "floor":
+        from stores.floor_client import FloorClient
+
+        return await stack.enter_async_context(FloorClient(about["endpoints"].split(",")))
     import ringmill
 
     return await stack.enter_async_context(ringmill.connect(about["endpoints"], timeout=30.0))
@@ -155,10 +160,11 @@ async def serve(about: dict[str, Any]) -> None:
         print(json.dumps({"ready": True}), flush=True)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             asked = json.loads(line)
-            if asked["do"] == "load":
-                answer = await load_keys(connection, asked)
-            else:
-                answer = await run(connection, asked, about["pids"])
+            async with asyncio.timeout(asked.get("seconds", LONGEST_LOAD_S) + GRACE_S):
+                if asked["do"] == "load":
+                    answer = await load_keys(connection, asked)
+                else:
+                    answer = await run(connection, asked, about["pids"])
             print(json.dumps(answer), flush=True)
 
 

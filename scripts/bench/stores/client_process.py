@@ -12,9 +12,15 @@ from typing import Any
 
 from local_cluster import ROOT, python_of
 
-__all__ = ["ClientProcess"]
+__all__ = ["ClientProcess", "our_environment"]
 
 SCRIPTS = Path(__file__).resolve().parent.parent
+
+
+def our_environment(checkout: Path = ROOT) -> dict[str, str]:
+    """In which a Python finds `ringmill` in a checkout, and the modules of these benchmarks."""
+    path = os.pathsep.join([str(checkout), str(SCRIPTS)])
+    return {**os.environ, "PYTHONPATH": path, "GRPC_VERBOSITY": "NONE"}
 
 
 class ClientProcess:
@@ -23,11 +29,7 @@ class ClientProcess:
     def __init__(self, store: str, endpoints: str, pids: Sequence[int], *, checkout: Path = ROOT) -> None:
         about = {"store": store, "endpoints": endpoints, "pids": list(pids)}
         self._command = [str(python_of(checkout)), "-P", "-m", "stores.client_main", json.dumps(about)]
-        self._environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(checkout), str(SCRIPTS)]),
-            "GRPC_VERBOSITY": "NONE",
-        }
+        self._environment = our_environment(checkout)
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> ClientProcess:

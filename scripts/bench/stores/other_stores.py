@@ -1,11 +1,13 @@
-"""Stores that others have made, where their programs are installed; the reason where they are not."""
+"""Stores to measure beside: those that others have made, where they are installed, and the floor."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,9 +17,10 @@ from types import TracebackType
 from typing import Any
 
 from local_cluster import ROOT, free_ports
-from stores.client_process import ClientProcess
+from stores.client_process import ClientProcess, our_environment
+from stores.contestants import Shape
 
-__all__ = ["Etcd", "Redis", "program"]
+__all__ = ["Etcd", "Floor", "Redis", "program"]
 
 READY_S = 20.0
 STOP_S = 10.0
@@ -120,6 +123,42 @@ class Redis(_Processes):
         return self
 
 
+class Floor(_Processes):
+    """The same frames over the same carrier with a dict behind them: what nobody can be faster than here."""
+
+    name = "floor"
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(Path(sys.executable))
+        self._shape = shape
+        self.settings = f"{shape.nodes} nodes, w=r={self._level}, a dict and a synced log, grpc"
+
+    @property
+    def _level(self) -> int:
+        return self._shape.replicas // 2 + 1
+
+    def __enter__(self) -> Floor:
+        folder, nodes = _folder("floor"), self._shape.nodes
+        first = free_ports(nodes)
+        addresses = [f"127.0.0.1:{first + number}" for number in range(nodes)]
+        commands = []
+        for number, address in enumerate(addresses):
+            others = (addresses[number + 1 :] + addresses[:number])[: self._shape.replicas - 1]
+            about = {
+                "address": address,
+                "peers": others,
+                "log": str(folder / f"log{number}"),
+                "w": self._level,
+            }
+            commands.append([str(self._path), "-P", "-m", "stores.floor_node", json.dumps(about)])
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._start(commands, ",".join(addresses))
+            processes, self._stack = self._stack, stack.pop_all()
+            self._stack.push(processes)
+        return self
+
+
 class _running:  # noqa: N801 - used as a verb
     """A process while it is entered; entering says its pid."""
 
@@ -127,8 +166,9 @@ class _running:  # noqa: N801 - used as a verb
         self._command = command
 
     def __enter__(self) -> int:
+        silent = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self._command, env=our_environment(), stdin=silent, stdout=silent, stderr=silent
         )
         return self._process.pid
 

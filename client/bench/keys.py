@@ -20,7 +20,10 @@ _CHUNK: Final = 4096
 
 
 class KeySpace:
-    """Keys by number: a prefix and 12 digits.  It grows when a workload inserts."""
+    """Keys by number: a prefix and 12 digits.  It grows when a workload inserts.
+
+    `loaded` of them were there when the load began.
+    """
 
     __slots__ = ("count", "loaded", "prefix")
 

@@ -48,4 +48,5 @@ class KeyspaceStore:
         await self._space.put(key, value, context=context, w=self._w, durability=self._durability)
 
     async def delete(self, key: bytes) -> None:
-        await self._space.delete(key, w=self._w)
+        """At the keyspace's own level, whatever that of the puts was."""
+        await self._space.delete(key)

@@ -51,6 +51,9 @@ ringmill = _Program(
             "token_file",
         ),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
+        "bench": Verb(
+            "ringmill.client.cli.bench.bench:bench", "put a load on a cluster and measure", "token_file"
+        ),
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),

@@ -17,12 +17,12 @@ from ringmill.client.cli.frame.settings import Settings
 __all__ = ["as_typed", "program_name", "typed_key"]
 
 _COMMAND = re.compile(
-    r"(?<![\w./-])ringmill (?=(cluster status|cluster|put|get|delete|locate|job|demo|engine|node|simulate"
-    r"|version|help|completion|--help)\b)"
+    r"(?<![\w./-])ringmill (?=(cluster status|cluster|put|get|delete|locate|job|bench|demo|engine|node"
+    r"|simulate|version|help|completion|--help)\b)"
 )
 _REST = re.compile(r"[^`\n]*")
-_TO_A_CLUSTER = ("cluster", "put", "get", "delete", "locate", "job")
-_TO_ENDPOINTS = ("cluster status", "put", "get", "delete", "locate", "job")
+_TO_A_CLUSTER = ("cluster", "put", "get", "delete", "locate", "job", "bench")
+_TO_ENDPOINTS = ("cluster status", "put", "get", "delete", "locate", "job", "bench")
 
 
 def as_typed(text: str, settings: Settings) -> str:

@@ -18,8 +18,9 @@ _CELLS: Final = 30
 class Bar:
     """`show` limits its own rate, so call it at every step; `end` moves the cursor to a new line."""
 
-    def __init__(self, what: str, most: int) -> None:
+    def __init__(self, what: str, most: int, doing: str = "simulating") -> None:
         self._what = what
+        self._doing = doing
         self._most = max(1, most)
         self._is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._began = time.monotonic()
@@ -34,7 +35,7 @@ class Bar:
         if self._is_terminal:
             self._draw(done, now - self._began)
         else:
-            _put(f"{done:,} of {self._most:,} {self._what}\n")
+            _put(f"{self._doing}: {done:,} of {self._most:,} {self._what}\n")
 
     def end(self) -> None:
         if self._is_open:
@@ -46,7 +47,7 @@ class Bar:
         rate = done / spent_s if spent_s > 0 else 0.0
         left = f", {(self._most - done) / rate:.0f} s left" if rate and done < self._most else ""
         bar = "#" * filled + "." * (_CELLS - filled)
-        text = f"\rsimulating [{bar}] {done:,}/{self._most:,} {self._what}, {rate:.1f}/s{left}\x1b[K"
+        text = f"\r{self._doing} [{bar}] {done:,}/{self._most:,} {self._what}, {rate:.1f}/s{left}\x1b[K"
         _put(text)
         self._is_open = True
 

@@ -1,0 +1,212 @@
+"""`ringmill bench`: a load on a cluster, and a report of what was measured and how.
+
+The load works on keys of its own prefix and deletes them at the end.  `--local N` runs it on a cluster of its
+own, in a temporary folder, which is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import click
+import uvloop
+
+from ringmill.client.arguments import Durability, Level, durability_named, level_named
+from ringmill.client.bench.keys import KeySpace
+from ringmill.client.bench.keyspace_store import KeyspaceStore
+from ringmill.client.bench.load import Load
+from ringmill.client.bench.plan import BenchPlan, delete_keys, run_plan, write_keys
+from ringmill.client.bench.processor_time import ProcessorTime
+from ringmill.client.bench.workloads import WORKLOADS, Workload
+from ringmill.client.cli.bench.bench_report import Outcome, report
+from ringmill.client.cli.cluster.cluster_up import bring_up
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import endpoints_of, open_client
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.progress_bar import Bar
+from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.tcp_ports import free_base
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["bench"]
+
+LOCAL_PORT = 7501
+LONGEST_RUN_S = 3600.0
+WARM_UP_SHARE, LONGEST_WARM_UP_S = 0.1, 2.0
+SCANS = "e"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says beside the plan."""
+
+    keyspace: str
+    w: Level | None
+    r: Level | None
+    durability: Durability
+    nodes: int | None  # of a cluster of its own
+
+
+@click.command()
+@click.option("--workload", default="a", metavar="NAME", help="of YCSB: a, b, c, d, f; or put, get  [a]")
+@click.option("--in-flight", type=click.IntRange(1, 512), default=64, help="operations under way  [64]")
+@click.option("--rate", type=click.FloatRange(1, 100_000), help="operations a second: an open loop")
+@click.option("--seconds", "span", default="10s", metavar="TIME", help="how long to measure  [10s]")
+@click.option("--operations", type=click.IntRange(1, 10_000_000), help="end after so many")
+@click.option("--keys", type=click.IntRange(1, 1_000_000), default=10_000, help="to work on  [10000]")
+@click.option(
+    "--keys-by", type=click.Choice(["uniform", "zipf"]), default="uniform", help="how keys are drawn"
+)
+@click.option("--value-bytes", type=click.IntRange(1, 65_536), default=100, help="size of a value  [100]")
+@click.option("-w", "w", metavar="LEVEL", help="owners that must have a write: number, one, quorum, all")
+@click.option("-r", "r", metavar="LEVEL", help="owners that a read asks: number, one, quorum, all")
+@click.option("--durability", type=click.Choice(["memory", "buffered", "synced"]), default="synced")
+@click.option("--keyspace", default="default", metavar="NAME", help="where the keys live")
+@click.option(
+    "--local", "nodes", type=click.IntRange(1, 7), metavar="N", help="on a cluster of its own, of N nodes"
+)
+@click.option("--seed", type=click.IntRange(0, 2**32), default=7, help="draws the same operations again  [7]")
+@click.pass_obj
+def bench(
+    settings: Settings,
+    workload: str,
+    in_flight: int,
+    rate: float | None,
+    span: str,
+    operations: int | None,
+    keys: int,
+    keys_by: str,
+    value_bytes: int,
+    seed: int,
+    w: str | None,
+    r: str | None,
+    durability: str,
+    keyspace: str,
+    nodes: int | None,
+) -> ExitCode:
+    """Put a load on a cluster and report what was measured.
+
+    The load writes keys of its own prefix and deletes them at the end.
+    """
+    measure_s = _span_s(span)
+    warm_up_s = 0.0 if operations else min(WARM_UP_SHARE * measure_s, LONGEST_WARM_UP_S)
+    load = Load(in_flight, measure_s, warm_up_s, rate or 0.0, operations or 0, seed)
+    plan = BenchPlan(_workload(workload), keys_by, keys, value_bytes, load)
+    asked = _asked(settings, keyspace, w, r, durability, nodes)
+    levels = {"w": w, "r": r, "durability": durability, "keyspace": keyspace}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated run cleans up, too
+    with _cluster(settings, asked.nodes) as there:
+        prefix = f"bench-{os.urandom(4).hex()}:"
+        outcome = _run(there, plan, asked, prefix)
+    report(settings, plan, outcome, levels)
+    return ExitCode.DONE if outcome.measured.operations else ExitCode.FAILED
+
+
+def _asked(
+    settings: Settings, keyspace: str, w: str | None, r: str | None, durability: str, nodes: int | None
+) -> Asked:
+    if nodes is not None and (given := settings.given & {"cluster", "endpoints"}):
+        raise InvalidArgument(
+            f"--local makes a cluster of its own, and --{min(given)} names another one",
+            hint="leave one of the two out",
+        )
+    return Asked(
+        keyspace,
+        None if w is None else level_named(w, "w"),
+        None if r is None else level_named(r, "r"),
+        durability_named(durability),
+        nodes,
+    )
+
+
+def _span_s(text: str) -> float:
+    span_s = seconds(text)
+    if not 0 < span_s <= LONGEST_RUN_S:
+        raise InvalidArgument(
+            f"--seconds {text} is not above 0 and at most {LONGEST_RUN_S / 3600:.0f}h", hint="--seconds 30s"
+        )
+    return span_s
+
+
+def _workload(name: str) -> Workload:
+    if name == SCANS:
+        raise InvalidArgument(
+            "workload e is made of scans, which this release does not have", hint="--workload a, b, c, d or f"
+        )
+    if name not in WORKLOADS:
+        raise InvalidArgument(
+            f"there is no workload {name!r}",
+            hint=f"there are {', '.join(WORKLOADS)}; a to f are those of YCSB",
+        )
+    return WORKLOADS[name]
+
+
+@contextmanager
+def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
+    """The cluster that is meant: the one of the settings, or one of its own for as long as this lasts."""
+    if nodes is None:
+        endpoints_of(settings)  # raises while nothing is begun
+        yield settings
+        return
+    home = tempfile.mkdtemp(prefix="ringmill-bench-")
+    own = replace(settings, home=home, cluster="bench", endpoints="", token_file="", token="")
+    try:
+        base = free_base(nodes, settings.base_port or LOCAL_PORT)
+        bring_up("bench", own.cluster_folder, {"nodes": nodes, "base_port": base}, settings.timeout)
+        yield own
+    finally:
+        cluster = load_cluster(own.cluster_folder)
+        if cluster is not None:
+            local_cluster.stop_nodes(cluster.nodes)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outcome:
+    """Everything that is asked of the cluster."""
+    pids = _pids(settings)
+
+    async def visit() -> Outcome:
+        async with open_client(settings, session=True) as db:
+            space: AsyncKeyspace = db if asked.keyspace == "default" else db.keyspace(asked.keyspace)
+            store = KeyspaceStore(space, w=asked.w, r=asked.r, durability=asked.durability)
+            keys = KeySpace(0, prefix)
+            try:
+                with _bar("writing", "keys", plan.keys) as show:
+                    await write_keys(store, keys, plan, show)
+                with _bar("measuring", "thousandths", 1000) as show:
+                    measured = await run_plan(store, keys, plan, ProcessorTime(pids), show)
+            except BaseException:
+                output.note(f"deleting the {keys.count:,} keys of this run first")
+                raise
+            finally:
+                with _bar("deleting", "keys", keys.count) as show:
+                    cleaned = await delete_keys(store, keys, show)
+            topology = db.topology
+            return Outcome(measured, cleaned, len(topology.members), topology.n, len(pids))
+
+    return uvloop.run(visit())
+
+
+def _pids(settings: Settings) -> list[int]:
+    """The processes of the nodes, where all of them are this machine's."""
+    cluster = None if settings.endpoints else load_cluster(settings.cluster_folder)
+    nodes = cluster.nodes if cluster is not None else ()
+    return [node.pid for node in nodes if local_cluster.node_state(node) == "running"]
+
+
+@contextmanager
+def _bar(doing: str, what: str, most: int) -> Iterator[Callable[[int], None]]:
+    bar = Bar(what, most, doing)
+    try:
+        yield bar.show
+    finally:
+        bar.end()

@@ -5,13 +5,24 @@ python scripts/bench/footprint.py [--quick] [--json PATH]
 
 from __future__ import annotations
 
+import asyncio
 import time
+
+import psutil
+import uvloop
 
 from local_cluster import BenchCluster
 from report import Report, arguments, percentile
+from restart import fill, topology_of
+from ringmill.client.bench.processor_time import used_s
 
 NODES = 5
+FILLED_NODES = 3  # N=3, so that each holds every key
 UP_GOAL_S, GET_GOAL_S = 2.0, 0.4
+IDLE_GOAL_SHARE = 0.02  # of a core, all nodes together
+SETTLE_S, IDLE_S = 10.0, 60.0
+COUNTED_S = 300.0
+MIB = 1 << 20
 
 
 def start_ups(times: int) -> list[float]:
@@ -34,15 +45,69 @@ def shell_to_shell(cluster: BenchCluster, times: int) -> list[float]:
     return taken
 
 
+def at_rest(cluster: BenchCluster, watch_s: float) -> float:
+    """The share of a core that all nodes together use while nobody asks them anything."""
+    time.sleep(SETTLE_S)
+    before, begun = sum(map(used_s, cluster.pids)), time.perf_counter()
+    time.sleep(watch_s)
+    return (sum(map(used_s, cluster.pids)) - before) / (time.perf_counter() - begun)
+
+
+def largest_mib(cluster: BenchCluster) -> float:
+    """Resident memory of the largest node, its children included."""
+    return max(map(_resident_bytes, cluster.pids)) / MIB
+
+
+def _resident_bytes(pid: int) -> int:
+    root = psutil.Process(pid)
+    return sum(int(one.memory_info().rss) for one in (root, *root.children(recursive=True)))
+
+
+def filled_mib(keys: int) -> float:
+    """Memory of the largest of three nodes that each hold so many keys, after a restart."""
+    with BenchCluster(nodes=FILLED_NODES) as cluster:
+        topology = asyncio.run(topology_of(cluster))
+        names = [f"n{number}" for number in range(1, FILLED_NODES + 1)]
+        cluster.command("cluster", "kill", *names)
+        for name in names:
+            uvloop.run(fill(cluster.folder / name / "store", topology, keys))
+        cluster.command("cluster", "up", "--timeout", "120s")
+        _wait_counted(cluster, keys)
+        return largest_mib(cluster)
+
+
+def _wait_counted(cluster: BenchCluster, keys: int) -> None:
+    """Return when every node has read all of its keys once.  Raises SystemExit after some minutes."""
+    end = time.monotonic() + COUNTED_S
+    while time.monotonic() < end:
+        nodes = cluster.json("cluster", "status")["nodes"]
+        assert isinstance(nodes, list)
+        if all(node["keys"] == keys for node in nodes):
+            return
+        time.sleep(1.0)
+    raise SystemExit(f"the nodes have not counted {keys:,} keys within {COUNTED_S:.0f} s")
+
+
 def main() -> None:
-    options = arguments("footprint", __doc__ or "").parse_args()
+    parser = arguments("footprint", __doc__ or "")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="on each node, for the memory")
+    options = parser.parse_args()
     scale, starts = (10, 1) if options.quick else (1, 3)
-    report = Report("footprint", {"nodes": NODES, "replicas": 3}, options.json)
+    keys = options.keys // scale
+    report = Report("footprint", {"nodes": NODES, "replicas": 3, "keys": keys}, options.json)
     ups = start_ups(starts)
     with BenchCluster(nodes=NODES) as cluster:
+        idle_share, idle_mib = at_rest(cluster, IDLE_S / scale), largest_mib(cluster)
         gets = shell_to_shell(cluster, 20 // scale + 1)
+    full_mib = filled_mib(keys)
     for name, taken in (("cluster up, 5 nodes", ups), ("ringmill get, shell to shell", gets)):
         report.row(name, median_s=percentile(taken, 0.5), most_s=max(taken))
+    report.row("5 nodes at rest, in all", cores=idle_share)
+    report.row("memory of a node at rest", mib=idle_mib)
+    report.row(
+        f"memory of a node with {keys:,} keys", mib=full_mib, bytes_a_key=(full_mib - idle_mib) * MIB / keys
+    )
+    report.goal("five nodes at rest", idle_share, IDLE_GOAL_SHARE, "of a core")
     report.goal("five nodes up", percentile(ups, 0.5), UP_GOAL_S, "s")
     report.goal("ringmill get, shell to shell", percentile(gets, 0.5), GET_GOAL_S, "s")
     report.finish()

@@ -13,6 +13,7 @@ latencies are those of the operations that began in it, the last ones awaited.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -24,8 +25,9 @@ from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import GET, MODIFY, Operation, Values
 
-__all__ = ["Load", "Measured", "Store", "run_load"]
+__all__ = ["Load", "Measured", "Store", "is_behind", "run_load"]
 
+KEPT_UP_SHARE: Final = 0.97
 PAUSE_AFTER_FAILURE_S: Final = 0.005  # a store that is away is not asked as fast as the processor can
 
 _clock = time.perf_counter_ns
@@ -96,6 +98,12 @@ class Measured:
         for one in self.latencies.values():
             together.add(one)
         return together
+
+
+def is_behind(operations: float, rate_per_s: float, seconds: float) -> bool:
+    """Whether an open loop did fewer operations than were due, by more than chance explains (3 sigma)."""
+    due = rate_per_s * seconds
+    return operations < KEPT_UP_SHARE * due - 3 * math.sqrt(due)
 
 
 async def run_load(

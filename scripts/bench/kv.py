@@ -3,7 +3,7 @@
     python scripts/bench/kv.py                                     puts and gets at 1, 64 and 256 in flight
     python scripts/bench/kv.py --against ../other --in-flight 64   the same load on another checkout, in turns
     python scripts/bench/kv.py --workloads a,b,f --keys-by zipf --value-bytes 1024 --durability buffered
-    python scripts/bench/kv.py --rate 2000 --in-flight 512         open loop: latency from the intended time
+    python scripts/bench/kv.py --rate 500,1000,2000,4000 --in-flight 512     open loop: latency against load
 
 Each contestant has nodes and a client process of its own.  They all stay up, idle while it is not their
 turn, and in each round every case is done by all of them in turns (A B C, A B C), so that a busy machine is
@@ -18,99 +18,42 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from report import Report, arguments
-from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.keys import DISTRIBUTIONS
 from ringmill.client.bench.workloads import SCANS, WORKLOADS
+from stores.cases import Case, Result, Results, knees
 from stores.contestants import Contestant, RingmillNodes, Shape
 from stores.other_stores import Etcd, Floor, Redis, program
 
 WARM_UP_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One line of the table, for each contestant."""
-
-    workload: str
-    keys_by: str
-    value_bytes: int
-    in_flight: int
-    durability: str
-
-    @property
-    def name(self) -> str:
-        parts = [self.workload]
-        if self.durability != "synced":
-            parts.append(self.durability)
-        if (keys_by := WORKLOADS[self.workload].keys or self.keys_by) != "uniform":
-            parts.append(keys_by)
-        if self.value_bytes != 100:
-            parts.append(f"{self.value_bytes} B")
-        return ", ".join(parts)
-
-
-@dataclass(slots=True)
-class Result:
-    """What one contestant did in one case, round by round."""
-
-    rounds: list[dict[str, Any]] = field(default_factory=list)
-
-    def figures(self) -> dict[str, float | str | None]:
-        rates = [one["operations"] / one["seconds"] for one in self.rounds]
-        latency = self._histogram("latency").percentiles_ms()
-        errors = sum(sum(one["errors"].values()) for one in self.rounds)
-        missing = sum(one["missing"] for one in self.rounds)
-        sent = sum(one["operations_sent"] for one in self.rounds)
-        frames = sum(one["frames"] for one in self.rounds)
-        lateness = self._histogram("lateness")
-        return {
-            "per_s": median(rates),
-            "least": min(rates),
-            "most": max(rates),
-            **{f"{name}_ms": value for name, value in latency.items() if name != "p90"},
-            "client_us": self._median_us("client_s"),
-            "nodes_us": self._median_us("nodes_s"),
-            "ops_per_frame": sent / frames if frames else None,
-            **({"late_p99_ms": lateness.percentile_ns(0.99) / 1e6} if lateness.count else {}),
-            **({"errors": errors} if errors else {}),
-            **({"not_found": missing} if missing else {}),
-        }
-
-    def _median_us(self, name: str) -> float:
-        return median(float(one[name] / max(1, one["operations"])) for one in self.rounds) * 1e6
-
-    def _histogram(self, name: str) -> Histogram:
-        together = Histogram()
-        for one in self.rounds:
-            together.add(Histogram.of(one[name]))
-        return together
-
-
 def cases_of(options: argparse.Namespace) -> list[Case]:
     combined = itertools.product(
-        options.workloads, options.keys_by, options.value_bytes, options.durability, options.in_flight
+        *(options.workloads, options.keys_by, options.value_bytes),
+        *(options.durability, options.in_flight, options.rate),
     )
     return [
-        Case(workload, keys_by, value_bytes, in_flight, durability)
-        for workload, keys_by, value_bytes, durability, in_flight in combined
+        Case(workload, keys_by, value_bytes, in_flight, durability, rate)
+        for workload, keys_by, value_bytes, durability, in_flight, rate in combined
     ]
 
 
 def contestants_of(options: argparse.Namespace, report: Report) -> list[Contestant]:
     """Ourselves, the other checkouts, and the stores that are installed; the report says who is left out."""
     shape = Shape(options.nodes, min(options.replicas, options.nodes))
-    chosen: list[Contestant] = [RingmillNodes(shape)]
+    chosen: list[Contestant] = [RingmillNodes(shape, transport=one) for one in options.transports]
     for path in options.against:
         checkout = Path(path).resolve()
         if not (checkout / "ringmill" / "__main__.py").exists():
             raise SystemExit(f"--against {path}: there is no checkout of ringmill in {checkout}")
-        chosen.append(RingmillNodes(shape, name=checkout.name, checkout=checkout))
+        chosen += [
+            RingmillNodes(shape, name=checkout.name, checkout=checkout, transport=one)
+            for one in options.transports
+        ]
     others: list[tuple[str, str, Callable[[Path], Contestant]]] = [
         ("etcd", "etcd", lambda path: Etcd(path, options.nodes)),
         ("redis", "redis-server", Redis),
@@ -166,31 +109,26 @@ def _asked(case: Case, options: argparse.Namespace, seed: int) -> dict[str, Any]
         "keys": options.keys,
         "seconds": options.seconds,
         "warm_up_s": min(WARM_UP_S, options.seconds / 4),
-        "rate_per_s": options.rate,
+        "rate_per_s": case.rate_per_s,
         "w": options.w,
         "r": options.r,
         "seed": seed,
     }
 
 
-def tell(
-    results: dict[tuple[Case, str], Result], cases: list[Case], names: list[str], report: Report
-) -> None:
+def tell(results: Results, cases: list[Case], names: list[str], report: Report) -> None:
     """Rows in the order of the cases, each contestant beside the first."""
     for case in cases:
         figures = {name: results[case, name].figures() for name in names if (case, name) in results}
         for name, one in figures.items():
-            ratio = float(one["per_s"] or 0) / float(figures[names[0]]["per_s"] or 1)
-            beside = {"x": ratio} if len(names) > 1 else {}
-            report.row(case.name, in_flight=case.in_flight, store=name, **beside, **one)
-            report.details.append(
-                {
-                    "case": case.name,
-                    "in_flight": case.in_flight,
-                    "store": name,
-                    "rounds": results[case, name].rounds,
-                }
-            )
+            first = figures.get(names[0])
+            beside = {"x": one["per_s"] / first["per_s"]} if first and len(names) > 1 else {}
+            asked = {"rate_per_s": case.rate_per_s} if case.rate_per_s else {}
+            named: dict[str, str | float] = {"in_flight": case.in_flight, **asked, "store": name}
+            report.row(case.name, **named, **beside, **one)
+            report.details.append({"case": case.name, **named, "rounds": results[case, name].rounds})
+    for text in knees(results, names):
+        report.note(text)
 
 
 def main() -> None:
@@ -200,7 +138,7 @@ def main() -> None:
         "nodes": options.nodes, "replicas": min(options.replicas, options.nodes),
         "w": options.w or "default", "r": options.r or "default", "keys": options.keys,
         "seconds": options.seconds, "rounds": options.rounds,
-        "arrival": f"open, {options.rate:g}/s" if options.rate else "closed",
+        "arrival": "open" if any(options.rate) else "closed",
     }  # fmt: skip
     report = Report("kv", settings, options.json)
     if SCANS in options.left_out:
@@ -225,7 +163,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--durability", default="synced", help="memory, buffered, synced  [synced]")
     parser.add_argument("-w", help="level of puts")
     parser.add_argument("-r", help="level of gets")
-    parser.add_argument("--rate", type=float, default=0.0, help="operations a second: an open loop")
+    parser.add_argument(
+        "--rate", default="0", help="operations a second: an open loop; several show the knee"
+    )
+    parser.add_argument("--transports", default="grpc", help="what carries frames: grpc, tcp, unix  [grpc]")
     parser.add_argument("--nodes", type=int, default=3, help="1 to 7  [3]")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--keys", type=int, default=20_000)
@@ -242,6 +183,8 @@ def parsed() -> argparse.Namespace:
     options.keys_by, options.durability = options.keys_by.split(","), options.durability.split(",")
     options.value_bytes = [int(size) for size in options.value_bytes.split(",")]
     options.in_flight = [int(count) for count in options.in_flight.split(",")]
+    options.rate = [float(rate) for rate in options.rate.split(",")]
+    options.transports = options.transports.split(",")
     options.w, options.r = _level(options.w), _level(options.r)
     if options.quick:
         options.seconds, options.rounds, options.keys = options.seconds / 3, 1, options.keys // 10
@@ -270,7 +213,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--in-flight: from 1 to 512")
     if not 1 <= options.nodes <= 7:
         parser.error("--nodes: from 1 to 7")
-    if min(options.seconds, options.rounds, options.keys) <= 0 or options.rate < 0:
+    if min(options.seconds, options.rounds, options.keys) <= 0 or min(options.rate) < 0:
         parser.error("--seconds, --rounds and --keys are above 0, --rate is not below")
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 __all__ = ["Report", "arguments", "percentile"]
 
 Cell = str | int | float | bool | None
-WIDTH = 150  # of a table that is piped: nothing is cut
+WIDTH = 180  # of a table that is piped: nothing is cut
 PACKAGES = ("ringmill", "grpcio", "uvloop", "msgpack", "xxhash", "zstandard", "lz4", "google-crc32c")
 
 

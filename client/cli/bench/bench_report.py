@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.client.bench.histogram import PERCENTILES, Histogram
-from ringmill.client.bench.load import Measured
+from ringmill.client.bench.load import Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
@@ -18,7 +18,6 @@ __all__ = ["Outcome", "caveats", "report"]
 SHORT_S = 10.0
 FEW = 100  # operations above a percentile, below which it is chance
 BUSY_SHARE = 0.9
-KEPT_UP_SHARE = 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None])
         yield f"client and nodes share this machine ({_cores()} cores): the rate is what they reach together"
     if measured.client_s > BUSY_SHARE * measured.seconds:
         yield "the client used a whole core: it may be the limit, not the cluster; run several"
-    if load.rate_per_s and measured.per_s < KEPT_UP_SHARE * load.rate_per_s:
+    if load.rate_per_s and is_behind(measured.operations, load.rate_per_s, measured.seconds):
         yield (
             f"{measured.per_s:,.0f} of {load.rate_per_s:,.0f} operations a second were done: latency "
             "grows with the length of the run and says nothing else"

@@ -55,7 +55,8 @@ async def opened(stack: AsyncExitStack, about: dict[str, Any]) -> Any:
         return await stack.enter_async_context(FloorClient(about["endpoints"].split(",")))
     import ringmill
 
-    return await stack.enter_async_context(ringmill.connect(about["endpoints"], timeout=30.0))
+    carried = {} if about["transport"] == "grpc" else {"transport": about["transport"]}
+    return await stack.enter_async_context(ringmill.connect(about["endpoints"], timeout=30.0, **carried))
 
 
 def store_of(connection: Any, asked: dict[str, Any]) -> Store:

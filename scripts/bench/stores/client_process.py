@@ -26,8 +26,16 @@ def our_environment(checkout: Path = ROOT) -> dict[str, str]:
 class ClientProcess:
     """A connected client of one store, in a process of its own.  Leaving ends it."""
 
-    def __init__(self, store: str, endpoints: str, pids: Sequence[int], *, checkout: Path = ROOT) -> None:
-        about = {"store": store, "endpoints": endpoints, "pids": list(pids)}
+    def __init__(
+        self,
+        store: str,
+        endpoints: str,
+        pids: Sequence[int],
+        *,
+        checkout: Path = ROOT,
+        transport: str = "grpc",
+    ) -> None:
+        about = {"store": store, "endpoints": endpoints, "pids": list(pids), "transport": transport}
         self._command = [str(python_of(checkout)), "-P", "-m", "stores.client_main", json.dumps(about)]
         self._environment = our_environment(checkout)
         self._process: subprocess.Popen[str] | None = None

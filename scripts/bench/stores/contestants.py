@@ -46,20 +46,29 @@ class Contestant(Protocol):
 class RingmillNodes:
     """A cluster of this checkout, or of another one."""
 
-    def __init__(self, shape: Shape, name: str = "ringmill", checkout: Path = ROOT) -> None:
-        self.name = name
-        self.settings = f"{shape.nodes} nodes, N={shape.replicas}, grpc"
+    def __init__(
+        self, shape: Shape, *, name: str = "ringmill", checkout: Path = ROOT, transport: str = "grpc"
+    ) -> None:
+        self.name = name if transport == "grpc" else f"{name} {transport}"
+        self.settings = f"{shape.nodes} nodes, N={shape.replicas}, {transport}"
         self._shape = shape
         self._checkout = checkout
+        self._transport = transport
         self._client: ClientProcess | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> RingmillNodes:
-        options = ("--replicas", str(self._shape.replicas))
+        options = ["--replicas", str(self._shape.replicas)]
+        if self._transport != "grpc":  # a checkout that knows no other knows no option either
+            options += ["--peer-transport", self._transport, "--client-transport", self._transport]
         cluster = BenchCluster(nodes=self._shape.nodes, options=options, checkout=self._checkout)
         with ExitStack() as stack:
             stack.enter_context(cluster)
-            client = ClientProcess("ringmill", cluster.endpoints, cluster.pids, checkout=self._checkout)
+            client = ClientProcess(
+                *("ringmill", cluster.endpoints, cluster.pids),
+                checkout=self._checkout,
+                transport=self._transport,
+            )
             self._client = stack.enter_context(client)
             self._stack = stack.pop_all()
         return self

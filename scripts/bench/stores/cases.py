@@ -1,0 +1,116 @@
+"""Cases of a key-value benchmark, what each contestant did in them, and where an open loop has its knee."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any, Final
+
+from ringmill.client.bench.histogram import Histogram
+from ringmill.client.bench.load import is_behind
+from ringmill.client.bench.workloads import WORKLOADS
+
+__all__ = ["Case", "Result", "Results", "knees"]
+
+USUAL_VALUE_BYTES: Final = 100
+KNEE_FACTOR: Final = 5.0  # of the p99 at the lowest rate
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of the table, for each contestant."""
+
+    workload: str
+    keys_by: str
+    value_bytes: int
+    in_flight: int
+    durability: str
+    rate_per_s: float = 0.0  # of an open loop; 0 is a closed one
+
+    @property
+    def name(self) -> str:
+        parts = [self.workload]
+        if self.durability != "synced":
+            parts.append(self.durability)
+        if (keys_by := WORKLOADS[self.workload].keys or self.keys_by) != "uniform":
+            parts.append(keys_by)
+        if self.value_bytes != USUAL_VALUE_BYTES:
+            parts.append(f"{self.value_bytes} B")
+        return ", ".join(parts)
+
+
+@dataclass(slots=True)
+class Result:
+    """What one contestant did in one case, round by round."""
+
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def operations(self) -> int:
+        return sum(int(one["operations"]) for one in self.rounds)
+
+    @property
+    def seconds(self) -> float:
+        return sum(float(one["seconds"]) for one in self.rounds)
+
+    def figures(self) -> dict[str, float]:
+        rates = [one["operations"] / one["seconds"] for one in self.rounds]
+        latency = self._histogram("latency").percentiles_ms()
+        errors = sum(sum(one["errors"].values()) for one in self.rounds)
+        missing = sum(one["missing"] for one in self.rounds)
+        sent = sum(one["operations_sent"] for one in self.rounds)
+        frames = sum(one["frames"] for one in self.rounds)
+        lateness = self._histogram("lateness")
+        return {
+            "per_s": median(rates),
+            "least": min(rates),
+            "most": max(rates),
+            **{f"{name}_ms": value for name, value in latency.items() if name != "p90"},
+            "client_us": self._median_us("client_s"),
+            "nodes_us": self._median_us("nodes_s"),
+            **({"ops_per_frame": sent / frames} if frames else {}),
+            **({"late_p99_ms": lateness.percentile_ns(0.99) / 1e6} if lateness.count else {}),
+            **({"errors": errors} if errors else {}),
+            **({"not_found": missing} if missing else {}),
+        }
+
+    def _median_us(self, name: str) -> float:
+        return median(float(one[name] / max(1, one["operations"])) for one in self.rounds) * 1e6
+
+    def _histogram(self, name: str) -> Histogram:
+        together = Histogram()
+        for one in self.rounds:
+            together.add(Histogram.of(one[name]))
+        return together
+
+
+Results = Mapping[tuple[Case, str], Result]
+
+
+def knees(results: Results, names: Sequence[str]) -> list[str]:
+    """Of each contestant and open case: the last rate before the store falls behind or its p99 shoots up."""
+    told = []
+    for name in names:
+        for case in dict.fromkeys(replace(case, rate_per_s=0.0) for case, _ in results if case.rate_per_s):
+            points = [
+                (one.rate_per_s, results[one, name])
+                for one, of in results
+                if of == name and one.rate_per_s and replace(one, rate_per_s=0.0) == case
+            ]
+            if len(points) > 1:
+                told.append(f"knee of {name}, {case.name}: {_knee(sorted(points, key=lambda one: one[0]))}")
+    return told
+
+
+def _knee(points: Sequence[tuple[float, Result]]) -> str:
+    kept_up = ""
+    lowest_ms = points[0][1].figures()["p99_ms"]
+    for rate, result in points:
+        figures = result.figures()
+        if is_behind(result.operations, rate, result.seconds):
+            return f"{kept_up or 'below the lowest rate'}; {figures['per_s']:,.0f} of {rate:,.0f}/s were done"
+        if figures["p99_ms"] > KNEE_FACTOR * lowest_ms:
+            return f"{kept_up}; at {rate:,.0f}/s p99 is {figures['p99_ms']:.3g} ms"
+        kept_up = f"{rate:,.0f}/s, p99 {figures['p99_ms']:.3g} ms"
+    return f"not reached at {kept_up}"

@@ -5,7 +5,8 @@
 `us` is the least of some repetitions, of this process with all its threads, so that other work on the machine
 moves it little.  `put us` and `get us` multiply it by how often a put or a get does the layer, client and all
 nodes together (three nodes, N=3, w=r=2, 64 in flight); the counts stand beside the layers in layer_parts/ and
-have to follow the code.  What no row names (dispatch, book-keeping, waking) is the difference between the sum
+have to follow the code.  The floor is measured, not summed: three processes that echo the same frames
+with a dict behind them.  What no row names (dispatch, book-keeping, waking) is the difference between the sum
 and what `kv.py` measures.
 """
 
@@ -34,9 +35,12 @@ from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.engine_options import EngineOptions
+from stores.contestants import Shape
+from stores.other_stores import Floor
 
 REPEATS = 7
 SLICE_S = 0.02  # of one repetition, about
+FLOOR_KEYS, FLOOR_S = 5_000, 4.0
 
 
 async def cost_us(layer: Layer) -> float:
@@ -89,6 +93,24 @@ async def measure(report: Report, only: str, folder: Path) -> None:
         report.row("sum", put_us=put_us, get_us=get_us)
 
 
+def measure_floor(report: Report, seconds: float) -> None:
+    """What the same frames cost with a dict behind them, client and nodes together: no layer of ours but the
+    frames is in it."""
+    with Floor(Shape(nodes=3, replicas=3)) as floor:
+        floor.ask({"do": "load", "keys": FLOOR_KEYS, "value_bytes": 100})
+        costs = {}
+        for workload in ("put", "get"):
+            done = floor.ask(
+                {
+                    "do": "run", "workload": workload, "distribution": "uniform", "value_bytes": 100,
+                    "in_flight": 64, "keys": FLOOR_KEYS, "seconds": seconds, "warm_up_s": seconds / 4,
+                    "rate_per_s": 0.0, "durability": None, "seed": 1,
+                }
+            )  # fmt: skip
+            costs[workload] = (done["client_s"] + done["nodes_s"]) / done["operations"] * 1e6
+    report.row("floor, 64 in flight", put_us=costs["put"], get_us=costs["get"])
+
+
 def main() -> None:
     parser = arguments("layers", __doc__ or "")
     parser.add_argument("--only", default="", help="layers whose name has this")
@@ -104,6 +126,8 @@ def main() -> None:
         uvloop.run(measure(report, options.only, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if not options.only:
+        measure_floor(report, FLOOR_S / 4 if options.quick else FLOOR_S)
     report.finish()
 
 

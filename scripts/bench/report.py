@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Report", "arguments", "percentile"]
+__all__ = ["Report", "arguments", "percentile", "shown"]
 
 Cell = str | int | float | bool | None
 WIDTH = 180  # of a table that is piped: nothing is cut
@@ -111,7 +111,7 @@ class Report:
         for number, name in enumerate(columns):
             table.columns[number].justify = "left" if name == "case" else "right"
         for row in self.rows:
-            table.add_row(*(_shown(row.get(name)) for name in columns))
+            table.add_row(*(shown(row.get(name)) for name in columns))
         return table
 
 
@@ -146,7 +146,8 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _shown(value: Cell) -> str:
+def shown(value: Cell) -> str:
+    """A figure as people read it: three digits, thousands apart."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value or "")

@@ -7,8 +7,9 @@
 
 Each contestant has nodes and a client process of its own.  They all stay up, idle while it is not their
 turn, and in each round every case is done by all of them in turns (A B C, A B C), so that a busy machine is
-busy for all.  `client us` and `nodes us` are microseconds of processor time an operation, of the client and
-of all nodes together: the figure to steer by where client and nodes share a machine, as here.
+busy for all.  `x` is the rate over that of the first contestant; `client us` and `nodes us` are
+microseconds of processor time an operation, of the client and of all nodes together: the figure to steer by
+where client and nodes share a machine, as here.
 """
 
 from __future__ import annotations
@@ -45,13 +46,16 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
 def contestants_of(options: argparse.Namespace, report: Report) -> list[Contestant]:
     """Ourselves, the other checkouts, and the stores that are installed; the report says who is left out."""
     shape = Shape(options.nodes, min(options.replicas, options.nodes))
-    chosen: list[Contestant] = [RingmillNodes(shape, transport=one) for one in options.transports]
+    counts = options.count_frames
+    chosen: list[Contestant] = [
+        RingmillNodes(shape, transport=one, counts_frames=counts) for one in options.transports
+    ]
     for path in options.against:
         checkout = Path(path).resolve()
         if not (checkout / "ringmill" / "__main__.py").exists():
             raise SystemExit(f"--against {path}: there is no checkout of ringmill in {checkout}")
         chosen += [
-            RingmillNodes(shape, name=checkout.name, checkout=checkout, transport=one)
+            RingmillNodes(shape, name=checkout.name, checkout=checkout, transport=one, counts_frames=counts)
             for one in options.transports
         ]
     others: list[tuple[str, str, Callable[[Path], Contestant]]] = [
@@ -173,6 +177,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", action="append", default=[], metavar="PATH", help="another checkout")
+    parser.add_argument("--count-frames", action="store_true", help="also those of the nodes, at some cost")
     parser.add_argument("--floor", action="store_true", help="also the same frames with a dict behind them")
     for name in ("etcd", "redis"):
         parser.add_argument(f"--{name}", metavar="PATH", help="its program, or no  [the one in PATH, if any]")

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -32,11 +32,19 @@ PORTS = range(20_000, 32_000, 16)
 class BenchCluster:
     """Started on entering, stopped and removed on leaving; `up_s` is the time from typed to usable."""
 
-    def __init__(self, *, nodes: int, options: Sequence[str] = (), checkout: Path = ROOT) -> None:
+    def __init__(
+        self,
+        *,
+        nodes: int,
+        options: Sequence[str] = (),
+        checkout: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.nodes = nodes
         self.up_s = 0.0
         self._options = options  # of `ringmill cluster up`
         self._checkout = checkout
+        self._environment = environment or {"PYTHONPATH": str(checkout)}
         self._port = free_ports(nodes)
         self._home = Path()
 
@@ -71,7 +79,7 @@ class BenchCluster:
     def command(self, *arguments: str) -> str:
         """What `ringmill ARGUMENTS` printed.  Raises SystemExit with its stderr when it fails."""
         command = [str(python_of(self._checkout).parent / "ringmill"), *arguments]
-        environment = {**os.environ, "RINGMILL_HOME": str(self._home), "PYTHONPATH": str(self._checkout)}
+        environment = {**os.environ, "RINGMILL_HOME": str(self._home), **self._environment}
         done = subprocess.run(
             command, cwd=self._checkout, env=environment, capture_output=True, text=True, check=False
         )

@@ -78,3 +78,13 @@ def test_a_case_is_named_by_what_is_unusual() -> None:
     assert Case("put", "uniform", 100, 64, "synced").name == "put"
     assert Case("a", "zipf", 1024, 64, "buffered").name == "a, buffered, zipf, 1024 B"
     assert Case("d", "zipf", 100, 64, "synced").name == "d, latest"
+
+
+def test_frames_of_nodes_are_told_where_they_were_counted() -> None:
+    counted = [
+        {**round_of(100), "node_frames": [10, 40, 5, 50]},
+        {**round_of(100), "node_frames": [10, 60, 5, 0]},
+    ]
+    figures = Result(counted).figures()
+    assert (figures["calls_per_peer_frame"], figures["answers_per_frame"]) == (5, 5)
+    assert "calls_per_peer_frame" not in Result([round_of(100)]).figures()

@@ -103,7 +103,6 @@ def bench(
     plan = BenchPlan(_workload(workload), keys_by, keys, value_bytes, load)
     asked = _asked(settings, keyspace, w, r, durability, nodes)
     levels = {"w": w, "r": r, "durability": durability, "keyspace": keyspace}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated run cleans up, too
     with _cluster(settings, asked.nodes) as there:
         prefix = f"bench-{os.urandom(4).hex()}:"
         outcome = _run(there, plan, asked, prefix)
@@ -155,6 +154,8 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
     """The cluster that is meant: the one of the settings, or one of its own for as long as this lasts."""
     if nodes is None:
         endpoints_of(settings)  # raises while nothing is begun
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated run cleans up, too
+    if nodes is None:
         yield settings
         return
     home = tempfile.mkdtemp(prefix="ringmill-bench-")

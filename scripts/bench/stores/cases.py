@@ -70,9 +70,21 @@ class Result:
             "client_us": self._median_us("client_s"),
             "nodes_us": self._median_us("nodes_s"),
             **({"ops_per_frame": sent / frames} if frames else {}),
+            **self._node_frames(),
             **({"late_p99_ms": lateness.percentile_ns(0.99) / 1e6} if lateness.count else {}),
             **({"errors": errors} if errors else {}),
             **({"not_found": missing} if missing else {}),
+        }
+
+    def _node_frames(self) -> dict[str, float]:
+        """Calls and answers in a frame between nodes, and to clients, where nodes were started to count."""
+        counted = [one["node_frames"] for one in self.rounds if "node_frames" in one]
+        frames, calls, answer_frames, answers = (
+            (sum(one) for one in zip(*counted, strict=True)) if counted else (0,) * 4
+        )
+        return {
+            **({"calls_per_peer_frame": calls / frames} if frames else {}),
+            **({"answers_per_frame": answers / answer_frames} if answer_frames else {}),
         }
 
     def _median_us(self, name: str) -> float:

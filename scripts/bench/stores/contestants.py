@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Protocol
 
 from local_cluster import ROOT, BenchCluster
 from stores.client_process import ClientProcess
+from stores.frame_counts import NodeCounts, counting_environment
 
 __all__ = ["Contestant", "RingmillNodes", "Shape"]
 
@@ -47,7 +50,13 @@ class RingmillNodes:
     """A cluster of this checkout, or of another one."""
 
     def __init__(
-        self, shape: Shape, *, name: str = "ringmill", checkout: Path = ROOT, transport: str = "grpc"
+        self,
+        shape: Shape,
+        *,
+        name: str = "ringmill",
+        checkout: Path = ROOT,
+        transport: str = "grpc",
+        counts_frames: bool = False,
     ) -> None:
         self.name = name if transport == "grpc" else f"{name} {transport}"
         self.settings = f"{shape.nodes} nodes, N={shape.replicas}, {transport}"
@@ -55,14 +64,26 @@ class RingmillNodes:
         self._checkout = checkout
         self._transport = transport
         self._client: ClientProcess | None = None
+        self._counts_frames = counts_frames
+        self._counts: NodeCounts | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> RingmillNodes:
         options = ["--replicas", str(self._shape.replicas)]
         if self._transport != "grpc":  # a checkout that knows no other knows no option either
             options += ["--peer-transport", self._transport, "--client-transport", self._transport]
-        cluster = BenchCluster(nodes=self._shape.nodes, options=options, checkout=self._checkout)
         with ExitStack() as stack:
+            environment: Mapping[str, str] | None = None
+            if self._counts_frames:
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="frame-counts-")))
+                self._counts = NodeCounts(folder)
+                environment = counting_environment(folder, self._checkout)
+            cluster = BenchCluster(
+                nodes=self._shape.nodes,
+                options=options,
+                checkout=self._checkout,
+                environment=environment,
+            )
             stack.enter_context(cluster)
             client = ClientProcess(
                 *("ringmill", cluster.endpoints, cluster.pids),
@@ -83,4 +104,9 @@ class RingmillNodes:
 
     def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert self._client is not None
-        return self._client.ask(asked)
+        if self._counts is None:
+            return self._client.ask(asked)
+        before = self._counts.read()
+        answer = self._client.ask(asked)
+        sent = [after - begun for after, begun in zip(self._counts.read(), before, strict=True)]
+        return {**answer, "node_frames": sent}

@@ -191,7 +191,7 @@ def _folder(name: str) -> Path:
 
 def _version(command: Sequence[str]) -> str:
     told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return told.splitlines()[0] if told else "version unknown"
+    return " ".join(told.split()[:3]) if told else "version unknown"
 
 
 def _wait_for(endpoint: str) -> None:

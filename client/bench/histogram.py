@@ -1,8 +1,7 @@
 """A histogram of latencies: log-linear buckets, so that a percentile is exact to within 1 % at any size.
 
-A value in nanoseconds falls into a bucket by its highest 7 bits, as in HdrHistogram.  Recording costs the
-same for the first value and for the hundred-millionth, and histograms of several runs add up, which
-percentiles do not.
+The highest 7 bits of a value in nanoseconds choose its bucket, as in HdrHistogram.  Recording takes constant
+time and memory.  Histograms of several runs can be added; percentiles cannot.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _LONGEST_NS: Final = (1 << (_BITS + 39)) - 1
 
 
 class Histogram:
-    """Counts of latencies in nanoseconds.  Longer ones than 19 hours count as 19 hours."""
+    """Counts of latencies in nanoseconds.  A latency above 19 hours counts as 19 hours."""
 
     __slots__ = ("_counts", "count", "max_ns")
 
@@ -31,21 +30,20 @@ class Histogram:
         self.max_ns = 0
 
     def record(self, latency_ns: int) -> None:
-        """Count one latency; a negative one, of a clock that went back, as 0."""
+        """Count one latency.  A negative one counts as 0."""
         value = min(max(latency_ns, 0), _LONGEST_NS)
         self._counts[_bucket(value)] += 1
         self.count += 1
         self.max_ns = max(self.max_ns, value)
 
     def add(self, other: Histogram) -> None:
-        """Count all that `other` has counted."""
+        """Add the counts of `other`."""
         self._counts = [ours + theirs for ours, theirs in zip(self._counts, other._counts, strict=True)]
         self.count += other.count
         self.max_ns = max(self.max_ns, other.max_ns)
 
     def percentile_ns(self, share: float) -> int:
-        """A latency that `share` (0 to 1) of those counted do not exceed, at most 1 % above the least; 0 when
-        none was counted."""
+        """The percentile of `share` (0 to 1), at most 1 % too high; 0 for an empty histogram."""
         wanted = max(1, -int(-self.count * share // 1))
         seen = 0
         for bucket, count in enumerate(self._counts):
@@ -79,7 +77,7 @@ class Histogram:
 
 
 def _bucket(value: int) -> int:
-    """Which bucket counts a value: those of twice the size are twice as wide."""
+    """The bucket of a value.  Buckets are twice as wide for values twice as high."""
     shift = max(0, value.bit_length() - _BITS - 1)
     return shift * _HALF + (value >> shift)
 

@@ -1,8 +1,7 @@
-"""Which key comes next: uniform, Zipf, or the latest more often than others, as in YCSB.
+"""Key distributions: uniform, Zipf and latest, as in YCSB.
 
-Numbers are drawn in chunks, as a draw by itself costs as much as a tenth of an operation.  The same seed
-draws the same numbers.  Source: Cooper et al., "Benchmarking Cloud Serving Systems with YCSB" (2010),
-section 4.
+Key numbers are drawn in chunks, because single draws are slow.  The same seed gives the same numbers._
+Source: Cooper et al., "Benchmarking Cloud Serving Systems with YCSB" (2010), section 4.
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ _CHUNK: Final = 4096
 
 
 class KeySpace:
-    """Keys by number: a prefix and 12 digits.  It grows when a workload inserts.
-
-    `loaded` of them were there when the load began.
-    """
+    """Numbered keys: a prefix and 12 digits.  Inserts increase `count`; `loaded` keys existed before."""
 
     __slots__ = ("count", "loaded", "prefix")
 
@@ -36,13 +32,13 @@ class KeySpace:
         return f"{self.prefix}{number:012d}".encode()
 
     def grow(self) -> int:
-        """The number of a key that is not there yet."""
+        """The number of a new key."""
         self.count += 1
         return self.count - 1
 
 
 def numbers(distribution: str, space: KeySpace, seed: int) -> Iterator[int]:
-    """Numbers of keys of `space`, without an end.  Raises ValueError for an unknown distribution."""
+    """An endless series of key numbers.  Raises ValueError for an unknown distribution."""
     drawn = random.Random(seed)
     if distribution == "uniform":
         return _uniform(space, drawn)
@@ -59,19 +55,19 @@ def _uniform(space: KeySpace, drawn: random.Random) -> Iterator[int]:
 
 
 def _scattered(space: KeySpace, drawn: random.Random) -> Iterator[int]:
-    """Zipf ranks dealt out over the loaded keys, so that the popular ones are no neighbours."""
+    """Zipf ranks, shuffled over the loaded keys so that popular keys are not adjacent."""
     dealt = list(range(space.loaded))
     drawn.shuffle(dealt)
     return (dealt[rank] for rank in _ranks(space.loaded, drawn))
 
 
 def _latest(space: KeySpace, drawn: random.Random) -> Iterator[int]:
-    """The newest key most often, older ones by Zipf's law of their age."""
+    """The newest key most often; older keys by Zipf's law of their age."""
     return (space.count - 1 - age for age in _ranks(space.loaded, drawn))
 
 
 def _ranks(count: int, drawn: random.Random) -> Iterator[int]:
-    """Ranks from 0 on, each by the chance that Zipf's law gives it."""
+    """Ranks from 0, with the probabilities of Zipf's law."""
     weights = list(itertools.accumulate((rank + 1) ** -ZIPF_EXPONENT for rank in range(count)))
     while True:
         yield from drawn.choices(range(count), cum_weights=weights, k=_CHUNK)

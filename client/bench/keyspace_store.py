@@ -1,4 +1,4 @@
-"""A keyspace of a cluster as a load sees it: every call with the same levels and durability."""
+"""A keyspace as the store of a load: every call has the same levels and durability."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["KeyspaceStore"]
 
 
 class KeyspaceStore:
-    """Puts at `w` and `durability`, gets at `r`; None is what the keyspace or the product takes by itself."""
+    """Puts with `w` and `durability`, gets with `r`.  None is the default of the keyspace."""
 
     def __init__(
         self,
@@ -37,16 +37,16 @@ class KeyspaceStore:
         await self._space.put(key, value, w=self._w, durability=self._durability)
 
     async def get(self, key: bytes) -> bytes | None:
-        """The newest value where there are siblings."""
+        """The value, of several siblings the newest."""
         item = await self._space.get(key, None, r=self._r)
         return None if item is None else item.newest
 
     async def modify(self, key: bytes, value: bytes) -> None:
-        """With the context of what was read, so that a concurrent write becomes a sibling and is not lost."""
+        """Put with the context of the read, so that a concurrent write is not lost."""
         item = await self._space.get(key, None, r=self._r)
         context = None if item is None else item.context
         await self._space.put(key, value, context=context, w=self._w, durability=self._durability)
 
     async def delete(self, key: bytes) -> None:
-        """At the keyspace's own level, whatever that of the puts was."""
+        """Delete with the default level of the keyspace."""
         await self._space.delete(key)

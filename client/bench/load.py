@@ -1,13 +1,13 @@
-"""Runs a workload against a store, and measures: closed loop or open loop, for a time or a count.
+"""Runs a workload against a store in a closed or an open loop, and measures it.
 
-In a closed loop each of `in_flight` workers sends its next operation when the last one is answered, so a
-slow store is asked less, and what its users would have waited for is not seen.  In an open loop operations
-are due at random times of a given rate whatever the store does, and latency counts from when an operation
-was due, so an operation that had to wait for a free worker has waited.  Source: Schroeder et al., "Open
+In a closed loop each of `in_flight` workers sends its next operation when its last one is answered.  A slow
+store then gets fewer operations, which hides the latency that users would see.  In an open loop operations
+are due at random times of a fixed rate, whatever the store does, and latency is measured from the due time,
+so it includes the wait for a free worker.  Source: Schroeder et al., "Open
 Versus Closed: A Cautionary Tale" (NSDI 2006); Tene, "How NOT to Measure Latency".
 
-A run has a warm-up that counts for nothing.  Rate and processor time are those of the time that is measured;
-latencies are those of the operations that began in it, the last ones awaited.
+The warm-up is not counted.  Rate and processor time cover the measured time.  Latencies cover the operations
+that began in it; the last ones are awaited.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from ringmill.client.bench.workloads import GET, MODIFY, Operation, Values
 __all__ = ["Load", "Measured", "Store", "is_behind", "run_load"]
 
 KEPT_UP_SHARE: Final = 0.97
-PAUSE_AFTER_FAILURE_S: Final = 0.005  # a store that is away is not asked as fast as the processor can
+PAUSE_AFTER_FAILURE_S: Final = 0.005  # keeps a dead store from being called in a busy loop
 
 _clock = time.perf_counter_ns
 
 
 class Store(Protocol):
-    """Whatever keeps values by key."""
+    """A key-value store under load."""
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
-        """What a failed operation raises.  Anything else ends the run."""
+        """The errors of a failed operation.  Any other error ends the run."""
         ...
 
     async def put(self, key: bytes, value: bytes) -> None: ...
 
     async def get(self, key: bytes) -> bytes | None:
-        """None when there is nothing under the key."""
+        """The value, or None."""
         ...
 
     async def modify(self, key: bytes, value: bytes) -> None:
-        """Get, then put in the place of what was read."""
+        """Read the key, then overwrite what was read."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much, how fast, for how long.  `rate_per_s` 0 is a closed loop; `most` 0: no limit but the time."""
+    """The size of a load.  `rate_per_s` 0 is a closed loop; `most` limits the operations, 0 does not."""
 
     in_flight: int
     seconds: float
@@ -66,7 +66,7 @@ class Load:
 
 @dataclass(slots=True)
 class Measured:
-    """What one run saw.  `lateness` is how far behind its time an open loop sent."""
+    """The result of one run.  `lateness` is the delay between due time and sending in an open loop."""
 
     seconds: float = 0.0
     operations: int = 0
@@ -83,17 +83,17 @@ class Measured:
 
     @property
     def client_us(self) -> float:
-        """Microseconds of processor time an operation, of the client."""
+        """Processor time of the client per operation, in microseconds."""
         return self.client_s / self.operations * 1e6 if self.operations else 0.0
 
     @property
     def nodes_us(self) -> float:
-        """The same of all nodes together."""
+        """Processor time of all nodes per operation, in microseconds."""
         return self.nodes_s / self.operations * 1e6 if self.operations else 0.0
 
     @property
     def all_latencies(self) -> Histogram:
-        """Those of all verbs."""
+        """The latencies of all verbs."""
         together = Histogram()
         for one in self.latencies.values():
             together.add(one)
@@ -101,7 +101,7 @@ class Measured:
 
 
 def is_behind(operations: float, rate_per_s: float, seconds: float) -> bool:
-    """Whether an open loop did fewer operations than were due, by more than chance explains (3 sigma)."""
+    """Whether an open loop did significantly fewer operations than were due (3 standard deviations)."""
     due = rate_per_s * seconds
     return operations < KEPT_UP_SHARE * due - 3 * math.sqrt(due)
 
@@ -117,7 +117,7 @@ async def run_load(
 ) -> Measured:
     """Run the load to its end, or to that of `operations`.
 
-    `progress` hears now and then of the seconds and operations so far.
+    `progress` is called from time to time with the seconds and operations so far.
     """
     run = _Run(store, operations, values, load, processor_time or ProcessorTime())
     if not load.warm_up_s:
@@ -131,7 +131,7 @@ async def run_load(
 
 
 class _Run:
-    """One run under way: workers that share one stream of operations."""
+    """One run: workers that share one series of operations."""
 
     def __init__(
         self,
@@ -155,13 +155,13 @@ class _Run:
         self._left = load.most
 
     def begin(self) -> None:
-        """From here on everything counts."""
+        """Start measuring."""
         self._used = self._processor_time.read()
         self._begun_ns = _clock()
         self._is_measuring = True
 
     async def watch(self, progress: Callable[[float, int], None] | None) -> None:
-        """End the warm-up, and the run, when their times have come."""
+        """End the warm-up and the run on time."""
         if self._load.warm_up_s:
             await asyncio.sleep(self._load.warm_up_s)
             self.begin()
@@ -173,7 +173,7 @@ class _Run:
         self.finish()
 
     def finish(self) -> None:
-        """Take the figures, once; what is still under way only adds its latency."""
+        """Stop measuring.  Operations still under way only add their latency."""
         if not self._is_measuring:
             return
         self._is_measuring, self._is_over = False, True
@@ -182,7 +182,7 @@ class _Run:
         measured.client_s, measured.nodes_s = client_s - self._used[0], nodes_s - self._used[1]
 
     async def work(self) -> None:
-        """One worker, from the first operation to the last."""
+        """Run one worker."""
         due = self._due
         while not self._is_over and self._take():
             sent = begun = _clock()
@@ -212,14 +212,14 @@ class _Run:
                 self.measured.missing += not is_found
 
     def _take(self) -> bool:
-        """Whether one more operation may be done; the last one ends the run."""
+        """Whether the limit allows one more operation."""
         if not self._load.most or not self._is_measuring:
             return True
         self._left -= 1
         return self._left >= 0
 
     async def _perform(self, verb: str, key: bytes) -> bool:
-        """Do one operation; whether what it asked for was there."""
+        """Do one operation.  False when a get found nothing."""
         if verb == GET:
             return await self._store.get(key) is not None
         if verb == MODIFY:
@@ -239,7 +239,7 @@ class _Run:
 
 
 def _due_times(load: Load) -> Iterator[int]:
-    """When the operations of an open loop are due, on the clock of this process: a Poisson process."""
+    """The due times of an open loop in nanoseconds of `_clock`: a Poisson process."""
     drawn = random.Random(load.seed + 2)
     at = float(_clock())
     while True:

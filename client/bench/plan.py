@@ -1,7 +1,6 @@
-"""A benchmark against a cluster that others may use: write keys of its own, run a load on them, delete them.
+"""A benchmark of a cluster that may be in use: write keys, run a load on them, delete them.
 
-All keys begin with one prefix, which nobody else has; what was written is deleted also when the run fails
-or is interrupted.
+All keys begin with one random prefix.  The caller deletes them also when the run fails or is interrupted.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ DELETE_TRIES: Final = 3
 DELETE_ALLOWED_S: Final = 300.0
 
 Show = Callable[[int], None]
-"""Hears how much of a step is done: keys, or thousandths of the time."""
+"""Called with the progress of a step: keys, or thousandths of the time."""
 
 
 class DeletingStore(Store, Protocol):
-    """A store that can be left as it was."""
+    """A store that can be cleaned up."""
 
     async def delete(self, key: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """What is done to the store, and how."""
+    """The workload, its keys and values, and the load."""
 
     workload: Workload
     keys_by: str
@@ -48,17 +47,17 @@ class BenchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """How many keys were deleted, and why others are still there."""
+    """The number of deleted keys, and the errors of the others by kind."""
 
     deleted: int
     errors: Counter[str]
 
 
 async def write_keys(store: DeletingStore, space: KeySpace, plan: BenchPlan, show: Show) -> None:
-    """Put every key of the plan once; `space` grows with them.
+    """Put every key of the plan once and add it to `space`.
 
-    The first is put and read alone, so that levels which cannot be are one clear error.  Raises
-    RingmillError also when some could not be written.
+    The first key is put and read alone, so that an impossible level is one clear error.  Raises RingmillError
+    when keys could not be written.
     """
     values, first = Values(plan.value_bytes), space.key(space.grow())
     await store.put(first, values.next())
@@ -81,7 +80,7 @@ async def write_keys(store: DeletingStore, space: KeySpace, plan: BenchPlan, sho
 async def run_plan(
     store: Store, space: KeySpace, plan: BenchPlan, processor_time: ProcessorTime, show: Show
 ) -> Measured:
-    """The load itself, on keys that are there."""
+    """Run the load on the keys of `space`."""
     drawn = operations(plan.workload, plan.keys_by, space, plan.load.seed)
 
     def tell(seconds: float, done: int) -> None:
@@ -94,7 +93,7 @@ async def run_plan(
 
 
 async def delete_keys(store: DeletingStore, space: KeySpace, show: Show) -> Cleaned:
-    """Delete every key of `space`, within some minutes; failures are counted."""
+    """Delete every key of `space`, within some minutes.  Failures are counted."""
     keys = (space.key(number) for number in range(space.count))
     errors: Counter[str] = Counter()
     deleted = 0
@@ -118,7 +117,7 @@ async def delete_keys(store: DeletingStore, space: KeySpace, show: Show) -> Clea
 
 
 async def _deleted(store: DeletingStore, key: bytes) -> str:
-    """Delete a key; the kind of the last error when that failed."""
+    """Delete a key.  Returns the code of the last error, or ""."""
     why = ""
     for _ in range(DELETE_TRIES):
         try:

@@ -1,8 +1,7 @@
-"""How much processor time a set of processes has used: the figure to steer by on a shared machine.
+"""The processor time of a set of processes: the figure to steer by on a shared machine.
 
-A rate says what the machine had to spare that second; processor time an operation says what the work costs.
-Both ends of a local cluster are counted alike, children included: those that live, and those that have ended
-and were waited for.
+A rate depends on what else the machine does; processor time per operation depends on it much less.  Children
+are included: those that live, and those that have ended and were waited for.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ class ProcessorTime:
         self._pids = list(pids)
 
     def read(self) -> tuple[float, float]:
-        """This process's seconds, and those of the others together."""
+        """Seconds of this process, and of the others together."""
         return time.process_time(), sum(map(used_s, self._pids))
 
 
 def used_s(pid: int) -> float:
-    """Seconds that a process and its children have used; 0 when it is gone or another user's."""
+    """Seconds that a process and its children have used; 0 when it cannot be read."""
     try:
         root = psutil.Process(pid)
         family = [root, *root.children(recursive=True)]

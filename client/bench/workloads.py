@@ -1,7 +1,7 @@
-"""What is done: the workloads A to F of YCSB, and plain puts and gets.
+"""The workloads A to F of YCSB, and plain puts and gets.
 
-A workload is a mix of verbs and a distribution of keys.  E needs scans, which the product does not have
-yet, so that it is known by name and refused.  Source: Cooper et al., "Benchmarking Cloud Serving Systems
+A workload is a mix of verbs and a key distribution.  E needs scans, which do not exist yet, so callers
+refuse it by name.  Source: Cooper et al., "Benchmarking Cloud Serving Systems
 with YCSB" (2010), table 2, and YCSB's own workload files.
 """
 
@@ -40,7 +40,7 @@ _CHUNK: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A mix of verbs by share.  `keys` is the distribution that the workload asks for, "" for any."""
+    """A mix of verbs by share.  `keys` is the key distribution that the workload requires, "" for none."""
 
     name: str
     mix: Mapping[str, float]
@@ -65,7 +65,7 @@ SCANS: Final = "e"
 
 
 class Values:
-    """Values of one size: pieces of one block of random bytes, so that making one costs a copy."""
+    """Values of one size, cut from one block of random bytes, which is cheap."""
 
     __slots__ = ("_at", "_blob", "size_bytes")
 
@@ -75,12 +75,12 @@ class Values:
         self._at = 0
 
     def next(self) -> bytes:
-        self._at = (self._at + 4099) % _BLOB_BYTES  # a prime step: pieces come back after 2**18 values
+        self._at = (self._at + 4099) % _BLOB_BYTES  # a prime step: values repeat after 2**18
         return self._blob[self._at : self._at + self.size_bytes]
 
 
 def operations(workload: Workload, distribution: str, space: KeySpace, seed: int) -> Iterator[Operation]:
-    """The operations of a workload, without an end.  Raises ValueError for an unknown distribution."""
+    """An endless series of operations.  Raises ValueError for an unknown distribution."""
     drawn = numbers(workload.keys or distribution, space, seed)
     for verb in _verbs(workload.mix, random.Random(seed + 1)):
         yield verb, space.key(space.grow() if verb == INSERT else next(drawn))

@@ -52,7 +52,7 @@ ringmill = _Program(
         ),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
-            "ringmill.client.cli.bench.bench:bench", "put a load on a cluster and measure", "token_file"
+            "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"
         ),
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER

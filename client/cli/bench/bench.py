@@ -1,7 +1,7 @@
-"""`ringmill bench`: a load on a cluster, and a report of what was measured and how.
+"""`ringmill bench`: run a load on a cluster and report what was measured and how.
 
-The load works on keys of its own prefix and deletes them at the end.  `--local N` runs it on a cluster of its
-own, in a temporary folder, which is gone afterwards.
+The load writes keys with a random prefix and deletes them at the end.  `--local N` starts a temporary cluster
+and removes it afterwards.
 """
 
 from __future__ import annotations
@@ -47,34 +47,41 @@ SCANS = "e"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line says beside the plan."""
+    """The options that are not part of the plan."""
 
     keyspace: str
     w: Level | None
     r: Level | None
     durability: Durability
-    nodes: int | None  # of a cluster of its own
+    nodes: int | None  # of a temporary cluster
 
 
 @click.command()
-@click.option("--workload", default="a", metavar="NAME", help="of YCSB: a, b, c, d, f; or put, get  [a]")
-@click.option("--in-flight", type=click.IntRange(1, 512), default=64, help="operations under way  [64]")
-@click.option("--rate", type=click.FloatRange(1, 100_000), help="operations a second: an open loop")
-@click.option("--seconds", "span", default="10s", metavar="TIME", help="how long to measure  [10s]")
-@click.option("--operations", type=click.IntRange(1, 10_000_000), help="end after so many")
-@click.option("--keys", type=click.IntRange(1, 1_000_000), default=10_000, help="to work on  [10000]")
+@click.option("--workload", default="a", metavar="NAME", help="a, b, c, d or f of YCSB, or put, or get  [a]")
+@click.option("--in-flight", type=click.IntRange(1, 512), default=64, help="concurrent operations  [64]")
 @click.option(
-    "--keys-by", type=click.Choice(["uniform", "zipf"]), default="uniform", help="how keys are drawn"
+    "--rate", type=click.FloatRange(1, 100_000), help="open loop with this many operations per second"
+)
+@click.option("--seconds", "span", default="10s", metavar="TIME", help="how long to measure  [10s]")
+@click.option("--operations", type=click.IntRange(1, 10_000_000), help="stop after this many operations")
+@click.option("--keys", type=click.IntRange(1, 1_000_000), default=10_000, help="number of keys  [10000]")
+@click.option(
+    "--keys-by", type=click.Choice(["uniform", "zipf"]), default="uniform", help="key distribution  [uniform]"
 )
 @click.option("--value-bytes", type=click.IntRange(1, 65_536), default=100, help="size of a value  [100]")
 @click.option("-w", "w", metavar="LEVEL", help="owners that must have a write: number, one, quorum, all")
 @click.option("-r", "r", metavar="LEVEL", help="owners that a read asks: number, one, quorum, all")
-@click.option("--durability", type=click.Choice(["memory", "buffered", "synced"]), default="synced")
-@click.option("--keyspace", default="default", metavar="NAME", help="where the keys live")
 @click.option(
-    "--local", "nodes", type=click.IntRange(1, 7), metavar="N", help="on a cluster of its own, of N nodes"
+    "--durability",
+    type=click.Choice(["memory", "buffered", "synced"]),
+    default="synced",
+    help="of writes  [synced]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32), default=7, help="draws the same operations again  [7]")
+@click.option("--keyspace", default="default", metavar="NAME", help="keyspace of the keys  [default]")
+@click.option(
+    "--local", "nodes", type=click.IntRange(1, 7), metavar="N", help="start a temporary cluster of N nodes"
+)
+@click.option("--seed", type=click.IntRange(0, 2**32), default=7, help="seed of keys and operations  [7]")
 @click.pass_obj
 def bench(
     settings: Settings,
@@ -93,9 +100,9 @@ def bench(
     keyspace: str,
     nodes: int | None,
 ) -> ExitCode:
-    """Put a load on a cluster and report what was measured.
+    """Run a load on a cluster and report what was measured.
 
-    The load writes keys of its own prefix and deletes them at the end.
+    The load writes keys with a random prefix and deletes them at the end.
     """
     measure_s = _span_s(span)
     warm_up_s = 0.0 if operations else min(WARM_UP_SHARE * measure_s, LONGEST_WARM_UP_S)
@@ -115,8 +122,8 @@ def _asked(
 ) -> Asked:
     if nodes is not None and (given := settings.given & {"cluster", "endpoints"}):
         raise InvalidArgument(
-            f"--local makes a cluster of its own, and --{min(given)} names another one",
-            hint="leave one of the two out",
+            f"--local starts a temporary cluster, but --{min(given)} names another one",
+            hint="use one of the two",
         )
     return Asked(
         keyspace,
@@ -139,7 +146,7 @@ def _span_s(text: str) -> float:
 def _workload(name: str) -> Workload:
     if name == SCANS:
         raise InvalidArgument(
-            "workload e is made of scans, which this release does not have", hint="--workload a, b, c, d or f"
+            "workload e needs scans, which this release does not have", hint="--workload a, b, c, d or f"
         )
     if name not in WORKLOADS:
         raise InvalidArgument(
@@ -151,10 +158,10 @@ def _workload(name: str) -> Workload:
 
 @contextmanager
 def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
-    """The cluster that is meant: the one of the settings, or one of its own for as long as this lasts."""
+    """The cluster of the settings, or a temporary one."""
     if nodes is None:
-        endpoints_of(settings)  # raises while nothing is begun
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated run cleans up, too
+        endpoints_of(settings)  # raises before anything is started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up after SIGTERM too
     if nodes is None:
         yield settings
         return
@@ -172,7 +179,7 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
 
 
 def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outcome:
-    """Everything that is asked of the cluster."""
+    """Write the keys, run the load, delete the keys."""
     pids = _pids(settings)
 
     async def visit() -> Outcome:
@@ -198,7 +205,7 @@ def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outc
 
 
 def _pids(settings: Settings) -> list[int]:
-    """The processes of the nodes, where all of them are this machine's."""
+    """The processes of a local cluster's nodes."""
     cluster = None if settings.endpoints else load_cluster(settings.cluster_folder)
     nodes = cluster.nodes if cluster is not None else ()
     return [node.pid for node in nodes if local_cluster.node_state(node) == "running"]

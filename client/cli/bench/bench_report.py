@@ -1,4 +1,4 @@
-"""The report of a benchmark: what was measured, how, and what the figures do not say."""
+"""The report of a benchmark: what was measured, how, and the caveats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUSY_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run found.  `local_nodes` counts nodes whose processes are known on this machine."""
+    """The result of a benchmark.  `local_nodes` is the number of node processes found on this machine."""
 
     measured: Measured
     cleaned: Cleaned
@@ -32,12 +32,12 @@ class Outcome:
 
     @property
     def is_local(self) -> bool:
-        """All nodes are on this machine, and their processor time is known."""
+        """Whether the processor time of all nodes is known."""
         return 0 < self.local_nodes == self.nodes
 
 
 def report(settings: Settings, plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> None:
-    """Print it: one document, or lines and a table."""
+    """Print the report."""
     told = list(caveats(plan, outcome, levels))
     if settings.output == "json":
         output.show(settings, _document(plan, outcome, levels, told), (), ())
@@ -50,31 +50,31 @@ def report(settings: Settings, plan: BenchPlan, outcome: Outcome, levels: Mappin
 
 
 def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[str]:
-    """What a reader has to know before believing a figure."""
+    """What limits the meaning of the figures."""
     measured, load = outcome.measured, plan.load
     if outcome.is_local:
-        yield f"client and nodes share this machine ({_cores()} cores): the rate is what they reach together"
+        yield f"client and nodes share this machine ({_cores()} cores): the rate is limited by both"
     if measured.client_s > BUSY_SHARE * measured.seconds:
-        yield "the client used a whole core: it may be the limit, not the cluster; run several"
+        yield "the client used a whole core, so it may be the limit; run several clients"
     if load.rate_per_s and is_behind(measured.operations, load.rate_per_s, measured.seconds):
         yield (
-            f"{measured.per_s:,.0f} of {load.rate_per_s:,.0f} operations a second were done: latency "
-            "grows with the length of the run and says nothing else"
+            f"{measured.per_s:,.0f} of {load.rate_per_s:,.0f} operations per second were done: "
+            "the latencies grow with the length of the run"
         )
     if not load.rate_per_s:
-        yield "a closed loop asks a slow cluster less; --rate shows what users would wait"
+        yield "a closed loop sends less to a slow cluster; --rate shows the latency at a fixed rate"
     if measured.seconds < SHORT_S:
-        yield f"{measured.seconds:.1f} s is short: flushes and merges may have had no part in it"
+        yield f"a run of {measured.seconds:.1f} s is short: it may not include flushes and compactions"
     count = measured.all_latencies.count
     unsure = [
         name for name, above in (("p99", 100), ("p99.9", 1_000), ("p99.99", 10_000)) if count < FEW * above
     ]
     if unsure and count:
-        yield f"{', '.join(unsure)}: fewer than {FEW} of {count:,} operations lie above"
+        yield f"{', '.join(unsure)}: based on fewer than {FEW} of {count:,} operations"
     if measured.errors:
-        yield "latencies are of operations that succeeded"
+        yield "latencies are of successful operations only"
     if levels["durability"] != "synced":
-        yield f"writes were {levels['durability']}: a power cut may take acknowledged ones back"
+        yield f"writes were {levels['durability']}: a power failure may lose acknowledged ones"
     if outcome.cleaned.errors:
         left = outcome.cleaned.errors.total()
         kinds = ", ".join(outcome.cleaned.errors)
@@ -127,23 +127,23 @@ def _facts(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) 
     nodes = "1 node" if outcome.nodes == 1 else f"{outcome.nodes} nodes"
     yield "cluster", f"{nodes}, N={outcome.replicas}, keyspace {levels['keyspace']}"
     yield "levels", f"w {levels['w'] or 'default'}, r {levels['r'] or 'default'}, {levels['durability']}"
-    asked = f"open, {load.rate_per_s:,.0f} a second, at most" if load.rate_per_s else "closed,"
+    asked = f"open, {load.rate_per_s:,.0f} per second, at most" if load.rate_per_s else "closed,"
     yield "loop", f"{asked} {load.in_flight} in flight"
     yield "measured", f"{measured.seconds:.1f} s after {load.warm_up_s:.1f} s of warm-up"
-    yield "operations", f"{measured.operations:,}, {measured.per_s:,.0f} a second"
+    yield "operations", f"{measured.operations:,}, {measured.per_s:,.0f} per second"
     yield "errors", ", ".join(f"{count:,} {kind}" for kind, count in measured.errors.most_common()) or "none"
     if measured.missing:
         yield "not found", f"{measured.missing:,}"
     nodes = f"{measured.nodes_us:,.0f} µs in all nodes together" if outcome.is_local else "nodes not known"
-    yield "processor", f"{measured.client_us:,.0f} µs an operation in the client, {nodes}"
+    yield "processor", f"{measured.client_us:,.0f} µs per operation in the client, {nodes}"
     if load.rate_per_s:
         late = measured.lateness.percentile_ns(0.99) / 1e6
-        yield "sent late", f"99 % at most {late:.1f} ms; that time is in the latencies"
+        yield "sent late", f"99 % at most {late:.1f} ms; included in the latencies"
     yield "deleted", f"{outcome.cleaned.deleted:,} keys of this run"
 
 
 def _histograms(measured: Measured) -> dict[str, Histogram]:
-    """By verb, and all together where there are several."""
+    """By verb, and for several verbs also all together."""
     several = {"all": measured.all_latencies} if len(measured.latencies) > 1 else {}
     return {**dict(sorted(measured.latencies.items())), **several}
 
@@ -154,7 +154,7 @@ def _row(verb: str, histogram: Histogram) -> tuple[object, ...]:
 
 
 def _digits(value_ms: float) -> float:
-    """Three digits are all that a measurement like this can bear."""
+    """Three significant digits."""
     return float(f"{value_ms:.3g}")
 
 

@@ -52,7 +52,7 @@ def test_an_open_loop_is_told_by_its_rate_and_leaves_no_keys(one_node: Shell) ->
     ended = one_node.command("bench", *SHORT, "--rate", "50", "--workload", "put")
     assert ended.code == 0, ended.err
     lines = dict(line.split("\t", 1) for line in ended.out.decode().splitlines())
-    assert lines["loop"] == "open, 50 a second, at most 8 in flight"
+    assert lines["loop"] == "open, 50 per second, at most 8 in flight"
     assert "sent late" in lines
     assert lines["deleted"] == "200 keys of this run"
     assert keys_of(one_node) == 0

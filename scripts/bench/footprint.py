@@ -64,7 +64,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def filled_mib(keys: int) -> float:
-    """Memory of the largest of three nodes that each hold so many keys, after a restart."""
+    """Memory of the largest of three nodes that each hold this number of keys, after a restart."""
     with BenchCluster(nodes=FILLED_NODES) as cluster:
         topology = asyncio.run(topology_of(cluster))
         names = [f"n{number}" for number in range(1, FILLED_NODES + 1)]

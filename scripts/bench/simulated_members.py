@@ -19,7 +19,7 @@ from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.entries import Member
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.node.node_options import NodeOptions
-from ringmill.simulator.options import RunOptions
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.world import World
@@ -56,8 +56,8 @@ def at_rest(members: int, partitions: int, watch_s: float) -> dict[str, float]:
 
 
 def _watched(members: int, partitions: int, watch_s: float) -> dict[str, float]:
-    options = RunOptions(nodes=members, partitions=partitions, n=min(3, members))
-    tunables = Tunables(node=NodeOptions(), profile="default", disk_s=0.0005, drain_s=5.0)
+    options = SimulationOptions(nodes=members, partitions=partitions, n=min(3, members))
+    tunables = Tunables(node=NodeOptions(), profile="default", disk_s=0.0005, gather_s=0.0, drain_s=5.0)
     world = World(7, options, tunables)
     traffic = counted(world)
 

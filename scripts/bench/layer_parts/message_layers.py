@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layer_parts.layer import KEY, NODES, VALUE, Layer
-from ringmill.client.values import item_of, receipt_of
+from ringmill.client.values import item_of, receipt_from
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -85,7 +85,7 @@ def _protobuf() -> list[Layer]:
             1,
             lambda: kv_pb2.GetRequest(keyspace="default", key=KEY, epoch=1).SerializeToString(),
         ),
-        Layer("client: parse a receipt", 1, 0, lambda: receipt_of(kv_pb2.WriteReceipt.FromString(written))),
+        Layer("client: parse a receipt", 1, 0, lambda: receipt_from(kv_pb2.WriteReceipt.FromString(written))),
         Layer("client: parse an item", 0, 1, lambda: item_of(kv_pb2.GetResponse.FromString(read))),
         Layer("service: parse a put", 1, 0, lambda: kv_pb2.PutRequest.FromString(request)),
         Layer("service: parse a get", 0, 1, lambda: kv_pb2.GetRequest.FromString(get_request)),

@@ -56,7 +56,7 @@ class _View:
     def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:
         return self.current.row(partition)
 
-    async def catch_up(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
+    async def know(self, epoch: Epoch, *, ask: NodeId | None = None) -> None:
         raise AssertionError("the epoch is the present one")
 
     async def wait_formed(self) -> None:

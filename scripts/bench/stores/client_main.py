@@ -22,7 +22,7 @@ import uvloop
 if TYPE_CHECKING:
     from ringmill.client.bench.load import Store
 
-LONGEST_LOAD_S, GRACE_S = 1800.0, 60.0  # nothing hangs for ever
+LONGEST_LOAD_S, GRACE_S = 1800.0, 60.0  # nothing hangs until it is stopped
 HARNESS = Path(__file__).resolve().parents[3] / "client" / "bench"
 
 

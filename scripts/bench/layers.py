@@ -1,6 +1,7 @@
 """Microseconds of processor time of each layer of a put and a get, alone in a hot loop, as a standing table.
 
     python scripts/bench/layers.py [--quick] [--only object] [--json PATH]
+    PYTHONPATH=../other python scripts/bench/layers.py     the layers of another checkout
 
 `us` is the least of some repetitions, of this process with all its threads, so that other work on the machine
 moves it little.  `put us` and `get us` multiply it by how often a put or a get does the layer, client and all

@@ -66,5 +66,5 @@ def test_a_write_that_meets_full_disks_is_not_acknowledged_and_that_is_no_bug() 
 
 
 def test_a_start_that_ends_on_a_disk_with_room_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NodeDisk, "may_end_a_run", property(lambda disk: False))
+    monkeypatch.setattr(NodeDisk, "may_end_a_start", property(lambda disk: False))
     assert bugs_of(start_on_a_full_disk) != []

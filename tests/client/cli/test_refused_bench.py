@@ -17,7 +17,7 @@ REFUSED = {
     "a rate of nothing": (["--rate", "0"], "--rate"),
     "no time": (["--seconds", "0s"], "--seconds 0s"),
     "too much time": (["--seconds", "2h"], "--seconds 2h"),
-    "a time that is none": (["--seconds", "soon"], "no time span"),
+    "a time that is none": (["--seconds", "soon"], "not a time span"),
     "no operations": (["--operations", "0"], "--operations"),
     "no keys": (["--keys", "0"], "--keys"),
     "an unknown distribution": (["--keys-by", "normal"], "--keys-by"),

@@ -2,8 +2,8 @@
 
 I/O only through the FileSystem passed in.  Every step can be repeated after a crash at any point: a part that
 is missing from its place counts as moved only if the target has its size and checksum.  Before the rename
-readers see nothing, or the previous output; after it they see everything.  An error says on which side of the
-rename it happened.
+readers see nothing, or the previous output; after it they see everything.  An error is told as plain OSError
+only when the result is still in its place and the former output in its own: then the rename was not done.
 
 Rules J7, J8, J9, J10 and J11: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +43,8 @@ _READ_BYTES: Final = 1 << 20
 
 
 class OutputMayShow(OSError):
-    """A commit has failed at the rename that shows the output, or behind it: only another commit can tell."""
+    """A commit has failed while the former output was set aside, at the rename that shows the new one, or
+    behind it: only another commit can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,14 @@ def commit_output(
     """
     wanted = manifest(parts)
     staging = staging_folder(output, job)
-    result = posixpath.join(staging, "result")
+    result, replaced = posixpath.join(staging, "result"), posixpath.join(staging, "replaced")
     if _is_shown(files, output, result, parts, wanted):
         sometimes("an output that is shown is committed again")
     else:
         _gather(files, parts, result, wanted)
-        with _output_may_show():
+        with _output_may_show(lambda: _is_undone(files, output, result, replaced)):
             if overwrite:
-                _set_aside(files, output, posixpath.join(staging, "replaced"))
+                _set_aside(files, output, replaced)
             _show(files, result, output)
     with _output_may_show():
         files.fsync_dir(posixpath.dirname(output))  # also when a former commit could show but not sync
@@ -145,12 +146,31 @@ def commit_output(
 
 
 @contextlib.contextmanager
-def _output_may_show() -> Iterator[None]:
+def _output_may_show(is_undone: Callable[[], bool] = lambda: False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_undone():
+            raise
         text = f"{error.strerror or error}; the output may show already"
         raise OutputMayShow(error.errno, text, error.filename) from error
+
+
+def _is_undone(files: FileSystem, output: str, result: str, replaced: str) -> bool:
+    """Nothing shows and nothing is missing: no rename was done, or the former output is back.
+
+    A rename onto a link that leads nowhere, a mount point or a forbidden path fails at every try.
+    """
+    if not files.exists(result):
+        return False
+    if not files.exists(replaced):
+        return True
+    try:
+        files.rename(replaced, output)
+    except OSError:
+        return False
+    sometimes("a former output is put back after an error")
+    return True
 
 
 def _is_shown(

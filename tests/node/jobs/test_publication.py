@@ -85,6 +85,18 @@ async def test_a_disk_that_is_full_before_the_output_shows_fails_the_job_after_e
     assert cluster.leftovers() == []
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_link_that_leads_nowhere_fails_the_job_whose_output_it_is(
+    cluster: Any, overwrite: bool
+) -> None:
+    cluster.write_input("a b\n")
+    (cluster.folder / "out").symlink_to(cluster.folder / "nowhere")
+    view = await cluster.run(cluster.spec(overwrite=overwrite))
+    assert (view.state, from_wire(view.error).outcome) == ("FAILED", "failed")
+    assert "Not a directory" in from_wire(view.error).message
+    assert cluster.leftovers() == []
+
+
 async def test_a_disk_that_gets_room_before_the_eighth_try_costs_nothing(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,9 +163,46 @@ def test_an_error_of_the_disk_says_on_which_side_of_the_rename_it_was_met(
         commit_output(OsFileSystem(), "job-1", str(output), parts)
         assert [(output / f"part-0000{n}").read_text() for n in range(2)] == ["part 0\n", "part 1\n"]
         assert [path.name for path in home.iterdir()] == ["out"]
-    # Two moves, manifest, folder; then the former output goes aside (two calls), the rename, the sync.
-    assert kinds == [False] * 4 + [True] * (4 if replaces else 2)
+    # Two moves, manifest, folder; then the former output goes aside (two calls), the rename, the sync.  A
+    # rename that was not done is told apart, unless the former output cannot be put back.
+    assert kinds == ([False] * 6 + [True] * 2 if replaces else [False] * 5 + [True])
     assert (output / "part-00001").read_text() == "part 1\n", "leftovers do not fail an output that stands"
+
+
+def test_an_output_that_can_never_show_is_not_told_as_one_that_may(tmp_path: Path) -> None:
+    """A link that leads nowhere: no look finds anything there, and no folder can be renamed onto it."""
+    output = tmp_path / "out"
+    parts = stage(output, 1)
+    output.symlink_to(tmp_path / "nowhere")
+    for _ in range(2):
+        with pytest.raises(NotADirectoryError) as caught:
+            commit_output(OsFileSystem(), "job-1", str(output), parts)
+        assert not isinstance(caught.value, OutputMayShow)
+    output.unlink()
+    commit_output(OsFileSystem(), "job-1", str(output), parts)
+    assert (output / "part-00000").exists()
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_former_output_is_put_back_when_the_new_one_cannot_show(tmp_path: Path, is_back: bool) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "_SUCCESS").write_text("of an older job")
+    parts = stage(output, 1)
+    refused = "result" if is_back else "re"  # the result alone, or the former output as well
+
+    class Refusing(Stumbling):
+        def rename(self, source: str, target: str) -> None:
+            if target == str(output) and posixpath.basename(source).startswith(refused):
+                raise OSError(errno.EBUSY, "Device or resource busy", target)
+            super().rename(source, target)
+
+    with pytest.raises(OSError, match="busy") as caught:
+        commit_output(Refusing(OsFileSystem(), 99), "job-1", str(output), parts)
+    assert isinstance(caught.value, OutputMayShow) is not is_back
+    assert output.exists() is is_back
+    commit_output(OsFileSystem(), "job-1", str(output), parts)
+    assert (output / "part-00000").read_text() == "part 0\n"
 
 
 def test_a_commit_that_cannot_look_whether_it_showed_does_not_say_that_it_failed(tmp_path: Path) -> None:

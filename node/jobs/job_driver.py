@@ -19,7 +19,7 @@ from typing import Final
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, staging_folder
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.machine.job_events import (
@@ -387,18 +387,15 @@ class JobDriver:
         self._feed(CommitDelayed(error))
 
     async def _clean_up(self) -> None:
-        """Let workers drop the job, then delete the staging folder, where nothing writes any more.
-
-        At most 3 s.
-        """
+        """Let workers drop the job, for at most 3 s, then delete the staging folder."""
         body = Cancel(self.spec.job).encode()
         present = self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await asyncio.gather(*(self._drop(node, body) for node in present))
-        files, staging = self._world.files, staging_folder(self.spec.output, self.spec.job)
+        files = self._world.files
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(files.remove_tree, staging)
+            await files.off_loop(remove_staging, files, self.spec.job, self.spec.output)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself after a while

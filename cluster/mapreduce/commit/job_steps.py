@@ -17,6 +17,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
     refuse_existing,
+    remove_staging,
     staging_folder,
 )
 from ringmill.cluster.mapreduce.file_errors import refusal_of
@@ -37,9 +38,8 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = plan_input(spec.inputs, spec.input_format, files, sizes)
-        staging = staging_folder(spec.output, spec.job)
-        files.remove_tree(staging)
-        files.mkdir(staging)
+        remove_staging(files, spec.job, spec.output)
+        files.mkdir(staging_folder(spec.output, spec.job))
     except OSError as error:
         if meaning_of(error) in (Meaning.ABSENT, Meaning.TAKEN):
             raise InvalidArgument(f"{error.filename}: {error.strerror}") from error

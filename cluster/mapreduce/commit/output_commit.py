@@ -34,11 +34,13 @@ __all__ = [
     "loss_of_staging",
     "manifest",
     "refuse_existing",
+    "remove_staging",
     "staged_part",
     "staging_folder",
 ]
 
 SUCCESS: Final = "_SUCCESS"
+_REPLACED: Final = "replaced"
 _READ_BYTES: Final = 1 << 20
 
 
@@ -109,6 +111,34 @@ def loss_of_staging(files: FileSystem, job: str, output: str, *, overwrite: bool
     return None
 
 
+def remove_staging(files: FileSystem, job: str, output: str) -> None:
+    """Remove the staging folder of a job, and put a former output back that nothing has replaced.
+
+    The folder is renamed first.  A removal of many files can go on inside a folder that another coordinator
+    of the job renames meanwhile, and would empty its output.
+    """
+    staging = staging_folder(output, job)
+    removed = f"{staging}.removed"
+    _discard(files, removed, output)  # a removal that did not end
+    with contextlib.suppress(FileNotFoundError):
+        files.rename(staging, removed)
+    _discard(files, removed, output)
+
+
+def _discard(files: FileSystem, removed: str, output: str) -> None:
+    replaced = posixpath.join(removed, _REPLACED)
+    if files.exists(replaced) and not files.exists(output):
+        try:
+            files.rename(replaced, output)
+        except OSError as error:
+            if meaning_of(error) is not Meaning.TAKEN:
+                raise
+        else:
+            files.fsync_dir(posixpath.dirname(output))
+            sometimes("a former output is put back by a removal")
+    files.remove_tree(removed)
+
+
 def manifest(parts: Sequence[StagedPart]) -> bytes:
     """Content of _SUCCESS: the parts with size, CRC-32C and records.  Equal outputs have equal ones."""
     rows = [
@@ -130,7 +160,7 @@ def commit_output(
     """
     wanted = manifest(parts)
     staging = staging_folder(output, job)
-    result, replaced = posixpath.join(staging, "result"), posixpath.join(staging, "replaced")
+    result, replaced = posixpath.join(staging, "result"), posixpath.join(staging, _REPLACED)
     if _is_shown(files, output, result, parts, wanted):
         sometimes("an output that is shown is committed again")
     else:
@@ -142,7 +172,7 @@ def commit_output(
     with _output_may_show():
         files.fsync_dir(posixpath.dirname(output))  # also when a former commit could show but not sync
     with contextlib.suppress(OSError):  # hidden leftovers beside the output; the output stands
-        files.remove_tree(staging)
+        remove_staging(files, job, output)
 
 
 @contextlib.contextmanager
@@ -163,7 +193,7 @@ def _is_undone(files: FileSystem, output: str, result: str, replaced: str) -> bo
     """
     if not files.exists(result):
         return False
-    if not files.exists(replaced):
+    if files.exists(output) or not files.exists(replaced):
         return True
     try:
         files.rename(replaced, output)

@@ -17,6 +17,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
     refuse_existing,
+    remove_staging,
     staging_folder,
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed
@@ -83,7 +84,7 @@ def run_spec(
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
     plan = plan_input(spec.inputs, spec.input_format, files, sizes)
     staging = staging_folder(spec.output, spec.job)
-    files.remove_tree(staging)
+    remove_staging(files, spec.job, spec.output)
     try:
         maps = [_map(definition, spec, split, staging, files) for split in plan.splits]
         reduces = [_reduce(definition, spec, number, maps, files) for number in range(spec.reducers)]
@@ -91,7 +92,7 @@ def run_spec(
             files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
         )
     finally:
-        files.remove_tree(staging)
+        remove_staging(files, spec.job, spec.output)
     return _result(spec, maps, reduces, plan.notes)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,11 +16,14 @@ import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.job_steps import plan_job
 from ringmill.cluster.mapreduce.commit.output_commit import (
     OutputMayShow,
     StagedPart,
     commit_output,
     loss_of_staging,
+    remove_staging,
     staging_folder,
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed
@@ -217,6 +220,75 @@ def test_a_commit_that_cannot_look_whether_it_showed_does_not_say_that_it_failed
     with pytest.raises(OutputMayShow):
         commit_output(Blind(OsFileSystem(), 99), "job-1", str(output), parts)
     commit_output(OsFileSystem(), "job-1", str(output), parts)
+
+
+def remove_alone(output: Path) -> None:
+    remove_staging(OsFileSystem(), "job-1", str(output))
+
+
+def plan_again(output: Path) -> None:
+    source = output.parent / "in"
+    source.write_text("a\n")
+    spec = JobSpec(
+        job="job-1", module="m", name="n", bundle_sha256="", inputs=(str(source),), output=str(output),
+        input_format="lines", output_format="tsv", reducers=1, overwrite=True, params={},
+    )  # fmt: skip
+    plan_job(spec, OsFileSystem())
+
+
+@pytest.mark.parametrize("remove", [remove_alone, plan_again])
+def test_a_removal_does_not_empty_the_output_that_another_coordinator_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remove: Callable[[Path], None]
+) -> None:
+    """The other one has its result, and renames it when the removal is about to unlink the first file."""
+    output = tmp_path / "out"
+    result = Path(staging_folder(str(output), "job-1")) / "result"
+    result.mkdir(parents=True)
+    (result / "part-00000").write_text("part 0\n")
+    unlink = os.unlink
+
+    def show_then_unlink(*args: Any, **kwargs: Any) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            result.rename(output)
+        unlink(*args, **kwargs)
+
+    monkeypatch.setattr(os, "unlink", show_then_unlink)
+    remove(output)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("remove", [remove_alone, plan_again])
+@pytest.mark.parametrize("is_half_done", [False, True])
+def test_a_removal_puts_a_former_output_back_that_nothing_has_replaced(
+    tmp_path: Path, remove: Callable[[Path], None], is_half_done: bool
+) -> None:
+    """Killed between the two renames: the only copy is among the staged files."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "_SUCCESS").write_text("of an older job")
+    parts = stage(output, 1)
+    with pytest.raises(PowerCut):
+        # part, manifest, folder; the former output (two calls); then the rename
+        commit_output(Stumbling(OsFileSystem(), 5), "job-1", str(output), parts)
+    assert not output.exists()
+    staging = staging_folder(str(output), "job-1")
+    if is_half_done:
+        os.rename(staging, f"{staging}.removed")
+    remove(output)
+    assert (output / "_SUCCESS").read_text() == "of an older job"
+    remove_alone(output)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "in") == ["out"]
+
+
+def test_a_removal_drops_a_former_output_that_another_one_has_replaced(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    replaced = Path(staging_folder(str(output), "job-1")) / "replaced"
+    replaced.mkdir(parents=True)
+    output.mkdir()
+    (output / "part-00000").write_text("new")
+    remove_alone(output)
+    assert (output / "part-00000").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_loss_of_a_jobs_hidden_folder_has_a_cause(tmp_path: Path) -> None:

@@ -222,8 +222,13 @@ class JobDriver:
         return self._changed
 
     def crash(self, error: Exception) -> None:
-        """Fail the job because of an internal error that `run` raised."""
-        self._crash = RingmillError(f"job {self.spec.job} hit a fault of its coordinator: {error!r}")
+        """Fail the job by an internal error that `run` raised; a job that is over stays as it ended."""
+        if self._machine.is_over:
+            return
+        text = f"job {self.spec.job} hit a fault of its coordinator: {error!r}"
+        self._crash = RingmillError(text)
+        if self._machine.state == "COMMITTING":
+            self._crash = RingmillError(f"{text}; its output may show", outcome="unknown")
         self._tell_watchers()
 
     def _feed(self, event: Event) -> None:

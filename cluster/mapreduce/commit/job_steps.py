@@ -18,6 +18,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     commit_output,
     refuse_existing,
     remove_staging,
+    require_sight,
     staging_folder,
 )
 from ringmill.cluster.mapreduce.file_errors import refusal_of
@@ -55,7 +56,9 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     visible, one with outcome "failed" that it is not.
     """
     try:
-        if not again:
+        if again:
+            require_sight(files, spec.job, spec.output)
+        else:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
         commit_output(files, spec.job, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:

@@ -35,6 +35,7 @@ __all__ = [
     "manifest",
     "refuse_existing",
     "remove_staging",
+    "require_sight",
     "staged_part",
     "staging_folder",
 ]
@@ -90,6 +91,24 @@ def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:
         )
     if not files.is_dir(output) or (files.list(output) and not files.exists(posixpath.join(output, SUCCESS))):
         raise InvalidArgument(f"output {output} is not the output of a job; it will not be overwritten")
+
+
+def require_sight(files: FileSystem, job: str, output: str) -> None:
+    """Before a commit that is begun again.  Raise OutputMayShow when a shared file system may be away.
+
+    Where it is mounted there is nothing then: that an output is not seen there does not say that it does not
+    show, and nothing may be written there.
+    """
+    staging = staging_folder(output, job)
+    if files.exists(staging):
+        return
+    try:
+        is_away = not files.list(posixpath.dirname(staging))
+    except OSError as error:
+        is_away = meaning_of(error) is Meaning.ABSENT  # the commit meets any other error itself
+    if is_away:
+        sometimes("the folder of an output is out of sight")
+        raise OutputMayShow(f"the output may show, but all files are gone: {staging}")
 
 
 def loss_of_staging(files: FileSystem, job: str, output: str, *, overwrite: bool) -> RingmillError | None:

@@ -97,6 +97,73 @@ async def test_a_link_that_leads_nowhere_fails_the_job_whose_output_it_is(
     assert cluster.leftovers() == []
 
 
+@pytest.mark.parametrize("is_mount_point_there", [True, False])
+async def test_a_file_system_that_is_away_for_a_try_does_not_fail_a_job_whose_output_shows(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, is_mount_point_there: bool
+) -> None:
+    """The commit has shown the output and could not sync; then the mount is gone, and comes back."""
+    shared, away = cluster.folder / "shared", cluster.folder / "away"
+    shared.mkdir()
+    outcomes: list[str] = []
+    publish = JobStepRunner.publish
+
+    async def pass_by(
+        steps: JobStepRunner, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False
+    ) -> None:
+        if not again:
+            await publish(steps, spec, parts, again=False)
+            shared.rename(away)
+            if is_mount_point_there:
+                shared.mkdir()
+            raise BEHIND_THE_RENAME
+        try:
+            await publish(steps, spec, parts, again=True)
+        except RingmillError as error:
+            outcomes.append(error.outcome)
+            if is_mount_point_there:
+                assert list(shared.iterdir()) == []
+                shared.rmdir()
+            away.rename(shared)
+            raise
+
+    monkeypatch.setattr(JobStepRunner, "publish", pass_by)
+    cluster.write_input("a b\n")
+    view = await cluster.run(cluster.spec(out="shared/out"))
+    assert (view.state, outcomes) == ("SUCCEEDED", ["unknown"])
+    assert cluster.parts("shared/out") == cluster.expected()
+
+
+async def test_a_fault_of_the_coordinator_while_it_commits_is_not_told_as_if_nothing_showed(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = JobStepRunner.publish
+
+    async def break_after(*args: Any, **kwargs: Any) -> None:
+        await publish(*args, **kwargs)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(JobStepRunner, "publish", break_after)
+    cluster.write_input("a b\n")
+    view = await cluster.run(cluster.spec())
+    error = from_wire(view.error)
+    assert (view.state, error.outcome) == ("FAILED", "unknown")
+    assert "its output may show" in error.message
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_fault_behind_the_end_does_not_change_how_a_job_ended(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(job_driver, "remove_staging", broken)
+    cluster.write_input("a b\n")
+    view = await cluster.run(cluster.spec())
+    assert view.state == "SUCCEEDED"
+    assert cluster.nodes["n1"].coordinator._job("job-1").view().state == "SUCCEEDED"
+
+
 async def test_a_disk_that_gets_room_before_the_eighth_try_costs_nothing(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,5 @@
-"""Forwards a write to an owner: a node that is not an owner does so once, before anything was sent.
+"""Forwards a write to an owner, before anything was sent: a node that is no owner, or an owner that cannot
+read its own copy, does so once.
 
 A silent owner would hold the write for all of its time, so an owner first has to show that it answers (rule
 W5), unless it answered within the last second.  The request travels as the bytes it came in (proto/kv.proto),
@@ -8,11 +9,13 @@ the receipt comes back as a client would get it, and the call carries the time l
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from ringmill.cluster.errors import (
     CorruptData,
+    DeadlineExceeded,
     DiskFull,
     ProtocolMismatch,
     RingmillError,
@@ -62,24 +65,36 @@ class Forwarder:
             )
         waiting = self._liveness.nearest_first([owner for owner in route.owners if owner != instead_of])
         refusal: RingmillError = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
-        for patience_s in self._proofs.patience(deadline):
-            for node in tuple(waiting):
-                if not await self._proofs.answers(node, min(patience_s, deadline.left_s)):
-                    continue  # what an owner said is told rather than that another one was silent
-                waiting.remove(node)
-                try:
-                    return await self._hand_over(request, node, deadline)
-                except (Unavailable, DiskFull, CorruptData) as error:
-                    if error.outcome != "failed":
-                        raise
-                    refusal = error  # nothing was sent or nothing applied: another owner may do
-        raise refusal
+        soon = iter(tuple(waiting))
+        while (node := await self._next(soon, waiting, deadline)) is not None:
+            waiting.remove(node)
+            try:
+                return await self._hand_over(request, node, deadline)
+            except (Unavailable, DiskFull, CorruptData) as error:
+                if error.outcome != "failed":
+                    raise
+                refusal = error  # nothing was sent or nothing applied: another owner may do
+        raise refusal  # what an owner said, rather than that another one was silent
+
+    async def _next(
+        self, soon: Iterator[NodeId], waiting: Sequence[NodeId], deadline: Deadline
+    ) -> NodeId | None:
+        """The next owner that shows that it answers: in their order those that do so soon, then whoever of
+        those that wait does so before the time is over."""
+        for node in soon:
+            if await self._proofs.answers(node, deadline):
+                return node
+        return await self._proofs.first_to_answer(waiting, deadline)
 
     async def _hand_over(self, request: WriteRequest, node: NodeId, deadline: Deadline) -> QuorumReceipt:
         body = request.encoded or encode_write(request)
-        answer = await self._transport.call(
-            node, FORWARDS[request.verb], body, timeout_s=deadline.left_s, priority=Priority.WRITE
-        )
+        try:
+            answer = await self._transport.call(
+                node, FORWARDS[request.verb], body, timeout_s=deadline.left_s, priority=Priority.WRITE
+            )
+        except (DeadlineExceeded, Unavailable):
+            self._proofs.forget(node)
+            raise
         self._proofs.note(node)
         return _receipt(answer)
 

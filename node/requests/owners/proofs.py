@@ -7,8 +7,10 @@ anybody else is asked a small question first.  Rule W5: docs/protocol/writes.md.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
+from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
@@ -21,7 +23,7 @@ __all__ = ["Proofs"]
 
 _AGE_S: Final = 1.0
 _QUESTION_S: Final = 2.0
-_SHARE: Final = 0.25  # of the whole time, for an owner that nobody answered before
+_SHARE: Final = 0.25  # of the time allowed: the longest wait for one owner while others are left
 
 
 class Proofs:
@@ -33,36 +35,71 @@ class Proofs:
         self._clock = clock
         self._options = options
         self._answered_at: dict[NodeId, float] = {}
+        self._silent: set[NodeId] = set()  # their last question ended with its time, not with a refusal
         self._questions: dict[NodeId, asyncio.Task[None]] = {}
 
-    def patience(self, deadline: Deadline) -> tuple[float, float]:
-        """How long to wait for each owner: little at first, and longer once all of them were silent."""
-        longer_s = deadline.allowed_s * _SHARE
-        return min(self._options.proof_patience_s, longer_s), longer_s
-
-    async def answers(self, node: NodeId, patience_s: float) -> bool:
-        """Whether the node answered within the last second, or does so within `patience_s`.
+    async def answers(self, node: NodeId, deadline: Deadline) -> bool:
+        """Whether the node answered within the last second, or does so soon, as there are others to ask.
 
         The question goes on when patience ends, so that a late answer still counts.
         """
         if self._has_answered(node):
             return True
-        question = self._questions.get(node)
-        if question is None or question.done():
-            question = self._questions[node] = self._background.start(self._ask(node))
-        await asyncio.wait({question}, timeout=patience_s)
+        patience_s = min(self._options.proof_patience_s, deadline.allowed_s * _SHARE, deadline.left_s)
+        question = self._question(node)
+        if question is not None:
+            await asyncio.wait({question}, timeout=patience_s)
         if not self._has_answered(node):
             sometimes("a write is not forwarded to a silent owner")
         return self._has_answered(node)
 
+    async def first_to_answer(self, nodes: Sequence[NodeId], deadline: Deadline) -> NodeId | None:
+        """The first of these to answer in all of the time left, or None.
+
+        All are asked side by side; who is silent for the time of a question is asked again, who refuses is
+        not.
+        """
+        asked = {node: question for node in nodes if (question := self._question(node)) is not None}
+        while True:
+            for node in nodes:
+                if self._has_answered(node):
+                    return node
+            for node in [node for node, question in asked.items() if question.done()]:
+                again = self._question(node) if node in self._silent else None
+                if again is None:
+                    del asked[node]
+                else:
+                    asked[node] = again
+            if not asked or deadline.left_s <= 0:
+                return None
+            await asyncio.wait(asked.values(), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+
     def note(self, node: NodeId) -> None:
         """The node has answered something."""
         self._answered_at[node] = self._clock.monotonic()
+
+    def forget(self, node: NodeId) -> None:
+        """The node has failed a call: it has to show again that it answers."""
+        self._answered_at.pop(node, None)
+
+    def _question(self, node: NodeId) -> asyncio.Task[None] | None:
+        """The question that is under way, or a new one; None when this node stops."""
+        question = self._questions.get(node)
+        if question is None or question.done():
+            try:
+                question = self._questions[node] = self._background.start(self._ask(node))
+            except Unavailable:
+                return None
+        return question
 
     def _has_answered(self, node: NodeId) -> bool:
         answered_at = self._answered_at.get(node)
         return answered_at is not None and self._clock.monotonic() - answered_at < _AGE_S
 
     async def _ask(self, node: NodeId) -> None:
+        began = self._clock.monotonic()
+        self._silent.discard(node)
         if await self._timekeeper.hears(node, _QUESTION_S):
             self.note(node)
+        elif self._clock.monotonic() - began > _QUESTION_S / 2:
+            self._silent.add(node)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import DiskFull, QuorumNotReached, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, DiskFull, QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import Role
 from ringmill.node.replica.stored_key import hint_key
+from ringmill.node.requests.background import Background
 from ringmill.node.requests.request_values import LocateRequest
 from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import get, put, values, write_request
@@ -286,6 +288,71 @@ def test_a_write_is_forwarded_to_an_owner_that_answers_late_when_none_answers_so
                 link.latency_s = 0.3
         receipt = await put(world, outsider, b"v")
         assert receipt.dot.actor.split("#")[0] in owners
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_write_is_forwarded_to_an_owner_that_needs_almost_all_of_the_time(others: int) -> None:
+    """It answers 0.8 s after each question; the others, if there are any, are silent."""
+    world = World(5, n=1 + others, r=1, w=1)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        for owner in owners[1:]:
+            world.cut(outsider, owner)
+        for link in (world.network.link(outsider, owners[0]), world.network.link(owners[0], outsider)):
+            link.latency_s = 0.4
+        receipt = await put(world, outsider, b"v", timeout_s=2)
+        assert receipt.dot.actor.split("#")[0] == owners[0]
+        assert world.loop.time() < 1.7
+
+    world.run(story())
+
+
+def test_a_write_is_forwarded_to_an_owner_that_comes_back_after_the_first_question() -> None:
+    world = World(5, n=1, r=1, w=1)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        world.cut(outsider, owners[0])
+        world.loop.call_later(2.5, lambda: world.cut(outsider, owners[0], is_cut=False))
+        await put(world, outsider, b"v", timeout_s=6)
+        assert world.loop.time() < 4.5
+
+    world.run(story())
+
+
+def test_an_owner_that_failed_a_write_shows_first_that_it_answers_before_it_gets_another() -> None:
+    world = World(5, n=1, r=1, w=1)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        await put(world, outsider, b"v")
+        world.cut(outsider, owners[0])
+        with pytest.raises(DeadlineExceeded):
+            await put(world, outsider, b"v", timeout_s=0.5)
+        with pytest.raises(Unavailable) as lost:
+            await put(world, outsider, b"v", timeout_s=0.3)
+        assert lost.value.outcome == "failed"
+
+    world.run(story())
+
+
+def test_a_node_that_stops_has_not_sent_what_it_would_have_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(5, n=1, r=1, w=1)
+
+    def over(background: Background, work: Coroutine[Any, Any, None]) -> None:
+        work.close()
+        raise Unavailable("this node has stopped", outcome="unknown")
+
+    async def story() -> None:
+        outsider, _ = outsider_and_owners(world)
+        monkeypatch.setattr(Background, "start", over)
+        with pytest.raises(Unavailable) as lost:
+            await put(world, outsider, b"v")
+        monkeypatch.undo()
+        assert lost.value.outcome == "failed"
 
     world.run(story())
 

@@ -22,7 +22,8 @@ from ringmill.cluster.ports import TaskStarter
 __all__ = ["JobStepRunner"]
 
 _PLAN_TIMEOUT_S: Final = 60.0  # it looks at each input file, up to 100,000 splits of them
-_PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk
+_PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk,
+_CHECKED_BYTES_PER_S: Final = 50e6  # and a repeated one reads each part that was moved
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
 _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a plan holds every split in memory
@@ -39,7 +40,8 @@ class JobStepRunner:
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
         rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
-        await self._have_done(JobStep("publish", spec.encode(), rows, again), _PUBLISH_TIMEOUT_S)
+        timeout_s = _PUBLISH_TIMEOUT_S + sum(part.size for part in parts) / _CHECKED_BYTES_PER_S
+        await self._have_done(JobStep("publish", spec.encode(), rows, again), timeout_s)
 
     async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
         """Run a step; if its process ended before its answer, run it again, because each step can be

@@ -1,0 +1,69 @@
+"""A job step that ends without an answer says whether it can have begun."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.ports import TaskProcess
+from ringmill.node.jobs import job_step_runner
+from ringmill.node.jobs.job_step_runner import JobStepRunner
+
+SPEC = JobSpec(
+    job="job-1", module="m", name="n", bundle_sha256="", inputs=("/in",), output="/out",
+    input_format="lines", output_format="tsv", reducers=1, overwrite=False, params={},
+)  # fmt: skip
+
+
+class Mute:
+    """A task process that never answers, or ends at once."""
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self.ends = ends
+
+    async def send(self, message: bytes) -> None: ...
+
+    async def receive(self) -> bytes:
+        if self.ends:
+            raise EOFError("it ended")
+        await asyncio.Event().wait()
+        return b""
+
+    def kill(self) -> None: ...
+
+    async def wait(self) -> None: ...
+
+
+class Spawner:
+    """Each start gives the next of these, or raises it."""
+
+    def __init__(self, *starts: Mute | OSError) -> None:
+        self.starts = list(starts)
+
+    async def start_task(self, **options: Any) -> TaskProcess:
+        start = self.starts.pop(0)
+        if isinstance(start, OSError):
+            raise start
+        return cast("TaskProcess", start)
+
+
+def runner(*starts: Mute | OSError) -> JobStepRunner:
+    return JobStepRunner(cast("Any", Spawner(*starts)))
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_step_runner, "_PAUSE_S", 0.0)
+
+
+async def test_a_commit_of_much_has_more_time_as_a_repeated_one_reads_it_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_step_runner, "_PUBLISH_TIMEOUT_S", 0.05)
+    parts = [StagedPart(number, f"/staged/{number}", 1_000_000, 0, 1) for number in range(5)]
+    with pytest.raises(RingmillError, match=r"longer than 0.15 s") as late:
+        await runner(Mute()).publish(SPEC, parts)
+    assert late.value.outcome == "unknown"

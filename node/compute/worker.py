@@ -114,7 +114,6 @@ class Worker:
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
         self._removals = 0
-        self._is_closing = False
 
     async def __aenter__(self) -> Self:
         self._files.remove_tree(self._folder)

@@ -2,7 +2,7 @@
 
 Each step gets a new process, which runs no user code and ends after its answer.  A node that cannot run the
 step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.  A
-publication that ended without an answer has the outcome "unknown".
+publication that ended without an answer has the outcome "unknown"; one that could not begin, "failed".
 """
 
 from __future__ import annotations
@@ -48,16 +48,18 @@ class JobStepRunner:
         repeated."""
         for tried in range(_TRIES - 1):
             try:
-                return await self._try(replace(step, again=step.again or tried > 0), timeout_s)
-            except _Interrupted:
+                return await self._try(step, timeout_s)
+            except _Interrupted as error:
+                step = replace(step, again=step.again or error.outcome != "failed")
                 await asyncio.sleep(_PAUSE_S * tried)
-        return await self._try(replace(step, again=True), timeout_s)
+        return await self._try(step, timeout_s)
 
     async def _try(self, step: JobStep, timeout_s: float) -> Any:
         try:
             process = await self.spawner.start_task(workdir="/", environment={}, limits=_LIMITS)
         except OSError as error:
-            raise _interrupted(step, f"no process to {step.what} the job: {error}") from error
+            text, outcome = f"no process to {step.what} the job: {error}", _outcome(step)
+            raise _Interrupted(text, outcome=outcome if step.again else "failed") from error
         try:
             async with asyncio.timeout(timeout_s):
                 await process.send(step.encode())
@@ -66,7 +68,8 @@ class JobStepRunner:
             text = f"{step.what} of the job took longer than {timeout_s:g} s"
             raise RingmillError(text, outcome=_outcome(step)) from error
         except (EOFError, BrokenPipeError, ValueError) as error:
-            raise _interrupted(step, f"{step.what} of the job broke off: {error}") from error
+            text = f"{step.what} of the job broke off: {error}"
+            raise _Interrupted(text, outcome=_outcome(step)) from error
         finally:
             process.kill()
             await process.wait()
@@ -77,10 +80,6 @@ class JobStepRunner:
 
 class _Interrupted(Unavailable):
     """No process could be started, or it ended before it answered."""
-
-
-def _interrupted(step: JobStep, why: str) -> _Interrupted:
-    return _Interrupted(why, outcome=_outcome(step))
 
 
 def _outcome(step: JobStep) -> str:

@@ -40,12 +40,14 @@ async def publish(
 
     `delayed` hears of each error that the commit is repeated after.
     """
+    may_show = False
     for failures in count(1):
         try:
-            await job_steps.publish(spec, parts, again=failures > 1)
+            await job_steps.publish(spec, parts, again=may_show)
         except RingmillError as error:
             if _is_certain(error, failures):
                 raise
+            may_show = may_show or error.outcome != "failed"
             sometimes("a commit is repeated")
             delayed(error)
         else:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.ports import TaskProcess
@@ -67,3 +67,20 @@ async def test_a_commit_of_much_has_more_time_as_a_repeated_one_reads_it_all(
     with pytest.raises(RingmillError, match=r"longer than 0.15 s") as late:
         await runner(Mute()).publish(SPEC, parts)
     assert late.value.outcome == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "outcome"),
+    [
+        (OSError(11, "no more processes"), False, "failed"),
+        (OSError(11, "no more processes"), True, "unknown"),
+        (Mute(ends=True), False, "unknown"),
+    ],
+)
+async def test_an_output_does_not_show_while_no_process_of_its_commit_could_be_started(
+    first: Mute | OSError, again: bool, outcome: str
+) -> None:
+    refused = OSError(11, "no more processes")
+    with pytest.raises(Unavailable) as lost:
+        await runner(first, refused, refused).publish(SPEC, [], again=again)
+    assert lost.value.outcome == outcome

@@ -135,7 +135,7 @@ class CoreHistory:
     rest: dict[str, str] = field(default_factory=dict)  # nodes left broken, and how
     not_serving: list[str] = field(default_factory=list)  # nodes of the core that did not serve in time
     asked: list[int] = field(default_factory=list)  # indexes among the operations
-    unfinished: list[str] = field(default_factory=list)  # jobs that did not end in time, and why
+    failed_jobs: list[str] = field(default_factory=list)  # that did not succeed in time, and why
 
     @property
     def beside(self) -> str:

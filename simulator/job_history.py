@@ -34,9 +34,12 @@ class JobRecord:
     trouble: list[str] = field(default_factory=list)  # what the client met
 
     @property
-    def is_over(self) -> bool:
-        """Its keeper has said how it ended."""
-        return any(told.state in ("SUCCEEDED", "FAILED", "KILLED") for told in self.told)
+    def shortfall(self) -> str:
+        """Why it is not known to have succeeded; empty when its keeper has said so."""
+        if any(told.state == "SUCCEEDED" for told in self.told):
+            return ""
+        ends = [f"{told.state}: {told.error}" for told in self.told if told.state in ("FAILED", "KILLED")]
+        return "; ".join(ends or self.trouble) or "still runs"
 
 
 @dataclass(frozen=True, slots=True)

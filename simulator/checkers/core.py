@@ -1,4 +1,4 @@
-"""C17, whatever is asked for: the nodes of a healed core serve before long, and a job that they keep ends.
+"""C17, whatever is asked for: nodes of a healed core serve before long, and a job that they keep succeeds.
 
 What it says of keys and values: simulator/subjects/objects/checkers/progress.py.
 """
@@ -17,5 +17,5 @@ def check_core(history: History) -> Iterator[Violation]:
     beside = history.core.beside
     for node in history.core.not_serving:
         yield Violation("C17", b"", f"{node} of the healed core does not serve beside {beside}")
-    for story in history.core.unfinished:
-        yield Violation("C17", b"", f"a job did not end beside {beside}: {story}")
+    for story in history.core.failed_jobs:
+        yield Violation("C17", b"", f"a job did not succeed beside {beside}: {story}")

@@ -1,4 +1,4 @@
-"""The job that a healed core of the nodes is asked for while the rest stays broken: it has to end.
+"""The job that a healed core of the nodes is asked for while the rest stays broken: it has to succeed.
 
 A job is kept by the first member that seems to be up, and ends with it (docs/guarantees.md).  So nothing is
 asked where a node of the rest goes on to seem up, and before the others can have noticed the silent ones.
@@ -38,12 +38,12 @@ def can_be_asked(world: World) -> bool:
 
 
 async def ask_core(world: World, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
-    """Submit the job and watch it to its end; the history says whether there was one."""
+    """Submit the job and watch it to its end; the history says why it did not succeed."""
     process, transport = world.client(CORE_CLIENT)
     core = {at: node for at, node in world.addresses.items() if node not in world.history.core.rest}
     entropy = SeededEntropy(world.seed, f"client/{CORE_CLIENT}")
     session = JobSession(transport, core, entropy, _TIMEOUT_S, directory=Within)
     work = world.loop.spawn(process, session.work_off(wish, bundle, record))
     await asyncio.wait([work], timeout=wish.pause_s + _ENDS_WITHIN_S)
-    if not record.is_over:
-        world.history.core.unfinished.append(f"{record.job}: {'; '.join(record.trouble) or 'still runs'}")
+    if record.shortfall:
+        world.history.core.failed_jobs.append(f"{record.job}: {record.shortfall}")

@@ -157,10 +157,10 @@ def test_c17_a_node_of_the_core_that_does_not_serve() -> None:
     assert "n1 of the healed core does not serve beside n4 (dead)" in str(found)
 
 
-def test_c17_a_job_of_the_core_that_does_not_end() -> None:
-    history = History(core=CoreHistory({"n4": "dead"}, unfinished=["job-core: still runs"]))
+def test_c17_a_job_of_the_core_that_does_not_succeed() -> None:
+    history = History(core=CoreHistory({"n4": "dead"}, failed_jobs=["job-core: still runs"]))
     (found,) = check_core(history)
-    assert "a job did not end beside n4 (dead): job-core: still runs" in str(found)
+    assert "a job did not succeed beside n4 (dead): job-core: still runs" in str(found)
 
 
 def test_c17_a_request_of_the_core_that_is_not_answered() -> None:

@@ -179,7 +179,7 @@ def commit_output(
     """
     wanted = manifest(parts)
     staging = staging_folder(output, job)
-    result, replaced = posixpath.join(staging, "result"), posixpath.join(staging, _REPLACED)
+    result, replaced = posixpath.join(staging, _result_name(parts)), posixpath.join(staging, _REPLACED)
     if _is_shown(files, output, result, parts, wanted):
         sometimes("an output that is shown is committed again")
     else:
@@ -192,6 +192,13 @@ def commit_output(
         files.fsync_dir(posixpath.dirname(output))  # also when a former commit could show but not sync
     with contextlib.suppress(OSError):  # hidden leftovers beside the output; the output stands
         remove_staging(files, job, output)
+
+
+def _result_name(parts: Sequence[StagedPart]) -> str:
+    """A folder for these parts alone: two coordinators of one job share the staging folder, and one may show
+    its result while the other is half way with its own."""
+    paths = "\n".join(part.path for part in parts)
+    return f"result-{google_crc32c.value(paths.encode(errors='surrogatepass')):08x}"
 
 
 @contextlib.contextmanager

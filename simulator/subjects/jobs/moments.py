@@ -59,7 +59,7 @@ def publications(ground: Ground) -> list[SimulatedTask]:
 def half_way(ground: Ground) -> list[SimulatedTask]:
     """Those of them that may have begun to move parts: a folder with some is there."""
     gathered = any(
-        path.endswith("/result")
+        "/result-" in path
         for job in _inside(ground.shared, SHARED)
         for path in (_inside(ground.shared, job) if ".ringmill-" in job else ())
     )

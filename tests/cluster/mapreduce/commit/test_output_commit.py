@@ -7,6 +7,7 @@ import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
     loss_of_staging,
+    manifest,
     remove_staging,
     staging_folder,
 )
@@ -222,6 +224,43 @@ def test_a_commit_that_cannot_look_whether_it_showed_does_not_say_that_it_failed
     commit_output(OsFileSystem(), "job-1", str(output), parts)
 
 
+@pytest.mark.parametrize("calls", range(8))
+def test_what_one_coordinator_shows_is_whole_wherever_another_one_is_with_the_same_job(
+    tmp_path: Path, calls: int
+) -> None:
+    """They share the staging folder; their winners are other attempts.  One stands at each of its steps
+    while the other shows the output."""
+    output = tmp_path / "out"
+    ours = stage(output, 2)
+    theirs = []
+    for part in ours:
+        path = Path(part.path.replace(".1/", ".2/"))
+        path.parent.mkdir()
+        path.write_bytes(Path(part.path).read_bytes())
+        theirs.append(replace(part, path=str(path)))
+
+    class Unfinished(Stumbling):
+        """It stops with a file that it has made and not written, too."""
+
+        def create(self, path: str) -> AppendFile:
+            file = super().create(path)
+            self._step()
+            return file
+
+    class Beside(OsFileSystem):
+        def rename(self, source: str, target: str) -> None:
+            if target == str(output):
+                with contextlib.suppress(PowerCut):
+                    files = Unfinished(OsFileSystem(), calls)
+                    commit_output(files, "job-1", str(output), theirs, overwrite=False)
+            super().rename(source, target)
+
+    with contextlib.suppress(InvalidArgument, OutputMayShow):  # the other one was faster
+        commit_output(Beside(), "job-1", str(output), ours, overwrite=False)
+    assert [(output / f"part-0000{n}").read_text() for n in range(2)] == ["part 0\n", "part 1\n"]
+    assert (output / "_SUCCESS").read_bytes() == manifest(ours)
+
+
 def remove_alone(output: Path) -> None:
     remove_staging(OsFileSystem(), "job-1", str(output))
 
@@ -242,7 +281,7 @@ def test_a_removal_does_not_empty_the_output_that_another_coordinator_shows(
 ) -> None:
     """The other one has its result, and renames it when the removal is about to unlink the first file."""
     output = tmp_path / "out"
-    result = Path(staging_folder(str(output), "job-1")) / "result"
+    result = Path(staging_folder(str(output), "job-1")) / "result-1"
     result.mkdir(parents=True)
     (result / "part-00000").write_text("part 0\n")
     unlink = os.unlink

@@ -163,6 +163,7 @@ class History:
     core: CoreHistory = field(default_factory=CoreHistory)
     coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
     fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
+    first_fired_at: Mapping[str, float] = field(default_factory=dict)  # likewise
     jobs: JobHistory = field(default_factory=JobHistory)
 
     @property

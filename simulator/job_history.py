@@ -59,4 +59,5 @@ class JobHistory:
     jobs: list[JobRecord] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)  # only changes, in order
     records: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by output, what the oracle saw
+    struck: Mapping[str, int] = field(default_factory=dict)  # by job, task processes that faults have killed
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -22,6 +22,8 @@ class Trace:
         self._pending: list[str] = []
         self._story: list[str] | None = [] if story else None
         self.faults: Counter[str] = Counter()
+        self.first_at: dict[str, float] = {}  # by kind of fault
+        self.struck: Counter[str] = Counter()  # by job: how often a fault killed one of its task processes
         self.events = 0
 
     def note(self, who: str, what: str, payload: bytes = b"") -> None:
@@ -40,6 +42,7 @@ class Trace:
     def fault(self, kind: str, who: str) -> None:
         """A fault fired: counted by kind."""
         self.faults[kind] += 1
+        self.first_at.setdefault(kind, self._now())
         self.note(who, f"fault {kind}")
 
     def digest(self) -> str:

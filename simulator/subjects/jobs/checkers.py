@@ -26,10 +26,10 @@ _NEVER: Final = frozenset(
         "BadBundle",
         "InputChanged",
         "CorruptData",
-        "Fenced",
     }
 )
 _OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
+_BY_FAULTS: Final = ("disk_error", "disk_full", "commit_error", "crash_all")
 _TASK_TRIES: Final = 3
 
 
@@ -80,9 +80,10 @@ def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:
 def _is_excused(told: Told, history: History, job: JobRecord) -> bool:
     fired = history.fired
     if told.cause in _OF_THE_DISK:
-        return any(fired.get(kind) for kind in ("disk_error", "disk_full", "commit_error", "crash_all"))
+        began = [history.first_fired_at[kind] for kind in _BY_FAULTS if kind in history.first_fired_at]
+        return any(at <= told.at for at in began)
     if told.cause == "Killed":
-        return fired.get("task_kill", 0) + fired.get("kill_tasks", 0) >= _TASK_TRIES
+        return history.jobs.struck.get(job.job, 0) >= _TASK_TRIES
     if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
         return job.submits + sum(other.output == job.output for other in history.jobs.jobs) > _ONE_SUBMIT
     if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew

@@ -13,6 +13,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.simulator.faults.fault import LONGEST_S, Draw, Fault, FaultKind, at_some, drawn
 from ringmill.simulator.faults.processes import crash
 from ringmill.simulator.subjects.jobs.moments import (
@@ -29,6 +30,7 @@ from ringmill.simulator.subjects.jobs.moments import (
 )
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import SHARED
+from ringmill.simulator.world.tasks import SimulatedTask
 from ringmill.simulator.world.virtual_loop import VirtualLoop
 
 __all__ = ["KINDS"]
@@ -47,6 +49,12 @@ def _waiting(*effects_s: float) -> Draw:
     return draw
 
 
+def _strike(task: SimulatedTask, ground: Ground) -> None:
+    if task.work is not None:
+        ground.trace.struck[JobSpec.decode(task.work.spec).job] += 1
+    task.kill()
+
+
 async def _kill_task(fault: Fault, ground: Ground) -> None:
     """Kill a task process at work, as soon as there is one."""
     node = ground.nodes[fault.nodes[0]]
@@ -55,7 +63,7 @@ async def _kill_task(fault: Fault, ground: Ground) -> None:
         working = tasks_at_work(node)
         if working:
             ground.trace.fault(fault.kind, node.name)
-            ground.draws.choice(working).kill()
+            _strike(ground.draws.choice(working), ground)
         return bool(working)
 
     await as_soon_as(strikes, fault)
@@ -126,7 +134,7 @@ async def _kill_tasks(fault: Fault, ground: Ground) -> None:
         working = [task for node in ground.nodes.values() for task in attempts_at_work(node)]
         for task in working:
             ground.trace.fault(fault.kind, task.process.name)
-            task.kill()
+            _strike(task, ground)
         return bool(working)
 
     if await as_soon_as(strikes, fault):

@@ -2,7 +2,9 @@
 
 import pytest
 
-from ringmill.simulator.job_history import JobRecord, Told
+from ringmill.simulator.history import History
+from ringmill.simulator.job_history import JobHistory, JobRecord, Told
+from ringmill.simulator.subjects.jobs.checkers import check_jobs
 
 
 def told(state: str, cause: str = "", at: float = 10.0) -> Told:
@@ -25,3 +27,24 @@ def record(*said: Told, trouble: tuple[str, ...] = ()) -> JobRecord:
 )
 def test_c17_a_job_that_failed_has_not_succeeded(job: JobRecord, why: str) -> None:
     assert job.shortfall == why
+
+
+@pytest.mark.parametrize(
+    ("first_at", "is_excused"), [({"commit_error": 9.0}, True), ({"commit_error": 11.0}, False), ({}, False)]
+)
+@pytest.mark.parametrize("cause", ["EngineError", "DISK_FULL"])
+def test_c9_a_disk_that_fails_later_does_not_excuse_a_job(
+    first_at: dict[str, float], is_excused: bool, cause: str
+) -> None:
+    history = History(first_fired_at=first_at, jobs=JobHistory([record(told("FAILED", cause))]))
+    assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
+
+
+@pytest.mark.parametrize(
+    ("struck", "is_excused"), [({"job-1": 3}, True), ({"job-1": 2, "job-2": 9}, False), ({}, False)]
+)
+def test_c9_kills_of_another_job_do_not_excuse_this_one(struck: dict[str, int], is_excused: bool) -> None:
+    history = History(
+        fired={"kill_tasks": 11}, jobs=JobHistory([record(told("FAILED", "Killed"))], struck=struck)
+    )
+    assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])

@@ -142,6 +142,8 @@ class WriteAheadLog:
 
     def rotate(self, next_sequence: int) -> LogFile:
         """Close the current log after its last batch and begin another.  Returns the closed one."""
+        if not self._logs:
+            raise StorageFailed("the engine is closed", hint="open it again")
         former = self._logs[-1]
         former.is_closing = True
         self._current = LogFile(next_sequence)

@@ -13,6 +13,7 @@ from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.errors import InvalidArgument, Overloaded, Unavailable
 from ringmill.node.storage.batch import MAX_RECORD_KEY_BYTES
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions, NotCached
+from ringmill.node.storage.storage_errors import StorageFailed
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 ROOMY = EngineOptions(memtable_bytes=1 << 20)
@@ -198,6 +199,16 @@ async def test_a_closed_engine_answers_nothing_new(open_engine: OpenEngine) -> N
     await engine.close()
     with pytest.raises(Unavailable, match="closed"):
         put(engine, b"k", b"v")
+
+
+async def test_an_engine_that_was_closed_with_data_in_memory_flushes_nothing_more(
+    open_engine: OpenEngine,
+) -> None:
+    engine = await open_engine()
+    put(engine, b"k", b"v")
+    await engine.close()
+    with pytest.raises(StorageFailed, match="closed"):
+        await engine.flush()
 
 
 async def test_real_files_and_real_child_processes_do_the_same(tmp_path: Path) -> None:

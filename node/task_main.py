@@ -5,8 +5,8 @@
 The forkserver imports what every task needs, so that a task starts within 2 ms.  It and its children use
 ringmill.cluster.mapreduce and the real FileSystem, never gRPC or the rest of the node.
 
-A task process answers one Run after another until one fails; then it ends, because user code may have left
-anything behind.  A second thread reports progress, so that slow work can be told from none.
+A task process answers one RunAttempt or JobStep after another until one fails; then it ends, because user
+code may have left anything behind.  A second thread reports progress, to tell slow work from none.
 """
 
 from __future__ import annotations

@@ -234,7 +234,10 @@ class AsyncJobs:
         return [task_log(one) for one in answer.logs]
 
     async def kill(self, job: str) -> JobState:
-        """Stop a job and return its state.  A job that is already over does not change.  Raises NotFound."""
+        """Stop a job and return its state.  Raises NotFound.
+
+        A job that is over, or is showing its output, does not change.
+        """
         request = jobs_pb2.JobRequest(job=checked_name("job", job))
         return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
 

@@ -119,7 +119,8 @@ class Router:
 
     @staticmethod
     def _patience_s(address: str, progress: _Progress) -> float:
-        """How long an address may take to show that it answers: short while others remain to be asked."""
+        """How long an address may take to show that it answers: short the first time it is asked, longer the
+        second time."""
         share_s = progress.whole_s * SILENCE_SHARE
         return min(STAGGER_S, share_s) if progress.tried.count(address) == 1 else share_s
 

@@ -1,7 +1,7 @@
 """Fetches the slices of one reduce attempt from the nodes of the maps, into files of its own folder.
 
-It fetches from at most 4 nodes at once, with at most 32 MiB in flight.  A failed chunk is requested again,
-three times; then the attempt fails and names the slice.  Every slice's checksum is compared with the one that
+It fetches from at most 4 nodes at once, with at most 32 MiB in flight.  A chunk is tried three times in all;
+then the attempt fails and names the slice.  Every slice's checksum is compared with the one that
 its map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
 
 Rule J3: docs/protocol/jobs.md.

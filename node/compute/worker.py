@@ -172,7 +172,7 @@ class Worker:
         return self._about(job)
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
-        """Cancel attempts, and answer when none of them writes any more."""
+        """Cancel attempts; answers when none of them writes any more, or after 5 s."""
         self._refuse_when_closing()
         cancel = Cancel.decode(incoming.body)
         job = self._jobs.get(cancel.job)
@@ -341,7 +341,8 @@ class Worker:
             await self._clean(folder)
 
     async def _clean(self, folder: str) -> None:
-        """Scratch that cannot be removed now is wiped by the next start."""
+        """What cannot be removed now is left: scratch to the next start, a staging folder to the end of the
+        job."""
         with contextlib.suppress(OSError):
             await self._files.off_loop(self._files.remove_tree, folder)
 

@@ -101,7 +101,7 @@ class JobCoordinator:
 
     @property
     def taker(self) -> NodeId | None:
-        """The node that becomes the coordinator of new jobs, as this node sees it."""
+        """The first member that seems up; it passes a job on when it has no task processes."""
         return next(iter(self._world.members_up()), None)
 
     async def submit(self, job: str, spec: bytes) -> NodeId:

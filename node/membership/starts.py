@@ -2,9 +2,10 @@
 
 This start serves nothing until enough members have recorded it, but it answers the announcements of others,
 because all nodes may start at the same time.  Later it keeps reporting how far its log is on the disk, and
-announces itself to members that have not heard of it.  A member that knows a newer start ends this node: its
-folder was rolled back, or is a copy of one in use.  A member writes a new start to its disk before it
-answers, and log marks within seconds.
+announces itself to members that have not heard of it.  When enough members know a newer start, this node
+ends: its folder was rolled back, or is a copy of one in use.  Before it serves one of them is enough; after
+that it takes as many as could confirm a start.  A member writes a new start to its disk before it answers,
+and log marks within seconds.
 
 Rules I3 and I5: docs/protocol/identity.md; decision: docs/decisions/peers-remember-starts.md.
 """
@@ -109,8 +110,8 @@ class Starts:
     async def run(self) -> None:
         """Announce this start to all members, repeatedly.
 
-        Raises FolderRefused when one of them knows that this folder is an old copy, or a copy of a folder
-        that is in use.
+        Raises FolderRefused when one of them, or once this node serves enough of them, know that this folder
+        is an old copy, or a copy of a folder that is in use.
         """
         try:
             await self._tell_members()

@@ -158,7 +158,7 @@ class TopologyAgent:
         except InvalidArgument as error:
             raise CorruptData(
                 f"the stored topology of {self._seat.node} is damaged: {error.message}",
-                hint="start the node with an empty data folder under a new disk and replace the old one",
+                hint="give the node its newest folder; a reset one stays out of its cluster",
             ) from error
         self._take(topology)
         await self._pull_from_any(self._others())
@@ -227,7 +227,7 @@ class TopologyAgent:
             tasks.create_task(self._pull_what_is_heard_of())
 
     def withdraw_start(self) -> None:
-        """Stop serving: a member knows a newer start on this disk."""
+        """Stop serving: enough members know a newer start on this disk."""
         self._is_confirmed.clear()
         self._proven = None
 

@@ -70,7 +70,7 @@ class CatchUp:
 
     @property
     def waiting(self) -> Sequence[PartitionId]:
-        """Number of partitions still to be compared; 0 until a requested comparison begins."""
+        """The partitions still to be compared; empty until a requested comparison begins."""
         return list(self._waiting)
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Builds the repair of a node: hint delivery, healing, catch-up."""
+"""Builds the repair of a node: hint delivery, healing, catch-up, scrub."""
 
 from __future__ import annotations
 

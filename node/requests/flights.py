@@ -133,7 +133,8 @@ class Flights:
             flight.failed(node, "seen down, so not asked" + why)
 
     async def _lose(self, flight: Flight) -> None:
-        """The level was not met in time: hints for the silent first, as the client is told who acked."""
+        """The level was not met: time is up, or no owner is left to answer.  Hints for the silent come first,
+        as the client is told who acked."""
         for node in flight.outstanding:
             if node != self._node:
                 await self._keep_hint(flight, node)

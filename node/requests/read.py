@@ -176,9 +176,10 @@ class Reader:
     async def _repair(
         self, route: Route, collected: Collected, merged: StoredObject, deadline: Deadline
     ) -> int:
-        """Write the merged object back to owners whose answer differed.  Returns how many hold it now.
+        """Write the merged object back to owners whose answer differed.  Returns how many were written to.
 
-        A weak read, which asks too few owners for rule G2, repairs only the owners that it asked.
+        A weak read, which asks too few owners for rule G2, begins with the owners that it asked; others are
+        written to when those do not ack.
         """
         stale = [node for node, stored in collected.answers.items() if stored != merged]
         if not stale:

@@ -33,7 +33,7 @@ class DirectedLink:
 
 @dataclass(slots=True)
 class Endpoint:
-    """Where bytes for a name go: the present run of that process.  `reset` hears whose connections broke;
+    """Where bytes for a name go: the present start of that process.  `reset` hears whose connections broke;
     `clock` is what its handshakes tell of its boot clock."""
 
     process: Process

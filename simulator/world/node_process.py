@@ -113,7 +113,7 @@ class NodeProcess:
 
     @property
     def serves(self) -> bool:
-        """The present run is up and takes requests."""
+        """The present start is up and takes requests."""
         return self.node is not None and self.is_running and self.node.membership.topology.serving
 
     @property

@@ -106,7 +106,7 @@ class SimulatedTransport:
         self._peers: dict[NodeId, str] = {}
         self._pending: dict[int, _Asked] = {}
         self._connected: set[NodeId] = set()
-        self._sequence = process.order << 32  # an answer to a former run is none to this one
+        self._sequence = process.order << 32  # an answer to a former start is none to this one
         self._answering: dict[asyncio.Task[None], None] = {}
         self._arrivals = 0  # of batches, not ended yet
         self._is_draining = False
@@ -219,7 +219,7 @@ class SimulatedTransport:
             self.end(asked.number, Unavailable(f"{peer} broke the connection", outcome="unknown"))
 
     def _peer_clock(self, to: NodeId) -> PeerClock:
-        """What is known of the clock of a peer's present run; a first call shakes hands."""
+        """What is known of the clock of a peer's present start; a first call shakes hands."""
         endpoint, known = self._network.endpoint(to), self._peer_clocks.get(to)
         if endpoint is None:
             return PeerClock()

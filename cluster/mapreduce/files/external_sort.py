@@ -1,4 +1,4 @@
-"""Merges sorted streams of groups, as many at a time as memory allows.
+"""Merges sorted streams of groups, at most 64 at a time.
 
 Streams are merged stably: groups of one key come in the order of the streams, which is the order of splits
 (or of spills within one), so values of a group keep the order in which map gave them.  When there are more

@@ -3,8 +3,8 @@
 Pure.  A task has 4 attempts for faults of the job's code, 8 for faults of the infrastructure, and 2 for
 memory, the second with twice as much.  The pause after failure n of one fault is min(2^(n-1) x 0.25 s, 15 s),
 with jitter from the attempt's name.  A UserError that repeats at the same record would come every time, so it
-fails the task at once. The attempt after a first UserError starts without a pause, because it shows whether
-the error repeats. Rule: docs/formats/job.md, "Attempts".
+fails the task at once.  The attempt after a first UserError starts without a pause, because it shows whether
+the error repeats.  Nor is there a pause after a lost node.  Rule: docs/formats/job.md, "Attempts".
 """
 
 from __future__ import annotations

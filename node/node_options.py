@@ -116,7 +116,7 @@ class CoordinatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """The options of all rooms."""
+    """The options of all rooms: `hints` of repair, `worker` of compute, `coordinator` of jobs."""
 
     storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)

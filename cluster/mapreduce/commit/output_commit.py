@@ -122,10 +122,10 @@ def loss_of_staging(files: FileSystem, job: str, output: str, *, overwrite: bool
     except FileNotFoundError:
         if files.exists(output) and not overwrite:
             return InvalidArgument(
-                f"output {output} exists: another run of job {job}, or another job, was faster"
+                f"output {output} exists: another coordinator of job {job}, or another job, was faster"
             )
         return CorruptData(
-            f"{staging} is gone with all parts: another run of job {job} has removed it, or a user"
+            f"{staging} is gone with all parts: another coordinator of job {job} has removed it, or a user"
         )
     return None
 

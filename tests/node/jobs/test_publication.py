@@ -197,7 +197,7 @@ async def test_a_job_whose_hidden_folder_another_run_has_removed_says_so_and_not
     view = await cluster.finish()
     error = from_wire(view.error)
     assert (view.state, error.code) == ("FAILED", code)
-    assert "another run of job job-1" in str(error)
+    assert "another coordinator of job job-1" in str(error)
     assert max(task.attempts for task in view.summary.tasks) == 1
 
 

@@ -337,7 +337,7 @@ def test_the_loss_of_a_jobs_hidden_folder_has_a_cause(tmp_path: Path) -> None:
     files.remove_tree(staging_folder(str(output), "job-1"))
     lost = loss_of_staging(files, "job-1", str(output), overwrite=False)
     assert isinstance(lost, CorruptData)
-    assert "another run of job job-1" in str(lost)
+    assert "another coordinator of job job-1" in str(lost)
     output.mkdir()
     lost = loss_of_staging(files, "job-1", str(output), overwrite=False)
     assert isinstance(lost, InvalidArgument)

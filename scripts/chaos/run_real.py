@@ -132,32 +132,32 @@ class _Load:
     async def _rounds(self) -> None:
         number = 0
         while not self._is_over and len(self._operations) < self._options.operations:
-            wishes = self._drawn(number)
+            plans = self._drawn(number)
             work = [
-                self._work_off(session, [wish for wish in wishes if wish.session == name])
+                self._work_off(session, [plan for plan in plans if plan.session == name])
                 for name, session in self._sessions.items()
             ]
             await asyncio.gather(*work)
             number += 1
 
-    async def _work_off(self, session: Session, wishes: Sequence[PlannedOperation]) -> None:
-        for wish in wishes:
-            await asyncio.sleep(wish.pause_s)
+    async def _work_off(self, session: Session, plans: Sequence[PlannedOperation]) -> None:
+        for plan in plans:
+            await asyncio.sleep(plan.pause_s)
             if self._is_over:
                 return
-            await session.ask(replace(wish, index=len(self._operations)), self._operations)
+            await session.ask(replace(plan, index=len(self._operations)), self._operations)
 
     def _drawn(self, number: int) -> list[PlannedOperation]:
-        """A round's wishes, on keys and with values of its own."""
+        """A round's plans, on keys and with values of its own."""
         options = self._options
-        wishes = draw_workload(
+        plans = draw_workload(
             stream(options.seed, f"workload/{number}"),
             operations=options.round_operations,
             sessions=options.sessions,
             keys=options.round_keys,
         )
         mark = b"r%d/" % number
-        return [replace(wish, key=mark + wish.key, value=mark + wish.value) for wish in wishes]
+        return [replace(plan, key=mark + plan.key, value=mark + plan.value) for plan in plans]
 
 
 async def _hints_delivered(nodes: RealNodes) -> None:

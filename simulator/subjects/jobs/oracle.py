@@ -31,13 +31,13 @@ class Expected:
     counters: Mapping[str, Mapping[str, int]]
 
 
-def expected_of(seed: int, wishes: Sequence[PlannedJob]) -> Expected:
+def expected_of(seed: int, plans: Sequence[PlannedJob]) -> Expected:
     """The expected output of each planned job of a run."""
     files, records, counters = {}, {}, {}
-    for wish in wishes:
-        alone, output = FolderTree(), wish.spec.output
+    for plan in plans:
+        alone, output = FolderTree(), plan.spec.output
         write_input(seed, alone)
-        result = run_spec(places_of_words.places, wish.spec, alone, SMALL_SPLITS)
+        result = run_spec(places_of_words.places, plan.spec, alone, SMALL_SPLITS)
         files[output], records[output] = content(alone, output), result.records
         counters[output] = result.counters
     return Expected(files, records, counters)

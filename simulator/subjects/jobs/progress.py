@@ -19,7 +19,7 @@ from ringmill.simulator.world.node_process import SHARED
 from ringmill.simulator.world.seeds import SeededEntropy
 from ringmill.simulator.world.world import World
 
-__all__ = ["CORE_CLIENT", "ask_core", "can_be_asked", "wish_of_core"]
+__all__ = ["CORE_CLIENT", "ask_core", "can_be_asked", "plan_of_core"]
 
 CORE_CLIENT: Final = "core-jobs"
 _NOTICED_S: Final = 10.0
@@ -27,23 +27,23 @@ _TIMEOUT_S: Final = 5.0
 _ENDS_WITHIN_S: Final = 120.0
 
 
-def wish_of_core(wish: PlannedJob) -> PlannedJob:
+def plan_of_core(plan: PlannedJob) -> PlannedJob:
     """The same work under a name and into an output of its own."""
-    spec = replace(wish.spec, job="job-core", output=f"{SHARED}/out-core", overwrite=False)
-    return replace(wish, spec=spec, pause_s=_NOTICED_S, kill_after_s=None, is_repeated=False)
+    spec = replace(plan.spec, job="job-core", output=f"{SHARED}/out-core", overwrite=False)
+    return replace(plan, spec=spec, pause_s=_NOTICED_S, kill_after_s=None, is_repeated=False)
 
 
 def can_be_asked(world: World) -> bool:
     return set(world.history.core.rest.values()) <= SEEN_DOWN
 
 
-async def ask_core(world: World, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
+async def ask_core(world: World, plan: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
     """Submit the job and watch it to its end; the history says why it did not succeed."""
     process, transport = world.client(CORE_CLIENT)
     core = {at: node for at, node in world.addresses.items() if node not in world.history.core.rest}
     entropy = SeededEntropy(world.seed, f"client/{CORE_CLIENT}")
     session = JobSession(transport, core, entropy, _TIMEOUT_S, directory=Within)
-    work = world.loop.spawn(process, session.work_off(wish, bundle, record))
-    await asyncio.wait([work], timeout=wish.pause_s + _ENDS_WITHIN_S)
+    work = world.loop.spawn(process, session.work_off(plan, bundle, record))
+    await asyncio.wait([work], timeout=plan.pause_s + _ENDS_WITHIN_S)
     if record.shortfall:
         world.history.core.failed_jobs.append(f"{record.job}: {record.shortfall}")

@@ -92,27 +92,27 @@ class JobSession:
         self._directory = directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at], []))
         self._jobs = AsyncJobs(self._directory, self._dial, _no_files, entropy, timeout_s)
 
-    async def work_off(self, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
+    async def work_off(self, plan: PlannedJob, bundle: Bundle, record: JobRecord) -> None:
         """Submit, watch to the end, and keep what was told."""
-        await asyncio.sleep(wish.pause_s)
+        await asyncio.sleep(plan.pause_s)
         async with self._directory:
             try:
                 await self._directory.learn(self._timeout_s)
             except RingmillError as error:
                 record.trouble.append(str(error))
-            for _ in range(_SUBMITS if wish.is_repeated else 1):
-                if await self._submit_and_watch(wish, bundle, record):
+            for _ in range(_SUBMITS if plan.is_repeated else 1):
+                if await self._submit_and_watch(plan, bundle, record):
                     return
                 await asyncio.sleep(self._timeout_s)
 
-    async def _submit_and_watch(self, wish: PlannedJob, bundle: Bundle, record: JobRecord) -> bool:
+    async def _submit_and_watch(self, plan: PlannedJob, bundle: Bundle, record: JobRecord) -> bool:
         """Whether the job's fate is known."""
         record.submits += 1
         try:
-            await self._jobs.hand_over(bundle, wish.spec)
+            await self._jobs.hand_over(bundle, plan.spec)
             async with asyncio.TaskGroup() as group:
-                killing = group.create_task(self._kill(wish, record))
-                async for state in self._jobs.watch(wish.spec.job):
+                killing = group.create_task(self._kill(plan, record))
+                async for state in self._jobs.watch(plan.spec.job):
                     _tell(record, state)
                 killing.cancel()
         except RingmillError as error:
@@ -123,12 +123,12 @@ class JobSession:
             return False
         return True
 
-    async def _kill(self, wish: PlannedJob, record: JobRecord) -> None:
-        if wish.kill_after_s is None:
+    async def _kill(self, plan: PlannedJob, record: JobRecord) -> None:
+        if plan.kill_after_s is None:
             return
-        await asyncio.sleep(wish.kill_after_s)
+        await asyncio.sleep(plan.kill_after_s)
         try:
-            _tell(record, await self._jobs.kill(wish.spec.job))
+            _tell(record, await self._jobs.kill(plan.spec.job))
         except RingmillError as error:
             record.trouble.append(f"kill: {error}")
 

@@ -20,10 +20,10 @@ from ringmill.simulator.subjects.jobs.faults import KINDS
 from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
 from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader
-from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, wish_of_core
+from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, plan_of_core
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
 from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
-from ringmill.simulator.subjects.jobs.workload import draw_wishes, packed_job, with_former_outputs
+from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.tunables import Tunables
@@ -41,8 +41,8 @@ class JobWorkload:
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
         self._bundle = packed_job()
-        self._wishes = draw_wishes(stream(seed, "jobs"), stream(seed, "jobs/twists"), self._bundle.sha256)
-        self._expected = expected_of(seed, self._wishes)
+        self._plans = draw_plans(stream(seed, "jobs"), stream(seed, "jobs/twists"), self._bundle.sha256)
+        self._expected = expected_of(seed, self._plans)
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -50,25 +50,25 @@ class JobWorkload:
 
     def plan(self) -> list[str]:
         return [
-            f"{wish.spec.job} after {wish.pause_s:.3f} s into {wish.spec.output}"
-            + (f", killed after {wish.kill_after_s:.3f} s" if wish.kill_after_s is not None else "")
-            for wish in self._wishes
+            f"{plan.spec.job} after {plan.pause_s:.3f} s into {plan.spec.output}"
+            + (f", killed after {plan.kill_after_s:.3f} s" if plan.kill_after_s is not None else "")
+            for plan in self._plans
         ]
 
     def join(self, world: World) -> None:
         self._world = world
         write_input(self._seed, world.shared)
         former = stream(self._seed, "jobs/former")
-        self._wishes = with_former_outputs(self._wishes, former, world.shared)
+        self._plans = with_former_outputs(self._plans, former, world.shared)
         self._reader = Reader(world, self._expected.files)
-        world.ground.clients += [*(_client_of(wish) for wish in self._wishes), CORE_CLIENT]
+        world.ground.clients += [*(_client_of(plan) for plan in self._plans), CORE_CLIENT]
         jobs = world.history.jobs
         jobs.records, jobs.counters = self._expected.records, self._expected.counters
-        jobs.jobs = [JobRecord(wish.spec.job, wish.spec.output) for wish in self._wishes]
+        jobs.jobs = [JobRecord(plan.spec.job, plan.spec.output) for plan in self._plans]
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         records = self._world.history.jobs.jobs
-        return [self._ask(wish, record) for wish, record in zip(self._wishes, records, strict=True)]
+        return [self._ask(plan, record) for plan, record in zip(self._plans, records, strict=True)]
 
     def rests_on(self) -> Sequence[Collection[str]]:
         """No keys."""
@@ -77,18 +77,18 @@ class JobWorkload:
     async def progress(self) -> None:
         if not can_be_asked(self._world):
             return
-        first, wish, jobs = (
-            self._wishes[0].spec.output,
-            wish_of_core(self._wishes[0]),
+        first, plan, jobs = (
+            self._plans[0].spec.output,
+            plan_of_core(self._plans[0]),
             self._world.history.jobs,
         )
-        output = wish.spec.output
+        output = plan.spec.output
         self._reader.expect(output, self._expected.files[first])  # the same work has the same outcome
         jobs.records = {**jobs.records, output: self._expected.records[first]}
         jobs.counters = {**jobs.counters, output: self._expected.counters[first]}
-        record = JobRecord(wish.spec.job, output)
+        record = JobRecord(plan.spec.job, output)
         jobs.jobs.append(record)
-        await ask_core(self._world, wish, self._bundle, record)
+        await ask_core(self._world, plan, self._bundle, record)
 
     async def wait_idle(self) -> None:
         """Every job that a node keeps ends."""
@@ -119,13 +119,13 @@ class JobWorkload:
     def figures(self, history: History) -> Figures:
         return Counter(job.told[-1].state if job.told else "UNKNOWN" for job in history.jobs.jobs)
 
-    async def _ask(self, wish: PlannedJob, record: JobRecord) -> None:
-        name = _client_of(wish)
+    async def _ask(self, plan: PlannedJob, record: JobRecord) -> None:
+        name = _client_of(plan)
         process, transport = self._world.client(name)
         timeout_s = stream(self._seed, f"client/{name}").choice((0.5, 2.0, 10.0))
         entropy = SeededEntropy(self._seed, f"client/{name}")
         session = JobSession(transport, self._world.addresses, entropy, timeout_s)
-        await self._world.loop.spawn(process, session.work_off(wish, self._bundle, record))
+        await self._world.loop.spawn(process, session.work_off(plan, self._bundle, record))
 
     def _still_running(self) -> list[str]:
         return [
@@ -136,8 +136,8 @@ class JobWorkload:
         ]
 
 
-def _client_of(wish: PlannedJob) -> str:
-    return f"j{wish.index}"
+def _client_of(plan: PlannedJob) -> str:
+    return f"j{plan.index}"
 
 
 def _told(figures: Figures) -> str:

@@ -16,7 +16,7 @@ from ringmill.simulator.subjects.jobs.oracle import INPUT, write_file
 from ringmill.simulator.subjects.jobs.sessions import PlannedJob
 from ringmill.simulator.world.node_process import SHARED
 
-__all__ = ["FORMER", "draw_wishes", "packed_job", "with_former_outputs"]
+__all__ = ["FORMER", "draw_plans", "packed_job", "with_former_outputs"]
 
 _MODULE: Final = "places_of_words"
 FORMER: Final[Mapping[str, bytes]] = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
@@ -31,13 +31,13 @@ def packed_job() -> Bundle:
     return build_bundle(_MODULE, sources.get)
 
 
-def draw_wishes(draws: Random, twists: Random, bundle_sha256: str) -> list[PlannedJob]:
+def draw_plans(draws: Random, twists: Random, bundle_sha256: str) -> list[PlannedJob]:
     """One or two jobs; now and then the second wants what the first one does.
 
     In half of the runs, as `twists` says, no two outputs of a map are equal (places_of_words.py).
     """
     params = {"differs": "yes"} if twists.random() < _DIFFERS_CHANCE else {}
-    wishes: list[PlannedJob] = []
+    plans: list[PlannedJob] = []
     for index in range(draws.choice((1, 1, 2))):
         is_same = index == 1 and draws.random() < 0.5
         spec = JobSpec(
@@ -47,26 +47,26 @@ def draw_wishes(draws: Random, twists: Random, bundle_sha256: str) -> list[Plann
             memory_bytes=draws.choice((200, 1 << 20)), params=params,
         )  # fmt: skip
         kill_after_s = 2.5 * draws.random() if draws.random() < 0.1 else None
-        wishes.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
-    return wishes
+        plans.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
+    return plans
 
 
-def with_former_outputs(wishes: Sequence[PlannedJob], draws: Random, shared: FolderTree) -> list[PlannedJob]:
+def with_former_outputs(plans: Sequence[PlannedJob], draws: Random, shared: FolderTree) -> list[PlannedJob]:
     """Now and then a job replaces what an earlier one left.
 
     Only one that is asked for once: each further run would replace, and hide for a moment, what the first
     has shown.
     """
     made: list[PlannedJob] = []
-    for wish in wishes:
-        output = wish.spec.output
-        is_alone = not wish.is_repeated and sum(each.spec.output == output for each in wishes) == 1
+    for plan in plans:
+        output = plan.spec.output
+        is_alone = not plan.is_repeated and sum(each.spec.output == output for each in plans) == 1
         if draws.random() < _FORMER_CHANCE and is_alone:
             shared.mkdir(output)
             for name, data in FORMER.items():
                 write_file(shared, f"{output}/{name}", data)
             for folder in (output, SHARED):
                 shared.fsync_dir(folder)
-            wish = replace(wish, spec=replace(wish.spec, overwrite=True))  # noqa: PLW2901
-        made.append(wish)
+            plan = replace(plan, spec=replace(plan.spec, overwrite=True))  # noqa: PLW2901
+        made.append(plan)
     return made

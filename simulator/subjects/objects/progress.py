@@ -81,5 +81,5 @@ async def _ask(world: World, session: Session, key: bytes, value: bytes) -> None
     index = len(history.operations)
     history.core.asked.append(index)
     kind: Kind = "put" if value else "get"
-    wish = PlannedOperation(index, session.name, kind, key, value, "last", "", "", 0.0)
-    await session.ask(wish, history.operations)
+    plan = PlannedOperation(index, session.name, kind, key, value, "last", "", "", 0.0)
+    await session.ask(plan, history.operations)

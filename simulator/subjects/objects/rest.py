@@ -76,10 +76,10 @@ class Rest:
                     sound = [owner for owner in self._world.owners(key) if owner not in damaged]
                     self._history.beside_damage.append(BesideDamage(len(operations), w, len(sound)))
                     value = b"beside damage %d" % len(operations)
-                    wish = PlannedOperation(
+                    plan = PlannedOperation(
                         len(operations), session.name, "put", key, value, "none", "", "", 0.0
                     )
-                    await session.ask(wish, operations)
+                    await session.ask(plan, operations)
 
         await self._world.loop.spawn(process, work())
         await asyncio.sleep(_FLIGHT_S)

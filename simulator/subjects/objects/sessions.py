@@ -111,34 +111,34 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         await self._directory.__aexit__()
 
-    async def work_off(self, wishes: Sequence[PlannedOperation], operations: list[Operation]) -> None:
-        """Execute all of `wishes` in order; each operation is in the list from its start on."""
-        for wish in wishes:
-            await asyncio.sleep(wish.pause_s)
-            await self.ask(wish, operations)
+    async def work_off(self, plans: Sequence[PlannedOperation], operations: list[Operation]) -> None:
+        """Execute all of `plans` in order; each operation is in the list from its start on."""
+        for plan in plans:
+            await asyncio.sleep(plan.pause_s)
+            await self.ask(plan, operations)
 
-    async def ask(self, wish: PlannedOperation, operations: list[Operation]) -> Operation:
+    async def ask(self, plan: PlannedOperation, operations: list[Operation]) -> Operation:
         """One operation, recorded whatever comes of it."""
-        given = self._given(wish)
+        given = self._given(plan)
         begun = Operation(
-            index=wish.index,
+            index=plan.index,
             session=self.name,
-            kind=wish.kind,
-            key=wish.key,
+            kind=plan.kind,
+            key=plan.key,
             invoked=asyncio.get_running_loop().time(),
             returned=None,
             outcome="unknown",
-            value=wish.value if wish.kind == "put" else b"",
-            given=_vector(given.token, wish.key) if given else None,
+            value=plan.value if plan.kind == "put" else b"",
+            given=_vector(given.token, plan.key) if given else None,
             is_blind=given == EMPTY,
-            is_synced=wish.durability == "",
+            is_synced=plan.durability == "",
             timeout_s=self._timeout_s,
-            ttl_s=wish.ttl_s,
+            ttl_s=plan.ttl_s,
         )
         place = len(operations)
         operations.append(begun)
         try:
-            await self._send(wish, given)
+            await self._send(plan, given)
         except RingmillError as error:
             operations[place] = self._failed(begun, error)
         else:
@@ -152,22 +152,22 @@ class Session:
         except RingmillError:
             return
 
-    async def _send(self, wish: PlannedOperation, given: CausalContext | None) -> None:
-        level = level_named(wish.level) if wish.level else None
-        durability = durability_named(wish.durability) if wish.durability else None
-        if wish.kind == "get":
-            await self._keyspace.get(wish.key, default=None, r=level)
-        elif wish.kind == "put":
+    async def _send(self, plan: PlannedOperation, given: CausalContext | None) -> None:
+        level = level_named(plan.level) if plan.level else None
+        durability = durability_named(plan.durability) if plan.durability else None
+        if plan.kind == "get":
+            await self._keyspace.get(plan.key, default=None, r=level)
+        elif plan.kind == "put":
             await self._keyspace.put(
-                wish.key, wish.value, context=given, w=level, durability=durability, ttl=wish.ttl_s
+                plan.key, plan.value, context=given, w=level, durability=durability, ttl=plan.ttl_s
             )
         else:
-            await self._keyspace.delete(wish.key, context=given, w=level, durability=durability)
+            await self._keyspace.delete(plan.key, context=given, w=level, durability=durability)
 
-    def _given(self, wish: PlannedOperation) -> CausalContext | None:
-        if wish.kind == "get" or wish.context == "none":
+    def _given(self, plan: PlannedOperation) -> CausalContext | None:
+        if plan.kind == "get" or plan.context == "none":
             return None
-        return EMPTY if wish.context == "blind" else self._contexts.get(wish.key)
+        return EMPTY if plan.context == "blind" else self._contexts.get(plan.key)
 
     def _failed(self, begun: Operation, error: RingmillError) -> Operation:
         outcome: Outcome = "failed" if error.outcome == "failed" or begun.kind == "get" else "unknown"
@@ -196,8 +196,8 @@ async def insist(
     """Read every key at its level, each again until it is answered; only the answer is kept."""
     for key in keys:
         answered: list[Operation] = []
-        wish = PlannedOperation(len(operations), session.name, "get", key, b"", "none", level(key), "", 0.0)
-        while not (await session.ask(wish, answered)).is_ok:
+        plan = PlannedOperation(len(operations), session.name, "get", key, b"", "none", level(key), "", 0.0)
+        while not (await session.ask(plan, answered)).is_ok:
             answered.clear()
             await asyncio.sleep(_AGAIN_S)
         operations += answered

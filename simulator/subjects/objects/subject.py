@@ -39,33 +39,33 @@ class ObjectWorkload:
         self._seed = seed
         drawn = draw_twists(stream(seed, "workload/mix"))
         self._twists = drawn if options.mix is None else options.mix
-        wishes = draw_workload(
+        plans = draw_workload(
             stream(seed, "workload"),
             operations=options.operations,
             sessions=options.sessions,
             keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
             mix=mix_of(self._twists),
         )
-        wishes = with_ttl(stream(seed, "workload/ttl"), wishes)
+        plans = with_ttl(stream(seed, "workload/ttl"), plans)
         kept = options.only_operations
-        self.wishes = wishes if kept is None else [wish for wish in wishes if wish.index in kept]
+        self.plans = plans if kept is None else [plan for plan in plans if plan.index in kept]
         self._names = [f"s{number}" for number in range(options.sessions)]
 
     @property
     def pieces(self) -> Sequence[int]:
-        return [wish.index for wish in self.wishes]
+        return [plan.index for plan in self.plans]
 
     def plan(self) -> list[str]:
         return [
-            f"{wish.index:4d}  {wish.session} {wish.kind} {wish.key.decode()} context {wish.context} "
-            f"level {wish.level or 'default'} durability {wish.durability or 'sync'}"
-            for wish in self.wishes
+            f"{plan.index:4d}  {plan.session} {plan.kind} {plan.key.decode()} context {plan.context} "
+            f"level {plan.level or 'default'} durability {plan.durability or 'sync'}"
+            for plan in self.plans
         ]
 
     def join(self, world: World) -> None:
         self._world = world
         world.ground.clients += [*self._names, *CORE_CLIENTS, "beside", "last"]
-        self._keys = sorted({wish.key for wish in self.wishes})
+        self._keys = sorted({plan.key for plan in self.plans})
         self._rest = Rest(world, self._keys, self._client)
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -104,11 +104,11 @@ class ObjectWorkload:
 
     async def _session(self, name: str, drawn: Random) -> None:
         process, session = self._client(name, drawn.choice((0.3, 1.0, 5.0)))
-        wishes = [wish for wish in self.wishes if wish.session == name]
+        plans = [plan for plan in self.plans if plan.session == name]
 
         async def work() -> None:
             async with session:
-                await session.work_off(wishes, self._world.history.operations)
+                await session.work_off(plans, self._world.history.operations)
 
         await self._world.loop.spawn(process, work())
 

@@ -41,7 +41,7 @@ class PlannedOperation:
 def draw_workload(
     draws: Random, *, operations: int, sessions: int, keys: int, mix: Mix = USUAL
 ) -> list[PlannedOperation]:
-    """`operations` wishes over `sessions` sessions; a session asks one after the other."""
+    """Plans of `operations` operations over `sessions` sessions; a session asks one after the other."""
     names = [b"hot", *(b"key-%d" % number for number in range(1, min(keys, mix.most_keys)))]
     return [_draw(draws, mix, index, f"s{draws.randrange(sessions)}", names) for index in range(operations)]
 
@@ -65,13 +65,13 @@ def _named(draws: Random, shares: Mapping[str, int]) -> str:
     return draws.choices(list(shares), list(shares.values()))[0]
 
 
-def with_ttl(draws: Random, wishes: list[PlannedOperation]) -> list[PlannedOperation]:
-    """The same wishes, some puts with a ttl in one run of two; from a stream of its own, so that the rest of
+def with_ttl(draws: Random, plans: list[PlannedOperation]) -> list[PlannedOperation]:
+    """The same plans, some puts with a ttl in one run of two; from a stream of its own, so that the rest of
     a seed's workload stays what it was."""
     if draws.random() >= _TTL_RUNS:
-        return wishes
+        return plans
     found = []
-    for wish in wishes:
+    for plan in plans:
         has_ttl, ttl_s = draws.random() < _TTL_CHANCE, draws.choice((1.0, 3.0, 10.0, 7200.0))
-        found.append(replace(wish, ttl_s=ttl_s) if has_ttl and wish.kind == "put" else wish)
+        found.append(replace(plan, ttl_s=ttl_s) if has_ttl and plan.kind == "put" else plan)
     return found

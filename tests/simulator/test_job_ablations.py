@@ -17,6 +17,7 @@ JOBS = usual_options(("jobs",))
 @pytest.mark.parametrize(
     ("name", "first"),
     [
+        ("commit-repeated", 1),
         ("lost-attempts-noticed", 20),
         ("missing-is-not-moved", 1),
         ("one-output-shown-once", 25),

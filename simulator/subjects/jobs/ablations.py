@@ -157,7 +157,7 @@ _POWER: Final = replace(_USUAL, faults=("crash_all",))
 _SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
 _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
-_ERRORS: Final = replace(_USUAL, faults=("disk_error",))
+_ERRORS: Final = replace(_USUAL, faults=("commit_error",))
 _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 

@@ -83,11 +83,16 @@ class ReadTally:
 
     def next_to_ask(self) -> list[NodeId]:
         """Whom to ask now, so that enough answers are expected; each owner is named once."""
-        expected = sum(node not in self.failures and node not in self._stalled for node in self._asked)
-        expected += sum(node in self._stalled for node in self.answered)
-        fresh = [node for node in self.candidates if node not in self._asked]
-        chosen = fresh[: max(0, self.r - expected)]
-        self._asked += chosen
+        asked = self._asked
+        if self.failures or self._stalled:
+            expected = sum(node not in self.failures and node not in self._stalled for node in asked)
+            expected += sum(node in self._stalled for node in self.answered)
+        else:
+            expected = len(asked)
+        if expected >= self.r:
+            return []
+        chosen = [node for node in self.candidates if node not in asked][: self.r - expected]
+        asked += chosen
         return chosen
 
     def record_answer(self, node: NodeId, row_epoch: Epoch) -> bool:

@@ -78,6 +78,9 @@ class VersionVector(NamedTuple):
         return True
 
     def with_dot(self, dot: Dot) -> VersionVector:
+        entries = self.entries
+        if len(entries) == 1 and entries[0][0] == dot.actor and entries[0][1] < dot.counter:
+            return VersionVector((dot,))
         return self.join(VersionVector((dot,)))
 
 

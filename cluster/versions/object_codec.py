@@ -54,6 +54,8 @@ def decode_object(data: bytes) -> StoredObject:
         forgotten, vector, siblings = msgpack.unpackb(data[1:])
         if type(siblings) is not list:
             raise TypeError(f"siblings of type {type(siblings).__name__}")
+        if len(siblings) == 1 and (plain := _plain(forgotten, vector, siblings[0])) is not None:
+            return plain
         stored = StoredObject(
             decode_vector(vector), tuple([_unpack_sibling(fields) for fields in siblings]), _u64(forgotten)
         )
@@ -61,6 +63,26 @@ def decode_object(data: bytes) -> StoredObject:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
     _check(stored)
     return stored
+
+
+def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
+    """The object of one sibling whose dot is the last of its only actor, as nearly all are: the same checks in
+    fewer steps.  None for any other, and for one that is to be refused."""
+    if type(vector) is not list or len(vector) != 1 or type(fields) is not list or len(fields) != 9:
+        return None
+    actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
+    if vector[0] != [actor, counter] or type(actor) is not str or "#" not in actor or len(actor) > 255:
+        return None
+    numbers = (counter, time, session, sequence, birth, expires_at_ms, flags, forgotten)
+    if {*map(type, numbers)} != _NUMBER or min(numbers) < 0 or flags > IS_RETRY or counter >= MAX_COUNT:
+        return None
+    if value is not None and type(value) is not bytes:
+        return None
+    dot = Dot(Actor(actor), counter)
+    sibling = Sibling(
+        dot, value, time, OperationId(session, sequence, birth), expires_at_ms, flags == IS_RETRY
+    )
+    return StoredObject(VersionVector((dot,)), (sibling,), forgotten)
 
 
 def holds_value(data: bytes) -> bool:

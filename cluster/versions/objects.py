@@ -157,6 +157,9 @@ def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -
     """
     assert not present.context.covers(sibling.dot), f"{sibling.dot} was used before"
     assert not context.covers(sibling.dot), f"{sibling.dot} is in the context of its own write"
+    if len(present.siblings) == 1 and context.covers((old := present.siblings[0]).dot):
+        forgotten = max(present.forgotten, old.operation.birth)
+        return StoredObject(present.context.join(context).with_dot(sibling.dot), (sibling,), forgotten)
     kept, gone = _sift((old, not context.covers(old.dot)) for old in present.siblings)
     return StoredObject(
         present.context.join(context).with_dot(sibling.dot),

@@ -36,6 +36,7 @@ the target did not answer."""
 
 _HELPER_SHARE: Final = 0.8  # of an indirect probe's time, so that a helper's "no" is still heard
 _LONGEST_RELAY_S: Final = 60.0
+_FAR: Final = 2
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +65,7 @@ class Liveness:
         self._detector = Detector(
             node, disk, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
         )
+        self._distances = {node: 0}
         self._listeners: list[Callable[[NodeId, MemberState], None]] = []
         self._nudged = asyncio.Event()
         self._wakes_at = 0.0
@@ -85,7 +87,8 @@ class Liveness:
 
     def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
         """Sort nodes by state, then this node first, then its zone, then in the given order."""
-        return sorted(nodes, key=lambda node: (self.state(node).severity, self._distance(node)))
+        state, distances = self._detector.state, self._distances
+        return sorted(nodes, key=lambda node: (state(node).severity, distances.get(node, _FAR)))
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
         """Call `listener` on the loop at each change of a node's state."""
@@ -174,6 +177,7 @@ class Liveness:
 
     def _take_members(self, topology: Topology) -> None:
         self._detector.epoch = topology.epoch
+        self._distances = _distances(topology, self._node)
         seats = {member.id: member.disk for member in topology.members}
         if self._may_take_part():
             self._obey(self._detector.set_members(seats, self._clock.monotonic()))
@@ -193,13 +197,11 @@ class Liveness:
         for listener in self._listeners:
             listener(node, state)
 
-    def _distance(self, node: NodeId) -> int:
-        topology = self._topology.current
-        if node == self._node:
-            return 0
-        if topology is None or not (topology.has_member(node) and topology.has_member(self._node)):
-            return 2
-        return 1 if topology.member(node).zone == topology.member(self._node).zone else 2
+
+def _distances(topology: Topology, node: NodeId) -> dict[NodeId, int]:
+    """How far members are: this node itself, its zone, or elsewhere.  Asked at each read, so found once."""
+    zones = {member.id: member.zone for member in topology.members}
+    return {**{each: 1 if zones[each] == zones.get(node) else _FAR for each in zones}, node: 0}
 
 
 def _relay(body: bytes) -> tuple[NodeId, float, bytes]:

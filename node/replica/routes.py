@@ -26,10 +26,7 @@ class Route(NamedTuple):
     row: Row
     owners: tuple[NodeId, ...]  # of the row, in ring order
     epoch: Epoch  # of the topology the row was taken from
-
-    @property
-    def place(self) -> Place:
-        return Place(Copy(self.partition, self.row.copy_epoch), self.keyspace.id, self.key)
+    place: Place  # of the key on each owner
 
     @property
     def hint_key(self) -> HintKey:
@@ -97,7 +94,8 @@ class Routes:
     def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:
         partition = topology.partition_of(keyspace.id, key)
         row = self._view.check_row(partition, epoch or topology.epoch)
-        return Route(keyspace, key, partition, row, row.nodes, topology.epoch)
+        place = Place(Copy(partition, row.copy_epoch), keyspace.id, key)
+        return Route(keyspace, key, partition, row, row.nodes, topology.epoch, place)
 
 
 def _not_an_owner(node: NodeId, partition: PartitionId, epoch: Epoch) -> WrongEpoch:

@@ -126,5 +126,8 @@ class Collector:
 
     def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
         """This node first, then the others by health (rule T7)."""
-        ordered = self._liveness.nearest_first(owners)
-        return sorted(ordered, key=lambda node: node != self._replicas.node)
+        ordered, own = self._liveness.nearest_first(owners), self._replicas.node
+        if own in ordered and ordered[0] != own:
+            ordered.remove(own)
+            ordered.insert(0, own)
+        return ordered

@@ -66,8 +66,8 @@ def decode_object(data: bytes) -> StoredObject:
 
 
 def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
-    """The object of one sibling whose dot is the last of its only actor, as nearly all are: the same checks in
-    fewer steps.  None for any other, and for one that is to be refused."""
+    """The object of one sibling whose dot is the last of its only actor, as nearly all are, by the same checks
+    in fewer steps.  None for any other, and for one that is to be refused."""
     if type(vector) is not list or len(vector) != 1 or type(fields) is not list or len(fields) != 9:
         return None
     actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields

@@ -66,14 +66,16 @@ def decode_object(data: bytes) -> StoredObject:
 
 
 def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
-    """The object of one sibling whose dot is the last of its only actor, as nearly all are, by the same checks
-    in fewer steps.  None for any other, and for one that is to be refused."""
+    """The object of one sibling whose dot is the last of its only actor, as nearly all are.
+
+    The same checks in fewer steps: None for any other object, and for one that is to be refused.
+    """
     if type(vector) is not list or len(vector) != 1 or type(fields) is not list or len(fields) != 9:
         return None
     actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
     if vector[0] != [actor, counter] or type(actor) is not str or "#" not in actor or len(actor) > 255:
         return None
-    numbers = (counter, time, session, sequence, birth, expires_at_ms, flags, forgotten)
+    numbers = (counter, time, session, sequence, birth, expires_at_ms, flags, forgotten, vector[0][1])
     if {*map(type, numbers)} != _NUMBER or min(numbers) < 0 or flags > IS_RETRY or counter >= MAX_COUNT:
         return None
     if value is not None and type(value) is not bytes:

@@ -1,0 +1,86 @@
+"""The short ways of codec and merge, for objects with one sibling, come to what the long ways come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.versions import object_codec, objects
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import FORMAT_VERSION, decode_object
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject, merge
+
+ACTORS = ("n1#1.aa", "n2#1.bb")
+NUMBERS = st.sampled_from([0, 1, 2, 3, -1, 1 << 47, 1 << 48, (1 << 64) - 1, True, 1.0, None, "1"])
+ODD = st.one_of(NUMBERS, st.binary(max_size=2), st.sampled_from([*ACTORS, "n1", "#" * 256, []]))
+VECTORS = st.lists(st.tuples(st.sampled_from([*ACTORS, "n1", 3]), NUMBERS).map(list), max_size=2)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> list[Any]:
+    """Nearly an object of one sibling; often one field of it is odd."""
+    counter = draw(st.integers(0, 3))
+    fields: list[Any] = [
+        ACTORS[0],
+        counter,
+        draw(st.binary(max_size=3)),
+        5,
+        6,
+        7,
+        4,
+        0,
+        draw(st.integers(0, 2)),
+    ]
+    body: list[Any] = [draw(st.integers(0, 3)), [[ACTORS[0], counter]], [fields]]
+    match draw(st.integers(0, 3)):
+        case 0:
+            fields[draw(st.integers(0, 8))] = draw(ODD)
+        case 1:
+            body[1] = draw(VECTORS)
+        case 2:
+            body[draw(st.integers(0, 2))] = draw(ODD)
+    return body
+
+
+def outcome(data: bytes) -> StoredObject | str:
+    try:
+        return decode_object(data)
+    except RingmillError as error:
+        return error.code
+
+
+@given(bodies())
+def test_a_plain_object_decodes_to_what_any_object_decodes_to(body: list[Any]) -> None:
+    data = bytes([FORMAT_VERSION]) + msgpack.packb(body)
+    with pytest.MonkeyPatch.context() as bent:
+        short = outcome(data)
+        bent.setattr(object_codec, "_plain", lambda *_: None)
+        assert short == outcome(data)
+
+
+@st.composite
+def plain_objects(draw: st.DrawFn) -> StoredObject:
+    """One sibling, and a context that covers it and perhaps more."""
+    counts = {actor: draw(st.integers(0, 3)) for actor in ACTORS}
+    dot = Dot(draw(st.sampled_from(ACTORS)), draw(st.integers(1, 3)))  # type: ignore[arg-type]
+    counts[dot.actor] = max(counts[dot.actor], dot.counter)
+    operation = OperationId(1, dot.counter, HybridTime(draw(st.integers(0, 3))))
+    sibling = Sibling(dot, b"%d" % dot.counter, HybridTime(dot.counter), operation)
+    context = VersionVector.of((actor, count) for actor, count in counts.items() if count)  # type: ignore[misc]
+    return StoredObject(context, (sibling,), HybridTime(draw(st.integers(0, 3))))
+
+
+@given(plain_objects(), plain_objects())
+def test_an_overwriting_merge_comes_to_what_any_merge_comes_to(
+    ours: StoredObject, theirs: StoredObject
+) -> None:
+    with pytest.MonkeyPatch.context() as bent:
+        short = merge(ours, theirs)
+        bent.setattr(objects, "_overwrites", lambda *_: None)
+        assert short == merge(ours, theirs)

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol, TypeAlias
 
+from ringmill.cluster.callbacks import call_guarded
+
 __all__ = ["TICK_S", "Bucket", "DeadlineWheel", "Expiring"]
 
 TICK_S: Final = 0.01
@@ -55,4 +57,4 @@ class DeadlineWheel:
         while bucket:  # an entry that expires may end others of its bucket
             entry = next(iter(bucket))
             del bucket[entry]
-            entry.expire()
+            call_guarded(entry.expire)

@@ -124,7 +124,9 @@ class Arrival(Protocol):
 
 
 BatchHandler = Callable[[Sequence[Arrival]], None]
-"""Answers the calls of one method that came in one frame, each at once or later.  It raises nothing."""
+"""Answers the calls of a frame whose methods have this handler, in their order, each at once or later.
+
+It raises nothing."""
 
 Ended = Callable[[bytes | RingmillError], None]
 """Told once how a call ended: the answer, or what `Transport.call` would raise."""

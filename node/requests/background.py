@@ -85,9 +85,18 @@ class Background:
             for task in list(self._running):
                 task.cancel()
             if not isinstance(error, GeneratorExit):  # then nothing can be awaited any more
-                for work in list(self._kept):
-                    self._group.create_task(work.abandon())
+                await self._abandon()
         await self._group.__aexit__(kind, error, trace)
+
+    async def _abandon(self) -> None:
+        """Not by the group: one that is left by an error takes no task, and cancels those it has before their
+        first step."""
+        leaving = [asyncio.ensure_future(work.abandon()) for work in list(self._kept)]
+        if leaving:
+            await asyncio.wait(leaving)
+            for one in leaving:
+                if not one.cancelled() and (bug := one.exception()) is not None:
+                    raise bug
 
     async def _finished(self) -> None:
         while self._running or self._kept:

@@ -55,6 +55,8 @@ class Flights:
     def launch(self, flights: Sequence[Flight]) -> None:
         """Tell the owners of writes that are in this node's log.  No await since they were applied: owners
         hear of it in the same tick."""
+        if self._background.is_over:
+            self._hints.note_lost()  # nobody is left to keep a hint: the stop is not a clean one (rule W6)
         waiting: dict[tuple[Commit | None, Durability], list[Flight]] = {}
         for flight in flights:
             self._background.keep(flight)
@@ -109,17 +111,21 @@ class Flights:
         self._replicas.send_apply(node, body, flight.deadline.left_s, partial(self._heard, flight, node))
 
     def _heard(self, flight: Flight, node: NodeId, told: bytes | RingmillError) -> None:
+        if isinstance(told, RingmillError):
+            self._missed(flight, node, told)
+            return
         try:
-            if isinstance(told, RingmillError):
-                raise told
             durability, row_epoch = self._replicas.applied(told)
         except RingmillError as error:
-            if not self._background.is_over:  # else its hint was left when the node stopped
-                self._background.start(self._miss(flight, node, _why(error)))
+            self._missed(flight, node, error)
             return
         flight.acked(node, durability, row_epoch)
         if not flight.counts(node) and not self._background.is_over:
             self._background.start(self._hint(flight, node))
+
+    def _missed(self, flight: Flight, node: NodeId, error: RingmillError) -> None:
+        if not self._background.is_over:  # else its hint was left when the node stopped
+            self._background.start(self._miss(flight, node, _why(error)))
 
     async def _defer(self, flight: Flight, node: NodeId, body: bytes) -> None:
         """Give an owner seen down its hint at once, and ask it only if others fail or are silent."""

@@ -13,9 +13,10 @@ frame are applied together by a `WriteBatch`, which takes what can be applied at
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
-from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, RingmillError
+from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Overloaded, RingmillError
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_durability
@@ -207,13 +208,26 @@ class WriteBatch:
         writer, flights = self._writer, self._flights
         if len(flights) > 1:
             sometimes("writes of one frame are applied together")
+        if any(flight.deadline.left_s <= 0 for flight in flights):  # stopped since they were taken in (D3)
+            _refuse(flights)
+            return
         try:
             writer._objects.commit(self._changes)
         except RingmillError as error:
             for flight in flights:
-                flight.end(error.with_outcome("failed"))
+                flight.end(error.with_outcome("unknown" if flight.written.is_repeat else "failed"))
             return
         writer._flights.launch(flights)
+
+
+def _refuse(flights: Sequence[Flight]) -> None:
+    """Some of a batch are out of time, and they cannot be taken out of it: nothing of it is applied."""
+    for flight in flights:
+        outcome = "unknown" if flight.written.is_repeat else "failed"
+        if flight.deadline.left_s <= 0:
+            flight.end(_out_of_time(flight.deadline, outcome))
+        else:
+            flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
 
 
 def _admit(deadline: Deadline, before: StoredObject, after: StoredObject, size_bytes: int) -> None:

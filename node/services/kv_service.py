@@ -6,8 +6,10 @@ The same methods answer unary gRPC calls and the operations of a session stream 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock
@@ -40,6 +42,12 @@ from ringmill.node.services.table import Call, Service, unary
 __all__ = ["KvService", "open_kv"]
 
 
+PUT: Final = "kv.put"
+DELETE: Final = "kv.delete"
+GET: Final = "kv.get"
+_WRITES: Final[Mapping[str, type[WriteMessage]]] = MappingProxyType({PUT: PutRequest, DELETE: DeleteRequest})
+
+
 def open_kv(core: Core, requests: Requests) -> KvService:
     """Answers session streams from now on, through the transport."""
     kv = KvService(requests, core.clock)
@@ -67,24 +75,25 @@ class KvService:
     def batch_handlers(self) -> dict[str, BatchHandler]:
         """The methods of a session stream, all calls of a frame at a time."""
         return {
-            "kv.put": partial(self._writes, PutRequest),
-            "kv.delete": partial(self._writes, DeleteRequest),
-            "kv.get": self._gets,
+            PUT: self._writes,
+            DELETE: self._writes,
+            GET: self._gets,
         }
 
-    def _writes(self, kind: type[WriteMessage], arrivals: Sequence[Arrival]) -> None:
-        batch, now = self._requests.write_batch(), self._clock.monotonic()
+    def _writes(self, arrivals: Sequence[Arrival]) -> None:
+        batch, clock = self._requests.write_batch(), self._clock
         for arrival in arrivals:
-            body, left_s = arrival.body, arrival.deadline - now
+            body, left_s = arrival.body, arrival.deadline - clock.monotonic()
             try:
-                message = parsed(kind, body)
+                message = parsed(_WRITES[arrival.method], body)
                 if not batch.add(write_request(message, body, left_s), partial(_answer_write, arrival)):
-                    arrival.answer_later(self._write(message, body, left_s))
+                    arrival.answer_later(self._write(message, arrival))
             except RingmillError as error:
                 arrival.fail(error)
         batch.launch()
 
-    async def _write(self, message: WriteMessage, body: bytes, left_s: float) -> bytes:
+    async def _write(self, message: WriteMessage, arrival: Arrival) -> bytes:
+        body, left_s = arrival.body, arrival.deadline - self._clock.monotonic()
         write = self._requests.put if isinstance(message, PutRequest) else self._requests.delete
         return serialized(await answer_write(write, message, body, left_s))
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
@@ -200,7 +201,7 @@ class SimulatedTransport:
         """A call has ended, unless it had before."""
         asked = self._forget(number)
         if asked is not None:
-            asked.ended(told)
+            call_guarded(asked.ended, told)
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls and wait, for at most this time, until those in progress are answered."""
@@ -251,7 +252,7 @@ class SimulatedTransport:
 
     def _begin(self, sender: str, operations: list[Operation], sent_us: int | None) -> None:
         """Start the operations of a frame; one that waited past its deadline is refused."""
-        batches: dict[str, list[_Arrival]] = {}
+        batches: dict[BatchHandler, list[_Arrival]] = {}
         source = NodeId(sender) if sender in self._peers else NodeId("")
         for number, method, remaining_us, priority, body in operations:
             left = left_us(remaining_us, sent_us, microseconds(self._clock.boottime()))
@@ -261,16 +262,17 @@ class SimulatedTransport:
                 self._tell(sender, (number, b"", encode_error(late)))
                 continue
             deadline = self._clock.monotonic() + left / 1e6
-            if method in self._batch_handlers and not self._is_draining:
+            handler = self._batch_handlers.get(method)
+            if handler is not None and not self._is_draining:
                 self._arrivals += 1
                 arrival = _Arrival(self, sender, number, source, method, body, deadline)
-                batches.setdefault(method, []).append(arrival)
+                batches.setdefault(handler, []).append(arrival)
             else:
                 incoming = Incoming(source, method, body, deadline, Priority(priority))
                 self.start(self._answer(sender, number, self._handled(incoming)))
-        for method, arrivals in batches.items():
+        for handler, arrivals in batches.items():
             try:
-                self._batch_handlers[method](arrivals)
+                handler(arrivals)
             except Exception as error:  # noqa: BLE001 - a bug of the node
                 for arrival in arrivals:
                     arrival.fail(error)

@@ -95,8 +95,7 @@ class Answering:
         if (refusal := self.refusal()) is not None:
             raise refusal
         served = _Stream(dialler, self._clock)
-        halves = run_halves(self._read(served, stream), served.outbox.run(stream.write))
-        serving = self._streams[served] = asyncio.create_task(halves)
+        serving = self._streams[served] = asyncio.create_task(self._serve_halves(served, stream))
         try:
             await serving
         except asyncio.CancelledError:
@@ -142,6 +141,9 @@ class Answering:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def _serve_halves(self, served: _Stream, stream: FrameStream) -> None:
+        await run_halves(self._read(served, stream), served.outbox.run(stream.write))
+
     async def _read(self, served: _Stream, stream: FrameStream) -> None:
         while (frame := await stream.read()) is not None:
             await self._take_frame(served, frame)
@@ -151,11 +153,12 @@ class Answering:
         operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
         served.is_stamped = sent_us is not None
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
-        batches: dict[str, list[_Arrival]] = {}
+        batches: dict[BatchHandler, list[_Arrival]] = {}
         for number, operation in enumerate(operations, 1):
             deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
-            if operation[1] in self._batch_handlers:
-                self._gather(served, operation, deadline, batches)
+            handler = self._batch_handlers.get(operation[1])
+            if handler is not None:
+                self._gather(served, operation, deadline, batches.setdefault(handler, []))
             else:
                 self._take(served, operation, deadline)
             if number % _OPERATIONS_A_TURN == 0:
@@ -163,10 +166,8 @@ class Answering:
                 await asyncio.sleep(0)
         self._hand_over(batches)
 
-    def _gather(
-        self, served: _Stream, operation: Operation, deadline: float, batches: dict[str, list[_Arrival]]
-    ) -> None:
-        """Put one call into the batch of its method."""
+    def _gather(self, served: _Stream, operation: Operation, deadline: float, batch: list[_Arrival]) -> None:
+        """Put one call into the batch of its handler."""
         identity, method, _, priority, body = operation
         try:
             self._admit(served, method, priority, deadline)
@@ -175,12 +176,12 @@ class Answering:
             return
         self._arrivals += 1
         served.under_way += 1
-        batches.setdefault(method, []).append(_Arrival(self, served, identity, method, body, deadline))
+        batch.append(_Arrival(self, served, identity, method, body, deadline))
 
-    def _hand_over(self, batches: dict[str, list[_Arrival]]) -> None:
-        for method, arrivals in batches.items():
+    def _hand_over(self, batches: dict[BatchHandler, list[_Arrival]]) -> None:
+        for handler, arrivals in batches.items():
             try:
-                self._batch_handlers[method](arrivals)
+                handler(arrivals)
             except Exception as error:  # noqa: BLE001  a bug of the handler: its callers hear of it
                 for arrival in arrivals:
                     arrival.fail(error)

@@ -19,6 +19,7 @@ from typing import Final
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
+from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
@@ -73,7 +74,7 @@ class _Call:
         ended = self._ended
         if ended is not None:
             self.forget()
-            ended(told)
+            call_guarded(ended, told)
 
     def forget(self) -> None:
         """Nobody waits any more."""
@@ -118,6 +119,7 @@ class FrameLink:
         self._failures = 0
         self._retry_at = 0.0
         self._last_reason = ""
+        self._is_closed = False
 
     async def call(self, method: str, body: bytes, timeout_s: float, priority: Priority) -> bytes:
         """Send one call and wait for its answer.
@@ -152,7 +154,8 @@ class FrameLink:
         self._retry_at = 0.0
 
     async def close(self) -> None:
-        """End the stream; calls still under way fail as Unavailable."""
+        """End the stream; calls still under way fail as Unavailable, and so does what they cause."""
+        self._is_closed = True
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -168,6 +171,8 @@ class FrameLink:
                 f"{self._name} does not keep up: {items} calls of {waiting_bytes} bytes wait to be sent",
                 detail={"retry_after": 0.1},
             )
+        if self._is_closed:
+            raise Unavailable(f"{self._name}: the link has ended")
         if self._running is None:
             wait_s = self._retry_at - self._clock.monotonic()
             if wait_s > 0:

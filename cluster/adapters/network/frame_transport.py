@@ -88,7 +88,8 @@ class FrameTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._answering.close()  # first, as a handler still at work would open a link again
-        for links in self._links.values():
+        self._addresses.clear()  # a call that fails now may cause another one, which opens no link any more
+        for links in list(self._links.values()):
             for link in links:
                 await link.close()
         if isinstance(error, asyncio.CancelledError):

@@ -118,6 +118,7 @@ class Collection:
     def forget(self) -> None:
         """Nobody waits any more."""
         self._ended = None
+        self._answers, self._decoded, self.message = {}, None, b""  # a silent owner may keep this for long
         if self._bucket is not None:
             self._bucket.pop(self, None)
             self._bucket = None

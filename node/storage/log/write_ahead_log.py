@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeAlias
 
+from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import is_full, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -398,7 +399,7 @@ class WriteAheadLog:
             told_off = waiters[:]
             waiters.clear()
             for _, told in told_off:
-                told(refusal)
+                call_guarded(told, refusal)
 
     async def _join(self, waiters: list[Waiter], sequence: int) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -427,7 +428,7 @@ def _release(waiters: list[Waiter], sequence: int) -> None:
     due = [told for wanted, told in waiters if wanted <= sequence]
     waiters[:] = [waiter for waiter in waiters if waiter[0] > sequence]
     for told in due:
-        told(None)
+        call_guarded(told, None)
 
 
 def _refusal(error: OSError, synced_sequence: int) -> RingmillError:

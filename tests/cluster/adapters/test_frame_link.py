@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +13,16 @@ from ringmill.cluster.adapters.network.answering import Answering, Dialler
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import DeadlineExceeded, NotFound, Overloaded, ProtocolMismatch, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Handler, Incoming, Priority
+from ringmill.cluster.ports import Arrival, Handler, Incoming, Priority
 from ringmill.cluster.wire.frames import decode_operations, encode_answers
 from ringmill.cluster.wire.sending_time import PeerClock, microseconds
 
@@ -361,3 +369,82 @@ async def test_a_stream_with_too_much_under_way_refuses_more_until_some_is_done(
     go_on.set()
     await asyncio.gather(*calls)
     assert await link.call("waits", b"", 60, WRITE) == b""
+
+
+async def test_a_callback_that_fails_is_reported_and_ends_neither_the_link_nor_another_call(
+    ends: tuple[FrameLink, Any, Any],
+) -> None:
+    link, _, theirs = ends
+    told, reported = list[bytes | RingmillError](), list[object]()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+
+    def fail(_: object) -> None:
+        raise ValueError("a bug of one waiter")
+
+    link.send("kv.put", b"a", 30, WRITE, fail)
+    link.send("kv.put", b"b", 30, WRITE, told.append)
+    await settled()
+    operations, _ = decode_operations(await theirs.read())
+    await theirs.write(encode_answers([(operation[0], b"done") for operation in operations]))
+    await settled()
+    assert told == [b"done"]
+    assert [str(each) for each in reported] == ["a bug of one waiter"]
+
+
+async def test_a_link_that_is_closed_takes_no_call_that_its_end_has_caused(
+    ends: tuple[FrameLink, Any, Any],
+) -> None:
+    link, _, _ = ends
+    told = list[bytes | RingmillError]()
+    link.send("kv.get", b"", 30, WRITE, lambda _: link.send("kv.get", b"", 30, WRITE, told.append))
+    await settled()
+    await link.close()
+    assert [type(each) for each in told] == [Unavailable]
+    assert link._running is None
+
+
+async def test_calls_of_one_handler_come_as_one_batch_in_their_order_and_are_answered_by_callbacks(
+    memory_streams: Any,
+) -> None:
+    ours, theirs = memory_streams
+    batches: list[list[bytes]] = []
+
+    def echo(arrivals: Sequence[Arrival]) -> None:
+        batches.append([arrival.body for arrival in arrivals])
+        for arrival in reversed(arrivals):
+            if arrival.body == b"bad":
+                arrival.fail(NotFound("nothing"))
+            elif arrival.body == b"later":
+                arrival.answer_later(settled_body(arrival.body))
+            else:
+                arrival.answer(arrival.body)
+
+    async def settled_body(body: bytes) -> bytes:
+        await settled()
+        return body
+
+    async def dial() -> Any:
+        return ours
+
+    told: dict[bytes, bytes | RingmillError] = {}
+    async with asyncio.TaskGroup() as group:
+        handlers = {"kv.put": echo, "kv.delete": echo}
+        answering = Answering({}, batch_handlers=handlers, name="n2", clock=SystemClock(), group=group)
+        serving = group.create_task(answering.serve(theirs, Dialler(NodeId("n1"))))
+        link = FrameLink("n2", dial, clock=SystemClock(), entropy=OsEntropy())
+        for method, body in (
+            ("kv.put", b"1"),
+            ("kv.delete", b"bad"),
+            ("kv.put", b"later"),
+            ("kv.get", b"no"),
+        ):
+            link.send(method, body, 30, WRITE, partial(told.__setitem__, body))
+        for _ in range(20):
+            await settled()
+        await answering.drain(5)
+        await link.close()
+        serving.cancel()
+    assert batches == [[b"1", b"bad", b"later"]]
+    assert (told[b"1"], told[b"later"]) == (b"1", b"later")
+    assert (type(told[b"bad"]), type(told[b"no"])) == (NotFound, ProtocolMismatch)

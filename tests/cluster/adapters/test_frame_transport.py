@@ -12,6 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_streams import LINK
+from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import (
     Conflict,
     DeadlineExceeded,
@@ -21,7 +26,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Incoming, Priority
+from ringmill.cluster.ports import Ended, Incoming, Priority
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 WRITE = Priority.WRITE
@@ -400,3 +405,28 @@ async def test_a_handler_that_goes_on_asking_does_not_hold_up_the_end(nodes: Any
         assert ending.done()
     with pytest.raises(Unavailable):
         await asking
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_transport_ends_though_the_end_of_a_call_causes_another(nodes: Any, is_known: bool) -> None:
+    """As a read asks its next owner when a link to the first ends."""
+
+    async def silent(incoming: Incoming) -> bytes:
+        await asyncio.sleep(1000)
+        return incoming.body
+
+    for name in ("n2", "n3"):
+        (await nodes.start(name)).serve("read", silent)
+    clock, told = SystemClock(), list[bytes | RingmillError]()
+    carrier = carrier_named("tcp", LINK, clock=clock)
+    async with asyncio.timeout(20), FrameTransport(N1, carrier, clock=clock, entropy=OsEntropy()) as mine:
+        mine.set_peers(nodes.addresses)
+
+        def ask(node: NodeId, ended: Ended) -> None:
+            mine.send(node, "read", b"", timeout_s=60, priority=Priority.READ, ended=ended)
+
+        if is_known:
+            ask(N3, told.append)
+        ask(N2, lambda _: ask(N3, told.append))
+        await asyncio.sleep(0.2)
+    assert {type(each) for each in told} == {Unavailable}

@@ -35,7 +35,9 @@ def check_durability(history: History) -> Iterator[Violation]:
 def check_damaged(history: History) -> Iterator[Violation]:
     """A node with a damaged or foreign disk shows what it had acknowledged, or nothing at all: an error.
 
-    A hint for it, kept elsewhere, is no ack of its own.
+    A hint for it, kept elsewhere, is no ack of its own.  A damaged node is healed by the time it shows: a write
+    that damaged nodes alone had held, at a level below the keyspace's W, may be gone then
+    (docs/guarantees.md, "Not promised yet").
     """
     operations = history.by_key()
     for final in history.shown_by_lost:
@@ -43,7 +45,10 @@ def check_damaged(history: History) -> Iterator[Violation]:
             has_acked = any(
                 replica.node == final.node and replica.role == "owner" for replica in write.replicas
             )
-            if write.is_ok and write.is_synced and has_acked and not covers(final.seen, write.dot):
+            may_be_gone = final.node in history.damaged and not history.is_firm(write)
+            if not has_acked or may_be_gone:
+                continue
+            if write.is_ok and write.is_synced and not covers(final.seen, write.dot):
                 yield Violation(
                     "C1",
                     final.key,

@@ -21,6 +21,7 @@ from ringmill.simulator.subjects.objects.sessions import AnyNode, Session, Simul
 from ringmill.simulator.subjects.objects.workload import draw_workload, with_ttl
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
@@ -29,6 +30,7 @@ __all__ = ["OBJECTS", "ObjectWorkload"]
 _MANY: Final = 8  # times as many keys, in some runs
 _MANY_CHANCE: Final = 1 / 8
 _MIX: Final = "mix "
+_ONE_PROCESS: Final = 0.5  # of the runs have one process of clients
 _BALANCED: Final = 0.1  # of the clients have no say in whom they ask
 
 
@@ -50,6 +52,8 @@ class ObjectWorkload:
         kept = options.only_operations
         self.plans = plans if kept is None else [plan for plan in plans if plan.index in kept]
         self._names = [f"s{number}" for number in range(options.sessions)]
+        self._is_one_process = stream(seed, "sessions/processes").random() < _ONE_PROCESS
+        self._hosts: dict[str, tuple[Process, SimulatedTransport]] = {}
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -120,7 +124,7 @@ class ObjectWorkload:
     def _client_of(
         self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
     ) -> tuple[Process, Session]:
-        process, transport = self._world.client(name)
+        process, transport = self._process_of(name)
         nodes = self._world.addresses
         session = Session(
             name,
@@ -131,6 +135,13 @@ class ObjectWorkload:
             timeout_s=timeout_s,
         )
         return process, session
+
+    def _process_of(self, name: str) -> tuple[Process, SimulatedTransport]:
+        """The sessions of some runs are one process, so that its frames carry several of their calls."""
+        host = self._names[0] if self._is_one_process and name in self._names else name
+        if host not in self._hosts:
+            self._hosts[host] = self._world.client(host)
+        return self._hosts[host]
 
 
 def _told(figures: Figures) -> str:

@@ -35,8 +35,8 @@ def check_durability(history: History) -> Iterator[Violation]:
 def check_damaged(history: History) -> Iterator[Violation]:
     """A node with a damaged or foreign disk shows what it had acknowledged, or nothing at all: an error.
 
-    A hint for it, kept elsewhere, is no ack of its own.  A damaged node is healed by the time it shows: a write
-    that damaged nodes alone had held, at a level below the keyspace's W, may be gone then
+    A hint for it, kept elsewhere, is no ack of its own.  A damaged node is healed by the time it shows: a
+    write that damaged nodes alone had held, at a level below the keyspace's W, may be gone then
     (docs/guarantees.md, "Not promised yet").
     """
     operations = history.by_key()

@@ -12,6 +12,7 @@ from typing import Final as Constant
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.history import BesideDamage, Final
 from ringmill.simulator.subjects.objects.sessions import Session, insist
@@ -126,7 +127,7 @@ class Rest:
             if process.name in self._world.row(key).nodes:
                 try:
                     shown.append(await self._held(process, key))
-                except CorruptData:
+                except (CorruptData, StorageFailed):  # an error, and nothing that is wrong
                     self._world.trace.note(process.name, "refuses a damaged key")
         return shown
 
@@ -139,7 +140,7 @@ class Rest:
         for key in self._keys:
             try:
                 stored = await process.inside(objects.read(self._place(key)))
-            except CorruptData:
+            except (CorruptData, StorageFailed):  # an error, and nothing that is wrong
                 self._world.trace.note(process.name, "refuses a damaged key")
             else:
                 found += [(key, each.value) for each in stored.siblings if each.value is not None]

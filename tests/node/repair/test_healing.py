@@ -10,6 +10,7 @@ import pytest
 from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError
 from ringmill.node.replica import pages
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.simulator.subjects.every import ablation_named
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%d" % number for number in range(60)]
@@ -119,6 +120,31 @@ def test_too_few_sound_owners_heal_nothing_until_one_is_back() -> None:
         await same_everywhere(world)
 
     run(story)
+
+
+@pytest.mark.parametrize("is_safe", [True, False])
+def test_one_other_owner_is_no_source_as_it_may_have_missed_what_was_lost(is_safe: bool) -> None:
+    """n1 and n2 have acknowledged a write that n3 has missed; n2 loses it, and n1 is away with the hint."""
+
+    async def story(world: HealingWorld) -> None:
+        await fill_and_flush(world)
+        await world.down("n3")
+        await world.put("n1", KEYS[0], b"new")
+        await world.down("n1")
+        await world.up("n3")
+        await world.down("n2")
+        for step in range(100):
+            assert world.damage("n2", [".log"], at=0.5 + step / 200)
+        await world.up("n2")
+        await asyncio.sleep(60)
+        try:
+            found = await world.get("n3", KEYS[0])
+        except QuorumNotReached:
+            found = [b"an error"]
+        assert found == ([b"an error"] if is_safe else [b"the last"])
+
+    with contextlib.nullcontext() if is_safe else ablation_named("healed-from-enough").off():
+        run(story)
 
 
 def test_an_owner_that_may_have_lost_the_same_range_is_no_source() -> None:

@@ -107,7 +107,6 @@ def require_sight(files: FileSystem, job: str, output: str) -> None:
     except OSError as error:
         is_away = meaning_of(error) is Meaning.ABSENT  # the commit meets any other error itself
     if is_away:
-        sometimes("the folder of an output is out of sight")
         raise OutputMayShow(f"the output may show, but all files are gone: {staging}")
 
 
@@ -154,7 +153,6 @@ def _discard(files: FileSystem, removed: str, output: str) -> None:
                 raise
         else:
             files.fsync_dir(posixpath.dirname(output))
-            sometimes("a former output is put back by a removal")
     files.remove_tree(removed)
 
 
@@ -225,7 +223,6 @@ def _is_undone(files: FileSystem, output: str, result: str, replaced: str) -> bo
         files.rename(replaced, output)
     except OSError:
         return False
-    sometimes("a former output is put back after an error")
     return True
 
 

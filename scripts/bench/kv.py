@@ -43,6 +43,11 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
     ]
 
 
+def _knows_carriers(checkout: Path) -> bool:
+    """An older one carries frames over gRPC alone."""
+    return (checkout / "cluster" / "adapters" / "network" / "sockets").exists()
+
+
 def contestants_of(options: argparse.Namespace, report: Report) -> list[Contestant]:
     """Ourselves, the other checkouts, and the stores that are installed; the report says who is left out."""
     shape = Shape(options.nodes, min(options.replicas, options.nodes))
@@ -57,6 +62,7 @@ def contestants_of(options: argparse.Namespace, report: Report) -> list[Contesta
         chosen += [
             RingmillNodes(shape, name=checkout.name, checkout=checkout, transport=one, counts_frames=counts)
             for one in options.transports
+            if one == "grpc" or _knows_carriers(checkout)
         ]
     others: list[tuple[str, str, Callable[[Path], Contestant]]] = [
         ("etcd", "etcd", lambda path: Etcd(path, options.nodes)),

@@ -46,7 +46,7 @@ class ReadRepair:
     """The write-backs of one read: the owners asked, those that now hold the merged object, and the
     failures."""
 
-    r: int
+    needed: int
     holders: list[NodeId]
     asked: list[NodeId] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class ReadRepair:
 
     @property
     def is_enough(self) -> bool:
-        return len(self.holders) >= self.r
+        return len(self.holders) >= self.needed
 
     @property
     def is_over(self) -> bool:
@@ -199,7 +199,7 @@ class Reader:
         if not repair.is_enough:
             sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
-            raise QuorumNotReached.of("get (write-back)", repair.r, repair.holders, failed, outcome="failed")
+            raise QuorumNotReached.of("get (write-back)", repair.needed, repair.holders, failed, outcome="failed")
         return repair.written
 
     def _write_back(

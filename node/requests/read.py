@@ -199,7 +199,9 @@ class Reader:
         if not repair.is_enough:
             sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
-            raise QuorumNotReached.of("get (write-back)", repair.needed, repair.holders, failed, outcome="failed")
+            raise QuorumNotReached.of(
+                "get (write-back)", repair.needed, repair.holders, failed, outcome="failed"
+            )
         return repair.written
 
     def _write_back(

@@ -150,6 +150,8 @@ class Engine:
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
+        self._admission.end(StorageFailed("the engine is closed", hint="open it again"))
+        self._upkeep.give_up()  # or who waits for it now would wait forever
         self._stopping.set()
         try:
             await runner
@@ -209,7 +211,7 @@ class Engine:
     async def flush(self) -> None:
         """Seal the memtable and return when it was flushed to a table.  Raises StorageFailed."""
         if self._unflushed.active.values or self._unflushed.active.drops:
-            self._pressure.seal()
+            self._pressure.seal_unless_failed()
         await self.wait_idle()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:

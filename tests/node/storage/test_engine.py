@@ -225,9 +225,7 @@ async def test_real_files_and_real_child_processes_do_the_same(tmp_path: Path) -
     files.close()
 
 
-async def test_an_engine_that_is_closing_refuses_a_batch_and_never_stumbles_over_it(
-    open_engine: OpenEngine,
-) -> None:
+async def test_an_engine_that_is_closing_refuses_every_batch(open_engine: OpenEngine) -> None:
     engine = await open_engine()
     closing = asyncio.create_task(engine.close())
     refused = 0
@@ -235,10 +233,36 @@ async def test_an_engine_that_is_closing_refuses_a_batch_and_never_stumbles_over
         await asyncio.sleep(0)
         batch = Batch()
         batch.put(b"key", b"value")
-        try:
-            if closing.done() or not engine._log._logs:
-                engine.apply(batch, is_control=True)
-        except Unavailable:
-            refused += 1
+        with pytest.raises(Unavailable, match="closed"):
+            engine.apply(batch, is_control=True)
+        refused += 1
     await closing
     assert refused
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_flush_beside_a_close_ends_and_lets_the_close_end(
+    open_engine: OpenEngine, steps: int
+) -> None:
+    engine = await open_engine()
+    put(engine, b"k", b"v")
+    closing = asyncio.create_task(engine.close())
+    for _ in range(steps):  # of the loop: the flush comes at another moment of the close each time
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):  # only a close or a flush that waits forever takes this long
+        with pytest.raises(StorageFailed, match="closed"):
+            await engine.flush()
+        await closing
+    again = await open_engine()
+    assert await again.get(b"k") == b"v"
+
+
+async def test_a_flush_that_waits_when_the_engine_closes_is_told_so(open_engine: OpenEngine) -> None:
+    engine = await open_engine()
+    put(engine, b"k", b"v")
+    flushing = asyncio.create_task(engine.flush())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await engine.close()
+        with pytest.raises(StorageFailed, match="closed"):
+            await flushing

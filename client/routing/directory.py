@@ -110,14 +110,18 @@ class Directory:
         self._answered_at[address] = asyncio.get_running_loop().time()
         self._suspects.clear(address)
 
+    def is_proved(self, address: str) -> bool:
+        """Whether the address answered within the last second."""
+        answered_at = self._answered_at.get(address)
+        return answered_at is not None and asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S
+
     async def prove(self, address: str, patience_s: float) -> None:
         """Make sure that the address answers now, before sending what cannot be sent twice.
 
         Free when it answered within the last second.  Otherwise asks a question, which stays open after
         `patience_s`, so that a late answer still counts.  Raises Unavailable with outcome "failed".
         """
-        answered_at = self._answered_at.get(address)
-        if answered_at is not None and asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S:
+        if self.is_proved(address):
             return
         proof = self._proofs.get(address)
         if proof is None or proof.done():

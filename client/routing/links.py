@@ -7,11 +7,12 @@ between them.  Nothing here opens a connection: client/connection.py does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from ringmill.cluster.ports import Ended
 from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "TOPOLOGY",
     "Link",
     "Method",
+    "SendingLink",
 ]
 
 Answer = TypeVar("Answer", bound=Message)
@@ -54,6 +56,19 @@ class Link(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class SendingLink(Link, Protocol):
+    """A link that also sends without a task that waits, as one with a session does."""
+
+    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> None:
+        """Send a request of a method with a name in frames; raises nothing.
+
+        `ended` is told once, perhaps before this returns: the bytes of the answer, or what `call` would
+        raise.
+        """
+        ...
 
 
 PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True)

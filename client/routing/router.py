@@ -29,7 +29,7 @@ from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.sometimes import sometimes
 
-__all__ = ["Prepare", "Router", "Target"]
+__all__ = ["FailedAttempt", "Prepare", "Router", "Target"]
 
 Answer = TypeVar("Answer", bound=Message)
 Prepare = Callable[[int, int], Message]
@@ -42,6 +42,19 @@ class Target:
 
     keyspace: str
     key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """The first attempt of a request that was sent without `Router.ask`.
+
+    `whole_s` is all the time that the request has, `until` when that ends on the loop's clock.
+    """
+
+    address: str
+    error: RingmillError
+    whole_s: float
+    until: float
 
 
 @dataclass(slots=True)
@@ -83,17 +96,45 @@ class Router:
         whole_s = self.timeout_s if timeout_s is None else timeout_s
         progress = _Progress(whole_s, asyncio.get_running_loop().time() + whole_s)
         self._budget.earn()
+        return await self._attempts(method, prepare, target, progress)
+
+    def begin(self, target: Target) -> str:
+        """Count one request, and name the node that its caller sends it to without `ask`.
+
+        Should that fail, `go_on` tells the rest of the story.
+        """
+        self._budget.earn()
+        return self._choose(target, ())
+
+    async def go_on(
+        self, method: Method[Answer], prepare: Prepare, target: Target, failed: FailedAttempt
+    ) -> Answer:
+        """The same as `ask` for a request whose first attempt has been made and has failed."""
+        progress = _Progress(failed.whole_s, failed.until, [failed.address])
+        self._note_failure(failed.address, failed.error)
+        await self._settle(failed.error, method, target, progress)
+        return await self._attempts(method, prepare, target, progress)
+
+    async def _attempts(
+        self, method: Method[Answer], prepare: Prepare, target: Target | None, progress: _Progress
+    ) -> Answer:
         while True:
             address = self._choose(target, progress.tried)
             progress.tried.append(address)
             try:
                 return await self._attempt(address, method, prepare, progress)
             except RingmillError as error:
-                if self.directory.lifetime.is_closed and isinstance(error, Unavailable):
-                    raise closed(error.outcome if method.is_write else "failed") from error
-                error.detail["tried"] = list(progress.tried)
-                if not await self._may_go_on(error, method, target, progress):
-                    raise
+                await self._settle(error, method, target, progress)
+
+    async def _settle(
+        self, error: RingmillError, method: Method[Answer], target: Target | None, progress: _Progress
+    ) -> None:
+        """Make ready for another attempt.  Raises what the caller is told when there is none."""
+        if self.directory.lifetime.is_closed and isinstance(error, Unavailable):
+            raise closed(error.outcome if method.is_write else "failed") from error
+        error.detail["tried"] = list(progress.tried)
+        if not await self._may_go_on(error, method, target, progress):
+            raise error
 
     async def _attempt(
         self, address: str, method: Method[Answer], prepare: Prepare, progress: _Progress
@@ -110,12 +151,15 @@ class Router:
             message = prepare(self.directory.epoch, max(1, int(timeout_s * 1000)))
             answer = await self.directory.link(address).call(method, message, timeout_s)
         except RingmillError as error:
-            error.detail.setdefault("address", address)
-            if isinstance(error, Unavailable | DeadlineExceeded):
-                self.directory.blame(address)
+            self._note_failure(address, error)
             raise
         self.directory.clear(address)
         return answer
+
+    def _note_failure(self, address: str, error: RingmillError) -> None:
+        error.detail.setdefault("address", address)
+        if isinstance(error, Unavailable | DeadlineExceeded):
+            self.directory.blame(address)
 
     @staticmethod
     def _patience_s(address: str, progress: _Progress) -> float:

@@ -41,6 +41,11 @@ WRONG: dict[str, list[object]] = {
         3, 10**10, True, None, 1.5, (1, 2), [0, 0], {"a": 1}, object(), range(5), "", b"", "k" * 1025,
         b"k" * 1025, bytearray(1025), memoryview(bytes(1025)), NO_TEXT, RELEASED,
     ],
+    "keys": [None, 3, "abc", b"k", bytearray(2), ["k", ""], [3], [None], ["k", "k" * 1025]],
+    "pairs": [
+        None, 3, "ab", b"ab", ["ab"], [b"ab"], [3], [("k",)], [("k", b"v", 1)], [("k", "text")], [("", b"v")],
+        {"k": None}, {3: b"v"}, [("k", b"v"), ("k", bytes(2**20 + 1))],
+    ],
     "value": [None, 3, 10**10, True, "text", [1], 1.5, object(), bytes(16 * 2**20 + 1), RELEASED],
     "context": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
     "w": NO_LEVELS,
@@ -71,6 +76,8 @@ WRONG: dict[str, list[object]] = {
 GIVEN: dict[str, object] = {
     "key": "k",
     "value": b"v",
+    "keys": ["k"],
+    "pairs": {"k": b"v"},
     "job": "j",
     "name": "default",
     "target": "examples/wordcount.py:wordcount",

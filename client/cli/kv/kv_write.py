@@ -17,7 +17,8 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
-from ringmill.client.kv import write, write_options
+from ringmill.client.kv import write
+from ringmill.client.kv_requests import write_options
 from ringmill.client.values import Receipt, json_bytes
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.request_options import WriteOptions

@@ -30,7 +30,7 @@ from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_na
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
-from ringmill.cluster.ports import Priority
+from ringmill.cluster.ports import Ended, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
@@ -138,6 +138,16 @@ class ClientLink:
         Overloaded when too much waits to be sent.
         """
         self._check_open()
+        return await self._opened_session().call(method, body, timeout_s, priority)
+
+    def session_send(self, method: str, body: bytes, timeout_s: float, ended: Ended) -> None:
+        """The same without a task that waits: `ended` is told what `session_call` returns or raises."""
+        if self._is_closed:
+            ended(self._closed("failed"))
+        else:
+            self._opened_session().send(method, body, timeout_s, Priority.WRITE, ended)
+
+    def _opened_session(self) -> FrameLink:
         if self._session is None:
             self._session = FrameLink(
                 self._address,
@@ -146,7 +156,7 @@ class ClientLink:
                 entropy=OsEntropy(),
                 max_frame_bytes=self._max_frame_bytes,
             )
-        return await self._session.call(method, body, timeout_s, priority)
+        return self._session
 
     async def _dial_session(self) -> FrameStream:
         ours = Introduction(traffic_class=SESSION)

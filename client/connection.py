@@ -30,7 +30,7 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import Link, Method
+from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
 from ringmill.client.status import ClusterStatus, cluster_status
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -211,8 +211,8 @@ class _SessionLink(_NodeLink):
         body = await self._link.session_call(method.frame_name, request.SerializeToString(), timeout_s)
         return method.answer.FromString(body)
 
-    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> None:
-        self._link.session_send(method.frame_name, request.SerializeToString(), timeout_s, ended)
+    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
+        return self._link.session_send(method.frame_name, request.SerializeToString(), timeout_s, ended)
 
 
 class _JobLink:

@@ -1,7 +1,7 @@
 """Keys and values: put, get, delete, locate in one keyspace, one key at a time or many.
 
-Each call is one request through the router.  A write gets its operation id before its first send and is never
-sent again once its outcome is unknown; a read may be.  Promises: docs/guarantees.md.
+Each call is one request through the router.  A write gets its operation id before its first send, so that a
+node that gets it again can tell whether it was done.  Promises: docs/guarantees.md.
 
 The methods take options one by one.  `write_options` and `read_options` (client/kv_requests.py) check them
 and make one value, which `write` and `read` pass on whole; the command line calls these four directly.
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TypeVar, overload
+
+from google.protobuf.message import Message
 
 from ringmill.client.arguments import (
     ContextLike,
@@ -43,11 +45,12 @@ from ringmill.client.many_keys import (
 )
 from ringmill.client.operations import OperationNames
 from ringmill.client.pipeline import AsyncPipeline
+from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
+from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = ["AsyncKeyspace", "read", "write"]
@@ -188,9 +191,8 @@ async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: Wr
     data = checked_key(key)
     request = write_message(space.name, data, value, options, space._operations)
 
-    def prepare(epoch: int, timeout_ms: int) -> WriteMessage:
-        request.epoch, request.timeout_ms = epoch, timeout_ms
-        return request
+    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+        return attempt_message(request, epoch, timeout_ms, attempt)
 
     answer = await space._router.ask(
         DELETE if value is None else PUT,
@@ -207,9 +209,8 @@ async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T 
     data = checked_key(key)
     request = read_message(space.name, data, options)
 
-    def prepare(epoch: int, timeout_ms: int) -> kv_pb2.GetRequest:
-        request.epoch, request.timeout_ms = epoch, timeout_ms
-        return request
+    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+        return attempt_message(request, epoch, timeout_ms, attempt)
 
     answer = await space._router.ask(
         GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None

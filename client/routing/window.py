@@ -14,19 +14,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Final, TypeAlias
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from ringmill.client.lifetime import closed
+from ringmill.client.routing.attempts import Attempts, Sending, attempt_message
 from ringmill.client.routing.directory import STAGGER_S
 from ringmill.client.routing.key_order import KeyOrder
-from ringmill.client.routing.links import Method, SendingLink
+from ringmill.client.routing.links import Method, SendingLink, read_answer
 from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s
-from ringmill.client.routing.router import FailedAttempt, Router, Target
+from ringmill.client.routing.router import Router, Target
 from ringmill.cluster.callbacks import call_guarded
-from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 
@@ -64,10 +64,9 @@ class WindowRequest:
         self.until = 0.0
         self.address = ""
 
-    def prepare(self, epoch: int, timeout_ms: int) -> Message:
+    def prepare(self, epoch: int, timeout_ms: int, attempt: int) -> Message:
         """The message of one attempt."""
-        self.message.epoch, self.message.timeout_ms = epoch, timeout_ms
-        return self.message
+        return attempt_message(self.message, epoch, timeout_ms, attempt)
 
 
 class Window:
@@ -87,7 +86,6 @@ class Window:
         self._order: KeyOrder[WindowRequest] = KeyOrder()
         self._ready: deque[WindowRequest] = deque()  # pulled before, and free to begin now
         self._unproved: dict[str, list[WindowRequest]] = {}
-        self._senders: dict[str, SendingLink | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
         self._is_woken = False
@@ -145,7 +143,7 @@ class Window:
         try:
             self._directory.lifetime.check_open()
             address = request.address = self._router.begin(request.target)
-            sender = self._sender(address)
+            sender = self._directory.sender(address)
         except RingmillError as error:
             self._end(request, error)
             return
@@ -158,13 +156,6 @@ class Window:
         else:
             self._send(request, sender)
 
-    def _sender(self, address: str) -> SendingLink | None:
-        """The link to an address if it has a session."""
-        if address not in self._senders:
-            link = self._directory.link(address)
-            self._senders[address] = link if isinstance(link, SendingLink) else None
-        return self._senders[address]
-
     def _send(self, request: WindowRequest, sender: SendingLink) -> None:
         left_s = request.until - asyncio.get_running_loop().time()
         timeout_s = attempt_timeout_s(left_s, request.whole_s, is_write=request.method.is_write, retries=0)
@@ -172,21 +163,31 @@ class Window:
             late = DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
             self._end(request, late)
             return
-        message = request.prepare(self._directory.epoch, max(1, int(timeout_s * 1000)))
-        sender.send(request.method, message, timeout_s, partial(self._answered, request))
+        message = request.prepare(self._directory.epoch, max(1, int(timeout_s * 1000)), 0)
+        sent = _FirstAttempt(self, request, asyncio.get_running_loop().time())
+        self._router.watch.begin(request.address, sent)
+        sender.send(request.method, message, timeout_s, sent.ended)
 
-    def _answered(self, request: WindowRequest, told: bytes | RingmillError) -> None:
+    def _answered(self, request: WindowRequest, told: bytes) -> None:
         if self._is_closed:
             return
-        if isinstance(told, RingmillError):
-            self._start_task(self._go_on(request, told))
-            return
         self._directory.clear(request.address)
+        answer: Message | RingmillError
         try:
-            answer: Message | RingmillError = request.method.answer.FromString(told)
-        except DecodeError:
-            answer = ProtocolMismatch(f"{request.address}: the answer cannot be read", outcome="unknown")
+            answer = read_answer(request.method, request.address, told)
+        except RingmillError as error:
+            answer = error
         self._end(request, answer)
+
+    def _hand_over(self, request: WindowRequest) -> Sending | None:
+        """The first attempt has failed or is silent: the router goes on, and hears of it by what returns."""
+        if self._is_closed:
+            return None
+        attempts = Attempts(request.whole_s, request.until)
+        attempts.tried.append(request.address)
+        first = attempts.begin(self._router.watch, request.address, 0.0)
+        self._start_task(self._go_on(request, attempts, None))
+        return first
 
     def _end(self, request: WindowRequest, told: Message | RingmillError) -> None:
         self._taken -= 1
@@ -206,11 +207,12 @@ class Window:
         else:
             self._end(request, answer)
 
-    async def _go_on(self, request: WindowRequest, error: RingmillError) -> None:
-        """The rest of the story of a request whose first attempt has failed."""
-        failed = FailedAttempt(request.address, error, request.whole_s, request.until)
+    async def _go_on(self, request: WindowRequest, attempts: Attempts, error: RingmillError | None) -> None:
+        """The rest of the story of a request whose first attempt has failed or is silent."""
         try:
-            answer = await self._router.go_on(request.method, request.prepare, request.target, failed)
+            answer = await self._router.go_on(
+                request.method, request.prepare, request.target, attempts, error
+            )
         except RingmillError as last:
             self._end(request, last)
         else:
@@ -233,11 +235,13 @@ class Window:
         except RingmillError as error:
             silent = error
         for request in self._unproved.pop(address):
-            sender = self._senders[address]
+            sender = self._directory.sender(address)
             if silent is None and sender is not None:
                 self._send(request, sender)
-            else:
-                self._answered(request, _own_copy(silent or closed()))
+            elif not self._is_closed:
+                attempts = Attempts(request.whole_s, request.until)
+                attempts.tried.append(request.address)
+                self._start_task(self._go_on(request, attempts, _own_copy(silent or closed())))
 
     def _start_task(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name="client-batch")
@@ -248,6 +252,32 @@ class Window:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._settle(error)  # a bug: whoever waits for the batch is told
+
+
+class _FirstAttempt:
+    """The first attempt of a request, as its link and the watch for silence see it."""
+
+    __slots__ = ("_request", "_rest", "_window", "begun_at")
+
+    def __init__(self, window: Window, request: WindowRequest, begun_at: float) -> None:
+        self._window = window
+        self._request = request
+        self._rest: Sending | None = None  # to the router, once that has taken over
+        self.begun_at = begun_at
+
+    def ended(self, told: bytes | RingmillError) -> None:
+        self._window._router.watch.end(self._request.address, self)
+        if self._rest is None and not isinstance(told, RingmillError):
+            self._window._answered(self._request, told)
+            return
+        rest = self._rest or self._window._hand_over(self._request)
+        if rest is not None:
+            rest.ended(told)
+
+    def silent(self, error: RingmillError) -> None:
+        self._rest = self._window._hand_over(self._request)
+        if self._rest is not None:
+            self._rest.silent(error)
 
 
 def _own_copy(error: RingmillError) -> RingmillError:

@@ -16,6 +16,7 @@ from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.cluster.versions.replaced import is_well_formed
 
 __all__ = [
     "FORMAT_VERSION",
@@ -27,37 +28,47 @@ __all__ = [
 ]
 
 FORMAT_VERSION: Final = 1
+WITH_REPLACED: Final = 2  # the version of an object that remembers replaced operations
 MAX_COUNT: Final = 1 << 48
 """Of one actor: at a million writes a second a start would count that far in nine years."""
 IS_RETRY: Final = 1  # flag bit of a sibling
 _NUMBER: Final = {int}
+_PLAIN_BYTE: Final = bytes([FORMAT_VERSION])
+_REPLACED_BYTE: Final = bytes([WITH_REPLACED])
 
 
 def encode_object(stored: StoredObject) -> bytes:
     """Version byte and msgpack body.  The absent object encodes too, to a few bytes."""
-    body = [
+    body: list[Any] = [
         stored.forgotten,
         encode_vector(stored.context),
         [_pack_sibling(each) for each in stored.siblings],
     ]
+    if stored.replaced:
+        body.append(stored.replaced)
     packed: bytes = msgpack.packb(body)
-    return bytes([FORMAT_VERSION]) + packed
+    return (_REPLACED_BYTE if stored.replaced else _PLAIN_BYTE) + packed
 
 
 def decode_object(data: bytes) -> StoredObject:
     """Raises ProtocolMismatch for another version, CorruptData for what `encode_object` never wrote."""
-    if not data or data[0] != FORMAT_VERSION:
-        raise ProtocolMismatch(
-            f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION}"
-        )
+    version = _version(data)
     try:
-        forgotten, vector, siblings = msgpack.unpackb(data[1:])
+        forgotten, vector, siblings, *rest = msgpack.unpackb(data[1:])
         if type(siblings) is not list:
             raise TypeError(f"siblings of type {type(siblings).__name__}")
-        if len(siblings) == 1 and (plain := _plain(forgotten, vector, siblings[0])) is not None:
-            return plain
+        if len(rest) != version - FORMAT_VERSION:
+            raise ValueError(f"{3 + len(rest)} fields in version {version}")
+        replaced = _unpack_replaced(rest[0]) if rest else b""
+        if len(siblings) == 1:
+            plain = _plain(forgotten, vector, siblings[0], replaced)
+            if plain is not None:
+                return plain
         stored = StoredObject(
-            decode_vector(vector), tuple([_unpack_sibling(fields) for fields in siblings]), _u64(forgotten)
+            decode_vector(vector),
+            tuple([_unpack_sibling(fields) for fields in siblings]),
+            _u64(forgotten),
+            replaced,
         )
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
@@ -65,7 +76,7 @@ def decode_object(data: bytes) -> StoredObject:
     return stored
 
 
-def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
+def _plain(forgotten: Any, vector: Any, fields: Any, replaced: bytes) -> StoredObject | None:
     """The object of one sibling whose dot is the last of its only actor, as nearly all are.
 
     The same checks in fewer steps: None for any other object, and for one that is to be refused.
@@ -84,7 +95,7 @@ def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
     sibling = Sibling(
         dot, value, time, OperationId(session, sequence, birth), expires_at_ms, flags == IS_RETRY
     )
-    return StoredObject(VersionVector((dot,)), (sibling,), forgotten)
+    return StoredObject(VersionVector((dot,)), (sibling,), forgotten, replaced)
 
 
 def holds_value(data: bytes) -> bool:
@@ -92,15 +103,20 @@ def holds_value(data: bytes) -> bool:
 
     Raises as `decode_object`, but only for bytes that are no object at all.
     """
-    if not data or data[0] != FORMAT_VERSION:
-        raise ProtocolMismatch(
-            f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION}"
-        )
+    _version(data)
     try:
-        _, _, siblings = msgpack.unpackb(memoryview(data)[1:])
+        siblings = msgpack.unpackb(memoryview(data)[1:])[2]
         return any(fields[2] is not None for fields in siblings)
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
+
+
+def _version(data: bytes) -> int:
+    if data and FORMAT_VERSION <= data[0] <= WITH_REPLACED:
+        return data[0]
+    raise ProtocolMismatch(
+        f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION} to {WITH_REPLACED}"
+    )
 
 
 def encode_vector(vector: VersionVector) -> list[list[Any]]:
@@ -137,6 +153,12 @@ def _unpack_sibling(fields: Any) -> Sibling:
         Dot(_actor(actor), counter), value, HybridTime(time),
         OperationId(session, sequence, HybridTime(birth)), expires_at_ms, flags == IS_RETRY,
     )  # fmt: skip
+
+
+def _unpack_replaced(replaced: Any) -> bytes:
+    if type(replaced) is not bytes or not is_well_formed(replaced):
+        raise ValueError("replaced operations are not 1 to 72 entries of 16 bytes")
+    return replaced
 
 
 def _check(stored: StoredObject) -> None:

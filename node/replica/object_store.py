@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
@@ -42,6 +42,11 @@ __all__ = ["Intent", "ObjectStore", "Written", "hold", "tell_held"]
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
 """Keys healed, and keys skipped, in one turn of the loop: about 5 ms."""
+
+REPLACED: Final = (
+    "another attempt of this write was applied and has been replaced since, so it is not applied again"
+)
+REPLACED_HINT: Final = "get the key to see what it holds now"
 
 _log = logging.getLogger(__name__)
 
@@ -270,7 +275,8 @@ class ObjectStore:
 
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
         raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
-        happened) after a clock jump.
+        happened) after a clock jump; DeadlineExceeded (unknown) for an operation that was applied by another
+        of its attempts and has been replaced.
         """
         key = place.stored_key
 
@@ -296,6 +302,8 @@ class ObjectStore:
         if known is not None:
             commit = self._unsynced.get(key)
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
+        if present.has_replaced(intent.operation):
+            raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
         context = intent.context or ContextToken(present.context, present.newest)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(

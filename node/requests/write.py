@@ -135,6 +135,8 @@ class Writer:
                 return await self._objects.write(route.place, intent, partial(_admit, deadline))
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
+        except DeadlineExceeded:
+            raise  # applied by another attempt, and replaced
         except TimeoutError as error:
             raise _out_of_time(deadline, outcome) from error
 
@@ -156,6 +158,8 @@ class Writer:
         intent = self._intent(request, route)
         try:
             written = self._objects.write_into(changes, route.place, intent, partial(_admit, deadline))
+        except DeadlineExceeded:
+            raise  # applied by another attempt, and replaced
         except TimeoutError as error:
             raise _out_of_time(deadline, "failed") from error
         except (NotCached, CorruptData, StorageFailed, OSError):

@@ -14,7 +14,7 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.many_keys import raise_first
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import Method
+from ringmill.client.routing.links import GET, PUT, Abandon, Method
 from ringmill.client.routing.router import Router
 from ringmill.client.routing.window import UNARY_AT_ONCE, WINDOW_BYTES, WINDOW_REQUESTS
 from ringmill.client.values import Item, Receipt
@@ -24,8 +24,8 @@ from ringmill.cluster.errors import (
     InvalidArgument,
     NotFound,
     Overloaded,
+    QuorumNotReached,
     RingmillError,
-    Unavailable,
     WrongEpoch,
 )
 from ringmill.cluster.ports import Ended
@@ -42,12 +42,13 @@ class SendingNode(FakeNode):
 
     sent = 0
 
-    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> None:
+    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
         self.sent += 1
         copy = type(request).FromString(request.SerializeToString())
         work = asyncio.create_task(self._answer(method, copy, timeout_s, ended), name="node")
         ANSWERING.add(work)
         work.add_done_callback(ANSWERING.discard)
+        return work.cancel
 
     async def _answer(
         self, method: Method[Message], request: Message, timeout_s: float, ended: Ended
@@ -151,30 +152,30 @@ async def test_a_dead_node_costs_no_item_its_outcome() -> None:
     assert Counter(write.key for write in cluster.writes) == {key.encode(): 2 for key in KEYS}
 
 
-async def test_a_write_of_unknown_outcome_is_not_sent_again_and_the_others_are_told_as_usual() -> None:
+async def test_a_write_that_a_node_leaves_open_is_not_sent_again_and_the_others_are_told_as_usual() -> None:
     cluster = SendingCluster()
     async with client_of(cluster) as db:
         raise_first(await db.mput(pairs()))
         node = cluster.owners(KEYS[0].encode())[0]
         lost = owned_by(cluster, node)
-        node.refusals = [Unavailable("the stream broke", outcome="unknown") for _ in lost]
+        node.refusals = [QuorumNotReached.of("put", 2, [], {"n2": "down"}, outcome="unknown") for _ in lost]
         cluster.writes.clear()
         outcomes = await db.mput(pairs())
     for index, (key, outcome) in enumerate(zip(KEYS, outcomes, strict=True)):
         if key in lost:
-            assert isinstance(outcome, Unavailable) and outcome.outcome == "unknown"
+            assert isinstance(outcome, QuorumNotReached) and outcome.outcome == "unknown"
             assert outcome.detail["tried"] == [node.address] and outcome.detail["index"] == index
         else:
             assert isinstance(outcome, Receipt)
     assert Counter(write.key.decode() for write in cluster.writes) == {k: 1 for k in KEYS if k not in lost}
 
 
-async def test_reads_leave_a_silent_node_and_writes_to_it_end_at_their_deadline() -> None:
+async def test_reads_leave_a_node_that_is_stuck_and_writes_to_it_end_at_their_deadline() -> None:
     cluster = SendingCluster()
     async with client_of(cluster, timeout_s=1.0) as db:
         raise_first(await db.mput(pairs()))
         node = cluster.owners(KEYS[0].encode())[0]
-        node.is_silent = True
+        node.stuck = [GET, PUT]
         mixed = await asyncio.gather(db.mget(KEYS[:8]), db.mput(pairs(8), timeout=0.3))
         assert all(isinstance(one, Item) for one in mixed[0])
         late = {key for key, one in zip(KEYS, mixed[1], strict=False) if isinstance(one, DeadlineExceeded)}

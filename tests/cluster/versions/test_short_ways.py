@@ -13,8 +13,9 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.versions import object_codec, objects
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
-from ringmill.cluster.versions.object_codec import FORMAT_VERSION, decode_object
+from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject, merge
+from ringmill.cluster.versions.replaced import entry_of, remember
 
 ACTORS = ("n1#1.aa", "n2#1.bb")
 NUMBERS = st.sampled_from([0, 1, 2, 3, -1, 1 << 47, 1 << 48, (1 << 64) - 1, True, 1.0, None, "1"])
@@ -38,6 +39,8 @@ def bodies(draw: st.DrawFn) -> list[Any]:
         draw(st.integers(0, 2)),
     ]
     body: list[Any] = [draw(st.integers(0, 3)), [[ACTORS[0], counter]], [fields]]
+    if draw(st.booleans()):
+        body.append(draw(st.sampled_from([bytes(16), bytes(32), bytes(3), [], 1])))
     match draw(st.integers(0, 3)):
         case 0:
             fields[draw(st.integers(0, 8))] = draw(ODD)
@@ -57,7 +60,7 @@ def outcome(data: bytes) -> StoredObject | str:
 
 @given(bodies())
 def test_a_plain_object_decodes_to_what_any_object_decodes_to(body: list[Any]) -> None:
-    data = bytes([FORMAT_VERSION]) + msgpack.packb(body)
+    data = bytes([len(body) - 2]) + msgpack.packb(body)
     with pytest.MonkeyPatch.context() as bent:
         short = outcome(data)
         bent.setattr(object_codec, "_plain", lambda *_: None)
@@ -71,9 +74,14 @@ def plain_objects(draw: st.DrawFn) -> StoredObject:
     dot = Dot(draw(st.sampled_from(ACTORS)), draw(st.integers(1, 3)))  # type: ignore[arg-type]
     counts[dot.actor] = max(counts[dot.actor], dot.counter)
     operation = OperationId(1, dot.counter, HybridTime(draw(st.integers(0, 3))))
-    sibling = Sibling(dot, b"%d" % dot.counter, HybridTime(dot.counter), operation)
+    sibling = Sibling(
+        dot, b"%d" % dot.counter, HybridTime(dot.counter), operation, is_retry=draw(st.booleans())
+    )
+    replaced = b""
+    for number in draw(st.sampled_from([(), (), (1,), (2,), (1, 2)])):
+        replaced = remember(replaced, entry_of(number, 1, number, is_retry=draw(st.booleans())))
     context = VersionVector.of((actor, count) for actor, count in counts.items() if count)  # type: ignore[misc]
-    return StoredObject(context, (sibling,), HybridTime(draw(st.integers(0, 3))))
+    return StoredObject(context, (sibling,), HybridTime(draw(st.integers(0, 3))), replaced)
 
 
 @given(plain_objects(), plain_objects())

@@ -20,15 +20,15 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from ringmill.client.arguments import Durability, Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.kv_requests import MISSING, Missing
+from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.status import ClusterStatus
@@ -260,16 +260,10 @@ class Keyspace:
     def mput(
         self,
         pairs: Pairs,
-        *,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        ttl: Seconds | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[ManyPutsSettings],
     ) -> list[Receipt | RingmillError]:
         checked = list(checked_pairs(pairs))
-        return self._loop.run(
-            self._subject.mput(checked, w=w, durability=durability, ttl=ttl, timeout=timeout)
-        )
+        return self._loop.run(self._subject.mput(checked, **settings))
 
     mput.__doc__ = AsyncKeyspace.mput.__doc__
 

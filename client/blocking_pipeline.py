@@ -15,11 +15,9 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from ringmill.client.arguments import (
-    ContextLike,
-    Durability,
     Key,
     Level,
     Seconds,
@@ -27,7 +25,15 @@ from ringmill.client.arguments import (
     checked_key,
     checked_value,
 )
-from ringmill.client.kv_requests import MISSING, Missing, read_options, write_options
+from ringmill.client.kv_requests import (
+    MISSING,
+    DeleteSettings,
+    Missing,
+    PutSettings,
+    delete_options,
+    put_options,
+    read_options,
+)
 from ringmill.client.pipeline import AsyncPipeline, Queued, QueuedRead, QueuedWrite
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import ClientClosed, RingmillError
@@ -86,14 +92,9 @@ class Pipeline:
         self,
         key: Key,
         value: Value,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        ttl: Seconds | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[PutSettings],
     ) -> Future[Receipt]:
-        options = write_options(context=context, w=w, durability=durability, ttl=ttl, timeout=timeout)
+        options = put_options(**settings)
         data, content = checked_key(key), checked_value(value)
         future: Future[Receipt] = Future()
         self._enqueue(QueuedWrite(data, content, options, partial(self._settle, future)), future)
@@ -104,13 +105,9 @@ class Pipeline:
     def delete(
         self,
         key: Key,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[DeleteSettings],
     ) -> Future[Receipt]:
-        options = write_options(context=context, w=w, durability=durability, timeout=timeout)
+        options = delete_options(**settings)
         data = checked_key(key)
         future: Future[Receipt] = Future()
         self._enqueue(QueuedWrite(data, None, options, partial(self._settle, future)), future)

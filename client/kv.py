@@ -3,20 +3,18 @@
 Each call is one request through the router.  A write gets its operation id before its first send, so that a
 node that gets it again can tell whether it was done.  Promises: docs/guarantees.md.
 
-The methods take options one by one.  `write_options` and `read_options` (client/kv_requests.py) check them
-and make one value, which `write` and `read` pass on whole; the command line calls these four directly.
+The methods take settings by name (client/kv_requests.py).  `put_options`, `delete_options` and `read_options`
+check them and make one value, which `write` and `read` pass on whole; the command line calls these directly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar, overload
+from typing import TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
 from ringmill.client.arguments import (
-    ContextLike,
-    Durability,
     Key,
     Level,
     Seconds,
@@ -27,12 +25,17 @@ from ringmill.client.arguments import (
 )
 from ringmill.client.kv_requests import (
     MISSING,
+    DeleteSettings,
+    ManyPutsSettings,
     Missing,
+    PutSettings,
+    delete_options,
     found_item,
+    many_puts_options,
+    put_options,
     read_message,
     read_options,
     write_message,
-    write_options,
 )
 from ringmill.client.many_keys import (
     KeyspaceRequests,
@@ -78,12 +81,7 @@ class AsyncKeyspace:
         self,
         key: Key,
         value: Value,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        ttl: Seconds | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[PutSettings],
     ) -> Receipt:
         """Write a value and wait until `w` owners have acked it (default: the keyspace's level).
 
@@ -92,23 +90,19 @@ class AsyncKeyspace:
         timedelta.  Raises QuorumNotReached and DeadlineExceeded (outcome unknown: the write may become
         visible), Unavailable, Overloaded, InvalidArgument.
         """
-        options = write_options(context=context, w=w, durability=durability, ttl=ttl, timeout=timeout)
+        options = put_options(**settings)
         return await write(self, key, checked_value(value), options)
 
     async def delete(
         self,
         key: Key,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[DeleteSettings],
     ) -> Receipt:
         """Write a tombstone, under the rules of `put`.
 
         Deleting a key that does not exist is not an error.
         """
-        options = write_options(context=context, w=w, durability=durability, timeout=timeout)
+        options = delete_options(**settings)
         return await write(self, key, None, options)
 
     @overload
@@ -149,11 +143,7 @@ class AsyncKeyspace:
     async def mput(
         self,
         pairs: Pairs,
-        *,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        ttl: Seconds | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[ManyPutsSettings],
     ) -> list[Receipt | RingmillError]:
         """Write many keys, a mapping or pairs (key, value): for each, in order, its Receipt or the error.
 
@@ -162,7 +152,7 @@ class AsyncKeyspace:
         of one key are written in their order.  At most 512 writes and about 4 MiB are under way.  Raises
         InvalidArgument, with the index, before anything is sent; ClientClosed.
         """
-        options = write_options(w=w, durability=durability, ttl=ttl, timeout=timeout)
+        options = many_puts_options(**settings)
         return await write_many(self._requests, await in_steps(checked_pairs(pairs)), options)
 
     def pipeline(self) -> AsyncPipeline:

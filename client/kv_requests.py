@@ -1,12 +1,13 @@
 """Makes the messages of reads and writes of keys, from checked arguments, and reads their answers.
 
-`write_options` and `read_options` check the options of a call and make one value of them, which travels on
-whole.  Nothing here sends: client/kv.py sends one request, client/routing/window.py many.
+What a caller may ask of a write is listed here once, as settings, which methods take and pass on whole.
+`put_options` and its like check them and make one value.  Nothing here sends: client/kv.py sends one request,
+client/routing/window.py many.
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, TypedDict, TypeVar, Unpack
 
 from ringmill.client.arguments import (
     ContextLike,
@@ -26,13 +27,18 @@ from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, Wri
 from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = [
+    "DeleteSettings",
     "MISSING",
+    "ManyPutsSettings",
     "Missing",
+    "PutSettings",
+    "delete_options",
     "found_item",
+    "many_puts_options",
+    "put_options",
     "read_message",
     "read_options",
     "write_message",
-    "write_options",
 ]
 
 T = TypeVar("T")
@@ -45,7 +51,31 @@ class Missing:
 MISSING: Final = Missing()
 
 
-def write_options(
+class ManyPutsSettings(TypedDict, total=False):
+    """What the caller of `mput` may ask of each put."""
+
+    w: Level | None
+    durability: Durability | None
+    ttl: Seconds | None
+    timeout: Seconds | None
+
+
+class PutSettings(ManyPutsSettings, total=False):
+    """What the caller of `put` may ask of it."""
+
+    context: ContextLike | None
+
+
+class DeleteSettings(TypedDict, total=False):
+    """What the caller of `delete` may ask of it."""
+
+    context: ContextLike | None
+    w: Level | None
+    durability: Durability | None
+    timeout: Seconds | None
+
+
+def put_options(
     *,
     context: ContextLike | None = None,
     w: Level | None = None,
@@ -53,7 +83,7 @@ def write_options(
     ttl: Seconds | None = None,
     timeout: Seconds | None = None,
 ) -> WriteOptions:
-    """The options of a write as one value.  Raises InvalidArgument."""
+    """The options of a put as one value.  Raises InvalidArgument."""
     seen = checked_context(context)
     return WriteOptions(
         level=checked_level("w", w),
@@ -63,6 +93,16 @@ def write_options(
         ttl_ms=checked_ttl_ms(ttl),
         timeout_s=0.0 if timeout is None else checked_timeout_s(timeout),
     )
+
+
+def many_puts_options(**settings: Unpack[ManyPutsSettings]) -> WriteOptions:
+    """The options of each put of many.  Raises InvalidArgument; TypeError for a context."""
+    return put_options(**_without(settings, "context", "mput"))
+
+
+def delete_options(**settings: Unpack[DeleteSettings]) -> WriteOptions:
+    """The options of a delete.  Raises InvalidArgument; TypeError for a ttl."""
+    return put_options(**_without(settings, "ttl", "delete"))
 
 
 def read_options(*, r: Level | None = None, timeout: Seconds | None = None) -> ReadOptions:
@@ -103,3 +143,10 @@ def found_item(answer: kv_pb2.GetResponse, keyspace: str, key: bytes, default: T
             hint=f"`ringmill locate {shown}` shows what each owner holds of it",
         )
     return default
+
+
+def _without(settings: T, name: str, verb: str) -> T:
+    """The settings, which a type checker has seen and Python has not.  Raises TypeError when it is there."""
+    if isinstance(settings, dict) and name in settings:
+        raise TypeError(f"{verb}() got an unexpected keyword argument '{name}'")
+    return settings

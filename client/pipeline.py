@@ -15,13 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
 from ringmill.client.arguments import (
-    ContextLike,
-    Durability,
     Key,
     Level,
     Seconds,
@@ -29,7 +27,16 @@ from ringmill.client.arguments import (
     checked_key,
     checked_value,
 )
-from ringmill.client.kv_requests import MISSING, Missing, found_item, read_options, write_options
+from ringmill.client.kv_requests import (
+    MISSING,
+    DeleteSettings,
+    Missing,
+    PutSettings,
+    delete_options,
+    found_item,
+    put_options,
+    read_options,
+)
 from ringmill.client.many_keys import KeyspaceRequests
 from ringmill.client.routing.window import Window, WindowRequest
 from ringmill.client.values import Item, Receipt
@@ -108,18 +115,13 @@ class AsyncPipeline:
         self,
         key: Key,
         value: Value,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        ttl: Seconds | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[PutSettings],
     ) -> asyncio.Future[Receipt]:
         """Queue a put; the future has what `AsyncKeyspace.put` returns or raises.
 
         Raises InvalidArgument and ClientClosed at once.
         """
-        options = write_options(context=context, w=w, durability=durability, ttl=ttl, timeout=timeout)
+        options = put_options(**settings)
         data, content = checked_key(key), checked_value(value)
         future = self._future()
         self.enqueue(QueuedWrite(data, content, options, partial(self._settle, future)))
@@ -128,17 +130,13 @@ class AsyncPipeline:
     def delete(
         self,
         key: Key,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[DeleteSettings],
     ) -> asyncio.Future[Receipt]:
         """Queue a delete; the future has what `AsyncKeyspace.delete` returns or raises.
 
         Raises InvalidArgument and ClientClosed at once.
         """
-        options = write_options(context=context, w=w, durability=durability, timeout=timeout)
+        options = delete_options(**settings)
         data = checked_key(key)
         future = self._future()
         self.enqueue(QueuedWrite(data, None, options, partial(self._settle, future)))

@@ -22,6 +22,14 @@ from ringmill.client.blocking import Client
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.kv_requests import (
+    DeleteSettings,
+    ManyPutsSettings,
+    PutSettings,
+    delete_options,
+    many_puts_options,
+    put_options,
+)
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
 
@@ -98,8 +106,14 @@ def methods() -> Iterator[tuple[type, str]]:
                 yield kind, name
 
 
+SETTINGS = {"put": PutSettings, "delete": DeleteSettings, "mput": ManyPutsSettings}
+"""Of methods that take their settings as one."""
+
+
 def parameters(kind: type, name: str) -> list[str]:
-    return [each for each in inspect.signature(getattr(kind, name)).parameters if each != "self"]
+    found = inspect.signature(getattr(kind, name)).parameters
+    named = [each for each in found if each not in ("self", "settings")]
+    return [*named, *(SETTINGS[name].__annotations__ if "settings" in found else ())]
 
 
 CALLS = [
@@ -114,7 +128,11 @@ CALLS = [
 def arguments_of(kind: type, name: str, parameter: str, wrong: object) -> dict[str, object]:
     """A call that is right but for one argument."""
     signature = inspect.signature(getattr(kind, name)).parameters.values()
-    needed = [each.name for each in signature if each.default is each.empty and each.name != "self"]
+    needed = [
+        each.name
+        for each in signature
+        if each.default is each.empty and each.name not in ("self", "settings")
+    ]
     return {**{each: GIVEN[each] for each in needed}, parameter: wrong}
 
 
@@ -221,3 +239,11 @@ def test_paths_are_made_absolute() -> None:
 def test_synced_is_the_word_and_sync_is_understood() -> None:
     assert arguments.checked_durability("synced") == arguments.checked_durability("sync") == "sync"
     assert arguments.checked_durability(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(delete_options, "ttl"), (many_puts_options, "context"), (put_options, "note")]
+)
+def test_a_setting_that_a_method_does_not_have_is_a_type_error(make: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        make(**{name: 1})

@@ -6,6 +6,7 @@ Layout: docs/formats/object.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from ringmill.cluster.versions.replaced import is_well_formed
 
 __all__ = [
     "FORMAT_VERSION",
+    "IS_RETRY",
+    "MAX_COUNT",
+    "WITH_REPLACED",
     "decode_object",
     "decode_vector",
     "encode_object",
@@ -33,21 +37,18 @@ MAX_COUNT: Final = 1 << 48
 """Of one actor: at a million writes a second a start would count that far in nine years."""
 IS_RETRY: Final = 1  # flag bit of a sibling
 _NUMBER: Final = {int}
-_PLAIN_BYTE: Final = bytes([FORMAT_VERSION])
-_REPLACED_BYTE: Final = bytes([WITH_REPLACED])
+_pack: Callable[[object], bytes] = msgpack.packb
+_HEAD: Final = bytes([FORMAT_VERSION])
+_HEAD_WITH_REPLACED: Final = bytes([WITH_REPLACED])
 
 
 def encode_object(stored: StoredObject) -> bytes:
     """Version byte and msgpack body.  The absent object encodes too, to a few bytes."""
-    body: list[Any] = [
-        stored.forgotten,
-        encode_vector(stored.context),
-        [_pack_sibling(each) for each in stored.siblings],
-    ]
-    if stored.replaced:
-        body.append(stored.replaced)
-    packed: bytes = msgpack.packb(body)
-    return (_REPLACED_BYTE if stored.replaced else _PLAIN_BYTE) + packed
+    forgotten, replaced = stored.forgotten, stored.replaced
+    siblings = [_pack_sibling(each) for each in stored.siblings]
+    if not replaced:
+        return _HEAD + _pack((forgotten, stored.context.entries, siblings))
+    return _HEAD_WITH_REPLACED + _pack((forgotten, stored.context.entries, siblings, replaced))
 
 
 def decode_object(data: bytes) -> StoredObject:
@@ -133,11 +134,9 @@ def decode_vector(pairs: Any) -> VersionVector:
 
 
 def _pack_sibling(sibling: Sibling) -> list[Any]:
-    session, sequence, birth = sibling.operation
-    return [
-        sibling.dot.actor, sibling.dot.counter, sibling.value, sibling.time,
-        session, sequence, birth, sibling.expires_at_ms, IS_RETRY if sibling.is_retry else 0,
-    ]  # fmt: skip
+    (actor, counter), value, time, (session, sequence, birth), expires_at_ms, is_retry = sibling
+    flags = IS_RETRY if is_retry else 0
+    return [actor, counter, value, time, session, sequence, birth, expires_at_ms, flags]
 
 
 def _unpack_sibling(fields: Any) -> Sibling:

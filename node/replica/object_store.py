@@ -20,8 +20,9 @@ from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolM
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
-from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.object_codec import decode_object, holds_value
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
+from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
+from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
 from ringmill.cluster.versions.objects import (
     OperationId,
     Sibling,
@@ -141,16 +142,27 @@ class ObjectStore:
         """The engine takes changes without a wait."""
         return self._engine.is_writable
 
-    def apply_into(self, batch: ObjectBatch, place: Place, incoming: StoredObject, told: bytes) -> Applied:
-        """Merge an object in as part of a batch; `told` are the bytes it came in.
+    def apply_into(self, batch: ObjectBatch, place: Place, told: bytes) -> Applied:
+        """Merge an object in as part of a batch; `told` are its bytes.
 
-        Raises NotCached when the disk is needed to know the present object; else as `apply`.
+        One value that was written over the one here is stored as it came, undecoded.  Raises NotCached when
+        the disk is needed to know the present object; else as `apply`.
         """
+        key = place.stored_key
+        pending, encoded = batch.pending(key), None
+        if pending is None:
+            encoded = self._engine.get_nowait(key)
+            theirs = lone_of(told)
+            if theirs is not None and self._actors.has_made(place.copy, theirs.vector):
+                ours = None if encoded is None else lone_of(encoded)
+                if encoded is None or (ours is not None and replaces(theirs, ours)):
+                    sometimes("an object is stored as it came")
+                    self._clock.observe(theirs.time)
+                    return batch.put(key, encoded, Applied(None, told), encoded is None)
+        incoming = decode_object(told)
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
-        key = place.stored_key
-        if (pending := batch.pending(key)) is None:
-            encoded = self._engine.get_nowait(key)
+        if pending is None:
             return self._merge(batch, key, decoded(encoded), encoded, incoming, told)
         merged = merge(pending.stored, incoming)
         if merged == pending.stored:
@@ -264,6 +276,10 @@ class ObjectStore:
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
+            if intent.context is None and intent.value is not None:
+                seen = None if encoded is None else lone_of(encoded)
+                if encoded is None or (seen is not None and self._takes_over(place, seen, intent)):
+                    return self._overwrite(batch, place, seen, encoded, intent, admit)
             return self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
         known = pending.stored.find(intent.operation)
         if known is not None:
@@ -310,9 +326,30 @@ class ObjectStore:
                 f"the context names write {forged}, which this node has not made",
                 hint="get the key and hand back that answer's context",
             )
-        sibling = self._sibling(place, intent, context)
+        sibling = self._sibling(place, intent, context.time)
         changed = supersede(present, context.vector, sibling)
         return Written(batch.store(key, present, encoded, changed, admit), sibling, is_repeat=False)
+
+    def _takes_over(self, place: Place, present: LoneValue, intent: Intent) -> bool:
+        """Whether a write that has seen `present` just replaces it."""
+        return not present.knows(intent.operation) and self._actors.has_made(place.copy, present.vector)
+
+    def _overwrite(
+        self,
+        batch: ObjectBatch,
+        place: Place,
+        present: LoneValue | None,
+        encoded: bytes | None,
+        intent: Intent,
+        admit: Admission,
+    ) -> Written:
+        """As `_write`, in the usual case: a value without a context in the place of one value, or of none."""
+        sibling = self._sibling(place, intent, ZERO if present is None else present.time)
+        changed = overwritten(present, sibling)
+        told = encode_object(changed)
+        admit(encoded is not None, 1, len(told))
+        applied = batch.put(place.stored_key, encoded, Applied(changed, told), encoded is None)
+        return Written(applied, sibling, is_repeat=False)
 
     async def keep_counted(self) -> None:
         """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
@@ -357,9 +394,9 @@ class ObjectStore:
                 in_slice = 0
                 await asyncio.sleep(self._options.count_pause_s)
 
-    def _sibling(self, place: Place, intent: Intent, context: ContextToken) -> Sibling:
+    def _sibling(self, place: Place, intent: Intent, seen: HybridTime) -> Sibling:
         # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).
-        time = self._clock.stamp(above=max(context.time, intent.operation.birth))
+        time = self._clock.stamp(above=max(seen, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)
         return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
 

@@ -23,7 +23,6 @@ from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_dur
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.replica.object_store import Intent, ObjectStore, Written
@@ -234,9 +233,10 @@ def _refuse(flights: Sequence[Flight]) -> None:
             flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
 
 
-def _admit(deadline: Deadline, before: StoredObject, after: StoredObject, size_bytes: int) -> None:
+def _admit(deadline: Deadline, was: int, becomes: int, size_bytes: int) -> None:
     """The last look before the write is in the log (rule D3): this process may have been stopped."""
-    admit_growth(before, after, size_bytes)
+    if becomes > was:
+        admit_growth(was, becomes, size_bytes)
     if deadline.left_s <= 0:
         raise TimeoutError
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from ringmill.cluster.ids import Actor
+from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import (
@@ -44,6 +45,12 @@ class LoneValue(NamedTuple):
     def time(self) -> HybridTime:
         """When it was written."""
         return self.fields[3]  # type: ignore[no-any-return]
+
+    @property
+    def is_plain(self) -> bool:
+        """It never expires and is no larger than a client's value may be: a reader is shown it as it is."""
+        fields = self.fields
+        return not fields[7] and len(fields[2]) <= MAX_VALUE_BYTES
 
     def knows(self, operation: OperationId) -> bool:
         """Whether this operation wrote it, or is remembered as replaced."""

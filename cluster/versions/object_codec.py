@@ -27,7 +27,6 @@ __all__ = [
     "decode_object",
     "decode_vector",
     "encode_object",
-    "encode_vector",
     "holds_value",
 ]
 
@@ -120,13 +119,11 @@ def _version(data: bytes) -> int:
     )
 
 
-def encode_vector(vector: VersionVector) -> list[list[Any]]:
-    """The msgpack-able form of a vector: [actor, counter] pairs in order."""
-    return [[actor, counter] for actor, counter in vector.entries]
-
-
 def decode_vector(pairs: Any) -> VersionVector:
-    """Raises ValueError or TypeError unless the pairs are strictly sorted and well typed."""
+    """The vector of [actor, counter] pairs, as its entries are packed.
+
+    Raises ValueError or TypeError unless the pairs are strictly sorted and well typed.
+    """
     entries = tuple([(_actor(actor), _count(counter)) for actor, counter in pairs])
     if len(entries) > 1 and any(low[0] >= high[0] for low, high in pairwise(entries)):
         raise ValueError("vector entries are not sorted by actor")

@@ -97,7 +97,7 @@ class ObjectStore:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of keys and objects; those found so far until `is_counted`."""
+        """Bytes of keys and objects, likewise."""
         return max(0, self._size_bytes)
 
     async def read(self, place: Place) -> StoredObject:
@@ -106,8 +106,7 @@ class ObjectStore:
 
     async def read_synced(self, place: Place) -> bytes:
         """The object's bytes, empty when there is none, once this node cannot forget it (rule G2)."""
-        key = place.stored_key
-        encoded = await fetch(self._engine, key)
+        encoded = await fetch(self._engine, key := place.stored_key)
         if (commit := self._unsynced_commit(key)) is not None:
             await commit.synced()
         return encoded or b""
@@ -134,8 +133,12 @@ class ObjectStore:
 
         Such an object is forged or damaged, and would hide the write that gets this dot later (rule V8).
         """
-        if (forged := self._actors.never_made(place.copy, told.context)) is not None:
+        if forged := self._actors.never_made(place.copy, told.context):
             raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
+
+    def has_made(self, place: Place, told: LoneValue) -> bool:
+        """Whether `check_made` lets the object of this value pass."""
+        return self._actors.has_made(place.copy, told.vector)
 
     @property
     def takes_batches(self) -> bool:
@@ -151,9 +154,8 @@ class ObjectStore:
         key = place.stored_key
         pending, encoded = batch.pending(key), None
         if pending is None:
-            encoded = self._engine.get_nowait(key)
-            theirs = lone_of(told)
-            if theirs is not None and self._actors.has_made(place.copy, theirs.vector):
+            encoded, theirs = self._engine.get_nowait(key), lone_of(told)
+            if theirs is not None and self.has_made(place, theirs):
                 ours = None if encoded is None else lone_of(encoded)
                 if encoded is None or (ours is not None and replaces(theirs, ours)):
                     sometimes("an object is stored as it came")
@@ -278,7 +280,8 @@ class ObjectStore:
             encoded = self._engine.get_nowait(key)
             if intent.context is None and intent.value is not None:
                 seen = None if encoded is None else lone_of(encoded)
-                if encoded is None or (seen is not None and self._takes_over(place, seen, intent)):
+                is_other = seen is not None and not seen.knows(intent.operation)
+                if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
                     return self._overwrite(batch, place, seen, encoded, intent, admit)
             return self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
         known = pending.stored.find(intent.operation)
@@ -330,10 +333,6 @@ class ObjectStore:
         changed = supersede(present, context.vector, sibling)
         return Written(batch.store(key, present, encoded, changed, admit), sibling, is_repeat=False)
 
-    def _takes_over(self, place: Place, present: LoneValue, intent: Intent) -> bool:
-        """Whether a write that has seen `present` just replaces it."""
-        return not present.knows(intent.operation) and self._actors.has_made(place.copy, present.vector)
-
     def _overwrite(
         self,
         batch: ObjectBatch,
@@ -353,8 +352,7 @@ class ObjectStore:
 
     async def keep_counted(self) -> None:
         """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
-        while True:
-            await self._count_wanted.wait()
+        while await self._count_wanted.wait():
             self._count_wanted.clear()
             await self.count_stored()
 

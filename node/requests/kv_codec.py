@@ -31,9 +31,7 @@ __all__ = [
     "answer_write",
     "encode_write",
     "read_request",
-    "receipt_message",
     "receipt_of",
-    "result_message",
     "write_request",
 ]
 
@@ -46,7 +44,7 @@ async def answer_write(
     write: Write, message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
 ) -> kv_pb2.WriteReceipt:
     """Do the write that came as `body`, which is `message`, and encode its receipt."""
-    return receipt_message(await write(write_request(message, body, left_s, is_forwarded=is_forwarded)))
+    return _receipt_message(await write(write_request(message, body, left_s, is_forwarded=is_forwarded)))
 
 
 def write_request(
@@ -68,14 +66,14 @@ def write_request(
 
 
 async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
-    return result_message(await read(read_request(message, left_s)))
+    return _result_message(await read(read_request(message, left_s)))
 
 
 def read_request(message: kv_pb2.GetRequest, left_s: float | None) -> ReadRequest:
     return ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
 
 
-def result_message(result: ReadResult) -> kv_pb2.GetResponse:
+def _result_message(result: ReadResult) -> kv_pb2.GetResponse:
     return kv_pb2.GetResponse(
         siblings=[
             kv_pb2.Sibling(
@@ -150,7 +148,7 @@ def receipt_of(body: bytes) -> QuorumReceipt:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
 
 
-def receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
+def _receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
     return kv_pb2.WriteReceipt(
         dot=str(receipt.dot),
         context=receipt.context,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -81,7 +81,8 @@ class ObjectStore:
         self._actors = actors
         self._clock = clock
         self._options = options
-        self._unsynced: OrderedDict[bytes, Commit] = OrderedDict()
+        self._unsynced: dict[bytes, Commit] = {}
+        self._commits: deque[tuple[Commit, list[bytes]]] = deque()  # with their keys, until they are synced
         self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
         self._keys = 0
         self._size_bytes = 0
@@ -217,8 +218,9 @@ class ObjectStore:
             return None
         commit = self._engine.apply(batch.for_engine())
         batch.committed(commit)
+        self._commits.append((commit, list(batch.changes)))
         for key, changed in batch.changes.items():
-            self._note_unsynced(key, commit)
+            self._unsynced[key] = commit
             self._keys += changed.new_values
             key_bytes = len(key) if changed.old_bytes is None else -changed.old_bytes
             self._size_bytes += len(changed.applied.encoded) + key_bytes
@@ -230,8 +232,8 @@ class ObjectStore:
 
     async def wait_synced(self) -> None:
         """Return once everything that was applied before the call is durable."""
-        if self._unsynced:
-            await next(reversed(self._unsynced.values())).synced()
+        if self._commits:
+            await self._commits[-1][0].synced()
 
     async def heal(self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]) -> None:
         """Merge the copies of other owners into what survived in a damaged range; durable on return.
@@ -282,7 +284,7 @@ class ObjectStore:
                 seen = None if encoded is None else lone_of(encoded)
                 is_other = seen is not None and not seen.knows(intent.operation)
                 if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
-                    return self._overwrite(batch, place, seen, encoded, intent, admit)
+                    return self._overwrite(batch, place, key, seen, encoded, intent, admit)
             return self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
         known = pending.stored.find(intent.operation)
         if known is not None:
@@ -337,6 +339,7 @@ class ObjectStore:
         self,
         batch: ObjectBatch,
         place: Place,
+        key: bytes,
         present: LoneValue | None,
         encoded: bytes | None,
         intent: Intent,
@@ -347,7 +350,7 @@ class ObjectStore:
         changed = overwritten(present, sibling)
         told = encode_object(changed)
         admit(encoded is not None, 1, len(told))
-        applied = batch.put(place.stored_key, encoded, Applied(changed, told), encoded is None)
+        applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
         return Written(applied, sibling, is_repeat=False)
 
     async def keep_counted(self) -> None:
@@ -398,16 +401,13 @@ class ObjectStore:
         dot = self._actors.next_dot(place.copy)
         return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
 
-    def _note_unsynced(self, key: bytes, commit: Commit) -> None:
-        self._unsynced[key] = commit
-        self._unsynced.move_to_end(key)
-
     def _forget_synced(self) -> None:
-        while self._unsynced:
-            oldest, waiting = next(iter(self._unsynced.items()))
-            if not waiting.is_synced:
-                return
-            del self._unsynced[oldest]
+        commits, unsynced = self._commits, self._unsynced
+        while commits and commits[0][0].is_synced:
+            commit, keys = commits.popleft()
+            for key in keys:
+                if unsynced.get(key) is commit:  # else it was written again
+                    del unsynced[key]
 
 
 async def hold(commit: Commit | None, durability: Durability) -> None:

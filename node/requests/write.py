@@ -211,7 +211,8 @@ class WriteBatch:
         writer, flights = self._writer, self._flights
         if len(flights) > 1:
             sometimes("writes of one frame are applied together")
-        if any(flight.deadline.left_s <= 0 for flight in flights):  # stopped since they were taken in (D3)
+        now = writer._clock.boottime()
+        if any(flight.deadline.ends_at <= now for flight in flights):  # stopped since they were taken in (D3)
             _refuse(flights)
             return
         try:

@@ -44,6 +44,7 @@ OBJECT_MARKS: Final = (
     "a newer write is merged into a hint",
     "a read waits for the disk",
     "a late copy changes nothing",
+    "an object is stored as it came",
     "a key is written while its range is healed",
     "siblings stand beside each other",
     "a copy of a write that was sent twice and replaced is dropped",

@@ -26,16 +26,16 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
     WriteReceipt,
 )
 from ringmill.node.core import Core
-from ringmill.node.requests.facade import Requests
-from ringmill.node.requests.kv_codec import (
+from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
+from ringmill.node.requests.encoding.kv_codec import (
     answer_locate,
     answer_read,
     answer_write,
     read_request,
     write_request,
 )
+from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.request_values import ReadResult
-from ringmill.node.services.answer_bytes import receipt_bytes, result_bytes
 from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["KvService", "open_kv"]

@@ -11,9 +11,9 @@ from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId, Sibling
 from ringmill.cluster.wire.parsing import serialized
-from ringmill.node.requests.kv_codec import _receipt_message, _result_message
+from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
 from ringmill.node.requests.request_values import ReadResult
-from ringmill.node.services.answer_bytes import receipt_bytes, result_bytes
 
 BYTES = st.one_of(
     st.just(b""), st.binary(max_size=9), st.sampled_from([b"x" * 127, b"x" * 128, b"x" * 70_000])
@@ -36,15 +36,50 @@ SIBLINGS = st.builds(
 ACKS = st.builds(QuorumAck, NODES, st.sampled_from(Role), st.sampled_from(Durability))
 
 
+def receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
+    return kv_pb2.WriteReceipt(
+        dot=str(receipt.dot),
+        context=receipt.context,
+        epoch=receipt.epoch,
+        w=receipt.w,
+        replicas=[
+            kv_pb2.ReplicaAck(node=ack.node, role=ack.role.value, durability=ack.durability.value)
+            for ack in receipt.replicas
+        ],
+        weak=receipt.is_weak,
+        hybrid_time=receipt.time,
+    )
+
+
+def result_message(result: ReadResult) -> kv_pb2.GetResponse:
+    return kv_pb2.GetResponse(
+        siblings=[
+            kv_pb2.Sibling(
+                value=sibling.value or b"",
+                dot=str(sibling.dot),
+                hybrid_time=sibling.time,
+                expires_at_ms=sibling.expires_at_ms,
+            )
+            for sibling in result.siblings
+        ],
+        context=result.context,
+        answered=result.answered,
+        repaired=result.repaired,
+        weak=result.is_weak,
+        epoch=result.epoch,
+        hybrid_time=result.time,
+    )
+
+
 def several(of: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
     return st.lists(of, max_size=3).map(tuple)
 
 
 @given(st.builds(QuorumReceipt, DOTS, BYTES, TIMES, EPOCHS, NUMBERS, several(ACKS), st.booleans()))
 def test_a_receipt(receipt: QuorumReceipt) -> None:
-    assert receipt_bytes(receipt) == serialized(_receipt_message(receipt))
+    assert receipt_bytes(receipt) == serialized(receipt_message(receipt))
 
 
 @given(st.builds(ReadResult, several(SIBLINGS), BYTES, several(NODES), NUMBERS, st.booleans(), EPOCHS, TIMES))
 def test_a_result(result: ReadResult) -> None:
-    assert result_bytes(result) == serialized(_result_message(result))
+    assert result_bytes(result) == serialized(result_message(result))

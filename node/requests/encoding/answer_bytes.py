@@ -1,4 +1,4 @@
-"""The answers of the hot path as bytes: what `kv_codec` makes of messages, without the messages.
+"""The answers to puts, deletes and gets as bytes, without the messages of protobuf.
 
 A message of protobuf is made field by field and then written field by field; here the fields are written at
 once.  Only fields that are not empty are written, in the order of their numbers, as protobuf does it: the

@@ -17,19 +17,22 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from ringmill.client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
-from ringmill.client.kv import MISSING, AsyncKeyspace, Missing
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
+from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.status import ClusterStatus
-from ringmill.client.values import Item
+from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
@@ -76,6 +79,14 @@ class _Loop:
         except BaseException:
             future.cancel()
             raise
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Let the loop call `work` soon.  Raises ClientClosed when it can run nothing any more."""
+        self.check()
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError:  # it ended just now
+            raise closed() from None
 
     def check(self) -> None:
         """Raises ClientClosed when the loop can run nothing any more."""
@@ -236,6 +247,32 @@ class Keyspace:
         return self._loop.run(self._subject.get(key, default, r=r, timeout=timeout), limit_s)
 
     get.__doc__ = AsyncKeyspace.get.__doc__
+
+    def mget(
+        self, keys: Iterable[Key], *, r: Level | None = None, timeout: Seconds | None = None
+    ) -> list[Item | RingmillError | None]:
+        # In this thread, as a generator of the user's may call this client.
+        checked = list(checked_keys(keys))
+        return self._loop.run(self._subject.mget(checked, r=r, timeout=timeout))
+
+    mget.__doc__ = AsyncKeyspace.mget.__doc__
+
+    def mput(
+        self,
+        pairs: Pairs,
+        **settings: Unpack[ManyPutsSettings],
+    ) -> list[Receipt | RingmillError]:
+        checked = list(checked_pairs(pairs))
+        return self._loop.run(self._subject.mput(checked, **settings))
+
+    mput.__doc__ = AsyncKeyspace.mput.__doc__
+
+    def pipeline(self) -> Pipeline:
+        """A queue of puts, gets and deletes that answer through futures and are sent together.
+
+        Use it with `with`.  Threads may share it.
+        """
+        return Pipeline(self._subject.pipeline(), self._loop)
 
 
 class Jobs:

@@ -30,7 +30,7 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import Link, Method
+from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
 from ringmill.client.status import ClusterStatus, cluster_status
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -39,7 +39,7 @@ from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import RingmillError, Unavailable
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import Ended, FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
@@ -83,7 +83,7 @@ def connect(
 
 def open_link(address: str, *, session: bool = False, transport: CarrierName = "grpc") -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it."""
-    return _NodeLink(address, session, transport)
+    return _SessionLink(address, transport) if session else _NodeLink(address)
 
 
 class AsyncClient(AsyncKeyspace):
@@ -190,20 +190,29 @@ class AsyncClient(AsyncKeyspace):
 
 
 class _NodeLink:
-    """One node: hot methods as frames of its session stream, all others as unary calls over gRPC."""
+    """One node by unary calls over gRPC."""
 
-    def __init__(self, address: str, session: bool, transport: CarrierName) -> None:
+    def __init__(self, address: str, transport: CarrierName = "grpc") -> None:
         self._link = ClientLink(address, transport=transport)
-        self._session = session
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        if self._session and method.frame_name:
-            body = await self._link.session_call(method.frame_name, request.SerializeToString(), timeout_s)
-            return method.answer.FromString(body)
         return await self._link.unary(method.path, request, method.answer, timeout_s)
 
     async def close(self) -> None:
         await self._link.close()
+
+
+class _SessionLink(_NodeLink):
+    """One node: hot methods as frames of its session stream, all others as unary calls."""
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        if not method.frame_name:
+            return await super().call(method, request, timeout_s)
+        body = await self._link.session_call(method.frame_name, request.SerializeToString(), timeout_s)
+        return method.answer.FromString(body)
+
+    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
+        return self._link.session_send(method.frame_name, request.SerializeToString(), timeout_s, ended)
 
 
 class _JobLink:

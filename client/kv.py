@@ -1,49 +1,64 @@
-"""Keys and values: put, get, delete, locate in one keyspace.
+"""Keys and values: put, get, delete, locate in one keyspace, one key at a time or many.
 
-Each call is one request through the router.  A write gets its operation id before its first send and is never
-sent again once its outcome is unknown; a read may be.  Promises: docs/guarantees.md.
+Each call is one request through the router.  A write gets its operation id before its first send, so that a
+node that gets it again can tell whether it was done.  Promises: docs/guarantees.md.
 
-The methods take options one by one.  `write_options` and `read_options` check them and make one value, which
-`write` and `read` pass on whole; the command line calls these four directly.
+The methods take settings by name (client/kv_requests.py).  `put_options`, `delete_options` and `read_options`
+check them and make one value, which `write` and `read` pass on whole; the command line calls these directly.
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeVar, overload
+from collections.abc import Iterable
+from typing import TypeVar, Unpack, overload
+
+from google.protobuf.message import Message
 
 from ringmill.client.arguments import (
-    ContextLike,
-    Durability,
     Key,
     Level,
     Seconds,
     Value,
-    checked_context,
-    checked_durability,
     checked_key,
-    checked_level,
     checked_timeout_s,
-    checked_ttl_ms,
     checked_value,
 )
+from ringmill.client.kv_requests import (
+    MISSING,
+    DeleteSettings,
+    ManyPutsSettings,
+    Missing,
+    PutSettings,
+    delete_options,
+    found_item,
+    many_puts_options,
+    put_options,
+    read_message,
+    read_options,
+    write_message,
+)
+from ringmill.client.many_keys import (
+    KeyspaceRequests,
+    Pairs,
+    checked_keys,
+    checked_pairs,
+    in_steps,
+    read_many,
+    write_many,
+)
 from ringmill.client.operations import OperationNames
+from ringmill.client.pipeline import AsyncPipeline
+from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
-from ringmill.client.values import EMPTY, Item, Location, Receipt, item_of, location_of, receipt_from
-from ringmill.cluster.errors import NotFound
-from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
+from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
 
-__all__ = ["MISSING", "AsyncKeyspace", "Missing", "read", "read_options", "write", "write_options"]
+__all__ = ["AsyncKeyspace", "read", "write"]
 
 T = TypeVar("T")
-
-
-class Missing:
-    """The type of `MISSING`, which says that no default was given."""
-
-
-MISSING: Final = Missing()
 
 
 class AsyncKeyspace:
@@ -57,6 +72,7 @@ class AsyncKeyspace:
         self.name = name
         self._router = router
         self._operations = operations
+        self._requests = KeyspaceRequests(name, router, operations)
 
     def __repr__(self) -> str:
         return f"<keyspace {self.name}>"
@@ -65,12 +81,7 @@ class AsyncKeyspace:
         self,
         key: Key,
         value: Value,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        ttl: Seconds | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[PutSettings],
     ) -> Receipt:
         """Write a value and wait until `w` owners have acked it (default: the keyspace's level).
 
@@ -79,23 +90,19 @@ class AsyncKeyspace:
         timedelta.  Raises QuorumNotReached and DeadlineExceeded (outcome unknown: the write may become
         visible), Unavailable, Overloaded, InvalidArgument.
         """
-        options = write_options(context=context, w=w, durability=durability, ttl=ttl, timeout=timeout)
+        options = put_options(**settings)
         return await write(self, key, checked_value(value), options)
 
     async def delete(
         self,
         key: Key,
-        *,
-        context: ContextLike | None = None,
-        w: Level | None = None,
-        durability: Durability | None = None,
-        timeout: Seconds | None = None,
+        **settings: Unpack[DeleteSettings],
     ) -> Receipt:
         """Write a tombstone, under the rules of `put`.
 
         Deleting a key that does not exist is not an error.
         """
-        options = write_options(context=context, w=w, durability=durability, timeout=timeout)
+        options = delete_options(**settings)
         return await write(self, key, None, options)
 
     @overload
@@ -121,6 +128,40 @@ class AsyncKeyspace:
         """
         return await read(self, key, read_options(r=r, timeout=timeout), default)
 
+    async def mget(
+        self, keys: Iterable[Key], *, r: Level | None = None, timeout: Seconds | None = None
+    ) -> list[Item | RingmillError | None]:
+        """Read many keys: for each, in their order, its Item, None when it has no value, or the error.
+
+        Not atomic: each key is a read of its own, with a `timeout` of its own from its sending on, and what
+        a single `get` would raise is its outcome; `ringmill.raise_first` raises the first one.  At most 512
+        reads are under way.  Raises InvalidArgument, with the index, before anything is sent; ClientClosed.
+        """
+        options = read_options(r=r, timeout=timeout)
+        return await read_many(self._requests, await in_steps(checked_keys(keys)), options)
+
+    async def mput(
+        self,
+        pairs: Pairs,
+        **settings: Unpack[ManyPutsSettings],
+    ) -> list[Receipt | RingmillError]:
+        """Write many keys, a mapping or pairs (key, value): for each, in order, its Receipt or the error.
+
+        Not atomic: each pair is a write of its own, with a `timeout` of its own from its sending on, and
+        what a single `put` would raise is its outcome; `ringmill.raise_first` raises the first one.  Values
+        of one key are written in their order.  At most 512 writes and about 4 MiB are under way.  Raises
+        InvalidArgument, with the index, before anything is sent; ClientClosed.
+        """
+        options = many_puts_options(**settings)
+        return await write_many(self._requests, await in_steps(checked_pairs(pairs)), options)
+
+    def pipeline(self) -> AsyncPipeline:
+        """A queue of puts, gets and deletes that answer through futures and are sent together.
+
+        Use it in the client's event loop, best with `async with`.
+        """
+        return AsyncPipeline(self._requests)
+
     async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
         """The partition and owners of a key, and what each owner holds now.
 
@@ -135,43 +176,13 @@ class AsyncKeyspace:
         return location_of(answer)
 
 
-def write_options(
-    *,
-    context: ContextLike | None = None,
-    w: Level | None = None,
-    durability: Durability | None = None,
-    ttl: Seconds | None = None,
-    timeout: Seconds | None = None,
-) -> WriteOptions:
-    """The options of a write as one value.  Raises InvalidArgument."""
-    seen = checked_context(context)
-    return WriteOptions(
-        level=checked_level("w", w),
-        durability=checked_durability(durability),
-        context=seen.token if seen else b"",
-        is_blind=seen == EMPTY,
-        ttl_ms=checked_ttl_ms(ttl),
-        timeout_s=0.0 if timeout is None else checked_timeout_s(timeout),
-    )
-
-
-def read_options(*, r: Level | None = None, timeout: Seconds | None = None) -> ReadOptions:
-    """The options of a read as one value.  Raises InvalidArgument."""
-    return ReadOptions(checked_level("r", r), 0.0 if timeout is None else checked_timeout_s(timeout))
-
-
 async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: WriteOptions) -> Receipt:
     """Put a value, or with None delete.  Raises as `AsyncKeyspace.put`."""
-    data, name = checked_key(key), space._operations.next()
-    request: WriteMessage = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)
-    request.keyspace, request.key = space.name, data
-    request.operation.session, request.operation.sequence = name.session, name.sequence
-    request.operation.birth = name.birth
-    options.fill(request)
+    data = checked_key(key)
+    request = write_message(space.name, data, value, options, space._operations)
 
-    def prepare(epoch: int, timeout_ms: int) -> WriteMessage:
-        request.epoch, request.timeout_ms = epoch, timeout_ms
-        return request
+    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+        return attempt_message(request, epoch, timeout_ms, attempt)
 
     answer = await space._router.ask(
         DELETE if value is None else PUT,
@@ -186,25 +197,13 @@ async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: Wr
 async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T | Missing) -> Item | T:
     """Get a key.  Raises as `AsyncKeyspace.get`."""
     data = checked_key(key)
-    request = kv_pb2.GetRequest(keyspace=space.name, key=data)
-    options.fill(request)
+    request = read_message(space.name, data, options)
 
-    def prepare(epoch: int, timeout_ms: int) -> kv_pb2.GetRequest:
-        request.epoch, request.timeout_ms = epoch, timeout_ms
-        return request
+    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+        return attempt_message(request, epoch, timeout_ms, attempt)
 
     answer = await space._router.ask(
         GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
     )
     space._operations.observe(answer.hybrid_time)
-    item = item_of(answer)
-    if item is not None:
-        return item
-    if isinstance(default, Missing):
-        shown = data.decode("utf-8", "backslashreplace")
-        raise NotFound(
-            f"not found: {shown}",
-            detail={"keyspace": space.name, "answered": list(answer.answered)},
-            hint=f"`ringmill locate {shown}` shows what each owner holds of it",
-        )
-    return default
+    return found_item(answer, space.name, data, default)

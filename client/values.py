@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ringmill.cluster.errors import InvalidArgument, UnresolvedSiblings
@@ -232,13 +233,19 @@ class Location:
         }
 
 
+@lru_cache(256)
+def _ack(node: str, role: str, durability: str) -> ReplicaAck:
+    """The same few for nearly all receipts."""
+    return ReplicaAck(node, role, durability)
+
+
 def receipt_from(message: WriteReceipt) -> Receipt:
     return Receipt(
         dot=message.dot,
         context=CausalContext(message.context) if message.context else None,
         epoch=message.epoch,
         w=message.w,
-        replicas=tuple(ReplicaAck(ack.node, ack.role, ack.durability) for ack in message.replicas),
+        replicas=tuple([_ack(ack.node, ack.role, ack.durability) for ack in message.replicas]),
         weak=message.weak,
         hybrid_time=message.hybrid_time,
     )
@@ -246,17 +253,18 @@ def receipt_from(message: WriteReceipt) -> Receipt:
 
 def item_of(message: GetResponse) -> Item | None:
     """The item of an answer; None when the key has no value."""
-    if not message.siblings:
+    siblings = tuple(message.siblings)
+    if not siblings:
         return None
     return Item(
-        siblings=tuple(sibling.value for sibling in message.siblings),
+        siblings=tuple([sibling.value for sibling in siblings]),
         context=CausalContext(message.context),
-        dots=tuple(sibling.dot for sibling in message.siblings),
+        dots=tuple([sibling.dot for sibling in siblings]),
         answered=tuple(message.answered),
         repaired=message.repaired,
         weak=message.weak,
         epoch=message.epoch,
-        expiries=tuple(sibling.expires_at_ms / 1000 or None for sibling in message.siblings),
+        expiries=tuple([sibling.expires_at_ms / 1000 or None for sibling in siblings]),
     )
 
 

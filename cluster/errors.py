@@ -38,6 +38,7 @@ class RingmillError(Exception):
 
     `message` says what failed, with the numbers.  `detail` holds machine-readable facts (msgpack-able).
     `hint` says what to try.  `outcome` is "failed" only when certainly nothing happened, else "unknown".
+    `was_told` is whether another process raised it and told this one.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -57,6 +58,7 @@ class RingmillError(Exception):
         self.detail: dict[str, Any] = dict(detail or {})
         self.hint = hint
         self.outcome = outcome
+        self.was_told = False
 
     def __str__(self) -> str:
         return self.message
@@ -217,5 +219,7 @@ def from_wire(fields: Sequence[Any]) -> RingmillError:
     code, message, detail, hint, outcome = fields[:5]
     cls = _BY_CODE.get(code)
     if cls is None:
-        return RingmillError(f"{code}: {message}", detail=detail, hint=hint, outcome=outcome)
-    return cls(message, detail=detail, hint=hint, outcome=outcome)
+        cls, message = RingmillError, f"{code}: {message}"
+    error = cls(message, detail=detail, hint=hint, outcome=outcome)
+    error.was_told = True
+    return error

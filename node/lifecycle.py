@@ -43,6 +43,7 @@ __all__ = ["run_node"]
 DRAIN_S = 2.0  # for frames in progress
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
+COLLECTOR_THRESHOLDS = (10_000, 20, 100)  # CPython starts with 700, 10, 10
 SOCKET_NAME = "frames.sock"  # in the data folder
 _AS_ROOT = (
     "RUNNING AS ROOT: jobs run as root too and may do anything on this machine, and the system's limit on "
@@ -120,9 +121,10 @@ def _begin_stop(stop: asyncio.Event) -> None:
 
 def _spare_the_collector() -> None:
     """Freeze the objects made so far, because scanning them at each full garbage collection blocked the
-    loop."""
+    loop, and look for cycles less often: a request leaves none, so nearly every look finds nothing."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:

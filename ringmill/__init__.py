@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ringmill.client.blocking import Client
+    from ringmill.client.blocking_pipeline import Pipeline
     from ringmill.client.connection import AsyncClient, connect
     from ringmill.client.jobs.job_values import JobState
     from ringmill.client.jobs.run_local import run_local
+    from ringmill.client.many_keys import raise_first
+    from ringmill.client.pipeline import AsyncPipeline
     from ringmill.client.values import EMPTY, CausalContext, Item, Location, Receipt
     from ringmill.cluster.errors import (
         ClientClosed,
@@ -43,18 +46,22 @@ if TYPE_CHECKING:
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
-    "AsyncClient", "CausalContext", "Client", "ClientClosed", "Conflict", "Context", "CorruptData",
-    "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item",
-    "JobDefinition", "JobFailed", "JobKilled", "JobState", "Location", "NotFound", "Overloaded",
-    "PermissionDenied", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Unavailable",
-    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "run_local",
+    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Conflict", "Context",
+    "CorruptData", "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument",
+    "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState", "Location", "NotFound", "Overloaded",
+    "PermissionDenied", "Pipeline", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError",
+    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
+    "run_local",
 ]  # fmt: skip
 
 _HOMES: Final = {
+    "ringmill.client.many_keys": ("raise_first",),
     "ringmill.client.blocking": ("Client",),
+    "ringmill.client.blocking_pipeline": ("Pipeline",),
     "ringmill.client.connection": ("AsyncClient", "connect"),
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.jobs.run_local": ("run_local",),
+    "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
     "ringmill.client.values": ("CausalContext", "EMPTY", "Item", "Location", "Receipt"),
     "ringmill.cluster.errors": (

@@ -25,6 +25,9 @@ class Suspects:
     def clear(self, address: str) -> None:
         self._silent.pop(address, None)
 
+    def has(self, address: str) -> bool:
+        return address in self._silent
+
     def last(self, addresses: Iterable[str]) -> list[str]:
         """The same addresses in the same order, suspects moved to the end."""
         if not self._silent:

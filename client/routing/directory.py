@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.candidates import Suspects, coordinators
-from ringmill.client.routing.links import TOPOLOGY, Link
+from ringmill.client.routing.links import TOPOLOGY, Link, SendingLink
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Topology
@@ -41,6 +41,7 @@ class Directory:
         self._endpoints = list(dict.fromkeys(endpoints))
         self._dial = dial
         self._links: dict[str, Link] = {}
+        self._senders: dict[str, SendingLink | None] = {}
         self._suspects = Suspects()
         self._orders: dict[PartitionId, list[str]] = {}
         self._answered_at: dict[str, float] = {}
@@ -70,6 +71,7 @@ class Directory:
         for link in list(self._links.values()):
             await link.close()
         self._links.clear()
+        self._senders.clear()
 
     @property
     def epoch(self) -> int:
@@ -82,6 +84,13 @@ class Directory:
         if address not in self._links:
             self._links[address] = self._dial(address)
         return self._links[address]
+
+    def sender(self, address: str) -> SendingLink | None:
+        """The link to an address if it has a session.  Raises ClientClosed."""
+        if address not in self._senders:
+            link = self.link(address)
+            self._senders[address] = link if isinstance(link, SendingLink) else None
+        return self._senders[address]
 
     def addresses(self) -> list[str]:
         """Every known address, members first, silent ones last."""
@@ -100,7 +109,6 @@ class Directory:
 
     def blame(self, address: str) -> None:
         """This address did not answer: ask it last until a probe or an answer clears it."""
-        self._answered_at.pop(address, None)
         self._suspects.blame(address)
         if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
             self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
@@ -110,18 +118,26 @@ class Directory:
         self._answered_at[address] = asyncio.get_running_loop().time()
         self._suspects.clear(address)
 
+    def answered_at(self, address: str) -> float:
+        """When the address answered last, on the loop's clock; 0 when it never did."""
+        return self._answered_at.get(address, 0.0)
+
+    def is_proved(self, address: str) -> bool:
+        """Whether the address answered within the last second, and has not been blamed since."""
+        answered_at = self._answered_at.get(address)
+        if answered_at is None or self._suspects.has(address):
+            return False
+        return asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S
+
     async def prove(self, address: str, patience_s: float) -> None:
         """Make sure that the address answers now, before sending what cannot be sent twice.
 
         Free when it answered within the last second.  Otherwise asks a question, which stays open after
         `patience_s`, so that a late answer still counts.  Raises Unavailable with outcome "failed".
         """
-        answered_at = self._answered_at.get(address)
-        if answered_at is not None and asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S:
+        if self.is_proved(address):
             return
-        proof = self._proofs.get(address)
-        if proof is None or proof.done():
-            proof = self._proofs[address] = asyncio.create_task(self._question(address), name="client-proof")
+        proof = self.inquire(address)
         await asyncio.wait({proof}, timeout=patience_s)
         self.lifetime.check_open()
         why = proof.result() if proof.done() else f"no answer within {patience_s:.3g} s"
@@ -129,6 +145,13 @@ class Directory:
             raise Unavailable(
                 f"{address} does not answer: {why}", detail={"address": address}, outcome="failed"
             )
+
+    def inquire(self, address: str) -> asyncio.Task[str]:
+        """Have a question under way to the address, one at a time.  It returns why there is no answer."""
+        proof = self._proofs.get(address)
+        if proof is None or proof.done():
+            proof = self._proofs[address] = asyncio.create_task(self._question(address), name="client-proof")
+        return proof
 
     async def _question(self, address: str) -> str:
         """Why the address does not answer; "" when it does."""

@@ -6,12 +6,15 @@ between them.  Nothing here opens a connection: client/connection.py does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 
+from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.ports import Ended
 from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
 
 __all__ = [
@@ -24,11 +27,15 @@ __all__ = [
     "PUT",
     "STATUS",
     "TOPOLOGY",
+    "Abandon",
     "Link",
     "Method",
+    "SendingLink",
+    "read_answer",
 ]
 
 Answer = TypeVar("Answer", bound=Message)
+Abandon: TypeAlias = Callable[[], object]
 Answer_co = TypeVar("Answer_co", bound=Message, covariant=True)
 
 
@@ -54,6 +61,27 @@ class Link(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class SendingLink(Link, Protocol):
+    """A link that also sends without a task that waits, as one with a session does."""
+
+    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
+        """Send a request of a method with a name in frames; raises nothing.
+
+        `ended` is told once, perhaps before this returns: the bytes of the answer, or what `call` would
+        raise.  Calling what is returned says that nobody waits any more: then `ended` is not told.
+        """
+        ...
+
+
+def read_answer(method: Method[Answer], address: str, told: bytes) -> Answer:
+    """The answer to a request that was sent.  Raises ProtocolMismatch, outcome unknown."""
+    try:
+        return method.answer.FromString(told)
+    except DecodeError:
+        raise ProtocolMismatch(f"{address}: the answer cannot be read", outcome="unknown") from None
 
 
 PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True)

@@ -7,15 +7,18 @@ Pure: it looks at an error and at numbers; client/routing/router.py acts.  The r
   turn until the owners or the deadline run out.
 - A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
   per request, from a budget of a tenth of all requests, after a pause with full jitter.
-- Every other error is final.  A write whose outcome is unknown is never sent again; its caller gets the
-  error.
+- A "further" attempt follows one whose node fell silent or whose connection broke, as it may have been done:
+  the same operation goes to another node, marked as a later attempt, and that node asks a quorum first what
+  became of the earlier ones (rule V4).  At most twice per request, from a budget of its own, which has room
+  for all that may be under way at a node when it stops.
+- Every other error is final.  When it leaves open what became of a write, its caller gets it.
 
 Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ringmill.cluster.errors import (
@@ -30,16 +33,20 @@ from ringmill.cluster.errors import (
 
 __all__ = [
     "Budget",
+    "FURTHER_SAVED",
     "Next",
     "MAX_RETRIES",
     "SILENCE_SHARE",
     "attempt_timeout_s",
+    "may_go_further",
     "may_retry",
     "next_step",
     "pause_s",
 ]
 
 MAX_RETRIES = 2
+MAX_FURTHER = 2
+FURTHER_SAVED = 1000.0
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 SILENCE_SHARE = 0.25
@@ -52,12 +59,14 @@ class Next(Enum):
     REFRESH = "refresh the topology, then turn"
     TURN = "turn to another node at once"
     RETRY = "pause, then retry elsewhere"
+    FURTHER = "send the same operation elsewhere, as a further attempt"
 
 
 def next_step(error: RingmillError, *, is_write: bool) -> Next:
     """What the rules allow after `error`; the caller checks budget, count and deadline."""
-    if is_write and error.outcome != "failed":
-        return Next.GIVE_UP
+    is_lost = isinstance(error, Unavailable) and error.outcome != "failed"
+    if is_lost or (is_write and error.outcome != "failed"):
+        return Next.FURTHER if is_lost else Next.GIVE_UP
     match error:
         case WrongEpoch():
             return Next.REFRESH
@@ -65,7 +74,7 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
             return Next.TURN
         case Overloaded():
             return Next.RETRY
-        case Unavailable() | DeadlineExceeded() if not is_write:
+        case DeadlineExceeded() if not is_write:
             return Next.RETRY
     return Next.GIVE_UP
 
@@ -87,6 +96,11 @@ def may_retry(retries: int) -> bool:
     return retries <= MAX_RETRIES
 
 
+def may_go_further(further: int) -> bool:
+    """Whether further attempt number `further` (from 1) is still within the bound."""
+    return further <= MAX_FURTHER
+
+
 def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, retries: int) -> float:
     """The longest time for one attempt in seconds: a quarter of the whole deadline for a read, but all that
     is left for the last node."""
@@ -97,12 +111,15 @@ def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, 
 
 @dataclass(slots=True)
 class Budget:
-    """Limits retries to a share of requests: each request earns `share`, each retry costs 1, at most `limit`
-    is saved."""
+    """Limits what is sent again to a share of requests: each request earns `share`, each that is sent again
+    costs 1, at most `limit` is saved, which is also what there is at first."""
 
     share: float = 0.1
     limit: float = 10.0
-    saved: float = 10.0
+    saved: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.saved = self.limit
 
     def earn(self) -> None:
         self.saved = min(self.limit, self.saved + self.share)

@@ -1,30 +1,35 @@
 """Sends one request to the right node, and again to another where the rules allow it.
 
 client/routing/retries.py decides what may follow a failure, client/routing/candidates.py decides which node
-comes next. This file acts on both, always within the caller's deadline. Rule W4: docs/protocol/writes.md.
+comes next. This file acts on both, always within the caller's deadline.  Rules W4 and W5:
+docs/protocol/writes.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from google.protobuf.message import Message
 
 from ringmill.client.lifetime import closed
+from ringmill.client.routing.attempts import Attempts
 from ringmill.client.routing.directory import STAGGER_S, Directory
-from ringmill.client.routing.links import Method
+from ringmill.client.routing.links import Method, read_answer
 from ringmill.client.routing.retries import (
+    FURTHER_SAVED,
     SILENCE_SHARE,
     Budget,
     Next,
     attempt_timeout_s,
+    may_go_further,
     may_retry,
     next_step,
     pause_s,
 )
+from ringmill.client.routing.silence import SilenceWatch
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.sometimes import sometimes
@@ -32,8 +37,9 @@ from ringmill.cluster.sometimes import sometimes
 __all__ = ["Prepare", "Router", "Target"]
 
 Answer = TypeVar("Answer", bound=Message)
-Prepare = Callable[[int, int], Message]
-"""Makes the message of one attempt from (epoch routed by, milliseconds left)."""
+Prepare = Callable[[int, int, int], Message]
+"""Makes the message of one attempt from (epoch routed by, milliseconds left, earlier attempts that may have
+been done)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +50,16 @@ class Target:
     key: bytes
 
 
-@dataclass(slots=True)
-class _Progress:
-    """The attempts of one request so far."""
-
-    whole_s: float
-    until: float
-    tried: list[str] = field(default_factory=list)
-    retries: int = 0
-
-    @property
-    def left_s(self) -> float:
-        return self.until - asyncio.get_running_loop().time()
-
-
 class Router:
     """Requests to a cluster: by key to a good coordinator, or to any node."""
 
     def __init__(self, directory: Directory, entropy: Entropy, timeout_s: float) -> None:
         self.directory = directory
         self.timeout_s = timeout_s
+        self.watch = SilenceWatch(directory)
         self._entropy = entropy
-        self._budget = Budget()
+        self._retry_budget = Budget()
+        self._further_budget = Budget(limit=FURTHER_SAVED)
 
     async def ask(
         self,
@@ -81,68 +75,153 @@ class Router:
         """
         self.directory.lifetime.check()
         whole_s = self.timeout_s if timeout_s is None else timeout_s
-        progress = _Progress(whole_s, asyncio.get_running_loop().time() + whole_s)
-        self._budget.earn()
-        while True:
-            address = self._choose(target, progress.tried)
-            progress.tried.append(address)
-            try:
-                return await self._attempt(address, method, prepare, progress)
-            except RingmillError as error:
-                if self.directory.lifetime.is_closed and isinstance(error, Unavailable):
-                    raise closed(error.outcome if method.is_write else "failed") from error
-                error.detail["tried"] = list(progress.tried)
-                if not await self._may_go_on(error, method, target, progress):
-                    raise
+        self._earn()
+        attempts = Attempts(whole_s, asyncio.get_running_loop().time() + whole_s)
+        return await self._answer(method, prepare, target, attempts, None)
 
-    async def _attempt(
-        self, address: str, method: Method[Answer], prepare: Prepare, progress: _Progress
+    def begin(self, target: Target) -> str:
+        """Count one request, and name the node that its caller sends it to without `ask`.
+
+        Should that fail, `go_on` tells the rest of the story.
+        """
+        self._earn()
+        return self._choose(target, ())
+
+    async def go_on(
+        self,
+        method: Method[Answer],
+        prepare: Prepare,
+        target: Target,
+        attempts: Attempts,
+        error: RingmillError | None,
     ) -> Answer:
+        """The same as `ask` for a request whose first attempt was made elsewhere, and has failed or is
+        silent.
+
+        `error` is why nothing could be sent; None when something was, and `attempts` are told of it.
+        """
+        if error is not None:
+            self._note_failure(attempts.tried[0], error)
+        return await self._answer(method, prepare, target, attempts, error)
+
+    async def _answer(
+        self,
+        method: Method[Answer],
+        prepare: Prepare,
+        target: Target | None,
+        attempts: Attempts,
+        error: RingmillError | None,
+    ) -> Answer:
+        """The first answer to any attempt.  `error` is what the last one has come to, if there was one."""
+        try:
+            while True:
+                if attempts.has_news:
+                    pass
+                elif error is None or await self._may_go_on(error, method, target, attempts):
+                    error = await self._begin(method, prepare, target, attempts)
+                    if error is not None:
+                        continue
+                elif not attempts.are_under_way:
+                    raise _final(error, method, attempts)
+                attempt, told = await attempts.news()
+                if isinstance(told, RingmillError):
+                    self._note_failure(attempt.address, told)
+                    error = told
+                    continue
+                self.directory.clear(attempt.address)
+                if len(attempts.tried) > 1 and attempt.address == attempts.tried[0]:
+                    sometimes("a silent node answers before the node that was asked instead")
+                return (
+                    read_answer(method, attempt.address, told)
+                    if isinstance(told, bytes)
+                    else cast("Answer", told)
+                )
+        finally:
+            attempts.close()
+
+    async def _begin(
+        self, method: Method[Answer], prepare: Prepare, target: Target | None, attempts: Attempts
+    ) -> RingmillError | None:
+        """Send one more attempt, unless another one has brought news meanwhile.
+
+        The error when nothing could be sent.
+        """
+        address = self._choose(target, attempts.tried)
+        attempts.tried.append(address)
         timeout_s = attempt_timeout_s(
-            progress.left_s, progress.whole_s, is_write=method.is_write, retries=progress.retries
+            attempts.left_s, attempts.whole_s, is_write=method.is_write, retries=attempts.retries
         )
         if timeout_s <= 0:
-            raise DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
+            return DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
         try:
             if method.is_write:
-                await self.directory.prove(address, min(timeout_s, self._patience_s(address, progress)))
-                timeout_s = progress.left_s
-            message = prepare(self.directory.epoch, max(1, int(timeout_s * 1000)))
-            answer = await self.directory.link(address).call(method, message, timeout_s)
+                await self.directory.prove(address, min(timeout_s, self._patience_s(address, attempts)))
+                timeout_s = attempts.left_s
+            if not attempts.has_news:
+                self._send(address, method, prepare, attempts, timeout_s)
         except RingmillError as error:
-            error.detail.setdefault("address", address)
-            if isinstance(error, Unavailable | DeadlineExceeded):
-                self.directory.blame(address)
-            raise
-        self.directory.clear(address)
-        return answer
+            self._note_failure(address, error)
+            return error
+        return None
+
+    def _send(
+        self, address: str, method: Method[Answer], prepare: Prepare, attempts: Attempts, timeout_s: float
+    ) -> None:
+        directory = self.directory
+        message = prepare(directory.epoch, max(1, int(timeout_s * 1000)), attempts.unsure)
+        sender = directory.sender(address) if method.frame_name else None
+        link = directory.link(address)
+        attempt = attempts.begin(self.watch, address, asyncio.get_running_loop().time())
+        self.watch.begin(address, attempt)
+        if sender is None:
+            attempts.run(attempt, link.call(method, message, timeout_s))
+        else:
+            attempt.abandon = sender.send(method, message, timeout_s, attempt.ended)
+
+    def _note_failure(self, address: str, error: RingmillError) -> None:
+        error.detail.setdefault("address", address)
+        is_refusal = error.was_told and error.outcome == "failed" and not isinstance(error, DeadlineExceeded)
+        if isinstance(error, Unavailable | DeadlineExceeded) and not is_refusal:
+            self.directory.blame(address)  # but whoever refuses has answered
 
     @staticmethod
-    def _patience_s(address: str, progress: _Progress) -> float:
+    def _patience_s(address: str, attempts: Attempts) -> float:
         """How long an address may take to show that it answers: short the first time it is asked, longer the
         second time."""
-        share_s = progress.whole_s * SILENCE_SHARE
-        return min(STAGGER_S, share_s) if progress.tried.count(address) == 1 else share_s
+        share_s = attempts.whole_s * SILENCE_SHARE
+        return min(STAGGER_S, share_s) if attempts.tried.count(address) == 1 else share_s
 
     async def _may_go_on(
-        self, error: RingmillError, method: Method[Answer], target: Target | None, progress: _Progress
+        self, error: RingmillError, method: Method[Answer], target: Target | None, attempts: Attempts
     ) -> bool:
-        """Pause or refresh the topology before another attempt.  False when no other attempt is allowed."""
+        """Pause or refresh the topology before another attempt.  False when no other attempt is allowed.
+
+        Raises ClientClosed.
+        """
+        if self.directory.lifetime.is_closed and isinstance(error, Unavailable):
+            is_open = method.is_write and (attempts.unsure or error.outcome != "failed")
+            raise closed("unknown" if is_open else "failed") from error
         step = next_step(error, is_write=method.is_write)
-        if step is Next.GIVE_UP or progress.left_s <= 0:
+        if step is Next.GIVE_UP or attempts.left_s <= 0:
             return False
         if step is Next.REFRESH:
-            await self.directory.refresh(progress.tried[-1], progress.left_s)
+            await self.directory.refresh(attempts.tried[-1], attempts.left_s)
         if step is Next.RETRY:
-            progress.retries += 1
-            pause = pause_s(progress.retries, self._entropy.uniform("client.retry"), error)
-            if not may_retry(progress.retries) or pause >= progress.left_s or not self._budget.spend():
+            attempts.retries += 1
+            pause = pause_s(attempts.retries, self._entropy.uniform("client.retry"), error)
+            if not may_retry(attempts.retries) or pause >= attempts.left_s or not self._retry_budget.spend():
                 return False
             sometimes("a client retries")
-            await asyncio.sleep(pause)
+            await attempts.pause(pause)
+            return True
+        if step is Next.FURTHER:
+            attempts.further += 1
+            if not may_go_further(attempts.further) or not self._further_budget.spend():
+                return False
+            sometimes("a client sends a request again that may have been done")
             return True
         sometimes("a client turns to another node")
-        return len(progress.tried) < 2 * len(self._candidates(target))
+        return len(attempts.tried) < 2 * len(self._candidates(target))
 
     def _choose(self, target: Target | None, tried: Sequence[str]) -> str:
         """The best address among those asked least often."""
@@ -152,3 +231,15 @@ class Router:
         if target is None:
             return self.directory.addresses()
         return self.directory.addresses_for(target.keyspace, target.key)
+
+    def _earn(self) -> None:
+        self._retry_budget.earn()
+        self._further_budget.earn()
+
+
+def _final(error: RingmillError, method: Method[Answer], attempts: Attempts) -> RingmillError:
+    """What the caller is told when all attempts have ended without an answer."""
+    if method.is_write and error.outcome == "failed" and attempts.unsure and attempts.doubt is not None:
+        error = attempts.doubt
+    error.detail["tried"] = list(attempts.tried)
+    return error

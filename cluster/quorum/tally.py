@@ -49,11 +49,11 @@ class WriteTally:
     @property
     def is_lost(self) -> bool:
         """Whether the outstanding answers can no longer meet the level."""
-        return len(self.acks) + len(self.outstanding) < self.w
+        return len(self.owners) - len(self.failures) < self.w
 
     @property
     def is_over(self) -> bool:
-        return not self.outstanding
+        return len(self.acks) + len(self.failures) == len(self.owners)
 
     def reasons(self, silent: str) -> dict[str, str]:
         """The reason of each owner that did not ack; `silent` is the reason of those that have not

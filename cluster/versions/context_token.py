@@ -7,6 +7,7 @@ saw, and these would be lost, so it is refused there (rule V1).  Layout: docs/fo
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -18,12 +19,13 @@ from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.limits import MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
-from ringmill.cluster.versions.object_codec import decode_vector, encode_vector
+from ringmill.cluster.versions.object_codec import decode_vector
 
-__all__ = ["BLIND", "FORMAT_VERSION", "ContextToken", "decode_context", "encode_context"]
+__all__ = ["BLIND", "FORMAT_VERSION", "ContextToken", "decode_context", "encode_context", "token_of"]
 
 FORMAT_VERSION: Final = 1
-_HEAD: Final = struct.Struct(">B8s")  # version, key hash
+_HEAD: Final = bytes([FORMAT_VERSION])
+_BEFORE: Final = struct.Struct(">B8s")  # version, key hash
 _CHECK: Final = struct.Struct(">I")  # crc32 of all before it
 _KEYSPACE: Final = struct.Struct(">QI")
 
@@ -41,24 +43,29 @@ BLIND: Final = ContextToken()
 
 def encode_context(context: ContextToken, keyspace: KeyspaceId, key: bytes) -> bytes:
     """The token of a context read from this key."""
-    body: bytes = msgpack.packb([context.time, encode_vector(context.vector)])
-    token = _HEAD.pack(FORMAT_VERSION, _key_hash(keyspace, key)) + body
-    return token + _CHECK.pack(crc32(token))
+    return token_of(context.time, context.vector.entries, keyspace, key)
+
+
+def token_of(time: HybridTime, entries: Sequence[Sequence[Any]], keyspace: KeyspaceId, key: bytes) -> bytes:
+    """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
+    body: bytes = msgpack.packb((time, entries))
+    token = _HEAD + xxh3_64_digest(_KEYSPACE.pack(*keyspace) + key) + body
+    return token + crc32(token).to_bytes(4, "big")
 
 
 def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
     """Raises InvalidArgument for a damaged token and for one that was read from another key."""
-    if len(token) <= _HEAD.size + _CHECK.size:
+    if len(token) <= _BEFORE.size + _CHECK.size:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
     if len(token) > MAX_CONTEXT_BYTES:
         raise _refused(f"is {len(token)} bytes long, at most {MAX_CONTEXT_BYTES} are taken")
     sealed, check = token[: -_CHECK.size], token[-_CHECK.size :]
-    version, key_hash = _HEAD.unpack_from(sealed)
+    version, key_hash = _BEFORE.unpack_from(sealed)
     if version != FORMAT_VERSION or _CHECK.pack(crc32(sealed)) != check:
         raise _refused("is damaged, or of another version")
     if key_hash != _key_hash(keyspace, key):
         raise _refused("was read from another key or keyspace")
-    return _decode_body(sealed[_HEAD.size :])
+    return _decode_body(sealed[_BEFORE.size :])
 
 
 def _decode_body(body: bytes) -> ContextToken:

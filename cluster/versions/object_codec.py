@@ -6,6 +6,7 @@ Layout: docs/formats/object.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Final
 
@@ -16,48 +17,58 @@ from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.cluster.versions.replaced import is_well_formed
 
 __all__ = [
     "FORMAT_VERSION",
+    "IS_RETRY",
+    "MAX_COUNT",
+    "WITH_REPLACED",
     "decode_object",
     "decode_vector",
     "encode_object",
-    "encode_vector",
     "holds_value",
 ]
 
 FORMAT_VERSION: Final = 1
+WITH_REPLACED: Final = 2  # the version of an object that remembers replaced operations
 MAX_COUNT: Final = 1 << 48
 """Of one actor: at a million writes a second a start would count that far in nine years."""
 IS_RETRY: Final = 1  # flag bit of a sibling
 _NUMBER: Final = {int}
+_pack: Callable[[object], bytes] = msgpack.packb
+_HEAD: Final = bytes([FORMAT_VERSION])
+_HEAD_WITH_REPLACED: Final = bytes([WITH_REPLACED])
 
 
 def encode_object(stored: StoredObject) -> bytes:
     """Version byte and msgpack body.  The absent object encodes too, to a few bytes."""
-    body = [
-        stored.forgotten,
-        encode_vector(stored.context),
-        [_pack_sibling(each) for each in stored.siblings],
-    ]
-    packed: bytes = msgpack.packb(body)
-    return bytes([FORMAT_VERSION]) + packed
+    forgotten, replaced = stored.forgotten, stored.replaced
+    siblings = [_pack_sibling(each) for each in stored.siblings]
+    if not replaced:
+        return _HEAD + _pack((forgotten, stored.context.entries, siblings))
+    return _HEAD_WITH_REPLACED + _pack((forgotten, stored.context.entries, siblings, replaced))
 
 
 def decode_object(data: bytes) -> StoredObject:
     """Raises ProtocolMismatch for another version, CorruptData for what `encode_object` never wrote."""
-    if not data or data[0] != FORMAT_VERSION:
-        raise ProtocolMismatch(
-            f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION}"
-        )
+    version = _version(data)
     try:
-        forgotten, vector, siblings = msgpack.unpackb(data[1:])
+        forgotten, vector, siblings, *rest = msgpack.unpackb(data[1:])
         if type(siblings) is not list:
             raise TypeError(f"siblings of type {type(siblings).__name__}")
-        if len(siblings) == 1 and (plain := _plain(forgotten, vector, siblings[0])) is not None:
-            return plain
+        if len(rest) != version - FORMAT_VERSION:
+            raise ValueError(f"{3 + len(rest)} fields in version {version}")
+        replaced = _unpack_replaced(rest[0]) if rest else b""
+        if len(siblings) == 1:
+            plain = _plain(forgotten, vector, siblings[0], replaced)
+            if plain is not None:
+                return plain
         stored = StoredObject(
-            decode_vector(vector), tuple([_unpack_sibling(fields) for fields in siblings]), _u64(forgotten)
+            decode_vector(vector),
+            tuple([_unpack_sibling(fields) for fields in siblings]),
+            _u64(forgotten),
+            replaced,
         )
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
@@ -65,7 +76,7 @@ def decode_object(data: bytes) -> StoredObject:
     return stored
 
 
-def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
+def _plain(forgotten: Any, vector: Any, fields: Any, replaced: bytes) -> StoredObject | None:
     """The object of one sibling whose dot is the last of its only actor, as nearly all are.
 
     The same checks in fewer steps: None for any other object, and for one that is to be refused.
@@ -84,7 +95,7 @@ def _plain(forgotten: Any, vector: Any, fields: Any) -> StoredObject | None:
     sibling = Sibling(
         dot, value, time, OperationId(session, sequence, birth), expires_at_ms, flags == IS_RETRY
     )
-    return StoredObject(VersionVector((dot,)), (sibling,), forgotten)
+    return StoredObject(VersionVector((dot,)), (sibling,), forgotten, replaced)
 
 
 def holds_value(data: bytes) -> bool:
@@ -92,24 +103,27 @@ def holds_value(data: bytes) -> bool:
 
     Raises as `decode_object`, but only for bytes that are no object at all.
     """
-    if not data or data[0] != FORMAT_VERSION:
-        raise ProtocolMismatch(
-            f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION}"
-        )
+    _version(data)
     try:
-        _, _, siblings = msgpack.unpackb(memoryview(data)[1:])
+        siblings = msgpack.unpackb(memoryview(data)[1:])[2]
         return any(fields[2] is not None for fields in siblings)
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
 
 
-def encode_vector(vector: VersionVector) -> list[list[Any]]:
-    """The msgpack-able form of a vector: [actor, counter] pairs in order."""
-    return [[actor, counter] for actor, counter in vector.entries]
+def _version(data: bytes) -> int:
+    if data and FORMAT_VERSION <= data[0] <= WITH_REPLACED:
+        return data[0]
+    raise ProtocolMismatch(
+        f"an object of format version {data[0] if data else 'none'}, know {FORMAT_VERSION} to {WITH_REPLACED}"
+    )
 
 
 def decode_vector(pairs: Any) -> VersionVector:
-    """Raises ValueError or TypeError unless the pairs are strictly sorted and well typed."""
+    """The vector of [actor, counter] pairs, as its entries are packed.
+
+    Raises ValueError or TypeError unless the pairs are strictly sorted and well typed.
+    """
     entries = tuple([(_actor(actor), _count(counter)) for actor, counter in pairs])
     if len(entries) > 1 and any(low[0] >= high[0] for low, high in pairwise(entries)):
         raise ValueError("vector entries are not sorted by actor")
@@ -117,11 +131,9 @@ def decode_vector(pairs: Any) -> VersionVector:
 
 
 def _pack_sibling(sibling: Sibling) -> list[Any]:
-    session, sequence, birth = sibling.operation
-    return [
-        sibling.dot.actor, sibling.dot.counter, sibling.value, sibling.time,
-        session, sequence, birth, sibling.expires_at_ms, IS_RETRY if sibling.is_retry else 0,
-    ]  # fmt: skip
+    (actor, counter), value, time, (session, sequence, birth), expires_at_ms, is_retry = sibling
+    flags = IS_RETRY if is_retry else 0
+    return [actor, counter, value, time, session, sequence, birth, expires_at_ms, flags]
 
 
 def _unpack_sibling(fields: Any) -> Sibling:
@@ -137,6 +149,12 @@ def _unpack_sibling(fields: Any) -> Sibling:
         Dot(_actor(actor), counter), value, HybridTime(time),
         OperationId(session, sequence, HybridTime(birth)), expires_at_ms, flags == IS_RETRY,
     )  # fmt: skip
+
+
+def _unpack_replaced(replaced: Any) -> bytes:
+    if type(replaced) is not bytes or not is_well_formed(replaced):
+        raise ValueError("replaced operations are not 1 to 72 entries of 16 bytes")
+    return replaced
 
 
 def _check(stored: StoredObject) -> None:

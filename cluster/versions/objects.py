@@ -2,19 +2,22 @@
 
 A dotted version vector set.  Merge is commutative, associative and idempotent, so replicas that exchange
 objects in any order end equal.  Equal operation ids stay apart in here, one sibling a dot, and are told
-once in the view: docs/decisions/equal-operations-in-the-view.md.
+once in the view: docs/decisions/equal-operations-in-the-view.md.  An operation is remembered for a while
+after its sibling is gone (replaced.py), so that a copy which comes back later is known as replaced.
 
-Rule V1: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et al. (2014);
-Preguiça et al., "Dotted Version Vectors" (2010).
+Rules V1 and V4: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et al.
+(2014); Preguiça et al., "Dotted Version Vectors" (2010).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
+from ringmill.cluster.versions.replaced import entry_of, knows, remember, union
 
 __all__ = [
     "ABSENT",
@@ -62,12 +65,14 @@ class StoredObject(NamedTuple):
     """Siblings sorted by dot, each dot covered by `context`.
 
     `forgotten` is the newest birth among the operations whose sibling is gone: an older operation that is
-    not found here may have been written and superseded.
+    not found here may have been written and superseded.  `replaced` remembers the last of them (replaced.py):
+    no sibling is of one of these.
     """
 
     context: VersionVector = EMPTY_VECTOR
     siblings: tuple[Sibling, ...] = ()
     forgotten: HybridTime = ZERO
+    replaced: bytes = b""
 
     @property
     def is_absent(self) -> bool:
@@ -82,6 +87,10 @@ class StoredObject(NamedTuple):
     def find(self, operation: OperationId) -> Sibling | None:
         """The sibling of an operation: of several, the one with the lowest dot."""
         return next((sibling for sibling in self.siblings if sibling.operation == operation), None)
+
+    def has_replaced(self, operation: OperationId) -> bool:
+        """Whether the operation is remembered as replaced."""
+        return knows(self.replaced, operation.session, operation.sequence)
 
     def visible(self) -> tuple[Sibling, ...]:
         """One sibling an operation, the one with the lowest dot, tombstones included."""
@@ -104,7 +113,8 @@ def newest_first(siblings: Iterable[Sibling]) -> tuple[Sibling, ...]:
 
 
 def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
-    """The merge of two objects: a sibling is dropped only if the other object has replaced it."""
+    """The merge of two objects: a sibling is dropped only if the other object has replaced it, or has
+    replaced another copy of its operation."""
     if ours == theirs or theirs.is_absent:
         return ours
     if ours.is_absent:
@@ -117,15 +127,17 @@ def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         (sibling, sibling.dot in in_theirs or not theirs.context.covers(sibling.dot))
         for sibling in ours.siblings
     )
-    new, replaced = _sift(
+    new, covered = _sift(
         (sibling, not ours.context.covers(sibling.dot))
         for sibling in theirs.siblings
         if sibling.dot not in in_ours
     )
-    return StoredObject(
+    return _without_copies(
         ours.context.join(theirs.context),
-        tuple(sorted([*kept, *new], key=_dot)),
-        _newest_birth(max(ours.forgotten, theirs.forgotten), [*gone, *replaced]),
+        [*kept, *new],
+        max(ours.forgotten, theirs.forgotten),
+        union(ours.replaced, theirs.replaced),
+        [*gone, *covered],
     )
 
 
@@ -137,9 +149,9 @@ def _overwrites(ours: StoredObject, theirs: StoredObject) -> StoredObject | None
     gone, new = ours.siblings[0], theirs.siblings[0]
     is_replaced = gone.dot != new.dot and theirs.context.covers(gone.dot) and not ours.context.covers(new.dot)
     has_all = theirs.forgotten >= ours.forgotten and theirs.forgotten >= gone.operation.birth
-    if is_replaced and has_all and ours.context.join(theirs.context) is theirs.context:
-        return theirs
-    return None
+    if not is_replaced or not has_all or ours.context.join(theirs.context) is not theirs.context:
+        return None
+    return theirs if theirs.replaced == remember(ours.replaced, _entry(gone)) else None
 
 
 def merge_all(objects: Iterable[StoredObject]) -> StoredObject:
@@ -159,13 +171,42 @@ def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -
     assert not context.covers(sibling.dot), f"{sibling.dot} is in the context of its own write"
     if len(present.siblings) == 1 and context.covers((old := present.siblings[0]).dot):
         forgotten = max(present.forgotten, old.operation.birth)
-        return StoredObject(present.context.join(context).with_dot(sibling.dot), (sibling,), forgotten)
+        changed = present.context.join(context).with_dot(sibling.dot)
+        return StoredObject(changed, (sibling,), forgotten, remember(present.replaced, _entry(old)))
     kept, gone = _sift((old, not context.covers(old.dot)) for old in present.siblings)
-    return StoredObject(
+    return _without_copies(
         present.context.join(context).with_dot(sibling.dot),
-        tuple(sorted([*kept, sibling], key=_dot)),
-        _newest_birth(present.forgotten, gone),
+        [*kept, sibling],
+        present.forgotten,
+        present.replaced,
+        gone,
     )
+
+
+def _without_copies(
+    context: VersionVector,
+    kept: Sequence[Sibling],
+    forgotten: HybridTime,
+    replaced: bytes,
+    gone: Sequence[Sibling],
+) -> StoredObject:
+    """The object of what was kept, less the copies of operations that are remembered as replaced."""
+    for sibling in gone:
+        replaced = remember(replaced, _entry(sibling))
+    if replaced:
+        kept, copies = _sift(
+            (sibling, not knows(replaced, sibling.operation.session, sibling.operation.sequence))
+            for sibling in kept
+        )
+        for copy in copies:
+            sometimes("a copy of a write that was sent twice and replaced is dropped")
+            replaced = remember(replaced, _entry(copy))
+        gone = [*gone, *copies]
+    return StoredObject(context, tuple(sorted(kept, key=_dot)), _newest_birth(forgotten, gone), replaced)
+
+
+def _entry(gone: Sibling) -> bytes:
+    return entry_of(gone.time, gone.operation.session, gone.operation.sequence, is_retry=gone.is_retry)
 
 
 def _dot(sibling: Sibling) -> Dot:

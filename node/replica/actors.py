@@ -11,6 +11,9 @@ docs/decisions/a-fresh-actor-at-every-start.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
 from ringmill.cluster.versions.dots import Dot, VersionVector, actor_of
 from ringmill.node.replica.stored_key import Copy
@@ -44,6 +47,14 @@ class CopyActors:
         actor = self._actor(copy)
         count = seen.counter(actor)
         return Dot(actor, count) if count > self._counts.get(copy, 0) else None
+
+    def has_made(self, copy: Copy, vector: Iterable[Sequence[Any]]) -> bool:
+        """The same of [actor, counter] pairs: whether none of them is such a dot."""
+        ours = self._names.get(copy.copy_epoch) or self._actor(copy)
+        for actor, counter in vector:
+            if actor == ours:
+                return bool(counter <= self._counts.get(copy, 0))
+        return True
 
     def _actor(self, copy: Copy) -> Actor:
         actor = self._names.get(copy.copy_epoch)

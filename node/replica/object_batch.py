@@ -22,19 +22,28 @@ __all__ = ["Admission", "Applied", "Change", "ObjectBatch", "decoded"]
 FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
 
-Admission = Callable[[StoredObject, StoredObject, int], None]
-"""Called with the old object, the new object and the size of the new one in bytes; raises to refuse the
-write."""
+Admission = Callable[[int, int, int], None]
+"""Called with the number of values that the object shows before and after, and its size after in bytes;
+raises to refuse the write."""
 
 
-@dataclass(slots=True)
 class Applied:
     """An object as it stands once its batch is committed; `commit` None means that it is on the disk
-    already."""
+    already.  `stored` None: it is decoded when somebody asks for it."""
 
-    stored: StoredObject
-    encoded: bytes
-    commit: Commit | None = None
+    __slots__ = ("_stored", "commit", "encoded")
+
+    def __init__(self, stored: StoredObject | None, encoded: bytes, commit: Commit | None = None) -> None:
+        self._stored = stored
+        self.encoded = encoded
+        self.commit = commit
+
+    @property
+    def stored(self) -> StoredObject:
+        stored = self._stored
+        if stored is None:
+            stored = self._stored = decode_object(self.encoded)
+        return stored
 
 
 @dataclass(slots=True)
@@ -81,23 +90,25 @@ class ObjectBatch:
         if encoded is None:
             encoded = encode_object(after)
         if admit is not None:
-            admit(before, after, len(encoded))
+            admit(len(before.visible()), len(after.visible()), len(encoded))
         if len(after.siblings) > 1:
             sometimes("siblings stand beside each other")
-        applied = Applied(after, encoded)
+        return self.put(key, old, Applied(after, encoded), _has_value(after) - _has_value(before))
+
+    def put(self, key: bytes, old: bytes | None, applied: Applied, new_values: int) -> Applied:
+        """The same for what is known to be admitted; `new_values` as in Change."""
         old_bytes = None if old is None else len(old)
-        new_values = _has_value(after) - _has_value(before)
         if (earlier := self._changes.get(key)) is not None:
             sometimes("a batch changes a key twice")
             self._followers.append(earlier.applied)
             old_bytes, new_values = earlier.old_bytes, earlier.new_values + new_values
-        self._size_bytes += len(encoded)
+        self._size_bytes += len(applied.encoded)
         self._changes[key] = Change(applied, old_bytes, new_values)
         return applied
 
     def unchanged(self, pending: Applied) -> Applied:
         """What a change in this batch that turned out to change nothing waits for."""
-        follower = Applied(pending.stored, pending.encoded)
+        follower = Applied(pending._stored, pending.encoded)
         self._followers.append(follower)
         return follower
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
-from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.object_codec import decode_object, holds_value
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
+from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
+from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
 from ringmill.cluster.versions.objects import (
     OperationId,
     Sibling,
@@ -42,6 +43,11 @@ __all__ = ["Intent", "ObjectStore", "Written", "hold", "tell_held"]
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
 """Keys healed, and keys skipped, in one turn of the loop: about 5 ms."""
+
+REPLACED: Final = (
+    "another attempt of this write was applied and has been replaced since, so it is not applied again"
+)
+REPLACED_HINT: Final = "get the key to see what it holds now"
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +81,8 @@ class ObjectStore:
         self._actors = actors
         self._clock = clock
         self._options = options
-        self._unsynced: OrderedDict[bytes, Commit] = OrderedDict()
+        self._unsynced: dict[bytes, Commit] = {}
+        self._commits: deque[tuple[Commit, list[bytes]]] = deque()  # with their keys, until they are synced
         self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
         self._keys = 0
         self._size_bytes = 0
@@ -91,7 +98,7 @@ class ObjectStore:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of keys and objects; those found so far until `is_counted`."""
+        """Bytes of keys and objects, likewise."""
         return max(0, self._size_bytes)
 
     async def read(self, place: Place) -> StoredObject:
@@ -100,8 +107,7 @@ class ObjectStore:
 
     async def read_synced(self, place: Place) -> bytes:
         """The object's bytes, empty when there is none, once this node cannot forget it (rule G2)."""
-        key = place.stored_key
-        encoded = await fetch(self._engine, key)
+        encoded = await fetch(self._engine, key := place.stored_key)
         if (commit := self._unsynced_commit(key)) is not None:
             await commit.synced()
         return encoded or b""
@@ -128,24 +134,38 @@ class ObjectStore:
 
         Such an object is forged or damaged, and would hide the write that gets this dot later (rule V8).
         """
-        if (forged := self._actors.never_made(place.copy, told.context)) is not None:
+        if forged := self._actors.never_made(place.copy, told.context):
             raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
+
+    def has_made(self, place: Place, told: LoneValue) -> bool:
+        """Whether `check_made` lets the object of this value pass."""
+        return self._actors.has_made(place.copy, told.vector)
 
     @property
     def takes_batches(self) -> bool:
         """The engine takes changes without a wait."""
         return self._engine.is_writable
 
-    def apply_into(self, batch: ObjectBatch, place: Place, incoming: StoredObject, told: bytes) -> Applied:
-        """Merge an object in as part of a batch; `told` are the bytes it came in.
+    def apply_into(self, batch: ObjectBatch, place: Place, told: bytes) -> Applied:
+        """Merge an object in as part of a batch; `told` are its bytes.
 
-        Raises NotCached when the disk is needed to know the present object; else as `apply`.
+        One value that was written over the one here is stored as it came, undecoded.  Raises NotCached when
+        the disk is needed to know the present object; else as `apply`.
         """
+        key = place.stored_key
+        pending, encoded = batch.pending(key), None
+        if pending is None:
+            encoded, theirs = self._engine.get_nowait(key), lone_of(told)
+            if theirs is not None and self.has_made(place, theirs):
+                ours = None if encoded is None else lone_of(encoded)
+                if encoded is None or (ours is not None and replaces(theirs, ours)):
+                    sometimes("an object is stored as it came")
+                    self._clock.observe(theirs.time)
+                    return batch.put(key, encoded, Applied(None, told), encoded is None)
+        incoming = decode_object(told)
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
-        key = place.stored_key
-        if (pending := batch.pending(key)) is None:
-            encoded = self._engine.get_nowait(key)
+        if pending is None:
             return self._merge(batch, key, decoded(encoded), encoded, incoming, told)
         merged = merge(pending.stored, incoming)
         if merged == pending.stored:
@@ -198,8 +218,9 @@ class ObjectStore:
             return None
         commit = self._engine.apply(batch.for_engine())
         batch.committed(commit)
+        self._commits.append((commit, list(batch.changes)))
         for key, changed in batch.changes.items():
-            self._note_unsynced(key, commit)
+            self._unsynced[key] = commit
             self._keys += changed.new_values
             key_bytes = len(key) if changed.old_bytes is None else -changed.old_bytes
             self._size_bytes += len(changed.applied.encoded) + key_bytes
@@ -211,8 +232,8 @@ class ObjectStore:
 
     async def wait_synced(self) -> None:
         """Return once everything that was applied before the call is durable."""
-        if self._unsynced:
-            await next(reversed(self._unsynced.values())).synced()
+        if self._commits:
+            await self._commits[-1][0].synced()
 
     async def heal(self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]) -> None:
         """Merge the copies of other owners into what survived in a damaged range; durable on return.
@@ -259,6 +280,11 @@ class ObjectStore:
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
+            if intent.context is None and intent.value is not None:
+                seen = None if encoded is None else lone_of(encoded)
+                is_other = seen is not None and not seen.knows(intent.operation)
+                if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
+                    return self._overwrite(batch, place, key, seen, encoded, intent, admit)
             return self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
         known = pending.stored.find(intent.operation)
         if known is not None:
@@ -270,7 +296,8 @@ class ObjectStore:
 
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
         raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
-        happened) after a clock jump.
+        happened) after a clock jump; DeadlineExceeded (unknown) for an operation that was applied by another
+        of its attempts and has been replaced.
         """
         key = place.stored_key
 
@@ -296,20 +323,39 @@ class ObjectStore:
         if known is not None:
             commit = self._unsynced.get(key)
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
+        if present.has_replaced(intent.operation):
+            raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
         context = intent.context or ContextToken(present.context, present.newest)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(
                 f"the context names write {forged}, which this node has not made",
                 hint="get the key and hand back that answer's context",
             )
-        sibling = self._sibling(place, intent, context)
+        sibling = self._sibling(place, intent, context.time)
         changed = supersede(present, context.vector, sibling)
         return Written(batch.store(key, present, encoded, changed, admit), sibling, is_repeat=False)
 
+    def _overwrite(
+        self,
+        batch: ObjectBatch,
+        place: Place,
+        key: bytes,
+        present: LoneValue | None,
+        encoded: bytes | None,
+        intent: Intent,
+        admit: Admission,
+    ) -> Written:
+        """As `_write`, in the usual case: a value without a context in the place of one value, or of none."""
+        sibling = self._sibling(place, intent, ZERO if present is None else present.time)
+        changed = overwritten(present, sibling)
+        told = encode_object(changed)
+        admit(encoded is not None, 1, len(told))
+        applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
+        return Written(applied, sibling, is_repeat=False)
+
     async def keep_counted(self) -> None:
         """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
-        while True:
-            await self._count_wanted.wait()
+        while await self._count_wanted.wait():
             self._count_wanted.clear()
             await self.count_stored()
 
@@ -349,22 +395,19 @@ class ObjectStore:
                 in_slice = 0
                 await asyncio.sleep(self._options.count_pause_s)
 
-    def _sibling(self, place: Place, intent: Intent, context: ContextToken) -> Sibling:
+    def _sibling(self, place: Place, intent: Intent, seen: HybridTime) -> Sibling:
         # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).
-        time = self._clock.stamp(above=max(context.time, intent.operation.birth))
+        time = self._clock.stamp(above=max(seen, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)
         return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
 
-    def _note_unsynced(self, key: bytes, commit: Commit) -> None:
-        self._unsynced[key] = commit
-        self._unsynced.move_to_end(key)
-
     def _forget_synced(self) -> None:
-        while self._unsynced:
-            oldest, waiting = next(iter(self._unsynced.items()))
-            if not waiting.is_synced:
-                return
-            del self._unsynced[oldest]
+        commits, unsynced = self._commits, self._unsynced
+        while commits and commits[0][0].is_synced:
+            commit, keys = commits.popleft()
+            for key in keys:
+                if unsynced.get(key) is commit:  # else it was written again
+                    del unsynced[key]
 
 
 async def hold(commit: Commit | None, durability: Durability) -> None:

@@ -27,7 +27,16 @@ def unpack(body: bytes, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
         fields = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException) as error:
         raise ProtocolMismatch(f"a message of {len(body)} bytes does not decode: {error}") from error
+    if type(fields) is list and tuple(map(type, fields)) == types and not _has_negative(fields):
+        return fields
     return check_fields(fields, types)
+
+
+def _has_negative(fields: list[Any]) -> bool:
+    for field in fields:  # noqa: SIM110 - a loop is faster
+        if type(field) is int and field < 0:
+            return True
+    return False
 
 
 def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[Any]:

@@ -25,6 +25,10 @@ APPLY: Final = "replica.apply"
 READ: Final = "replica.read"
 DELIVER: Final = "hint.deliver"
 
+_APPLY: Final = (int, int, int, bytes, str, bytes)
+_APPLY_ANSWER: Final = (int, str, int)
+_READ: Final = (int, int, int, bytes)
+_READ_ANSWER: Final = (int, bytes)
 _DURABILITIES: Final = {durability.value: durability for durability in Durability}
 
 
@@ -38,12 +42,12 @@ class Apply(NamedTuple):
     encoded: bytes  # docs/formats/object.md
 
     def encode(self) -> bytes:
-        return pack([self.epoch, *self.keyspace, self.key, self.durability.value, self.encoded])
+        return pack((self.epoch, *self.keyspace, self.key, self.durability, self.encoded))
 
     @classmethod
     def decode(cls, body: bytes) -> Apply:
-        epoch, made, ordinal, key, durability, encoded = unpack(body, (int, int, int, bytes, str, bytes))
-        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, _durability(durability), encoded)
+        epoch, made, ordinal, key, durability, encoded = unpack(body, _APPLY)
+        return cls(epoch, KeyspaceId(made, ordinal), key, _durability(durability), encoded)
 
 
 class ApplyAnswer(NamedTuple):
@@ -58,8 +62,8 @@ class ApplyAnswer(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> ApplyAnswer:
-        row_epoch, durability, time = unpack(body, (int, str, int))
-        return cls(Epoch(row_epoch), _durability(durability), HybridTime(time))
+        row_epoch, durability, time = unpack(body, _APPLY_ANSWER)
+        return cls(row_epoch, _durability(durability), time)
 
 
 class Read(NamedTuple):
@@ -74,8 +78,8 @@ class Read(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Read:
-        epoch, made, ordinal, key = unpack(body, (int, int, int, bytes))
-        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key)
+        epoch, made, ordinal, key = unpack(body, _READ)
+        return cls(epoch, KeyspaceId(made, ordinal), key)
 
 
 class ReadAnswer(NamedTuple):
@@ -89,8 +93,8 @@ class ReadAnswer(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> ReadAnswer:
-        row_epoch, encoded = unpack(body, (int, bytes))
-        return cls(Epoch(row_epoch), encoded)
+        row_epoch, encoded = unpack(body, _READ_ANSWER)
+        return cls(row_epoch, encoded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class ReplicaServing:
         if route is None:
             return None
         try:
-            applied = self._objects.apply_into(batch, route.place, _object(request.encoded), request.encoded)
+            applied = self._objects.apply_into(batch, route.place, request.encoded)
         except (NotCached, CorruptData, OSError):
             return None
         return _Taken(arrival, applied, request.durability, route.row.row_epoch)

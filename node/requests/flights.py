@@ -85,13 +85,14 @@ class Flights:
         owners = flight.route.owners
         flight.deferred = self._deferred(owners, flight.w)
         body = self._replicas.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
+        left_s = flight.deadline.left_s
         for node in owners:
             if node == self._node:
                 continue
             if node in flight.deferred:
                 self._background.start(self._defer(flight, node, body))
             else:
-                self._reach(flight, node, body)
+                self._reach(flight, node, body, left_s)
 
     def _deferred(self, owners: Sequence[NodeId], w: int) -> tuple[NodeId, ...]:
         """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7)."""
@@ -106,9 +107,9 @@ class Flights:
             else:
                 flight.failed(self._node, _why(failure))
 
-    def _reach(self, flight: Flight, node: NodeId, body: bytes) -> None:
+    def _reach(self, flight: Flight, node: NodeId, body: bytes, left_s: float) -> None:
         """Bring a write to one other owner."""
-        self._replicas.send_apply(node, body, flight.deadline.left_s, partial(self._heard, flight, node))
+        self._replicas.send_apply(node, body, left_s, partial(self._heard, flight, node))
 
     def _heard(self, flight: Flight, node: NodeId, told: bytes | RingmillError) -> None:
         if isinstance(told, RingmillError):
@@ -134,7 +135,7 @@ class Flights:
         self._background.start(self._sync_hint(flight, node))
         if await flight.needs_deferred(self._options.deferred_patience_s):
             sometimes("an owner seen down is asked after all")
-            self._reach(flight, node, body)
+            self._reach(flight, node, body, flight.deadline.left_s)
         else:
             flight.failed(node, "seen down, so not asked" + why)
 

@@ -31,7 +31,7 @@ from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest
 from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.kv_codec import Write, answer_write, encode_write, receipt_of
+from ringmill.node.requests.encoding.kv_codec import Write, answer_write, encode_write, receipt_of
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.request_values import WriteRequest
 

@@ -19,10 +19,10 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.cluster.versions.context_token import ContextToken, encode_context, token_of
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import encode_object
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.node_options import RequestOptions
@@ -124,20 +124,25 @@ class Reader:
         if isinstance(told, QuorumNotReached):
             ended(told)
             return
-        first, *others = told.answers.values()
-        if any(each is not first for each in others) or any(each.expires_at_ms for each in first.siblings):
+        agreed = told.agreed
+        if agreed is not None and (lone := agreed.lone) is not None and lone.is_plain:
+            self._hybrid.observe(lone.time)
+            token = token_of(lone.time, lone.vector, route.keyspace.id, route.key)
+            ended(self._shown(route, r, told, (lone.sibling,), token, repaired=0))
+            return
+        if agreed is None or any(each.expires_at_ms for each in agreed.stored.siblings):
             try:
                 self._background.start(self._finish_and_tell(route, r, deadline, ended, told))
             except RingmillError as error:
                 ended(error)
             return
-        self._hybrid.observe(first.newest)
+        self._hybrid.observe(agreed.stored.newest)
         try:
-            _check_size(first)
+            _check_size(agreed.stored)
         except RingmillError as error:
             ended(error)
         else:
-            ended(self._result(route, r, told, first, repaired=0))
+            ended(self._result(route, r, told, agreed.stored, repaired=0))
 
     async def _finish_and_tell(
         self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, collected: Collected
@@ -163,14 +168,21 @@ class Reader:
         self, route: Route, r: int, collected: Collected, merged: StoredObject, repaired: int
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
+        token = encode_context(seen, route.keyspace.id, route.key)
+        return self._shown(route, r, collected, merged.live(self._hybrid.expiry_ms()), token, repaired)
+
+    def _shown(
+        self,
+        route: Route,
+        r: int,
+        collected: Collected,
+        siblings: tuple[Sibling, ...],
+        token: bytes,
+        repaired: int,
+    ) -> ReadResult:
+        is_weak = r < min(route.keyspace.r, len(route.owners))
         return ReadResult(
-            merged.live(self._hybrid.expiry_ms()),
-            encode_context(seen, route.keyspace.id, route.key),
-            tuple(collected.answers),
-            repaired,
-            is_weak=r < min(route.keyspace.r, len(route.owners)),
-            epoch=route.epoch,
-            time=self._hybrid.now(),
+            siblings, token, tuple(collected.held), repaired, is_weak, route.epoch, self._hybrid.now()
         )
 
     async def _repair(

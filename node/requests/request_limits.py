@@ -12,7 +12,6 @@ from typing import Final
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
-from ringmill.cluster.versions.objects import StoredObject
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
@@ -77,9 +76,9 @@ def time_allowed(timeout_s: float, left_s: float | None) -> float:
     return timeout_s - min(ANSWER_S, timeout_s / 20)
 
 
-def admit_growth(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
-    """Refuse a client's write that would make an object too wide or too large."""
-    was, becomes = len(before.visible()), len(after.visible())
+def admit_growth(was: int, becomes: int, size_bytes: int) -> None:
+    """Refuse a client's write that would make an object too wide, from `was` to `becomes` values, or too
+    large."""
     if becomes <= was:
         return
     hint = "get the key and put one merged value with the context of that answer"

@@ -23,7 +23,6 @@ from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_dur
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.replica.object_store import Intent, ObjectStore, Written
@@ -135,6 +134,8 @@ class Writer:
                 return await self._objects.write(route.place, intent, partial(_admit, deadline))
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
+        except DeadlineExceeded:
+            raise  # applied by another attempt, and replaced
         except TimeoutError as error:
             raise _out_of_time(deadline, outcome) from error
 
@@ -156,6 +157,8 @@ class Writer:
         intent = self._intent(request, route)
         try:
             written = self._objects.write_into(changes, route.place, intent, partial(_admit, deadline))
+        except DeadlineExceeded:
+            raise  # applied by another attempt, and replaced
         except TimeoutError as error:
             raise _out_of_time(deadline, "failed") from error
         except (NotCached, CorruptData, StorageFailed, OSError):
@@ -208,7 +211,8 @@ class WriteBatch:
         writer, flights = self._writer, self._flights
         if len(flights) > 1:
             sometimes("writes of one frame are applied together")
-        if any(flight.deadline.left_s <= 0 for flight in flights):  # stopped since they were taken in (D3)
+        now = writer._clock.boottime()
+        if any(flight.deadline.ends_at <= now for flight in flights):  # stopped since they were taken in (D3)
             _refuse(flights)
             return
         try:
@@ -230,9 +234,10 @@ def _refuse(flights: Sequence[Flight]) -> None:
             flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
 
 
-def _admit(deadline: Deadline, before: StoredObject, after: StoredObject, size_bytes: int) -> None:
+def _admit(deadline: Deadline, was: int, becomes: int, size_bytes: int) -> None:
     """The last look before the write is in the log (rule D3): this process may have been stopped."""
-    admit_growth(before, after, size_bytes)
+    if becomes > was:
+        admit_growth(was, becomes, size_bytes)
     if deadline.left_s <= 0:
         raise TimeoutError
 

@@ -13,9 +13,11 @@ from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.quorum.levels import majority
 from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, millis
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.object_store import REPLACED_HINT
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
@@ -67,12 +69,17 @@ class WriteRetries:
         found = (await self._collector.collect(route, majority(len(route.owners)), deadline)).merged
         if found.find(operation) is not None:
             node = self._replicas.node
+            sometimes("a later attempt finds that an earlier one was applied")
             await self._replicas.apply(node, route, encode_object(found), Durability.MEMORY, deadline.left_s)
             return
         age_ms = millis(self._hybrid.now()) - millis(operation.birth)
-        if operation.birth <= found.forgotten or age_ms > RECOGNISED_FOR_MS:
+        # Its client may have learned no time yet; of a key that was never written none is needed.
+        is_first = found.is_absent and not operation.birth
+        if not is_first and (operation.birth <= found.forgotten or age_ms > RECOGNISED_FOR_MS):
+            sometimes("a later attempt cannot tell what became of the earlier ones")
             raise DeadlineExceeded(
                 f"a write named {age_ms} ms ago, attempt {attempt + 1}: an earlier one may have been "
                 "applied and superseded since, so it is not applied again",
-                hint="get the key to see what it holds now",
+                hint=REPLACED_HINT,
             )
+        sometimes("a later attempt is applied as no earlier one was")

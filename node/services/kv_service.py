@@ -26,16 +26,15 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
     WriteReceipt,
 )
 from ringmill.node.core import Core
-from ringmill.node.requests.facade import Requests
-from ringmill.node.requests.kv_codec import (
+from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
+from ringmill.node.requests.encoding.kv_codec import (
     answer_locate,
     answer_read,
     answer_write,
     read_request,
-    receipt_message,
-    result_message,
     write_request,
 )
+from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.request_values import ReadResult
 from ringmill.node.services.table import Call, Service, unary
 
@@ -130,11 +129,11 @@ def _answer_write(arrival: Arrival, told: QuorumReceipt | RingmillError) -> None
     if isinstance(told, RingmillError):
         arrival.fail(told)
     else:
-        arrival.answer(serialized(receipt_message(told)))
+        arrival.answer(receipt_bytes(told))
 
 
 def _answer_read(arrival: Arrival, told: ReadResult | Exception) -> None:
     if isinstance(told, Exception):
         arrival.fail(told)
     else:
-        arrival.answer(serialized(result_message(told)))
+        arrival.answer(result_bytes(told))

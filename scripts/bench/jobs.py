@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from inputs.zipf import zipf_files
 from local_cluster import ROOT, BenchCluster
 from report import Report, arguments, percentile
-from zipf import zipf_files
 
 sys.path.insert(0, str(ROOT))  # examples/ is no installed package
 from examples.wordcount import total, words

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from chaos.links import Links
 from chaos.owners import finals
 from chaos.real_faults import RealInjector, draw_real_faults
-from chaos.real_link import RecordedLink
 from chaos.real_nodes import REPLICAS, RealNodes
+from ringmill.client.connection import open_link
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ring.topology import Topology
@@ -189,7 +190,7 @@ def _session(name: str, nodes: RealNodes, timeout_s: float) -> Session:
     return Session(
         name,
         addresses=list(nodes.proxied.values()),
-        dial=RecordedLink,
+        dial=partial(open_link, session=True),
         entropy=OsEntropy(),
         timeout_s=timeout_s,
     )

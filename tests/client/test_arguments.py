@@ -22,6 +22,14 @@ from ringmill.client.blocking import Client
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.kv_requests import (
+    DeleteSettings,
+    ManyPutsSettings,
+    PutSettings,
+    delete_options,
+    many_puts_options,
+    put_options,
+)
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
 
@@ -40,6 +48,11 @@ WRONG: dict[str, list[object]] = {
     "key": [
         3, 10**10, True, None, 1.5, (1, 2), [0, 0], {"a": 1}, object(), range(5), "", b"", "k" * 1025,
         b"k" * 1025, bytearray(1025), memoryview(bytes(1025)), NO_TEXT, RELEASED,
+    ],
+    "keys": [None, 3, "abc", b"k", bytearray(2), ["k", ""], [3], [None], ["k", "k" * 1025]],
+    "pairs": [
+        None, 3, "ab", b"ab", ["ab"], [b"ab"], [3], [("k",)], [("k", b"v", 1)], [("k", "text")], [("", b"v")],
+        {"k": None}, {3: b"v"}, [("k", b"v"), ("k", bytes(2**20 + 1))],
     ],
     "value": [None, 3, 10**10, True, "text", [1], 1.5, object(), bytes(16 * 2**20 + 1), RELEASED],
     "context": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
@@ -71,6 +84,8 @@ WRONG: dict[str, list[object]] = {
 GIVEN: dict[str, object] = {
     "key": "k",
     "value": b"v",
+    "keys": ["k"],
+    "pairs": {"k": b"v"},
     "job": "j",
     "name": "default",
     "target": "examples/wordcount.py:wordcount",
@@ -91,8 +106,14 @@ def methods() -> Iterator[tuple[type, str]]:
                 yield kind, name
 
 
+SETTINGS = {"put": PutSettings, "delete": DeleteSettings, "mput": ManyPutsSettings}
+"""Of methods that take their settings as one."""
+
+
 def parameters(kind: type, name: str) -> list[str]:
-    return [each for each in inspect.signature(getattr(kind, name)).parameters if each != "self"]
+    found = inspect.signature(getattr(kind, name)).parameters
+    named = [each for each in found if each not in ("self", "settings")]
+    return [*named, *(SETTINGS[name].__annotations__ if "settings" in found else ())]
 
 
 CALLS = [
@@ -107,7 +128,11 @@ CALLS = [
 def arguments_of(kind: type, name: str, parameter: str, wrong: object) -> dict[str, object]:
     """A call that is right but for one argument."""
     signature = inspect.signature(getattr(kind, name)).parameters.values()
-    needed = [each.name for each in signature if each.default is each.empty and each.name != "self"]
+    needed = [
+        each.name
+        for each in signature
+        if each.default is each.empty and each.name not in ("self", "settings")
+    ]
     return {**{each: GIVEN[each] for each in needed}, parameter: wrong}
 
 
@@ -214,3 +239,11 @@ def test_paths_are_made_absolute() -> None:
 def test_synced_is_the_word_and_sync_is_understood() -> None:
     assert arguments.checked_durability("synced") == arguments.checked_durability("sync") == "sync"
     assert arguments.checked_durability(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(delete_options, "ttl"), (many_puts_options, "context"), (put_options, "note")]
+)
+def test_a_setting_that_a_method_does_not_have_is_a_type_error(make: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        make(**{name: 1})

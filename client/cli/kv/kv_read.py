@@ -15,7 +15,8 @@ from ringmill.client.cli.frame.calling import typed_key
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
-from ringmill.client.kv import MISSING, read, read_options
+from ringmill.client.kv import read
+from ringmill.client.kv_requests import MISSING, read_options
 from ringmill.client.values import Item, Location, OwnerCopy, json_bytes
 from ringmill.cluster.errors import NotFound, UnresolvedSiblings
 

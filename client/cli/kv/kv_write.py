@@ -17,7 +17,8 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
-from ringmill.client.kv import write, write_options
+from ringmill.client.kv import write
+from ringmill.client.kv_requests import put_options
 from ringmill.client.values import Receipt, json_bytes
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.request_options import WriteOptions
@@ -40,7 +41,7 @@ def takes_write_options(verb: Verb) -> Verb:
         ttl: str | None = None,
         **named: Any,
     ) -> object:
-        options = write_options(
+        options = put_options(
             w=None if w is None else level_named(w, "w"),
             durability=durability_named(durability),
             context=context_of(context, no_context),

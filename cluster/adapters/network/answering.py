@@ -153,24 +153,28 @@ class Answering:
         operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
         served.is_stamped = sent_us is not None
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
+        looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
         for number, operation in enumerate(operations, 1):
             deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
             handler = self._batch_handlers.get(operation[1])
             if handler is not None:
-                self._gather(served, operation, deadline, batches.setdefault(handler, []))
+                self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []))
             else:
                 self._take(served, operation, deadline)
             if number % _OPERATIONS_A_TURN == 0:
                 self._hand_over(batches)
                 await asyncio.sleep(0)
+                looked_at = self._clock.monotonic()
         self._hand_over(batches)
 
-    def _gather(self, served: _Stream, operation: Operation, deadline: float, batch: list[_Arrival]) -> None:
+    def _gather(
+        self, served: _Stream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]
+    ) -> None:
         """Put one call into the batch of its handler."""
         identity, method, _, priority, body = operation
         try:
-            self._admit(served, method, priority, deadline)
+            self._admit(served, method, priority, deadline, now)
         except RingmillError as error:
             served.fail(identity, error)
             return
@@ -191,7 +195,7 @@ class Answering:
         """Start one operation; what can be answered at once is."""
         identity, method, _, priority, body = operation
         try:
-            self._admit(served, method, priority, deadline)
+            self._admit(served, method, priority, deadline, self._clock.monotonic())
             handler = self._handlers[method]
             result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
@@ -215,9 +219,9 @@ class Answering:
         if not self._arrivals:
             self._all_ended.set()
 
-    def _admit(self, served: _Stream, method: str, priority: int, deadline: float) -> None:
+    def _admit(self, served: _Stream, method: str, priority: int, deadline: float, now: float) -> None:
         """Raises what a call is told that is not to be done."""
-        if deadline <= self._clock.monotonic():
+        if deadline <= now:
             raise came_too_late(self._name, method)
         is_served = method in self._handlers or method in self._batch_handlers
         if not is_served or not method.startswith(served.dialler.prefix):

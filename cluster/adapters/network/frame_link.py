@@ -33,7 +33,7 @@ from ringmill.cluster.wire.frames import (
 )
 from ringmill.cluster.wire.sending_time import PeerClock, microseconds
 
-__all__ = ["FrameLink"]
+__all__ = ["FrameLink", "nothing"]
 
 _BACKOFF_FIRST_S: Final = 0.05
 _BACKOFF_CAP_S: Final = 1.0
@@ -82,6 +82,11 @@ class _Call:
         self.body = b""  # it may wait in a stuck queue for long
         if self._bucket is not None:
             self._bucket.pop(self, None)
+
+    def abandon(self) -> None:
+        """The same, for a call that may have been sent."""
+        self.forget()
+        self._link.drop(self)
 
     def expire(self) -> None:
         self._link.expire(self)
@@ -132,15 +137,20 @@ class FrameLink:
         try:
             return await waiting
         finally:
-            call.forget()
-            self._sent.pop(call.id, None)
+            call.abandon()
 
-    def send(self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended) -> None:
-        """The same without waiting: `ended` is told what `call` returns or raises."""
+    def send(
+        self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended
+    ) -> Callable[[], None]:
+        """The same without waiting: `ended` is told what `call` returns or raises.
+
+        Calling what is returned says that nobody waits any more.
+        """
         try:
-            self._begin(method, body, timeout_s, priority, ended)
+            return self._begin(method, body, timeout_s, priority, ended).abandon
         except RingmillError as error:
             ended(error)
+            return nothing
 
     def _begin(self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended) -> _Call:
         self._admit(method, body)
@@ -179,9 +189,13 @@ class FrameLink:
                 raise Unavailable(f"{self._last_reason}; next try in {wait_s:.2f} s")
             self._running = self._start_task(self._run())
 
+    def drop(self, call: _Call) -> None:
+        """Its answer counts no longer."""
+        self._sent.pop(call.id, None)
+
     def expire(self, call: _Call) -> None:
         """Its deadline has passed."""
-        self._sent.pop(call.id, None)
+        self.drop(call)
         allowed_s = call.allowed_s
         call.end(
             DeadlineExceeded(
@@ -264,6 +278,10 @@ class FrameLink:
         lost, self._sent = self._sent, {}
         for call in lost.values():
             call.end(_again(error, "unknown"))
+
+
+def nothing() -> None:
+    """To abandon what was never begun."""
 
 
 def _tell(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:

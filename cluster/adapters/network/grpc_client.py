@@ -13,7 +13,7 @@ Rules D1 and F5: docs/protocol/requests.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.message import Message
 
 from ringmill.cluster.adapters.network.channels import CONNECT_TIMEOUT_S, open_channel
-from ringmill.cluster.adapters.network.frame_link import FrameLink
+from ringmill.cluster.adapters.network.frame_link import FrameLink, nothing
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc, unreachable
 from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH
@@ -30,7 +30,7 @@ from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_na
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
-from ringmill.cluster.ports import Priority
+from ringmill.cluster.ports import Ended, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
@@ -138,6 +138,19 @@ class ClientLink:
         Overloaded when too much waits to be sent.
         """
         self._check_open()
+        return await self._opened_session().call(method, body, timeout_s, priority)
+
+    def session_send(self, method: str, body: bytes, timeout_s: float, ended: Ended) -> Callable[[], None]:
+        """The same without a task that waits: `ended` is told what `session_call` returns or raises.
+
+        Calling what is returned says that nobody waits any more.
+        """
+        if self._is_closed:
+            ended(self._closed("failed"))
+            return nothing
+        return self._opened_session().send(method, body, timeout_s, Priority.WRITE, ended)
+
+    def _opened_session(self) -> FrameLink:
         if self._session is None:
             self._session = FrameLink(
                 self._address,
@@ -146,7 +159,7 @@ class ClientLink:
                 entropy=OsEntropy(),
                 max_frame_bytes=self._max_frame_bytes,
             )
-        return await self._session.call(method, body, timeout_s, priority)
+        return self._session
 
     async def _dial_session(self) -> FrameStream:
         ours = Introduction(traffic_class=SESSION)

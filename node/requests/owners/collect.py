@@ -9,14 +9,14 @@ from functools import partial
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded
+from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -79,8 +79,12 @@ class Collector:
         told = partial(self._answered, collection, node)
         self._replicas.send_read(node, collection.message, collection.deadline.left_s, told)
 
-    def decode(self, collection: Collection, encoded: bytes) -> StoredObject:
-        return self._replicas.decoded(collection.route, encoded)
+    def decode(self, collection: Collection, encoded: bytes) -> Held:
+        place = collection.route.place
+        lone = lone_of(encoded)
+        if lone is not None and self._objects.has_made(place, lone):
+            return Held(encoded, lone, None)
+        return Held(encoded, None, self._replicas.decoded(collection.route, encoded))
 
     def wait(self, collection: Collection, patience_s: float) -> Bucket:
         return self._wheel.add(collection, patience_s)

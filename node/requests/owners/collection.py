@@ -8,30 +8,61 @@ answer, a failure and the end of its patience are events.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.lone_value import LoneValue
+from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 
-__all__ = ["Asker", "Collected", "CollectionEnded", "Collection"]
+__all__ = ["Asker", "Collected", "CollectionEnded", "Collection", "Held"]
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """Each answer by owner, in the order of answering.  Equal answers are one object."""
+class Held:
+    """What an owner holds.  `lone` is set when that is one value; else the object is made at once."""
 
-    answers: dict[NodeId, StoredObject]
+    __slots__ = ("_encoded", "_stored", "lone")
+
+    def __init__(self, encoded: bytes, lone: LoneValue | None, stored: StoredObject | None) -> None:
+        self._encoded = encoded
+        self.lone = lone
+        self._stored = stored
+
+    @property
+    def stored(self) -> StoredObject:
+        stored = self._stored
+        if stored is None:
+            stored = self._stored = decode_object(self._encoded)
+        return stored
+
+
+class Collected(NamedTuple):
+    """Each answer by owner, in the order of answering.  Equal answers are one `Held`."""
+
+    held: dict[NodeId, Held]
+
+    @property
+    def answers(self) -> dict[NodeId, StoredObject]:
+        return {node: each.stored for node, each in self.held.items()}
 
     @property
     def merged(self) -> StoredObject:
-        return merge_all(self.answers.values())
+        return merge_all(each.stored for each in self.held.values())
+
+    @property
+    def agreed(self) -> Held | None:
+        """What all of them hold; None when they differ."""
+        first, *others = self.held.values()
+        for each in others:
+            if each is not first:
+                return None
+        return first
 
 
 CollectionEnded: TypeAlias = Callable[[Collected | QuorumNotReached], None]
@@ -45,7 +76,7 @@ class Asker(Protocol):
         """Have `heard` or `failed` called with what this owner says, perhaps at once."""
         ...
 
-    def decode(self, collection: Collection, encoded: bytes) -> StoredObject:
+    def decode(self, collection: Collection, encoded: bytes) -> Held:
         """Raises RingmillError for what no owner can hold."""
         ...
 
@@ -77,8 +108,8 @@ class Collection:
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
         self._stall_s = stall_s
         self._ended: CollectionEnded | None = ended
-        self._answers: dict[NodeId, StoredObject] = {}
-        self._decoded: tuple[bytes, StoredObject] | None = None
+        self._answers: dict[NodeId, Held] = {}
+        self._decoded: tuple[bytes, Held] | None = None
         self._bucket: Bucket | None = None
         self._is_asking = False
 
@@ -91,12 +122,12 @@ class Collection:
         if self._ended is None:
             return
         try:
-            stored = self._decode(encoded)
+            held = self._decode(encoded)
         except RingmillError as error:
             self.failed(node, error)
             return
         if self._tally.record_answer(node, row_epoch):
-            self._answers[node] = stored
+            self._answers[node] = held
         self._step()
 
     def failed(self, node: NodeId, error: Exception) -> None:
@@ -123,7 +154,7 @@ class Collection:
             self._bucket.pop(self, None)
             self._bucket = None
 
-    def _decode(self, encoded: bytes) -> StoredObject:
+    def _decode(self, encoded: bytes) -> Held:
         """Equal bytes are equal objects: they are decoded once."""
         known = self._decoded
         if known is None or known[0] != encoded:

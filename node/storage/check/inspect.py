@@ -179,8 +179,7 @@ def _dump_table(files: FileSystem, folder: str, file_id: int) -> Iterator[Row]:
             except CorruptBlock as error:
                 yield {"offset": handle.offset, "record": "damage", "why": error.why}
                 continue
-            count = len(block.suffixes)
-            rows = zip(block.keys, block.heads(0, count), block.values(0, count), strict=True)
+            rows = zip(block.keys, block.heads(), block.values(), strict=True)
             for key, head, value in rows:
                 row: Row = {"offset": handle.offset, "sequence": head >> 8, "key": key}
                 yield ({**row, "record": "put", "value": value} if head & 1 else {**row, "record": "delete"})

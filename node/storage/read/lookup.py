@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from ringmill.node.storage.storage_errors import CorruptBlock, NotCached
 from ringmill.node.storage.table.block import Block
 from ringmill.node.storage.table.block_cache import BlockCache
-from ringmill.node.storage.table.filter import WORD_SHIFT, hash_key, mask_of
+from ringmill.node.storage.table.filter import PAIRS, WORD_SHIFT, hash_key
 from ringmill.node.storage.table.table_reader import Table
 from ringmill.node.storage.version.version_set import View
 
@@ -37,7 +37,7 @@ def find(
     Raises BlockNeeded, CorruptBlock, OSError.
     """
     hashed = hash_key(key)
-    mask = mask_of(hashed)
+    mask = PAIRS[hashed & 4095] | PAIRS[hashed >> 12 & 4095] | PAIRS[hashed >> 24 & 4095]
     word = hashed >> WORD_SHIFT
     for table in view.newest:
         words = table.words
@@ -61,21 +61,25 @@ def _find_in_table(
     table: Table, cache: BlockCache, key: bytes, sequence: int, loaded: dict[int, Block] | None
 ) -> tuple[int, bytes | None] | None:
     number = bisect_left(table.last_keys, key)
-    place = table.file_id << 32 | number
-    block = cache.young.get(place)
-    if block is None:
-        block = cache.get(place)
-        if block is None:
-            block = loaded.get(place) if loaded else None
-            if block is None:
-                block = table.read_block_cached(number)
-                if block is None:
-                    raise BlockNeeded(table, number)
-            cache.put(place, block)
+    block = cache.young.get(table.first_place + number) or _load(table, cache, number, loaded)
     found = block.find(key, sequence)
     if found is None:
         table.misses += 1
     return found
+
+
+def _load(table: Table, cache: BlockCache, number: int, loaded: dict[int, Block] | None) -> Block:
+    """A block that the young half of the cache lacks; afterwards it is there."""
+    place = table.first_place + number
+    block = cache.get(place)
+    if block is None:
+        block = loaded.get(place) if loaded else None
+        if block is None:
+            block = table.read_block_cached(number)
+            if block is None:
+                raise BlockNeeded(table, number)
+        cache.put(place, block)
+    return block
 
 
 async def find_off_loop(
@@ -87,7 +91,7 @@ async def find_off_loop(
         try:
             return find(view, cache, key, sequence, loaded)
         except BlockNeeded as need:
-            place = need.table.file_id << 32 | need.number
+            place = need.table.first_place + need.number
             loaded[place] = await need.table.read_block_off_loop(need.number)
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.storage_errors import CorruptBlock
-from ringmill.node.storage.table.block import Block
+from ringmill.node.storage.table.block import VALUE, Block
 from ringmill.node.storage.table.run_merge import RunMerge
 from ringmill.node.storage.table.table_format import TRAILER_BYTES
 from ringmill.node.storage.table.table_reader import Table
@@ -101,11 +101,15 @@ class _MemtableRun:
 
     async def next_chunk(self) -> Chunk | None:
         sequence, drops = self._span.sequence, self._span.drops
+        newest = self._memtable.values
         while self._keys:
             if self._span.reverse:
                 self._keys, piece = self._keys[:-_MEMTABLE_KEYS], self._keys[-_MEMTABLE_KEYS:]
             else:
                 piece, self._keys = self._keys[:_MEMTABLE_KEYS], self._keys[_MEMTABLE_KEYS:]
+            sequences, values = zip(*map(newest.__getitem__, piece), strict=True)
+            if not drops and max(sequences) <= sequence:
+                return piece, list(values)
             find = self._memtable.find
             entries = ((key, find(key, sequence)) for key in piece)
             chunk = _visible(((key, *entry) for key, entry in entries if entry is not None), drops)
@@ -167,14 +171,16 @@ class _TableRun:
             return [], []
         assert self._table is not None
         meta = self._table.meta
-        if meta.last_sequence <= span.sequence and not (meta.has_versions or meta.tombstones or span.drops):
-            return keys[first:last], list(block.values(first, last))
+        keys, values = keys[first:last], block.values()[first:last]
+        if meta.last_sequence <= span.sequence and not (meta.has_versions or span.drops):
+            if not meta.tombstones:
+                return keys, list(values)
+            heads = block.heads()[first:last]
+            return keys, [value if head & VALUE else None for value, head in zip(values, heads, strict=True)]
         return _visible(
             (
-                (key, head >> 8, value if head & 1 else None)
-                for key, head, value in zip(
-                    keys[first:last], block.heads(first, last), block.values(first, last), strict=True
-                )
+                (key, head >> 8, value if head & VALUE else None)
+                for key, head, value in zip(keys, block.heads()[first:last], values, strict=True)
                 if head >> 8 <= span.sequence
             ),
             span.drops,

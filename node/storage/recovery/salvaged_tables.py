@@ -74,8 +74,7 @@ async def _entries(
         except CorruptBlock as error:
             report(error)
             continue
-        count = len(block.suffixes)
-        for key, head, value in zip(block.keys, block.heads(0, count), block.values(0, count), strict=True):
+        for key, head, value in zip(block.keys, block.heads(), block.values(), strict=True):
             if start <= key and (end is None or key < end):
                 yield key, _rank(head, table), value if head & 1 else None
 

@@ -1,4 +1,4 @@
-"""Decoded blocks in memory, bounded.
+"""Checked and decompressed blocks in memory, bounded.
 
 It has two generations instead of an LRU list: a hit costs one dict lookup and changes nothing.  When the
 young generation is full it becomes the old one, and the previous old one is dropped.

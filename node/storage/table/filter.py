@@ -13,18 +13,13 @@ from typing import Final
 
 import xxhash
 
-__all__ = ["WORD_BYTES", "WORD_SHIFT", "build_filter", "hash_key", "load_filter", "mask_of"]
+__all__ = ["PAIRS", "WORD_BYTES", "WORD_SHIFT", "build_filter", "hash_key", "load_filter"]
 
-_PAIRS: Final = tuple((1 << (number & 63)) | (1 << (number >> 6)) for number in range(4096))
+PAIRS: Final = tuple((1 << (number & 63)) | (1 << (number >> 6)) for number in range(4096))
 WORD_BYTES: Final = 8
 WORD_SHIFT: Final = 36
 
 hash_key = xxhash.xxh3_64_intdigest
-
-
-def mask_of(hashed: int) -> int:
-    """The up to six bits of a key with this hash."""
-    return _PAIRS[hashed & 4095] | _PAIRS[hashed >> 12 & 4095] | _PAIRS[hashed >> 24 & 4095]
 
 
 def build_filter(keys: Iterable[bytes], count: int, bits_per_key: int) -> bytes:
@@ -33,7 +28,7 @@ def build_filter(keys: Iterable[bytes], count: int, bits_per_key: int) -> bytes:
     bits = [0] * words
     if not words:
         return b""
-    pairs = _PAIRS
+    pairs = PAIRS
     for hashed in map(hash_key, keys):
         bits[(hashed >> WORD_SHIFT) % words] |= (
             pairs[hashed & 4095] | pairs[hashed >> 12 & 4095] | pairs[hashed >> 24 & 4095]

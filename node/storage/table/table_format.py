@@ -43,6 +43,7 @@ _CRC: Final = Struct("<I")
 FOOTER_BYTES: Final = _FOOTER.size + _CRC.size
 
 pack_trailer = _TRAILER.pack
+unpack_trailer = _TRAILER.unpack_from
 
 
 class MalformedTable(ValueError):
@@ -60,18 +61,19 @@ class Handles(Sequence[Handle]):
     """The handles of a table's data blocks, created on demand: ten thousand objects per table would take too
     long to create and burden the garbage collector."""
 
-    __slots__ = ("_starts",)
+    __slots__ = ("starts",)
 
     def __init__(self, sizes: Sequence[int]) -> None:
-        self._starts = array("Q", accumulate((size + TRAILER_BYTES for size in sizes), initial=0))
+        # offset of each block, and that after the last
+        self.starts = array("Q", accumulate((size + TRAILER_BYTES for size in sizes), initial=0))
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self.starts) - 1
 
     @property
     def end(self) -> int:
         """The offset after the last block."""
-        return self._starts[-1]
+        return self.starts[-1]
 
     @overload
     def __getitem__(self, at: int) -> Handle: ...
@@ -80,8 +82,8 @@ class Handles(Sequence[Handle]):
     def __getitem__(self, at: int | slice) -> Handle | list[Handle]:
         if isinstance(at, slice):
             return [self[number] for number in range(*at.indices(len(self)))]
-        start = self._starts[at]
-        return Handle(start, self._starts[at + 1] - start - TRAILER_BYTES)
+        start = self.starts[at]
+        return Handle(start, self.starts[at + 1] - start - TRAILER_BYTES)
 
 
 class Footer(NamedTuple):
@@ -109,11 +111,6 @@ class TableMeta:
     def overlaps(self, start: bytes, end: bytes) -> bool:
         """Whether the table's range overlaps [start, end], both included."""
         return self.smallest <= end and start <= self.largest
-
-
-def unpack_trailer(data: bytes, at: int) -> tuple[int, int]:
-    code, crc = _TRAILER.unpack_from(data, at)
-    return code, crc
 
 
 def encode_footer(footer: Footer, offset: int) -> bytes:

@@ -42,6 +42,7 @@ class Table:
     __slots__ = (
         "file",
         "file_id",
+        "first_place",
         "handles",
         "is_hurt",
         "largest",
@@ -66,6 +67,7 @@ class Table:
         self.meta = meta
         self.file = file
         self.file_id = meta.file_id
+        self.first_place = meta.file_id << 32  # of block 0 in the cache
         self.smallest = meta.smallest
         self.largest = meta.largest
         self.last_keys = last_keys
@@ -89,9 +91,11 @@ class Table:
 
     def read_block_cached(self, number: int) -> Block | None:
         """The block if the page cache has it.  Raises CorruptBlock, OSError."""
-        handle = self.handles[number]
-        data = self.file.pread_cached(handle.size + TRAILER_BYTES, handle.offset)
-        return None if data is None else self.decode(handle, data)
+        starts = self.handles.starts
+        offset = starts[number]
+        size = starts[number + 1] - offset
+        data = self.file.pread_cached(size, offset)
+        return None if data is None else self._decode(offset, size - TRAILER_BYTES, data)
 
     async def read_block_off_loop(self, number: int) -> Block:
         """Raises CorruptBlock, OSError."""
@@ -99,10 +103,13 @@ class Table:
         return self.decode(handle, await self.file.pread_off_loop(handle.size + TRAILER_BYTES, handle.offset))
 
     def decode(self, handle: Handle, data: bytes) -> Block:
+        return self._decode(handle.offset, handle.size, data)
+
+    def _decode(self, offset: int, size: int, data: bytes) -> Block:
         try:
-            return decode_block(_checked(self.file.path, self.file_id, handle, data))
+            return decode_block(_checked(self.file.path, self.file_id, offset, size, data))
         except MalformedBlock as error:
-            raise CorruptBlock(self.file.path, handle.offset, str(error)) from None
+            raise CorruptBlock(self.file.path, offset, str(error)) from None
 
     def close(self) -> None:
         self.file.close()
@@ -166,18 +173,18 @@ def read_footer(file: ReadFile, file_id: int) -> Footer:
 
 def _read(file: ReadFile, file_id: int, handle: Handle) -> bytes:
     data = file.pread(handle.size + TRAILER_BYTES, handle.offset)
-    return _checked(file.path, file_id, handle, data)
+    return _checked(file.path, file_id, handle.offset, handle.size, data)
 
 
-def _checked(path: str, file_id: int, handle: Handle, data: bytes) -> bytes:
+def _checked(path: str, file_id: int, offset: int, size: int, data: bytes) -> bytes:
     """The content of a stored block whose checksum is right.  Raises CorruptBlock."""
-    if len(data) != handle.size + TRAILER_BYTES:
-        raise CorruptBlock(path, handle.offset, f"{len(data)} bytes of {handle.size + TRAILER_BYTES}")
-    code, crc = unpack_trailer(data, handle.size)
-    stored = data[: handle.size]
-    if checksum(file_id, handle.offset, code, stored) != crc:
-        raise CorruptBlock(path, handle.offset, "checksum mismatch")
+    if len(data) != size + TRAILER_BYTES:
+        raise CorruptBlock(path, offset, f"{len(data)} bytes of {size + TRAILER_BYTES}")
+    code, crc = unpack_trailer(data, size)
+    stored = data[:size]
+    if checksum(file_id, offset, code, stored) != crc:
+        raise CorruptBlock(path, offset, "checksum mismatch")
     try:
         return decompress(code, stored)
     except CannotDecompress as error:
-        raise CorruptBlock(path, handle.offset, str(error)) from None
+        raise CorruptBlock(path, offset, str(error)) from None

@@ -194,7 +194,7 @@ def _table_chunks(table: Table, damaged: dict[int, list[CorruptMark]]) -> Iterat
                 damaged.setdefault(table.file_id, []).append(mark)
                 continue
             keys += block.keys
-            cells += block.cells(0, len(block.suffixes))
+            cells += block.cells()
         number = last
         if keys:
             yield keys, cells

@@ -14,6 +14,7 @@ from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
+from ringmill.cluster.versions.lone_value import lone_of, overwritten, replaces
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject, merge, supersede
 from ringmill.node.replica.routes import Routes
@@ -89,12 +90,17 @@ def _versions() -> list[Layer]:
     old, same, new = sample_object(1), sample_object(1), sample_object(2)
     encoded, clock = encode_object(old), HybridClock(SystemClock())
     fresh = _sibling(2)
+    lone, newer = lone_of(encoded), lone_of(encode_object(new))
+    assert lone is not None and newer is not None
     return [
-        Layer("object: decode", 5, 2, lambda: decode_object(encoded)),
-        Layer("object: encode", 3, 0, lambda: encode_object(old)),
-        Layer("object: supersede", 1, 0, lambda: supersede(old, old.context, fresh)),
-        Layer("object: merge a newer one", 2, 0, lambda: merge(old, new)),
-        Layer("object: merge an equal one", 0, 1, lambda: merge(old, same)),
+        Layer("object: decode", 0, 0, lambda: decode_object(encoded)),
+        Layer("object: encode", 1, 0, lambda: encode_object(old)),
+        Layer("object: supersede", 0, 0, lambda: supersede(old, old.context, fresh)),
+        Layer("object: merge a newer one", 0, 0, lambda: merge(old, new)),
+        Layer("object: merge an equal one", 0, 0, lambda: merge(old, same)),
+        Layer("lone value: its fields", 5, 1, lambda: lone_of(encoded)),
+        Layer("lone value: a write over it", 1, 0, lambda: overwritten(lone, fresh)),
+        Layer("lone value: whether one replaces it", 2, 0, lambda: replaces(newer, lone)),
         Layer("clock: stamp", 1, 0, clock.stamp),
         Layer("clock: now", 2, 1, clock.now),
         Layer("clock: observe", 2, 0, lambda: clock.observe(HybridTime(1))),

@@ -18,7 +18,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.ports import Entropy, FileSystem, Priority, Transport
+from ringmill.cluster.ports import BatchTransport, Entropy, FileSystem, Priority, Transport
 from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus
 from ringmill.simulator.job_history import JobRecord, Told
 from ringmill.simulator.subjects.objects.sessions import SimulatedLink
@@ -79,7 +79,7 @@ class JobSession:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: BatchTransport,
         nodes: Mapping[str, NodeId],
         entropy: Entropy,
         timeout_s: float,
@@ -89,7 +89,7 @@ class JobSession:
         self._transport = transport
         self._nodes = nodes
         self._timeout_s = timeout_s
-        self._directory = directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at], []))
+        self._directory = directory(list(nodes), lambda at: SimulatedLink(transport, nodes[at]))
         self._jobs = AsyncJobs(self._directory, self._dial, _no_files, entropy, timeout_s)
 
     async def work_off(self, plan: PlannedJob, bundle: Bundle, record: JobRecord) -> None:

@@ -11,6 +11,9 @@ OBJECT_MARKS: Final = (
     # Clients
     "a client retries",
     "a client turns to another node",
+    "a client finds a node silent with requests under way",
+    "a client sends a request again that may have been done",
+    "a silent node answers before the node that was asked instead",
     # Requests
     "a read replaces a silent owner",
     "a read does not meet its quorum",
@@ -31,6 +34,9 @@ OBJECT_MARKS: Final = (
     "a hint waits in memory for the disk",
     "an owner that missed a write gets a hint",
     "a stopping node leaves hints behind",
+    "a later attempt finds that an earlier one was applied",
+    "a later attempt is applied as no earlier one was",
+    "a later attempt cannot tell what became of the earlier ones",
     # Replicas and hints
     "a start finds damaged hints",
     "a hint that the disk refused is kept after all",
@@ -38,8 +44,10 @@ OBJECT_MARKS: Final = (
     "a newer write is merged into a hint",
     "a read waits for the disk",
     "a late copy changes nothing",
+    "an object is stored as it came",
     "a key is written while its range is healed",
     "siblings stand beside each other",
+    "a copy of a write that was sent twice and replaced is dropped",
     "an owner refuses a hint",
     # Repair
     "owners cannot be compared yet",

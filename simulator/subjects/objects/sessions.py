@@ -1,8 +1,8 @@
 """Clients of a run: production client code, its answers kept as a history.
 
-Each session has a client of its own and asks one thing after the other.  What is recorded is what crossed the
-link last, since a read that finds nothing still hands out a context.  Links are simulated here; a run of real
-processes (scripts/chaos) hands in its own.
+Each session has a client of its own and asks one thing after the other.  What is recorded is the answer as it
+crossed the wire, since a read that finds nothing still hands out a context.  Links are simulated here; a run
+of real processes (scripts/chaos) hands in its own.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import TOPOLOGY, Link, Method
-from ringmill.client.routing.router import Router
+from ringmill.client.routing.links import TOPOLOGY, Abandon, Link, Method
+from ringmill.client.routing.router import Prepare, Router, Target
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Entropy, Priority, Transport
+from ringmill.cluster.ports import BatchTransport, Ended, Entropy, Priority
 from ringmill.cluster.versions.context_token import decode_context
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.simulator.history import Operation, Outcome, ReceiptLine, SeenSibling, Vector
@@ -34,18 +34,17 @@ from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 __all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist"]
 
 Answer = TypeVar("Answer", bound=Message)
-Dial = Callable[[str, list[Message]], Link]
-"""Makes the link to an address; it leaves each answer that crosses it in the list, alone."""
+Dial = Callable[[str], Link]
+"""Makes the link to an address."""
 _AGAIN_S = 0.25
 
 
 class SimulatedLink:
     """The client's door to one node."""
 
-    def __init__(self, transport: Transport, node: NodeId, last: list[Message]) -> None:
+    def __init__(self, transport: BatchTransport, node: NodeId) -> None:
         self._transport = transport
         self._node = node
-        self._last = last
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
         name = TOPOLOGY_GET if method.path == TOPOLOGY.path else method.frame_name
@@ -56,12 +55,43 @@ class SimulatedLink:
             timeout_s=timeout_s,
             priority=Priority.WRITE if method.is_write else Priority.READ,
         )
-        answer = method.answer.FromString(body)
-        self._last[:] = [answer]
-        return answer
+        return method.answer.FromString(body)
+
+    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
+        self._transport.send(
+            self._node,
+            method.frame_name,
+            request.SerializeToString(),
+            timeout_s=timeout_s,
+            priority=Priority.WRITE if method.is_write else Priority.READ,
+            ended=ended,
+        )
+        return _nothing
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _nothing() -> None:
+    """What was sent runs until its deadline."""
+
+
+class RecordingRouter(Router):
+    """Keeps the last answer to a request as it crossed the wire; probes leave it alone."""
+
+    last: Message
+
+    async def ask(
+        self,
+        method: Method[Answer],
+        prepare: Prepare,
+        *,
+        target: Target | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        answer = await super().ask(method, prepare, target=target, timeout_s=timeout_s)
+        self.last = answer
+        return answer
 
 
 class AnyNode(Directory):
@@ -95,12 +125,10 @@ class Session:
         directory: type[Directory] = Directory,
     ) -> None:
         self.name = name
-        self._last: list[Message] = []
         self._timeout_s = timeout_s
-        self._directory = directory(addresses, lambda address: dial(address, self._last))
-        self._keyspace = AsyncKeyspace(
-            "default", Router(self._directory, entropy, timeout_s), OperationNames(entropy)
-        )
+        self._directory = directory(addresses, dial)
+        self._router = RecordingRouter(self._directory, entropy, timeout_s)
+        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(entropy))
         self._contexts: dict[bytes, CausalContext] = {}
 
     async def __aenter__(self) -> Session:
@@ -142,7 +170,7 @@ class Session:
         except RingmillError as error:
             operations[place] = self._failed(begun, error)
         else:
-            operations[place] = self._answered(begun, self._last[0])
+            operations[place] = self._answered(begun, self._router.last)
         return operations[place]
 
     async def _learn(self) -> None:

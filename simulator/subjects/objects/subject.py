@@ -130,7 +130,7 @@ class ObjectWorkload:
             name,
             addresses=addresses,
             directory=directory,
-            dial=lambda address, last: SimulatedLink(transport, nodes[address], last),
+            dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=timeout_s,
         )

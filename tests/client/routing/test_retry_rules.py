@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.client.routing.retries import MAX_RETRIES, Budget, Next, attempt_timeout_s, next_step, pause_s
+from ringmill.client.routing.retries import (
+    MAX_FURTHER,
+    MAX_RETRIES,
+    Budget,
+    Next,
+    attempt_timeout_s,
+    may_go_further,
+    next_step,
+    pause_s,
+)
 from ringmill.cluster.errors import (
     CorruptData,
     DeadlineExceeded,
@@ -24,9 +33,17 @@ ERRORS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ERRORS)
-def test_a_write_with_unknown_outcome_is_never_sent_again(kind: type[RingmillError]) -> None:
-    assert next_step(kind("lost", outcome="unknown"), is_write=True) is Next.GIVE_UP
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not Unavailable])
+def test_a_write_that_a_node_leaves_open_is_never_sent_again(kind: type[RingmillError]) -> None:
+    assert next_step(kind("open", outcome="unknown"), is_write=True) is Next.GIVE_UP
+
+
+@pytest.mark.parametrize("is_write", [True, False])
+def test_a_request_whose_node_is_gone_or_silent_is_sent_elsewhere_as_a_further_attempt(
+    is_write: bool,
+) -> None:
+    assert next_step(Unavailable("broke", outcome="unknown"), is_write=is_write) is Next.FURTHER
+    assert may_go_further(MAX_FURTHER) and not may_go_further(MAX_FURTHER + 1)
 
 
 def test_a_write_goes_elsewhere_when_nothing_was_sent() -> None:
@@ -43,9 +60,8 @@ def test_a_coordinator_that_cannot_read_its_own_copy_lets_another_one_do_it() ->
     assert next_step(CorruptData("block 7", outcome="unknown"), is_write=True) is Next.GIVE_UP
 
 
-def test_a_silent_coordinator_makes_a_read_go_elsewhere() -> None:
-    assert next_step(DeadlineExceeded("silent", outcome="unknown"), is_write=False) is Next.RETRY
-    assert next_step(Unavailable("broke", outcome="unknown"), is_write=False) is Next.RETRY
+def test_a_coordinator_that_is_late_makes_a_read_go_elsewhere() -> None:
+    assert next_step(DeadlineExceeded("late", outcome="unknown"), is_write=False) is Next.RETRY
 
 
 def test_an_old_row_is_refreshed_before_the_turn() -> None:

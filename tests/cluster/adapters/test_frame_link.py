@@ -397,7 +397,11 @@ async def test_a_link_that_is_closed_takes_no_call_that_its_end_has_caused(
 ) -> None:
     link, _, _ = ends
     told = list[bytes | RingmillError]()
-    link.send("kv.get", b"", 30, WRITE, lambda _: link.send("kv.get", b"", 30, WRITE, told.append))
+
+    def again(_: bytes | RingmillError) -> None:
+        link.send("kv.get", b"", 30, WRITE, told.append)
+
+    link.send("kv.get", b"", 30, WRITE, again)
     await settled()
     await link.close()
     assert [type(each) for each in told] == [Unavailable]

@@ -21,6 +21,7 @@ from ringmill.cluster.versions.objects import (
     merge_all,
     supersede,
 )
+from ringmill.cluster.versions.replaced import ENTRY_BYTES, MOST, knows
 
 REPLICAS = 3
 
@@ -34,17 +35,36 @@ class Replicas:
     counters: list[int] = field(default_factory=lambda: [0] * REPLICAS)
     writes: int = 0
 
-    def write(self, at: int, context: VersionVector, *, operation: int | None, delete: bool) -> Sibling:
+    def write(
+        self,
+        at: int,
+        context: VersionVector,
+        *,
+        operation: int | None = None,
+        delete: bool = False,
+        is_retry: bool = False,
+    ) -> Sibling:
         self.writes += 1
         self.counters[at] += 1
+        number = self.writes if operation is None else operation
         sibling = Sibling(
             Dot(actor_of(NodeId(f"n{at}"), Start(1, "00" * 8)), self.counters[at]),
             None if delete else b"v%d" % self.writes,
             HybridTime(self.writes),
-            OperationId(1, self.writes if operation is None else operation, HybridTime(self.writes)),
+            OperationId(1, number, HybridTime(number)),
+            is_retry=is_retry,
         )
         self._become(at, supersede(self.now[at], context, sibling))
         return sibling
+
+    def refuses(self, at: int, context: VersionVector, operation: int) -> bool:
+        """Whether the coordinator knows the operation (V4), or a context is newer than its own write."""
+        present = self.now[at]
+        known = present.find(OperationId(1, operation, HybridTime(operation)))
+        if known is not None or knows(present.replaced, 1, operation):
+            return True
+        copies = (one for one in _siblings(self.past) if one.operation.sequence == operation)
+        return any(context.covers(copy.dot) for copy in copies)
 
     def exchange(self, source: int, target: int) -> None:
         self._become(target, merge(self.now[target], self.now[source]))
@@ -68,7 +88,10 @@ def histories(draw: st.DrawFn) -> Replicas:
                 "past": draw(st.sampled_from(replicas.past)).context,
             }[seen]
             operation = draw(st.sampled_from([None, None, 100, 101]))
-            replicas.write(at, context, operation=operation, delete=draw(st.booleans()))
+            if operation is not None and replicas.refuses(at, context, operation):
+                continue
+            is_retry = operation is not None and draw(st.booleans())
+            replicas.write(at, context, operation=operation, delete=draw(st.booleans()), is_retry=is_retry)
         else:
             replicas.exchange(at, draw(index))
     return replicas
@@ -103,17 +126,19 @@ def test_a_merge_is_encoded_to_the_same_bytes_in_any_order(
 
 @given(histories(), st.data())
 @settings(max_examples=60)
-def test_a_write_is_lost_only_to_a_write_whose_context_covers_it(
+def test_a_write_is_lost_only_to_a_write_whose_context_covers_it_or_a_later_attempt_of_it(
     replicas: Replicas, data: st.DataObject
 ) -> None:
     at = data.draw(st.integers(0, REPLICAS - 1))
     before = merge_all(replicas.now)
     context = data.draw(st.sampled_from(replicas.past)).context
-    mine = replicas.write(at, context, operation=None, delete=False)
+    mine = replicas.write(at, context)
     after = merge_all(replicas.now)
     assert mine in after.siblings
+    replaced = {each.operation for each in before.siblings if context.covers(each.dot)}
     for sibling in before.siblings:
-        assert (sibling in after.siblings) == (not context.covers(sibling.dot))
+        is_gone = context.covers(sibling.dot) or sibling.operation in replaced
+        assert (sibling in after.siblings) == (not is_gone)
 
 
 @given(histories())
@@ -134,6 +159,26 @@ def test_the_drawn_histories_lose_siblings_that_carry_a_birth() -> None:
 
     lossy = find(histories(), loses)
     assert merge_all(lossy.now).forgotten > 0
+
+
+@given(histories())
+def test_of_an_operation_that_was_replaced_in_one_copy_none_is_left(replicas: Replicas) -> None:
+    merged = merge_all(replicas.now)
+    for sibling in set(_siblings(replicas.past)) - set(merged.siblings):
+        if merged.has_replaced(sibling.operation):
+            assert merged.find(sibling.operation) is None
+        else:
+            assert len(merged.replaced) >= MOST * ENTRY_BYTES
+
+
+def test_the_drawn_histories_have_a_copy_that_only_the_memory_takes_away() -> None:
+    """Else the law above would be about nothing."""
+
+    def takes_away(replicas: Replicas) -> bool:
+        parts = [replicas.now[at]._replace(replaced=b"") for at in range(REPLICAS)]
+        return merge_all(parts).siblings != merge_all(replicas.now).siblings
+
+    find(histories(), takes_away, settings=settings(max_examples=5000))
 
 
 def _siblings(states: list[StoredObject]) -> Iterator[Sibling]:

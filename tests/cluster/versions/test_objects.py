@@ -10,9 +10,17 @@ from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
-from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
+from ringmill.cluster.versions.objects import (
+    ABSENT,
+    OperationId,
+    Sibling,
+    StoredObject,
+    merge,
+    supersede,
+)
+from ringmill.cluster.versions.replaced import MOST
 
-A, B = Actor("n1#1"), Actor("n2#1")
+A, B, C = Actor("n1#1"), Actor("n2#1"), Actor("n3#1")
 
 
 def sibling(
@@ -109,6 +117,54 @@ def test_damaged_bytes_are_an_error_or_another_valid_object_never_a_crash() -> N
 def test_bytes_that_break_an_invariant_are_refused(vector: object, siblings: object, why: str) -> None:
     with pytest.raises(CorruptData, match=why):
         decode_object(b"\x01" + msgpack.packb([0, vector, siblings]))
+
+
+def test_a_copy_of_a_write_that_was_replaced_in_another_copy_is_dropped_whichever_came_first() -> None:
+    first = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v", operation=5))
+    again = supersede(ABSENT, EMPTY_VECTOR, sibling(B, 1, b"v", operation=5)._replace(is_retry=True))
+    for seen, late in ((first, again), (again, first)):
+        over = supersede(seen, seen.context, sibling(C, 2, b"w", operation=6))
+        assert [each.value for each in merge(over, late).siblings] == [b"w"]
+        assert merge(over, late) == merge(late, over)
+        assert decode_object(encode_object(merge(over, late))) == merge(over, late)
+
+
+def test_a_write_that_was_sent_twice_is_remembered_longer_than_others() -> None:
+    first = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v", operation=5))
+    again = supersede(ABSENT, EMPTY_VECTOR, sibling(B, 1, b"v", operation=5)._replace(is_retry=True))
+    overwritten = [first, again]
+    for counter in range(2, MOST + 12):
+        overwritten = [
+            supersede(each, each.context, sibling(C, counter, b"w", operation=counter + 5))
+            for each in overwritten
+        ]
+    assert len(merge(overwritten[0], again).siblings) == 2  # nobody knows any more
+    assert len(merge(overwritten[1], first).siblings) == 1
+
+
+def test_an_object_that_was_never_overwritten_is_encoded_without_a_memory() -> None:
+    stored = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v"))
+    assert encode_object(stored)[0] == 1
+    assert encode_object(supersede(stored, stored.context, sibling(A, 2, b"w")))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "replaced", "why"),
+    [
+        (1, bytes(16), "4 fields in version 1"),
+        (2, b"", "entries of 16 bytes"),
+        (2, bytes(17), "entries of 16 bytes"),
+        (2, bytes(15) + b"\x02", "entries of 16 bytes"),
+        (2, bytes(16 * 73), "entries of 16 bytes"),
+        (2, [1], "entries of 16 bytes"),
+    ],
+)
+def test_a_memory_of_replaced_operations_that_is_none_is_refused(
+    version: int, replaced: object, why: str
+) -> None:
+    body = [0, [["n1#1", 1]], [["n1#1", 1, b"v", 1, 1, 1, 1, 0, 0]], replaced]
+    with pytest.raises(CorruptData, match=why):
+        decode_object(bytes([version]) + msgpack.packb(body))
 
 
 def test_a_vector_knows_what_it_covers() -> None:

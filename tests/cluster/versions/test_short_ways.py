@@ -1,4 +1,4 @@
-"""The short ways of codec and merge, for objects with one sibling, come to what the long ways come to."""
+"""The short ways of codec, merge and write, for objects with one sibling, come to what the long ways do."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.versions import object_codec, objects
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
-from ringmill.cluster.versions.object_codec import FORMAT_VERSION, decode_object
-from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject, merge
+from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import (
+    ABSENT,
+    OperationId,
+    Sibling,
+    StoredObject,
+    merge,
+    supersede,
+)
+from ringmill.cluster.versions.replaced import entry_of, remember
 
 ACTORS = ("n1#1.aa", "n2#1.bb")
 NUMBERS = st.sampled_from([0, 1, 2, 3, -1, 1 << 47, 1 << 48, (1 << 64) - 1, True, 1.0, None, "1"])
@@ -38,6 +47,8 @@ def bodies(draw: st.DrawFn) -> list[Any]:
         draw(st.integers(0, 2)),
     ]
     body: list[Any] = [draw(st.integers(0, 3)), [[ACTORS[0], counter]], [fields]]
+    if draw(st.booleans()):
+        body.append(draw(st.sampled_from([bytes(16), bytes(32), bytes(3), [], 1])))
     match draw(st.integers(0, 3)):
         case 0:
             fields[draw(st.integers(0, 8))] = draw(ODD)
@@ -57,7 +68,7 @@ def outcome(data: bytes) -> StoredObject | str:
 
 @given(bodies())
 def test_a_plain_object_decodes_to_what_any_object_decodes_to(body: list[Any]) -> None:
-    data = bytes([FORMAT_VERSION]) + msgpack.packb(body)
+    data = bytes([len(body) - 2]) + msgpack.packb(body)
     with pytest.MonkeyPatch.context() as bent:
         short = outcome(data)
         bent.setattr(object_codec, "_plain", lambda *_: None)
@@ -71,9 +82,14 @@ def plain_objects(draw: st.DrawFn) -> StoredObject:
     dot = Dot(draw(st.sampled_from(ACTORS)), draw(st.integers(1, 3)))  # type: ignore[arg-type]
     counts[dot.actor] = max(counts[dot.actor], dot.counter)
     operation = OperationId(1, dot.counter, HybridTime(draw(st.integers(0, 3))))
-    sibling = Sibling(dot, b"%d" % dot.counter, HybridTime(dot.counter), operation)
+    sibling = Sibling(
+        dot, b"%d" % dot.counter, HybridTime(dot.counter), operation, is_retry=draw(st.booleans())
+    )
+    replaced = b""
+    for number in draw(st.sampled_from([(), (), (1,), (2,), (1, 2)])):
+        replaced = remember(replaced, entry_of(number, 1, number, is_retry=draw(st.booleans())))
     context = VersionVector.of((actor, count) for actor, count in counts.items() if count)  # type: ignore[misc]
-    return StoredObject(context, (sibling,), HybridTime(draw(st.integers(0, 3))))
+    return StoredObject(context, (sibling,), HybridTime(draw(st.integers(0, 3))), replaced)
 
 
 @given(plain_objects(), plain_objects())
@@ -84,3 +100,43 @@ def test_an_overwriting_merge_comes_to_what_any_merge_comes_to(
         short = merge(ours, theirs)
         bent.setattr(objects, "_overwrites", lambda *_: None)
         assert short == merge(ours, theirs)
+
+
+def lone(stored: StoredObject) -> LoneValue:
+    told = lone_of(encode_object(stored))
+    assert told is not None
+    return told
+
+
+@given(bodies())
+def test_a_lone_value_is_read_from_the_bytes_that_decode_to_one(body: list[Any]) -> None:
+    data = bytes([len(body) - 2]) + msgpack.packb(body)
+    told, stored = lone_of(data), outcome(data)
+    if isinstance(stored, str) or len(stored.siblings) != 1 or stored.siblings[0].value is None:
+        assert told is None
+        return
+    assert told is not None
+    assert (told.forgotten, told.sibling) == (stored.forgotten, stored.siblings[0])
+    assert told.replaced == stored.replaced
+    assert tuple(map(tuple, told.vector)) == stored.context.entries
+    assert told.time == stored.newest and told.knows(stored.siblings[0].operation)
+
+
+@given(plain_objects(), plain_objects())
+def test_what_replaces_a_lone_value_is_what_the_merge_comes_to(
+    ours: StoredObject, theirs: StoredObject
+) -> None:
+    if replaces(lone(theirs), lone(ours)):
+        assert merge(ours, theirs) == theirs != ours
+
+
+@given(plain_objects(), st.sampled_from(ACTORS), st.integers(0, 3))
+def test_a_write_over_a_lone_value_makes_what_superseding_makes(
+    present: StoredObject, actor: str, birth: int
+) -> None:
+    dot = Dot(actor, 4)  # type: ignore[arg-type]
+    sibling = Sibling(dot, b"new", HybridTime(9), OperationId(2, 1, HybridTime(birth)))
+    written = overwritten(lone(present), sibling)
+    assert written == supersede(present, present.context, sibling)
+    assert replaces(lone(written), lone(present))
+    assert overwritten(None, sibling) == supersede(ABSENT, ABSENT.context, sibling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import ringmill
 from ringmill.client.blocking import Client
 
 if TYPE_CHECKING:
@@ -52,6 +54,39 @@ def test_a_warm_client_loses_no_deadline_to_a_node_that_was_stopped_seconds_ago(
         finally:
             shell.ok("cluster", "resume", "n2")
     assert took_s < PATIENT_S, "a put that waits for n2 ends by its deadline, and as an error"
+
+
+def test_no_write_under_way_waits_for_a_node_that_is_stopped_under_load(shell: Shell) -> None:
+    """Without further attempts the writes at n2 take their whole deadline, and are unknown."""
+
+    async def load() -> float:
+        slowest_s = 0.0
+        is_over = asyncio.Event()
+
+        async def write(db: ringmill.AsyncClient, writer: int) -> None:
+            nonlocal slowest_s
+            number = 0
+            while not is_over.is_set():
+                begun = time.monotonic()
+                await db.put(f"load:{writer}:{number % 50}", b"v")
+                slowest_s = max(slowest_s, time.monotonic() - begun)
+                number += 1
+
+        client = ringmill.connect(addresses(shell)["n1"], timeout=PATIENT_S)
+        async with client as db, asyncio.TaskGroup() as writers:
+            for writer in range(16):
+                writers.create_task(write(db, writer))
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(shell.ok, "cluster", "pause", "n2")
+            await asyncio.sleep(1.0)
+            is_over.set()
+        return slowest_s
+
+    try:
+        assert asyncio.run(load()) < PATIENT_S / 2
+    finally:
+        shell.ok("cluster", "resume", "n2")
+        shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
 
 
 def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, paused: str) -> None:

@@ -9,7 +9,7 @@ from ringmill.cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
-from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, supersede
+from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
 from ringmill.node.replica.hints import Hint, HintStore, decode_hint, encode_hint
 from ringmill.node.replica.stored_key import HintKey
 from tests.node.forgetful_engine import ForgetfulEngine
@@ -96,6 +96,6 @@ async def test_what_the_disk_refused_is_kept_when_it_takes_it(refusal: RingmillE
     held = await hints.get(KEY)
     assert held is not None
     assert held.targets == (N2, N3)
-    assert held.encoded == encode_object(an_object(2))
+    assert held.encoded == encode_object(merge(an_object(1), an_object(2)))
     assert hints.counts() == {N2: 1, N3: 1}
     assert engine.synced_sequence == 1

@@ -13,7 +13,7 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.context_token import BLIND, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
-from ringmill.cluster.versions.objects import OperationId, StoredObject
+from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.object_store import Intent, ObjectStore, hold
@@ -50,7 +50,7 @@ def intent(number: int, value: bytes | None = b"v", context: ContextToken | None
     return Intent(value, OperationId(1, number, HybridTime(0)), context)
 
 
-def admit_all(before: StoredObject, after: StoredObject, size_bytes: int) -> None:
+def admit_all(was: int, becomes: int, size_bytes: int) -> None:
     """No cap."""
 
 

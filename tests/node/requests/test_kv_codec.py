@@ -19,7 +19,7 @@ from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest, WriteReceipt
 from ringmill.cluster.wire.stubs.kv_pb2 import ReplicaAck as AckMessage
-from ringmill.node.requests.kv_codec import answer_write, encode_write, receipt_of
+from ringmill.node.requests.encoding.kv_codec import answer_write, encode_write, receipt_of
 from ringmill.node.requests.request_values import WriteRequest
 
 NAME = OperationId(2**64 - 1, 3, HybridTime(4))

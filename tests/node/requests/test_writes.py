@@ -174,6 +174,45 @@ def test_a_later_attempt_finds_the_earlier_one_or_says_that_nobody_can_tell() ->
     world.run(story())
 
 
+def test_a_value_that_was_written_twice_and_deleted_stays_gone_when_its_first_coordinator_returns() -> None:
+    world = World()
+
+    async def story() -> None:
+        name = OperationId(1, 1, world.nodes["n1"].hybrid.now())
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        with pytest.raises(QuorumNotReached):
+            await put(world, "n1", b"X", operation=name, timeout_s=0.1)
+        await put(world, "n2", b"X", operation=name, attempt=1)
+        seen = await get(world, "n2")
+        await put(world, "n2", None, context=seen.context)
+        for number in range(33):
+            await put(world, "n2", b"over%d" % number)
+        for other in ("n2", "n3"):
+            world.cut("n1", other, is_cut=False)
+        assert values(await get(world, "n1", "all")) == [b"over32"]
+        for name_ in world.names:
+            with pytest.raises(DeadlineExceeded, match="replaced since") as told:
+                await put(world, name_, b"X", operation=name)  # the first attempt, out of a socket
+            assert told.value.outcome == "unknown"
+            assert values(await get(world, name_, "one")) == [b"over32"]
+
+    world.run(story())
+
+
+def test_a_client_that_has_learned_no_time_may_try_again_where_nothing_was_ever_written() -> None:
+    world = World()
+
+    async def story() -> None:
+        name = OperationId(1, 1, HybridTime(0))
+        assert (await put(world, "n1", b"v", operation=name, attempt=1)).dot
+        other = OperationId(1, 2, HybridTime(0))
+        with pytest.raises(DeadlineExceeded, match="not applied again"):
+            await put(world, "n1", b"v", operation=other, attempt=1)  # of this key nobody can tell
+
+    world.run(story())
+
+
 @pytest.mark.parametrize(
     ("request_", "why"),
     [

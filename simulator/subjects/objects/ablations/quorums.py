@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-import ringmill.client.routing.router
-from ringmill.client.routing.retries import Next, next_step
+import ringmill.client.kv
+import ringmill.cluster.versions.objects
+from ringmill.client.routing.attempts import attempt_message
 from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.replaced import remember, union
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.read import Reader
+from ringmill.node.requests.write_retries import WriteRetries
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -73,13 +76,26 @@ def _unknown_is_told() -> Bends:
 
 
 def _no_blind_retry() -> Bends:
-    """A client sends a write again whose outcome it does not know."""
+    """A client sends a write again without a word that it may have been done."""
 
-    def step(error: Any, *, is_write: bool) -> Next:
-        known = next_step(error, is_write=is_write)
-        return Next.TURN if is_write and error.outcome != "failed" else known
+    def first_message(request: Any, epoch: int, timeout_ms: int, attempt: int) -> Any:
+        return attempt_message(request, epoch, timeout_ms, 0)
 
-    return (use(ringmill.client.routing.router, next_step, step),)
+    return (use(ringmill.client.kv, attempt_message, first_message),)
+
+
+def _asked_before_again() -> Bends:
+    async def allow(retries: WriteRetries, *rest: Any) -> None:
+        return None
+
+    return (method(WriteRetries.check_retry, allow),)
+
+
+def _replaced_is_remembered() -> Bends:
+    return (
+        use(ringmill.cluster.versions.objects, remember, lambda replaced, entry: b""),
+        use(ringmill.cluster.versions.objects, union, lambda ours, theirs: b""),
+    )
 
 
 _TWICE: Final = SimulationOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
@@ -120,8 +136,20 @@ QUORUMS: Final = (
     ),
     Ablation(
         "no-blind-retry",
-        "a write whose outcome is unknown is not sent again",
+        "a write that may have been done is sent again as a later attempt only",
         _no_blind_retry(),
         rules=("W4",),
+    ),
+    Ablation(
+        "asked-before-again",
+        "a later attempt of a write asks a majority what became of the earlier ones",
+        _asked_before_again(),
+        rules=("V4",),
+    ),
+    Ablation(
+        "replaced-is-remembered",
+        "a copy of a write that was sent twice is known as replaced after the other one has been",
+        _replaced_is_remembered(),
+        rules=("V4",),
     ),
 )

@@ -108,4 +108,4 @@ def test_a_block_gives_back_its_keys_and_cells(keys: list[bytes], data: st.DataO
     cells = [data.draw(st.binary(min_size=8, max_size=40)) for _ in keys]
     block = decode_block(encode_block(keys, cells))
     assert block.keys == keys
-    assert block.cells(0, len(keys)) == cells
+    assert list(block.cells()) == cells

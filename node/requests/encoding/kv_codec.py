@@ -17,6 +17,7 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
 from ringmill.node.requests.request_values import (
     Located,
     LocateRequest,
@@ -31,9 +32,7 @@ __all__ = [
     "answer_write",
     "encode_write",
     "read_request",
-    "receipt_message",
     "receipt_of",
-    "result_message",
     "write_request",
 ]
 
@@ -46,7 +45,8 @@ async def answer_write(
     write: Write, message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
 ) -> kv_pb2.WriteReceipt:
     """Do the write that came as `body`, which is `message`, and encode its receipt."""
-    return receipt_message(await write(write_request(message, body, left_s, is_forwarded=is_forwarded)))
+    receipt = await write(write_request(message, body, left_s, is_forwarded=is_forwarded))
+    return kv_pb2.WriteReceipt.FromString(receipt_bytes(receipt))
 
 
 def write_request(
@@ -68,31 +68,11 @@ def write_request(
 
 
 async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
-    return result_message(await read(read_request(message, left_s)))
+    return kv_pb2.GetResponse.FromString(result_bytes(await read(read_request(message, left_s))))
 
 
 def read_request(message: kv_pb2.GetRequest, left_s: float | None) -> ReadRequest:
     return ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
-
-
-def result_message(result: ReadResult) -> kv_pb2.GetResponse:
-    return kv_pb2.GetResponse(
-        siblings=[
-            kv_pb2.Sibling(
-                value=sibling.value or b"",
-                dot=str(sibling.dot),
-                hybrid_time=sibling.time,
-                expires_at_ms=sibling.expires_at_ms,
-            )
-            for sibling in result.siblings
-        ],
-        context=result.context,
-        answered=result.answered,
-        repaired=result.repaired,
-        weak=result.is_weak,
-        epoch=result.epoch,
-        hybrid_time=result.time,
-    )
 
 
 async def answer_locate(locate: Locate, message: kv_pb2.LocateRequest) -> kv_pb2.LocateResponse:
@@ -148,21 +128,6 @@ def receipt_of(body: bytes) -> QuorumReceipt:
         )
     except ValueError as error:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
-
-
-def receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
-    return kv_pb2.WriteReceipt(
-        dot=str(receipt.dot),
-        context=receipt.context,
-        epoch=receipt.epoch,
-        w=receipt.w,
-        replicas=[
-            kv_pb2.ReplicaAck(node=ack.node, role=ack.role.value, durability=ack.durability.value)
-            for ack in receipt.replicas
-        ],
-        weak=receipt.is_weak,
-        hybrid_time=receipt.time,
-    )
 
 
 def _dot(text: str) -> Dot:

@@ -1,0 +1,178 @@
+"""The attempts of one request: what it was sent as, to whom, and what has come back, in the order of coming.
+
+An attempt whose node falls silent stays under way, and its answer counts as long as no other one has come
+first.  So there may be several at a time, and all of them report here.  What may follow is decided in
+client/routing/retries.py and done in client/routing/router.py.  Rule W4: docs/protocol/writes.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+
+from ringmill.client.routing.silence import SilenceWatch
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.wire.request_options import WriteMessage
+from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
+
+__all__ = ["Sending", "Attempts", "Told", "attempt_message"]
+
+Told: TypeAlias = bytes | Message | RingmillError
+"""What an attempt has come to: an answer, encoded or not, or an error."""
+
+
+class Sending:
+    """One sending of a request, from its beginning to its end.  `begun_at` is on the loop's clock."""
+
+    __slots__ = ("_attempts", "_watch", "abandon", "address", "begun_at")
+
+    def __init__(self, attempts: Attempts, watch: SilenceWatch, address: str, begun_at: float) -> None:
+        self._attempts = attempts
+        self._watch = watch
+        self.address = address
+        self.begun_at = begun_at
+        self.abandon: Callable[[], object] | None = None
+        """Ends it as far as this process goes; set once it is sent."""
+
+    def ended(self, told: Told) -> None:
+        """Its node has answered, or never will."""
+        self.abandon = None
+        self._watch.end(self.address, self)
+        self._attempts._end(self, told)
+
+    def silent(self, error: RingmillError) -> None:
+        """Its node is silent; it stays under way."""
+        self._attempts._report(self, error)
+
+
+class Attempts:
+    """One request.  `whole_s` is all the time that it has, `until` when that ends on the loop's clock.
+
+    `tried` are the addresses chosen so far, in order; `retries` and `further` count what is bounded.  Used by
+    one task; `close` ends what is still under way.
+    """
+
+    __slots__ = (
+        "_bug", "_news", "_refused", "_sent", "_tasks", "_under_way", "_waiting", "doubt", "further",
+        "retries", "tried", "until", "whole_s",
+    )  # fmt: skip
+
+    def __init__(self, whole_s: float, until: float) -> None:
+        self.whole_s = whole_s
+        self.until = until
+        self.tried: list[str] = []
+        self.retries = 0
+        self.further = 0
+        self.doubt: RingmillError | None = None
+        """The last error that leaves it open whether the request was done."""
+        self._sent = 0
+        self._refused = 0
+        self._under_way: dict[Sending, None] = {}
+        self._news: deque[tuple[Sending, Told]] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._bug: BaseException | None = None
+
+    @property
+    def left_s(self) -> float:
+        return self.until - asyncio.get_running_loop().time()
+
+    @property
+    def are_under_way(self) -> bool:
+        """Whether one may still be answered."""
+        return bool(self._under_way)
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news)
+
+    @property
+    def unsure(self) -> int:
+        """Attempts that were done, or may have been, or may still be."""
+        return self._sent - self._refused
+
+    def begin(self, watch: SilenceWatch, address: str, begun_at: float) -> Sending:
+        """One more is about to be sent."""
+        attempt = Sending(self, watch, address, begun_at)
+        self._sent += 1
+        self._under_way[attempt] = None
+        return attempt
+
+    def run(self, attempt: Sending, call: Coroutine[Any, Any, Message]) -> None:
+        """Send an attempt by a call that waits."""
+        task = asyncio.create_task(_told(attempt, call), name="client-attempt")
+        attempt.abandon = task.cancel
+        self._tasks.append(task)
+        task.add_done_callback(self._task_ended)
+
+    async def news(self) -> tuple[Sending, Told]:
+        """What came next of any of them."""
+        while not self._news:
+            if self._bug is not None:
+                raise self._bug
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._news.popleft()
+
+    async def pause(self, pause_s: float) -> None:
+        """Return after a pause, or as soon as there is news."""
+        if not self._news:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._waiting}, timeout=pause_s)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        for attempt in list(self._under_way):
+            attempt._watch.end(attempt.address, attempt)
+            if attempt.abandon is not None:
+                attempt.abandon()
+        self._under_way.clear()
+
+    def _end(self, attempt: Sending, told: Told) -> None:
+        if self._under_way.pop(attempt, self) is self:
+            return  # closed
+        if isinstance(told, RingmillError) and told.outcome == "failed":
+            self._refused += 1
+        self._report(attempt, told)
+
+    def _report(self, attempt: Sending, told: Told) -> None:
+        if isinstance(told, RingmillError) and told.outcome != "failed":
+            self.doubt = told
+        self._news.append((attempt, told))
+        self._wake()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._bug = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+def attempt_message(request: WriteMessage | GetRequest, epoch: int, timeout_ms: int, attempt: int) -> Message:
+    """The message of one attempt; `attempt` counts the earlier ones that may have been done.
+
+    A later one gets a copy, because an earlier one may not have been encoded yet.
+    """
+    message = request
+    if attempt:
+        message = type(request).FromString(request.SerializeToString())
+        if not isinstance(message, GetRequest):
+            message.attempt = attempt
+    message.epoch, message.timeout_ms = epoch, timeout_ms
+    return message
+
+
+async def _told(attempt: Sending, call: Coroutine[Any, Any, Message]) -> None:
+    try:
+        answer = await call
+    except RingmillError as error:
+        attempt.ended(error)
+    else:
+        attempt.ended(answer)

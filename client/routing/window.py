@@ -1,0 +1,285 @@
+"""Sends many requests with a bounded number under way, and without a task or a timer for each.
+
+A request goes to the session of its best node, which sends what comes in one tick as few frames, and a
+callback takes the answer.  That is the happy path.  A request that fails is handed to `Router.go_on`, which
+knows what may be sent again, in a task of its own.  A write to a node that has not answered lately waits
+for one question to that node, which all writes to it share.  Links without a session make one call
+a request, fewer at a time.  Rules W4 and W5: docs/protocol/writes.md.
+
+Memory is bounded by what is under way: the next request is pulled only when there is room for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Final, TypeAlias
+
+from google.protobuf.message import Message
+
+from ringmill.client.lifetime import closed
+from ringmill.client.routing.attempts import Attempts, Sending, attempt_message
+from ringmill.client.routing.directory import STAGGER_S
+from ringmill.client.routing.key_order import KeyOrder
+from ringmill.client.routing.links import Method, SendingLink, read_answer
+from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s
+from ringmill.client.routing.router import Router, Target
+from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.cluster.wire.request_options import WriteMessage
+from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
+
+__all__ = ["WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window", "WindowRequest"]
+
+WINDOW_REQUESTS: Final = 512
+WINDOW_BYTES: Final = 4 * 1024 * 1024
+UNARY_AT_ONCE: Final = 32
+
+Told: TypeAlias = Callable[[Message | RingmillError], None]
+"""Told once what came of a request."""
+
+
+class WindowRequest:
+    """One request from its making to its end.  `whole_s` is all the time that it has, from its sending on."""
+
+    __slots__ = ("address", "message", "method", "size_bytes", "target", "told", "until", "whole_s")
+
+    def __init__(
+        self,
+        method: Method[Message],
+        target: Target,
+        message: WriteMessage | GetRequest,
+        told: Told,
+        *,
+        size_bytes: int,
+        whole_s: float,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.message = message
+        self.told = told
+        self.size_bytes = size_bytes
+        self.whole_s = whole_s
+        self.until = 0.0
+        self.address = ""
+
+    def prepare(self, epoch: int, timeout_ms: int, attempt: int) -> Message:
+        """The message of one attempt."""
+        return attempt_message(self.message, epoch, timeout_ms, attempt)
+
+
+class Window:
+    """Requests under way, at most `WINDOW_REQUESTS` of them and about `WINDOW_BYTES`.
+
+    `pull` gives the next request, None when there is none; `wake` says that there may be one again.  All of
+    its calls come from one event loop.  `close` ends its tasks; nobody is told of requests under way then.
+    """
+
+    def __init__(self, router: Router, pull: Callable[[], WindowRequest | None]) -> None:
+        self._router = router
+        self._directory = router.directory
+        self._pull = pull
+        self._most = WINDOW_REQUESTS
+        self._taken = 0  # requests that were pulled and have not ended
+        self._taken_bytes = 0
+        self._order: KeyOrder[WindowRequest] = KeyOrder()
+        self._ready: deque[WindowRequest] = deque()  # pulled before, and free to begin now
+        self._unproved: dict[str, list[WindowRequest]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._is_woken = False
+        self._is_closed = False
+
+    def wake(self) -> None:
+        """Pull what there is room for, in the next turn of the loop."""
+        if not self._is_woken and not self._is_closed:
+            self._is_woken = True
+            asyncio.get_running_loop().call_soon(self._fill)
+
+    async def settled(self) -> None:
+        """Return when all requests have ended and there are no others."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.wake()
+        await waiting
+
+    async def close(self) -> None:
+        self._is_closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _fill(self) -> None:
+        self._is_woken = False
+        if self._is_closed:
+            return
+        while self._ready:
+            self._begin(self._ready.popleft())
+        while self._taken < self._most and self._taken_bytes < WINDOW_BYTES:
+            request = self._pull()
+            if request is None:
+                break
+            self._taken += 1
+            self._taken_bytes += request.size_bytes
+            if self._order.enter(request.target.key, request, is_write=request.method.is_write):
+                self._begin(request)
+        if not self._taken:
+            self._settle(None)
+
+    def _settle(self, error: BaseException | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each.done():
+                continue
+            if error is None:
+                each.set_result(None)
+            else:
+                each.set_exception(error)
+
+    def _begin(self, request: WindowRequest) -> None:
+        """Send it, or what has to come before that."""
+        try:
+            self._directory.lifetime.check_open()
+            address = request.address = self._router.begin(request.target)
+            sender = self._directory.sender(address)
+        except RingmillError as error:
+            self._end(request, error)
+            return
+        request.until = asyncio.get_running_loop().time() + request.whole_s
+        if sender is None:
+            self._most = UNARY_AT_ONCE
+            self._start_task(self._ask(request))
+        elif request.method.is_write and not self._directory.is_proved(address):
+            self._wait_for_proof(request)
+        else:
+            self._send(request, sender)
+
+    def _send(self, request: WindowRequest, sender: SendingLink) -> None:
+        left_s = request.until - asyncio.get_running_loop().time()
+        timeout_s = attempt_timeout_s(left_s, request.whole_s, is_write=request.method.is_write, retries=0)
+        if timeout_s <= 0:
+            late = DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
+            self._end(request, late)
+            return
+        message = request.prepare(self._directory.epoch, max(1, int(timeout_s * 1000)), 0)
+        sent = _FirstAttempt(self, request, asyncio.get_running_loop().time())
+        self._router.watch.begin(request.address, sent)
+        sender.send(request.method, message, timeout_s, sent.ended)
+
+    def _answered(self, request: WindowRequest, told: bytes) -> None:
+        if self._is_closed:
+            return
+        self._directory.clear(request.address)
+        answer: Message | RingmillError
+        try:
+            answer = read_answer(request.method, request.address, told)
+        except RingmillError as error:
+            answer = error
+        self._end(request, answer)
+
+    def _hand_over(self, request: WindowRequest) -> Sending | None:
+        """The first attempt has failed or is silent: the router goes on, and hears of it by what returns."""
+        if self._is_closed:
+            return None
+        attempts = Attempts(request.whole_s, request.until)
+        attempts.tried.append(request.address)
+        first = attempts.begin(self._router.watch, request.address, 0.0)
+        self._start_task(self._go_on(request, attempts, None))
+        return first
+
+    def _end(self, request: WindowRequest, told: Message | RingmillError) -> None:
+        self._taken -= 1
+        self._taken_bytes -= request.size_bytes
+        self._ready.extend(self._order.leave(request.target.key))
+        call_guarded(request.told, told)
+        self.wake()
+
+    async def _ask(self, request: WindowRequest) -> None:
+        """The whole story of a request whose link has no session."""
+        try:
+            answer = await self._router.ask(
+                request.method, request.prepare, target=request.target, timeout_s=request.whole_s
+            )
+        except RingmillError as error:
+            self._end(request, error)
+        else:
+            self._end(request, answer)
+
+    async def _go_on(self, request: WindowRequest, attempts: Attempts, error: RingmillError | None) -> None:
+        """The rest of the story of a request whose first attempt has failed or is silent."""
+        try:
+            answer = await self._router.go_on(
+                request.method, request.prepare, request.target, attempts, error
+            )
+        except RingmillError as last:
+            self._end(request, last)
+        else:
+            self._end(request, answer)
+
+    def _wait_for_proof(self, request: WindowRequest) -> None:
+        waiting = self._unproved.get(request.address)
+        if waiting is not None:
+            waiting.append(request)
+            return
+        self._unproved[request.address] = [request]
+        patience_s = min(STAGGER_S, request.whole_s * SILENCE_SHARE)
+        self._start_task(self._prove(request.address, patience_s))
+
+    async def _prove(self, address: str, patience_s: float) -> None:
+        """Ask once for all writes that wait for this address, then send them, or let them go on elsewhere."""
+        silent: RingmillError | None = None
+        try:
+            await self._directory.prove(address, patience_s)
+        except RingmillError as error:
+            silent = error
+        for request in self._unproved.pop(address):
+            sender = self._directory.sender(address)
+            if silent is None and sender is not None:
+                self._send(request, sender)
+            elif not self._is_closed:
+                attempts = Attempts(request.whole_s, request.until)
+                attempts.tried.append(request.address)
+                self._start_task(self._go_on(request, attempts, _own_copy(silent or closed())))
+
+    def _start_task(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name="client-batch")
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._settle(error)  # a bug: whoever waits for the batch is told
+
+
+class _FirstAttempt:
+    """The first attempt of a request, as its link and the watch for silence see it."""
+
+    __slots__ = ("_request", "_rest", "_window", "begun_at")
+
+    def __init__(self, window: Window, request: WindowRequest, begun_at: float) -> None:
+        self._window = window
+        self._request = request
+        self._rest: Sending | None = None  # to the router, once that has taken over
+        self.begun_at = begun_at
+
+    def ended(self, told: bytes | RingmillError) -> None:
+        self._window._router.watch.end(self._request.address, self)
+        if self._rest is None and not isinstance(told, RingmillError):
+            self._window._answered(self._request, told)
+            return
+        rest = self._rest or self._window._hand_over(self._request)
+        if rest is not None:
+            rest.ended(told)
+
+    def silent(self, error: RingmillError) -> None:
+        self._rest = self._window._hand_over(self._request)
+        if self._rest is not None:
+            self._rest.silent(error)
+
+
+def _own_copy(error: RingmillError) -> RingmillError:
+    """For one of several requests: what it notes in the error is its own."""
+    return error.with_outcome(error.outcome)

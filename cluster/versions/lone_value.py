@@ -1,0 +1,146 @@
+"""An object of one value, as its bytes tell it: what nearly every write replaces and nearly every read shows.
+
+The bytes are unpacked and checked as `decode_object` checks them, but no object is made of them.  What can be
+decided from the fields alone is decided here, and comes to what the objects would come to; everything else
+has no short way: `lone_of` gives None, and the caller decodes.
+
+Rule V1: docs/protocol/versions.md.  Layout: docs/formats/object.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import (
+    FORMAT_VERSION,
+    IS_RETRY,
+    MAX_COUNT,
+    WITH_REPLACED,
+    decode_vector,
+)
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.cluster.versions.replaced import entry_of, is_well_formed, knows, remember
+
+__all__ = ["LoneValue", "lone_of", "overwritten", "replaces"]
+
+_SHAPE: Final = (str, int, bytes, int, int, int, int, int, int)
+_unpack = msgpack.unpackb
+
+
+class LoneValue(NamedTuple):
+    """`vector` holds [actor, counter] pairs in order, `fields` the nine fields of the sibling."""
+
+    forgotten: HybridTime
+    vector: list[list[Any]]
+    fields: list[Any]
+    replaced: bytes
+
+    @property
+    def time(self) -> HybridTime:
+        """When it was written."""
+        return self.fields[3]  # type: ignore[no-any-return]
+
+    @property
+    def is_plain(self) -> bool:
+        """It never expires and is no larger than a client's value may be: a reader is shown it as it is."""
+        fields = self.fields
+        return not fields[7] and len(fields[2]) <= MAX_VALUE_BYTES
+
+    def knows(self, operation: OperationId) -> bool:
+        """Whether this operation wrote it, or is remembered as replaced."""
+        if tuple(self.fields[4:7]) == operation:
+            return True
+        return knows(self.replaced, operation.session, operation.sequence)
+
+    @property
+    def replaced_next(self) -> bytes:
+        """What is remembered once this value is replaced."""
+        fields = self.fields
+        entry = entry_of(fields[3], fields[4], fields[5], is_retry=fields[8] == IS_RETRY)
+        return remember(self.replaced, entry)
+
+    @property
+    def sibling(self) -> Sibling:
+        actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = self.fields
+        operation = OperationId(session, sequence, birth)
+        return Sibling(Dot(actor, counter), value, time, operation, expires_at_ms, flags == IS_RETRY)
+
+
+def lone_of(data: bytes) -> LoneValue | None:
+    """None for any other object, and for bytes that are to be refused."""
+    if not data or not FORMAT_VERSION <= data[0] <= WITH_REPLACED:
+        return None
+    try:
+        if data[0] == FORMAT_VERSION:
+            forgotten, vector, (fields,) = _unpack(data[1:])
+            replaced = b""
+        else:
+            forgotten, vector, (fields,), replaced = _unpack(data[1:])
+            if type(replaced) is not bytes or not is_well_formed(replaced):
+                return None
+        is_one = (
+            tuple(map(type, fields)) == _SHAPE
+            and type(forgotten) is int
+            and forgotten >= 0
+            and _is_sound(fields)
+            and _covers(vector, fields[0], fields[1])
+        )
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return LoneValue(forgotten, vector, fields, replaced) if is_one else None
+
+
+def _is_sound(fields: list[Any]) -> bool:
+    actor, counter, _, time, session, sequence, birth, expires_at_ms, flags = fields
+    if time < 0 or session < 0 or sequence < 0 or birth < 0 or expires_at_ms < 0:
+        return False
+    return "#" in actor and len(actor) <= 255 and 0 <= counter < MAX_COUNT and 0 <= flags <= IS_RETRY
+
+
+def _covers(vector: Any, actor: str, counter: int) -> bool:
+    """Raises ValueError and TypeError for what is no vector."""
+    if vector == [[actor, counter]] and type(vector[0][1]) is int:
+        return True
+    return type(vector) is list and decode_vector(vector).counter(Actor(actor)) >= counter
+
+
+def replaces(theirs: LoneValue, ours: LoneValue) -> bool:
+    """Whether the merge of the two is `theirs` as it is, because it was written over `ours`."""
+    old, new = ours.fields, theirs.fields
+    if theirs.forgotten < ours.forgotten or theirs.forgotten < old[6]:
+        return False
+    return _covers_all(theirs, ours, new) and theirs.replaced == ours.replaced_next
+
+
+def _covers_all(theirs: LoneValue, ours: LoneValue, new: list[Any]) -> bool:
+    """Whether `theirs` knows everything that `ours` does, and more: its own write."""
+    if len(ours.vector) == 1 and len(theirs.vector) == 1:
+        ((our_actor, our_count),), ((their_actor, their_count),) = ours.vector, theirs.vector
+        return bool(our_actor == their_actor == new[0] and our_count < new[1] <= their_count)
+    known = dict(ours.vector)
+    if known.get(new[0], 0) >= new[1]:
+        return False
+    covered = dict(theirs.vector)
+    return all(covered.get(actor, 0) >= counter for actor, counter in known.items())
+
+
+def overwritten(present: LoneValue | None, sibling: Sibling) -> StoredObject:
+    """The object after a write that has seen all that is present, None for nothing: as `supersede` makes it.
+
+    The dot must be new to `present`.
+    """
+    dot = sibling.dot
+    if present is None:
+        return StoredObject(VersionVector((dot,)), (sibling,))
+    birth, vector = present.fields[6], present.vector
+    forgotten = birth if birth > present.forgotten else present.forgotten
+    if len(vector) == 1 and vector[0][0] == dot.actor:
+        return StoredObject(VersionVector((dot,)), (sibling,), forgotten, present.replaced_next)
+    entries = VersionVector(tuple([Dot(actor, counter) for actor, counter in vector]))
+    return StoredObject(entries.with_dot(dot), (sibling,), forgotten, present.replaced_next)

@@ -1,0 +1,91 @@
+"""What an object remembers of operations whose sibling is gone, so that another copy of one is known as late.
+
+A write that is sent twice may be applied by two coordinators.  When one copy has been replaced, the other may
+still be under way, or wait on a node that is cut off, and no context covers it.  So an object remembers, in a
+few bytes each, the `MOST` operations that were replaced last within an hour, and `MOST_RETRIED` of those
+that are known to have been sent twice, however old they are.  A copy of one of these is dropped by merge.
+
+An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of session and
+sequence of its operation (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the
+mark and those without are two sets that know nothing of each other, so that a union of memories is
+commutative, associative and idempotent though it trims.  Rule V4: docs/protocol/versions.md.  Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["ENTRY_BYTES", "MOST", "MOST_RETRIED", "entry_of", "is_well_formed", "knows", "remember", "union"]
+
+MOST: Final = 8
+MOST_RETRIED: Final = 64
+ENTRY_BYTES: Final = 16
+_KEPT: Final = 3_600_000 << 16  # an hour, as hybrid time
+_TIME: Final = slice(0, 8)
+_NAME: Final = slice(8, 16)  # the hash and the mark
+_MIX: Final = 0x9E37_79B9_7F4A_7C15
+_MASK: Final = (1 << 56) - 1
+
+
+def entry_of(time: int, session: int, sequence: int, *, is_retry: bool) -> bytes:
+    """The entry of a sibling that is gone."""
+    return time.to_bytes(8, "big") + ((_hash(session, sequence) << 8) | is_retry).to_bytes(8, "big")
+
+
+def remember(replaced: bytes, entry: bytes) -> bytes:
+    """With one more entry, and without what need not be remembered any more."""
+    if not replaced:
+        return entry
+    is_plain = entry[-1] == 0 and not any(replaced[15::ENTRY_BYTES])
+    if not is_plain or entry[_TIME] <= replaced[_TIME] or entry[_NAME] in replaced:
+        return union(replaced, entry)
+    kept = (entry + replaced)[: MOST * ENTRY_BYTES]
+    oldest = _an_hour_before(entry)
+    while kept[-ENTRY_BYTES:-8] < oldest:
+        kept = kept[:-ENTRY_BYTES]
+    return kept
+
+
+def union(ours: bytes, theirs: bytes) -> bytes:
+    """What both remember: of one operation the newest time, with the mark and without it."""
+    if ours == theirs or not theirs:
+        return ours
+    if not ours:
+        return theirs
+    newest: dict[bytes, bytes] = {}
+    for entry in sorted((*_entries(ours), *_entries(theirs))):
+        newest[entry[_NAME]] = entry
+    ordered = sorted(newest.values(), reverse=True)
+    plain = [entry for entry in ordered if not entry[-1]][:MOST]
+    retried = [entry for entry in ordered if entry[-1]][:MOST_RETRIED]
+    if plain:
+        oldest = _an_hour_before(plain[0])
+        plain = [entry for entry in plain if entry[_TIME] >= oldest]
+    return b"".join(sorted([*plain, *retried], reverse=True))
+
+
+def knows(replaced: bytes, session: int, sequence: int) -> bool:
+    """Whether the operation is remembered."""
+    if not replaced:
+        return False
+    sought = _hash(session, sequence).to_bytes(7, "big")
+    return sought in replaced and any(entry[8:15] == sought for entry in _entries(replaced))
+
+
+def is_well_formed(replaced: bytes) -> bool:
+    """Whether bytes from outside may be such a memory.  Their order is not checked: it costs no safety."""
+    count, rest = divmod(len(replaced), ENTRY_BYTES)
+    return not rest and 0 < count <= MOST + MOST_RETRIED and max(replaced[15::ENTRY_BYTES]) <= 1
+
+
+def _an_hour_before(entry: bytes) -> bytes:
+    return max(0, int.from_bytes(entry[_TIME], "big") - _KEPT).to_bytes(8, "big")
+
+
+def _entries(replaced: bytes) -> list[bytes]:
+    return [replaced[at : at + ENTRY_BYTES] for at in range(0, len(replaced), ENTRY_BYTES)]
+
+
+def _hash(session: int, sequence: int) -> int:
+    """Sessions are random, and an odd factor spreads their sequences."""
+    return (session ^ sequence * _MIX) & _MASK

@@ -240,6 +240,8 @@ async def test_what_is_under_way_is_bounded(kind: type[FakeCluster]) -> None:
     cluster = kind()
     under_way = most = 0
     async with client_of(cluster, timeout_s=30) as db:
+        for node in cluster.nodes.values():
+            node.delay_s = 0.01
         answer = FakeNode.call
 
         async def counted(

@@ -30,7 +30,7 @@ from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 
-__all__ = ["WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window", "WindowRequest"]
+__all__ = ["BEGUN_AT_ONCE", "WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window", "WindowRequest"]
 
 WINDOW_REQUESTS: Final = 512
 WINDOW_BYTES: Final = 4 * 1024 * 1024

@@ -23,8 +23,10 @@ from tests.client.routing.test_window import (
     KEYS,
     SendingCluster,
     client_of,
+    nobody_is_silent,
     owned_by,
     pairs,
+    some_turns,
 )
 
 PATIENCE_S = 20.0
@@ -184,17 +186,17 @@ async def test_what_reads_bring_back_is_bounded_too() -> None:
         now += 1
         under_way.append(now)
         try:
+            await some_turns()
             return await answer(self, method, request, timeout_s)
         finally:
             now -= 1
 
     async with asyncio.timeout(PATIENCE_S), client_of(cluster, timeout_s=60) as db:
-        for node in cluster.nodes.values():
-            node.delay_s = 0.01
         keys = [f"k{number}" for number in range(600)]
         cluster.values = dict.fromkeys([key.encode() for key in keys], bytes(size))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FakeNode, "call", counted)
+            nobody_is_silent(patch)
             raise_first(await db.mget(keys))
             assert max(under_way) <= WINDOW_REQUESTS // 4, "no answer has told yet how large values are"
             assert max(under_way[300:]) <= 70

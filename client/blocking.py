@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import threading
 import time
@@ -59,9 +60,14 @@ class _Loop:
 
     def __init__(self, at_the_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._process = os.getpid()
+        self._pipelines: weakref.WeakValueDictionary[int, Pipeline] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count()
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(
-            target=_serve, args=(started, at_the_end), name="ringmill-client", daemon=True
+            target=_serve,
+            args=(started, at_the_end, self._pipelines),
+            name="ringmill-client",
+            daemon=True,
         )
         self._thread.start()
         self._loop, stop = started.result()
@@ -70,8 +76,9 @@ class _Loop:
     def run(self, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
         """Wait for `work` and return its result; Ctrl-C during the wait cancels the work.
 
-        Raises what the work raises; ClientClosed when the loop has ended or belongs to another process;
-        DeadlineExceeded, outcome unknown, when the work has not ended `limit_s` after its start.
+        Raises what the work raises; ClientClosed when the loop has ended or belongs to another process, or in
+        its own thread; DeadlineExceeded, outcome unknown, when the work has not ended `limit_s` after its
+        start.
         """
         future = self._start(work)
         try:
@@ -95,6 +102,10 @@ class _Loop:
         if not self._end.alive:
             raise closed()
 
+    def tell_the_end(self, pipeline: Pipeline) -> None:
+        """Tell it once the loop has ended, as long as it is there."""
+        self._pipelines[next(self._numbers)] = pipeline
+
     def close(self) -> None:
         """End the thread and cancel the work in progress."""
         self._end()
@@ -102,6 +113,11 @@ class _Loop:
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         try:
             self.check()
+            if threading.current_thread() is self._thread:
+                raise ClientClosed(
+                    "a callback of a future runs in the client's own thread, and must not wait for it",
+                    hint="call this in a thread of yours; a pipeline's put, get and delete wait for nothing",
+                )
             return asyncio.run_coroutine_threadsafe(work, self._loop)
         except RingmillError:
             work.close()
@@ -128,6 +144,7 @@ class _Loop:
 def _serve(
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
     at_the_end: Callable[[], Coroutine[Any, Any, None]],
+    pipelines: weakref.WeakValueDictionary[int, Pipeline],
 ) -> None:
     """The thread's body: runs the loop until it is told to stop, then until the work in progress has ended.
 
@@ -143,7 +160,11 @@ def _serve(
         if left := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(left, timeout=LINGER_S)
 
-    asyncio.run(until_stopped())
+    try:
+        asyncio.run(until_stopped())
+    finally:
+        for pipeline in list(pipelines.values()):
+            pipeline.loop_ended()
 
 
 def _end(

@@ -4,7 +4,8 @@
         names = [batch.get(key) for key in keys]
     print([each.result() for each in names])
 
-The operations of a thread go to the client's loop in one step for all that were queued meanwhile.
+The operations of a thread go to the client's loop in one step for all that were queued meanwhile.  Callbacks
+of its futures run in the loop's thread, and must not wait there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ringmill.client.kv_requests import (
     put_options,
     read_options,
 )
+from ringmill.client.lifetime import closed, pipeline_ended
 from ringmill.client.pipeline import AsyncPipeline, Queued, QueuedRead, QueuedWrite
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import ClientClosed, RingmillError
@@ -50,6 +52,10 @@ class _Loop(Protocol):
 
     def call(self, work: Callable[[], object]) -> None: ...
 
+    def check(self) -> None: ...
+
+    def tell_the_end(self, pipeline: Pipeline) -> None: ...
+
 
 class Pipeline:
     """A queue of operations of one keyspace, blocking; client/pipeline.py says what it promises.
@@ -65,6 +71,7 @@ class Pipeline:
         self._futures: dict[Future[Any], None] = {}
         self._is_called = False
         self._is_over = False
+        loop.tell_the_end(self)
 
     def __enter__(self) -> Pipeline:
         self._loop.run(self._subject.__aenter__())
@@ -74,7 +81,7 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._is_over:
                 self.flush()
         finally:
             self.close()
@@ -144,17 +151,24 @@ class Pipeline:
 
     flush.__doc__ = AsyncPipeline.flush.__doc__
 
+    def loop_ended(self) -> None:
+        """Told once the loop can run nothing any more: no future stays open."""
+        for future in list(self._futures):
+            self._settle(future, closed("unknown"))
+
     def _enqueue(self, queued: Queued, future: Future[Any]) -> None:
-        if self._is_over:
-            raise ClientClosed("this pipeline has ended", hint="make another one: db.pipeline()")
+        self._loop.check()
         self._futures[future] = None
+        if self._is_over:  # looked at after that, as another thread may end it at any moment
+            self._futures.pop(future, None)
+            raise pipeline_ended()
         self._queue.append(queued)
         if not self._is_called:
             self._is_called = True
             try:
                 self._loop.call(self._hand_over)
             except ClientClosed:
-                del self._futures[future]
+                self._futures.pop(future, None)
                 raise
 
     def _hand_over(self) -> None:

@@ -11,7 +11,7 @@ import os
 
 from ringmill.cluster.errors import ClientClosed
 
-__all__ = ["Lifetime", "closed", "forked"]
+__all__ = ["Lifetime", "closed", "forked", "pipeline_ended"]
 
 
 class Lifetime:
@@ -58,6 +58,10 @@ def closed(outcome: str = "failed") -> ClientClosed:
     """The error of a closed client; `outcome` is "unknown" for a write that had been sent."""
     when = "was closed before the answer came" if outcome == "unknown" else "is closed"
     return ClientClosed(f"this client {when}", hint="open another one", outcome=outcome)
+
+
+def pipeline_ended() -> ClientClosed:
+    return ClientClosed("this pipeline has ended", hint="make another one: db.pipeline()")
 
 
 def forked() -> ClientClosed:

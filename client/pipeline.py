@@ -37,10 +37,11 @@ from ringmill.client.kv_requests import (
     put_options,
     read_options,
 )
+from ringmill.client.lifetime import pipeline_ended
 from ringmill.client.many_keys import KeyspaceRequests
 from ringmill.client.routing.window import Window, WindowRequest
 from ringmill.client.values import Item, Receipt
-from ringmill.cluster.errors import ClientClosed, RingmillError
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 
 __all__ = ["AsyncPipeline", "Outcome", "Queued", "QueuedRead", "QueuedWrite"]
@@ -99,7 +100,7 @@ class AsyncPipeline:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._is_over:
                 await self.flush()
         finally:
             await self.aclose()
@@ -107,9 +108,11 @@ class AsyncPipeline:
     async def aclose(self) -> None:
         """End it without waiting: the futures of operations that have not ended are cancelled."""
         self._is_over = True
-        await self._window.close()
+        self._queue.clear()
         for future in list(self._futures):
             future.cancel()
+        self._futures.clear()
+        await self._window.close()
 
     def put(
         self,
@@ -173,8 +176,11 @@ class AsyncPipeline:
     async def flush(self) -> None:
         """Return when every operation queued so far, and any that joined them meanwhile, has ended.
 
-        Errors of operations are in their futures.
+        Errors of operations are in their futures.  Raises ClientClosed once the pipeline has ended.
         """
+        lifetime = self._requests.router.directory.lifetime
+        if not lifetime.is_at_home:
+            lifetime.check()
         await self._window.settled()
 
     def enqueue(self, queued: Queued) -> None:
@@ -185,7 +191,7 @@ class AsyncPipeline:
     def _future(self) -> asyncio.Future[Any]:
         self._requests.router.directory.lifetime.check()
         if self._is_over:
-            raise ClientClosed("this pipeline has ended", hint="make another one: db.pipeline()")
+            raise pipeline_ended()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._futures.add(future)
         return future

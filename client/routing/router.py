@@ -79,13 +79,13 @@ class Router:
         attempts = Attempts(whole_s, asyncio.get_running_loop().time() + whole_s)
         return await self._answer(method, prepare, target, attempts, None)
 
-    def begin(self, target: Target) -> str:
-        """Count one request, and name the node that its caller sends it to without `ask`.
-
-        Should that fail, `go_on` tells the rest of the story.
-        """
-        self._earn()
+    def first(self, target: Target) -> str:
+        """The node that a request goes to first."""
         return self._choose(target, ())
+
+    def count(self) -> None:
+        """One request is sent without `ask`.  Should it fail, `go_on` tells the rest of the story."""
+        self._earn()
 
     async def go_on(
         self,

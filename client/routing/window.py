@@ -6,7 +6,8 @@ knows what may be sent again, in a task of its own.  A write to a node that has 
 for one question to that node, which all writes to it share.  Links without a session make one call
 a request, fewer at a time.  Rules W4 and W5: docs/protocol/writes.md.
 
-Memory is bounded by what is under way: the next request is pulled only when there is room for it.
+Memory is bounded by what is under way: the next request is pulled only when there is room for it.  A read
+takes the room that the answers before it took.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ from typing import Final, TypeAlias
 
 from google.protobuf.message import Message
 
-from ringmill.client.lifetime import closed
+from ringmill.client.lifetime import closed, pipeline_ended
 from ringmill.client.routing.attempts import Attempts, Sending, attempt_message
 from ringmill.client.routing.directory import STAGGER_S
 from ringmill.client.routing.key_order import KeyOrder
-from ringmill.client.routing.links import Method, SendingLink, read_answer
+from ringmill.client.routing.links import Abandon, Method, SendingLink, read_answer
 from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s
 from ringmill.client.routing.router import Router, Target
-from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 
-__all__ = ["WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window", "WindowRequest"]
+__all__ = ["BEGUN_AT_ONCE", "WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window", "WindowRequest"]
 
 WINDOW_REQUESTS: Final = 512
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 UNARY_AT_ONCE: Final = 32
+BEGUN_AT_ONCE: Final = 128  # in one turn of the loop, in which others run too
+FIRST_ANSWER_BYTES: Final = WINDOW_BYTES // 128  # that a read is taken to bring, before any has
+ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 Told: TypeAlias = Callable[[Message | RingmillError], None]
 """Told once what came of a request."""
@@ -73,7 +76,8 @@ class Window:
     """Requests under way, at most `WINDOW_REQUESTS` of them and about `WINDOW_BYTES`.
 
     `pull` gives the next request, None when there is none; `wake` says that there may be one again.  All of
-    its calls come from one event loop.  `close` ends its tasks; nobody is told of requests under way then.
+    its calls come from one event loop.  `close` ends its tasks and takes requests back as far as they have
+    not left; nobody is told of them then.
     """
 
     def __init__(self, router: Router, pull: Callable[[], WindowRequest | None]) -> None:
@@ -83,13 +87,16 @@ class Window:
         self._most = WINDOW_REQUESTS
         self._taken = 0  # requests that were pulled and have not ended
         self._taken_bytes = 0
+        self._answer_bytes = FIRST_ANSWER_BYTES
         self._order: KeyOrder[WindowRequest] = KeyOrder()
         self._ready: deque[WindowRequest] = deque()  # pulled before, and free to begin now
+        self._sent: dict[_FirstAttempt, None] = {}
         self._unproved: dict[str, list[WindowRequest]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
         self._is_woken = False
         self._is_closed = False
+        self._bug: Exception | None = None
 
     def wake(self) -> None:
         """Pull what there is room for, in the next turn of the loop."""
@@ -98,7 +105,14 @@ class Window:
             asyncio.get_running_loop().call_soon(self._fill)
 
     async def settled(self) -> None:
-        """Return when all requests have ended and there are no others."""
+        """Return when all requests have ended and there are no others.
+
+        Raises ClientClosed once the window is closed, and what a bug here or in `pull` or `told` raised.
+        """
+        if self._is_closed:
+            raise pipeline_ended()
+        if self._bug is not None:
+            raise self._bug
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self.wake()
@@ -106,6 +120,10 @@ class Window:
 
     async def close(self) -> None:
         self._is_closed = True
+        for sent in list(self._sent):
+            sent.take_back()
+        self._sent.clear()
+        self._settle(pipeline_ended)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -115,20 +133,39 @@ class Window:
         self._is_woken = False
         if self._is_closed:
             return
-        while self._ready:
-            self._begin(self._ready.popleft())
+        try:
+            self._begin_some()
+        except Exception as error:  # noqa: BLE001 - a bug, told to whoever waits for the batch
+            self._fail(error)
+
+    def _begin_some(self) -> None:
+        for _ in range(BEGUN_AT_ONCE):
+            request = self._next()
+            if request is None:
+                if not self._taken:
+                    self._settle(None)
+                return
+            self._begin(request)
+        self.wake()
+
+    def _next(self) -> WindowRequest | None:
+        """One that may begin now; None when there is none, or no room."""
+        if self._ready:
+            return self._ready.popleft()
         while self._taken < self._most and self._taken_bytes < WINDOW_BYTES:
             request = self._pull()
             if request is None:
-                break
+                return None
+            if not request.method.is_write:
+                request.size_bytes += self._answer_bytes
             self._taken += 1
             self._taken_bytes += request.size_bytes
             if self._order.enter(request.target.key, request, is_write=request.method.is_write):
-                self._begin(request)
-        if not self._taken:
-            self._settle(None)
+                return request
+        return None
 
-    def _settle(self, error: BaseException | None) -> None:
+    def _settle(self, error: Callable[[], BaseException] | None) -> None:
+        """Tell those who wait.  Each gets an exception of its own, where `error` makes one."""
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if each.done():
@@ -136,13 +173,21 @@ class Window:
             if error is None:
                 each.set_result(None)
             else:
-                each.set_exception(error)
+                each.set_exception(error())
+
+    def _fail(self, bug: Exception) -> None:
+        """Tell whoever waits for the batch, now or later."""
+        self._bug = bug
+        if not self._waiting:
+            told = {"message": "a batch failed", "exception": bug}
+            asyncio.get_running_loop().call_exception_handler(told)
+        self._settle(lambda: bug)
 
     def _begin(self, request: WindowRequest) -> None:
         """Send it, or what has to come before that."""
         try:
             self._directory.lifetime.check_open()
-            address = request.address = self._router.begin(request.target)
+            address = request.address = self._router.first(request.target)
             sender = self._directory.sender(address)
         except RingmillError as error:
             self._end(request, error)
@@ -151,7 +196,9 @@ class Window:
         if sender is None:
             self._most = UNARY_AT_ONCE
             self._start_task(self._ask(request))
-        elif request.method.is_write and not self._directory.is_proved(address):
+            return
+        self._router.count()
+        if request.method.is_write and not self._directory.is_proved(address):
             self._wait_for_proof(request)
         else:
             self._send(request, sender)
@@ -165,13 +212,16 @@ class Window:
             return
         message = request.prepare(self._directory.epoch, max(1, int(timeout_s * 1000)), 0)
         sent = _FirstAttempt(self, request, asyncio.get_running_loop().time())
+        self._sent[sent] = None
         self._router.watch.begin(request.address, sent)
-        sender.send(request.method, message, timeout_s, sent.ended)
+        sent.abandon = sender.send(request.method, message, timeout_s, sent.ended)
 
     def _answered(self, request: WindowRequest, told: bytes) -> None:
         if self._is_closed:
             return
         self._directory.clear(request.address)
+        if not request.method.is_write:
+            self._answer_bytes += (len(told) - self._answer_bytes) // ANSWERS_MEANT
         answer: Message | RingmillError
         try:
             answer = read_answer(request.method, request.address, told)
@@ -193,7 +243,10 @@ class Window:
         self._taken -= 1
         self._taken_bytes -= request.size_bytes
         self._ready.extend(self._order.leave(request.target.key))
-        call_guarded(request.told, told)
+        try:
+            request.told(told)
+        except Exception as error:  # noqa: BLE001 - a bug, told to whoever waits for the batch
+            self._fail(error)
         self.wake()
 
     async def _ask(self, request: WindowRequest) -> None:
@@ -250,22 +303,30 @@ class Window:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._settle(error)  # a bug: whoever waits for the batch is told
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._fail(error)
 
 
 class _FirstAttempt:
     """The first attempt of a request, as its link and the watch for silence see it."""
 
-    __slots__ = ("_request", "_rest", "_window", "begun_at")
+    __slots__ = ("_request", "_rest", "_window", "abandon", "begun_at")
 
     def __init__(self, window: Window, request: WindowRequest, begun_at: float) -> None:
         self._window = window
         self._request = request
         self._rest: Sending | None = None  # to the router, once that has taken over
         self.begun_at = begun_at
+        self.abandon: Abandon | None = None
+
+    def take_back(self) -> None:
+        """Nobody waits any more: it is not sent if it is still in a queue."""
+        self._window._router.watch.end(self._request.address, self)
+        if self.abandon is not None:
+            self.abandon()
 
     def ended(self, told: bytes | RingmillError) -> None:
+        self._window._sent.pop(self, None)
         self._window._router.watch.end(self._request.address, self)
         if self._rest is None and not isinstance(told, RingmillError):
             self._window._answered(self._request, told)
@@ -275,8 +336,10 @@ class _FirstAttempt:
             rest.ended(told)
 
     def silent(self, error: RingmillError) -> None:
+        self._window._sent.pop(self, None)
         self._rest = self._window._hand_over(self._request)
         if self._rest is not None:
+            self._rest.abandon = self.abandon
             self._rest.silent(error)
 
 

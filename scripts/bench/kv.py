@@ -3,6 +3,7 @@
     python scripts/bench/kv.py                                     puts and gets at 1, 64 and 256 in flight
     python scripts/bench/kv.py --against ../other --in-flight 64   the same load on another checkout, in turns
     python scripts/bench/kv.py --workloads a,b,f --keys-by zipf --value-bytes 1024 --durability buffered
+    python scripts/bench/kv.py --in-flight 1,64 --batch 100        batches of 100 beside single requests
     python scripts/bench/kv.py --rate 500,1000,2000,4000 --in-flight 512     open loop: latency against load
 
 Each contestant has nodes and a client process of its own.  They all stay up, idle while it is not their
@@ -25,7 +26,7 @@ from typing import Any
 from report import Report, arguments
 from ringmill.client.bench.keys import DISTRIBUTIONS
 from ringmill.client.bench.workloads import SCANS, WORKLOADS
-from stores.cases import Case, Result, Results, knees
+from stores.cases import Case, Result, Results, batch_cases, beside_singles, knees
 from stores.contestants import Contestant, RingmillNodes, Shape
 from stores.other_stores import Etcd, Floor, Redis, program
 
@@ -37,10 +38,11 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
         *(options.workloads, options.keys_by, options.value_bytes),
         *(options.durability, options.in_flight, options.rate),
     )
-    return [
+    singles = [
         Case(workload, keys_by, value_bytes, in_flight, durability, rate)
         for workload, keys_by, value_bytes, durability, in_flight, rate in combined
     ]
+    return singles + batch_cases(singles, options.batch)
 
 
 def _knows_carriers(checkout: Path) -> bool:
@@ -120,6 +122,7 @@ def _asked(case: Case, options: argparse.Namespace, seed: int) -> dict[str, Any]
         "seconds": options.seconds,
         "warm_up_s": min(WARM_UP_S, options.seconds / 4),
         "rate_per_s": case.rate_per_s,
+        "way": case.way,
         "w": options.w,
         "r": options.r,
         "seed": seed,
@@ -135,6 +138,7 @@ def tell(results: Results, cases: list[Case], names: list[str], report: Report) 
             beside = {"x": one["per_s"] / first["per_s"]} if first and len(names) > 1 else {}
             asked = {"rate_per_s": case.rate_per_s} if case.rate_per_s else {}
             named: dict[str, str | float] = {"in_flight": case.in_flight, **asked, "store": name}
+            beside |= beside_singles(results, case, name)
             report.row(case.name, **named, **beside, **one)
             report.details.append({"case": case.name, **named, "rounds": results[case, name].rounds})
     for text in knees(results, names):
@@ -170,6 +174,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--keys-by", default="uniform", help="uniform, zipf  [uniform]")
     parser.add_argument("--value-bytes", default="100", help="16 to 65536  [100]")
     parser.add_argument("--in-flight", default="1,64,256", help="1 to 512  [1,64,256]")
+    parser.add_argument("--batch", default="", help="sizes of batches, 1 to 10000, beside single requests")
     parser.add_argument("--durability", default="synced", help="memory, buffered, synced  [synced]")
     parser.add_argument("-w", help="level of puts")
     parser.add_argument("-r", help="level of gets")
@@ -194,6 +199,7 @@ def parsed() -> argparse.Namespace:
     options.keys_by, options.durability = options.keys_by.split(","), options.durability.split(",")
     options.value_bytes = [int(size) for size in options.value_bytes.split(",")]
     options.in_flight = [int(count) for count in options.in_flight.split(",")]
+    options.batch = [int(size) for size in options.batch.split(",") if size]
     options.rate = [float(rate) for rate in options.rate.split(",")]
     options.transports = options.transports.split(",")
     options.w, options.r = _level(options.w), _level(options.r)
@@ -222,6 +228,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--value-bytes: from 16 to 65536")
     if not all(1 <= count <= 512 for count in options.in_flight):
         parser.error("--in-flight: from 1 to 512")
+    if not all(1 <= size <= 10_000 for size in options.batch):
+        parser.error("--batch: from 1 to 10000")
     if not 1 <= options.nodes <= 7:
         parser.error("--nodes: from 1 to 7")
     if min(options.seconds, options.rounds, options.keys) <= 0 or min(options.rate) < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ringmill.client.bench.histogram import Histogram
-from stores.cases import Case, Result, knees
+from stores.cases import Case, Result, batch_cases, beside_singles, knees
 
 SECONDS = 100.0
 
@@ -88,3 +88,19 @@ def test_frames_of_nodes_are_told_where_they_were_counted() -> None:
     figures = Result(counted).figures()
     assert (figures["calls_per_peer_frame"], figures["answers_per_frame"]) == (5, 5)
     assert "calls_per_peer_frame" not in Result([round_of(100)]).figures()
+
+
+def test_batches_are_cases_beside_single_requests_that_can_be_sent_in_batches() -> None:
+    singles = [Case(name, "uniform", 100, count, "synced") for name in ("put", "a") for count in (1, 64)]
+    cases = batch_cases([*singles, open_case(500)], [100])
+    assert [case.name for case in cases] == ["put, mput of 100", "put, pipeline of 100", "put, gather of 100"]
+    assert {case.in_flight for case in cases} == {100} and batch_cases(singles, []) == []
+
+
+def test_a_batch_is_told_beside_one_single_request_after_the_other() -> None:
+    single = Case("put", "uniform", 100, 1, "synced")
+    batch = batch_cases([single], [100])[0]
+    results = {(single, "ringmill"): Result([round_of(100)]), (batch, "ringmill"): Result([round_of(700)])}
+    assert beside_singles(results, batch, "ringmill") == {"x_single": 7}
+    assert beside_singles(results, single, "ringmill") == {}
+    assert beside_singles(results, batch, "etcd") == {}

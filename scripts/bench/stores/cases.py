@@ -11,7 +11,7 @@ from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.load import is_behind
 from ringmill.client.bench.workloads import WORKLOADS
 
-__all__ = ["Case", "Result", "Results", "knees"]
+__all__ = ["Case", "Result", "Results", "batch_cases", "beside_singles", "knees"]
 
 USUAL_VALUE_BYTES: Final = 100
 KNEE_FACTOR: Final = 5.0  # of the p99 at the lowest rate
@@ -27,10 +27,13 @@ class Case:
     in_flight: int
     durability: str
     rate_per_s: float = 0.0  # of an open loop; 0 is a closed one
+    way: str = ""  # of batches of `in_flight` requests, one after the other; "": single requests
 
     @property
     def name(self) -> str:
         parts = [self.workload]
+        if self.way:
+            parts.append(f"{self.way} of {self.in_flight}")
         if self.durability != "synced":
             parts.append(self.durability)
         if (keys_by := WORKLOADS[self.workload].keys or self.keys_by) != "uniform":
@@ -98,6 +101,27 @@ class Result:
 
 
 Results = Mapping[tuple[Case, str], Result]
+
+
+def batch_cases(singles: Sequence[Case], sizes: Sequence[int]) -> list[Case]:
+    """Batches of those sizes in each way, for what the single requests do."""
+    closed = dict.fromkeys(replace(one, in_flight=0) for one in singles if not one.rate_per_s)
+    return [
+        replace(one, in_flight=size, way=way)
+        for one in closed
+        if one.workload in ("get", "put")
+        for size in sizes
+        for way in (f"m{one.workload}", "pipeline", "gather")
+    ]
+
+
+def beside_singles(results: Results, case: Case, name: str) -> dict[str, float]:
+    """The rate over that of one single request after the other, where both were measured."""
+    single = replace(case, in_flight=1, way="")
+    if case == single or (single, name) not in results or not any(one.way for one, _ in results):
+        return {}
+    per_s, single_per_s = (results[one, name].figures()["per_s"] for one in (case, single))
+    return {"x_single": per_s / single_per_s}
 
 
 def knees(results: Results, names: Sequence[str]) -> list[str]:

@@ -103,9 +103,17 @@ async def run(connection: Any, asked: dict[str, Any], pids: list[int]) -> dict[s
     values = Values(asked["value_bytes"], asked["seed"])
     counts = FrameCounts.of_this_process()
     before = counts.read()
-    measured = await run_load(
-        store_of(connection, asked), drawn, values, load, processor_time=ProcessorTime(pids)
-    )
+    if way := asked.get("way", ""):
+        from stores.batches import run_batches
+
+        levels = {name: asked.get(name) for name in ("w", "r", "durability")}
+        measured = await run_batches(
+            connection, drawn, values, load, way=way, levels=levels, processor_time=ProcessorTime(pids)
+        )
+    else:
+        measured = await run_load(
+            store_of(connection, asked), drawn, values, load, processor_time=ProcessorTime(pids)
+        )
     frames, operations_sent = (after - begun for after, begun in zip(counts.read(), before, strict=True))
     return {
         "seconds": measured.seconds,

@@ -100,7 +100,8 @@ class RingmillNodes:
         self._stack.close()
 
     def why_not(self, case: dict[str, Any]) -> str:
-        return ""
+        knows_batches = (self._checkout / "client" / "many_keys.py").exists()
+        return "an older one knows no batches" if case["way"] and not knows_batches else ""
 
     def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert self._client is not None

@@ -48,6 +48,8 @@ class _Processes:
         return self._client.ask(asked)
 
     def why_not(self, case: dict[str, Any]) -> str:
+        if case["way"]:
+            return "its client here sends single requests"
         durability = case["durability"] or "synced"
         return "" if durability == "synced" else f"it runs synced here, and {durability} was asked for"
 

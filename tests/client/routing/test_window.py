@@ -13,10 +13,16 @@ from google.protobuf.message import Message
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.many_keys import raise_first
 from ringmill.client.operations import OperationNames
+from ringmill.client.routing import silence
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import GET, PUT, Abandon, Method
 from ringmill.client.routing.router import Router
-from ringmill.client.routing.window import UNARY_AT_ONCE, WINDOW_BYTES, WINDOW_REQUESTS
+from ringmill.client.routing.window import (
+    BEGUN_AT_ONCE,
+    UNARY_AT_ONCE,
+    WINDOW_BYTES,
+    WINDOW_REQUESTS,
+)
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import (
     ClientClosed,
@@ -85,6 +91,18 @@ def pairs(count: int = len(KEYS)) -> Iterator[tuple[str, bytes]]:
     return ((key, key.encode()) for key in KEYS[:count])
 
 
+async def some_turns() -> None:
+    """Long enough for a window to fill, by the turns of the loop and not by a clock."""
+    for _ in range(4 * WINDOW_REQUESTS // BEGUN_AT_ONCE):
+        await asyncio.sleep(0)
+
+
+def nobody_is_silent(patch: pytest.MonkeyPatch) -> None:
+    """However long this process is held up, nothing is asked or sent twice for it."""
+    patch.setattr(silence, "ASK_AFTER_S", 60.0)
+    patch.setattr(silence, "SILENT_AFTER_S", 60.0)
+
+
 def owned_by(cluster: FakeCluster, node: FakeNode) -> list[str]:
     return [key for key in KEYS if cluster.owners(key.encode())[0] is node]
 
@@ -133,8 +151,8 @@ async def test_idle_nodes_are_asked_one_question_each_before_writes(monkeypatch:
     cluster = SendingCluster()
     async with client_of(cluster, timeout_s=30) as db:
         raise_first(await db.mput(pairs()))
-        monkeypatch.setattr("ringmill.client.routing.directory.PROOF_AGE_S", 0.05)
-        await asyncio.sleep(0.1)
+        monkeypatch.setattr("ringmill.client.routing.directory.PROOF_AGE_S", 60.0)
+        db._router.directory._answered_at.clear()  # longer ago than that
         for node in cluster.nodes.values():
             node.asked.clear()
         raise_first(await db.mput(pairs()))
@@ -249,12 +267,14 @@ async def test_what_is_under_way_is_bounded(kind: type[FakeCluster]) -> None:
             under_way += 1
             most = max(most, under_way)
             try:
+                await some_turns()
                 return await answer(self, method, request, timeout_s)
             finally:
                 under_way -= 1
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FakeNode, "call", counted)
+            nobody_is_silent(patch)
             found = raise_first(await db.mget(f"k{number}" for number in range(3 * WINDOW_REQUESTS)))
             assert found == [None] * len(found)
             limit = WINDOW_REQUESTS if kind is SendingCluster else UNARY_AT_ONCE

@@ -1,11 +1,14 @@
-"""What a batch tells while one of five real processes is killed, and what is there afterwards."""
+"""What a batch tells while one of five real processes is killed or stopped, and what is there afterwards."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from typing import TYPE_CHECKING
 
+import ringmill
 from ringmill.client.blocking import Client
 from ringmill.client.many_keys import raise_first
 from ringmill.cluster.errors import RingmillError
@@ -15,12 +18,17 @@ if TYPE_CHECKING:
 
 ROUNDS = 12
 KEYS = [f"batch:{number}" for number in range(600)]
+PATIENT_S = 30.0
+
+
+def address_of(shell: Shell, node: str) -> str:
+    file = shell.folder / "home" / "default" / "cluster.json"
+    addresses: dict[str, str] = {one["id"]: one["address"] for one in json.loads(file.read_text())["nodes"]}
+    return addresses[node]
 
 
 def test_a_node_that_is_killed_under_batches_costs_only_writes_that_it_had(shell: Shell) -> None:
-    file = shell.folder / "home" / "default" / "cluster.json"
-    address = {node["id"]: node["address"] for node in json.loads(file.read_text())["nodes"]}["n1"]
-    with Client(address, timeout=10) as db:
+    with Client(address_of(shell, "n1"), timeout=10) as db:
         raise_first(db.mput((key, b"0") for key in KEYS))
         kill = threading.Timer(0.2, lambda: shell.ok("cluster", "kill", "n3"))
         kill.start()
@@ -41,3 +49,33 @@ def test_a_node_that_is_killed_under_batches_costs_only_writes_that_it_had(shell
         assert {item.newest for item in raise_first(db.mget(KEYS)) if item} == {b"last"}
     shell.ok("cluster", "restart", "n3")
     shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+
+
+def test_no_batch_waits_for_a_node_that_is_stopped_under_it(shell: Shell) -> None:
+    """Without further attempts the items at n2 take their whole deadline, and the puts are unknown."""
+
+    async def load() -> float:
+        slowest_s = 0.0
+        async with ringmill.connect(address_of(shell, "n1"), timeout=PATIENT_S) as db:
+            raise_first(await db.mput((key, b"0") for key in KEYS))
+            pause = asyncio.create_task(asyncio.to_thread(shell.ok, "cluster", "pause", "n2"))
+            left = 5  # rounds beside the stopped node
+            while left:
+                left -= pause.done()
+                begun = time.monotonic()
+                raise_first(await db.mput((key, b"1") for key in KEYS))
+                found = raise_first(await db.mget(KEYS))
+                async with db.pipeline() as batch:
+                    pairs = [(batch.put(key, b"2"), batch.get(key)) for key in KEYS]
+                slowest_s = max(slowest_s, time.monotonic() - begun)
+                assert all(item is not None and b"1" in item.siblings for item in found)
+                assert all(put.result().w >= 2 and b"2" in got.result().siblings for put, got in pairs)
+            await pause
+        return slowest_s
+
+    try:
+        slowest_s = asyncio.run(load())
+    finally:
+        shell.ok("cluster", "resume", "n2")
+    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    assert slowest_s < PATIENT_S

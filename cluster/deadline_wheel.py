@@ -2,7 +2,8 @@
 
 A timer for each call costs more than the rest of its book-keeping, and nearly all of them are cancelled.
 Here an entry is put into the bucket of its moment and taken out again when it has ended: two steps of a dict.
-An entry expires at its time or up to `TICK_S` later, never earlier.
+An entry expires at its time or up to `TICK_S` later, never earlier.  A bucket that has become empty takes its
+timer along, so that a process that waits for nothing is not woken.
 
 Source: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), scheme 1 with the event loop's
 timers in place of a tick.
@@ -11,13 +12,16 @@ timers in place of a tick.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
 
 from ringmill.cluster.callbacks import call_guarded
 
 __all__ = ["TICK_S", "Bucket", "DeadlineWheel", "Expiring"]
 
 TICK_S: Final = 0.01
+_ABSENT: Final = object()
 
 
 class Expiring(Protocol):
@@ -26,8 +30,21 @@ class Expiring(Protocol):
     def expire(self) -> None: ...
 
 
-Bucket: TypeAlias = dict[Expiring, None]
-"""What expires at one moment; a dict, as it keeps the order of coming."""
+class Bucket(dict[Expiring, None]):
+    """What expires at one moment; a dict, as it keeps the order of coming."""
+
+    __slots__ = ("_drop", "timer")
+
+    def __init__(self, timer: asyncio.TimerHandle, drop: Callable[[Bucket], None]) -> None:
+        super().__init__()
+        self.timer = timer
+        self._drop = drop
+
+    def take_out(self, entry: Expiring) -> None:
+        """The entry has ended, or expires just now; the last one ends the bucket."""
+        if self.pop(entry, _ABSENT) is not _ABSENT and not self:
+            self.timer.cancel()
+            self._drop(self)
 
 
 class DeadlineWheel:
@@ -40,17 +57,22 @@ class DeadlineWheel:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, entry: Expiring, after_s: float) -> Bucket:
-        """Let `entry` expire in `after_s` seconds.  Whoever ends it earlier pops it from what is returned."""
+        """Let `entry` expire in `after_s` seconds.  Who ends it earlier takes it out of what is returned."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         moment = int((loop.time() + after_s) / TICK_S) + 1
         bucket = self._buckets.get(moment)
         if bucket is None:
-            bucket = self._buckets[moment] = {}
-            loop.call_at(moment * TICK_S, self._expire, moment)
+            timer = loop.call_at(moment * TICK_S, self._expire, moment)
+            bucket = self._buckets[moment] = Bucket(timer, partial(self._drop, moment))
         bucket[entry] = None
         return bucket
+
+    def _drop(self, moment: int, bucket: Bucket) -> None:
+        """Forget a bucket that is empty; one that expires just now is no longer here."""
+        if self._buckets.get(moment) is bucket:
+            del self._buckets[moment]
 
     def _expire(self, moment: int) -> None:
         bucket = self._buckets.pop(moment)

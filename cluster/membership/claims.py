@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -25,6 +26,8 @@ __all__ = ["NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
 _VERSION: Final = 1
 _MAX_CLAIMS: Final = 512
 _MAX_NAME: Final = 64
+_SHORT_BYTES: Final = 256  # a message of one claim has about 100
+_KEPT_MESSAGES: Final = 256  # of that length at most, so 100 KiB or so in all
 _MAX_NUMBER: Final = 1 << 48  # far above any count of starts or refutations, far below what msgpack holds
 
 
@@ -105,20 +108,28 @@ class Message:
     @classmethod
     def decode(cls, data: bytes) -> Message:
         """Raises InvalidArgument for anything but a message, ProtocolMismatch for a later version."""
-        try:
-            fields = msgpack.unpackb(data)
-        except (ValueError, msgpack.UnpackException, RecursionError) as error:
-            raise InvalidArgument(f"{len(data)} bytes are no probe: {error}") from error
-        if not isinstance(fields, list) or len(fields) != 4:
-            raise InvalidArgument("a probe is an array of 4 items")
-        version, epoch, is_full, claims = fields
-        if version != _VERSION:
-            raise ProtocolMismatch(f"probe of version {str(version)[:20]}, this release reads {_VERSION}")
-        if type(epoch) is not int or type(is_full) is not bool or not isinstance(claims, list):
-            raise InvalidArgument("a probe has an epoch, a flag and claims")
-        if not 1 <= len(claims) <= _MAX_CLAIMS:
-            raise InvalidArgument(f"a probe with {len(claims)} claims, need 1 to {_MAX_CLAIMS}")
-        return cls(epoch, tuple(_claim(entry) for entry in claims), is_full)
+        return _decoded_again(data) if len(data) <= _SHORT_BYTES else _decoded(data)
+
+
+def _decoded(data: bytes) -> Message:
+    try:
+        fields = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise InvalidArgument(f"{len(data)} bytes are no probe: {error}") from error
+    if not isinstance(fields, list) or len(fields) != 4:
+        raise InvalidArgument("a probe is an array of 4 items")
+    version, epoch, is_full, claims = fields
+    if version != _VERSION:
+        raise ProtocolMismatch(f"probe of version {str(version)[:20]}, this release reads {_VERSION}")
+    if type(epoch) is not int or type(is_full) is not bool or not isinstance(claims, list):
+        raise InvalidArgument("a probe has an epoch, a flag and claims")
+    if not 1 <= len(claims) <= _MAX_CLAIMS:
+        raise InvalidArgument(f"a probe with {len(claims)} claims, need 1 to {_MAX_CLAIMS}")
+    return Message(epoch, tuple(_claim(entry) for entry in claims), is_full)
+
+
+# A member without news says the same bytes in each of its messages, to which a frozen value is the answer.
+_decoded_again: Final = lru_cache(maxsize=_KEPT_MESSAGES)(_decoded)
 
 
 def _claim(entry: Any) -> Claim:

@@ -40,6 +40,8 @@ class Gossip:
 
     def take(self, count: int, limit: int) -> list[Claim]:
         """Up to `count` claims for one message; each travels on `limit` messages."""
+        if not self._items:
+            return []
         chosen = sorted(self._items.items(), key=lambda entry: entry[1].sent)[:count]
         for key, item in chosen:
             item.sent += 1

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgpack
 
+from ringmill.cluster.beats import until_beat_s
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
@@ -72,7 +73,7 @@ class ClockWatch:
         while True:
             await self._look()
             try:
-                async with asyncio.timeout(self._options.look_at_clock_every_s):
+                async with asyncio.timeout(until_beat_s(self._options.look_at_clock_every_s)):
                     await self._nudged.wait()
             except TimeoutError:
                 continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgpack
@@ -21,7 +22,7 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.membership.claims import MemberState, Message
 from ringmill.cluster.membership.detector import Detector, Instruction, Ping
 from ringmill.cluster.membership.profile import Profile
-from ringmill.cluster.ports import Clock, Entropy, Handler, Incoming, Priority, Transport
+from ringmill.cluster.ports import BatchTransport, Clock, Entropy, Handler, Incoming, Priority
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.membership.topology_agent import TopologyAgent
 
@@ -54,7 +55,7 @@ class Liveness:
         start: Start,
         profile: Profile,
         topology: TopologyAgent,
-        transport: Transport,
+        transport: BatchTransport,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
@@ -70,6 +71,7 @@ class Liveness:
         self._nudged = asyncio.Event()
         self._wakes_at = 0.0
         self._outbox: list[Ping] = []
+        self._is_running = False
         topology.on_change(self._take_members)
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -98,14 +100,19 @@ class Liveness:
 
     async def run(self) -> None:
         """Probe and be woken, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        self._is_running = True
+        try:
             while True:
+                self._nudged.clear()
                 outbox, self._outbox = self._outbox, []
                 for ping in outbox:
-                    tasks.create_task(self._carry(ping))
+                    self._carry(ping)
                 late_s = await self._sleep()
                 if late_s is not None:
-                    self._obey(self._detector.tick(self._clock.monotonic(), late_s=late_s))
+                    now = max(self._clock.monotonic(), self._wakes_at)  # timers of a loop round to 1 ms
+                    self._obey(self._detector.tick(now, late_s=late_s))
+        finally:
+            self._is_running = False
 
     async def _sleep(self) -> float | None:
         """Sleep until the detector's next time.
@@ -114,42 +121,49 @@ class Liveness:
         """
         if not self._may_take_part():
             await self._nudged.wait()
-            self._nudged.clear()
             return None
         now = self._clock.monotonic()
         self._wakes_at = max(now, self._detector.wake_at)
+        # A timer and no `asyncio.timeout`, which cancels the task and raises twice at each probe.
+        is_time = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(self._wakes_at - now, self._be_woken, is_time)
         try:
-            async with asyncio.timeout(self._wakes_at - now):
-                await self._nudged.wait()
-        except TimeoutError:
-            return max(0.0, self._clock.monotonic() - self._wakes_at)
-        self._nudged.clear()
-        return None
+            await self._nudged.wait()
+        finally:
+            timer.cancel()
+        return max(0.0, self._clock.monotonic() - self._wakes_at) if is_time.is_set() else None
 
-    async def _carry(self, ping: Ping) -> None:
-        """Send a ping and report its result to the detector exactly once."""
+    def _be_woken(self, is_time: asyncio.Event) -> None:
+        is_time.set()
+        self._nudged.set()
+
+    def _carry(self, ping: Ping) -> None:
+        """Send a ping; its result is reported to the detector exactly once."""
+        to, method, body = ping.target, PING, ping.message.encode()
+        if ping.via is not None:
+            to, method = ping.via, PING_REQ
+            body = msgpack.packb([ping.target, ping.timeout_s * _HELPER_SHARE, body])
+        self._transport.send(
+            to,
+            method,
+            body,
+            timeout_s=ping.timeout_s,
+            priority=Priority.CONTROL,
+            ended=partial(self._end, ping),
+        )
+
+    def _end(self, ping: Ping, told: bytes | RingmillError) -> None:
+        """Report what came of a ping; a node that stops learns nothing from its own end."""
+        if not self._is_running:
+            return
         try:
-            answer = await (self._ask(ping) if ping.via is None else self._ask_through(ping.via, ping))
-            message = Message.decode(answer)
+            message = _answer(ping, told)
         except RingmillError as error:
             is_silent = isinstance(error, DeadlineExceeded)
             self._obey(self._detector.failed(ping.id, self._clock.monotonic(), is_silent=is_silent))
             return
         self._topology.heard_of(Epoch(message.epoch), message.speaker)
         self._obey(self._detector.answered(ping.id, message, self._clock.monotonic()))
-
-    async def _ask(self, ping: Ping) -> bytes:
-        return await self._call(ping.target, PING, ping.message.encode(), ping.timeout_s)
-
-    async def _ask_through(self, helper: NodeId, ping: Ping) -> bytes:
-        body = msgpack.packb([ping.target, ping.timeout_s * _HELPER_SHARE, ping.message.encode()])
-        answer = await self._call(helper, PING_REQ, body, ping.timeout_s)
-        if not answer:
-            raise Unavailable(f"{helper} cannot reach {ping.target} either")
-        return answer
-
-    async def _call(self, to: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
-        return await self._transport.call(to, method, body, timeout_s=timeout_s, priority=Priority.CONTROL)
 
     # What others send.
 
@@ -165,7 +179,9 @@ class Liveness:
     async def _answer_ping_req(self, incoming: Incoming) -> bytes:
         target, timeout_s, message = _relay(incoming.body)
         try:
-            return await self._call(target, PING, message, timeout_s)
+            return await self._transport.call(
+                target, PING, message, timeout_s=timeout_s, priority=Priority.CONTROL
+            )
         except RingmillError as error:
             _log.debug("relaying a probe to %s failed: %s", target, error)
             return b""
@@ -196,6 +212,15 @@ class Liveness:
         _log.info("%s is %s", node, state)
         for listener in self._listeners:
             listener(node, state)
+
+
+def _answer(ping: Ping, told: bytes | RingmillError) -> Message:
+    """What the target of a ping answers.  Raises RingmillError when it does not."""
+    if isinstance(told, RingmillError):
+        raise told
+    if ping.via is not None and not told:
+        raise Unavailable(f"{ping.via} cannot reach {ping.target} either")
+    return Message.decode(told)
 
 
 def _distances(topology: Topology, node: NodeId) -> dict[NodeId, int]:

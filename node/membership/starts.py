@@ -20,6 +20,7 @@ from typing import Final
 
 import msgpack
 
+from ringmill.cluster.beats import next_beat
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import (
@@ -149,7 +150,7 @@ class Starts:
             self._heard_by.add(node)
             self._confirm_if_enough()
             for _ in range(_AGAIN_EVERY):
-                await asyncio.sleep(_NEWS_EVERY_S)
+                await next_beat(_NEWS_EVERY_S)  # all members' tasks look in one waking of the process
                 if self._changes() != changes:
                     break
 

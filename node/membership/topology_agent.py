@@ -64,6 +64,7 @@ class TopologyAgent:
         self._heard: tuple[Epoch, NodeId] = (Epoch(0), node)
         self._heard_newer = asyncio.Event()
         self._is_confirmed = asyncio.Event()
+        self._is_displaced = False
         self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
@@ -93,7 +94,7 @@ class TopologyAgent:
     @property
     def is_displaced(self) -> bool:
         """Whether the topology has no node of this id with this disk (I2)."""
-        return self._current is not None and all(m.seat != self._seat for m in self._current.members)
+        return self._is_displaced
 
     @property
     def may_speak(self) -> bool:
@@ -321,6 +322,7 @@ class TopologyAgent:
 
     def _take(self, topology: Topology) -> None:
         self._current = topology
+        self._is_displaced = all(member.seat != self._seat for member in topology.members)
         self._forming.consider(topology)
         self._transport.set_peers(
             {node: at for node, at in topology.addresses().items() if node != self._seat.node}

@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, topology_pb2
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
@@ -36,6 +37,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 5_000),  # a silent connection is closed
+    *FLOW_CONTROL,
 )
 
 

@@ -56,7 +56,7 @@ class _Asked:
         self.ended = ended
         self.sent_us = 0
         self._late = late
-        self._bucket: Bucket = {}
+        self._bucket: Bucket | None = None
 
     def expire_in(self, wheel: DeadlineWheel, timeout_s: float) -> None:
         self._bucket = wheel.add(self, timeout_s)
@@ -65,7 +65,8 @@ class _Asked:
         self._transport.end(self.number, DeadlineExceeded(self._late, outcome="unknown"))
 
     def forget(self) -> None:
-        self._bucket.pop(self, None)
+        if self._bucket is not None:
+            self._bucket.take_out(self)
 
 
 class _Waiting(NamedTuple):

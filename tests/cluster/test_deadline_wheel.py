@@ -21,7 +21,7 @@ async def test_entries_expire_at_their_time_and_not_when_they_were_taken_out() -
     begun, ends = loop.time(), list[float]()
     first, gone = Entry(lambda: ends.append(loop.time())), Entry(lambda: ends.append(0.0))
     wheel.add(first, 0.05)
-    wheel.add(gone, 0.05).pop(gone)
+    wheel.add(gone, 0.05).take_out(gone)
     await asyncio.sleep(0.05 + 5 * TICK_S)
     assert len(ends) == 1
     assert ends[0] >= begun + 0.05
@@ -33,7 +33,7 @@ async def test_an_entry_may_take_out_another_one_of_its_moment() -> None:
 
     def expired() -> None:
         ended.append("first")
-        bucket.pop(second)
+        bucket.take_out(second)
 
     first = Entry(expired)
     bucket = wheel.add(first, 0.02)
@@ -55,3 +55,15 @@ async def test_an_entry_that_fails_is_reported_and_the_others_expire() -> None:
     await asyncio.sleep(0.02 + 5 * TICK_S)
     assert ended == ["other"]
     assert [str(each) for each in reported] == ["a bug of one waiter"]
+
+
+async def test_a_moment_without_entries_keeps_no_timer() -> None:
+    wheel, ended = DeadlineWheel(), list[str]()
+    entry, other = Entry(lambda: ended.append("entry")), Entry(lambda: ended.append("other"))
+    bucket = wheel.add(entry, 0.05)
+    bucket.take_out(entry)
+    bucket.take_out(entry)
+    assert bucket.timer.cancelled()
+    assert wheel.add(other, 0.05) is not bucket
+    await asyncio.sleep(0.05 + 5 * TICK_S)
+    assert ended == ["other"]

@@ -53,11 +53,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Dialler:
-    """Who dialled a stream and what it may ask: methods that begin with `prefix`, classes from `floor` on."""
+    """Who dialled a stream and what it may ask: methods that begin with `prefix`, classes from `floor` on.
+
+    Answers on it gather company (`gathers`) or leave at once, as PacedWriter has it.
+    """
 
     node: NodeId
     prefix: str = ""
     floor: Priority = Priority.CONTROL
+    gathers: bool = True
 
 
 class Answering:
@@ -315,7 +319,7 @@ class _Stream:
     def __init__(self, dialler: Dialler, clock: Clock) -> None:
         self._clock = clock
         self.dialler = dialler
-        self.outbox: PacedWriter[Answer] = PacedWriter(self._encode)
+        self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
         self.is_stamped = False
         self.is_ended = False

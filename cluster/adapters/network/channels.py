@@ -13,6 +13,7 @@ from typing import Final
 import grpc
 
 from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 
 __all__ = ["CONNECT_TIMEOUT_S", "GRPC_OVERHEAD_BYTES", "check_fork", "open_channel"]
@@ -33,6 +34,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    *FLOW_CONTROL,
 )
 
 

@@ -81,7 +81,7 @@ class _Call:
         self._ended = None
         self.body = b""  # it may wait in a stuck queue for long
         if self._bucket is not None:
-            self._bucket.pop(self, None)
+            self._bucket.take_out(self)
 
     def abandon(self) -> None:
         """The same, for a call that may have been sent."""
@@ -96,7 +96,8 @@ class FrameLink:
     """Calls to one peer over one stream.  `name` says in errors who the peer is.
 
     `dial` returns a stream that both sides have agreed on, or raises a RingmillError; nothing of a call is
-    sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.
+    sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.  `gathers` as in
+    PacedWriter.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class FrameLink:
         entropy: Entropy,
         start_task: Callable[[Coroutine[None, None, None]], asyncio.Task[None]] = asyncio.create_task,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        gathers: bool = True,
     ) -> None:
         self._name = name
         self._dial = dial
@@ -115,7 +117,7 @@ class FrameLink:
         self._entropy = entropy
         self._start_task = start_task
         self._max_frame_bytes = max_frame_bytes
-        self._outbox: PacedWriter[_Call] = PacedWriter(self._encode)
+        self._outbox: PacedWriter[_Call] = PacedWriter(self._encode, gathers=gathers)
         self._sent: dict[int, _Call] = {}
         self._wheel = DeadlineWheel()
         self._peer_clock: PeerClock | None = None  # of the present stream

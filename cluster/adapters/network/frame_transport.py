@@ -32,7 +32,8 @@ CLIENT_PREFIX: Final = "kv."  # methods that a client may call on its session
 
 DIAL_TIMEOUT_S: Final = 1.5  # well below a request's deadline, so that there is time to turn to another peer
 
-_CLASSES: Final = ("control", "data", "bulk")
+_CONTROL: Final = "control"
+_CLASSES: Final = (_CONTROL, "data", "bulk")
 _CLASS_OF: Final = {
     Priority.CONTROL: 0,
     Priority.WRITE: 1,
@@ -163,7 +164,7 @@ class FrameTransport:
         self._check_cluster(told)
         dialler = NodeId(told.node)
         self._is_alive(dialler)
-        return self._admitted(Dialler(dialler))
+        return self._admitted(Dialler(dialler, gathers=told.traffic_class != _CONTROL))
 
     def admit_client(self) -> Dialler:
         """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
@@ -212,6 +213,7 @@ class FrameTransport:
                 entropy=self._entropy,
                 start_task=self._group.create_task,
                 max_frame_bytes=self._max_frame_bytes,
+                gathers=traffic_class != _CONTROL,
             )
             for traffic_class in _CLASSES
         )

@@ -2,7 +2,9 @@
 
 One write is in flight at a time, and before each frame a few turns of the event loop gather company: what
 would be 64 small messages becomes one.  On one stream that is worth a factor of five (rule F2), and
-costs an idle stream some 0.04 ms.  What is queued is the caller's to bound: see `is_full`.
+costs an idle stream some 0.04 ms.  Streams of the control class do without: their messages are few, and at
+rest those turns outnumbered all others of a node's loop.  What is queued is the caller's to bound: see
+`is_full`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class PacedWriter(Generic[T]):
     """A queue that leaves as frames.
 
     `encode` turns the items of one frame into bytes, as late as possible; an empty result is not sent.
+    Unless it `gathers`, a frame has what was offered in one turn of the loop.
     """
 
     def __init__(
@@ -35,8 +38,10 @@ class PacedWriter(Generic[T]):
         *,
         max_items: int = _MAX_ITEMS,
         max_bytes: int = _MAX_BYTES,
+        gathers: bool = True,
     ) -> None:
         self._encode = encode
+        self._turns = _GATHER_TURNS if gathers else 0
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._queue: deque[tuple[T, int]] = deque()
@@ -97,7 +102,7 @@ class PacedWriter(Generic[T]):
                 self._written.clear()  # and nobody later
 
     async def _gather(self) -> None:
-        for _ in range(_GATHER_TURNS):
+        for _ in range(self._turns):
             if self._queued_bytes >= FRAME_TARGET_BYTES:
                 return
             await asyncio.sleep(0)

@@ -14,11 +14,14 @@ import os
 import resource
 from typing import Final
 
+from ringmill.cluster.beats import next_beat
+
 __all__ = ["DescriptorWatch", "connections_below", "raise_limit"]
 
 MOST: Final = 65_536  # a limit above it gains nothing here, and some systems allow a billion
 KEPT_FOR_FILES: Final = 256  # tables, logs, pipes to children
 LOOK_S: Final = 1.0
+BRIEF: Final = 512  # listed in 0.2 ms
 REMIND_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
@@ -63,10 +66,13 @@ class DescriptorWatch:
 
     async def run(self) -> None:
         """Look until cancelled.  Shortage is logged when it begins, and once a minute while it lasts."""
-        loop = asyncio.get_running_loop()
+        loop, is_brief = asyncio.get_running_loop(), False
         while True:
-            self.look(await asyncio.to_thread(in_use), loop.time())
-            await asyncio.sleep(LOOK_S)
+            # Listing thousands would block the loop; listing few costs less than waking a thread.
+            used = in_use() if is_brief else await asyncio.to_thread(in_use)
+            is_brief = used is not None and used < BRIEF
+            self.look(used, loop.time())
+            await next_beat(LOOK_S)
 
     def look(self, used: int | None, now: float) -> None:
         if used is None or used < self._few:

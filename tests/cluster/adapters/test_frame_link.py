@@ -110,6 +110,32 @@ async def test_one_write_is_in_flight_and_the_next_frame_gathers_meanwhile(ends:
     assert ours.frames_written == 2
 
 
+@pytest.mark.parametrize(("gathers", "frames"), [(True, 1), (False, 2)])
+async def test_a_link_that_gathers_no_company_sends_at_once(
+    memory_streams: Any, clock: StandingClock, gathers: bool, frames: int
+) -> None:
+    ours, theirs = memory_streams
+
+    async def dial() -> Any:
+        return ours
+
+    link = FrameLink("n2", dial, clock=clock, entropy=Steady(), gathers=gathers)
+    first = start(link)
+    await answer(theirs, b"")
+    await first
+    ours.frames_written = 0
+    calls = [start(link)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    calls.append(start(link))
+    await settled()
+    assert ours.frames_written == frames
+    for _ in range(frames):
+        await answer(theirs, b"")
+    await asyncio.gather(*calls)
+    await link.close()
+
+
 async def test_the_time_a_call_waited_here_is_taken_from_what_travels(
     ends: Any, clock: StandingClock
 ) -> None:

@@ -88,3 +88,11 @@ def test_a_claim_that_is_beaten_stops_travelling() -> None:
     refuted = Claim(N1, DISK, MemberState.UP, Rank(Start(1, "a"), 1))
     gossip.add(refuted)
     assert gossip.take(9, limit=3) == [refuted]
+
+
+def test_the_same_bytes_are_the_same_message_again_and_refused_again() -> None:
+    message = Message(3, (Claim(N1, DISK, MemberState.UP, Rank(Start(1, "a"), 0)),))
+    assert Message.decode(message.encode()) == Message.decode(message.encode()) == message
+    for _ in range(2):
+        with pytest.raises(InvalidArgument):
+            Message.decode(msgpack.packb([1, 0, False, []]))

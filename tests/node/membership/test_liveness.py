@@ -12,9 +12,9 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
-from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.membership.claims import Claim, MemberState, Message, Rank
 from ringmill.cluster.membership.profile import FAST
-from ringmill.cluster.ports import Priority
+from ringmill.cluster.ports import Ended, Priority
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.membership.liveness import PING, PING_REQ, Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -42,11 +42,18 @@ def document() -> Topology:
 class Run:
     """One run of a node: agent and liveness on the node's disk."""
 
-    def __init__(self, cluster: Cluster, node: NodeId, start: int, disk: str | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: NodeId,
+        start: int,
+        disk: str | None = None,
+        transport: type[SimulatedTransport] = SimulatedTransport,
+    ) -> None:
         loop = cluster.loop
         self.process = loop.process(node)
         clock = SimulatedClock(loop)
-        self.transport = SimulatedTransport(
+        self.transport = transport(
             node, loop=loop, network=cluster.network, process=self.process, clock=clock
         )
         disk_id = DiskId(disk or document().member(node).disk)
@@ -69,6 +76,25 @@ class Run:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.agent.run())
             tasks.create_task(self.liveness.run())
+
+
+class HeldBack(SimulatedTransport):
+    """Keeps what is told of probes, to be told when the test likes."""
+
+    def send(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
+    ) -> None:
+        self.__dict__.setdefault("held", []).append(ended)
+
+
+class Refusing(SimulatedTransport):
+    """Fails each probe before `send` returns, and counts them."""
+
+    def send(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
+    ) -> None:
+        self.__dict__["refused"] = self.__dict__.get("refused", 0) + 1
+        ended(Unavailable(f"{to} refuses"))
 
 
 class Cluster:
@@ -94,8 +120,14 @@ class Cluster:
         self.runs[node].task.cancel()
         self.ended.append(self.runs[node].task)
 
-    def restart(self, node: NodeId, *, disk: str | None = None) -> None:
-        self.runs[node] = Run(self, node, self.runs[node].start_number + 1, disk)
+    def restart(
+        self,
+        node: NodeId,
+        *,
+        disk: str | None = None,
+        transport: type[SimulatedTransport] = SimulatedTransport,
+    ) -> None:
+        self.runs[node] = Run(self, node, self.runs[node].start_number + 1, disk, transport)
 
     def views(self, of: NodeId) -> set[MemberState]:
         return {run.liveness.state(of) for node, run in self.runs.items() if node != of and run.is_alive}
@@ -232,6 +264,41 @@ def test_a_probe_of_a_node_that_serves_nothing_is_refused() -> None:
         await asyncio.sleep(0.5)
         with pytest.raises(Unavailable, match="does not answer probes"):
             await cluster.runs[N1].transport.call(N3, PING, b"", timeout_s=1, priority=Priority.CONTROL)
+
+    Cluster().tell(story)
+
+
+def test_what_is_told_of_a_probe_after_the_stop_changes_nothing() -> None:
+    async def story(cluster: Cluster) -> None:
+        cluster.kill(N1)
+        cluster.restart(N1, transport=HeldBack)
+        run = cluster.runs[N1]
+        await asyncio.sleep(1)
+        assert isinstance(run.transport, HeldBack)
+        held: list[Ended] = run.transport.__dict__["held"]
+        members = {member.id: member.disk for member in document().members}
+        news = [
+            Claim(N2, members[N2], UP, Rank(Start(1, "boot1"), 0)),
+            Claim(N4, members[N4], DOWN, Rank(Start(1, "boot1"), 0), N2),
+        ]
+        run.task.cancel()
+        await asyncio.wait([run.task])
+        assert len(held) > 4
+        for ended in held:
+            ended(Message(0, tuple(news)).encode())
+        assert run.changes == []
+
+    Cluster().tell(story)
+
+
+def test_a_probe_that_is_refused_before_it_left_counts_once_and_keeps_nobody_busy() -> None:
+    async def story(cluster: Cluster) -> None:
+        cluster.kill(N1)
+        cluster.restart(N1, transport=Refusing)
+        run = cluster.runs[N1]
+        await asyncio.sleep(20)
+        assert {node for node, state in run.changes if state is SUSPECT} == set(NODES) - {N1}
+        assert run.transport.__dict__["refused"] < 20 * 50
 
     Cluster().tell(story)
 

@@ -1,0 +1,61 @@
+"""Free space is looked at twice a second, and half as often while there is plenty of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from random import Random
+from typing import cast
+
+from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.upkeep.space import SpaceWatch, needed_space
+from ringmill.node.storage.version.version import Version
+from ringmill.simulator.world.virtual_loop import VirtualLoop
+
+OPTIONS = EngineOptions()
+NEEDED_BYTES = needed_space(Version(), OPTIONS).total_bytes
+WATCHED_S = 20
+
+
+class Disk:
+    """A disk with some free space, and nothing else that a watch asks for."""
+
+    def __init__(self, free_bytes: int) -> None:
+        self.free_bytes = free_bytes
+
+    def free_space(self, folder: str) -> int:
+        return self.free_bytes
+
+
+def looks(disk: Disk, then_free_bytes: int | None = None) -> tuple[int, SpaceWatch]:
+    """How often it is looked at in `WATCHED_S` seconds, the free space being another after half of them."""
+    loop, seen = VirtualLoop(Random(1)), list[None]()
+    watch = SpaceWatch("store", OPTIONS, cast("FileSystem", disk), Version)
+
+    async def story() -> None:
+        watching = asyncio.create_task(watch.run(lambda: seen.append(None)))
+        await asyncio.sleep(WATCHED_S / 2)
+        disk.free_bytes = disk.free_bytes if then_free_bytes is None else then_free_bytes
+        await asyncio.sleep(WATCHED_S / 2)
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+    loop.run_until_complete(story())
+    loop.drop_everything()
+    return len(seen), watch
+
+
+def test_a_disk_that_is_nearly_full_is_looked_at_twice_a_second() -> None:
+    times, watch = looks(Disk(2 * NEEDED_BYTES))
+    assert 2 * WATCHED_S - 2 <= times <= 2 * WATCHED_S
+    assert watch.refusal is None
+
+
+def test_a_disk_with_plenty_of_space_is_looked_at_once_a_second_and_its_end_is_seen() -> None:
+    times, _ = looks(Disk(100 * NEEDED_BYTES))
+    assert WATCHED_S - 2 <= times <= WATCHED_S + 1
+    times, watch = looks(Disk(100 * NEEDED_BYTES), then_free_bytes=NEEDED_BYTES - 1)
+    assert times > 1.4 * WATCHED_S
+    assert watch.refusal is not None

@@ -8,13 +8,13 @@ answering nodes as down is itself cut off, so its reports about them and about t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from ringmill.client.routing.directory import Directory, none_reachable
 from ringmill.client.routing.links import STATUS
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 
@@ -83,7 +83,7 @@ async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatu
     topology = directory.topology
     assert topology is not None, "a connected client has a topology"
     addresses = list(topology.addresses().values())
-    found = await asyncio.gather(*(_ask(directory, address, timeout_s) for address in addresses))
+    found = await gather_all(_ask(directory, address, timeout_s) for address in addresses)
     answers = dict(zip(addresses, found, strict=True))
     if all(isinstance(answer, RingmillError) for answer in found):
         raise none_reachable(addresses, {address: str(answer) for address, answer in answers.items()})

@@ -3,9 +3,10 @@
     python scripts/tidy.py [FOLDER]     one finding a line, `path:line: what; what to do`; exit 1 if any
 
 Sizes, crowded folders, circles of files, the five doors, errnos, forbidden names, empty packages, named
-surfaces, swallowed errors, bare imports, unused names, stale stubs, dead links in the documentation, puzzling
-phrases, rules of the protocol that are cited and not stated.  Each check is a generator in
-scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are left out.
+surfaces, swallowed errors, lost cancellations, bare imports, unused names, stale stubs, dead links in the
+documentation, puzzling phrases, rules of the protocol that are cited and not stated.  Each check is a
+generator in scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are
+left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CODE_RULES = (
     code.docstring,
     code.surface,
     code.swallowed_errors,
+    code.lost_cancellations,
     doors.doors,
     doors.determinism,
     doors.error_numbers,

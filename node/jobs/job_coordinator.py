@@ -20,6 +20,7 @@ from typing import Final, Self
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
@@ -160,7 +161,7 @@ class JobCoordinator:
         if job in self._jobs:
             return self._world.node
         others = [node for node in self._world.members_up() if node != self._world.node]
-        answers = await asyncio.gather(*(self._knows(node, job) for node in others))
+        answers = await gather_all(self._knows(node, job) for node in others)
         return next((node for node, knows in zip(others, answers, strict=True) if knows), None)
 
     async def _knows(self, node: NodeId, job: str) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
@@ -397,7 +398,7 @@ class JobDriver:
         present = self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
-                await asyncio.gather(*(self._drop(node, body) for node in present))
+                await gather_all(self._drop(node, body) for node in present)
         files = self._world.files
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
             await files.off_loop(remove_staging, files, self.spec.job, self.spec.output)

@@ -19,6 +19,7 @@ import msgpack
 
 from ringmill.cluster.beats import until_beat_s
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
@@ -118,7 +119,7 @@ class ClockWatch:
         others = self._others()
         if others is None:
             return
-        readings = await asyncio.gather(*(self._ask(node, self._options.clock_answer_s) for node in others))
+        readings = await gather_all(self._ask(node, self._options.clock_answer_s) for node in others)
         own_ms, told = self._hybrid.offset_ms, [each for each in readings if each is not None]
         shared_ms = shared_reading(own_ms, told, len(others))
         if shared_ms is not None:

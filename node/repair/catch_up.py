@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Transport
@@ -129,7 +130,7 @@ class CatchUp:
             ]
             for first in range(0, len(differing), KEYS_AT_ONCE):
                 places = [parse_object_key(prefix + key) for key in differing[first : first + KEYS_AT_ONCE]]
-                await asyncio.gather(*(self._equalize(place.keyspace, place.key) for place in places))
+                await gather_all(self._equalize(place.keyspace, place.key) for place in places)
                 sometimes("owners that differ are made equal")
                 self.mended += len(places)
             await asyncio.sleep(BETWEEN_PAGES_S)
@@ -142,6 +143,6 @@ class CatchUp:
         topology = self._topology.current
         assert topology is not None, "a formed cluster has a topology"
         request = ReadPage(topology.epoch, partition, start, is_brief=True)
-        return await asyncio.gather(
-            *(ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S) for node in row.nodes)
+        return await gather_all(
+            ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S) for node in row.nodes
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tidy_rules.finding import Finding, SourceFile
 
-__all__ = ["docstring", "sizes", "surface", "swallowed_errors"]
+__all__ = ["docstring", "lost_cancellations", "sizes", "surface", "swallowed_errors"]
 
 FILE_LINES = 500
 FUNCTION_LINES = 70
@@ -61,6 +61,18 @@ def swallowed_errors(source: SourceFile) -> Iterator[Finding]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and all(map(_says_little, node.body)):
             what = "a broad except that only logs; catch the one error you can act on, let the rest pass"
+            yield source.finding(node.lineno, what)
+
+
+def lost_cancellations(source: SourceFile) -> Iterator[Finding]:
+    """`asyncio.gather` in a node: it loses a cancellation that comes in the turn of an error."""
+    if source.room not in ("cluster", "node"):
+        return
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) != "asyncio.gather":
+            continue
+        if not any(each.arg == "return_exceptions" for each in node.keywords):
+            what = "gather loses a cancellation beside an error; use gather_all of cluster/gathering.py"
             yield source.finding(node.lineno, what)
 
 

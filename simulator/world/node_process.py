@@ -46,6 +46,7 @@ DATA: Final = "/data"
 SHARED: Final = "/shared"
 """A folder on a file system that all nodes see: where jobs read and write."""
 _ON_SHARED: Final = f"{SHARED}/"
+_LONGEST_STOP_S: Final = 300.0  # far above every timeout of a node and every pause of one
 _LONGEST_BOOTED_S: Final = 1e6  # machines were started at different times, so their boot clocks differ
 T = TypeVar("T")
 
@@ -206,8 +207,12 @@ class NodeProcess:
         if start is None or start.life is None:
             return
         start.is_stopping.set()
+        told_at = self._world.loop.time()
         while start.process.alive and not start.life.done():
             await asyncio.wait([start.life], timeout=0.05)
+            if self._world.loop.time() - told_at > _LONGEST_STOP_S:
+                self.failures.append(AssertionError(f"{self.name} was told to stop and did not end"))
+                break
         if start.process.alive:
             self.failures += self._bugs_of(start)
             self._world.loop.kill(start.process)

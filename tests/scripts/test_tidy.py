@@ -37,6 +37,7 @@ REFUSED = [
     ("a walk over a set", "node/a.py", MODULE + "for x in set('ab'):\n    print(x)\n", "walks a set"),
     ("a logged error", "scripts/a.py", DOC + "try:\n    f()\nexcept Exception:\n    log.info()\n", "broad"),
     ("an error passed over", "scripts/a.py", DOC + "try:\n    f()\nexcept:\n    pass\n", "broad except"),
+    ("a cancellation lost", "node/a.py", MODULE + "async def _f(): await asyncio.gather()\n", "loses a canc"),
     ("a name that says nothing", "node/utils.py", MODULE, "a name that says nothing"),
     ("a folder that says nothing", "node/common/a.py", MODULE, "a name that says nothing"),
     ("a note to oneself", "cluster/a.py", MODULE + f"# {NOTE}: later\n", "a note to oneself"),

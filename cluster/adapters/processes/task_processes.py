@@ -35,6 +35,7 @@ from ringmill.cluster.adapters.processes.child_process import ChildProcess
 from ringmill.cluster.adapters.processes.family_end import end_family
 from ringmill.cluster.adapters.processes.forkserver import MAX_PACKET
 from ringmill.cluster.adapters.processes.process_table import ProcessTable, children_of, marked
+from ringmill.cluster.gathering import gather_all
 
 __all__ = ["MAX_MESSAGE_BYTES", "ForkedTask", "TaskProcesses"]
 
@@ -222,7 +223,7 @@ class TaskProcesses:
         """End the forkserver, which ends all tasks.  Waits at most 1 s, then SIGKILL."""
         process, self._process = self._process, None
         self._close_control("the node is closing")
-        await asyncio.gather(*self._endings)
+        await gather_all(self._endings)
         if process is None:
             return
         try:

@@ -6,10 +6,10 @@ Catch-up calls it where owners differ (rule H8); a client's read repairs only as
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.receipt import Durability
@@ -43,7 +43,7 @@ class Equalizer:
         merged = collected.merged
         encoded = encode_object(merged)
         stale = [node for node, stored in collected.answers.items() if stored != merged]
-        await asyncio.gather(*(self._bring(node, route, encoded, deadline) for node in stale))
+        await gather_all(self._bring(node, route, encoded, deadline) for node in stale)
 
     async def _bring(self, node: NodeId, route: Route, encoded: bytes, deadline: Deadline) -> None:
         _, row_epoch = await self._replicas.apply(node, route, encoded, Durability.SYNCED, deadline.left_s)

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.hashing import position
 from ringmill.cluster.versions.objects import StoredObject, merge_all, newest_first
@@ -39,7 +40,7 @@ class Locator:
         """
         check_key(request.key)
         route = await self._routes.by_name(request.keyspace, request.key, ANY_EPOCH)
-        held = await asyncio.gather(*(self._held(node, route) for node in route.owners))
+        held = await gather_all(self._held(node, route) for node in route.owners)
         merged = merge_all(each for each in held if isinstance(each, StoredObject))
         return Located(
             position(route.keyspace.id, route.key),

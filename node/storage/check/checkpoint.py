@@ -5,9 +5,9 @@ It does not copy the node's identity.  The two folders share files until one of 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import log_name, table_name
 from ringmill.node.storage.unflushed import SealedMemtable
@@ -31,7 +31,7 @@ async def make_checkpoint(
 
     Raises FileExistsError when `target` holds files already, StorageFailed, OSError.
     """
-    closed = await asyncio.gather(*(memtable.closed_logs() for memtable in sealed))
+    closed = await gather_all(memtable.closed_logs() for memtable in sealed)
     (manifest_id,) = await tables.take_ids(1)
     async with installer.quiet:
         version = tables.version

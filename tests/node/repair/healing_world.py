@@ -11,6 +11,8 @@ from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
+from ringmill.node.storage.log.log_format import BatchGroup, read_log
+from ringmill.node.storage.names import parse_name
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.seeds import stream
@@ -72,6 +74,24 @@ class HealingWorld:
         for path in paths:
             disk.lossy.flip(path, int(disk.lossy.size(path) * at), 4)
         return len(paths)
+
+    def damage_a_batch(self, name: str) -> None:
+        """Flip a bit in one batch of every log, late in it: in a sync mark it would have no consequence."""
+        disk = self.world.nodes[name].disk
+        disk.is_rotten = True
+        for each in disk.lossy.list("/data/store"):
+            found = parse_name(each)
+            if found is None or found.kind != "log":
+                continue
+            path = f"/data/store/{each}"
+            data = disk.lossy.read_bytes(path)
+            batches = [
+                end
+                for _, end, item in read_log(found.file_id, data)
+                if isinstance(item, BatchGroup) and end < len(data) * 0.8
+            ]
+            assert batches, f"{each} holds no batch to be lost"
+            disk.lossy.flip(path, batches[-1] - 1, 4)
 
 
 def run(story: Callable[[HealingWorld], Awaitable[None]], *, nodes: int = 3, seed: int = 1) -> None:

@@ -1,0 +1,38 @@
+"""Several works at once, whose results are wanted together.
+
+`asyncio.gather` loses a cancellation that comes in the same turn of the loop as an error of one of its works:
+it raises the error, and a loop that catches it goes on as if nobody had asked it to end.  It also returns at
+the first error while the other works go on without an owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+__all__ = ["gather_all"]
+
+T = TypeVar("T")
+
+
+async def gather_all(works: Iterable[Awaitable[T]]) -> list[T]:
+    """The results in the order of the works, once all have ended.
+
+    Raises the error of the first work, in their order, that failed.  Cancelled, it cancels the works, waits
+    for their end and raises CancelledError, whatever they raise.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    if not tasks:
+        return []
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    failed = [error for task in tasks if (error := task.exception()) is not None]
+    if failed:
+        raise failed[0]
+    return [task.result() for task in tasks]

@@ -27,8 +27,8 @@ from ringmill.client.local.local_state import (
 )
 from ringmill.cluster.adapters.files.private_files import make_private_folder, open_private, tighten
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
-from ringmill.cluster.ring.entries import MAX_REPLICAS, check_between, check_name
 from ringmill.cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS
+from ringmill.cluster.ring.topology_entries import MAX_REPLICAS, check_between, check_name
 
 __all__ = [
     "Plan",

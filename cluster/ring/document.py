@@ -1,7 +1,7 @@
 """The bytes of a topology document: one msgpack array, version first.
 
 Layout and limits: docs/formats/topology.md.  This module checks shapes and types; what the values must
-satisfy is checked by their owners, entries.py and topology.py.
+satisfy is checked by their owners, topology_entries.py and topology.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
-from ringmill.cluster.ring.entries import KeyspaceEntry, Member, Owner, Row
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner, Row
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 

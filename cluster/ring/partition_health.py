@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ring.entries import Row
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology_entries import Row
 
 __all__ = ["PartitionCounts", "count_partitions"]
 

@@ -1,5 +1,7 @@
 """Chooses the owners of each partition: consistent hashing with virtual nodes and bounded load.
 
+The partition of a key: hashing.py.
+
 Pure.  Two passes.  First each partition walks the token circle clockwise and takes the first nodes that
 are below their quota and whose zone still has room: consistent hashing with bounded loads (Mirrokni,
 Thorup, Zadimoghaddam 2018).  A walk late in the first pass may end short, as every node with room already
@@ -18,10 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.cluster.ring.entries import Member
 from ringmill.cluster.ring.hashing import partition_start
 from ringmill.cluster.ring.quotas import quotas, zone_limit
 from ringmill.cluster.ring.tokens import circle_of
+from ringmill.cluster.ring.topology_entries import Member
 
 __all__ = ["place"]
 

@@ -17,7 +17,7 @@ from math import floor
 from typing import TypeVar
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ring.entries import Member
+from ringmill.cluster.ring.topology_entries import Member
 
 __all__ = ["fair_shares", "quotas", "zone_limit"]
 

@@ -15,7 +15,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.ids import NodeId, Position
-from ringmill.cluster.ring.entries import Member
+from ringmill.cluster.ring.topology_entries import Member
 
 __all__ = ["TOKENS_PER_WEIGHT", "Circle", "circle_of"]
 

@@ -2,7 +2,9 @@
 
 A document is decided, never gossiped, and never changed: a later one has the next epoch.  Its bytes are
 canonical (one document, one encoding), so that its hash can name the cluster.  Nothing here knows who is
-alive.  Rule T1: docs/protocol/topology.md.  Layout: docs/formats/topology.md.
+alive.  Keyspaces, members and rows, and their fields: topology_entries.py.
+
+Rule T1: docs/protocol/topology.md.  Layout: docs/formats/topology.md.
 """
 
 from __future__ import annotations
@@ -15,16 +17,6 @@ from hashlib import blake2b
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_document, unpack_document
-from ringmill.cluster.ring.entries import (
-    MAX_EPOCH,
-    MAX_REPLICAS,
-    KeyspaceEntry,
-    Member,
-    Owner,
-    Row,
-    check_between,
-    check_name,
-)
 from ringmill.cluster.ring.hashing import (
     MAX_PARTITIONS,
     MIN_PARTITIONS,
@@ -34,6 +26,16 @@ from ringmill.cluster.ring.hashing import (
 )
 from ringmill.cluster.ring.placement import place
 from ringmill.cluster.ring.tokens import Circle, circle_of
+from ringmill.cluster.ring.topology_entries import (
+    MAX_EPOCH,
+    MAX_REPLICAS,
+    KeyspaceEntry,
+    Member,
+    Owner,
+    Row,
+    check_between,
+    check_name,
+)
 
 __all__ = [
     "FORMAT_VERSION",

@@ -16,7 +16,7 @@ from ringmill.cluster.membership.start_rules import FoundLogs, LogMark
 from ringmill.node.core import Core
 from ringmill.node.identity.identity import Identity, take_store
 from ringmill.node.storage.engine import Engine
-from ringmill.node.storage.recovery.found_logs import found_logs
+from ringmill.node.storage.recovery.log_extent import found_logs
 
 __all__ = ["Storage", "open_storage"]
 

@@ -1,5 +1,8 @@
 """The time left of one request, on this node's boot clock: it goes on while the machine sleeps or the process
-is stopped.  What travels is always the time left (rule D1)."""
+is stopped.  What travels is always the time left (rule D1).
+
+request_limits.py decides how much that is; cluster/deadline_wheel.py ends what is out of time.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 It listens and limits messages and connections; the given handlers answer the calls.  A port that is taken is
 an error that names it, never a second listener.  A connection that has not finished the gRPC handshake after
-5 s is closed. Rule F3: docs/protocol/requests.md.
+5 s is closed.  Rule F3: docs/protocol/requests.md.
+
+A gateway for another protocol is another file beside this one, on node/requests/facade.py.
 """
 
 from __future__ import annotations

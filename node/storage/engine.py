@@ -22,7 +22,7 @@ from ringmill.node.storage.check.checkpoint import make_checkpoint
 from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
 from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
-from ringmill.node.storage.log.commit import Commit
+from ringmill.node.storage.log.commit_handle import Commit
 from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
 from ringmill.node.storage.names import LOCK
 from ringmill.node.storage.read.reading import Reading

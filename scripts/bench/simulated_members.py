@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from report import Report, arguments
 from ringmill.cluster.ids import DiskId, NodeId
-from ringmill.cluster.ring.entries import Member
 from ringmill.cluster.ring.topology import Topology, first_topology
+from ringmill.cluster.ring.topology_entries import Member
 from ringmill.node.node_options import NodeOptions
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet

@@ -12,9 +12,9 @@ from typing import Final
 from ringmill.node.storage.check.inspect import dump_file
 from ringmill.node.storage.check.verify import check_file
 from ringmill.node.storage.checksum import checksum
-from ringmill.node.storage.log.records import Record, frame, read_records
+from ringmill.node.storage.log.framing import Record, frame, read_records
 from ringmill.node.storage.names import FileName, FilePart, log_name, manifest_name, table_name
-from ringmill.node.storage.recovery.recovery import recover_logs
+from ringmill.node.storage.recovery.log_recovery import recover_logs
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import (
     FOOTER_BYTES,

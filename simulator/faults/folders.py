@@ -21,7 +21,7 @@ from ringmill.cluster.membership.start_rules import (
     others_needed,
 )
 from ringmill.node.identity.identity import FolderRefused, read_identity
-from ringmill.node.storage.recovery.found_logs import found_logs
+from ringmill.node.storage.recovery.log_extent import found_logs
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.faults.fault import Fault, FaultKind, early

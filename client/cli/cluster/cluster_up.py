@@ -17,7 +17,7 @@ from ringmill.client.local import local_cluster
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
 from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.ring.entries import check_name
+from ringmill.cluster.ring.topology_entries import check_name
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = ["bring_up", "down", "up"]

@@ -1,8 +1,8 @@
 """The node's half of task processes: starts the forkserver on first use and speaks with it.
 
-The forkserver is executed, never forked, from the node: it starts without the node's memory, secrets, threads
-and descriptors (its environment is built here, not inherited).  One packet socket carries orders and
-endings; each task has its own stream socket for framed messages and a pipe for what it prints.
+The forkserver (forkserver.py) is executed, never forked, from the node: it starts without the node's memory,
+secrets, threads and descriptors (its environment is built here, not inherited).  One packet socket carries
+orders and endings; each task has its own stream socket for framed messages and a pipe for what it prints.
 
 What a task may not do to the node: a message above 16 MiB ends the conversation, output is read at a bounded
 rate and only its last 1 MiB is kept.  Nor to others: while there are tasks the forkserver is pinged, and one

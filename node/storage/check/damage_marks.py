@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.log.commit import Commit
+from ringmill.node.storage.log.commit_handle import Commit
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.read.judgement import judge_entry
 from ringmill.node.storage.read.lookup import find_survivor

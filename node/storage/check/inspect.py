@@ -11,8 +11,8 @@ from typing import Final
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
 from ringmill.node.storage.check.verify import check_current, check_file
+from ringmill.node.storage.log.framing import Damage
 from ringmill.node.storage.log.log_format import BatchGroup, Header, SyncMark, read_log
-from ringmill.node.storage.log.records import Damage
 from ringmill.node.storage.names import CURRENT, FilePart, log_name, manifest_name, parse_name, table_name
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TableMeta

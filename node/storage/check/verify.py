@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.log.framing import Damage
 from ringmill.node.storage.log.log_format import read_log
-from ringmill.node.storage.log.records import Damage
 from ringmill.node.storage.names import CURRENT, FilePart, log_name, manifest_name
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TRAILER_BYTES

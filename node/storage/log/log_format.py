@@ -1,4 +1,4 @@
-"""The records of a write-ahead log (docs/formats/log.md).
+"""What the records of a write-ahead log say (docs/formats/log.md); how they are framed is in framing.py.
 
 A log has a header, groups of batches with consecutive sequence numbers, sync marks, and a seal if it was
 closed in order.  Groups, marks and seals carry the highest sequence that was durable when they were written.
@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Final
 
 from ringmill.node.storage.batch import MalformedBatch
-from ringmill.node.storage.log.records import Damage, Record, read_records
+from ringmill.node.storage.log.framing import Damage, Record, read_records
 
 __all__ = [
     "LOG_VERSION",

@@ -19,8 +19,8 @@ from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import is_full, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
+from ringmill.node.storage.log.framing import frame
 from ringmill.node.storage.log.log_format import encode_group, encode_header, encode_mark
-from ringmill.node.storage.log.records import frame
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed, write_failed
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
-from ringmill.node.storage.recovery.recovery import Recovered, cut_tail, expect_all, recover_logs
+from ringmill.node.storage.recovery.log_recovery import Recovered, cut_tail, expect_all, recover_logs
 from ringmill.node.storage.recovery.salvage import FRESH_IDS, fence_all, salvage
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_reader import Table, open_table

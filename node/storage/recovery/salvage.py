@@ -16,7 +16,7 @@ from typing import Final
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import FileName
-from ringmill.node.storage.recovery.recovery import LEAP, Recovered
+from ringmill.node.storage.recovery.log_recovery import LEAP, Recovered
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import Table, open_table

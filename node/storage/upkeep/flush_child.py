@@ -12,7 +12,7 @@ from itertools import islice
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.memtable import Memtable
-from ringmill.node.storage.recovery.recovery import Loss, recover_logs
+from ringmill.node.storage.recovery.log_recovery import Loss, recover_logs
 from ringmill.node.storage.table.block import cell_of
 from ringmill.node.storage.table.run_merge import kept_versions
 from ringmill.node.storage.table.table_format import TableMeta

@@ -14,7 +14,7 @@ from typing import Final
 
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.storage.checksum import checksum
-from ringmill.node.storage.log.records import Damage, Record, frame, read_records
+from ringmill.node.storage.log.framing import Damage, Record, frame, read_records
 from ringmill.node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.version.version import (

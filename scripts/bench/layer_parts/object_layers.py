@@ -9,8 +9,8 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import Actor, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
-from ringmill.cluster.ring.entries import Member, Row
 from ringmill.cluster.ring.topology import Topology, first_topology
+from ringmill.cluster.ring.topology_entries import Member, Row
 from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmill.cluster.ids import DiskId, NodeId
-from ringmill.cluster.ring.entries import Member
 from ringmill.cluster.ring.placement import place
 from ringmill.cluster.ring.quotas import fair_shares, zone_limit
+from ringmill.cluster.ring.topology_entries import Member
 
 
 def member(index: int, zone: str = "a", weight: int = 1) -> Member:

@@ -16,8 +16,8 @@ from ringmill.cluster.ports import FileSystem
 from ringmill.node.replica.object_store import hold, tell_held
 from ringmill.node.storage.engine import Engine, Told
 from ringmill.node.storage.names import parse_name
+from ringmill.node.storage.recovery.log_recovery import cut_tail
 from ringmill.node.storage.recovery.opening import Opened, open_folder
-from ringmill.node.storage.recovery.recovery import cut_tail
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.start_files import StartAppendFile, StartFiles
 from ringmill.simulator.options import SimulationOptions

@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringmill.node.storage.log.framing import Damage, Record, frame, read_records
 from ringmill.node.storage.log.log_format import read_log
-from ringmill.node.storage.log.records import Damage, Record, frame, read_records
 from ringmill.node.storage.table.block import MalformedBlock, decode_block, encode_block
 from ringmill.node.storage.table.compression import CannotDecompress, decompress
 from ringmill.node.storage.table.table_format import MalformedTable, decode_index, decode_meta

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.log.framing import frame
 from ringmill.node.storage.log.log_format import BatchGroup, encode_group, encode_header, read_log
-from ringmill.node.storage.log.records import frame
 
 
 @given(

@@ -9,8 +9,8 @@ import pytest
 
 from ringmill.node.storage.batch import Batch as RawBatch
 from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.log.framing import frame
 from ringmill.node.storage.log.log_format import encode_group
-from ringmill.node.storage.log.records import frame
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery import opening
 from ringmill.node.storage.storage_errors import CorruptRange

@@ -14,7 +14,7 @@ import pytest
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.log.records import Record, frame, read_records
+from ringmill.node.storage.log.framing import Record, frame, read_records
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery import opening, salvage, salvaged_tables
 from ringmill.node.storage.storage_errors import CorruptRange

@@ -15,8 +15,8 @@ from typing import Final
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
+from ringmill.node.storage.log.framing import Damage
 from ringmill.node.storage.log.log_format import BatchGroup, Header, LogItem, SyncMark, read_log
-from ringmill.node.storage.log.records import Damage
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import CorruptBlock

@@ -1,4 +1,7 @@
-"""The result of `apply`: a batch that is already visible, and methods that wait for its durability."""
+"""The result of `apply`: a batch that is already visible, and methods that wait for its durability.
+
+The group commit itself is in write_ahead_log.py.
+"""
 
 from __future__ import annotations
 

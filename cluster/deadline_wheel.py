@@ -5,6 +5,11 @@ Here an entry is put into the bucket of its moment and taken out again when it h
 An entry expires at its time or up to `TICK_S` later, never earlier.  A bucket that has become empty takes its
 timer along, so that a process that waits for nothing is not woken.
 
+A process that was held up, by garbage collection or by SIGSTOP, finds its timers due before it has read what
+came meanwhile.  A wheel with a grace lets what is due then wait once more: as long as the process was late,
+but no longer than the grace.  That is for entries that are ended by messages.  Rule D1:
+docs/protocol/requests.md.
+
 Source: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), scheme 1 with the event loop's
 timers in place of a tick.
 """
@@ -21,6 +26,7 @@ from ringmill.cluster.callbacks import call_guarded
 __all__ = ["TICK_S", "Bucket", "DeadlineWheel", "Expiring"]
 
 TICK_S: Final = 0.01
+HELD_UP_S: Final = 0.05
 _ABSENT: Final = object()
 
 
@@ -33,11 +39,12 @@ class Expiring(Protocol):
 class Bucket(dict[Expiring, None]):
     """What expires at one moment; a dict, as it keeps the order of coming."""
 
-    __slots__ = ("_drop", "timer")
+    __slots__ = ("_drop", "had_grace", "timer")
 
     def __init__(self, timer: asyncio.TimerHandle, drop: Callable[[Bucket], None]) -> None:
         super().__init__()
         self.timer = timer
+        self.had_grace = False
         self._drop = drop
 
     def take_out(self, entry: Expiring) -> None:
@@ -48,13 +55,15 @@ class Bucket(dict[Expiring, None]):
 
 
 class DeadlineWheel:
-    """Deadlines of one event loop: that of the first `add`."""
+    """Deadlines of one event loop: that of the first `add`.  `grace_s` is for what comes after a hold-up."""
 
-    __slots__ = ("_buckets", "_loop")
+    __slots__ = ("_buckets", "_grace_ends", "_grace_s", "_loop")
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float = 0.0) -> None:
         self._buckets: dict[int, Bucket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._grace_s = grace_s
+        self._grace_ends = 0.0
 
     def add(self, entry: Expiring, after_s: float) -> Bucket:
         """Let `entry` expire in `after_s` seconds.  Who ends it earlier takes it out of what is returned."""
@@ -75,8 +84,26 @@ class DeadlineWheel:
             del self._buckets[moment]
 
     def _expire(self, moment: int) -> None:
+        if self._grace_s and self._has_grace(self._buckets[moment], moment):
+            return
         bucket = self._buckets.pop(moment)
         while bucket:  # an entry that expires may end others of its bucket
             entry = next(iter(bucket))
             del bucket[entry]
             call_guarded(entry.expire)
+
+    def _has_grace(self, bucket: Bucket, moment: int) -> bool:
+        """Whether the bucket waits once more: it is late, or the process has just gone on after a hold-up."""
+        loop = self._loop
+        assert loop is not None, "a bucket has been added"
+        now = loop.time()
+        late_s = now - moment * TICK_S
+        if bucket.had_grace:
+            return False
+        if late_s > HELD_UP_S:
+            self._grace_ends = max(self._grace_ends, now + min(late_s, self._grace_s))
+        if now >= self._grace_ends:
+            return False
+        bucket.had_grace = True
+        bucket.timer = loop.call_at(self._grace_ends, self._expire, moment)
+        return True

@@ -4,7 +4,8 @@ Pure: it looks at an error and at numbers; client/routing/router.py acts.  The r
 
 - A "turn" to another node adds no load: the error proves that nothing happened, because nothing was sent, or
   the node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
-  turn until the owners or the deadline run out.
+  turn until the owners or the deadline run out.  A read that was still in a queue of this process when its
+  attempt was over turns, too.
 - A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
   per request, from a budget of a tenth of all requests, after a pause with full jitter.
 - A "further" attempt follows one whose node fell silent or whose connection broke, as it may have been done:
@@ -75,7 +76,8 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
         case Overloaded():
             return Next.RETRY
         case DeadlineExceeded() if not is_write:
-            return Next.RETRY
+            never_left = error.outcome == "failed" and not error.was_told
+            return Next.TURN if never_left else Next.RETRY
     return Next.GIVE_UP
 
 

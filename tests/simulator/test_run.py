@@ -1,5 +1,6 @@
 """A run is its seed: the same in any process, as short as it can be when it fails, told in words."""
 
+import gc
 import json
 import os
 import subprocess
@@ -39,6 +40,14 @@ QUICKLY_MISSED = (
 def test_one_seed_gives_one_trace_a_hundred_times_in_one_process() -> None:
     assert len({run_seed(7, SMALL).trace for _ in range(100)}) == 1
     assert run_seed(8, SMALL).trace != run_seed(7, SMALL).trace
+
+
+def test_a_run_leaves_nothing_behind() -> None:
+    while gc.collect():
+        pass  # what other tests have left
+    for seed in range(1, 6):
+        run_seed(seed, SMALL)
+        assert gc.collect() == 0, "of the simulated world"
 
 
 def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> None:

@@ -37,6 +37,7 @@ __all__ = ["FrameLink", "nothing"]
 
 _BACKOFF_FIRST_S: Final = 0.05
 _BACKOFF_CAP_S: Final = 1.0
+_GRACE_S: Final = 0.25  # longer than the client's watch for silence takes to find that a node does not answer
 
 
 class _Call:
@@ -119,7 +120,7 @@ class FrameLink:
         self._max_frame_bytes = max_frame_bytes
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode, gathers=gathers)
         self._sent: dict[int, _Call] = {}
-        self._wheel = DeadlineWheel()
+        self._wheel = DeadlineWheel(_GRACE_S)
         self._peer_clock: PeerClock | None = None  # of the present stream
         self._last_id = 0
         self._running: asyncio.Task[None] | None = None

@@ -64,6 +64,13 @@ def test_a_coordinator_that_is_late_makes_a_read_go_elsewhere() -> None:
     assert next_step(DeadlineExceeded("late", outcome="unknown"), is_write=False) is Next.RETRY
 
 
+def test_a_read_that_never_left_this_process_goes_elsewhere_and_costs_no_retry() -> None:
+    assert next_step(DeadlineExceeded("was not sent", outcome="failed"), is_write=False) is Next.TURN
+    refused = DeadlineExceeded("came too late", outcome="failed")
+    refused.was_told = True
+    assert next_step(refused, is_write=False) is Next.RETRY, "the node may have more to do than it can"
+
+
 def test_an_old_row_is_refreshed_before_the_turn() -> None:
     assert next_step(WrongEpoch("row 7"), is_write=True) is Next.REFRESH
 

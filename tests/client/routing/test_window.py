@@ -329,3 +329,16 @@ async def test_cancelling_a_batch_ends_it() -> None:
             await batch
         for task in list(ANSWERING):
             task.cancel()
+
+
+async def test_reads_that_did_not_leave_in_time_are_all_sent_elsewhere() -> None:
+    """This process was held up between asking and sending, for longer than an attempt may take."""
+    cluster = SendingCluster()
+    async with client_of(cluster, timeout_s=8.0) as db:
+        raise_first(await db.mput(pairs()))
+        first = cluster.owners(KEYS[0].encode())[0]
+        kept = owned_by(cluster, first)
+        assert len(kept) > 20, "more than there are retries"
+        first.refusals = [DeadlineExceeded("was not sent", outcome="failed") for _ in kept]
+        found = raise_first(await db.mget(kept))
+    assert [item and item.value for item in found] == [key.encode() for key in kept]

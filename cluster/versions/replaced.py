@@ -5,8 +5,8 @@ still be under way, or wait on a node that is cut off, and no context covers it.
 few bytes each, the `MOST` operations that were replaced last within an hour, and `MOST_RETRIED` of those
 that are known to have been sent twice, however old they are.  A copy of one of these is dropped by merge.
 
-An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of session and
-sequence of its operation (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the
+An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of its operation's
+id (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the
 mark and those without are two sets that know nothing of each other, so that a union of memories is
 commutative, associative and idempotent though it trims.  Rule V4: docs/protocol/versions.md.  Pure.
 """
@@ -24,12 +24,13 @@ _KEPT: Final = 3_600_000 << 16  # an hour, as hybrid time
 _TIME: Final = slice(0, 8)
 _NAME: Final = slice(8, 16)  # the hash and the mark
 _MIX: Final = 0x9E37_79B9_7F4A_7C15
+_MIX_BIRTH: Final = 0xC2B2_AE3D_27D4_EB4F
 _MASK: Final = (1 << 56) - 1
 
 
-def entry_of(time: int, session: int, sequence: int, *, is_retry: bool) -> bytes:
+def entry_of(time: int, session: int, sequence: int, birth: int, *, is_retry: bool) -> bytes:
     """The entry of a sibling that is gone."""
-    return time.to_bytes(8, "big") + ((_hash(session, sequence) << 8) | is_retry).to_bytes(8, "big")
+    return time.to_bytes(8, "big") + ((_hash(session, sequence, birth) << 8) | is_retry).to_bytes(8, "big")
 
 
 def remember(replaced: bytes, entry: bytes) -> bytes:
@@ -64,11 +65,11 @@ def union(ours: bytes, theirs: bytes) -> bytes:
     return b"".join(sorted([*plain, *retried], reverse=True))
 
 
-def knows(replaced: bytes, session: int, sequence: int) -> bool:
+def knows(replaced: bytes, session: int, sequence: int, birth: int) -> bool:
     """Whether the operation is remembered."""
     if not replaced:
         return False
-    sought = _hash(session, sequence).to_bytes(7, "big")
+    sought = _hash(session, sequence, birth).to_bytes(7, "big")
     return sought in replaced and any(entry[8:15] == sought for entry in _entries(replaced))
 
 
@@ -86,6 +87,9 @@ def _entries(replaced: bytes) -> list[bytes]:
     return [replaced[at : at + ENTRY_BYTES] for at in range(0, len(replaced), ENTRY_BYTES)]
 
 
-def _hash(session: int, sequence: int) -> int:
-    """Sessions are random, and an odd factor spreads their sequences."""
-    return (session ^ sequence * _MIX) & _MASK
+def _hash(session: int, sequence: int, birth: int) -> int:
+    """Of the whole id, because an operation is found by the whole id.
+
+    Sessions are random, and odd factors spread what is counted.
+    """
+    return (session ^ sequence * _MIX ^ birth * _MIX_BIRTH) & _MASK

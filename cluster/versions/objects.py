@@ -1,9 +1,10 @@
 """The object of one key: concurrent siblings, and the context of the writes that they have replaced.
 
-A dotted version vector set.  Merge is commutative, associative and idempotent, so replicas that exchange
-objects in any order end equal.  Equal operation ids stay apart in here, one sibling a dot, and are told
-once in the view: docs/decisions/equal-operations-in-the-view.md.  An operation is remembered for a while
-after its sibling is gone (replaced.py), so that a copy which comes back later is known as replaced.
+A dotted version vector set.  Merge is commutative and idempotent, and associative where no replaced operation
+is forgotten; it only adds, so replicas that exchange objects in any order end equal.  Equal operation ids
+stay apart in here, one sibling a dot, and are told once in the view:
+docs/decisions/equal-operations-in-the-view.md.  An operation is remembered for a while after its sibling is
+gone (replaced.py), so that a copy which comes back later is known as replaced.
 
 Rules V1 and V4: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et al.
 (2014); Preguiça et al., "Dotted Version Vectors" (2010).

@@ -2,8 +2,9 @@
 
 A write that is sent twice may be applied by two coordinators.  When one copy has been replaced, the other may
 still be under way, or wait on a node that is cut off, and no context covers it.  So an object remembers, in a
-few bytes each, the `MOST` operations that were replaced last within an hour, and `MOST_RETRIED` of those
-that are known to have been sent twice, however old they are.  A copy of one of these is dropped by merge.
+few bytes each, the `MOST` newest, within an hour of the newest of them, and the `MOST_RETRIED` newest of
+those that are known to have been sent twice, however old they are.  A copy of one of these is dropped by
+merge.
 
 An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of its operation's
 id (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
-from ringmill.cluster.versions.replaced import entry_of, knows, remember, union
+from ringmill.cluster.versions.replaced import entry_of, forgets_since, knows, remember, union
 
 __all__ = [
     "ABSENT",
@@ -97,6 +97,10 @@ class StoredObject(NamedTuple):
         """Whether the operation, which is not found here, may have been written and superseded: it is not
         newer than all that are gone.  Of a key that was never written nothing is gone."""
         return not self.is_absent and operation.birth <= self.forgotten
+
+    def forgets_since(self, operation: OperationId) -> bool:
+        """Whether the operation may have been remembered as replaced and forgotten since it was named."""
+        return self.may_have_forgotten(operation) and forgets_since(self.replaced, operation.birth)
 
     def visible(self) -> tuple[Sibling, ...]:
         """One sibling an operation, the one with the lowest dot, tombstones included."""

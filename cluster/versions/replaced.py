@@ -16,7 +16,17 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ENTRY_BYTES", "MOST", "MOST_RETRIED", "entry_of", "is_well_formed", "knows", "remember", "union"]
+__all__ = [
+    "ENTRY_BYTES",
+    "MOST",
+    "MOST_RETRIED",
+    "entry_of",
+    "forgets_since",
+    "is_well_formed",
+    "knows",
+    "remember",
+    "union",
+]
 
 MOST: Final = 8
 MOST_RETRIED: Final = 64
@@ -72,6 +82,20 @@ def knows(replaced: bytes, session: int, sequence: int, birth: int) -> bool:
         return False
     sought = _hash(session, sequence, birth).to_bytes(7, "big")
     return sought in replaced and any(entry[8:15] == sought for entry in _entries(replaced))
+
+
+def forgets_since(replaced: bytes, birth: int) -> bool:
+    """Whether an operation of this birth may have been remembered and forgotten: a sibling is newer than the
+    birth of its operation, and what was forgotten is older than what is kept."""
+    plain: list[int] = []
+    retried: list[int] = []
+    for entry in _entries(replaced):
+        (retried if entry[-1] else plain).append(int.from_bytes(entry[_TIME], "big"))
+    if len(plain) >= MOST and min(plain) > birth:
+        return True
+    if len(retried) >= MOST_RETRIED and min(retried) > birth:
+        return True
+    return bool(plain) and max(plain) - _KEPT > birth
 
 
 def is_well_formed(replaced: bytes) -> bool:

@@ -328,7 +328,7 @@ class ObjectStore:
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
-        if intent.is_retry and present.may_have_forgotten(intent.operation):
+        if intent.is_retry and present.forgets_since(intent.operation):
             # A majority was asked before (node/requests/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
         context = intent.context or ContextToken(present.context, present.newest)

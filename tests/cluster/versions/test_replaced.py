@@ -13,6 +13,7 @@ from ringmill.cluster.versions.replaced import (
     MOST,
     MOST_RETRIED,
     entry_of,
+    forgets_since,
     is_well_formed,
     knows,
     remember,
@@ -67,6 +68,22 @@ def test_those_that_were_sent_twice_are_known_longer() -> None:
     memory = of([*twice, *once])
     assert len(memory) == (MOST + MOST_RETRIED) * ENTRY_BYTES
     assert not knows(memory, SESSION, 4, BIRTH) and knows(memory, SESSION, 5, BIRTH)
+
+
+def test_what_was_forgotten_is_older_than_what_is_kept() -> None:
+    def forgets(memory: bytes, ms: int) -> bool:
+        return forgets_since(memory, hybrid_time(ms))
+
+    few, many = (
+        [(number, number, False) for number in range(1, 1 + count)] for count in (MOST - 1, 2 * MOST)
+    )
+    assert not forgets(b"", 0) and not forgets(of(few), 0)
+    assert forgets(of(many), MOST) and not forgets(of(many), MOST + 1)
+    twice = [(number, number, True) for number in range(1, 1 + 2 * MOST_RETRIED)]
+    assert not forgets(of(twice[: -MOST_RETRIED - 1]), 0)
+    assert forgets(of(twice), MOST_RETRIED) and not forgets(of(twice), MOST_RETRIED + 1)
+    late = of([(HOUR_MS + 2, 3, False)])
+    assert forgets(late, 1) and not forgets(late, 2)
 
 
 def test_after_an_hour_only_those_that_were_sent_twice_are_known() -> None:

@@ -229,6 +229,19 @@ def test_a_later_attempt_that_waits_after_it_has_asked_is_not_applied_over_what_
     world.run(story())
 
 
+def test_later_attempts_of_one_client_that_come_together_are_all_applied() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n2", b"before")
+        born = world.nodes["n2"].hybrid.now()
+        names = [OperationId(1, number, born) for number in range(3 * MOST)]
+        puts = [put(world, "n2", b"v%d" % each.sequence, operation=each, attempt=1) for each in names]
+        assert len({receipt.dot for receipt in await asyncio.gather(*puts)}) == len(names)
+
+    world.run(story())
+
+
 def test_a_client_that_has_learned_no_time_may_try_again_where_nothing_was_ever_written() -> None:
     world = World()
 

@@ -90,7 +90,7 @@ def _asked_before_again() -> Bends:
 
     return (
         method(WriteRetries.check_retry, allow),
-        method(StoredObject.may_have_forgotten, lambda present, operation: False),
+        method(StoredObject.forgets_since, lambda present, operation: False),
     )
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
 from ringmill.client.routing.silence import SilenceWatch
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 
@@ -28,13 +29,14 @@ Told: TypeAlias = bytes | Message | RingmillError
 class Sending:
     """One sending of a request, from its beginning to its end.  `begun_at` is on the loop's clock."""
 
-    __slots__ = ("_attempts", "_watch", "abandon", "address", "begun_at")
+    __slots__ = ("_attempts", "_watch", "abandon", "address", "begun_at", "is_silent")
 
     def __init__(self, attempts: Attempts, watch: SilenceWatch, address: str, begun_at: float) -> None:
         self._attempts = attempts
         self._watch = watch
         self.address = address
         self.begun_at = begun_at
+        self.is_silent = False
         self.abandon: Callable[[], object] | None = None
         """Ends it as far as this process goes; set once it is sent."""
 
@@ -46,6 +48,7 @@ class Sending:
 
     def silent(self, error: RingmillError) -> None:
         """Its node is silent; it stays under way."""
+        self.is_silent = True
         self._attempts._report(self, error)
 
 
@@ -58,13 +61,15 @@ class Attempts:
 
     __slots__ = (
         "_bug", "_news", "_refused", "_sent", "_tasks", "_under_way", "_waiting", "doubt", "further",
-        "retries", "tried", "until", "whole_s",
+        "retries", "told_by", "tried", "until", "whole_s",
     )  # fmt: skip
 
     def __init__(self, whole_s: float, until: float) -> None:
         self.whole_s = whole_s
         self.until = until
         self.tried: list[str] = []
+        self.told_by = ""
+        """The address of the last news."""
         self.retries = 0
         self.further = 0
         self.doubt: RingmillError | None = None
@@ -87,6 +92,11 @@ class Attempts:
         return bool(self._under_way)
 
     @property
+    def are_expected(self) -> bool:
+        """Whether one is under way whose node is not known to be silent."""
+        return any(not attempt.is_silent for attempt in self._under_way)
+
+    @property
     def has_news(self) -> bool:
         return bool(self._news)
 
@@ -107,22 +117,36 @@ class Attempts:
         task = asyncio.create_task(_told(attempt, call), name="client-attempt")
         attempt.abandon = task.cancel
         self._tasks.append(task)
-        task.add_done_callback(self._task_ended)
+        task.add_done_callback(partial(self._task_ended, attempt))
 
     async def news(self) -> tuple[Sending, Told]:
         """What came next of any of them."""
         while not self._news:
             if self._bug is not None:
                 raise self._bug
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._news.popleft()
+            await self._next()
+        attempt, told = self._news.popleft()
+        self.told_by = attempt.address
+        return attempt, told
 
     async def pause(self, pause_s: float) -> None:
         """Return after a pause, or as soon as there is news."""
         if not self._news:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._waiting}, timeout=pause_s)
+            await asyncio.wait({self._next()}, timeout=pause_s)
+
+    async def meanwhile(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what may bring the request forward, unless there is news first.  Raises what `work` raises."""
+        if not self._under_way:
+            await work
+            return
+        task = asyncio.create_task(work, name="client-meanwhile")
+        try:
+            if not self._news:
+                await asyncio.wait({task, self._next()}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
 
     def close(self) -> None:
         """Nobody waits any more."""
@@ -145,8 +169,15 @@ class Attempts:
         self._news.append((attempt, told))
         self._wake()
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _next(self) -> asyncio.Future[None]:
+        """Done as soon as there is news that is not there yet."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        return self._waiting
+
+    def _task_ended(self, attempt: Sending, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # by `close`, or by a stranger: then nobody else would tell
+            attempt.ended(Unavailable(f"{attempt.address}: the call was cancelled", outcome="unknown"))
+        elif (error := task.exception()) is not None:
             self._bug = error
             self._wake()
 

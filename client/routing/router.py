@@ -155,7 +155,9 @@ class Router:
             return DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
         try:
             if method.is_write:
-                await self.directory.prove(address, min(timeout_s, self._patience_s(address, attempts)))
+                patience_s = min(timeout_s, self._patience_s(address, attempts))
+                if not self.directory.is_proved(address):
+                    await attempts.meanwhile(self.directory.prove(address, patience_s))
                 timeout_s = attempts.left_s
             if not attempts.has_news:
                 self._send(address, method, prepare, attempts, timeout_s)
@@ -205,7 +207,7 @@ class Router:
         if step is Next.GIVE_UP or attempts.left_s <= 0:
             return False
         if step is Next.REFRESH:
-            await self.directory.refresh(attempts.tried[-1], attempts.left_s)
+            await attempts.meanwhile(self.directory.refresh(attempts.told_by, attempts.left_s))
         if step is Next.RETRY:
             attempts.retries += 1
             pause = pause_s(attempts.retries, self._entropy.uniform("client.retry"), error)
@@ -215,8 +217,9 @@ class Router:
             await attempts.pause(pause)
             return True
         if step is Next.FURTHER:
-            attempts.further += 1
-            if not may_go_further(attempts.further) or not self._further_budget.spend():
+            has_next = attempts.are_expected  # made when the node of this attempt fell silent
+            attempts.further += not has_next
+            if has_next or not may_go_further(attempts.further) or not self._further_budget.spend():
                 return False
             sometimes("a client sends a request again that may have been done")
             return True

@@ -73,7 +73,7 @@ def unpack_document(data: bytes) -> Document:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
     if fields[0] != FORMAT_VERSION:
         raise ProtocolMismatch(
-            f"topology document has format version {str(fields[0])[:20]}, this release reads {FORMAT_VERSION}"
+            f"topology document has format version {_shown(fields[0])}, this release reads {FORMAT_VERSION}"
         )
     return _read(fields)
 
@@ -120,8 +120,13 @@ def _row(entry: Any, owners: Sequence[Owner]) -> Row:
 
 def _seat(owners: Sequence[Owner], index: Any) -> Owner:
     if type(index) is not int or not 0 <= index < len(owners):
-        raise InvalidArgument(f"seat {str(index)[:20]} of {len(owners)} does not exist")
+        raise InvalidArgument(f"seat {_shown(index)} of {len(owners)} does not exist")
     return owners[index]
+
+
+def _shown(value: Any) -> str:
+    """An array is not shown: it may be nested deeper than Python can print."""
+    return f"of type {type(value).__name__}" if isinstance(value, list | dict) else str(value)[:20]
 
 
 def _typed(what: str, entry: Any, types: Sequence[type]) -> list[Any]:

@@ -56,13 +56,13 @@ class LoneValue(NamedTuple):
         """Whether this operation wrote it, or is remembered as replaced."""
         if tuple(self.fields[4:7]) == operation:
             return True
-        return knows(self.replaced, operation.session, operation.sequence)
+        return knows(self.replaced, *operation)
 
     @property
     def replaced_next(self) -> bytes:
         """What is remembered once this value is replaced."""
         fields = self.fields
-        entry = entry_of(fields[3], fields[4], fields[5], is_retry=fields[8] == IS_RETRY)
+        entry = entry_of(fields[3], fields[4], fields[5], fields[6], is_retry=fields[8] == IS_RETRY)
         return remember(self.replaced, entry)
 
     @property
@@ -115,7 +115,9 @@ def replaces(theirs: LoneValue, ours: LoneValue) -> bool:
     old, new = ours.fields, theirs.fields
     if theirs.forgotten < ours.forgotten or theirs.forgotten < old[6]:
         return False
-    return _covers_all(theirs, ours, new) and theirs.replaced == ours.replaced_next
+    if not _covers_all(theirs, ours, new) or theirs.replaced != ours.replaced_next:
+        return False
+    return not knows(ours.replaced, new[4], new[5], new[6])
 
 
 def _covers_all(theirs: LoneValue, ours: LoneValue, new: list[Any]) -> bool:

@@ -84,7 +84,7 @@ def _plain(forgotten: Any, vector: Any, fields: Any, replaced: bytes) -> StoredO
     if type(vector) is not list or len(vector) != 1 or type(fields) is not list or len(fields) != 9:
         return None
     actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
-    if vector[0] != [actor, counter] or type(actor) is not str or "#" not in actor or len(actor) > 255:
+    if type(actor) is not str or "#" not in actor or len(actor) > 255 or vector[0] != [actor, counter]:
         return None
     numbers = (counter, time, session, sequence, birth, expires_at_ms, flags, forgotten, vector[0][1])
     if {*map(type, numbers)} != _NUMBER or min(numbers) < 0 or flags > IS_RETRY or counter >= MAX_COUNT:
@@ -124,6 +124,8 @@ def decode_vector(pairs: Any) -> VersionVector:
 
     Raises ValueError or TypeError unless the pairs are strictly sorted and well typed.
     """
+    if type(pairs) is not list:
+        raise TypeError(f"a vector of type {type(pairs).__name__}")
     entries = tuple([(_actor(actor), _count(counter)) for actor, counter in pairs])
     if len(entries) > 1 and any(low[0] >= high[0] for low, high in pairwise(entries)):
         raise ValueError("vector entries are not sorted by actor")
@@ -168,7 +170,7 @@ def _check(stored: StoredObject) -> None:
 
 def _actor(value: Any) -> Actor:
     if not isinstance(value, str) or "#" not in value or len(value) > 255:
-        raise ValueError(f"{value!r:.80} is no actor")
+        raise ValueError(f"{_shown(value)} is no actor")
     return Actor(value)
 
 
@@ -180,5 +182,10 @@ def _count(value: Any) -> int:
 
 def _u64(value: Any) -> HybridTime:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r:.80} is no unsigned 64-bit number")
+        raise ValueError(f"{_shown(value)} is no unsigned 64-bit number")
     return HybridTime(value)
+
+
+def _shown(value: Any) -> str:
+    """An array is not shown: it may be nested deeper than Python can print."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else f"{value!r:.80}"

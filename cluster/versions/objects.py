@@ -1,9 +1,10 @@
 """The object of one key: concurrent siblings, and the context of the writes that they have replaced.
 
-A dotted version vector set.  Merge is commutative, associative and idempotent, so replicas that exchange
-objects in any order end equal.  Equal operation ids stay apart in here, one sibling a dot, and are told
-once in the view: docs/decisions/equal-operations-in-the-view.md.  An operation is remembered for a while
-after its sibling is gone (replaced.py), so that a copy which comes back later is known as replaced.
+A dotted version vector set.  Merge is commutative and idempotent, and associative where no replaced operation
+is forgotten; it only adds, so replicas that exchange objects in any order end equal.  Equal operation ids
+stay apart in here, one sibling a dot, and are told once in the view:
+docs/decisions/equal-operations-in-the-view.md.  An operation is remembered for a while after its sibling is
+gone (replaced.py), so that a copy which comes back later is known as replaced.
 
 Rules V1 and V4: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et al.
 (2014); Preguiça et al., "Dotted Version Vectors" (2010).
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
-from ringmill.cluster.versions.replaced import entry_of, knows, remember, union
+from ringmill.cluster.versions.replaced import entry_of, forgets_since, knows, remember, union
 
 __all__ = [
     "ABSENT",
@@ -90,7 +91,18 @@ class StoredObject(NamedTuple):
 
     def has_replaced(self, operation: OperationId) -> bool:
         """Whether the operation is remembered as replaced."""
-        return knows(self.replaced, operation.session, operation.sequence)
+        return knows(self.replaced, *operation)
+
+    def may_have_forgotten(self, operation: OperationId) -> bool:
+        """Whether the operation, which is not found here, may have been written and superseded: it is not
+        newer than all that are gone.  Of a key that was never written nothing is gone."""
+        return not self.is_absent and operation.birth <= self.forgotten
+
+    def forgets_since(self, operation: OperationId) -> bool:
+        """Whether the operation may have been remembered as replaced and forgotten since it was named."""
+        if not self.may_have_forgotten(operation):
+            return False
+        return not self.replaced or forgets_since(self.replaced, operation.birth)
 
     def visible(self) -> tuple[Sibling, ...]:
         """One sibling an operation, the one with the lowest dot, tombstones included."""
@@ -136,7 +148,7 @@ def merge(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         ours.context.join(theirs.context),
         [*kept, *new],
         max(ours.forgotten, theirs.forgotten),
-        union(ours.replaced, theirs.replaced),
+        (ours.replaced, theirs.replaced),
         [*gone, *covered],
     )
 
@@ -150,6 +162,8 @@ def _overwrites(ours: StoredObject, theirs: StoredObject) -> StoredObject | None
     is_replaced = gone.dot != new.dot and theirs.context.covers(gone.dot) and not ours.context.covers(new.dot)
     has_all = theirs.forgotten >= ours.forgotten and theirs.forgotten >= gone.operation.birth
     if not is_replaced or not has_all or ours.context.join(theirs.context) is not theirs.context:
+        return None
+    if knows(ours.replaced, *new.operation):
         return None
     return theirs if theirs.replaced == remember(ours.replaced, _entry(gone)) else None
 
@@ -178,7 +192,7 @@ def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -
         present.context.join(context).with_dot(sibling.dot),
         [*kept, sibling],
         present.forgotten,
-        present.replaced,
+        (present.replaced,),
         gone,
     )
 
@@ -187,26 +201,36 @@ def _without_copies(
     context: VersionVector,
     kept: Sequence[Sibling],
     forgotten: HybridTime,
-    replaced: bytes,
+    memories: Sequence[bytes],
     gone: Sequence[Sibling],
 ) -> StoredObject:
-    """The object of what was kept, less the copies of operations that are remembered as replaced."""
-    for sibling in gone:
-        replaced = remember(replaced, _entry(sibling))
-    if replaced:
+    """The object of what was kept, less the copies of operations that are remembered as replaced.
+
+    All memories and all that has just gone are asked before anything is forgotten.
+    """
+    replaced = b""
+    for memory in memories:
+        replaced = union(replaced, memory)
+    if replaced or gone:
+        operations = {sibling.operation for sibling in gone}
         kept, copies = _sift(
-            (sibling, not knows(replaced, sibling.operation.session, sibling.operation.sequence))
+            (
+                sibling,
+                sibling.operation not in operations
+                and not any(knows(memory, *sibling.operation) for memory in memories),
+            )
             for sibling in kept
         )
-        for copy in copies:
+        if copies:
             sometimes("a copy of a write that was sent twice and replaced is dropped")
-            replaced = remember(replaced, _entry(copy))
         gone = [*gone, *copies]
+        for sibling in gone:
+            replaced = remember(replaced, _entry(sibling))
     return StoredObject(context, tuple(sorted(kept, key=_dot)), _newest_birth(forgotten, gone), replaced)
 
 
 def _entry(gone: Sibling) -> bytes:
-    return entry_of(gone.time, gone.operation.session, gone.operation.sequence, is_retry=gone.is_retry)
+    return entry_of(gone.time, *gone.operation, is_retry=gone.is_retry)
 
 
 def _dot(sibling: Sibling) -> Dot:

@@ -2,11 +2,12 @@
 
 A write that is sent twice may be applied by two coordinators.  When one copy has been replaced, the other may
 still be under way, or wait on a node that is cut off, and no context covers it.  So an object remembers, in a
-few bytes each, the `MOST` operations that were replaced last within an hour, and `MOST_RETRIED` of those
-that are known to have been sent twice, however old they are.  A copy of one of these is dropped by merge.
+few bytes each, the `MOST` newest, within an hour of the newest of them, and the `MOST_RETRIED` newest of
+those that are known to have been sent twice, however old they are.  A copy of one of these is dropped by
+merge.
 
-An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of session and
-sequence of its operation (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the
+An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of its operation's
+id (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the
 mark and those without are two sets that know nothing of each other, so that a union of memories is
 commutative, associative and idempotent though it trims.  Rule V4: docs/protocol/versions.md.  Pure.
 """
@@ -15,7 +16,17 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ENTRY_BYTES", "MOST", "MOST_RETRIED", "entry_of", "is_well_formed", "knows", "remember", "union"]
+__all__ = [
+    "ENTRY_BYTES",
+    "MOST",
+    "MOST_RETRIED",
+    "entry_of",
+    "forgets_since",
+    "is_well_formed",
+    "knows",
+    "remember",
+    "union",
+]
 
 MOST: Final = 8
 MOST_RETRIED: Final = 64
@@ -24,12 +35,13 @@ _KEPT: Final = 3_600_000 << 16  # an hour, as hybrid time
 _TIME: Final = slice(0, 8)
 _NAME: Final = slice(8, 16)  # the hash and the mark
 _MIX: Final = 0x9E37_79B9_7F4A_7C15
+_MIX_BIRTH: Final = 0xC2B2_AE3D_27D4_EB4F
 _MASK: Final = (1 << 56) - 1
 
 
-def entry_of(time: int, session: int, sequence: int, *, is_retry: bool) -> bytes:
+def entry_of(time: int, session: int, sequence: int, birth: int, *, is_retry: bool) -> bytes:
     """The entry of a sibling that is gone."""
-    return time.to_bytes(8, "big") + ((_hash(session, sequence) << 8) | is_retry).to_bytes(8, "big")
+    return time.to_bytes(8, "big") + ((_hash(session, sequence, birth) << 8) | is_retry).to_bytes(8, "big")
 
 
 def remember(replaced: bytes, entry: bytes) -> bytes:
@@ -64,12 +76,26 @@ def union(ours: bytes, theirs: bytes) -> bytes:
     return b"".join(sorted([*plain, *retried], reverse=True))
 
 
-def knows(replaced: bytes, session: int, sequence: int) -> bool:
+def knows(replaced: bytes, session: int, sequence: int, birth: int) -> bool:
     """Whether the operation is remembered."""
     if not replaced:
         return False
-    sought = _hash(session, sequence).to_bytes(7, "big")
+    sought = _hash(session, sequence, birth).to_bytes(7, "big")
     return sought in replaced and any(entry[8:15] == sought for entry in _entries(replaced))
+
+
+def forgets_since(replaced: bytes, birth: int) -> bool:
+    """Whether an operation of this birth may have been remembered and forgotten: a sibling is newer than the
+    birth of its operation, and what was forgotten is older than what is kept."""
+    plain: list[int] = []
+    retried: list[int] = []
+    for entry in _entries(replaced):
+        (retried if entry[-1] else plain).append(int.from_bytes(entry[_TIME], "big"))
+    if len(plain) >= MOST and min(plain) > birth:
+        return True
+    if len(retried) >= MOST_RETRIED and min(retried) > birth:
+        return True
+    return bool(plain) and max(plain) - _KEPT > birth
 
 
 def is_well_formed(replaced: bytes) -> bool:
@@ -86,6 +112,9 @@ def _entries(replaced: bytes) -> list[bytes]:
     return [replaced[at : at + ENTRY_BYTES] for at in range(0, len(replaced), ENTRY_BYTES)]
 
 
-def _hash(session: int, sequence: int) -> int:
-    """Sessions are random, and an odd factor spreads their sequences."""
-    return (session ^ sequence * _MIX) & _MASK
+def _hash(session: int, sequence: int, birth: int) -> int:
+    """Of the whole id, because an operation is found by the whole id.
+
+    Sessions are random, and odd factors spread what is counted.
+    """
+    return (session ^ sequence * _MIX ^ birth * _MIX_BIRTH) & _MASK

@@ -47,6 +47,9 @@ SCAN_TURN: Final = 1024
 REPLACED: Final = (
     "another attempt of this write was applied and has been replaced since, so it is not applied again"
 )
+CANNOT_TELL: Final = (
+    "an earlier attempt of this write may have been applied and superseded since, so it is not applied again"
+)
 REPLACED_HINT: Final = "get the key to see what it holds now"
 
 _log = logging.getLogger(__name__)
@@ -297,7 +300,7 @@ class ObjectStore:
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
         raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
         happened) after a clock jump; DeadlineExceeded (unknown) for an operation that was applied by another
-        of its attempts and has been replaced.
+        of its attempts and has been replaced, and for a later attempt of one that may have been.
         """
         key = place.stored_key
 
@@ -325,6 +328,9 @@ class ObjectStore:
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
+        if intent.is_retry and present.forgets_since(intent.operation):
+            # A majority was asked before (node/requests/write_retries.py), but this write has waited since.
+            raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
         context = intent.context or ContextToken(present.context, present.newest)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(

@@ -84,8 +84,8 @@ class Writer:
         if options.ttl_ms or route.keyspace.ttl_ms:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
         intent = self._intent(request, route)
-        await self._attempts.check_retry(request, route, deadline)
         await self._timekeeper.wait_judged(deadline.left_s)
+        await self._attempts.check_retry(request, route, deadline)
 
         try:
             written = await self._write_here(route, intent, deadline)

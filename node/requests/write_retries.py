@@ -72,10 +72,11 @@ class WriteRetries:
             sometimes("a later attempt finds that an earlier one was applied")
             await self._replicas.apply(node, route, encode_object(found), Durability.MEMORY, deadline.left_s)
             return
-        age_ms = millis(self._hybrid.now()) - millis(operation.birth)
         # Its client may have learned no time yet; of a key that was never written none is needed.
         is_first = found.is_absent and not operation.birth
-        if not is_first and (operation.birth <= found.forgotten or age_ms > RECOGNISED_FOR_MS):
+        age_ms = millis(self._hybrid.now()) - millis(operation.birth)
+        may_be_replaced = found.has_replaced(operation) or found.forgets_since(operation)
+        if may_be_replaced or (age_ms > RECOGNISED_FOR_MS and not is_first):
             sometimes("a later attempt cannot tell what became of the earlier ones")
             raise DeadlineExceeded(
                 f"a write named {age_ms} ms ago, attempt {attempt + 1}: an earlier one may have been "

@@ -9,10 +9,17 @@ from typing import TypeAlias
 import pytest
 
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.routing.links import GET, PUT
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import GET, PUT, TOPOLOGY
 from ringmill.client.routing.retries import MAX_FURTHER
 from ringmill.client.values import Receipt
-from ringmill.cluster.errors import DeadlineExceeded, Overloaded, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 from tests.client.routing.test_router import KEY, FakeCluster
 from tests.client.routing.test_window import SendingCluster, client_of
 
@@ -115,6 +122,72 @@ async def test_a_silent_node_s_answer_counts_more_than_another_s_doubt(
         second.refusals.append(DeadlineExceeded("an earlier one may have been applied", outcome="unknown"))
         await put(db)
     assert second.asked.count("Put") == 1 and len(cluster.writes) == 2
+
+
+@CLUSTERS
+@WAYS
+async def test_an_answer_does_not_wait_for_a_question_to_another_node(
+    made: type[FakeCluster], put: Put
+) -> None:
+    cluster = made()
+    async with client_of(cluster, timeout_s=LONG_S) as db, asyncio.timeout(LONG_S / 10):
+        await put(db)
+        first, *_ = cluster.owners(KEY)
+        for node in cluster.nodes.values():
+            node.is_silent = node is not first
+        first.stuck, first.delay_s = [TOPOLOGY], 2.0
+        await put(db)
+    assert [write.attempt for write in cluster.writes] == [0, 0]
+
+
+@CLUSTERS
+@WAYS
+async def test_a_silent_node_whose_connection_breaks_costs_no_third_attempt(
+    made: type[FakeCluster], put: Put
+) -> None:
+    cluster = made()
+    async with client_of(cluster, timeout_s=LONG_S) as db, asyncio.timeout(LONG_S / 2):
+        await put(db)
+        first, second, third = cluster.owners(KEY)
+        first.delay_s, first.refusals = 0.4, [broken()]
+        second.delay_s, second.prompt = 1.0, [TOPOLOGY]
+        await put(db)
+        assert not first.refusals  # its connection broke while the second one was under way
+    assert "Put" not in third.asked
+    assert [write.attempt for write in cluster.writes] == [0, 1]
+
+
+@CLUSTERS
+@WAYS
+async def test_the_node_that_refused_the_row_is_asked_for_the_topology_not_the_one_asked_last(
+    made: type[FakeCluster], put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, refreshed = made(), list[str]()
+
+    async def refresh(directory: Directory, address: str, timeout_s: float) -> None:
+        refreshed.append(address)
+
+    monkeypatch.setattr(Directory, "refresh", refresh)
+    async with client_of(cluster, timeout_s=LONG_S) as db, asyncio.timeout(LONG_S / 2):
+        await put(db)
+        first, second, _ = cluster.owners(KEY)
+        first.delay_s, first.refusals = 0.4, [WrongEpoch("an old row")]
+        second.delay_s, second.prompt = 1.0, [TOPOLOGY]
+        await put(db)
+    assert refreshed == [first.address]
+
+
+async def test_an_attempt_that_a_stranger_cancels_leaves_no_request_without_an_end() -> None:
+    cluster = FakeCluster()
+    async with client_of(cluster, timeout_s=LONG_S) as db, asyncio.timeout(LONG_S / 2):
+        await db.put(KEY, b"Ada")
+        cluster.owners(KEY)[0].stuck = [PUT]
+        writing = asyncio.create_task(db.put(KEY, b"Bob"))
+        await asyncio.sleep(0.01)
+        (attempt,) = (task for task in asyncio.all_tasks() if task.get_name() == "client-attempt")
+        attempt.cancel()
+        await writing
+    assert [write.attempt for write in cluster.writes] == [0, 1]
 
 
 @CLUSTERS

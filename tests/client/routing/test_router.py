@@ -53,6 +53,7 @@ class FakeNode:
         self.is_silent = False
         self.stuck: list[Method[Message]] = []  # these it never answers, all others it does
         self.delay_s = 0.0
+        self.prompt: list[Method[Message]] = []  # these have no delay
         self.refusals: list[RingmillError] = []
         self.asked: list[str] = []
 
@@ -63,7 +64,7 @@ class FakeNode:
         if self.is_silent or method in self.stuck:
             await asyncio.sleep(timeout_s)
             raise DeadlineExceeded(f"{self.address} did not answer in {timeout_s} s", outcome="unknown")
-        await asyncio.sleep(self.delay_s)
+        await asyncio.sleep(0 if method in self.prompt else self.delay_s)
         if self.refusals and method is not TOPOLOGY:
             raise self.refusals.pop(0)
         answer = self.cluster.answer(request)

@@ -69,6 +69,13 @@ def test_a_damaged_document_never_decodes_to_another_one_of_the_first_epoch(data
         Topology.decode(bytes(encoded))
 
 
+def test_arrays_in_arrays_are_refused_however_deep_they_are() -> None:
+    encoded, deep = five_nodes().encode(), b"\x91" * 1000 + b"\xc0"
+    for damaged in (encoded[:1] + deep + encoded[2:], encoded[:-1] + deep):
+        with pytest.raises((InvalidArgument, ProtocolMismatch)):
+            Topology.decode(damaged)
+
+
 def test_a_later_format_version_is_named() -> None:
     with pytest.raises(ProtocolMismatch, match="version 2"):
         Topology.decode(msgpack.packb([2, 1]))

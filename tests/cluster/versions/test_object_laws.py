@@ -21,7 +21,7 @@ from ringmill.cluster.versions.objects import (
     merge_all,
     supersede,
 )
-from ringmill.cluster.versions.replaced import ENTRY_BYTES, MOST, knows
+from ringmill.cluster.versions.replaced import ENTRY_BYTES, MOST
 
 REPLICAS = 3
 
@@ -61,7 +61,7 @@ class Replicas:
         """Whether the coordinator knows the operation (V4), or a context is newer than its own write."""
         present = self.now[at]
         known = present.find(OperationId(1, operation, HybridTime(operation)))
-        if known is not None or knows(present.replaced, 1, operation):
+        if known is not None or present.has_replaced(OperationId(1, operation, HybridTime(operation))):
             return True
         copies = (one for one in _siblings(self.past) if one.operation.sequence == operation)
         return any(context.covers(copy.dot) for copy in copies)

@@ -9,6 +9,7 @@ from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import (
     ABSENT,
@@ -140,6 +141,63 @@ def test_a_write_that_was_sent_twice_is_remembered_longer_than_others() -> None:
         ]
     assert len(merge(overwritten[0], again).siblings) == 2  # nobody knows any more
     assert len(merge(overwritten[1], first).siblings) == 1
+
+
+def split_siblings(number: int) -> tuple[StoredObject, StoredObject]:
+    """One operation in two copies; beside the first one `number` newer siblings."""
+    first = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"x", operation=99))
+    for count in range(2, 2 + number):
+        first = supersede(first, EMPTY_VECTOR, sibling(A, count, b"beside"))
+    copy = sibling(B, 1, b"x")._replace(operation=first.siblings[0].operation, is_retry=True)
+    return first, supersede(ABSENT, EMPTY_VECTOR, copy)
+
+
+def test_two_copies_of_a_write_are_replaced_as_one_however_many_others_go_with_them() -> None:
+    first, second = split_siblings(MOST)
+    both = merge(first, second)
+    assert len(both.visible()) == len(both.siblings) - 1 == MOST + 1
+    one = supersede(both, first.context, sibling(C, 99, b"one"))
+    assert [each.value for each in one.siblings] == [b"one"]
+    assert merge(one, second) == one
+
+
+def test_a_copy_is_dropped_that_one_side_remembers_though_both_together_forget_it() -> None:
+    first, second = split_siblings(0)
+    first = supersede(first, first.context, sibling(A, 2, b"y"))
+    other = supersede(ABSENT, EMPTY_VECTOR, sibling(C, 1, b"z"))
+    for count in range(3, 4 + MOST):
+        other = supersede(other, other.context, sibling(C, count, b"z"))
+    name = second.siblings[0].operation
+    assert first.has_replaced(name) and not merge(first, other).has_replaced(name)
+    for one, two in (
+        (first, merge(second, other)),
+        (merge(second, other), first),
+        (merge(first, second), other),
+    ):
+        assert merge(one, two).find(name) is None
+
+
+def test_a_write_that_has_another_s_session_and_sequence_but_not_its_birth_is_another_write() -> None:
+    first = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"x", operation=5))
+    present = supersede(first, first.context, sibling(A, 2, b"y", operation=5))
+    beside = supersede(ABSENT, EMPTY_VECTOR, sibling(B, 1, b"beside"))
+    assert {each.value for each in merge(present, beside).siblings} == {b"y", b"beside"}
+
+
+def test_arrays_in_arrays_are_refused_however_deep_they_are() -> None:
+    for depth in (10, 500, 1000):
+        deep = b"\x91" * depth + b"\xc0"
+        vector = b"\x91\x92" + deep + b"\x01"
+        for body in (
+            b"\x93\x00" + vector + b"\x91\x99" + deep + b"\x01\xc4\x00" + bytes(6),
+            b"\x93\x00" + vector + b"\x90",
+            b"\x93" + deep + b"\x90\x90",
+            b"\x93\x00\x91\x92\xa3a#1" + deep + b"\x90",
+        ):
+            with pytest.raises(CorruptData):
+                decode_object(b"\x01" + body)
+        fields = b"\x99\xa3a#1\x01\xc4\x00" + bytes(6)
+        assert lone_of(b"\x01\x93\x00" + vector + b"\x91" + fields) is None
 
 
 def test_an_object_that_was_never_overwritten_is_encoded_without_a_memory() -> None:

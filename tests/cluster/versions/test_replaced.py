@@ -13,6 +13,7 @@ from ringmill.cluster.versions.replaced import (
     MOST,
     MOST_RETRIED,
     entry_of,
+    forgets_since,
     is_well_formed,
     knows,
     remember,
@@ -21,6 +22,7 @@ from ringmill.cluster.versions.replaced import (
 
 HOUR_MS = 3_600_000
 SESSION = 0xFEDC_BA98_7654_3210
+BIRTH = hybrid_time(HOUR_MS)
 OPERATIONS = st.tuples(
     st.sampled_from([0, 1, 2, HOUR_MS, HOUR_MS + 2, 3 * HOUR_MS]), st.integers(0, 20), st.booleans()
 )
@@ -31,7 +33,7 @@ def of(drawn: list[tuple[int, int, bool]]) -> bytes:
 
 
 def entry(ms: int, sequence: int, is_retry: bool = False) -> bytes:
-    return entry_of(hybrid_time(ms), SESSION, sequence, is_retry=is_retry)
+    return entry_of(hybrid_time(ms), SESSION, sequence, BIRTH, is_retry=is_retry)
 
 
 MEMORIES = st.lists(OPERATIONS, max_size=30).map(of)
@@ -55,7 +57,7 @@ def test_what_is_remembered_one_by_one_is_the_union_of_the_entries(
 
 def test_the_last_ones_are_known_and_the_older_ones_forgotten() -> None:
     memory = of([(number, number, False) for number in range(3 * MOST)])
-    assert [knows(memory, SESSION, number) for number in range(3 * MOST)] == [False] * 2 * MOST + [
+    assert [knows(memory, SESSION, number, BIRTH) for number in range(3 * MOST)] == [False] * 2 * MOST + [
         True
     ] * MOST
 
@@ -65,12 +67,28 @@ def test_those_that_were_sent_twice_are_known_longer() -> None:
     once = [(number, number, False) for number in range(1000, 1000 + 3 * MOST)]
     memory = of([*twice, *once])
     assert len(memory) == (MOST + MOST_RETRIED) * ENTRY_BYTES
-    assert not knows(memory, SESSION, 4) and knows(memory, SESSION, 5)
+    assert not knows(memory, SESSION, 4, BIRTH) and knows(memory, SESSION, 5, BIRTH)
+
+
+def test_what_was_forgotten_is_older_than_what_is_kept() -> None:
+    def forgets(memory: bytes, ms: int) -> bool:
+        return forgets_since(memory, hybrid_time(ms))
+
+    few, many = (
+        [(number, number, False) for number in range(1, 1 + count)] for count in (MOST - 1, 2 * MOST)
+    )
+    assert not forgets(b"", 0) and not forgets(of(few), 0)
+    assert forgets(of(many), MOST) and not forgets(of(many), MOST + 1)
+    twice = [(number, number, True) for number in range(1, 1 + 2 * MOST_RETRIED)]
+    assert not forgets(of(twice[: -MOST_RETRIED - 1]), 0)
+    assert forgets(of(twice), MOST_RETRIED) and not forgets(of(twice), MOST_RETRIED + 1)
+    late = of([(HOUR_MS + 2, 3, False)])
+    assert forgets(late, 1) and not forgets(late, 2)
 
 
 def test_after_an_hour_only_those_that_were_sent_twice_are_known() -> None:
     memory = of([(1, 1, False), (1, 2, True), (HOUR_MS + 2, 3, False)])
-    assert [knows(memory, SESSION, number) for number in (1, 2, 3)] == [False, True, True]
+    assert [knows(memory, SESSION, number, BIRTH) for number in (1, 2, 3)] == [False, True, True]
 
 
 def test_an_operation_is_told_from_one_whose_bytes_stand_across_two_entries() -> None:
@@ -78,4 +96,4 @@ def test_an_operation_is_told_from_one_whose_bytes_stand_across_two_entries() ->
     for at in range(1, len(memory) - 7):
         if at % ENTRY_BYTES != 8:
             session = int.from_bytes(memory[at : at + 7], "big")
-            assert not knows(memory, session, 0)
+            assert not knows(memory, session, 0, 0)

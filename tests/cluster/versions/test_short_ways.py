@@ -90,8 +90,9 @@ def plain_objects(draw: st.DrawFn) -> StoredObject:
     )
     replaced = b""
     for number in draw(st.sampled_from([(), (), (1,), (2,), (1, 2)])):
-        if number != dot.counter:
-            replaced = remember(replaced, entry_of(number, 1, number, is_retry=draw(st.booleans())))
+        if (number, number) != operation[1:]:
+            entry = entry_of(number, 1, number, number, is_retry=draw(st.booleans()))
+            replaced = remember(replaced, entry)
     context = VersionVector.of((actor, count) for actor, count in counts.items() if count)  # type: ignore[misc]
     return StoredObject(context, (sibling,), HybridTime(draw(st.integers(0, 3))), replaced)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ from ringmill.cluster.ids import Epoch
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.cluster.versions.replaced import MOST
 from ringmill.node.requests.forward import FORWARDS
 from ringmill.node.requests.request_values import LocateRequest, WriteRequest
+from ringmill.node.requests.write_retries import WriteRetries
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
@@ -196,6 +199,45 @@ def test_a_value_that_was_written_twice_and_deleted_stays_gone_when_its_first_co
                 await put(world, name_, b"X", operation=name)  # the first attempt, out of a socket
             assert told.value.outcome == "unknown"
             assert values(await get(world, name_, "one")) == [b"over32"]
+
+    world.run(story())
+
+
+def test_a_later_attempt_that_waits_after_it_has_asked_is_not_applied_over_what_came_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"before")
+        name = OperationId(1, 1, world.nodes["n1"].hybrid.now())
+        check = WriteRetries.check_retry
+
+        async def check_and_wait(self: WriteRetries, *args: Any) -> None:
+            await check(self, *args)
+            monkeypatch.setattr(WriteRetries, "check_retry", check)
+            await put(world, "n1", b"X", operation=name, level="all")
+            for number in range(MOST + 1):
+                await put(world, "n1", b"over%d" % number, level="all")
+
+        monkeypatch.setattr(WriteRetries, "check_retry", check_and_wait)
+        with pytest.raises(DeadlineExceeded, match="superseded since") as told:
+            await put(world, "n2", b"X", operation=name, attempt=1)
+        assert told.value.outcome == "unknown"
+        assert values(await get(world, "n3", "all")) == [b"over%d" % MOST]
+
+    world.run(story())
+
+
+def test_later_attempts_of_one_client_that_come_together_are_all_applied() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n2", b"before")
+        born = world.nodes["n2"].hybrid.now()
+        names = [OperationId(1, number, born) for number in range(3 * MOST)]
+        puts = [put(world, "n2", b"v%d" % each.sequence, operation=each, attempt=1) for each in names]
+        assert len({receipt.dot for receipt in await asyncio.gather(*puts)}) == len(names)
 
     world.run(story())
 

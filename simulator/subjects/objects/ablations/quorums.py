@@ -88,7 +88,10 @@ def _asked_before_again() -> Bends:
     async def allow(retries: WriteRetries, *rest: Any) -> None:
         return None
 
-    return (method(WriteRetries.check_retry, allow),)
+    return (
+        method(WriteRetries.check_retry, allow),
+        method(StoredObject.forgets_since, lambda present, operation: False),
+    )
 
 
 def _replaced_is_remembered() -> Bends:

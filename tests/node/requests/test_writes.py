@@ -229,6 +229,29 @@ def test_a_later_attempt_that_waits_after_it_has_asked_is_not_applied_over_what_
     world.run(story())
 
 
+@pytest.mark.parametrize("others", [1, MOST, MOST + 1])
+def test_a_later_attempt_beside_other_writers_is_applied_as_long_as_an_earlier_one_would_be_known(
+    others: int,
+) -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"before")
+        name = OperationId(1, 1, world.nodes["n1"].hybrid.now())
+        for number in range(others):
+            await put(world, "n1", b"other%d" % number, level="all")
+        if others <= MOST:
+            await put(world, "n2", b"mine", operation=name, attempt=1, level="all")
+            assert values(await get(world, "n3", "all")) == [b"mine"]
+        else:
+            with pytest.raises(DeadlineExceeded, match="not applied again") as told:
+                await put(world, "n2", b"mine", operation=name, attempt=1)
+            assert told.value.outcome == "unknown"
+            assert values(await get(world, "n3", "all")) == [b"other%d" % (others - 1)]
+
+    world.run(story())
+
+
 def test_later_attempts_of_one_client_that_come_together_are_all_applied() -> None:
     world = World()
 

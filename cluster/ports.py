@@ -185,7 +185,10 @@ class AppendFile(Protocol):
         ...
 
     async def append_and_sync(self, data: Buffer) -> None:
-        """Write + fdatasync as one hop to one thread; earlier unsynced appends become durable too."""
+        """Write + fdatasync; earlier unsynced appends become durable too.
+
+        Where a sync is known to be short it may be done before this first waits.
+        """
         ...
 
     def sync(self) -> None:

@@ -1,9 +1,9 @@
 """The FileSystem door onto the operating system's files (POSIX).
 
-One thread per file system makes writes durable, so that syncs never race each other and a batch that waits
-for the former sync costs one hop; a second small pool serves cold reads, so that no read queues behind a
-sync.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has no policy:
-the caller decides what an error means.
+Writes are made durable on the event loop while syncs are short, else by one thread per file system
+(sync_place.py), so that syncs never race each other; a second small pool serves cold reads, so that no read
+queues behind a sync.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has
+no other policy: the caller decides what an error means.
 
 See: docs/architecture.md, "The five doors".
 """
@@ -15,13 +15,15 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from ringmill.cluster.adapters.files.pace import Pace
 from ringmill.cluster.adapters.files.private_files import FILE_MODE, make_private_folder, open_private
+from ringmill.cluster.adapters.files.sync_place import SyncPlace
 from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 
 __all__ = ["OsFileSystem"]
@@ -46,6 +48,7 @@ class OsFileSystem:
     def __init__(self, pace: Pace | None = None) -> None:
         self._pace = pace
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._sync_place = SyncPlace()
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
 
     def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
@@ -59,10 +62,10 @@ class OsFileSystem:
         self._readers.shutdown()
 
     def create(self, path: str) -> AppendFile:
-        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer)
+        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer, self._sync_place)
 
     def open_append(self, path: str) -> AppendFile:
-        return _OsAppendFile(path, 0, self._syncer)
+        return _OsAppendFile(path, 0, self._syncer, self._sync_place)
 
     def open_read(self, path: str) -> ReadFile:
         return _OsReadFile(path, self._readers, self._pace)
@@ -150,9 +153,11 @@ class OsFileSystem:
 class _OsAppendFile:
     """One writer's file.  Cancelling `append_and_sync` ends the wait, not the write."""
 
-    def __init__(self, path: str, flags: int, syncer: ThreadPoolExecutor) -> None:
+    def __init__(self, path: str, flags: int, syncer: ThreadPoolExecutor, place: SyncPlace) -> None:
         self._path = path
         self._syncer = syncer
+        self._place = place
+        self._in_thread: Future[float] | None = None
         self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         self._size = os.fstat(self._descriptor).st_size
 
@@ -177,11 +182,19 @@ class _OsAppendFile:
             raise
 
     async def append_and_sync(self, data: Buffer) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._syncer, self._append_then_sync, data)
+        is_free = self._in_thread is None or self._in_thread.done()
+        if is_free and self._place.is_loop(len(data)):
+            self._place.took(self._append_then_sync(data))
+            return
+        self._in_thread = self._syncer.submit(self._append_then_sync, data)
+        self._place.took(await asyncio.wrap_future(self._in_thread))
 
-    def _append_then_sync(self, data: Buffer) -> None:
+    def _append_then_sync(self, data: Buffer) -> float:
+        """How long that took, in seconds."""
+        begun = time.perf_counter()
         self.append(data)
         self.sync()
+        return time.perf_counter() - begun
 
     def sync(self) -> None:
         with _named(self._path):

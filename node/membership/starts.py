@@ -59,7 +59,7 @@ _PAUSE_CAP_S: Final = 1.0
 # not found out.  They are not shorter, as every mark that is kept is a synced write on every member.
 _NEWS_EVERY_S: Final = 1.0
 _KEEP_EVERY_S: Final = 2.0  # lost as well when the members crash, too
-_AGAIN_EVERY: Final = 5  # times `_NEWS_EVERY_S`, when there is no news
+_AGAIN_EVERY: Final = 15  # times `_NEWS_EVERY_S`, without news
 _log = logging.getLogger(__name__)
 
 

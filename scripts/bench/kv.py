@@ -27,8 +27,10 @@ from report import Report, arguments
 from ringmill.client.bench.keys import DISTRIBUTIONS
 from ringmill.client.bench.workloads import SCANS, WORKLOADS
 from stores.cases import Case, Result, Results, batch_cases, beside_singles, knees
+from stores.cassandra import Cassandra, why_no_cassandra
 from stores.contestants import Contestant, RingmillNodes, Shape
-from stores.other_stores import Etcd, Floor, Redis, program
+from stores.other_stores import Etcd, Floor, Redis
+from stores.processes import program
 
 WARM_UP_S = 0.5
 
@@ -81,7 +83,10 @@ def contestants_of(options: argparse.Namespace, report: Report) -> list[Contesta
             chosen.append(make(path))
     if options.floor:
         chosen.append(Floor(shape))
-    report.note("skipped: cassandra, for which kv.py has no client")
+    if lacking := why_no_cassandra(options.cassandra):
+        report.note(f"skipped: cassandra, as {lacking}")
+    else:
+        chosen.append(Cassandra(Path(options.cassandra).resolve(), shape, options.cassandra_warm_up))
     return chosen
 
 
@@ -192,6 +197,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--floor", action="store_true", help="also the same frames with a dict behind them")
     for name in ("etcd", "redis"):
         parser.add_argument(f"--{name}", metavar="PATH", help="its program, or no  [the one in PATH, if any]")
+    parser.add_argument("--cassandra", metavar="DIR", help="where its jars are, in lib/ and driver/")
+    parser.add_argument(
+        "--cassandra-warm-up", type=float, default=60.0, metavar="S",
+        help="seconds of load that do not count, in which its virtual machines compile  [60]",
+    )  # fmt: skip
     options = parser.parse_args()
     options.workloads = options.workloads.split(",")
     options.left_out = [name for name in options.workloads if name == SCANS]
@@ -205,6 +215,7 @@ def parsed() -> argparse.Namespace:
     options.w, options.r = _level(options.w), _level(options.r)
     if options.quick:
         options.seconds, options.rounds, options.keys = options.seconds / 3, 1, options.keys // 10
+        options.cassandra_warm_up /= 10
     _check(parser, options)
     return options
 
@@ -234,6 +245,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--nodes: from 1 to 7")
     if min(options.seconds, options.rounds, options.keys) <= 0 or min(options.rate) < 0:
         parser.error("--seconds, --rounds and --keys are above 0, --rate is not below")
+    if options.cassandra_warm_up < 0:
+        parser.error("--cassandra-warm-up: not below 0")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from local_cluster import ROOT, python_of
 
-__all__ = ["ClientProcess", "our_environment"]
+__all__ = ["ClientProcess", "LineProcess", "our_environment"]
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 
@@ -23,24 +23,15 @@ def our_environment(checkout: Path = ROOT) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "GRPC_VERBOSITY": "NONE"}
 
 
-class ClientProcess:
+class LineProcess:
     """A connected client of one store, in a process of its own.  Leaving ends it."""
 
-    def __init__(
-        self,
-        store: str,
-        endpoints: str,
-        pids: Sequence[int],
-        *,
-        checkout: Path = ROOT,
-        transport: str = "grpc",
-    ) -> None:
-        about = {"store": store, "endpoints": endpoints, "pids": list(pids), "transport": transport}
-        self._command = [str(python_of(checkout)), "-P", "-m", "stores.client_main", json.dumps(about)]
-        self._environment = our_environment(checkout)
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._command = command
+        self._environment = environment
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> ClientProcess:
+    def __enter__(self) -> LineProcess:
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -77,3 +68,20 @@ class ClientProcess:
             raise SystemExit(f"the client of {self._command[-1]} has ended")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+class ClientProcess(LineProcess):
+    """One in Python, of this checkout or another one."""
+
+    def __init__(
+        self,
+        store: str,
+        endpoints: str,
+        pids: Sequence[int],
+        *,
+        checkout: Path = ROOT,
+        transport: str = "grpc",
+    ) -> None:
+        about = {"store": store, "endpoints": endpoints, "pids": list(pids), "transport": transport}
+        command = [str(python_of(checkout)), "-P", "-m", "stores.client_main", json.dumps(about)]
+        super().__init__(command, our_environment(checkout))

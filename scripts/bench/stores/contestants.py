@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from local_cluster import ROOT, BenchCluster
-from stores.client_process import ClientProcess
+from stores.client_process import ClientProcess, LineProcess
 from stores.frame_counts import NodeCounts, counting_environment
 
 __all__ = ["Contestant", "RingmillNodes", "Shape"]
@@ -63,7 +63,7 @@ class RingmillNodes:
         self._shape = shape
         self._checkout = checkout
         self._transport = transport
-        self._client: ClientProcess | None = None
+        self._client: LineProcess | None = None
         self._counts_frames = counts_frames
         self._counts: NodeCounts | None = None
         self._stack = ExitStack()

@@ -35,6 +35,7 @@ from ringmill.simulator.world.world import World, node_names
 __all__ = ["SimulationResult", "drawn_faults", "drawn_workloads", "quiet", "run_seed"]
 
 
+_LONGEST_RUN_S: Final = 36_000.0  # of virtual time: far above what any run takes
 _CORE_SERVES_S: Final = 30.0
 
 
@@ -102,6 +103,7 @@ def _world(seed: int, options: SimulationOptions, story: bool, watch: Watch | No
     for subject in subjects_named(options.subjects):
         tunables = subject.tuned(seed, tunables)
     world = World(seed, options, tunables, story=story)
+    world.loop.longest_s = _LONGEST_RUN_S
     if watch is not None:
         world.history.operations = _Watched(watch)
     return world

@@ -5,6 +5,7 @@ It also knows what is in force, so that everything, or a core of the nodes alone
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
@@ -20,6 +21,7 @@ from ringmill.simulator.world.node_process import NodeProcess
 
 __all__ = ["Ground"]
 
+_LONGEST_TAKE_S: Final = 30.0
 _POWER_CUTS: Final = (CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN, CrashModel.NAMES_FIRST)
 
 
@@ -66,7 +68,10 @@ class Ground:
         assert self.document, "the cluster was formed"
         try:
             agent = (await node.up()).membership.topology
-            await node.inside(agent.take_first(self.document))
+            taking = node.inside(agent.take_first(self.document))
+            await asyncio.wait([taking], timeout=_LONGEST_TAKE_S)  # a node that is killed never tells
+            if taking.done():
+                taking.result()
         except (InvalidArgument, RuntimeError) as error:
             self.trace.note(node.name, f"is not taken back: {type(error).__name__}")
 

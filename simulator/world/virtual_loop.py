@@ -18,6 +18,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
+from math import inf
 from random import Random
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class Stuck(RuntimeError):
-    """Nothing is ready and no timer is set, but the awaited future is not done."""
+    """The awaited future is not done, and nothing is ready and no timer set, or `longest_s` is over."""
 
 
 class Process:
@@ -87,6 +88,8 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         self._failures: list[dict[str, Any]] = []
         self._driver = Process("driver", 0)
         self.steps = 0
+        self.longest_s = inf
+        """Of virtual time: a run that goes on after that waits for what never comes."""
 
     # -- processes -----------------------------------------------------------------------------------
 
@@ -264,6 +267,8 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         if not timers:
             raise Stuck(f"nothing is ready and no timer is set at {self._now:.6f} s of virtual time")
         self._now = max(self._now, timers[0][0])
+        if self._now > self.longest_s:
+            raise Stuck(f"it has not ended after {self._now:.0f} s of virtual time")
         while timers and timers[0][0] <= self._now:
             handle = heapq.heappop(timers)[2]
             if not handle.cancelled():

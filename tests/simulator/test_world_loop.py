@@ -86,6 +86,23 @@ def test_a_run_in_which_nothing_can_happen_any_more_says_so() -> None:
         loop.run_until_complete(loop.create_future())
 
 
+def test_a_run_that_waits_for_a_killed_process_while_timers_go_on_says_so() -> None:
+    loop = VirtualLoop(stream(1, "schedule"))
+    loop.longest_s = 60.0
+
+    async def driver() -> None:
+        victim = loop.process("victim")
+        waited = loop.spawn(victim, _sleep(1))
+        ticking = asyncio.ensure_future(_sleep(61))
+        await asyncio.sleep(0.5)
+        loop.kill(victim)
+        await waited
+        ticking.cancel()
+
+    with pytest.raises(Stuck, match="not ended after 61 s"):
+        loop.run_until_complete(driver())
+
+
 def test_nothing_of_a_killed_process_runs_again() -> None:
     loop = VirtualLoop(stream(1, "schedule"))
     heard: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ringmill.client.blocking import Client
 from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.cluster.errors import ClientClosed, RingmillError
+from ringmill.cluster.wire.stubs import kv_pb2
 from tests.client.one_node import SLOW, OneNode
 from tests.client.test_lifetime import run
 
@@ -93,9 +95,15 @@ def test_closing_the_client_in_another_thread_tells_every_future(node: Node) -> 
     ],
 )
 def test_a_callback_that_would_wait_for_the_thread_it_runs_in_is_refused(
-    node: Node, call: Callable[[Client, Pipeline], object]
+    node: Node, call: Callable[[Client, Pipeline], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: Future[object] = Future()
+    added = Event()  # a future that is done before its callback is added calls it at once, in this thread
+    answer = node[0].put
+
+    def answer_later(request: kv_pb2.PutRequest) -> kv_pb2.WriteReceipt:
+        assert added.wait(PATIENCE_S)
+        return answer(request)
 
     def callback(_: Future[Any]) -> None:
         try:
@@ -103,14 +111,18 @@ def test_a_callback_that_would_wait_for_the_thread_it_runs_in_is_refused(
         except RingmillError as error:
             told.set_result(error)
 
-    with Client(node[1], timeout=0.5) as db:
+    monkeypatch.setattr(node[0], "put", answer_later)
+    with Client(node[1], timeout=PATIENCE_S) as db:
         batch = db.pipeline()
         batch.put("k", b"v").add_done_callback(callback)
+        added.set()
         error = told.result(PATIENCE_S)
         assert isinstance(error, RingmillError) and "own thread" in str(error), error
         assert "thread of yours" in error.hint
+        added.clear()
         queued: Future[Future[Any]] = Future()
         batch.put("k", b"v").add_done_callback(lambda _: queued.set_result(batch.get("k")))
+        added.set()
         assert queued.result(PATIENCE_S).result(PATIENCE_S).value == b"v", "queuing waits for nobody"
 
 

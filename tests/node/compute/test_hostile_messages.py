@@ -36,6 +36,7 @@ from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import WorkerOptions
 from ringmill.node.services.server import NodeServer, Services
+from tests.log_records import own_records
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -205,4 +206,4 @@ async def test_what_is_no_message_is_refused_in_one_line_and_leaves_no_trace_in_
         with pytest.raises((ProtocolMismatch, InvalidArgument)) as refused:
             await victim.send(method, body)
         assert "\n" not in str(refused.value)
-    assert caplog.records == []
+    assert own_records(caplog) == []

@@ -21,6 +21,7 @@ from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_answers, encode_operations
 from ringmill.cluster.wire.offers import CarrierName, Place
 from ringmill.cluster.wire.socket_layout import SocketParser, frame_length, greeting
+from tests.log_records import own_records
 
 N2 = NodeId("n2")
 HELLO = greeting({"ringmill-node": "n9", "ringmill-cluster": "c1"}, is_dialling=True)
@@ -100,8 +101,8 @@ async def test_rubbish_is_told_what_it_is_and_is_one_line_in_the_log(
     with caplog.at_level(logging.INFO):
         caller.writer.write(rubbish)
         assert isinstance(await caller.hear(), ProtocolMismatch)
-    assert len(caplog.records) == 1
-    assert "was refused" in caplog.records[0].message
+    assert len(own_records(caplog)) == 1
+    assert "was refused" in own_records(caplog)[0].message
 
 
 async def test_rubbish_that_comes_again_and_again_does_not_fill_the_log(
@@ -112,7 +113,7 @@ async def test_rubbish_that_comes_again_and_again_does_not_fill_the_log(
             caller = await Caller.connect(node.places[N2])
             caller.writer.write(b"GET / HTTP/1.1\r\n\r\n")
             await caller.hear()
-    assert len(caplog.records) == 1
+    assert len(own_records(caplog)) == 1
 
 
 async def test_who_connects_and_says_nothing_is_not_kept(
@@ -125,7 +126,7 @@ async def test_who_connects_and_says_nothing_is_not_kept(
         told = await slow.hear()
     assert isinstance(told, ProtocolMismatch)
     assert "no whole greeting came within 0.1 s" in told.message
-    assert len(caplog.records) == 1
+    assert len(own_records(caplog)) == 1
 
 
 async def test_who_hangs_up_within_its_greeting_leaves_nothing(caller: Caller) -> None:
@@ -184,7 +185,7 @@ async def test_who_stops_reading_is_given_up_and_holds_no_more_than_the_bounds(
         except ConnectionError:
             pass
     assert taken_bytes < 64 * 1024 * 1024
-    [line] = [record.message for record in caplog.records]
+    [line] = [record.message for record in own_records(caplog)]
     assert "took none of" in line
 
 
@@ -275,7 +276,7 @@ async def test_a_fault_of_ours_ends_one_connection_and_no_node(
         told = await caller.hear()
     assert told is not None
     assert (told.code, told.outcome) == ("INTERNAL", "unknown")
-    assert len([record for record in caplog.records if record.exc_info]) == 1
+    assert len([record for record in own_records(caplog) if record.exc_info]) == 1
 
 
 async def test_a_stopping_node_says_so_to_who_connects(nodes: Any) -> None:

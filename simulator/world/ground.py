@@ -129,7 +129,7 @@ class Ground:
         self._cuts.clear()
         for source, target, link in self.network.links():
             if source not in rest and target not in rest:
-                _mend(link)
+                self._mend(link)
         self.keep_apart()
         clocks = {name: node.clock for name, node in self.nodes.items()}
         right = median_low(clock.offset_s for clock in clocks.values())
@@ -141,18 +141,18 @@ class Ground:
         """What can be mended by hand: links whole, disks well, nodes running but for those that are lost."""
         self._cuts.clear()
         for _, _, link in self.network.links():
-            _mend(link)
+            self._mend(link)
         self.keep_apart()
         for name in lost:
             self.nodes[name].resume()
         for node in [node for name, node in self.nodes.items() if name not in lost]:
             _mend_node(node)
 
-
-def _mend(link: DirectedLink) -> None:
-    link.is_cut = False
-    link.loss = link.duplicate = link.reorder = link.stuck_until = 0.0
-    link.latency_s = DirectedLink().latency_s
+    def _mend(self, link: DirectedLink) -> None:
+        link.is_cut = False
+        link.loss = link.duplicate = link.reorder = 0.0
+        link.latency_s = DirectedLink().latency_s
+        self.network.let_go(link)
 
 
 def _mend_node(node: NodeProcess) -> None:

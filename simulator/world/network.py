@@ -7,8 +7,10 @@ process wait for it, as they do in a socket; bytes that reach a dead one come ba
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from ringmill.simulator.trace import Trace
@@ -29,6 +31,8 @@ class DirectedLink:
     is_cut: bool = False
     stuck_until: float = 0.0
     last_arrival: float = 0.0
+    held: list[tuple[TimerHandle, Callable[[], object]]] = field(default_factory=list)
+    """What was sent while it was stuck, and would arrive afterwards."""
 
 
 @dataclass(slots=True)
@@ -40,6 +44,10 @@ class Endpoint:
     receive: Callable[[str, bytes], None]
     reset: Callable[[str], object] = str  # nobody cares
     clock: Callable[[], float] = float
+
+
+def _when(held: tuple[TimerHandle, Callable[[], object]]) -> float:
+    return held[0].when()
 
 
 Refused = Callable[[bool], None]
@@ -97,7 +105,17 @@ class Network:
         for _ in range(copies):
             at = self._arrival(link, source, target)
             arrive = self._arrive if is_dialled else self._turn_away
-            self._loop.call_at(at, arrive, source, target, payload, refused, copies == 1)
+            self._carry(link, at, partial(arrive, source, target, payload, refused, copies == 1))
+
+    def let_go(self, link: DirectedLink) -> None:
+        """It is stuck no longer: what it holds arrives now, in the order in which it would have."""
+        now = self._loop.time()
+        held, link.held = link.held, []
+        link.stuck_until, link.last_arrival = 0.0, now
+        for timer, arrive in sorted(held, key=_when):
+            if timer.when() > now:
+                timer.cancel()
+                self._loop.call_at(now, arrive)
 
     def note_late(self, name: str, method: str) -> None:
         """An operation waited past its deadline in the socket of a process that was stopped or slow."""
@@ -109,7 +127,12 @@ class Network:
             link = self.link(name, other)
             if other != name and endpoint.process.alive and not link.is_cut:
                 at = self._arrival(link, name, other)
-                self._loop.call_at(at, self._loop.call_in, endpoint.process, endpoint.reset, name)
+                self._carry(link, at, partial(self._loop.call_in, endpoint.process, endpoint.reset, name))
+
+    def _carry(self, link: DirectedLink, at: float, arrive: Callable[[], object]) -> None:
+        timer = self._loop.call_at(at, arrive)
+        if link.stuck_until > self._loop.time():
+            link.held.append((timer, arrive))
 
     def _arrival(self, link: DirectedLink, source: str, target: str) -> float:
         now = self._loop.time()

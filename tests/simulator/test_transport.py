@@ -126,3 +126,21 @@ def test_a_duplicated_message_is_answered_twice_and_heard_once_by_the_caller() -
         assert pair.heard == [b"twice", b"twice"]
 
     pair.run(story)
+
+
+def test_a_link_that_is_stuck_no_longer_lets_go_what_it_holds_in_order() -> None:
+    pair = _Pair()
+
+    async def story() -> None:
+        link = pair.network.link("n1", "n2")
+        link.stuck_until = pair.loop.time() + 15.0
+        calls = [asyncio.ensure_future(pair.ask("echo", b"%d" % number, 60.0)) for number in range(9)]
+        await asyncio.sleep(1.0)
+        assert pair.heard == []
+        pair.network.let_go(link)
+        assert await pair.ask("echo", b"after") == b"after"
+        await asyncio.gather(*calls)
+        assert pair.loop.time() < 2.5, "nothing waits for what is stuck no longer"
+
+    pair.run(story)
+    assert pair.heard == [b"%d" % number for number in range(9)] + [b"after"]

@@ -80,6 +80,9 @@ class Background:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._drain_s):
                         await self._finished()
+        except GeneratorExit as closed:
+            error = closed
+            raise
         finally:
             self._is_over = True
             for task in list(self._running):

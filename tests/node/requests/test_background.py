@@ -62,3 +62,15 @@ async def test_what_is_kept_is_abandoned_and_tasks_end_when_background_work_fail
             await asyncio.sleep(10)
     assert slow_has_ended.is_set()
     assert work.was_abandoned
+
+
+async def test_a_room_whose_process_is_gone_while_it_is_left_begins_nothing() -> None:
+    work, background = Work(), Background(10)
+    await background.__aenter__()
+    background.keep(work)
+    leaving = background.__aexit__(None, None, None)
+    leaving.send(None)
+    leaving.close()  # as a coroutine whose loop was dropped: it can await nothing any more
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert background.is_over and not work.was_abandoned

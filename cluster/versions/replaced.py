@@ -7,7 +7,8 @@ those that are known to have been sent twice, however old they are.  A copy of o
 merge.
 
 An entry has 16 bytes, newest first: the hybrid time of the sibling (8, big-endian), a hash of its operation's
-id (7), and a mark (1): 1 when a later attempt had written it, else 0.  Those with the
+id (7), and a mark (1): 1 when a later attempt had written it, else 0.  The time is above the birth of the
+operation, whatever the clock of its coordinator said: what was forgotten is judged by that.  Those with the
 mark and those without are two sets that know nothing of each other, so that a union of memories is
 commutative, associative and idempotent though it trims.  Rule V4: docs/protocol/versions.md.  Pure.
 """
@@ -37,10 +38,13 @@ _NAME: Final = slice(8, 16)  # the hash and the mark
 _MIX: Final = 0x9E37_79B9_7F4A_7C15
 _MIX_BIRTH: Final = 0xC2B2_AE3D_27D4_EB4F
 _MASK: Final = (1 << 56) - 1
+_LAST_TIME: Final = (1 << 64) - 1
 
 
 def entry_of(time: int, session: int, sequence: int, birth: int, *, is_retry: bool) -> bytes:
     """The entry of a sibling that is gone."""
+    if time <= birth:  # its coordinator's clock was more than 500 ms behind that of another node
+        time = min(birth + 1, _LAST_TIME)
     return time.to_bytes(8, "big") + ((_hash(session, sequence, birth) << 8) | is_retry).to_bytes(8, "big")
 
 
@@ -85,7 +89,7 @@ def knows(replaced: bytes, session: int, sequence: int, birth: int) -> bool:
 
 
 def forgets_since(replaced: bytes, birth: int) -> bool:
-    """Whether an operation of this birth may have been remembered and forgotten: a sibling is newer than the
+    """Whether an operation of this birth may have been remembered and forgotten: an entry is newer than the
     birth of its operation, and what was forgotten is older than what is kept."""
     plain: list[int] = []
     retried: list[int] = []

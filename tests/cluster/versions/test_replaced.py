@@ -22,7 +22,7 @@ from ringmill.cluster.versions.replaced import (
 
 HOUR_MS = 3_600_000
 SESSION = 0xFEDC_BA98_7654_3210
-BIRTH = hybrid_time(HOUR_MS)
+BIRTH = hybrid_time(0, 7)
 OPERATIONS = st.tuples(
     st.sampled_from([0, 1, 2, HOUR_MS, HOUR_MS + 2, 3 * HOUR_MS]), st.integers(0, 20), st.booleans()
 )
@@ -84,6 +84,17 @@ def test_what_was_forgotten_is_older_than_what_is_kept() -> None:
     assert forgets(of(twice), MOST_RETRIED) and not forgets(of(twice), MOST_RETRIED + 1)
     late = of([(HOUR_MS + 2, 3, False)])
     assert forgets(late, 1) and not forgets(late, 2)
+
+
+def test_an_entry_is_newer_than_the_birth_of_its_operation_whatever_its_coordinators_clock_said() -> None:
+    born = hybrid_time(100)
+    skewed = entry_of(hybrid_time(1), SESSION, 0, born, is_retry=False)
+    memory = reduce(remember, [entry(ms, ms) for ms in range(2, 2 + 2 * MOST)], skewed)
+    assert knows(memory, SESSION, 0, born) and not forgets_since(memory, born)
+    memory = reduce(remember, [entry(ms, ms) for ms in range(101, 101 + MOST)], memory)
+    assert not knows(memory, SESSION, 0, born) and forgets_since(memory, born)
+    last = (1 << 64) - 1
+    assert entry_of(0, SESSION, 0, last, is_retry=False)[:8] == last.to_bytes(8, "big")
 
 
 def test_after_an_hour_only_those_that_were_sent_twice_are_known() -> None:

@@ -252,6 +252,25 @@ def test_a_later_attempt_beside_other_writers_is_applied_as_long_as_an_earlier_o
     world.run(story())
 
 
+def test_a_later_attempt_is_not_applied_over_what_replaced_it_where_a_clock_is_behind_its_birth() -> None:
+    world = World()
+
+    async def story() -> None:
+        ahead = world.nodes["n1"]
+        ahead.clock.jump(10.0)
+        ahead.hybrid.accept_jump()
+        name = OperationId(1, 1, ahead.hybrid.now())  # the last that the client heard was from n1
+        await put(world, "n2", b"X", operation=name, level="all")
+        for number in range(MOST + 1):
+            await put(world, "n2", b"over%d" % number, level="all")
+        with pytest.raises(DeadlineExceeded, match="not applied again") as told:
+            await put(world, "n3", b"X", operation=name, attempt=1)
+        assert told.value.outcome == "unknown"
+        assert values(await get(world, "n3", "all")) == [b"over%d" % MOST]
+
+    world.run(story())
+
+
 def test_later_attempts_of_one_client_that_come_together_are_all_applied() -> None:
     world = World()
 

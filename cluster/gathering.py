@@ -32,7 +32,12 @@ async def gather_all(works: Iterable[Awaitable[T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-    failed = [error for task in tasks if (error := task.exception()) is not None]
+    failed = [error for task in tasks if (error := _error(task)) is not None]
     if failed:
         raise failed[0]
     return [task.result() for task in tasks]
+
+
+def _error(ended: asyncio.Future[T]) -> BaseException | None:
+    """What it failed with, a CancelledError if somebody else has cancelled it."""
+    return asyncio.CancelledError() if ended.cancelled() else ended.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -33,6 +34,24 @@ async def test_an_error_waits_for_the_other_works() -> None:
     with pytest.raises(Unavailable, match="n2 is away"):
         await gather_all([fail(), work()])
     assert ended == ["work"]
+
+
+async def test_a_work_that_somebody_else_cancels_hides_no_error_before_it_and_leaves_none_behind_it() -> None:
+    reported: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context["message"]))
+
+    async def fail() -> None:
+        raise Unavailable("n2 is away")
+
+    cancelled: asyncio.Future[None] = loop.create_future()
+    cancelled.cancel()
+    with pytest.raises(Unavailable, match="n2 is away"):
+        await gather_all([fail(), cancelled, fail()])
+    with pytest.raises(asyncio.CancelledError):
+        await gather_all([cancelled, fail()])
+    gc.collect()
+    assert reported == []
 
 
 async def test_a_cancellation_in_the_turn_of_an_error_is_not_lost() -> None:

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -157,7 +157,6 @@ class _OsAppendFile:
         self._path = path
         self._syncer = syncer
         self._place = place
-        self._in_thread: Future[float] | None = None
         self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         self._size = os.fstat(self._descriptor).st_size
 
@@ -182,12 +181,12 @@ class _OsAppendFile:
             raise
 
     async def append_and_sync(self, data: Buffer) -> None:
-        is_free = self._in_thread is None or self._in_thread.done()
-        if is_free and self._place.is_loop(len(data)):
+        if self._place.is_loop(len(data)):
             self._place.took(self._append_then_sync(data))
             return
-        self._in_thread = self._syncer.submit(self._append_then_sync, data)
-        self._place.took(await asyncio.wrap_future(self._in_thread))
+        sync = self._syncer.submit(self._append_then_sync, data)
+        self._place.begun(sync)
+        await asyncio.wrap_future(sync)
 
     def _append_then_sync(self, data: Buffer) -> float:
         """How long that took, in seconds."""

@@ -2,11 +2,14 @@
 
 A hop to a thread and back costs a node more processor time than the sync itself on a disk that answers in a
 fraction of a millisecond.  A slow sync on the loop delays everything that the node does.  So one slow sync
-moves those that follow to the thread, the more of them the slower it was, until as many were short.
+moves those that follow to the thread, the more of them the slower it was, until as many were short.  One that
+is in the thread keeps all others there until it has ended: on the loop they would wait for the same disk.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future
 from typing import Final
 
 __all__ = ["SyncPlace"]
@@ -18,16 +21,26 @@ _MOST: Final = 4_096
 
 
 class SyncPlace:
-    """Of the files of one device.  `took` is told of every sync, wherever it was done."""
+    """Of the files of one device.  `took` is told of every sync on the loop, `begun` of every one in the
+    thread, where its time counts even if its caller has gone."""
 
-    __slots__ = ("_in_thread",)
+    __slots__ = ("_in_thread", "_under_way")
 
     def __init__(self) -> None:
         self._in_thread = 0  # syncs that have to be short first
+        self._under_way: deque[Future[float]] = deque()  # in the thread, in the order of their turn
 
     def is_loop(self, size_bytes: int) -> bool:
         """Whether to sync this number of bytes on the loop."""
-        return not self._in_thread and size_bytes <= MOST_BYTES
+        while self._under_way and self._under_way[0].done():
+            sync = self._under_way.popleft()
+            if not sync.cancelled() and sync.exception() is None:
+                self.took(sync.result())
+        return not self._in_thread and not self._under_way and size_bytes <= MOST_BYTES
+
+    def begun(self, sync: Future[float]) -> None:
+        """It was given to the thread, which takes one after the other; it returns how long it took."""
+        self._under_way.append(sync)
 
     def took(self, took_s: float) -> None:
         """How long a write and its sync took."""

@@ -93,3 +93,56 @@ async def test_no_sync_on_the_loop_overtakes_one_in_the_thread_whose_caller_has_
     await second
     assert file.size == MOST_BYTES + 2
     file.close()
+
+
+async def test_no_sync_on_the_loop_waits_for_the_disk_beside_one_of_another_file_in_the_thread(
+    files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, threads = threading.Event(), list[str]()
+
+    def sync(_: int) -> None:
+        threads.append(threading.current_thread().name.split("_")[0])
+        if threads == ["sync"]:
+            assert go_on.wait(30)
+
+    monkeypatch.setattr(os_files, "_data_sync", sync)
+    log, manifest = files.create(str(tmp_path / "log")), files.create(str(tmp_path / "manifest"))
+    first = asyncio.ensure_future(log.append_and_sync(b"1" * (MOST_BYTES + 1)))
+    while not threads:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    gone = asyncio.ensure_future(log.append_and_sync(b"2" * (MOST_BYTES + 1)))
+    second = asyncio.ensure_future(manifest.append_and_sync(b"3"))
+    await asyncio.sleep(0)
+    gone.cancel()  # before its turn has come
+    third = asyncio.ensure_future(log.append_and_sync(b"4"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert threads == ["sync"]
+    go_on.set()
+    await asyncio.gather(first, second, third)
+    assert threads == ["sync"] * 3 and log.size == MOST_BYTES + 2
+    log.close()
+    manifest.close()
+
+
+async def test_a_slow_sync_whose_caller_has_gone_keeps_the_next_one_off_the_loop(
+    files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def sync(_: int) -> None:
+        threads.append(threading.current_thread().name.split("_")[0])
+        if len(threads) == 1:
+            time.sleep(2 * SHORT_S)
+
+    monkeypatch.setattr(os_files, "_data_sync", sync)
+    file = files.create(str(tmp_path / "a"))
+    first = asyncio.ensure_future(file.append_and_sync(b"1" * (MOST_BYTES + 1)))
+    while not threads:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    await files.off_loop(files._syncer.submit(int).result)  # it has ended
+    await file.append_and_sync(b"2")
+    assert threads == ["sync", "sync"]
+    file.close()

@@ -135,10 +135,11 @@ class Starts:
     async def _keep_telling(self, node: NodeId) -> None:
         """Announce to one member: with growing pauses until it answers, then every second with news."""
         pause_s = _PAUSE_S
+        told_changes: int | None = None
         while True:
-            changes = self._changes()
+            changes, mark = self._changes(), self._mark()
             try:
-                await self._tell(node)
+                await self._tell(node, mark)
             except FolderRefused:
                 raise
             except RingmillError as error:
@@ -149,13 +150,15 @@ class Starts:
             pause_s = _PAUSE_S
             self._heard_by.add(node)
             self._confirm_if_enough()
+            had_news, told_changes = changes != told_changes, changes
             for _ in range(_AGAIN_EVERY):
                 await next_beat(_NEWS_EVERY_S)  # all members' tasks look in one waking of the process
-                if self._changes() != changes:
+                # The last of the changes may have been on its way to the disk when the mark was told.
+                if self._changes() != changes or (had_news and self._mark() != mark):
                     break
 
-    async def _tell(self, node: NodeId) -> None:
-        body = replace(self._announcement, mark=self._mark()).encode()
+    async def _tell(self, node: NodeId, mark: LogMark) -> None:
+        body = replace(self._announcement, mark=mark).encode()
         answer = await self._transport.call(
             node, START_TELL, body, timeout_s=_TELL_TIMEOUT_S, priority=Priority.CONTROL
         )

@@ -198,6 +198,23 @@ async def test_a_copy_that_lacks_the_end_of_the_log_is_refused() -> None:
         await serving(whole)
 
 
+async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_told_with_the_next_beat(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ringmill.node.membership.starts._AGAIN_EVERY", 1 << 30)
+    async with cluster(2) as two:
+        one = await two.start(N1, FIRST)
+        other = await two.start(N2, FIRST)
+        await serving(one)
+        async with asyncio.timeout(30):
+            one.mark, one.changes = LogMark(4, 900), 1  # a change whose sync is under way
+            while not knows(other, one.mark):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+            one.mark = LogMark(4, 950)
+            while not knows(other, one.mark):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+
+
 async def test_a_copy_of_a_folder_in_use_is_refused_and_the_one_in_use_goes_on() -> None:
     async with cluster(3) as three:
         one = await three.start(N1, FIRST)

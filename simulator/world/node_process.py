@@ -118,6 +118,11 @@ class NodeProcess:
         return self.node is not None and self.is_running and self.node.membership.topology.serving
 
     @property
+    def trusts_its_clock(self) -> bool:
+        """The present start is up, and no jump of its clock waits to be judged (V6)."""
+        return self.node is not None and not self.node.core.hybrid.jumped_ms
+
+    @property
     def has_child_at_work(self) -> bool:
         """Whether a flush or a compaction is in progress."""
         return self.spawner is not None and self.spawner.is_at_work

@@ -5,7 +5,9 @@ What is asked of it, and what that means, subjects say (simulator/subjects); a r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
@@ -26,6 +28,7 @@ from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 __all__ = ["DEFAULT_KEYSPACE", "World"]
 
 DEFAULT_KEYSPACE = KeyspaceId(1, 0)
+_LOOK_EVERY_S: Final = 0.1
 
 
 class World:
@@ -89,6 +92,12 @@ class World:
         """Wait until each of them is up and serves."""
         for process in nodes:
             await process.inside((await process.up()).membership.topology.wait_formed())
+
+    async def all_trust_their_clocks(self, nodes: Iterable[NodeProcess]) -> None:
+        """Wait until none of them refuses writes because its clock has jumped."""
+        for process in nodes:
+            while not process.trusts_its_clock:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(_LOOK_EVERY_S)
 
     def client(self, name: str) -> tuple[Process, SimulatedTransport]:
         """A process that asks: a fresh one, on the network under its name."""

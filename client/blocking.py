@@ -32,13 +32,14 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
+from ringmill.client.registers import AsyncRegisters
 from ringmill.client.status import ClusterStatus
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
-__all__ = ["Client", "Jobs", "Keyspace"]
+__all__ = ["Client", "Jobs", "Keyspace", "Registers"]
 
 GRACE_S = 1.0
 CLOSE_S = 5.0
@@ -296,6 +297,19 @@ class Keyspace:
         return Pipeline(self._subject.pipeline(), self._loop)
 
 
+class Registers:
+    """The registers of a cluster, blocking; see client/registers.py for what each method promises."""
+
+    def __init__(self, subject: AsyncRegisters, loop: _Loop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    get = _timed(AsyncRegisters.get)
+    cas = _timed(AsyncRegisters.cas)
+    incr = _timed(AsyncRegisters.incr)
+
+
 class Jobs:
     """The jobs of a cluster, blocking; see client/jobs/jobs.py for what each method promises."""
 
@@ -374,6 +388,11 @@ class Client(Keyspace):
     def keyspace(self, name: str) -> Keyspace:
         """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
+
+    @property
+    def registers(self) -> Registers:
+        """Values that change by compare-and-set."""
+        return Registers(self._subject.registers, self._loop, self._timeout_s)
 
     @property
     def jobs(self) -> Jobs:

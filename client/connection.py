@@ -29,6 +29,7 @@ from ringmill.client.arguments import (
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
 from ringmill.client.operations import OperationNames
+from ringmill.client.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
@@ -87,7 +88,8 @@ def open_link(address: str, *, session: bool = False, transport: CarrierName = "
 
 
 class AsyncClient(AsyncKeyspace):
-    """A connected client: the methods of keyspace `default`, access to other keyspaces, and `jobs`.
+    """A connected client: the methods of keyspace `default`, access to other keyspaces, `registers`
+    and `jobs`.
 
     Use it only in the process that made it and in the event loop of its first request.
     """
@@ -153,6 +155,12 @@ class AsyncClient(AsyncKeyspace):
         checked_name("name", name)
         self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
+
+    @property
+    def registers(self) -> AsyncRegisters:
+        """Values that change by compare-and-set."""
+        self._directory.lifetime.check_open()
+        return AsyncRegisters(self._router, self._operations)
 
     @property
     def jobs(self) -> AsyncJobs:

@@ -77,9 +77,9 @@ class NotFound(RingmillError, KeyError):
 
 
 class Conflict(RingmillError):
-    """A condition was false; `detail["current"]` carries the present value.
+    """The condition of a compare-and-set was false.
 
-    Reserved for compare-and-set: nothing raises it yet.
+    `detail["current"]` carries the present value, `detail["version"]` its version.
     """
 
     code, grpc_status, exit_code = "CONFLICT", "FAILED_PRECONDITION", 4

@@ -27,6 +27,7 @@ from ringmill.node.replica.room import Replica, open_replica, serve_replica
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.room import open_requests
 from ringmill.node.services.kv_service import KvService, open_kv
+from ringmill.node.services.registers_service import RegistersService, open_registers
 
 __all__ = ["Node", "running_node"]
 
@@ -42,6 +43,7 @@ class Node:
     requests: Requests
     repair: Repair
     kv: KvService
+    registers: RegistersService
     compute: Compute
     jobs: JobCoordinator
 
@@ -78,13 +80,13 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
     membership = open_membership(core, storage, replica)
     topology, liveness, watch = membership.topology, membership.liveness, membership.watch
     async with open_requests(
-        core, replica, topology=topology, liveness=liveness, timekeeper=watch
+        core, replica, identity.start, topology=topology, liveness=liveness, timekeeper=watch
     ) as requests:
         repair = open_repair(
             core, replica, identity.start, topology=topology, liveness=liveness, equalize=requests.equalize
         )
         serve_replica(core, replica, topology)
-        kv = open_kv(core, requests)
+        kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()
         async with (
             open_compute(core, identity.start) as compute,
@@ -99,6 +101,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 requests=requests,
                 repair=repair,
                 kv=kv,
+                registers=registers,
                 compute=compute,
                 jobs=jobs,
             )

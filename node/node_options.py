@@ -74,6 +74,9 @@ class RequestOptions:
     last_moment_s: float = 1.0
     """How long a stop waits for the disk to store one more hint; usually it does not need the disk."""
     drain_s: float = 3.0  # how long a stop waits for late acks, hints and write-backs
+    kept_operations: int = 16
+    """First attempts that a register remembers: a later attempt finds the first one among as many changes
+    (rule R4).  About 30 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

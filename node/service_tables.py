@@ -49,6 +49,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
     )
     return (
         node.kv.service(),
+        node.registers.service(),
         TopologyService(card, membership.topology).service(),
         status.service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),

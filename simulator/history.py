@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
+from ringmill.simulator.register_history import RegisterCall
 
 __all__ = [
     "BesideDamage",
@@ -165,6 +166,7 @@ class History:
     fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
     first_fired_at: Mapping[str, float] = field(default_factory=dict)  # likewise
     jobs: JobHistory = field(default_factory=JobHistory)
+    registers: list[RegisterCall] = field(default_factory=list)
 
     @property
     def faults(self) -> frozenset[str]:

@@ -50,6 +50,13 @@ ringmill = _Program(
             "show where a key lives and what each owner holds",
             "token_file",
         ),
+        "cas": Verb(
+            "ringmill.client.cli.kv.register_verbs:cas",
+            "set a register if it holds what is expected",
+            "token_file",
+        ),
+        "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once", "token_file"),
+        "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register", "token_file"),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

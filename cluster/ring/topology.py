@@ -196,8 +196,8 @@ class Topology:
 def first_topology(
     name: str, members: Sequence[Member], *, partitions: int = 256, n: int = 3, r: int = 2, w: int = 2
 ) -> Topology:
-    """The document of epoch 1: placement by consistent hashing, keyspace `default`, and a cluster id that
-    is the hash of the document with that field empty.
+    """The document of epoch 1: placement by consistent hashing, keyspaces `default` and `registers`, and a
+    cluster id that is the hash of the document with that field empty.
 
     `r` and `w` are the defaults of keyspace `default`.  Raises InvalidArgument for what a document may not
     hold.
@@ -205,7 +205,7 @@ def first_topology(
     epoch = Epoch(1)
     draft = Topology(
         epoch, ClusterId(""), name, partitions, n,
-        (KeyspaceEntry(KeyspaceId(1, 0), "default", r=r, w=w),), tuple(members), (), _choose_voters(members),
+        _first_keyspaces(n, r, w), tuple(members), (), _choose_voters(members),
     )  # fmt: skip
     draft._check_entries()  # before placing, which trusts its input
     seats = {member.id: member.seat for member in members}
@@ -217,6 +217,15 @@ def first_topology(
         ),
     )
     return replace(draft, cluster=_cluster_id(draft))
+
+
+def _first_keyspaces(n: int, r: int, w: int) -> tuple[KeyspaceEntry, ...]:
+    """Objects and registers.  Of registers always a majority is asked (rule R1)."""
+    majority = n // 2 + 1
+    return (
+        KeyspaceEntry(KeyspaceId(1, 0), "default", r=r, w=w),
+        KeyspaceEntry(KeyspaceId(1, 1), "registers", kind="registers", r=majority, w=majority),
+    )
 
 
 def _cluster_id(first: Topology) -> ClusterId:

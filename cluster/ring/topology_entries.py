@@ -34,9 +34,9 @@ MAX_REPLICAS: Final = 7
 MAX_WEIGHT: Final = 64
 MAX_ADDRESS_BYTES: Final = 255
 MAX_EPOCH: Final = 2**63 - 1
-# What a document may say is more than this release obeys: "registers", "lww", "joining" and "leaving" are
-# reserved, so that a later release needs no new format (docs/protocol/README.md, "Planned").  Requests on
-# registers and documents with "lww" are refused; no code reads a member's state.
+# What a document may say is more than this release obeys: "lww", "joining" and "leaving" are
+# reserved, so that a later release needs no new format (docs/protocol/README.md, "Planned").  Documents
+# with "lww" are refused; no code reads a member's state.
 KINDS: Final = ("objects", "registers")
 POLICIES: Final = ("siblings", "lww")
 MEMBER_STATES: Final = ("joining", "up", "leaving")

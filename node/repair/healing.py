@@ -10,6 +10,7 @@ H6).
 - Control state is written again from its second copy.
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and catch-up brings it to the hint's targets (node/repair/catch_up.py).
+- Registers: node/repair/register_healing.py.
 - Keys that belong to nobody are given up at once.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -62,6 +63,7 @@ class Healing:
         topology: TopologyView,
         transport: Transport,
         on_lost_hints: Callable[[], None],
+        heal_registers: Callable[[Part], Awaitable[None]],
     ) -> None:
         self._node = node
         self._engine = engine
@@ -70,6 +72,7 @@ class Healing:
         self._topology = topology
         self._transport = transport
         self._on_lost_hints = on_lost_hints
+        self._heal_registers = heal_registers
         self._told: dict[str, None] = {}  # what the log has been told of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
         self._known: tuple[int, Layout] | None = None
@@ -152,6 +155,8 @@ class Healing:
                 self._on_lost_hints()
             case PartKind.COPY:
                 await self._heal_copy(part)
+            case PartKind.REGISTERS:
+                await self._heal_registers(part)
 
     async def _heal_copy(self, part: Part) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None
@@ -188,7 +193,7 @@ class Healing:
     def _least_w(self) -> int:
         topology = self._topology.current
         assert topology is not None, "a row without a topology"
-        return min(keyspace.w for keyspace in topology.keyspaces)
+        return min(keyspace.w for keyspace in topology.keyspaces if keyspace.kind == "objects")
 
     async def _ask(
         self, row: Row, partition: PartitionId, start: bytes, end: bytes, prefix: bytes, need: int

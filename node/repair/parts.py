@@ -1,7 +1,8 @@
 """Divides a node's key space into parts that are healed in different ways.
 
-Pure.  The parts cover the whole space of stored keys without a gap: control state, each copy of a partition
-that this node owns, hints, and between them keys that belong to nobody (docs/formats/stored_key.md).
+Pure.  The parts cover the whole space of stored keys without a gap: control state, the objects and the
+registers of each partition that this node owns, hints, and between them keys that belong to nobody
+(docs/formats/stored_key.md).
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from enum import Enum
 
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row, Topology
-from ringmill.node.replica.stored_key import Copy, Kind, copy_prefix, kind_prefix, prefix_end
+from ringmill.node.replica.stored_key import (
+    Copy,
+    Kind,
+    copy_prefix,
+    kind_prefix,
+    prefix_end,
+    registers_prefix,
+)
 
 __all__ = ["Layout", "Part", "PartKind", "layout_of"]
 
@@ -23,6 +31,7 @@ class PartKind(Enum):
     HINTS = "hints"
     ORPHANED = "keys that this node does not own"
     COPY = "partition"
+    REGISTERS = "registers of partition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +74,12 @@ def layout_of(topology: Topology | None, node: NodeId) -> Layout:
     """
     named = [_whole(kind_prefix(Kind.META), PartKind.CONTROL)]
     if topology is not None:
-        for number, row in enumerate(topology.rows):
-            if node in row.nodes:
-                partition = PartitionId(number)
-                prefix = copy_prefix(Copy(partition, row.copy_epoch))
-                named.append(Part(prefix, prefix_end(prefix), PartKind.COPY, partition, row))
+        for prefix_of, kind in ((copy_prefix, PartKind.COPY), (registers_prefix, PartKind.REGISTERS)):
+            for number, row in enumerate(topology.rows):
+                if node in row.nodes:
+                    partition = PartitionId(number)
+                    prefix = prefix_of(Copy(partition, row.copy_epoch))
+                    named.append(Part(prefix, prefix_end(prefix), kind, partition, row))
     named.append(_whole(kind_prefix(Kind.HINT), PartKind.HINTS))
     return Layout(named if topology is None else list(_without_gaps(named)))
 

@@ -13,6 +13,7 @@ from ringmill.node.repair.catch_up import CatchUp, Equalize
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.register_healing import RegisterHealing
 from ringmill.node.repair.scrub_schedule import scrub_now_and_then
 from ringmill.node.replica.room import Replica
 
@@ -70,6 +71,9 @@ def open_repair(
     )
     if not was_clean(replica.control, start):
         catch_up.want()
+    registers = RegisterHealing(
+        core.node, registers=replica.registers, topology=topology, transport=core.transport
+    )
     healing = Healing(
         core.node,
         engine=replica.engine,
@@ -78,6 +82,7 @@ def open_repair(
         topology=topology,
         transport=core.transport,
         on_lost_hints=catch_up.want,
+        heal_registers=registers.heal,
     )
     return Repair(
         delivery=delivery,

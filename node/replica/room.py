@@ -1,4 +1,5 @@
-"""Builds the replica of a node: its control state, its copies of objects, its hints for other owners."""
+"""Builds the replica of a node: its control state, its copies of objects and registers, its hints
+for other owners."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
+from ringmill.node.replica.registers.register_serving import RegisterServing
+from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.storage.engine import Engine
@@ -28,6 +31,7 @@ class Replica:
     control: ControlStore
     objects: ObjectStore
     hints: HintStore
+    registers: RegisterStore
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node."""
@@ -41,7 +45,13 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
     objects = ObjectStore(
         engine, actors=CopyActors(core.node, start), clock=core.hybrid, options=core.options.replica
     )
-    return Replica(engine=engine, control=control, objects=objects, hints=await HintStore.open(engine))
+    return Replica(
+        engine=engine,
+        control=control,
+        objects=objects,
+        hints=await HintStore.open(engine),
+        registers=RegisterStore(engine, control),
+    )
 
 
 def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
@@ -50,4 +60,5 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
     pages = PageServing(routes=routes, engine=replica.engine, objects=replica.objects)
     core.serve_batches(serving.batch_handlers())
-    core.serve({**serving.handlers(), **pages.handlers()})
+    registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
+    core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})

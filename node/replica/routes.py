@@ -6,7 +6,7 @@ than the row is refused as WrongEpoch; one with a newer epoch makes this node fe
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
@@ -14,7 +14,10 @@ from ringmill.cluster.ring.topology import KeyspaceEntry, Row, Topology
 from ringmill.node.contracts import TopologyView
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 
-__all__ = ["Route", "Routes"]
+__all__ = ["REGISTERS", "Route", "Routes"]
+
+REGISTERS: Final = "registers"
+"""The keyspace of registers that every cluster is formed with."""
 
 
 class Route(NamedTuple):
@@ -46,6 +49,16 @@ class Routes:
         Raises WrongEpoch, InvalidArgument for an unknown keyspace, Unavailable before there is a topology.
         """
         return self._named(await self._at(epoch, None), keyspace, key, epoch)
+
+    async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
+        """The same for a register; keyspace "" is `registers`."""
+        topology = await self._at(epoch, None)
+        named = topology.keyspace_named(keyspace or REGISTERS)
+        if named.kind != "registers":
+            raise InvalidArgument(
+                f"keyspace {named.name!r} holds {named.kind}: cas and incr need one that holds registers"
+            )
+        return self._route(topology, named, key, epoch)
 
     def by_name_now(self, keyspace: str, key: bytes, epoch: Epoch) -> Route | None:
         """The same by what this node knows; None when it has to catch up first."""
@@ -82,7 +95,10 @@ class Routes:
     def _named(self, topology: Topology, keyspace: str, key: bytes, epoch: Epoch) -> Route:
         named = topology.keyspace_named(keyspace or "default")
         if named.kind != "objects":
-            raise InvalidArgument(f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there")
+            raise InvalidArgument(
+                f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there",
+                hint="`ringmill cas`, `ringmill incr` and `ringmill register` use it",
+            )
         return self._route(topology, named, key, epoch)
 
     def _owned(self, topology: Topology, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route:

@@ -25,9 +25,11 @@ __all__ = [
     "parse_hint_key",
     "parse_object_key",
     "prefix_end",
+    "registers_prefix",
 ]
 
 _OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspace epoch, keyspace ordinal
+_REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
 
@@ -37,6 +39,7 @@ class Kind(IntEnum):
 
     META = 0x01
     OBJECT = 0x10
+    REGISTER = 0x18
     HINT = 0x20
 
 
@@ -58,6 +61,11 @@ class Place(NamedTuple):
     def stored_key(self) -> bytes:
         return _OBJECT.pack(Kind.OBJECT, *self.copy, *self.keyspace) + self.key
 
+    @property
+    def register_key(self) -> bytes:
+        """Where a register of this key lies, apart from the objects of its copy."""
+        return _REGISTER.pack(Kind.REGISTER, *self.copy, *self.keyspace) + self.key
+
 
 class HintKey(NamedTuple):
     """What a hint is about: it belongs to a key of a partition, not to a copy or a node."""
@@ -70,6 +78,11 @@ class HintKey(NamedTuple):
 def copy_prefix(copy: Copy) -> bytes:
     """The common prefix of all object keys of a copy."""
     return _COPY.pack(Kind.OBJECT, *copy)
+
+
+def registers_prefix(copy: Copy) -> bytes:
+    """The common prefix of all register keys of a copy."""
+    return _COPY.pack(Kind.REGISTER, *copy)
 
 
 def kind_prefix(kind: Kind) -> bytes:

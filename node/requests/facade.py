@@ -11,6 +11,8 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
+from ringmill.node.requests.registers.coordinator import RegisterCoordinator
+from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.node.requests.request_values import (
     Located,
     LocateRequest,
@@ -24,9 +26,18 @@ __all__ = ["Requests"]
 
 
 class Requests:
-    def __init__(self, *, writer: Writer, reader: Reader, locator: Locator, equalizer: Equalizer) -> None:
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        reader: Reader,
+        registers: RegisterCoordinator,
+        locator: Locator,
+        equalizer: Equalizer,
+    ) -> None:
         self._writer = writer
         self._reader = reader
+        self._registers = registers
         self._locator = locator
         self._equalizer = equalizer
 
@@ -51,6 +62,14 @@ class Requests:
     def begin_get(self, request: ReadRequest, ended: ReadEnded) -> bool:
         """As `get`, without a task where none is needed (Reader.begin)."""
         return self._reader.begin(request, ended)
+
+    async def change_register(self, request: ChangeRequest) -> RegisterResult:
+        """Compare and set, or count.  Raises as RegisterCoordinator.change."""
+        return await self._registers.change(request)
+
+    async def read_register(self, request: RegisterRead) -> RegisterResult:
+        """What a register holds.  Raises as RegisterCoordinator.read."""
+        return await self._registers.read(request)
 
     async def locate(self, request: LocateRequest) -> Located:
         """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from ringmill.cluster.ids import Start
 from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.replica.room import Replica
@@ -18,6 +19,8 @@ from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
+from ringmill.node.requests.registers.coordinator import RegisterCoordinator
+from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.write import Writer
 from ringmill.node.requests.write_retries import WriteRetries
@@ -29,6 +32,7 @@ __all__ = ["open_requests"]
 async def open_requests(
     core: Core,
     replica: Replica,
+    start: Start,
     *,
     topology: TopologyView,
     liveness: LivenessView,
@@ -82,6 +86,24 @@ async def open_requests(
         yield Requests(
             writer=writer,
             reader=reader,
+            registers=_registers(core, start, routes, background, timekeeper),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
         )
+
+
+def _registers(
+    core: Core, start: Start, routes: Routes, background: Background, timekeeper: TimeKeeper
+) -> RegisterCoordinator:
+    options = core.options.requests
+    return RegisterCoordinator(
+        core.node,
+        start,
+        routes=routes,
+        rounds=Rounds(transport=core.transport, background=background, stall_s=options.stall_s),
+        timekeeper=timekeeper,
+        hybrid=core.hybrid,
+        clock=core.clock,
+        entropy=core.doors.entropy,
+        kept_operations=options.kept_operations,
+    )

@@ -118,9 +118,10 @@ class NodeProcess:
         return self.node is not None and self.is_running and self.node.membership.topology.serving
 
     @property
-    def trusts_its_clock(self) -> bool:
-        """The present start is up, and no jump of its clock waits to be judged (V6)."""
-        return self.node is not None and not self.node.core.hybrid.jumped_ms
+    def takes_writes(self) -> bool:
+        """The present start is up, no jump of its clock waits to be judged (V6), and its disk has room."""
+        node = self.node
+        return node is not None and not node.core.hybrid.jumped_ms and node.replica.engine.is_writable
 
     @property
     def has_child_at_work(self) -> bool:

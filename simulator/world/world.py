@@ -93,10 +93,10 @@ class World:
         for process in nodes:
             await process.inside((await process.up()).membership.topology.wait_formed())
 
-    async def all_trust_their_clocks(self, nodes: Iterable[NodeProcess]) -> None:
-        """Wait until none of them refuses writes because its clock has jumped."""
+    async def all_take_writes(self, nodes: Iterable[NodeProcess]) -> None:
+        """Wait until none of them refuses writes because its clock has jumped, or its disk was full."""
         for process in nodes:
-            while not process.trusts_its_clock:  # noqa: ASYNC110 - nothing tells
+            while not process.takes_writes:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     def client(self, name: str) -> tuple[Process, SimulatedTransport]:

@@ -135,7 +135,12 @@ class Node:
         serve_replica(core, replica, topology)
         self.hints, self.objects = replica.hints, replica.objects
         async with open_requests(
-            core, replica, topology=topology, liveness=liveness, timekeeper=self.watch
+            core,
+            replica,
+            storage.identity.start,
+            topology=topology,
+            liveness=liveness,
+            timekeeper=self.watch,
         ) as requests:
             self.requests = requests
             self.service = open_kv(core, requests)

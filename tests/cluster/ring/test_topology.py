@@ -145,4 +145,4 @@ def test_an_unknown_keyspace_is_refused_with_the_list_of_those_there_are() -> No
     assert topology.keyspace(KeyspaceId(1, 0)) is topology.keyspace_named("default")
     with pytest.raises(InvalidArgument, match="no keyspace 'nope'") as refused:
         topology.keyspace_named("nope")
-    assert refused.value.hint == "there are: default"
+    assert refused.value.hint == "there are: default, registers"

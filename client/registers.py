@@ -1,0 +1,159 @@
+"""Registers: values that change by compare-and-set, and counters that are exact.
+
+A majority of the owners of a key agrees on each change, so operations on one register take effect one after
+the other, in an order that everybody sees (linearizable).  A change gets its operation id before its first
+send, as a write does (client/kv.py).  Promises: docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+
+from ringmill.client.arguments import Key, Seconds, Value, checked_key, checked_timeout_s, checked_value
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.links import Method
+from ringmill.client.routing.router import Router, Target
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.stubs.registers_pb2 import (
+    CasRequest,
+    IncrRequest,
+    ReadRegisterRequest,
+    RegisterAnswer,
+)
+
+__all__ = ["AsyncRegisters", "RegisterValue"]
+
+_CAS: Final = Method("/ringmill.v1.Registers/Cas", "kv.cas", RegisterAnswer, is_write=True)
+_INCR: Final = Method("/ringmill.v1.Registers/Incr", "kv.incr", RegisterAnswer, is_write=True)
+_READ: Final = Method("/ringmill.v1.Registers/Read", "kv.register", RegisterAnswer)
+_MOST: Final = (1 << 63) - 1
+
+Change = TypeVar("Change", CasRequest, IncrRequest)
+
+
+class _Unsaid:
+    """The type of `_UNSAID`, which says that no expectation was given."""
+
+
+_UNSAID: Final = _Unsaid()
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterValue:
+    """What a register holds: `value` is None when it was never written, or is deleted.
+
+    `version` counts its changes; 0 when there was none.
+    """
+
+    value: bytes | None
+    version: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; the value as text if it is UTF-8."""
+        shown = None if self.value is None else self.value.decode("utf-8", "backslashreplace")
+        return {"value": shown, "version": self.version}
+
+
+class AsyncRegisters:
+    """The registers of a cluster, in its keyspace `registers`.
+
+    Keys are str (encoded as UTF-8) or bytes-like, values are bytes-like, times are seconds or a timedelta.
+    Arguments of another type or outside their limits raise InvalidArgument before anything is sent.
+    """
+
+    def __init__(self, router: Router, operations: OperationNames, name: str = "registers") -> None:
+        self.name = name
+        self._router = router
+        self._operations = operations
+
+    def __repr__(self) -> str:
+        return f"<registers {self.name}>"
+
+    async def get(self, key: Key, *, timeout: Seconds | None = None) -> RegisterValue:
+        """What the register holds at some moment of this call.
+
+        Raises QuorumNotReached, DeadlineExceeded, Unavailable, InvalidArgument.
+        """
+        data = checked_key(key)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return ReadRegisterRequest(keyspace=self.name, key=data, epoch=epoch, timeout_ms=timeout_ms)
+
+        answer = await self._ask(_READ, data, prepare, timeout)
+        return _value_of(answer)
+
+    async def cas(
+        self,
+        key: Key,
+        value: Value | None,
+        *,
+        expect: Value | _Unsaid | None = _UNSAID,
+        expect_version: int | None = None,
+        timeout: Seconds | None = None,
+    ) -> int:
+        """Set the register to `value`, or with None delete it, if it holds what is expected.
+
+        `expect` is the present value, None for a register without one; `expect_version` is the version of a
+        read.  One of them has to be given.  Returns the version that this change made.
+
+        Raises Conflict when the register holds something else: `detail["current"]` is its value and
+        `detail["version"]` its version.  QuorumNotReached, DeadlineExceeded and Unavailable may have the
+        outcome "unknown": then the change may have been made, or may still be.
+        """
+        request = CasRequest(keyspace=self.name, key=checked_key(key))
+        if value is None:
+            request.absent = True
+        else:
+            request.value = checked_value(value)
+        if isinstance(expect, _Unsaid) == (expect_version is None):
+            raise InvalidArgument("cas needs one of expect and expect_version", hint="expect=None: no value")
+        if expect_version is not None:
+            if type(expect_version) is not int or not 0 <= expect_version <= _MOST:
+                raise InvalidArgument(f"expect_version is {expect_version!r}: need a version as read")
+            request.expect_version = expect_version
+        elif expect is None:
+            request.expect_absent = True
+        elif not isinstance(expect, _Unsaid):
+            request.expect_value = checked_value(expect)
+        return int((await self._change(_CAS, request, timeout)).version)
+
+    async def incr(self, key: Key, by: int = 1, *, timeout: Seconds | None = None) -> int:
+        """Add to the number that the register holds, and return what it led to.
+
+        A register without a value counts as 0.  An incr is applied once, however often it had to be sent.
+        Raises InvalidArgument when the register holds no number or the number would exceed 2^63 - 1; else as
+        `cas`.
+        """
+        if type(by) is not int or abs(by) > _MOST:
+            raise InvalidArgument(f"by is {by!r}: need a whole number of at most 2^63 - 1")
+        request = IncrRequest(keyspace=self.name, key=checked_key(key), by=by)
+        return int((await self._change(_INCR, request, timeout)).number)
+
+    async def _change(
+        self, method: Method[RegisterAnswer], request: Change, timeout: Seconds | None
+    ) -> RegisterAnswer:
+        name, operation = self._operations.next(), request.operation
+        operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            message = type(request)()  # an earlier one may not have been encoded yet
+            message.CopyFrom(request)
+            message.epoch, message.timeout_ms, message.attempt = epoch, timeout_ms, attempt
+            return message
+
+        return await self._ask(method, request.key, prepare, timeout)
+
+    async def _ask(
+        self, method: Method[RegisterAnswer], key: bytes, prepare: Any, timeout: Seconds | None
+    ) -> RegisterAnswer:
+        timeout_s = None if timeout is None else checked_timeout_s(timeout)
+        answer = await self._router.ask(method, prepare, target=Target(self.name, key), timeout_s=timeout_s)
+        self._operations.observe(answer.hybrid_time)
+        return answer
+
+
+def _value_of(answer: RegisterAnswer) -> RegisterValue:
+    return RegisterValue(answer.value if answer.HasField("value") else None, answer.version)

@@ -1,0 +1,85 @@
+"""The proposer's side of one round: counts promises and acceptances, and says what they allow.
+
+Pure: told of answers, asked what follows.  A round has one ballot and is used once.  Rule R1:
+docs/protocol/registers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
+from ringmill.cluster.ids import NodeId
+
+__all__ = ["Phase"]
+
+
+class Phase:
+    """One question to all owners of a register, of which a majority has to agree: prepare, accept or read.
+
+    An answer names the ballot that its owner has accepted, with the value; the highest one is the value that
+    a new round must go on from.
+    """
+
+    def __init__(self, owners: Sequence[NodeId]) -> None:
+        self._owners = tuple(owners)
+        self._agreed: dict[NodeId, Ballot] = {}
+        self._failures: dict[NodeId, str] = {}
+        self.newest = NO_BALLOT
+        self.value = b""
+        self.highest_counter = 0
+        """Of all ballots that any answer named: a round that comes later has to be above it."""
+        self.is_preempted = False
+
+    @property
+    def majority(self) -> int:
+        return len(self._owners) // 2 + 1
+
+    def agree(self, node: NodeId, accepted: Ballot, value: bytes) -> None:
+        """An owner has done what it was asked."""
+        if node not in self._owners:
+            return
+        self._agreed[node] = accepted
+        self.note(accepted.counter)
+        if accepted > self.newest or not self.value:
+            self.newest, self.value = accepted, value
+
+    def refuse(self, node: NodeId, counter: int) -> None:
+        """An owner has promised a higher ballot, or one of this counter, to somebody else."""
+        self.note(counter)
+        self.is_preempted = True
+        self._failures[node] = "it has promised a higher ballot"
+
+    def fail(self, node: NodeId, reason: str) -> None:
+        self._failures[node] = reason
+
+    def note(self, counter: int) -> None:
+        self.highest_counter = max(self.highest_counter, counter)
+
+    @property
+    def is_met(self) -> bool:
+        """A majority has done what it was asked."""
+        return len(self._agreed) >= self.majority
+
+    @property
+    def is_lost(self) -> bool:
+        """Too many have failed: no majority is left."""
+        failed = [node for node in self._failures if node not in self._agreed]
+        return len(self._owners) - len(failed) < self.majority
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3)."""
+        return sum(ballot == self.newest for ballot in self._agreed.values()) >= self.majority
+
+    @property
+    def all_answered(self) -> bool:
+        return len(self._agreed) + len(self._failures.keys() - self._agreed.keys()) == len(self._owners)
+
+    @property
+    def agreed(self) -> list[NodeId]:
+        return list(self._agreed)
+
+    def reasons(self, silent: str) -> dict[str, str]:
+        """Why each owner that has not agreed did not; `silent` for those that said nothing."""
+        return {node: self._failures.get(node, silent) for node in self._owners if node not in self._agreed}

@@ -1,0 +1,104 @@
+"""The messages to the owners of a register: prepare, accept, read, and pages of registers.
+
+Frozen values, encoded once as msgpack arrays.  Every request carries the epoch it was made under and the
+keyspace's id, every answer the row epoch it was given under (rule T5).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot, ballot_of
+from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
+from ringmill.node.replica.packing import check_fields, pack, unpack
+
+__all__ = [
+    "ACCEPT", "PREPARE", "READ_REGISTER", "REGISTER_PAGE", "AskRegisters", "RegisterAnswer",
+    "RegisterRequest", "RegistersPage",
+]  # fmt: skip
+
+PREPARE: Final = "register.prepare"
+ACCEPT: Final = "register.accept"
+READ_REGISTER: Final = "register.read"
+REGISTER_PAGE: Final = "register.page"
+
+
+class RegisterRequest(NamedTuple):
+    """A prepare or an accept of `ballot`, or a read; `value` is what is to be accepted."""
+
+    epoch: Epoch
+    keyspace: KeyspaceId
+    key: bytes
+    ballot: Ballot = NO_BALLOT
+    value: bytes = b""
+
+    def encode(self) -> bytes:
+        return pack([self.epoch, *self.keyspace, self.key, list(self.ballot), self.value])
+
+    @classmethod
+    def decode(cls, body: bytes) -> RegisterRequest:
+        epoch, made, ordinal, key, ballot, value = unpack(body, (int, int, int, bytes, list, bytes))
+        return cls(Epoch(epoch), KeyspaceId(made, ordinal), key, ballot_of(ballot), value)
+
+
+class RegisterAnswer(NamedTuple):
+    """What the owner has accepted, as it stands on its disk.
+
+    `refused_counter` is 0 when the owner did what it was asked; else what it has promised counts this far.
+    """
+
+    row_epoch: Epoch
+    refused_counter: int
+    accepted: Ballot
+    value: bytes
+
+    def encode(self) -> bytes:
+        return pack([self.row_epoch, self.refused_counter, list(self.accepted), self.value])
+
+    @classmethod
+    def decode(cls, body: bytes) -> RegisterAnswer:
+        row_epoch, refused_counter, accepted, value = unpack(body, (int, int, list, bytes))
+        return cls(Epoch(row_epoch), refused_counter, ballot_of(accepted), value)
+
+
+class AskRegisters(NamedTuple):
+    """Asks another owner for its registers of a partition from key `start` on, and for its word that it
+    agrees to no ballot that counts to `floor` or less from now on (rule R2)."""
+
+    epoch: Epoch
+    partition: PartitionId
+    floor: int
+    start: bytes
+
+    def encode(self) -> bytes:
+        return pack([self.epoch, self.partition, self.floor, self.start])
+
+    @classmethod
+    def decode(cls, body: bytes) -> AskRegisters:
+        epoch, partition, floor, start = unpack(body, (int, int, int, bytes))
+        return cls(Epoch(epoch), PartitionId(partition), floor, start)
+
+
+class RegistersPage(NamedTuple):
+    """Registers in key order; `covered_to` is the key where the next page begins, empty when this was all.
+
+    Keys are stored keys without the prefix of their copy.
+    """
+
+    row_epoch: Epoch
+    items: tuple[tuple[bytes, Ballot, bytes], ...]
+    covered_to: bytes
+
+    def encode(self) -> bytes:
+        rows = [[key, list(accepted), value] for key, accepted, value in self.items]
+        return pack([self.row_epoch, rows, self.covered_to])
+
+    @classmethod
+    def decode(cls, body: bytes) -> RegistersPage:
+        row_epoch, rows, covered_to = unpack(body, (int, list, bytes))
+        items = [check_fields(row, (bytes, list, bytes)) for row in rows]
+        return cls(
+            Epoch(row_epoch),
+            tuple((key, ballot_of(ballot), value) for key, ballot, value in items),
+            covered_to,
+        )

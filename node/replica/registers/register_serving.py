@@ -1,0 +1,105 @@
+"""The owner's side of a register: answers proposers, readers, and owners that heal.
+
+Each message is checked against the row of its key before anything is touched (rule T5), and answered only
+once the state that it tells of is on the disk (rule R1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Final
+
+from ringmill.cluster.consensus.acceptor import AcceptorState
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.register_codec import decode_acceptor
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ids import Epoch
+from ringmill.cluster.os_errors import told
+from ringmill.cluster.ports import Handler, Incoming
+from ringmill.node.replica.registers.register_messages import (
+    ACCEPT,
+    PREPARE,
+    READ_REGISTER,
+    REGISTER_PAGE,
+    AskRegisters,
+    RegisterAnswer,
+    RegisterRequest,
+    RegistersPage,
+)
+from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.routes import Route, Routes
+from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["RegisterServing"]
+
+_PAGE_BYTES: Final = 256 * 1024
+_PAGE_ITEMS: Final = 1000
+
+
+class RegisterServing:
+    def __init__(self, *, routes: Routes, registers: RegisterStore, engine: Engine) -> None:
+        self._routes = routes
+        self._registers = registers
+        self._engine = engine
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            PREPARE: self.prepare,
+            ACCEPT: self.accept,
+            READ_REGISTER: self.read,
+            REGISTER_PAGE: self.page,
+        }
+
+    async def prepare(self, incoming: Incoming) -> bytes:
+        request, route = await self._asked(incoming)
+        state, is_done = await self._registers.prepare(route.place.register_key, request.ballot)
+        return self._answer(route.row.row_epoch, state, is_done)
+
+    async def accept(self, incoming: Incoming) -> bytes:
+        request, route = await self._asked(incoming)
+        state, is_done = await self._registers.accept(route.place.register_key, request.ballot, request.value)
+        return self._answer(route.row.row_epoch, state._replace(value=b""), is_done)
+
+    async def read(self, incoming: Incoming) -> bytes:
+        _, route = await self._asked(incoming)
+        state = await self._registers.read(route.place.register_key)
+        return self._answer(route.row.row_epoch, state, is_done=True)
+
+    async def page(self, incoming: Incoming) -> bytes:
+        """Raise the floor first: what is told here must not change by a lower ballot afterwards (rule R2)."""
+        request = AskRegisters.decode(incoming.body)
+        row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
+        await self._registers.raise_floor(request.floor)
+        try:
+            page = await self._read_page(request, Copy(request.partition, row.copy_epoch), row.row_epoch)
+        except OSError as error:
+            raise CorruptData(f"registers cannot be read: {told(error)}") from error
+        await self._registers.wait_synced()
+        return page.encode()
+
+    async def _read_page(self, request: AskRegisters, copy: Copy, row_epoch: Epoch) -> RegistersPage:
+        prefix = registers_prefix(copy)
+        items: list[tuple[bytes, Ballot, bytes]] = []
+        size_bytes = 0
+        async with aclosing(self._engine.scan(prefix + request.start, prefix_end(prefix))) as scan:
+            async for key, encoded in scan:
+                if items and (size_bytes + len(encoded) > _PAGE_BYTES or len(items) == _PAGE_ITEMS):
+                    return RegistersPage(row_epoch, tuple(items), key[len(prefix) :])
+                state = decode_acceptor(encoded)
+                items.append((key[len(prefix) :], state.accepted, state.value))
+                size_bytes += len(encoded)
+        return RegistersPage(row_epoch, tuple(items), b"")
+
+    def _answer(self, row_epoch: Epoch, state: AcceptorState, is_done: bool) -> bytes:
+        """What a refusal tells is only how high the next ballot has to be."""
+        if is_done:
+            return RegisterAnswer(row_epoch, 0, state.accepted, state.value).encode()
+        counter = max(1, self._registers.floor, state.promised.counter)
+        return RegisterAnswer(row_epoch, counter, state.accepted, b"").encode()
+
+    async def _asked(self, incoming: Incoming) -> tuple[RegisterRequest, Route]:
+        request = RegisterRequest.decode(incoming.body)
+        route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+        return request, route

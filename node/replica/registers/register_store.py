@@ -1,0 +1,128 @@
+"""The acceptors of this node: what it has promised and accepted of each register that it owns.
+
+A step reads the present state and applies the next one without an await between (rule V9), and it is answered
+only once it is on the disk (rule R1).  No ballot is agreed to that counts above the ceiling, which is on the
+disk before: so a node that has lost registers still knows how far its promises can have gone (rule R2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Final
+
+import msgpack
+
+from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.register_codec import decode_acceptor, encode_acceptor
+from ringmill.cluster.errors import CorruptData
+from ringmill.node.contracts import ControlState
+from ringmill.node.replica.stepping import change, fetch
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Commit, Engine
+
+__all__ = ["RegisterStore"]
+
+_CONTROL: Final = "registers"
+_BLOCK: Final = 1000
+"""Counters reserved at a time, so that the ceiling is written once for all of them."""
+
+
+class RegisterStore:
+    def __init__(self, engine: Engine, control: ControlState) -> None:
+        self._engine = engine
+        self._control = control
+        self._last: Commit | None = None
+        self._raising = asyncio.Lock()
+        self.ceiling, self.floor = _bounds(control.get(_CONTROL))
+
+    async def prepare(self, key: bytes, ballot: Ballot) -> tuple[AcceptorState, bool]:
+        """The state afterwards, on the disk, and whether the promise was given.
+
+        Raises CorruptData, Overloaded, Unavailable, DiskFull.
+        """
+        return await self._step(key, ballot, lambda state: prepare(state, ballot, self.floor))
+
+    async def accept(self, key: bytes, ballot: Ballot, value: bytes) -> tuple[AcceptorState, bool]:
+        """The state afterwards, on the disk, and whether the value was accepted.  Raises as `prepare`."""
+        return await self._step(key, ballot, lambda state: accept(state, ballot, value, self.floor))
+
+    async def read(self, key: bytes) -> AcceptorState:
+        """The present state, on the disk.  Raises CorruptData, Unavailable, DiskFull."""
+        state = decode_acceptor(await fetch(self._engine, key))
+        await self.wait_synced()
+        return state
+
+    async def wait_synced(self) -> None:
+        """Return once everything that was agreed to before the call is durable."""
+        if self._last is not None and not self._last.is_synced:
+            await self._last.synced()
+
+    async def put_healed(self, key: bytes, told: AcceptorState) -> None:
+        """Put what other owners told of a register in place of what was lost here (rule R2).
+
+        What is readable is written again, too: the damage may be marked once more.
+        """
+
+        def step(encoded: bytes | None) -> None:
+            present = decode_acceptor(encoded)
+            newest = max(present, told, key=attrgetter("accepted"))
+            self._put(key, newest._replace(promised=max(present.promised, told.promised)))
+
+        try:
+            await change(self._engine, key, step)
+        except CorruptData:  # nobody has healed it before
+            self._put(key, told)
+
+    async def raise_floor(self, floor: int) -> None:
+        """Agree to no ballot that counts to `floor` or less from now on.  Durable on return.
+
+        Raises Unavailable, Overloaded or DiskFull.
+        """
+        async with self._raising:
+            if floor > self.floor:
+                await self._keep(max(self.ceiling, floor), floor)
+
+    async def _raise_ceiling(self, counter: int) -> None:
+        async with self._raising:
+            if counter > self.ceiling:
+                await self._keep(counter + _BLOCK, self.floor)
+
+    async def _keep(self, ceiling: int, floor: int) -> None:
+        await self._control.put_synced(_CONTROL, msgpack.packb([ceiling, floor]))
+        self.ceiling, self.floor = ceiling, floor
+
+    async def _step(
+        self, key: bytes, ballot: Ballot, step: Callable[[AcceptorState], AcceptorState | None]
+    ) -> tuple[AcceptorState, bool]:
+        await self._raise_ceiling(ballot.counter)
+
+        def apply(encoded: bytes | None) -> tuple[AcceptorState, bool]:
+            present = decode_acceptor(encoded)
+            following = step(present)
+            if following is None:
+                return present, False
+            self._put(key, following)
+            return following, True
+
+        told = await change(self._engine, key, apply)
+        await self.wait_synced()
+        return told
+
+    def _put(self, key: bytes, state: AcceptorState) -> None:
+        batch = Batch()
+        batch.put(key, encode_acceptor(state))
+        self._last = self._engine.apply(batch)
+
+
+def _bounds(kept: bytes | None) -> tuple[int, int]:
+    """Raises CorruptData."""
+    if kept is None:
+        return 0, 0
+    try:
+        ceiling, floor = msgpack.unpackb(kept)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptData(f"the bounds of the registers do not decode: {error}") from error
+    return int(ceiling), int(floor)

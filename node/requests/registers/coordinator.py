@@ -1,0 +1,249 @@
+"""Coordinates changes and reads of registers: rounds of prepare and accept with the owners of a key.
+
+Any node may, an owner or not: what is agreed is kept by the owners alone.  Requests of one key take turns
+here, so that those of one node do not preempt each other.  Rules R1, R3 and R4: docs/protocol/registers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.register import AppliedChange, Refused, Register, changed
+from ringmill.cluster.consensus.register_codec import decode_register, encode_register
+from ringmill.cluster.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidArgument,
+    QuorumNotReached,
+    RingmillError,
+)
+from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.ports import Clock, Entropy
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.node.contracts import TimeKeeper
+from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER
+from ringmill.node.replica.routes import REGISTERS, Route, Routes
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
+from ringmill.node.requests.registers.rounds import Rounds
+from ringmill.node.requests.request_limits import check_key, check_value, time_allowed
+
+__all__ = ["RegisterCoordinator"]
+
+_FIRST_PAUSE_S: Final = 0.01
+_LONGEST_PAUSE_S: Final = 0.5
+
+
+class RegisterCoordinator:
+    def __init__(
+        self,
+        node: NodeId,
+        start: Start,
+        *,
+        routes: Routes,
+        rounds: Rounds,
+        timekeeper: TimeKeeper,
+        hybrid: HybridClock,
+        clock: Clock,
+        entropy: Entropy,
+        kept_operations: int,
+    ) -> None:
+        self._node = node
+        self._start = start
+        self._routes = routes
+        self._rounds = rounds
+        self._timekeeper = timekeeper
+        self._hybrid = hybrid
+        self._clock = clock
+        self._entropy = entropy
+        self._kept_operations = kept_operations
+        self._counter = 0
+        self._turns: dict[tuple[str, bytes], tuple[asyncio.Lock, list[None]]] = {}
+
+    async def read(self, request: RegisterRead) -> RegisterResult:
+        """What the register holds at some moment of this call (rule R3).
+
+        Raises QuorumNotReached, DeadlineExceeded, InvalidArgument, WrongEpoch, Unavailable.
+        """
+        route, deadline = await self._admitted(request)
+        phase = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
+        if phase.is_met and phase.is_chosen:
+            return self._result(route, decode_register(phase.value))
+        sometimes("a read of a register has to finish a change")
+        self._see(phase)
+        attempt = _Attempt(self, route, deadline, None)
+        async with self._turn(request):
+            return self._result(route, (await attempt.go_on())[0])
+
+    async def change(self, request: ChangeRequest) -> RegisterResult:
+        """Apply a change once, whatever was sent of it before (rule R4).
+
+        Raises Conflict when its condition is false, with what the register holds; QuorumNotReached and
+        DeadlineExceeded, with outcome "unknown" if it may have been applied or may still be; InvalidArgument,
+        WrongEpoch, Unavailable.
+        """
+        route, deadline = await self._admitted(request.where)
+        _check(request)
+        attempt = _Attempt(self, route, deadline, request)
+        await self._timekeeper.wait_judged(deadline.left_s)
+        async with self._turn(request.where):
+            try:
+                register, applied = await attempt.go_on()
+            except RingmillError as error:
+                is_open = attempt.has_proposed or request.attempt > 0
+                if isinstance(error, Conflict | InvalidArgument) or not is_open:
+                    raise
+                raise error.with_outcome("unknown") from error
+        assert applied is not None, "a change that is neither applied nor refused"
+        result = self._result(route, register)
+        return result._replace(version=applied.version, number=applied.number)
+
+    async def _admitted(self, request: RegisterRead) -> tuple[Route, Deadline]:
+        check_key(request.key)
+        deadline = Deadline.after(time_allowed(request.timeout_s, request.left_s), self._clock)
+        return await self._routes.register_by_name(request.keyspace, request.key, request.epoch), deadline
+
+    @asynccontextmanager
+    async def _turn(self, request: RegisterRead) -> AsyncIterator[None]:
+        key = request.keyspace or REGISTERS, request.key
+        lock, waiting = self._turns.setdefault(key, (asyncio.Lock(), []))
+        waiting.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            waiting.pop()
+            if not waiting:
+                del self._turns[key]
+
+    def _next_ballot(self) -> Ballot:
+        self._counter += 1
+        return Ballot(self._counter, self._node, self._start.number, self._start.boot)
+
+    def _see(self, phase: Phase) -> None:
+        self._counter = max(self._counter, phase.highest_counter)
+
+    def _result(self, route: Route, register: Register) -> RegisterResult:
+        return RegisterResult(register.version, register.value, route.epoch, self._hybrid.now())
+
+
+class _Attempt:
+    """A request on its way through as many rounds as it takes."""
+
+    def __init__(
+        self,
+        coordinator: RegisterCoordinator,
+        route: Route,
+        deadline: Deadline,
+        request: ChangeRequest | None,
+    ) -> None:
+        self._coordinator = coordinator
+        self._route = route
+        self._deadline = deadline
+        self._request = request
+        self._made_version = 0  # the lowest version that this operation may have made
+        self.has_proposed = False
+
+    async def go_on(self) -> tuple[Register, AppliedChange | None]:
+        """The register with the change in it, or as it is when none is asked for; a majority has accepted it.
+
+        Raises Conflict, QuorumNotReached, DeadlineExceeded, InvalidArgument.
+        """
+        rounds, preempted = self._coordinator._rounds, 0
+        while True:
+            if self._deadline.left_s <= 0:
+                raise DeadlineExceeded("no turn or no round came before the deadline", outcome="failed")
+            ballot = self._coordinator._next_ballot()
+            phase = await rounds.ask(PREPARE, self._route, self._deadline, ballot=ballot)
+            self._coordinator._see(phase)
+            if phase.is_met:
+                present = decode_register(phase.value)
+                register, applied, error = self._judge(present)
+                if register is not present or not phase.is_chosen:  # what is told has to stand
+                    value = encode_register(register)
+                    phase = await rounds.ask(ACCEPT, self._route, self._deadline, ballot=ballot, value=value)
+                    self._coordinator._see(phase)
+                if phase.is_met:
+                    if error is not None:
+                        raise error
+                    return register, applied
+            preempted = await self._again(phase, preempted)
+
+    def _judge(self, present: Register) -> tuple[Register, AppliedChange | None, RingmillError | None]:
+        """What to propose after `present`, and what to tell once it stands."""
+        request = self._request
+        if request is None:
+            return present, None, None
+        known = present.find(request.operation)
+        if known is not None:
+            sometimes("a change of a register is found to be done")
+            return present, known, None
+        if self._may_be_forgotten(present, request):
+            sometimes("nobody can tell whether a change of a register was done")
+            unknown = DeadlineExceeded(
+                "an earlier attempt of this change may have been applied and forgotten since, so it is not "
+                "applied again",
+                hint="read the register to see what it holds now",
+                outcome="unknown",
+            )
+            return present, None, unknown
+        try:
+            time = self._coordinator._hybrid.stamp(above=request.operation.birth)
+            told = changed(
+                present,
+                request.change,
+                request.operation,
+                time,
+                is_retry=request.attempt > 0,
+                kept=self._coordinator._kept_operations,
+            )
+        except RingmillError as error:
+            return present, None, error
+        if isinstance(told, Refused):
+            return present, None, _conflict(self._route, present)
+        register, applied = told
+        self.has_proposed = True
+        self._made_version = min(self._made_version or applied.version, applied.version)
+        return register, applied, None
+
+    def _may_be_forgotten(self, present: Register, request: ChangeRequest) -> bool:
+        """Whether the operation may have been applied, though the register does not remember it."""
+        if self.has_proposed and present.forgotten_version >= self._made_version:
+            return True
+        return request.attempt > 0 and 0 < present.forgotten >= request.operation.birth
+
+    async def _again(self, phase: Phase, preempted: int) -> int:
+        """Pause before another round.  Raises QuorumNotReached, DeadlineExceeded when there can be none."""
+        deadline = self._deadline
+        if not phase.is_preempted:
+            silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
+            verb = "a read of a register" if self._request is None else "a change of a register"
+            reasons = phase.reasons(silent)
+            raise QuorumNotReached.of(verb, phase.majority, phase.agreed, reasons, outcome="failed")
+        sometimes("a round of a register is preempted")
+        bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)
+        await asyncio.sleep(bound * self._coordinator._entropy.uniform("register.pause"))
+        return min(preempted + 1, 10)
+
+
+def _check(request: ChangeRequest) -> None:
+    value = getattr(request.change, "value", None)
+    check_value(value)
+    expect = getattr(request.change, "expect", None)
+    check_value(expect if isinstance(expect, bytes) else None)
+
+
+def _conflict(route: Route, present: Register) -> Conflict:
+    shown = "no value" if present.value is None else f"{present.value[:40]!r}"
+    return Conflict(
+        f"the register holds {shown} in version {present.version}",
+        detail={"current": present.value, "version": present.version},
+        hint="read it again and decide anew",
+        outcome="failed",
+    )

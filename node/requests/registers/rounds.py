@@ -1,0 +1,103 @@
+"""One round trip to all owners of a register: a majority prepares, accepts or is read.
+
+All owners are asked at once, and those that are slow are not waited for once a majority has agreed; what was
+sent to them stands.  cluster/consensus/proposer.py counts.  Rules R1 and R3: docs/protocol/registers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
+from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.node.replica.registers.register_messages import RegisterAnswer, RegisterRequest
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.background import Background
+from ringmill.node.requests.deadline import Deadline
+
+__all__ = ["Rounds"]
+
+
+class Rounds:
+    def __init__(self, *, transport: Transport, background: Background, stall_s: float) -> None:
+        self._transport = transport
+        self._background = background
+        self._stall_s = stall_s
+
+    async def ask(
+        self,
+        method: str,
+        route: Route,
+        deadline: Deadline,
+        *,
+        ballot: Ballot = NO_BALLOT,
+        value: bytes = b"",
+        is_read: bool = False,
+    ) -> Phase:
+        """The phase once a majority agrees or none can, or the deadline has passed.  Raises nothing.
+
+        An owner that is silent is waited for a moment only once another one has refused, as the next round
+        will not need it; so it is in a read whose majority does not tell the same.
+        """
+        asked = _Asked(Phase(route.owners), is_read)
+        request = RegisterRequest(route.epoch, route.keyspace.id, route.key, ballot, value).encode()
+        for node in route.owners:
+            self._background.start(self._ask_one(asked, method, node, request, route, deadline))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline.left_s):
+                await asked.in_doubt.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(deadline.left_s, self._stall_s)):
+                await asked.over.wait()
+        asked.over.set()  # what comes later must not change the outcome
+        return asked.phase
+
+    async def _ask_one(
+        self, asked: _Asked, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
+    ) -> None:
+        try:
+            body = await self._transport.call(
+                node, method, request, timeout_s=max(0.001, deadline.left_s), priority=Priority.WRITE
+            )
+            answer = RegisterAnswer.decode(body)
+            if answer.row_epoch != route.row.row_epoch:
+                raise WrongEpoch(f"{node} answered under row epoch {answer.row_epoch}")
+        except RingmillError as error:
+            asked.failed(node, error)
+        else:
+            asked.heard(node, answer)
+
+
+class _Asked:
+    def __init__(self, phase: Phase, is_read: bool) -> None:
+        self.phase = phase
+        self.in_doubt = asyncio.Event()
+        """The rest is waited for a moment at most; set also when it is over."""
+        self.over = asyncio.Event()
+        self._is_read = is_read
+
+    def heard(self, node: NodeId, answer: RegisterAnswer) -> None:
+        if self.over.is_set():
+            return  # the round is over, and its outcome must not change any more
+        if answer.refused_counter:
+            self.phase.refuse(node, answer.refused_counter)
+        else:
+            self.phase.agree(node, answer.accepted, answer.value)
+        self._look()
+
+    def failed(self, node: NodeId, error: RingmillError) -> None:
+        if not self.over.is_set():
+            self.phase.fail(node, f"{error.code}: {error.message}")
+            self._look()
+
+    def _look(self) -> None:
+        phase = self.phase
+        is_enough = phase.is_met and (not self._is_read or phase.is_chosen)
+        if is_enough or phase.is_lost or phase.all_answered:
+            self.over.set()
+        if self.over.is_set() or phase.is_met or phase.is_preempted:
+            self.in_doubt.set()

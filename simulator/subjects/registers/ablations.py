@@ -1,0 +1,157 @@
+"""Safeguards that registers rely on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import ringmill.cluster.consensus.register
+import ringmill.node.replica.registers.register_store
+import ringmill.node.requests.registers.coordinator
+from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.register import Register
+from ringmill.cluster.ids import NodeId
+from ringmill.node.repair import register_healing
+from ringmill.node.repair.register_healing import sources_needed
+from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.requests.registers.coordinator import RegisterCoordinator
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.options import SimulationOptions
+
+__all__ = ["REGISTER_ABLATIONS"]
+
+_REGISTERS: Final = ("registers",)
+
+
+def _of(*faults: str) -> SimulationOptions:
+    return SimulationOptions(_REGISTERS, faults=faults or None)
+
+
+def _majorities() -> Bends:
+    return (method(Phase.majority, property(lambda phase: len(phase._owners) // 2)),)
+
+
+def _promises_kept() -> Bends:
+    def accept_all(state: AcceptorState, ballot: Ballot, value: bytes, floor: int = 0) -> AcceptorState:
+        return AcceptorState(ballot, ballot, value)
+
+    return (use(ringmill.node.replica.registers.register_store, accept, accept_all),)
+
+
+def _newest_goes_on() -> Bends:
+    """A round goes on from the value that it was told of last, and not from that of the highest ballot."""
+
+    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes) -> None:
+        phase._agreed[node] = accepted
+        phase.note(accepted.counter)
+        phase.newest, phase.value = max(phase.newest, accepted), value or phase.value
+
+    return (method(Phase.agree, agree),)
+
+
+def _acceptors_synced() -> Bends:
+    async def answer_at_once(store: RegisterStore) -> None:
+        return None
+
+    return (method(RegisterStore.wait_synced, answer_at_once),)
+
+
+def _distinct_ballots() -> Bends:
+    next_ballot = RegisterCoordinator._next_ballot
+
+    def without_node(coordinator: RegisterCoordinator) -> Ballot:
+        return next_ballot(coordinator)._replace(node=NodeId("n"), start=1, boot="")
+
+    def prepare_again(state: AcceptorState, ballot: Ballot, floor: int = 0) -> AcceptorState | None:
+        return state._replace(promised=ballot) if ballot >= state.promised else None
+
+    return (
+        method(RegisterCoordinator._next_ballot, without_node),
+        use(ringmill.node.replica.registers.register_store, prepare, prepare_again),
+    )
+
+
+def _chosen_is_read() -> Bends:
+    """A read is content with the newest value that a majority tells of, whoever has accepted it."""
+    return (method(Phase.is_chosen, property(lambda phase: phase.is_met)),)
+
+
+def _sources_of_registers() -> Bends:
+    return (use(register_healing, sources_needed, lambda row: 0),)
+
+
+def _operations_known() -> Bends:
+    return (method(Register.find, lambda register, operation: None),)
+
+
+def _forgotten_is_told() -> Bends:
+    attempt = ringmill.node.requests.registers.coordinator._Attempt
+    return (method(attempt._may_be_forgotten, lambda each, present, request: False),)
+
+
+REGISTER_ABLATIONS: Final = (
+    Ablation(
+        "register-majority",
+        "a majority of the owners promises and accepts",
+        _majorities(),
+        _of(),
+        rules=("R1",),
+    ),
+    Ablation(
+        "promises-kept",
+        "an owner accepts nothing below what it has promised",
+        _promises_kept(),
+        _of(),
+        rules=("R1",),
+    ),
+    Ablation(
+        "newest-goes-on",
+        "a round goes on from the value of the highest ballot",
+        _newest_goes_on(),
+        _of(),
+        rules=("R1",),
+    ),
+    Ablation(
+        "acceptors-synced",
+        "an owner answers once its state is on the disk",
+        _acceptors_synced(),
+        _of("crash_all", "crash", "disk_slow"),
+        rules=("R1",),
+    ),
+    Ablation(
+        "distinct-ballots",
+        "no two proposers have the same ballot, and none is promised twice",
+        _distinct_ballots(),
+        _of(),
+        rules=("R1",),
+    ),
+    Ablation(
+        "chosen-is-read",
+        "a read shows what a majority has accepted under one ballot",
+        _chosen_is_read(),
+        _of(),
+        rules=("R3",),
+    ),
+    Ablation(
+        "register-sources",
+        "damaged registers are healed from enough owners: one of them knows each change",
+        _sources_of_registers(),
+        _of("bit_rot", "crash", "pause", "split_one", "loss"),
+        rules=("R2",),
+    ),
+    Ablation(
+        "change-known",
+        "a change that is there is not applied again",
+        _operations_known(),
+        _of(),
+        rules=("R4",),
+    ),
+    Ablation(
+        "forgotten-is-told",
+        "a change that may be there and forgotten is not applied again",
+        _forgotten_is_told(),
+        _of(),
+        rules=("R4",),
+    ),
+)

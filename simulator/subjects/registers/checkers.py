@@ -1,0 +1,122 @@
+"""C7: registers are linearizable, changes are applied once, and what failed for certain was not.
+
+Versions make that a matter of looking.  A change that is answered names the version that it made, a read the
+version that it saw; versions are one order of all changes, and everybody has to agree with it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.register_history import RegisterCall
+from ringmill.simulator.subjects.registers.workload import COUNTERS
+
+__all__ = ["check_registers"]
+
+
+def check_registers(calls: Sequence[RegisterCall]) -> Iterator[Violation]:
+    by_key: dict[bytes, list[RegisterCall]] = defaultdict(list)
+    for call in calls:
+        by_key[call.key].append(call)
+        if call.is_of_core and call.outcome not in ("ok", "conflict"):
+            yield Violation(
+                "C17", call.key, f"{call.kind} of a register ended as {call.outcome}: {call.error}"
+            )
+    for key, those in sorted(by_key.items()):
+        for story in _broken(key, those):
+            yield Violation("C7", key, story)
+
+
+def _broken(key: bytes, calls: Sequence[RegisterCall]) -> Iterator[str]:
+    yield from _real_time(calls)
+    if key in COUNTERS:
+        yield from _counted(calls)
+    else:
+        yield from _one_order(calls)
+
+
+def _told_version(call: RegisterCall) -> bool:
+    return call.outcome in ("ok", "conflict") and call.kind != "incr"
+
+
+def _one_order(calls: Sequence[RegisterCall]) -> Iterator[str]:
+    """One value for each version, made by one change, that fitted the value before it."""
+    value_of: dict[int, bytes | None] = {0: None}
+    made_by: dict[int, RegisterCall] = {}
+    for call in calls:
+        if not _told_version(call):
+            continue
+        if value_of.setdefault(call.version, call.shown) != call.shown:
+            yield f"version {call.version} is {value_of[call.version]!r} and {call.shown!r}"
+        if call.outcome == "ok" and call.kind == "cas":
+            if call.version in made_by:
+                yield f"version {call.version} was made twice"
+            made_by[call.version] = call
+    for version, call in made_by.items():
+        if call.expect_version is not None and call.expect_version != version - 1:
+            yield f"a cas that expected version {call.expect_version} made version {version}"
+        if call.expect_version is None and value_of.get(version - 1, call.expect) != call.expect:
+            yield f"a cas that expected {call.expect!r} replaced {value_of[version - 1]!r}"
+    may_be = {call.value for call in calls if call.kind == "cas" and call.outcome in ("ok", "unknown")}
+    seen: dict[bytes, int] = {}
+    for version, value in value_of.items():
+        if value is not None and value not in may_be:
+            yield f"version {version} shows {value!r}, which nobody set or which was refused"
+        if value is not None and seen.setdefault(value, version) != version:
+            yield f"{value!r} was set twice, as version {seen[value]} and {version}"
+    unknown = sum(call.outcome == "unknown" and call.kind == "cas" for call in calls)
+    missing = max(value_of) - len(made_by)
+    if missing > unknown:
+        yield f"{max(value_of)} changes were made, {len(made_by)} answered, and {unknown} may have been made"
+
+
+def _counted(calls: Sequence[RegisterCall]) -> Iterator[str]:
+    """The last number is the sum of all that was answered and of some of what may have been done."""
+    reads = [call for call in calls if call.kind == "get" and call.outcome == "ok"]
+    if not reads:
+        return
+    last = max(reads, key=lambda call: call.version)
+    if any(call.is_change and (call.returned or 1e99) > last.invoked for call in calls if _was_done(call)):
+        return  # no read came after all answers
+    done = [call.by for call in calls if call.is_change and _was_done(call)]
+    open_ones = [call.by for call in calls if call.is_change and call.outcome == "unknown"]
+    extra = last.version - len(done)
+    reachable: set[tuple[int, int]] = {(0, 0)}
+    for by in open_ones:
+        reachable |= {(count + 1, total + by) for count, total in reachable}
+    number = int(last.shown or b"0")
+    if (extra, number - sum(done)) not in reachable:
+        yield (
+            f"the number is {number} in version {last.version}; {len(done)} were answered and add up to "
+            f"{sum(done)}, {len(open_ones)} may have been done"
+        )
+    numbers = [call.shown for call in calls if call.kind == "incr" and _was_done(call)]
+    known = {call.version: call.shown for call in reads}
+    for call in reads:
+        if known[call.version] != call.shown:
+            yield f"version {call.version} is {known[call.version]!r} and {call.shown!r}"
+    if any(number is None for number in numbers):
+        yield "an incr was answered without a number"
+
+
+def _was_done(call: RegisterCall) -> bool:
+    return call.outcome == "ok"
+
+
+def _real_time(calls: Sequence[RegisterCall]) -> Iterator[str]:
+    """What begins after an answer sees at least what that answer told."""
+    ends = sorted(
+        (call.returned, call.version) for call in calls if _told_version(call) and call.returned is not None
+    )
+    newest, at = 0, 0
+    for call in sorted(calls, key=lambda each: each.invoked):
+        while at < len(ends) and ends[at][0] < call.invoked:
+            newest = max(newest, ends[at][1])
+            at += 1
+        if not _told_version(call):
+            continue
+        least = newest + (call.kind == "cas" and call.outcome == "ok")
+        if call.version < least:
+            yield f"a {call.kind} told version {call.version} after version {newest} had been told"

@@ -1,0 +1,15 @@
+"""What runs of registers have to meet now and then: marks in product code (cluster/sometimes.py)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["REGISTER_MARKS"]
+
+REGISTER_MARKS: Final = (
+    "a read of a register has to finish a change",
+    "a round of a register is preempted",
+    "a change of a register is found to be done",
+    "nobody can tell whether a change of a register was done",
+    "damaged registers are healed from other owners",
+)

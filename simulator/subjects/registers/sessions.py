@@ -1,0 +1,98 @@
+"""Clients of registers: the production client over simulated links, its answers kept as a record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ringmill.client.operations import OperationNames
+from ringmill.client.registers import AsyncRegisters
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.router import Router
+from ringmill.cluster.errors import Conflict, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import BatchTransport, Entropy
+from ringmill.simulator.register_history import RegisterCall
+from ringmill.simulator.subjects.objects.sessions import SimulatedLink
+from ringmill.simulator.subjects.registers.workload import PlannedCall
+
+__all__ = ["RegisterSession"]
+
+
+class RegisterSession:
+    """One client that does one thing after the other.  `async with` owns its directory."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        transport: BatchTransport,
+        nodes: dict[str, NodeId],
+        addresses: Sequence[str],
+        entropy: Entropy,
+        timeout_s: float,
+        directory: type[Directory] = Directory,
+    ) -> None:
+        self.name = name
+        self._timeout_s = timeout_s
+        self._directory = directory(addresses, lambda address: SimulatedLink(transport, nodes[address]))
+        self._registers = AsyncRegisters(Router(self._directory, entropy, timeout_s), OperationNames(entropy))
+        self._seen: dict[bytes, tuple[bytes | None, int]] = {}
+
+    async def __aenter__(self) -> RegisterSession:
+        await self._directory.__aenter__()
+        with suppress(RingmillError):  # any node coordinates
+            await self._directory.learn(self._timeout_s)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._directory.__aexit__()
+
+    async def work_off(self, plans: Sequence[PlannedCall], calls: list[RegisterCall]) -> None:
+        """Make all calls in order; each is in the list from its start on."""
+        for plan in plans:
+            await asyncio.sleep(plan.pause_s)
+            await self.make(plan, calls)
+
+    async def make(
+        self, plan: PlannedCall, calls: list[RegisterCall], *, is_of_core: bool = False
+    ) -> RegisterCall:
+        """One call, recorded whatever comes of it."""
+        value, version = self._seen.get(plan.key, (None, 0))
+        call = RegisterCall(
+            self.name, plan.kind, plan.key, asyncio.get_running_loop().time(), is_of_core=is_of_core
+        )
+        if plan.kind == "incr":
+            call.by = plan.by
+        elif plan.kind == "cas":
+            call.value = None if plan.deletes else b"%s %d" % (self.name.encode(), plan.index)
+            call.expect, call.expect_version = (None, version) if plan.by_version else (value, None)
+        calls.append(call)
+        try:
+            await self._send(call)
+        except Conflict as error:
+            call.outcome, call.error = "conflict" if error.outcome == "failed" else "unknown", str(error)
+            call.shown, call.version = error.detail["current"], error.detail["version"]
+        except RingmillError as error:
+            is_lost = plan.kind == "get" or error.outcome == "failed"
+            call.outcome, call.error = "failed" if is_lost else "unknown", f"{error.code}: {error.message}"
+        else:
+            call.outcome = "ok"
+        call.returned = asyncio.get_running_loop().time()
+        if call.outcome in ("ok", "conflict") and plan.kind != "incr":
+            self._seen[plan.key] = call.shown, call.version
+        return call
+
+    async def _send(self, call: RegisterCall) -> None:
+        if call.kind == "get":
+            found = await self._registers.get(call.key)
+            call.shown, call.version = found.value, found.version
+        elif call.kind == "incr":
+            call.shown = b"%d" % await self._registers.incr(call.key, call.by)
+        elif call.expect_version is not None:
+            call.version = await self._registers.cas(call.key, call.value, expect_version=call.expect_version)
+            call.shown = call.value
+        else:
+            call.version = await self._registers.cas(call.key, call.value, expect=call.expect)
+            call.shown = call.value

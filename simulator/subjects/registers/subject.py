@@ -1,0 +1,179 @@
+"""Registers: clients that count, compare and set under faults, and what is read in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from ringmill.client.routing.directory import Directory
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.register_history import RegisterCall
+from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.subjects.registers.ablations import REGISTER_ABLATIONS
+from ringmill.simulator.subjects.registers.checkers import check_registers
+from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
+from ringmill.simulator.subjects.registers.sessions import RegisterSession
+from ringmill.simulator.subjects.registers.workload import COUNTERS, KEYS, PlannedCall, draw_calls
+from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.tunables import Tunables
+from ringmill.simulator.world.world import World
+
+__all__ = ["REGISTERS", "RegisterWorkload"]
+
+_KEYSPACE: Final = KeyspaceId(1, 1)
+_CALLS: Final = 60
+_BUSY_CALLS: Final = 160
+_BUSY_KEYS: Final = (b"count 0", b"set 0")
+_BUSY: Final = 0.25  # share of the runs in which registers change faster than they can remember
+_SESSIONS: Final = 4
+_FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coordinator
+_AT_REST_S: Final = 0.25
+_AT_ONCE: Final = 1e12  # bytes a second
+_CORE, _LAST = "r-core", "r-last"
+
+
+class RegisterWorkload:
+    """A Workload (simulator/subjects/subject.py)."""
+
+    def __init__(self, seed: int, options: SimulationOptions) -> None:
+        self._seed = seed
+        is_busy = stream(seed, "registers/busy").random() < _BUSY
+        self.plans = draw_calls(
+            stream(seed, "registers"),
+            _BUSY_KEYS if is_busy else KEYS,
+            calls=_BUSY_CALLS if is_busy else _CALLS,
+            sessions=_SESSIONS,
+            pause_s=0.02 if is_busy else 0.2,
+        )
+        self._names = [f"r{number}" for number in range(_SESSIONS)]
+
+    @property
+    def pieces(self) -> Sequence[int]:
+        return ()
+
+    def plan(self) -> list[str]:
+        return [f"{plan.index:4d}  {plan.session} {plan.kind} {plan.key.decode()}" for plan in self.plans]
+
+    def join(self, world: World) -> None:
+        self._world = world
+        world.ground.clients += [*self._names, _CORE, _LAST]
+
+    def act(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [self._work(name) for name in self._names]
+
+    def rests_on(self) -> Sequence[Collection[str]]:
+        topology = self._world.topology
+        return [topology.owners(topology.partition_of(_KEYSPACE, key)) for key in KEYS]
+
+    async def progress(self) -> None:
+        rest = self._world.history.core.rest
+        core = [node.address for name, node in self._world.nodes.items() if name not in rest]
+        plans = [
+            PlannedCall(10_000 + at, _CORE, kind, key, 0.0, 1, by_version=False, deletes=False)
+            for at, key in enumerate(KEYS)
+            for kind in (("incr", "get") if key in COUNTERS else ("get", "cas", "get"))
+        ]
+        await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
+
+    async def wait_idle(self) -> None:
+        await asyncio.sleep(_FLIGHT_S)
+        for process in [node for node in self._world.living() if node.disk.is_rotten]:
+            node = await process.up()
+            await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
+            await process.inside(node.replica.engine.wait_idle())
+            while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
+                await asyncio.sleep(_AT_REST_S)
+
+    async def look(self) -> None:
+        plans = [
+            PlannedCall(20_000 + at, _LAST, "get", key, 0.0, 0, by_version=False, deletes=False)
+            for at, key in enumerate(KEYS)
+        ]
+        await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
+
+    def unrest(self) -> list[Violation]:
+        damaged = [
+            node.name
+            for node in self._world.living()
+            if node.node and node.node.replica.engine.corrupt_ranges()
+        ]
+        return [Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}")]
+
+    def close(self) -> None:
+        """Nothing is left to be noted."""
+
+    def check(self, history: History) -> list[Violation]:
+        return list(check_registers(history.registers))
+
+    def figures(self, history: History) -> Figures:
+        return Counter(f"{call.kind} {call.outcome}" for call in history.registers)
+
+    async def _work(self, name: str) -> None:
+        timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
+        plans = [plan for plan in self.plans if plan.session == name]
+        await self._ask(name, plans, timeout_s, list(self._world.addresses), Directory)
+
+    async def _ask(
+        self,
+        name: str,
+        plans: Sequence[PlannedCall],
+        timeout_s: float,
+        addresses: Sequence[str],
+        directory: type[Directory],
+        *,
+        is_of_core: bool = False,
+    ) -> None:
+        process, transport = self._world.client(name)
+        calls: list[RegisterCall] = self._world.history.registers
+        session = RegisterSession(
+            name,
+            transport=transport,
+            nodes=self._world.addresses,
+            addresses=addresses,
+            entropy=SeededEntropy(self._seed, f"client/{name}"),
+            timeout_s=timeout_s,
+            directory=directory,
+        )
+
+        async def work() -> None:
+            async with session:
+                for plan in plans:
+                    await asyncio.sleep(plan.pause_s)
+                    await session.make(plan, calls, is_of_core=is_of_core)
+
+        await self._world.loop.spawn(process, work())
+
+
+def _tuned(seed: int, tunables: Tunables) -> Tunables:
+    """Registers that forget soon, in most of the runs."""
+    kept = stream(seed, "registers/tunables").choice((16, 4, 1, 1))
+    node = tunables.node
+    return replace(tunables, node=replace(node, requests=replace(node.requests, kept_operations=kept)))
+
+
+def _told(figures: Figures) -> str:
+    ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
+    return f"{sum(figures.values()):,} calls of registers ({ends or 'none'})"
+
+
+def _fields(figures: Figures) -> Mapping[str, Any]:
+    return {"registers": dict(sorted(figures.items()))}
+
+
+REGISTERS: Final = Subject(
+    name="registers",
+    title="Registers",
+    draw=RegisterWorkload,
+    told=_told,
+    fields=_fields,
+    ablations=REGISTER_ABLATIONS,
+    marks=REGISTER_MARKS,
+    tuned=_tuned,
+)

@@ -1,0 +1,58 @@
+"""Draws what a run asks of registers: a few keys that are counted, a few that are set by cas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from ringmill.simulator.register_history import RegisterKind
+
+__all__ = ["COUNTERS", "KEYS", "PlannedCall", "draw_calls"]
+
+COUNTERS: Final = (b"count 0", b"count 1")
+KEYS: Final = (*COUNTERS, b"set 0", b"set 1", b"set 2")
+_DELETES: Final = 0.1
+_BY_VERSION: Final = 0.5
+_KINDS: Final[dict[bool, tuple[tuple[RegisterKind, ...], tuple[int, ...]]]] = {
+    True: (("incr", "get"), (7, 3)),
+    False: (("cas", "get"), (6, 4)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """What a cas expects is what its client saw last, by value or by version."""
+
+    index: int
+    session: str
+    kind: RegisterKind
+    key: bytes
+    pause_s: float
+    by: int
+    by_version: bool
+    deletes: bool
+
+
+def draw_calls(
+    draws: Random, keys: Sequence[bytes], *, calls: int, sessions: int, pause_s: float
+) -> list[PlannedCall]:
+    """In the order in which each session makes them."""
+    plans = []
+    for index in range(calls):
+        key = draws.choice(keys)
+        kinds, weights = _KINDS[key in COUNTERS]
+        plans.append(
+            PlannedCall(
+                index,
+                f"r{draws.randrange(sessions)}",
+                draws.choices(kinds, weights)[0],
+                key,
+                2 * pause_s * draws.random(),
+                draws.choice((1, 1, 2, -1, 5)),
+                draws.random() < _BY_VERSION,
+                draws.random() < _DELETES,
+            )
+        )
+    return plans

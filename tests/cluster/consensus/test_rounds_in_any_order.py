@@ -1,0 +1,141 @@
+"""Proposers that count on three acceptors, their messages in any order, late, lost and doubled.
+
+Every round that a majority has accepted adds one to what the round before it left: so nothing that was chosen
+is lost, and nothing is chosen beside it.  Each safeguard of rule R1 is switched off in turn and then missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from ringmill.cluster.consensus import acceptor
+from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.ids import NodeId
+
+NODES = [NodeId(f"n{number}") for number in range(3)]
+SEEDS = 400
+
+Step = Callable[[AcceptorState, Ballot], AcceptorState | None]
+Accept = Callable[[AcceptorState, Ballot, bytes], AcceptorState | None]
+
+
+class Proposer:
+    """Goes through rounds until `wanted` are chosen; each adds one to the number that it finds."""
+
+    def __init__(self, name: str, run: Run) -> None:
+        self.name = name
+        self.run = run
+        self.counter = 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.counter += 1
+        self.ballot = Ballot(self.counter, NodeId(self.name), 1, "")
+        self.phase, self.is_accepting, self.value = Phase(NODES), False, b""
+        for node in NODES:
+            self.run.send(partial(self.run.prepare, node, self.ballot, self.phase, self))
+
+    def look(self, phase: Phase) -> None:
+        if phase is not self.phase:
+            return
+        if phase.is_met and self.is_accepting:
+            self.run.chosen.append((self.ballot, int(self.value)))
+            self.counter = max(self.counter, phase.highest_counter)
+            self.begin()
+        elif phase.is_met:
+            self.value = b"%d" % (int(phase.value or b"0") + 1)
+            self.phase, self.is_accepting = Phase(NODES), True
+            for node in NODES:
+                self.run.send(partial(self.run.accept, node, self.ballot, self.value, self.phase, self))
+        elif phase.is_lost or phase.all_answered:
+            self.counter = max(self.counter, phase.highest_counter)
+            self.begin()
+
+
+class Run:
+    def __init__(self, seed: int, prepare: Step, accept: Accept) -> None:
+        self.draws = Random(seed)
+        self.states = dict.fromkeys(NODES, UNTOUCHED)
+        self.chosen: list[tuple[Ballot, int]] = []
+        self._prepare, self._accept = prepare, accept
+        self.waiting: list[Callable[[], None]] = []
+        self.proposers = [Proposer(name, self) for name in ("p", "q", "r")]
+
+    def send(self, message: Callable[[], None]) -> None:
+        if self.draws.random() < 0.9:
+            self.waiting.append(message)
+        if self.draws.random() < 0.1:
+            self.waiting.append(message)
+
+    def prepare(self, node: NodeId, ballot: Ballot, phase: Phase, proposer: Proposer) -> None:
+        after = self._prepare(self.states[node], ballot)
+        self._tell(node, after, phase, proposer)
+
+    def accept(self, node: NodeId, ballot: Ballot, value: bytes, phase: Phase, proposer: Proposer) -> None:
+        after = self._accept(self.states[node], ballot, value)
+        self._tell(node, after, phase, proposer)
+
+    def _tell(self, node: NodeId, after: AcceptorState | None, phase: Phase, proposer: Proposer) -> None:
+        promised = self.states[node].promised.counter
+        if after is not None:
+            self.states[node] = after
+
+        def hear() -> None:
+            if after is None:
+                phase.refuse(node, promised)
+            else:
+                phase.agree(node, after.accepted, after.value)
+            proposer.look(phase)
+
+        self.send(hear)
+
+    def go(self, steps: int = 600) -> None:
+        for _ in range(steps):
+            if not self.waiting or self.draws.random() < 0.02:
+                self.draws.choice(self.proposers).begin()  # it has waited for long enough
+            if self.waiting:
+                self.waiting.pop(self.draws.randrange(len(self.waiting)))()
+
+    @property
+    def is_one_chain(self) -> bool:
+        """Each chosen number is one above that of the ballot chosen before it, or more: rounds whose outcome
+        nobody has heard count as well."""
+        numbers = [number for _, number in sorted(set(self.chosen))]
+        return all(earlier < later for earlier, later in pairwise(numbers))
+
+
+def chains(prepare: Step = acceptor.prepare, accept: Accept = acceptor.accept) -> list[bool]:
+    told = []
+    for seed in range(SEEDS):
+        run = Run(seed, prepare, accept)
+        run.go()
+        told.append(run.is_one_chain)
+    return told
+
+
+def test_what_is_chosen_is_one_chain() -> None:
+    assert all(chains())
+
+
+def accept_anything(state: AcceptorState, ballot: Ballot, value: bytes) -> AcceptorState | None:
+    return AcceptorState(ballot, ballot, value)
+
+
+def promise_anything(state: AcceptorState, ballot: Ballot) -> AcceptorState | None:
+    return state._replace(promised=ballot)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "accept"),
+    [(acceptor.prepare, accept_anything), (promise_anything, acceptor.accept)],
+    ids=["an accept below the promise", "a promise below the promise"],
+)
+def test_a_rule_that_is_switched_off_is_missed(prepare: Step, accept: Accept) -> None:
+    assert not all(chains(prepare, accept))

@@ -1,0 +1,141 @@
+"""Registers of an owner that has lost what it had agreed to: no change that counted on it is lost (R2)."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+import pytest
+
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.register import Incr
+from ringmill.cluster.consensus.register_codec import decode_register, encode_register
+from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, RegisterAnswer, RegisterRequest
+from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
+from tests.node.repair.healing_world import HealingWorld, run
+
+KEYS = [b"register %d" % number for number in range(40)]
+SEQUENCE = count(1)
+SPACE = KeyspaceId(1, 1)
+
+
+async def incr(world: HealingWorld, name: str, key: bytes, by: int = 1) -> int | None:
+    operation = OperationId(1, next(SEQUENCE), HybridTime(0))
+    request = ChangeRequest(RegisterRead("", key), Incr(by), operation)
+    return (await world.inside(name, world[name].requests.change_register(request))).number
+
+
+async def read(world: HealingWorld, name: str, key: bytes) -> bytes | None:
+    return (await world.inside(name, world[name].requests.read_register(RegisterRead("", key)))).value
+
+
+async def healed(world: HealingWorld, name: str) -> None:
+    await world.inside(name, world[name].replica.engine.verify(bytes_per_s=1e9))
+    await world.inside(name, world[name].replica.engine.wait_idle())
+    async with asyncio.timeout(120):
+        while world[name].replica.engine.corrupt_ranges() or world[name].repair.healing.now:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def ask(
+    world: HealingWorld, method: str, key: bytes, of: str, ballot: Ballot, value: bytes = b""
+) -> RegisterAnswer:
+    """One message to one owner, as a proposer sends it whose others are late."""
+    request = RegisterRequest(world.world.topology.epoch, SPACE, key, ballot, value)
+    transport = world["n1"].core.transport
+    call = transport.call(NodeId(of), method, request.encode(), timeout_s=5, priority=Priority.WRITE)
+    return RegisterAnswer.decode(await world.inside("n1", call))
+
+
+@pytest.mark.parametrize("suffix", [".sst", ".log"])
+def test_damaged_registers_are_filled_from_the_other_owners(suffix: str) -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await incr(world, f"n{1 + number % 3}", key, number)
+        if suffix == ".sst":
+            await world.inside("n1", world["n1"].replica.engine.flush())
+        await world.down("n1")
+        for key in KEYS[:5]:
+            await incr(world, "n2", key, 100)
+        if suffix == ".sst":
+            assert world.damage("n1", (suffix,))
+        else:
+            world.damage_a_batch("n1")
+        await world.up("n1")
+        await healed(world, "n1")
+        await world.down("n3")
+        for number, key in enumerate(KEYS):
+            expected = number + (100 if number < 5 else 0)
+            assert await read(world, "n1", key) == b"%d" % expected
+            assert await incr(world, "n2", key) == expected + 1
+
+    run(story)
+
+
+def test_without_enough_other_owners_they_stay_unreadable() -> None:
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS:
+            await incr(world, "n1", key)
+        await world.down("n1")
+        world.damage_a_batch("n1")
+        await world.down("n3")
+        await world.up("n1")
+        await asyncio.sleep(20)
+        assert world["n1"].replica.engine.corrupt_ranges()
+        with pytest.raises(QuorumNotReached):
+            await incr(world, "n2", KEYS[0])
+        await world.up("n3")
+        await healed(world, "n1")
+        assert await incr(world, "n2", KEYS[0]) == 2
+
+    run(story)
+
+
+async def late_accept(world: HealingWorld) -> tuple[int, bytes | None]:
+    """How many owners agreed to a change whose second accept came only after the first owner had lost the
+    first and was healed; and what the others then read."""
+    key = KEYS[0]
+    for each in KEYS[1:]:
+        await incr(world, "n1", each)
+    ballot = Ballot(500, NodeId("late"), 1, "")
+    for owner in ("n2", "n3"):
+        assert not (await ask(world, PREPARE, key, owner, ballot)).refused_counter
+    value = encode_register(decode_register(b"")._replace(version=1, value=b"chosen"))
+    agreed = int(not (await ask(world, ACCEPT, key, "n2", ballot, value)).refused_counter)
+    await world.inside("n2", world["n2"].replica.engine.flush())
+    await world.down("n2")
+    for percent in range(2, 100, 2):
+        world.damage("n2", (".sst",), at=percent / 100)
+    await world.up("n2")
+    await healed(world, "n2")
+    agreed += not (await ask(world, ACCEPT, key, "n3", ballot, value)).refused_counter
+    await world.down("n3")
+    return agreed, await read(world, "n1", key)
+
+
+def test_a_change_that_counted_on_what_was_lost_cannot_come_about_later() -> None:
+    async def story(world: HealingWorld) -> None:
+        agreed, value = await late_accept(world)
+        assert agreed == 1, "the other owner has given its word to agree to nothing so old"
+        assert value is None
+
+    run(story)
+
+
+def test_without_the_floor_a_change_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave(store: RegisterStore, floor: int) -> None:
+        return None
+
+    monkeypatch.setattr(RegisterStore, "raise_floor", leave)
+
+    async def story(world: HealingWorld) -> None:
+        agreed, value = await late_accept(world)
+        assert (agreed, value) == (2, None), "a majority has accepted it, and it is gone"
+
+    run(story)

@@ -96,8 +96,7 @@ class RegisterCoordinator:
             try:
                 register, applied = await attempt.go_on()
             except RingmillError as error:
-                is_open = attempt.has_proposed or request.attempt > 0
-                if isinstance(error, Conflict | InvalidArgument) or not is_open:
+                if isinstance(error, Conflict | InvalidArgument) or not attempt.may_be_under_way:
                     raise
                 raise error.with_outcome("unknown") from error
         assert applied is not None, "a change that is neither applied nor refused"
@@ -150,6 +149,11 @@ class _Attempt:
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
 
+    @property
+    def may_be_under_way(self) -> bool:
+        """Whether an owner may have accepted the change already."""
+        return self.has_proposed or (self._request is not None and self._request.attempt > 0)
+
     async def go_on(self) -> tuple[Register, AppliedChange | None]:
         """The register with the change in it, or as it is when none is asked for; a majority has accepted it.
 
@@ -165,7 +169,10 @@ class _Attempt:
             if phase.is_met:
                 present = decode_register(phase.value)
                 register, applied, error = self._judge(present)
-                if register is not present or not phase.is_chosen:  # what is told has to stand
+                # What is told has to stand.  If that is a refusal, an owner that has accepted the change
+                # in an earlier round, above the ballot of the majority, must not bring it up later.
+                is_open = error is not None and self.may_be_under_way
+                if register is not present or not phase.is_chosen or is_open:
                     value = encode_register(register)
                     phase = await rounds.ask(ACCEPT, self._route, self._deadline, ballot=ballot, value=value)
                     self._coordinator._see(phase)

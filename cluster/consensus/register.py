@@ -35,6 +35,7 @@ KEPT_RETRIES: Final = 64
 finds it; and for this number of versions, as all clocks may be set ahead meanwhile."""
 MAX_APPLIED: Final = 512
 MAX_NUMBER: Final = (1 << 63) - 1
+_LAST_TIME: Final = (1 << 64) - 1
 
 
 class Absent:
@@ -111,7 +112,7 @@ def changed(
 ) -> tuple[Register, AppliedChange] | Refused:
     """The next version, and the memory of it.
 
-    `time` is above the operation's birth; `kept` is how many first attempts are remembered.
+    `kept` is how many first attempts are remembered.
 
     Raises InvalidArgument for a number that is none, or too large; Overloaded when too many later attempts
     have to be remembered.
@@ -128,6 +129,8 @@ def changed(
         value = change.value
     else:
         return Refused(register)
+    if time <= operation.birth:  # its coordinator's clock was more than 500 ms behind that of another node
+        time = HybridTime(min(operation.birth + 1, _LAST_TIME))
     applied = AppliedChange(operation, register.version + 1, time, is_retry, number)
     following = register._replace(version=applied.version, value=value)
     return _remembering(following, applied, kept), applied

@@ -152,3 +152,15 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 def test_no_bytes_are_a_register_that_nobody_has_touched() -> None:
     assert decode_register(b"") == EMPTY_REGISTER
     assert decode_acceptor(None) == decode_acceptor(b"") == AcceptorState()
+
+
+def test_what_is_forgotten_is_no_older_than_the_birth_of_its_operation() -> None:
+    """The clock of its coordinator was behind that of the node which told the client the time."""
+    late = OperationId(7, next(SEQUENCE), hybrid_time(9_000_000))
+    told = changed(EMPTY_REGISTER, Incr(1), late, hybrid_time(5), is_retry=False)
+    assert not isinstance(told, Refused)
+    register = told[0]
+    for _ in range(KEPT_OPERATIONS):
+        register = made(register, Incr(1), ms=6)
+    assert register.find(late) is None
+    assert register.forgotten >= late.birth, "a later attempt would count a second time"

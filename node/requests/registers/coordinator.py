@@ -38,6 +38,7 @@ __all__ = ["RegisterCoordinator"]
 
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.5
+_NO_TURN: Final = "no turn or no round came before the deadline"
 
 
 class RegisterCoordinator:
@@ -78,7 +79,7 @@ class RegisterCoordinator:
         sometimes("a read of a register has to finish a change")
         self._see(phase)
         attempt = _Attempt(self, route, deadline, None)
-        async with self._turn(request):
+        async with self._turn(request, deadline):
             return self._result(route, (await attempt.go_on())[0])
 
     async def change(self, request: ChangeRequest) -> RegisterResult:
@@ -92,13 +93,13 @@ class RegisterCoordinator:
         _check(request)
         attempt = _Attempt(self, route, deadline, request)
         await self._timekeeper.wait_judged(deadline.left_s)
-        async with self._turn(request.where):
-            try:
+        try:
+            async with self._turn(request.where, deadline):
                 register, applied = await attempt.go_on()
-            except RingmillError as error:
-                if isinstance(error, Conflict | InvalidArgument) or not attempt.may_be_under_way:
-                    raise
-                raise error.with_outcome("unknown") from error
+        except RingmillError as error:
+            if isinstance(error, Conflict | InvalidArgument) or not attempt.may_be_under_way:
+                raise
+            raise error.with_outcome("unknown") from error
         assert applied is not None, "a change that is neither applied nor refused"
         result = self._result(route, register)
         return result._replace(version=applied.version, number=applied.number)
@@ -109,13 +110,21 @@ class RegisterCoordinator:
         return await self._routes.register_by_name(request.keyspace, request.key, request.epoch), deadline
 
     @asynccontextmanager
-    async def _turn(self, request: RegisterRead) -> AsyncIterator[None]:
+    async def _turn(self, request: RegisterRead, deadline: Deadline) -> AsyncIterator[None]:
+        """Raises DeadlineExceeded when those before took all the time."""
         key = request.keyspace or REGISTERS, request.key
         lock, waiting = self._turns.setdefault(key, (asyncio.Lock(), []))
         waiting.append(None)
         try:
-            async with lock:
+            try:
+                async with asyncio.timeout(deadline.left_s):
+                    await lock.acquire()
+            except TimeoutError:
+                raise DeadlineExceeded(_NO_TURN, outcome="failed") from None
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             waiting.pop()
             if not waiting:
@@ -162,7 +171,7 @@ class _Attempt:
         rounds, preempted = self._coordinator._rounds, 0
         while True:
             if self._deadline.left_s <= 0:
-                raise DeadlineExceeded("no turn or no round came before the deadline", outcome="failed")
+                raise DeadlineExceeded(_NO_TURN, outcome="failed")
             ballot = self._coordinator._next_ballot()
             phase = await rounds.ask(PREPARE, self._route, self._deadline, ballot=ballot)
             self._coordinator._see(phase)

@@ -1,0 +1,42 @@
+"""Requests on one register take turns at their coordinator, and none waits past its deadline (D1)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ringmill.cluster.consensus.register import Incr
+from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
+from tests.node.small_world import World
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(0, "failed"), (1, "unknown")])
+def test_one_whose_turn_does_not_come_ends_with_its_deadline(attempt: int, outcome: str) -> None:
+    world = World()
+
+    async def incr(sequence: int, timeout_s: float, attempt: int = 0) -> RegisterResult:
+        where, operation = RegisterRead("", b"hits", timeout_s), OperationId(1, sequence, HybridTime(0))
+        request = ChangeRequest(where, Incr(1), operation, attempt)
+        return await world.on("n1", world.nodes["n1"].requests.change_register(request))
+
+    async def story() -> None:
+        await incr(1, 5)
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        long = asyncio.ensure_future(incr(2, 60))
+        await asyncio.sleep(0.1)
+        began = world.loop.time()
+        with pytest.raises(DeadlineExceeded) as told:
+            await incr(3, 1, attempt)
+        assert told.value.outcome == outcome
+        assert world.loop.time() - began < 2, "it waited for the one before"
+        for other in ("n2", "n3"):
+            world.cut("n1", other, is_cut=False)
+        await asyncio.gather(long, return_exceptions=True)
+        assert (await incr(4, 5)).number == 2, "the turn was passed on"
+
+    world.run(story())

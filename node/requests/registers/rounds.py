@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
 from ringmill.cluster.consensus.proposer import Phase
-from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.errors import RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.node.replica.registers.register_messages import RegisterAnswer, RegisterRequest
@@ -20,6 +21,9 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 
 __all__ = ["Rounds"]
+
+_AGAIN_S: Final = 0.25
+"""Between two attempts to reach an owner that is down."""
 
 
 class Rounds:
@@ -47,18 +51,35 @@ class Rounds:
         request = RegisterRequest(route.epoch, route.keyspace.id, route.key, ballot, value).encode()
         for node in route.owners:
             self._background.start(self._ask_one(asked, method, node, request, route, deadline))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline.left_s):
-                await asked.in_doubt.wait()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(deadline.left_s, self._stall_s)):
-                await asked.over.wait()
-        asked.over.set()  # what comes later must not change the outcome
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(deadline.left_s):
+                    await asked.in_doubt.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(deadline.left_s, self._stall_s)):
+                    await asked.over.wait()
+        finally:
+            asked.over.set()  # what comes later must not change the outcome
         return asked.phase
 
     async def _ask_one(
         self, asked: _Asked, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
     ) -> None:
+        """Until it answers, or the round is over: an owner that is down may be back while others are silent.
+
+        One that has done it already refuses a second prepare, and takes a second accept.
+        """
+        while not await self._is_answered(asked, method, node, request, route, deadline):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S):
+                    await asked.over.wait()
+            if asked.over.is_set() or deadline.left_s <= 0:
+                return
+
+    async def _is_answered(
+        self, asked: _Asked, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
+    ) -> bool:
+        """Ask once; False when the owner could not be reached."""
         try:
             body = await self._transport.call(
                 node, method, request, timeout_s=max(0.001, deadline.left_s), priority=Priority.WRITE
@@ -68,8 +89,9 @@ class Rounds:
                 raise WrongEpoch(f"{node} answered under row epoch {answer.row_epoch}")
         except RingmillError as error:
             asked.failed(node, error)
-        else:
-            asked.heard(node, answer)
+            return not isinstance(error, Unavailable)
+        asked.heard(node, answer)
+        return True
 
 
 class _Asked:

@@ -12,8 +12,8 @@ from typing import Final
 
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.register_codec import decode_acceptor
-from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.os_errors import told
 from ringmill.cluster.ports import Handler, Incoming
@@ -59,6 +59,9 @@ class RegisterServing:
 
     async def accept(self, incoming: Incoming) -> bytes:
         request, route = await self._asked(incoming)
+        if not request.value:
+            raise ProtocolMismatch("an accept without a value")
+        decode_register(request.value)  # what is no register could never be read or changed again
         state, is_done = await self._registers.accept(route.place.register_key, request.ballot, request.value)
         return self._answer(route.row.row_epoch, state._replace(value=b""), is_done)
 

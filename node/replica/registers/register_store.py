@@ -17,7 +17,7 @@ import msgpack
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register_codec import decode_acceptor, encode_acceptor
-from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.node.contracts import ControlState
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.storage.batch import Batch
@@ -28,6 +28,9 @@ __all__ = ["RegisterStore"]
 _CONTROL: Final = "registers"
 _BLOCK: Final = 1000
 """Counters reserved at a time, so that the ceiling is written once for all of them."""
+_FARTHEST: Final = 1 << 40
+"""Counters above the ceiling that are believed: all that a cluster makes in 3 years at 10,000 a second.  A
+message with a wild one would else use up all counters, and with them all registers."""
 
 
 class RegisterStore:
@@ -41,7 +44,8 @@ class RegisterStore:
     async def prepare(self, key: bytes, ballot: Ballot) -> tuple[AcceptorState, bool]:
         """The state afterwards, on the disk, and whether the promise was given.
 
-        Raises CorruptData, Overloaded, Unavailable, DiskFull.
+        Raises ProtocolMismatch for a ballot that no proposer can have come to; CorruptData, Overloaded,
+        Unavailable, DiskFull.
         """
         return await self._step(key, ballot, lambda state: prepare(state, ballot, self.floor))
 
@@ -79,8 +83,9 @@ class RegisterStore:
     async def raise_floor(self, floor: int) -> None:
         """Agree to no ballot that counts to `floor` or less from now on.  Durable on return.
 
-        Raises Unavailable, Overloaded or DiskFull.
+        Raises ProtocolMismatch for one that no owner can need; Unavailable, Overloaded or DiskFull.
         """
+        self._check_near(floor)
         async with self._raising:
             if floor > self.floor:
                 await self._keep(max(self.ceiling, floor), floor)
@@ -97,6 +102,7 @@ class RegisterStore:
     async def _step(
         self, key: bytes, ballot: Ballot, step: Callable[[AcceptorState], AcceptorState | None]
     ) -> tuple[AcceptorState, bool]:
+        self._check_near(ballot.counter)
         await self._raise_ceiling(ballot.counter)
 
         def apply(encoded: bytes | None) -> tuple[AcceptorState, bool]:
@@ -110,6 +116,10 @@ class RegisterStore:
         told = await change(self._engine, key, apply)
         await self.wait_synced()
         return told
+
+    def _check_near(self, counter: int) -> None:
+        if counter > self.ceiling + _FARTHEST:
+            raise ProtocolMismatch(f"a ballot counts to {counter}, far above all that this node has met")
 
     def _put(self, key: bytes, state: AcceptorState) -> None:
         batch = Batch()

@@ -6,6 +6,7 @@ version that it saw; versions are one order of all changes, and everybody has to
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -35,10 +36,20 @@ def _broken(key: bytes, calls: Sequence[RegisterCall]) -> Iterator[str]:
         yield from _counted(calls)
     else:
         yield from _one_order(calls)
+        yield from _refused(calls)
 
 
 def _told_version(call: RegisterCall) -> bool:
     return call.outcome in ("ok", "conflict") and call.kind != "incr"
+
+
+def _refused(calls: Sequence[RegisterCall]) -> Iterator[str]:
+    """A refusal shows something else than was expected."""
+    for call in calls:
+        by_version = call.expect_version is not None
+        fits = call.version == call.expect_version if by_version else call.shown == call.expect
+        if call.outcome == "conflict" and fits:
+            yield f"a cas was refused by version {call.version}, {call.shown!r}, which it fitted"
 
 
 def _one_order(calls: Sequence[RegisterCall]) -> Iterator[str]:
@@ -73,32 +84,52 @@ def _one_order(calls: Sequence[RegisterCall]) -> Iterator[str]:
 
 
 def _counted(calls: Sequence[RegisterCall]) -> Iterator[str]:
-    """The last number is the sum of all that was answered and of some of what may have been done."""
-    reads = [call for call in calls if call.kind == "get" and call.outcome == "ok"]
-    if not reads:
-        return
-    last = max(reads, key=lambda call: call.version)
-    if any(call.is_change and (call.returned or 1e99) > last.invoked for call in calls if _was_done(call)):
-        return  # no read came after all answers
-    done = [call.by for call in calls if call.is_change and _was_done(call)]
-    open_ones = [call.by for call in calls if call.is_change and call.outcome == "unknown"]
-    extra = last.version - len(done)
-    reachable: set[tuple[int, int]] = {(0, 0)}
-    for by in open_ones:
-        reachable |= {(count + 1, total + by) for count, total in reachable}
-    number = int(last.shown or b"0")
-    if (extra, number - sum(done)) not in reachable:
-        yield (
-            f"the number is {number} in version {last.version}; {len(done)} were answered and add up to "
-            f"{sum(done)}, {len(open_ones)} may have been done"
-        )
-    numbers = [call.shown for call in calls if call.kind == "incr" and _was_done(call)]
-    known = {call.version: call.shown for call in reads}
-    for call in reads:
-        if known[call.version] != call.shown:
+    """Each number is the sum of all that was answered before, and of some of what may have been done.
+
+    A read tells also how many changes there were; a change tells no version, and counts itself.
+    """
+    known: dict[int, bytes | None] = {}
+    for call in calls:
+        if not _was_done(call):
+            continue
+        if call.is_change and call.shown is None:
+            yield "an incr was answered without a number"
+            continue
+        if not call.is_change and known.setdefault(call.version, call.shown) != call.shown:
             yield f"version {call.version} is {known[call.version]!r} and {call.shown!r}"
-    if any(number is None for number in numbers):
-        yield "an incr was answered without a number"
+        changes = [each for each in calls if each.is_change and each.outcome != "failed" and each is not call]
+        done = [each.by for each in changes if _was_done(each) and _ended(each) < call.invoked]
+        open_ones = [
+            each.by
+            for each in changes
+            if each.invoked < _ended(call) and not (_was_done(each) and _ended(each) < call.invoked)
+        ]
+        number = int(call.shown or b"0")
+        extra = None if call.is_change else call.version - len(done)
+        if not _adds_up(number - sum(done) - (call.by if call.is_change else 0), open_ones, extra):
+            version = "" if call.is_change else f" in version {call.version}"
+            yield (
+                f"the number of a {call.kind} is {number}{version}; {len(done)} were answered before and add "
+                f"up to {sum(done)}, {len(open_ones)} may have been done"
+            )
+
+
+def _adds_up(total: int, parts: Sequence[int], count: int | None) -> bool:
+    """Whether some of the parts, `count` of them unless that is None, add up to the total."""
+    zero = sum(-part for part in parts if part < 0)
+    sums = [1 << zero]  # by how many parts; bit `zero + n` is set when they can add up to n
+    for part in parts:
+        more = [each << part if part >= 0 else each >> -part for each in sums]
+        sums = [fewer | one_more for fewer, one_more in zip([*sums, 0], [0, *more], strict=True)]
+    if zero + total < 0:
+        return False
+    if count is not None:
+        return 0 <= count < len(sums) and bool(sums[count] >> (zero + total) & 1)
+    return any(each >> (zero + total) & 1 for each in sums)
+
+
+def _ended(call: RegisterCall) -> float:
+    return math.inf if call.returned is None else call.returned
 
 
 def _was_done(call: RegisterCall) -> bool:

@@ -1,0 +1,97 @@
+"""The checker of registers against histories written by hand: each breach is found, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ringmill.simulator.register_history import RegisterCall, RegisterKind
+from ringmill.simulator.subjects.registers.checkers import check_registers
+
+
+def call(
+    kind: RegisterKind, key: bytes, invoked: float, returned: float | None = None, **more: Any
+) -> RegisterCall:
+    more.setdefault("outcome", "unknown" if returned is None else "ok")
+    return RegisterCall("r0", kind, key, invoked, returned=returned, **more)
+
+
+def got(at: float, version: int, shown: bytes | None, key: bytes = b"count 0") -> RegisterCall:
+    return call("get", key, at, at + 0.5, version=version, shown=shown)
+
+
+def counted(at: float, shown: bytes | None, by: int = 1, **more: Any) -> RegisterCall:
+    return call("incr", b"count 0", at, at + 0.5, by=by, shown=shown, **more)
+
+
+def cas(at: float, value: bytes | None, version: int, **more: Any) -> RegisterCall:
+    shown = more.pop("shown", value)
+    return call("cas", b"set 0", at, at + 0.5, value=value, version=version, shown=shown, **more)
+
+
+FAILED: dict[str, Any] = {"outcome": "failed"}
+SOUND = {
+    "counting": [
+        counted(1, b"1"),
+        counted(2, b"3", 2),
+        got(3, 2, b"3"),
+        counted(4, b"2", -1),
+        got(5, 3, b"2"),
+    ],
+    "at once": [
+        call("incr", b"count 0", 1, 9, by=1, shown=b"2"),
+        call("incr", b"count 0", 1, 9, by=1, shown=b"1"),
+        got(2, 0, None),
+        got(10, 2, b"2"),
+    ],
+    "open ones": [call("incr", b"count 0", 1, by=5), counted(2, b"6"), got(3, 2, b"6")],
+    "open and never done": [call("incr", b"count 0", 1, by=5), counted(2, b"1"), got(3, 1, b"1")],
+    "done late": [call("incr", b"count 0", 1, by=5), got(2, 0, None), got(3, 1, b"5")],
+    "refused": [cas(1, b"a", 1), cas(2, b"b", 1, expect=b"x", outcome="conflict", shown=b"a")],
+    "deleted": [cas(1, b"a", 1), cas(2, None, 2, expect=b"a"), got(3, 2, None, b"set 0")],
+}
+BROKEN = {
+    "the last count is lost": [got(0, 0, None), counted(1, b"1"), got(3, 0, None)],
+    "a read after a count does not see it": [counted(1, b"1"), got(3, 0, None), got(5, 1, b"1")],
+    "counted twice": [counted(1, b"1"), got(3, 2, b"2")],
+    "failed and counted": [counted(1, None, **FAILED), got(3, 1, b"1")],
+    "two counts to one number": [counted(1, b"1"), counted(2, b"1"), got(3, 2, b"2")],
+    "a count before it was asked": [got(1, 1, b"1"), counted(3, b"1"), got(5, 1, b"1")],
+    "a count goes back": [
+        counted(1, b"1"),
+        counted(2, b"2"),
+        got(3, 2, b"2"),
+        got(5, 1, b"1"),
+        got(7, 2, b"2"),
+    ],
+    "a wrong number": [counted(1, b"1"), counted(2, b"2"), got(3, 2, b"5")],
+    "refused though the version fitted": [
+        cas(1, b"a", 1),
+        cas(2, b"b", 1, expect_version=1, outcome="conflict", shown=b"a"),
+    ],
+    "refused though the value fitted": [
+        cas(1, b"a", 1),
+        cas(2, b"b", 1, expect=b"a", outcome="conflict", shown=b"a"),
+    ],
+    "refused and set": [
+        cas(1, b"a", 1),
+        cas(2, b"b", 1, expect=b"x", outcome="conflict", shown=b"a"),
+        got(3, 2, b"b", b"set 0"),
+    ],
+    "a set value is gone": [cas(1, b"a", 1), got(3, 0, None, b"set 0")],
+    "one version set twice": [cas(1, b"a", 1), cas(1, b"b", 1)],
+    "set on another value": [cas(1, b"a", 1), cas(2, b"b", 2, expect=b"c")],
+    "set twice": [cas(1, b"a", 1), cas(2, b"b", 2, expect=b"a"), got(3, 3, b"a", b"set 0")],
+}
+
+
+@pytest.mark.parametrize("calls", SOUND.values(), ids=SOUND)
+def test_a_sound_history_passes(calls: Sequence[RegisterCall]) -> None:
+    assert list(check_registers(calls)) == []
+
+
+@pytest.mark.parametrize("calls", BROKEN.values(), ids=BROKEN)
+def test_a_breach_is_found(calls: Sequence[RegisterCall]) -> None:
+    assert {each.property for each in check_registers(calls)} == {"C7"}

@@ -76,7 +76,7 @@ class RequestOptions:
     drain_s: float = 3.0  # how long a stop waits for late acks, hints and write-backs
     kept_operations: int = 16
     """First attempts that a register remembers: a later attempt finds the first one among as many changes
-    (rule R4).  About 30 bytes each."""
+    (rule R4).  About 35 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,8 +117,6 @@ def changed(
     Raises InvalidArgument for a number that is none, or too large; Overloaded when too many later attempts
     have to be remembered.
     """
-    if is_retry and len(register.applied) >= MAX_APPLIED:
-        raise Overloaded(f"a register remembers {MAX_APPLIED} changes that were sent more than once")
     number: int | None = None
     if isinstance(change, Incr):
         number = _number(register.value) + change.by
@@ -132,8 +130,10 @@ def changed(
     if time <= operation.birth:  # its coordinator's clock was more than 500 ms behind that of another node
         time = HybridTime(min(operation.birth + 1, _LAST_TIME))
     applied = AppliedChange(operation, register.version + 1, time, is_retry, number)
-    following = register._replace(version=applied.version, value=value)
-    return _remembering(following, applied, kept), applied
+    following = _remembering(register._replace(version=applied.version, value=value), applied, kept)
+    if is_retry and len(following.applied) > MAX_APPLIED:
+        raise Overloaded(f"a register remembers {MAX_APPLIED} changes that were sent more than once")
+    return following, applied
 
 
 def _fits(register: Register, change: Cas) -> bool:

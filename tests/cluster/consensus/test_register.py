@@ -15,6 +15,7 @@ from ringmill.cluster.consensus.register import (
     EMPTY_REGISTER,
     KEPT_OPERATIONS,
     KEPT_RETRIES,
+    MAX_APPLIED,
     MAX_NUMBER,
     AppliedChange,
     Cas,
@@ -30,7 +31,7 @@ from ringmill.cluster.consensus.register_codec import (
     encode_acceptor,
     encode_register,
 )
-from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.errors import CorruptData, InvalidArgument, Overloaded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
 from ringmill.cluster.versions.objects import OperationId
@@ -164,3 +165,12 @@ def test_what_is_forgotten_is_no_older_than_the_birth_of_its_operation() -> None
         register = made(register, Incr(1), ms=6)
     assert register.find(late) is None
     assert register.forgotten >= late.birth, "a later attempt would count a second time"
+
+
+def test_later_attempts_are_taken_again_once_earlier_ones_need_not_be_remembered() -> None:
+    register = EMPTY_REGISTER
+    for _ in range(MAX_APPLIED):
+        register = made(register, Incr(1), ms=5, is_retry=True)
+    with pytest.raises(Overloaded):
+        made(register, Incr(1), ms=100_000, is_retry=True)
+    assert made(register, Incr(1), ms=600_000, is_retry=True).value == b"%d" % (MAX_APPLIED + 1)

@@ -100,8 +100,11 @@ class AsyncRegisters:
         read.  One of them has to be given.  Returns the version that this change made.
 
         Raises Conflict when the register holds something else: `detail["current"]` is its value and
-        `detail["version"]` its version.  QuorumNotReached, DeadlineExceeded and Unavailable may have the
-        outcome "unknown": then the change may have been made, or may still be.
+        `detail["version"]` its version.  A value of more than 4 KiB does not fit into the error of a unary
+        call: there is a str in its place then, and `get` tells it.
+
+        QuorumNotReached, DeadlineExceeded and Unavailable may have the outcome "unknown": then the change may
+        have been made, or may still be.
         """
         request = CasRequest(keyspace=self.name, key=checked_key(key))
         if value is None:

@@ -32,14 +32,15 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
-from ringmill.client.registers import AsyncRegisters
+from ringmill.client.registers.leases import AsyncLease
+from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.status import ClusterStatus
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
-__all__ = ["Client", "Jobs", "Keyspace", "Registers"]
+__all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
 
 GRACE_S = 1.0
 CLOSE_S = 5.0
@@ -298,7 +299,7 @@ class Keyspace:
 
 
 class Registers:
-    """The registers of a cluster, blocking; see client/registers.py for what each method promises."""
+    """The registers of a cluster, blocking, as client/registers/registers.py promises."""
 
     def __init__(self, subject: AsyncRegisters, loop: _Loop, timeout_s: float) -> None:
         self._subject = subject
@@ -308,6 +309,43 @@ class Registers:
     get = _timed(AsyncRegisters.get)
     cas = _timed(AsyncRegisters.cas)
     incr = _timed(AsyncRegisters.incr)
+
+    def lease(self, key: Key, *, duration: Seconds = 6.0, owner: str = "") -> Lease:
+        return Lease(self._subject.lease(key, duration=duration, owner=owner), self._loop)
+
+    lease.__doc__ = AsyncRegisters.lease.__doc__
+
+
+class Lease:
+    """A lease, blocking; see client/registers/leases.py.  The client's own thread renews it."""
+
+    def __init__(self, subject: AsyncLease, loop: _Loop) -> None:
+        self._subject = subject
+        self._loop = loop
+
+    @property
+    def term(self) -> int:
+        return self._subject.term
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this client may act as the holder now."""
+        return self._subject.is_held
+
+    acquire = _blocking(AsyncLease.acquire)
+    release = _blocking(AsyncLease.release)
+
+    def check(self) -> int:
+        return self._subject.check()
+
+    check.__doc__ = AsyncLease.check.__doc__
+
+    def __enter__(self) -> Lease:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class Jobs:

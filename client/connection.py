@@ -29,7 +29,7 @@ from ringmill.client.arguments import (
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
 from ringmill.client.operations import OperationNames
-from ringmill.client.registers import AsyncRegisters
+from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
@@ -39,6 +39,7 @@ from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Ended, FileSystem
 from ringmill.cluster.ring.topology import Topology
@@ -160,7 +161,7 @@ class AsyncClient(AsyncKeyspace):
     def registers(self) -> AsyncRegisters:
         """Values that change by compare-and-set."""
         self._directory.lifetime.check_open()
-        return AsyncRegisters(self._router, self._operations)
+        return AsyncRegisters(self._router, self._operations, clock=SystemClock(), entropy=self._entropy)
 
     @property
     def jobs(self) -> AsyncJobs:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
-from ringmill.simulator.register_history import RegisterCall
+from ringmill.simulator.register_history import Holding, RegisterCall
 
 __all__ = [
     "BesideDamage",
@@ -167,6 +167,7 @@ class History:
     first_fired_at: Mapping[str, float] = field(default_factory=dict)  # likewise
     jobs: JobHistory = field(default_factory=JobHistory)
     registers: list[RegisterCall] = field(default_factory=list)
+    holdings: list[Holding] = field(default_factory=list)
 
     @property
     def faults(self) -> frozenset[str]:

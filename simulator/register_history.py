@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["RegisterCall", "RegisterKind"]
+__all__ = ["Holding", "RegisterCall", "RegisterKind"]
 
 RegisterKind = Literal["get", "cas", "incr"]
 
@@ -37,3 +37,14 @@ class RegisterCall:
     @property
     def is_change(self) -> bool:
         return self.kind != "get"
+
+
+@dataclass(slots=True)
+class Holding:
+    """A client believed that it held a lease, from its acquisition until `until`, in seconds of true time."""
+
+    session: str
+    lease: str
+    term: int
+    since: float
+    until: float

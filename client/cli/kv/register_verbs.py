@@ -10,7 +10,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, value_of
-from ringmill.client.registers import RegisterValue
+from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.errors import InvalidArgument, NotFound
 
 __all__ = ["cas", "incr", "register"]

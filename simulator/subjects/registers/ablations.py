@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import ringmill.cluster.consensus.register
+import ringmill.client.registers.leases
 import ringmill.node.replica.registers.register_store
 import ringmill.node.requests.registers.coordinator
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.lease import LeaseWatch, held_until
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.ids import NodeId
@@ -90,7 +91,31 @@ def _forgotten_is_told() -> Bends:
     return (method(attempt._may_be_forgotten, lambda each, present, request: False),)
 
 
+def _lease_waited_out() -> Bends:
+    left_s = LeaseWatch.left_s
+    return (method(LeaseWatch.left_s, lambda watch, now: max(0.0, left_s(watch, now) - 1.0)),)
+
+
+def _lease_given_up() -> Bends:
+    """A holder goes on until somebody tells it that the lease is another's."""
+    return (use(ringmill.client.registers.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),)
+
+
 REGISTER_ABLATIONS: Final = (
+    Ablation(
+        "lease-waited-out",
+        "a lease is taken over when it was seen unchanged for all of its time",
+        _lease_waited_out(),
+        _of(),
+        rules=("R6",),
+    ),
+    Ablation(
+        "lease-given-up",
+        "a holder gives up when it could not renew its lease in time",
+        _lease_given_up(),
+        _of(),
+        rules=("R6",),
+    ),
     Ablation(
         "register-majority",
         "a majority of the owners promises and accepts",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.register_history import RegisterCall
+from ringmill.simulator.register_history import Holding, RegisterCall
 from ringmill.simulator.subjects.registers.workload import COUNTERS
 
-__all__ = ["check_registers"]
+__all__ = ["check_leases", "check_registers"]
 
 
 def check_registers(calls: Sequence[RegisterCall]) -> Iterator[Violation]:
@@ -28,6 +29,22 @@ def check_registers(calls: Sequence[RegisterCall]) -> Iterator[Violation]:
     for key, those in sorted(by_key.items()):
         for story in _broken(key, those):
             yield Violation("C7", key, story)
+
+
+def check_leases(holdings: Sequence[Holding]) -> Iterator[Violation]:
+    """C8: nobody holds a lease while somebody else does, and terms grow."""
+    by_lease: dict[str, list[Holding]] = defaultdict(list)
+    for holding in holdings:
+        by_lease[holding.lease].append(holding)
+    for lease, those in sorted(by_lease.items()):
+        in_order = sorted(those, key=lambda each: each.since)
+        for former, later in pairwise(in_order):
+            told = f"{former.session} held it in term {former.term} until {former.until:.3f} s"
+            if later.since < former.until:
+                story = f"{told}, {later.session} from {later.since:.3f} s on"
+                yield Violation("C8", lease.encode(), story)
+            if later.term <= former.term:
+                yield Violation("C8", lease.encode(), f"{told}, {later.session} then in term {later.term}")
 
 
 def _broken(key: bytes, calls: Sequence[RegisterCall]) -> Iterator[str]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ringmill.client.operations import OperationNames
-from ringmill.client.registers import AsyncRegisters
+from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import Conflict, RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchTransport, Entropy
+from ringmill.cluster.ports import BatchTransport, Clock, Entropy
 from ringmill.simulator.register_history import RegisterCall
 from ringmill.simulator.subjects.objects.sessions import SimulatedLink
 from ringmill.simulator.subjects.registers.workload import PlannedCall
@@ -31,13 +31,16 @@ class RegisterSession:
         nodes: dict[str, NodeId],
         addresses: Sequence[str],
         entropy: Entropy,
+        clock: Clock,
         timeout_s: float,
         directory: type[Directory] = Directory,
     ) -> None:
         self.name = name
         self._timeout_s = timeout_s
         self._directory = directory(addresses, lambda address: SimulatedLink(transport, nodes[address]))
-        self._registers = AsyncRegisters(Router(self._directory, entropy, timeout_s), OperationNames(entropy))
+        self.registers = AsyncRegisters(
+            Router(self._directory, entropy, timeout_s), OperationNames(entropy), clock=clock, entropy=entropy
+        )
         self._seen: dict[bytes, tuple[bytes | None, int]] = {}
 
     async def __aenter__(self) -> RegisterSession:
@@ -86,13 +89,13 @@ class RegisterSession:
 
     async def _send(self, call: RegisterCall) -> None:
         if call.kind == "get":
-            found = await self._registers.get(call.key)
+            found = await self.registers.get(call.key)
             call.shown, call.version = found.value, found.version
         elif call.kind == "incr":
-            call.shown = b"%d" % await self._registers.incr(call.key, call.by)
+            call.shown = b"%d" % await self.registers.incr(call.key, call.by)
         elif call.expect_version is not None:
-            call.version = await self._registers.cas(call.key, call.value, expect_version=call.expect_version)
+            call.version = await self.registers.cas(call.key, call.value, expect_version=call.expect_version)
             call.shown = call.value
         else:
-            call.version = await self._registers.cas(call.key, call.value, expect=call.expect)
+            call.version = await self.registers.cas(call.key, call.value, expect=call.expect)
             call.shown = call.value

@@ -16,13 +16,16 @@ from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.register_history import RegisterCall
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.registers.ablations import REGISTER_ABLATIONS
-from ringmill.simulator.subjects.registers.checkers import check_registers
+from ringmill.simulator.subjects.registers.checkers import check_leases, check_registers
+from ringmill.simulator.subjects.registers.contenders import contend
 from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
 from ringmill.simulator.subjects.registers.workload import COUNTERS, KEYS, PlannedCall, draw_calls
 from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.tunables import Tunables
+from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
 __all__ = ["REGISTERS", "RegisterWorkload"]
@@ -37,6 +40,8 @@ _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coo
 _AT_REST_S: Final = 0.25
 _AT_ONCE: Final = 1e12  # bytes a second
 _CORE, _LAST = "r-core", "r-last"
+_CONTENDERS: Final = ("l0", "l1", "l2")
+_HOLDINGS: Final = 4  # that each contender tries for
 
 
 class RegisterWorkload:
@@ -63,10 +68,10 @@ class RegisterWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [*self._names, _CORE, _LAST]
+        world.ground.clients += [*self._names, *_CONTENDERS, _CORE, _LAST]
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self._work(name) for name in self._names]
+        return [*(self._work(name) for name in self._names), *map(self._contend, _CONTENDERS)]
 
     def rests_on(self) -> Sequence[Collection[str]]:
         topology = self._world.topology
@@ -110,10 +115,11 @@ class RegisterWorkload:
         """Nothing is left to be noted."""
 
     def check(self, history: History) -> list[Violation]:
-        return list(check_registers(history.registers))
+        return [*check_registers(history.registers), *check_leases(history.holdings)]
 
     def figures(self, history: History) -> Figures:
-        return Counter(f"{call.kind} {call.outcome}" for call in history.registers)
+        calls = Counter(f"{call.kind} {call.outcome}" for call in history.registers)
+        return {**calls, "leases held": len(history.holdings)}
 
     async def _work(self, name: str) -> None:
         timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
@@ -130,17 +136,8 @@ class RegisterWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        process, transport = self._world.client(name)
+        process, session = self._session(name, timeout_s, addresses, directory)
         calls: list[RegisterCall] = self._world.history.registers
-        session = RegisterSession(
-            name,
-            transport=transport,
-            nodes=self._world.addresses,
-            addresses=addresses,
-            entropy=SeededEntropy(self._seed, f"client/{name}"),
-            timeout_s=timeout_s,
-            directory=directory,
-        )
 
         async def work() -> None:
             async with session:
@@ -149,6 +146,32 @@ class RegisterWorkload:
                     await session.make(plan, calls, is_of_core=is_of_core)
 
         await self._world.loop.spawn(process, work())
+
+    async def _contend(self, name: str) -> None:
+        process, session = self._session(name, 1.0, list(self._world.addresses), Directory)
+        draws, holdings = stream(self._seed, f"lease/{name}"), self._world.history.holdings
+
+        async def work() -> None:
+            async with session:
+                await contend(session, _HOLDINGS, draws, holdings)
+
+        await self._world.loop.spawn(process, work())
+
+    def _session(
+        self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
+    ) -> tuple[Process, RegisterSession]:
+        process, transport = self._world.client(name)
+        session = RegisterSession(
+            name,
+            transport=transport,
+            nodes=self._world.addresses,
+            addresses=addresses,
+            entropy=SeededEntropy(self._seed, f"client/{name}"),
+            clock=SimulatedClock(self._world.loop),
+            timeout_s=timeout_s,
+            directory=directory,
+        )
+        return process, session
 
 
 def _tuned(seed: int, tunables: Tunables) -> Tunables:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 import ringmill
 from ringmill.client.blocking import Client
-from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -121,3 +123,30 @@ def test_counting_is_exact_while_nodes_are_killed_and_stopped(shell: Shell) -> N
     for counter, number in enumerate(found):
         assert answered[counter] <= number <= answered[counter] + unknown[counter]
     assert sum(answered) > CLIENTS * COUNTS
+
+
+HOLD_UNTIL_KILLED = """
+import sys, time, ringmill
+with ringmill.Client(sys.argv[1]) as db, db.registers.lease("job", duration=1.5, owner="first") as lease:
+    print(lease.term, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lease_passes_on_from_a_process_that_was_killed(shell: Shell) -> None:
+    program = [sys.executable, "-P", "-c", HOLD_UNTIL_KILLED, address_of(shell)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=shell.environment) as first:
+        assert first.stdout is not None
+        assert int(first.stdout.readline()) == 1
+        assert json.loads(shell.ok("register", "job", "-o", "raw").out)["holder"].startswith("first/")
+        with Client(address_of(shell)) as db:
+            with pytest.raises(DeadlineExceeded, match="was not free within 0"):
+                db.registers.lease("job", duration=1.5).acquire(0.2)
+            first.kill()
+            with db.registers.lease("job", duration=1.5, owner="second") as lease:
+                assert lease.is_held
+                assert lease.check() == lease.term == 2
+            assert not lease.is_held
+            assert json.loads(db.registers.get("job").value or b"")["holder"] == ""
+            with pytest.raises(InvalidArgument, match=r"at least 0\.5 s"):
+                db.registers.lease("job", duration=0.1)

@@ -103,6 +103,10 @@ def _replaced_is_remembered() -> Bends:
 
 _TWICE: Final = SimulationOptions(keys=2, sessions=12, faults=("duplicate",), repeats_forwards=True)
 _POWER: Final = SimulationOptions(keys=2, faults=("crash_all", "disk_slow"))
+# A write is forgotten by its object while its answer is on the way.
+_OVERWRITTEN: Final = SimulationOptions(
+    keys=1, operations=500, sessions=24, mix=(), faults=("stuck_link", "slow_link", "pause")
+)
 _CROWD: Final = SimulationOptions(nodes=3, keys=24, operations=800, sessions=48, faults=("loss", "pause"))
 
 QUORUMS: Final = (
@@ -141,12 +145,14 @@ QUORUMS: Final = (
         "no-blind-retry",
         "a write that may have been done is sent again as a later attempt only",
         _no_blind_retry(),
+        _OVERWRITTEN,
         rules=("W4",),
     ),
     Ablation(
         "asked-before-again",
         "a later attempt of a write asks a majority what became of the earlier ones",
         _asked_before_again(),
+        _OVERWRITTEN,
         rules=("V4",),
     ),
     Ablation(

@@ -14,9 +14,11 @@ from google.protobuf.message import Message
 
 from ringmill.client.arguments import Key, Seconds, Value, checked_key, checked_timeout_s, checked_value
 from ringmill.client.operations import OperationNames
+from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router, Target
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.wire.stubs.registers_pb2 import (
     CasRequest,
     IncrRequest,
@@ -30,6 +32,8 @@ _CAS: Final = Method("/ringmill.v1.Registers/Cas", "kv.cas", RegisterAnswer, is_
 _INCR: Final = Method("/ringmill.v1.Registers/Incr", "kv.incr", RegisterAnswer, is_write=True)
 _READ: Final = Method("/ringmill.v1.Registers/Read", "kv.register", RegisterAnswer)
 _MOST: Final = (1 << 63) - 1
+_SHORTEST_LEASE_S: Final = 0.5
+_OWNER_CHARACTERS: Final = 200
 
 Change = TypeVar("Change", CasRequest, IncrRequest)
 
@@ -64,10 +68,20 @@ class AsyncRegisters:
     Arguments of another type or outside their limits raise InvalidArgument before anything is sent.
     """
 
-    def __init__(self, router: Router, operations: OperationNames, name: str = "registers") -> None:
+    def __init__(
+        self,
+        router: Router,
+        operations: OperationNames,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        name: str = "registers",
+    ) -> None:
         self.name = name
         self._router = router
         self._operations = operations
+        self._clock = clock
+        self._entropy = entropy
 
     def __repr__(self) -> str:
         return f"<registers {self.name}>"
@@ -135,6 +149,26 @@ class AsyncRegisters:
         request = IncrRequest(keyspace=self.name, key=checked_key(key), by=by)
         return int((await self._change(_INCR, request, timeout)).number)
 
+    def lease(self, key: Key, *, duration: Seconds = 6.0, owner: str = "") -> AsyncLease:
+        """A lease kept in this register, to be entered with `async with` (client/registers/leases.py).
+
+        `duration` is 0.5 s to 60 s: how long others wait for a holder that has vanished.  `owner` is shown to
+        people who read the register.  Raises InvalidArgument.
+        """
+        data, duration_s = checked_key(key), checked_timeout_s(duration)
+        if duration_s < _SHORTEST_LEASE_S:
+            raise InvalidArgument(f"a lease of {duration_s:g} s; it lasts at least {_SHORTEST_LEASE_S:g} s")
+        if not isinstance(owner, str) or len(owner) > _OWNER_CHARACTERS:
+            raise InvalidArgument(f"owner must be text of at most {_OWNER_CHARACTERS} characters")
+        return AsyncLease(
+            data.decode("utf-8", "backslashreplace"),
+            _OneRegister(self, data),
+            owner=owner,
+            duration_s=duration_s,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+
     async def _change(
         self, method: Method[RegisterAnswer], request: Change, timeout: Seconds | None
     ) -> RegisterAnswer:
@@ -156,6 +190,20 @@ class AsyncRegisters:
         answer = await self._router.ask(method, prepare, target=Target(self.name, key), timeout_s=timeout_s)
         self._operations.observe(answer.hybrid_time)
         return answer
+
+
+class _OneRegister:
+    """A LeaseRegister."""
+
+    def __init__(self, registers: AsyncRegisters, key: bytes) -> None:
+        self._registers = registers
+        self._key = key
+
+    async def get(self, *, timeout: float) -> RegisterValue:
+        return await self._registers.get(self._key, timeout=timeout)
+
+    async def set(self, value: bytes, version: int, *, timeout: float) -> int:
+        return await self._registers.cas(self._key, value, expect_version=version, timeout=timeout)
 
 
 def _value_of(answer: RegisterAnswer) -> RegisterValue:

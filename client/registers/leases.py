@@ -1,0 +1,196 @@
+"""A lease that a client holds: acquired, renewed in the background, released.
+
+    async with db.registers.lease("reports", duration=6) as lease:
+        while lease.is_held:
+            await write_report(fencing=lease.term)
+
+At most one holder believes in a lease at a time (rule R6), as long as clocks run at the same speed within
+30 %.  Its holder may still be stopped between a look at `is_held` and what it does next, so whatever it does
+has to carry the term, and whoever takes that has to refuse a lower term than it has seen.
+Rules: docs/protocol/registers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Protocol
+
+from ringmill.cluster.consensus.lease import (
+    LeaseRecord,
+    LeaseWatch,
+    decode_lease,
+    encode_lease,
+    held_until,
+)
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ports import Clock, Entropy
+
+__all__ = ["AsyncLease", "LeaseRegister"]
+
+_RENEWALS: Final = 3  # within the duration
+_LOOKS: Final = 6
+_SHORTEST_PAUSE_S: Final = 0.05
+
+
+class _Seen(Protocol):
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+class LeaseRegister(Protocol):
+    """What a lease asks of its register (client/registers/registers.py)."""
+
+    async def get(self, *, timeout: float) -> _Seen: ...
+
+    async def set(self, value: bytes, version: int, *, timeout: float) -> int: ...
+
+
+class AsyncLease:
+    """One client's claim on a lease.  `async with` waits until it is acquired, and releases it at the end.
+
+    `term` is the fencing number, 0 before it was acquired.  Use it once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        register: LeaseRegister,
+        *,
+        owner: str,
+        duration_s: float,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self.name = name
+        self.term = 0
+        self.lost = asyncio.Event()
+        """Set when this client may no longer act as the holder, for whatever reason."""
+        self._register = register
+        self._holder = f"{owner}/{entropy.random_bytes('lease', 8).hex()}"  # nobody else renews it
+        self._duration_s = duration_s
+        self._clock = clock
+        self._until = 0.0
+        self._version = 0
+        self._record = LeaseRecord(self._holder, 0, 0, round(duration_s * 1000))
+        self._renewing: asyncio.Task[None] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this client may act as the holder now."""
+        return not self.lost.is_set() and self._clock.boottime() < self._until
+
+    def check(self) -> int:
+        """The term.  Raises Unavailable when the lease is not held any more."""
+        if not self.is_held:
+            raise Unavailable(f"the lease {self.name} is not held any more", outcome="failed")
+        return self.term
+
+    async def acquire(self, timeout_s: float | None = None) -> int:
+        """Wait until the lease is free, or was left by its holder, and take it.  Returns the term.
+
+        Raises DeadlineExceeded after `timeout_s`: then somebody else holds it.  Raises what reading the
+        register raises, when no node has answered within the lease's duration.
+        """
+        deadline = None if timeout_s is None else self._clock.boottime() + timeout_s
+        watch, heard_at = LeaseWatch(), self._clock.boottime()
+        while True:
+            try:
+                pause_s = await self._try(watch)
+                heard_at = self._clock.boottime()
+            except RingmillError as error:
+                is_silent = self._clock.boottime() - heard_at > self._duration_s
+                if isinstance(error, InvalidArgument) or (is_silent and not isinstance(error, Conflict)):
+                    raise
+                pause_s = _SHORTEST_PAUSE_S
+            if pause_s is None:
+                self._renewing = asyncio.create_task(self._renew(), name=f"lease {self.name}")
+                return self.term
+            if deadline is not None and self._clock.boottime() + pause_s > deadline:
+                raise DeadlineExceeded(
+                    f"the lease {self.name} was not free within {timeout_s:g} s", outcome="failed"
+                )
+            await asyncio.sleep(pause_s)
+
+    async def release(self) -> None:
+        """Give it up, so that others need not wait for its end.  What fails here ends by itself."""
+        was_held = self.is_held
+        self.abandon()
+        if self._renewing is not None:
+            with suppress(asyncio.CancelledError):
+                await self._renewing
+        if was_held:
+            free = encode_lease(self._record._replace(holder=""))
+            with suppress(RingmillError):
+                await self._register.set(free, self._version, timeout=self._duration_s)
+
+    def abandon(self) -> None:
+        """Stop acting as the holder and renew it no longer; others have to wait for its end."""
+        self._until = 0.0
+        self.lost.set()
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    async def __aenter__(self) -> AsyncLease:
+        await self.acquire()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.release()
+
+    async def _try(self, watch: LeaseWatch) -> float | None:
+        """None once it is ours, else how long to wait before the next look.  Raises RingmillError."""
+        found = await self._register.get(timeout=self._duration_s)
+        now = self._clock.boottime()
+        present = decode_lease(found.value)
+        if present.holder == self._holder:  # an earlier try was done, though nobody said so
+            await self._set(present._replace(renewal=present.renewal + 1), found.version)
+            return None
+        if not present.is_free:
+            watch.see(found.version, present.duration_ms / 1000, now)
+            if left_s := watch.left_s(now):
+                return min(left_s, max(_SHORTEST_PAUSE_S, self._duration_s / _LOOKS))
+        await self._set(self._record._replace(term=present.term + 1, renewal=0), found.version)
+        return None
+
+    async def _set(self, record: LeaseRecord, version: int) -> None:
+        sent_at = self._clock.boottime()
+        made = await self._register.set(encode_lease(record), version, timeout=self._duration_s / _RENEWALS)
+        self._record, self._version, self.term = record, made, record.term
+        self._until = held_until(sent_at, self._duration_s)
+
+    async def _renew(self) -> None:
+        """Renew it until it is lost."""
+        try:
+            while self.is_held:
+                await asyncio.sleep(self._duration_s / _RENEWALS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, self._until - self._clock.boottime())):
+                        await self._renew_once()
+        finally:
+            self.lost.set()
+
+    async def _renew_once(self) -> None:
+        while not await self._is_renewed():  # noqa: ASYNC110 - nothing tells when a node answers again
+            await asyncio.sleep(_SHORTEST_PAUSE_S)
+
+    async def _is_renewed(self) -> bool:
+        following = self._record._replace(renewal=self._record.renewal + 1)
+        try:
+            await self._set(following, self._version)
+        except Conflict as conflict:
+            present = decode_lease(conflict.detail.get("current"))
+            if (present.holder, present.term) != (self._holder, self.term):
+                self._until = 0.0
+                return True  # nothing is left to be renewed
+            self._record, self._version = present, int(conflict.detail["version"])
+            return False  # an earlier renewal was done, though nobody said so
+        except RingmillError:
+            return False
+        return True

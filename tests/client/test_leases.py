@@ -1,0 +1,171 @@
+"""A client's lease on a register that answers, refuses, or does what it was asked and says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from ringmill.client.registers.leases import AsyncLease
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.consensus.lease import decode_lease
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, Unavailable
+from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.virtual_loop import VirtualLoop
+
+
+@dataclass(frozen=True)
+class Seen:
+    value: bytes | None
+    version: int
+
+
+class Register:
+    def __init__(self) -> None:
+        self.seen = Seen(None, 0)
+        self.is_silent = False
+        self.swallows = 0  # answers that are lost after the change was made
+
+    async def get(self, *, timeout: float) -> Seen:
+        await self._answer(timeout)
+        return self.seen
+
+    async def set(self, value: bytes, version: int, *, timeout: float) -> int:
+        await self._answer(timeout)
+        if version != self.seen.version:
+            raise Conflict("no", detail={"current": self.seen.value, "version": self.seen.version})
+        self.seen = Seen(value, version + 1)
+        if self.swallows:
+            self.swallows -= 1
+            raise DeadlineExceeded("the answer was lost", outcome="unknown")
+        return self.seen.version
+
+    async def _answer(self, timeout_s: float) -> None:
+        if self.is_silent:
+            await asyncio.sleep(timeout_s)
+            raise Unavailable("nobody answers", outcome="unknown")
+        await asyncio.sleep(0.01)
+
+
+class World:
+    def __init__(self) -> None:
+        self.loop = VirtualLoop(stream(1, "schedule"))
+        self.register = Register()
+
+    def lease(self) -> AsyncLease:
+        return AsyncLease(
+            "lease",
+            self.register,
+            owner="test",
+            duration_s=6.0,
+            clock=SimulatedClock(self.loop),
+            entropy=OsEntropy(),
+        )
+
+    @property
+    def now(self) -> float:
+        return self.loop.time()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_it_is_renewed_for_as_long_as_it_is_held_and_free_afterwards(world: World) -> None:
+    async def story() -> None:
+        async with world.lease() as lease:
+            for _ in range(300):
+                await asyncio.sleep(0.1)
+                assert lease.is_held
+            assert lease.check() == 1
+            assert decode_lease(world.register.seen.value).renewal >= 14
+        assert not lease.is_held
+        with pytest.raises(Unavailable, match="is not held any more"):
+            lease.check()
+        begun = world.now
+        async with world.lease() as following:
+            assert following.term == 2
+            assert world.now - begun < 0.1
+
+    world.loop.run_until_complete(story())
+
+
+def test_one_that_was_left_is_taken_after_all_of_its_time_and_no_earlier(world: World) -> None:
+    async def story() -> None:
+        left = world.lease()
+        await left.acquire()
+        left.abandon()
+        begun = world.now
+        with pytest.raises(DeadlineExceeded, match="was not free within 2 s"):
+            await world.lease().acquire(2.0)
+        async with world.lease() as lease:
+            assert lease.term == 2
+            assert 6.0 <= world.now - begun < 9.0
+
+    world.loop.run_until_complete(story())
+
+
+def test_a_holder_that_nobody_answers_gives_up_in_time(world: World) -> None:
+    async def story() -> None:
+        async with world.lease() as lease:
+            await asyncio.sleep(1.0)
+            world.register.is_silent = True
+            begun = world.now
+            await lease.lost.wait()
+            assert world.now - begun <= 0.7 * 6.0
+            assert not lease.is_held
+            world.register.is_silent = False
+
+    world.loop.run_until_complete(story())
+
+
+@pytest.mark.parametrize("swallows", [1, 2, 3])
+def test_what_was_done_without_an_answer_is_found_and_kept(world: World, swallows: int) -> None:
+    async def story() -> None:
+        world.register.swallows = swallows
+        async with world.lease() as lease:
+            await asyncio.sleep(1.0)
+            world.register.swallows = swallows  # of renewals, now
+            for _ in range(200):
+                await asyncio.sleep(0.1)
+                assert lease.is_held
+            assert lease.term == 1
+
+    world.loop.run_until_complete(story())
+
+
+def test_a_holder_that_was_replaced_learns_it_by_its_next_renewal(world: World) -> None:
+    async def story() -> None:
+        async with world.lease() as lease:
+            seen = world.register.seen
+            world.register.seen = Seen(
+                b'{"holder":"other","term":9,"renewal":0,"duration_ms":6000}', seen.version + 1
+            )
+            await lease.lost.wait()
+            assert world.now < 2.5
+        assert decode_lease(world.register.seen.value).holder == "other", "it releases only its own"
+
+    world.loop.run_until_complete(story())
+
+
+def test_a_register_with_something_else_is_left_alone(world: World) -> None:
+    async def story() -> None:
+        world.register.seen = Seen(b"42", 1)
+        with pytest.raises(InvalidArgument, match="is no lease"):
+            await world.lease().acquire()
+        assert world.register.seen == Seen(b"42", 1)
+
+    world.loop.run_until_complete(story())
+
+
+def test_nobody_waits_for_a_register_that_never_answers(world: World) -> None:
+    async def story() -> None:
+        world.register.is_silent = True
+        with pytest.raises(Unavailable):
+            await world.lease().acquire()
+        assert world.now < 13.0
+
+    world.loop.run_until_complete(story())

@@ -14,6 +14,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.own_operations import OwnOperations
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
@@ -59,8 +60,9 @@ async def open_requests(
         )
         proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
         forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
+        operations = OwnOperations(core.hybrid, core.doors.entropy)
         attempts = WriteRetries(
-            collector=collector, replicas=replicas, hybrid=core.hybrid, entropy=core.doors.entropy
+            collector=collector, replicas=replicas, hybrid=core.hybrid, operations=operations
         )
         writer = Writer(
             routes=routes,
@@ -86,14 +88,19 @@ async def open_requests(
         yield Requests(
             writer=writer,
             reader=reader,
-            registers=_registers(core, start, routes, background, timekeeper),
+            registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
         )
 
 
 def _registers(
-    core: Core, start: Start, routes: Routes, background: Background, timekeeper: TimeKeeper
+    core: Core,
+    start: Start,
+    routes: Routes,
+    background: Background,
+    timekeeper: TimeKeeper,
+    operations: OwnOperations,
 ) -> RegisterCoordinator:
     options = core.options.requests
     return RegisterCoordinator(
@@ -102,6 +109,7 @@ def _registers(
         routes=routes,
         rounds=Rounds(transport=core.transport, background=background, stall_s=options.stall_s),
         timekeeper=timekeeper,
+        operations=operations,
         hybrid=core.hybrid,
         clock=core.clock,
         entropy=core.doors.entropy,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
-from ringmill.cluster.ports import Entropy
 from ringmill.cluster.quorum.levels import majority
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
@@ -20,6 +19,7 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.object_store import REPLACED_HINT
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.own_operations import OwnOperations
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_values import WriteRequest
@@ -33,21 +33,18 @@ RECOGNISED_FOR_MS: Final = 120_000
 
 class WriteRetries:
     def __init__(
-        self, *, collector: Collector, replicas: Replicas, hybrid: HybridClock, entropy: Entropy
+        self, *, collector: Collector, replicas: Replicas, hybrid: HybridClock, operations: OwnOperations
     ) -> None:
         self._collector = collector
         self._replicas = replicas
         self._hybrid = hybrid
-        self._session = int.from_bytes(entropy.random_bytes("operation", 8), "big")
-        self._sequence = 0
+        self._operations = operations
 
     def named(self, request: WriteRequest) -> WriteRequest:
         """The request with an operation id; a client that never retries may leave it out."""
         if request.operation is not None:
             return request
-        self._sequence += 1
-        operation = OperationId(self._session, self._sequence, self._hybrid.now())
-        return request._replace(operation=operation, encoded=b"")
+        return request._replace(operation=self._operations.next(), encoded=b"")
 
     async def check_retry(self, request: WriteRequest, route: Route, deadline: Deadline) -> None:
         """Allow a second or later attempt, after bringing the effect of an earlier one to this copy.

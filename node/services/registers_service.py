@@ -13,8 +13,6 @@ from ringmill.cluster.consensus.register import ABSENT, Cas, Change, Incr
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Handler, Incoming
-from ringmill.cluster.versions.hybrid_time import HybridTime
-from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.stubs.registers_pb2 import (
     CasRequest,
@@ -23,6 +21,7 @@ from ringmill.cluster.wire.stubs.registers_pb2 import (
     RegisterAnswer,
 )
 from ringmill.node.core import Core
+from ringmill.node.requests.encoding.kv_codec import operation_of
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.node.services.table import Call, Service, unary
@@ -98,9 +97,7 @@ class RegistersService:
     async def _change(
         self, message: CasRequest | IncrRequest, change: Change, left_s: float | None
     ) -> RegisterAnswer:
-        named = message.operation
-        operation = OperationId(named.session, named.sequence, HybridTime(named.birth))
-        request = ChangeRequest(_where(message, left_s), change, operation, message.attempt)
+        request = ChangeRequest(_where(message, left_s), change, operation_of(message), message.attempt)
         return _answer(await self._requests.change_register(request))
 
 

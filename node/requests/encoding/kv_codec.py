@@ -17,6 +17,7 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.cluster.wire.stubs.registers_pb2 import CasRequest, IncrRequest
 from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
 from ringmill.node.requests.request_values import (
     Located,
@@ -31,6 +32,7 @@ __all__ = [
     "answer_read",
     "answer_write",
     "encode_write",
+    "operation_of",
     "read_request",
     "receipt_of",
     "write_request",
@@ -58,7 +60,7 @@ def write_request(
         message.key,
         message.value if isinstance(message, kv_pb2.PutRequest) else None,
         WriteOptions.of(message),
-        _operation(message),
+        operation_of(message),
         Epoch(message.epoch),
         message.attempt,
         is_forwarded or message.forwarded,
@@ -138,7 +140,8 @@ def _dot(text: str) -> Dot:
     return Dot(Actor(actor), int(counter))
 
 
-def _operation(message: WriteMessage) -> OperationId | None:
+def operation_of(message: WriteMessage | CasRequest | IncrRequest) -> OperationId | None:
+    """The name that a client gave; None when it gave none."""
     if not message.HasField("operation"):
         return None
     name = message.operation

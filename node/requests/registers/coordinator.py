@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
-from ringmill.cluster.consensus.register import AppliedChange, Refused, Register, changed
+from ringmill.cluster.consensus.register import AppliedChange, Cas, Change, Refused, Register, changed
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.errors import (
     Conflict,
@@ -26,10 +26,12 @@ from ringmill.cluster.ids import NodeId, Start
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER
 from ringmill.node.replica.routes import REGISTERS, Route, Routes
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.own_operations import OwnOperations
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.request_limits import check_key, check_value, time_allowed
@@ -50,6 +52,7 @@ class RegisterCoordinator:
         routes: Routes,
         rounds: Rounds,
         timekeeper: TimeKeeper,
+        operations: OwnOperations,
         hybrid: HybridClock,
         clock: Clock,
         entropy: Entropy,
@@ -60,6 +63,7 @@ class RegisterCoordinator:
         self._routes = routes
         self._rounds = rounds
         self._timekeeper = timekeeper
+        self._operations = operations
         self._hybrid = hybrid
         self._clock = clock
         self._entropy = entropy
@@ -90,8 +94,11 @@ class RegisterCoordinator:
         WrongEpoch, Unavailable.
         """
         route, deadline = await self._admitted(request.where)
-        _check(request)
-        attempt = _Attempt(self, route, deadline, request)
+        if isinstance(change := request.change, Cas):
+            check_value(change.value)
+            check_value(change.expect if isinstance(change.expect, bytes) else None)
+        asked = _Asked(change, request.operation or self._operations.next(), request.attempt)
+        attempt = _Attempt(self, route, deadline, asked)
         await self._timekeeper.wait_judged(deadline.left_s)
         try:
             async with self._turn(request.where, deadline):
@@ -141,6 +148,14 @@ class RegisterCoordinator:
         return RegisterResult(register.version, register.value, route.epoch, self._hybrid.now())
 
 
+class _Asked(NamedTuple):
+    """A change with its name.  Of `attempt`: ChangeRequest."""
+
+    change: Change
+    operation: OperationId
+    attempt: int
+
+
 class _Attempt:
     """A request on its way through as many rounds as it takes."""
 
@@ -149,7 +164,7 @@ class _Attempt:
         coordinator: RegisterCoordinator,
         route: Route,
         deadline: Deadline,
-        request: ChangeRequest | None,
+        request: _Asked | None,
     ) -> None:
         self._coordinator = coordinator
         self._route = route
@@ -222,13 +237,13 @@ class _Attempt:
         except RingmillError as error:
             return present, None, error
         if isinstance(told, Refused):
-            return present, None, _conflict(self._route, present)
+            return present, None, _conflict(present)
         register, applied = told
         self.has_proposed = True
         self._made_version = min(self._made_version or applied.version, applied.version)
         return register, applied, None
 
-    def _may_be_forgotten(self, present: Register, request: ChangeRequest) -> bool:
+    def _may_be_forgotten(self, present: Register, request: _Asked) -> bool:
         """Whether the operation may have been applied, though the register does not remember it."""
         if self.has_proposed and present.forgotten_version >= self._made_version:
             return True
@@ -248,14 +263,7 @@ class _Attempt:
         return min(preempted + 1, 10)
 
 
-def _check(request: ChangeRequest) -> None:
-    value = getattr(request.change, "value", None)
-    check_value(value)
-    expect = getattr(request.change, "expect", None)
-    check_value(expect if isinstance(expect, bytes) else None)
-
-
-def _conflict(route: Route, present: Register) -> Conflict:
+def _conflict(present: Register) -> Conflict:
     shown = "no value" if present.value is None else f"{present.value[:40]!r}"
     return Conflict(
         f"the register holds {shown} in version {present.version}",

@@ -24,11 +24,14 @@ class RegisterRead(NamedTuple):
 
 
 class ChangeRequest(NamedTuple):
-    """`attempt` counts the earlier sendings of the operation that may have been done."""
+    """`attempt` counts the earlier sendings of the operation that may have been done.
+
+    `operation` is None for a client that never sends a change again.
+    """
 
     where: RegisterRead
     change: Change
-    operation: OperationId
+    operation: OperationId | None
     attempt: int = 0
 
 

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 import ringmill
 from ringmill.client.blocking import Client
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError
+from ringmill.cluster.wire.stubs.registers_pb2 import CasRequest, IncrRequest
+from ringmill.cluster.wire.stubs.registers_pb2_grpc import RegistersStub
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -79,6 +82,16 @@ def test_the_client_tells_what_a_register_holds_beside_a_conflict(shell: Shell) 
         with pytest.raises(InvalidArgument):
             registers.incr("api", 1.5)  # type: ignore[arg-type]
         assert registers.get("api").value == b"b"
+
+
+def test_calls_of_the_plain_api_that_name_no_operation_are_changes_of_their_own(shell: Shell) -> None:
+    with grpc.insecure_channel(address_of(shell)) as channel:
+        registers = RegistersStub(channel)
+        request = IncrRequest(key=b"unnamed", by=1)
+        assert [registers.Incr(request).number for _ in range(3)] == [1, 2, 3]
+        delete = CasRequest(key=b"unnamed", expect_value=b"3", absent=True)
+        assert registers.Cas(delete).version == 4
+        assert registers.Incr(request).number == 1
 
 
 def test_counting_is_exact_while_nodes_are_killed_and_stopped(shell: Shell) -> None:

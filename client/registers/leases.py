@@ -185,8 +185,8 @@ class AsyncLease:
         try:
             await self._set(following, self._version)
         except Conflict as conflict:
-            present = decode_lease(conflict.detail.get("current"))
-            if (present.holder, present.term) != (self._holder, self.term):
+            present = _lease_or_none(conflict.detail["current"])
+            if present is None or (present.holder, present.term) != (self._holder, self.term):
                 self._until = 0.0
                 return True  # nothing is left to be renewed
             self._record, self._version = present, int(conflict.detail["version"])
@@ -194,3 +194,11 @@ class AsyncLease:
         except RingmillError:
             return False
         return True
+
+
+def _lease_or_none(value: bytes | None) -> LeaseRecord | None:
+    """None for a register that somebody has set to something else."""
+    try:
+        return decode_lease(value)
+    except InvalidArgument:
+        return None

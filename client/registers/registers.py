@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from ringmill.client.arguments import Key, Seconds, Value, checked_key, checked_timeout_s, checked_value
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.leases import AsyncLease
+from ringmill.client.routing.attempts import RegisterMessage, attempt_message
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router, Target
 from ringmill.cluster.errors import InvalidArgument
@@ -91,13 +92,8 @@ class AsyncRegisters:
 
         Raises QuorumNotReached, DeadlineExceeded, Unavailable, InvalidArgument.
         """
-        data = checked_key(key)
-
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return ReadRegisterRequest(keyspace=self.name, key=data, epoch=epoch, timeout_ms=timeout_ms)
-
-        answer = await self._ask(_READ, data, prepare, timeout)
-        return _value_of(answer)
+        request = ReadRegisterRequest(keyspace=self.name, key=checked_key(key))
+        return _value_of(await self._ask(_READ, request, timeout))
 
     async def cas(
         self,
@@ -174,20 +170,18 @@ class AsyncRegisters:
     ) -> RegisterAnswer:
         name, operation = self._operations.next(), request.operation
         operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
-
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            message = type(request)()  # an earlier one may not have been encoded yet
-            message.CopyFrom(request)
-            message.epoch, message.timeout_ms, message.attempt = epoch, timeout_ms, attempt
-            return message
-
-        return await self._ask(method, request.key, prepare, timeout)
+        return await self._ask(method, request, timeout)
 
     async def _ask(
-        self, method: Method[RegisterAnswer], key: bytes, prepare: Any, timeout: Seconds | None
+        self, method: Method[RegisterAnswer], request: RegisterMessage, timeout: Seconds | None
     ) -> RegisterAnswer:
         timeout_s = None if timeout is None else checked_timeout_s(timeout)
-        answer = await self._router.ask(method, prepare, target=Target(self.name, key), timeout_s=timeout_s)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return attempt_message(request, epoch, timeout_ms, attempt)
+
+        target = Target(self.name, request.key)
+        answer = await self._router.ask(method, prepare, target=target, timeout_s=timeout_s)
         self._operations.observe(answer.hybrid_time)
         return answer
 

@@ -19,8 +19,11 @@ from ringmill.client.routing.silence import SilenceWatch
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
+from ringmill.cluster.wire.stubs.registers_pb2 import CasRequest, IncrRequest, ReadRegisterRequest
 
-__all__ = ["Sending", "Attempts", "Told", "attempt_message"]
+__all__ = ["Attempts", "RegisterMessage", "Sending", "Told", "attempt_message"]
+
+RegisterMessage: TypeAlias = CasRequest | IncrRequest | ReadRegisterRequest
 
 Told: TypeAlias = bytes | Message | RingmillError
 """What an attempt has come to: an answer, encoded or not, or an error."""
@@ -186,7 +189,9 @@ class Attempts:
             self._waiting.set_result(None)
 
 
-def attempt_message(request: WriteMessage | GetRequest, epoch: int, timeout_ms: int, attempt: int) -> Message:
+def attempt_message(
+    request: WriteMessage | GetRequest | RegisterMessage, epoch: int, timeout_ms: int, attempt: int
+) -> Message:
     """The message of one attempt; `attempt` counts the earlier ones that may have been done.
 
     A later one gets a copy, because an earlier one may not have been encoded yet.
@@ -194,7 +199,7 @@ def attempt_message(request: WriteMessage | GetRequest, epoch: int, timeout_ms: 
     message = request
     if attempt:
         message = type(request).FromString(request.SerializeToString())
-        if not isinstance(message, GetRequest):
+        if not isinstance(message, GetRequest | ReadRegisterRequest):
             message.attempt = attempt
     message.epoch, message.timeout_ms = epoch, timeout_ms
     return message

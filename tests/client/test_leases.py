@@ -151,6 +151,18 @@ def test_a_holder_that_was_replaced_learns_it_by_its_next_renewal(world: World) 
     world.loop.run_until_complete(story())
 
 
+def test_a_register_that_was_set_to_something_else_is_lost_and_left_alone(world: World) -> None:
+    async def story() -> None:
+        async with world.lease() as lease:
+            world.register.seen = Seen(b"42", world.register.seen.version + 1)
+            await lease.lost.wait()
+            assert world.now < 2.5
+        assert world.register.seen.value == b"42"
+
+    world.loop.run_until_complete(story())
+    assert world.loop.unhandled() == []
+
+
 def test_a_register_with_something_else_is_left_alone(world: World) -> None:
     async def story() -> None:
         world.register.seen = Seen(b"42", 1)

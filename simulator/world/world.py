@@ -29,6 +29,8 @@ __all__ = ["DEFAULT_KEYSPACE", "World"]
 
 DEFAULT_KEYSPACE = KeyspaceId(1, 0)
 _LOOK_EVERY_S: Final = 0.1
+_AT_REST_S: Final = 0.25
+_AT_ONCE: Final = 1e12  # bytes a second
 
 
 class World:
@@ -98,6 +100,14 @@ class World:
         for process in nodes:
             while not process.takes_writes:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def heal_damage(self, process: NodeProcess) -> None:
+        """Have a node find all that is damaged on its disk, and wait until others have filled it again."""
+        node = await process.up()
+        await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
+        await process.inside(node.replica.engine.wait_idle())
+        while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(_AT_REST_S)
 
     def client(self, name: str) -> tuple[Process, SimulatedTransport]:
         """A process that asks: a fresh one, on the network under its name."""

@@ -25,7 +25,6 @@ __all__ = ["Rest"]
 
 _FLIGHT_S: Constant = 6.0  # the longest a request may still be under way at its coordinator
 _AT_REST_S: Constant = 0.25
-_AT_ONCE: Constant = 1e12  # bytes a second
 
 
 class Rest:
@@ -90,11 +89,7 @@ class Rest:
         for name in self._history.damaged:
             process = self._world.nodes[name]
             self._history.shown_by_lost += await self._shown(process)
-            node = await process.up()
-            await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
-            await process.inside(node.replica.engine.wait_idle())
-            while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
-                await asyncio.sleep(_AT_REST_S)
+            await self._world.heal_damage(process)
 
     async def _hints_delivered(self) -> None:
         """No node keeps a write for another any more, and none still has to find out who misses one."""

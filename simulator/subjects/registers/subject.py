@@ -37,8 +37,6 @@ _BUSY_KEYS: Final = (b"count 0", b"set 0")
 _BUSY: Final = 0.25  # share of the runs in which registers change faster than they can remember
 _SESSIONS: Final = 4
 _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coordinator
-_AT_REST_S: Final = 0.25
-_AT_ONCE: Final = 1e12  # bytes a second
 _CORE, _LAST = "r-core", "r-last"
 _CONTENDERS: Final = ("l0", "l1", "l2")
 _HOLDINGS: Final = 4  # that each contender tries for
@@ -90,11 +88,7 @@ class RegisterWorkload:
     async def wait_idle(self) -> None:
         await asyncio.sleep(_FLIGHT_S)
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
-            node = await process.up()
-            await process.inside(node.replica.engine.verify(bytes_per_s=_AT_ONCE))
-            await process.inside(node.replica.engine.wait_idle())
-            while node.replica.engine.corrupt_ranges():  # noqa: ASYNC110 - virtual time costs nothing
-                await asyncio.sleep(_AT_REST_S)
+            await self._world.heal_damage(process)
 
     async def look(self) -> None:
         plans = [

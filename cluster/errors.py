@@ -98,7 +98,14 @@ class QuorumNotReached(RingmillError):
 
     @classmethod
     def of(
-        cls, verb: str, need: int, acked: Sequence[str], failed: Mapping[str, str], *, outcome: str
+        cls,
+        verb: str,
+        need: int,
+        acked: Sequence[str],
+        failed: Mapping[str, str],
+        *,
+        outcome: str,
+        hint: str = "see `ringmill cluster status`; a lower level (-w / -r) needs fewer owners",
     ) -> QuorumNotReached:
         """The error of a `verb` ("put", "get"), from the owners that answered and the reasons of the
         others."""
@@ -106,7 +113,7 @@ class QuorumNotReached(RingmillError):
         return cls(
             f"{verb} needs {need} owners, {len(acked)} answered ({', '.join(acked) or 'none'}); {who}",
             detail={"need": need, "acked": list(acked), "failed": dict(failed)},
-            hint="see `ringmill cluster status`; a lower level (-w / -r) needs fewer owners",
+            hint=hint,
             outcome=outcome,
         )
 

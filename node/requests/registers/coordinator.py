@@ -40,6 +40,7 @@ __all__ = ["RegisterCoordinator"]
 
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.5
+_MAJORITY_HINT: Final = "see `ringmill cluster status`; a register needs most of its owners"
 _NO_TURN: Final = "no turn or no round came before the deadline"
 
 
@@ -256,7 +257,9 @@ class _Attempt:
             silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
             verb = "a read of a register" if self._request is None else "a change of a register"
             reasons = phase.reasons(silent)
-            raise QuorumNotReached.of(verb, phase.majority, phase.agreed, reasons, outcome="failed")
+            raise QuorumNotReached.of(
+                verb, phase.majority, phase.agreed, reasons, outcome="failed", hint=_MAJORITY_HINT
+            )
         sometimes("a round of a register is preempted")
         bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)
         await asyncio.sleep(bound * self._coordinator._entropy.uniform("register.pause"))

@@ -308,7 +308,7 @@ async def test_closing_tells_each_item_what_is_known_of_it_and_a_closed_client_r
             node.is_silent = True
         under_way = asyncio.create_task(db.mput(pairs()))
         waiting = asyncio.create_task(db.mget(f"k{number}" for number in range(2 * WINDOW_REQUESTS)))
-        await asyncio.sleep(0.05)
+        await some_turns()
     async with asyncio.timeout(10):
         await under_way
         assert {type(one) for one in await waiting} == {ClientClosed, DeadlineExceeded}

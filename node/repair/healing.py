@@ -83,7 +83,7 @@ class Healing:
         """Heal until cancelled; sleeps while nothing is damaged."""
         while True:
             await self._engine.damage_found.wait()
-            pause_s = FIRST_PAUSE_S
+            pause_s, before = FIRST_PAUSE_S, self.healed
             while self._engine.corrupt_ranges():
                 self._engine.damage_found.clear()
                 if await self.round():
@@ -94,6 +94,8 @@ class Healing:
                 except TimeoutError:
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             self._engine.damage_found.clear()
+            if self.healed > before:
+                _log.info("healed: %d damaged parts were merged from other copies", self.healed - before)
             self._told.clear()
             self._objects.count_again()
 

@@ -33,6 +33,7 @@ from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.node.storage.upkeep.back_pressure import overload
 from ringmill.node.storage.upkeep.stats import Counters, Stats, take_stats
+from ringmill.node.storage.upkeep.torn_log import replace_torn_log
 from ringmill.node.storage.upkeep.upkeep import Upkeep
 from ringmill.node.storage.upkeep.write_pressure import WritePressure
 from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
@@ -122,7 +123,7 @@ class Engine:
         files.mkdir(folder)
         lock = files.lock(f"{folder}/{LOCK}")
         try:
-            opened = await files.off_loop(open_folder, files, folder)
+            opened = await files.off_loop(_recover, files, folder, options)
             tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
             await files.off_loop(sweep, files, folder, opened)
         except BaseException:
@@ -385,3 +386,10 @@ class Engine:
     def _refuse(self, error: RingmillError) -> None:
         self._reading.is_plain = False
         self._pressure.refuse(error)
+
+
+def _recover(files: FileSystem, folder: str, options: EngineOptions) -> Opened:
+    """Blocks.  Raises OSError."""
+    opened = open_folder(files, folder)
+    replace_torn_log(files, folder, options, opened)
+    return opened

@@ -19,7 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,31 +27,22 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
+from chaos.healing_node import fill, flip, size_of, start_scrubbing, until_whole  # noqa: E402
 from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
-from ringmill.client.local.local_forming import wait_local_ready  # noqa: E402
 from ringmill.client.local.local_state import (  # noqa: E402
     LocalCluster,
-    LocalNode,
     read_token,
-    save_cluster,
-    token_path,
 )
 from ringmill.cluster.errors import RingmillError  # noqa: E402
 
 __all__ = ["main"]
 
 MOST_ROUNDS: Final = 1000
-START_S: Final = 30.0
-HEALED_S: Final = 60.0
-SCRUB_EVERY_S: Final = 1.0
-CLEAN: Final = "scrubbed the store, 0 damages"  # node/repair/scrub_schedule.py
 BYTES_A_FLIP: Final = 4 << 20  # one flip a file, and one more for each of these
 SKIPPED: Final = ("LOCK",)  # holds nothing
-VALUE_BYTES: Final = 16 * 1024
-_POLL_S: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -103,7 +94,7 @@ async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: ran
     until = time.monotonic() + given.seconds
     done: list[Round] = []
     async with connect(endpoints, token=read_token(cluster.folder)) as db:
-        cold = await _fill(db, given.keys, chance)
+        cold = await fill(db, given.keys, chance)
         load = CheckedLoad(db, keys=64, workers=4, read_tries=5)
         is_over = asyncio.Event()
         print("round  node ended   files  flips  start s   heal s  writes   reads", flush=True)
@@ -129,22 +120,6 @@ async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: ran
     return bool(done) and not bad
 
 
-async def _fill(db: AsyncClient, keys: int, chance: random.Random) -> dict[str, bytes]:
-    """Values that lie still, so that tables and cold blocks are hit."""
-    cold = {f"cold:{number}": chance.randbytes(VALUE_BYTES) for number in range(keys)}
-    waiting = list(cold.items())
-
-    async def write() -> None:
-        while waiting:
-            key, value = waiting.pop()
-            await db.put(key, value)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(8):
-            group.create_task(write())
-    return cold
-
-
 async def _round(
     number: int,
     cluster: LocalCluster,
@@ -164,15 +139,15 @@ async def _round(
     files, flips = _flip_everywhere(Path(cluster.data_folder(node)), chance)
     one = Round(number, node.id, "kill -9" if is_kill else "stop", files, flips)
     log = Path(cluster.log_path(node))
-    told = _size(log)
+    told = size_of(log)
     try:
         begun = time.monotonic()
-        cluster = await _start(cluster, node)
+        cluster = await start_scrubbing(cluster, node)
         one.start_s = time.monotonic() - begun
         for key in chance.sample(sorted(cold), min(100, len(cold))):
             if (await db.get(key)).value != cold[key]:
                 one.violation = f"{key} is not what was written"
-        await _whole(db, node.id, log, told)
+        await until_whole(db, node.id, log, told)
         one.heal_s = time.monotonic() - begun - one.start_s
     except (RingmillError, TimeoutError) as error:
         one.violation = f"{type(error).__name__}: {error}"
@@ -189,14 +164,9 @@ def _flip_everywhere(folder: Path, chance: random.Random) -> tuple[int, int]:
     files = flips = 0
     for path in _files(folder):
         size = path.stat().st_size
-        with path.open("r+b") as file:
-            for _ in range(1 + size // BYTES_A_FLIP):
-                at = chance.randrange(size)
-                file.seek(at)
-                (byte,) = file.read(1)
-                file.seek(at)
-                file.write(bytes([byte ^ 1 << chance.randrange(8)]))
-                flips += 1
+        for _ in range(1 + size // BYTES_A_FLIP):
+            flip(path, chance.randrange(size), 1 << chance.randrange(8))
+            flips += 1
         files += 1
     return files, flips
 
@@ -205,43 +175,6 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in SKIPPED and path.stat().st_size:
             yield path
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _has_said(log: Path, since: int, words: str) -> bool:
-    with log.open("rb") as file:
-        file.seek(since)
-        return words.encode() in file.read()
-
-
-async def _start(cluster: LocalCluster, node: LocalNode) -> LocalCluster:
-    """Start the node on its data, with a scrub that never rests.  Raises RingmillError when it ends."""
-    command = [
-        "-m", "ringmill.node", "--id", node.id, "--listen", node.address, "--data", cluster.data_folder(node),
-        "--token-file", token_path(cluster.folder), "--profile", "fast", "--scrub-every", str(SCRUB_EVERY_S),
-    ]  # fmt: skip
-    process = processes.spawn(command, log_path=cluster.log_path(node), folder=cluster.folder)
-    started = replace(node, pid=process.pid, started=processes.start_mark(process.pid))
-    cluster = cluster.with_node(started)
-    save_cluster(cluster)
-    await wait_local_ready(cluster, [started], {node.id: process}, START_S)
-    return cluster
-
-
-async def _whole(db: AsyncClient, node: str, log: Path, told: int) -> None:
-    """Until a whole scrub has found nothing and no node names a damaged range or keeps a hint."""
-    async with asyncio.timeout(HEALED_S):
-        while True:
-            await asyncio.sleep(_POLL_S)
-            if not _has_said(log, told, CLEAN):
-                continue
-            status = await db.status(timeout=5.0)
-            damaged = {one.id: one.damaged_ranges for one in status.nodes}
-            if damaged[node] == 0 and not any(damaged.values()) and status.hints == 0:
-                return
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ damaged blocks, a damaged log is replaced by a table of what is in memory, a dam
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -19,9 +20,14 @@ from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["Scrubbing"]
 
+_log = logging.getLogger(__name__)
+
 
 class Scrubbing:
-    """`rewrite` has a table rewritten, `seal` begins a new memtable, unless nothing may be written."""
+    """`rewrite` has a table rewritten, and says whether that is news.
+
+    `seal` begins a new memtable, unless nothing may be written.
+    """
 
     def __init__(
         self,
@@ -30,7 +36,7 @@ class Scrubbing:
         folder: str,
         tables: VersionSet,
         unflushed: Unflushed,
-        rewrite: Callable[[int], None],
+        rewrite: Callable[[int], bool],
         seal: Callable[[], bool],
     ) -> None:
         self._files = files
@@ -45,7 +51,8 @@ class Scrubbing:
         named = parse_name(damage.file.rpartition("/")[2])
         unflushed = self._unflushed
         if named is not None and named.kind == "table":
-            self._rewrite(named.file_id)
+            if self._rewrite(named.file_id):
+                _log.warning("damage found, so the table is written anew: %s", damage)
         elif named is not None and named.file_id in (*unflushed.active_logs, *unflushed.log.current.file_ids):
             self.leave_damaged_log()
 

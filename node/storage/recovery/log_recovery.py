@@ -2,8 +2,10 @@
 
 Damage at or below a durable sequence is corruption: it is reported as a mark over all keys, because the lost
 keys are unknown, and reading continues after it.  Damage above that, in the last log only, is the tail of a
-power cut and is cut off.  Damage that hits no batch (a header, a mark) has no consequence.  Recovery never
-fails because of damage.  Rules E4 and E7: docs/protocol/engine.md.  Layout: docs/formats/log.md, "Recovery".
+power cut and does not count.  Damage that hits no batch (a header, a mark) has no consequence.  Recovery
+never fails because of damage.
+
+Rules E4 and E7: docs/protocol/engine.md.  Layout: docs/formats/log.md, "Recovery".
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.version.version import CorruptMark
 
-__all__ = ["Loss", "Recovered", "cut_tail", "expect_all", "recover_logs", "replay_group"]
+__all__ = ["Loss", "Recovered", "expect_all", "recover_logs", "replay_group"]
 
 _MOST_SEQUENCE: Final = 1 << 55  # a cell has 56 bits for it, so a higher one is damage
 LEAP: Final = 1 << 40
@@ -54,7 +56,7 @@ class Recovered:
     newest_readable: int = 0  # id of the newest log that has a record which can be read
     damaged: list[int] = field(default_factory=list)  # ids of logs with damage, the tail apart
     losses: list[Loss] = field(default_factory=list)
-    tail: tuple[int, int] | None = None  # the last log's id and where it is to be cut, if it is
+    tail: tuple[int, int] | None = None  # the last log's id and where it ends, if it ends torn
 
     def lose(self, loss: Loss, file_id: int) -> None:
         """Note that log `file_id` lost batches; all later batches have higher sequences."""
@@ -96,14 +98,6 @@ def recover_logs(
         is_last = not are_sealed and number == len(log_ids) - 1
         _recover_log(files, folder, file_id, recovered, is_last=is_last)
     return recovered
-
-
-def cut_tail(files: FileSystem, folder: str, recovered: Recovered) -> None:
-    """Cut the torn tail off the last log, so that a later append never follows it.  Blocks."""
-    if recovered.tail is not None:
-        file_id, size = recovered.tail
-        sometimes("a torn end of a log is cut off")
-        files.truncate(f"{folder}/{log_name(file_id)}", size)
 
 
 def _recover_log(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
-from ringmill.node.storage.recovery.log_recovery import Recovered, cut_tail, expect_all, recover_logs
+from ringmill.node.storage.recovery.log_recovery import Recovered, expect_all, recover_logs
 from ringmill.node.storage.recovery.salvage import FRESH_IDS, fence_all, salvage
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_reader import Table, open_table
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Opened:
-    """The state read from a folder.  Nothing is written yet, except a cut tail and the quarantine."""
+    """The state read from a folder.  Nothing is written yet, except the quarantine."""
 
     version: Version
     tables: dict[int, Table]
@@ -61,7 +61,6 @@ def _open_exactly(
     if (is_torn or there - named) and (recovered.losses or named - there):
         raise CorruptBlock(f"{folder}/{manifest_name(manifest_id)}", 0, "its last edits are missing")
     keep_aside(files, folder, [log_name(file_id) for file_id in recovered.damaged])
-    cut_tail(files, folder, recovered)
     marks = tuple(loss.mark() for loss in recovered.losses)
     version = version.apply(VersionEdit(marks_added=marks, newest_log=max(recovered.log_ids, default=0)))
     version, tables = _open_tables(files, folder, version)

@@ -45,10 +45,13 @@ class Compactor:
     def wake(self) -> None:
         self._wanted.set()
 
-    def report_damage(self, file_id: int) -> None:
-        """A block of this table failed its check."""
+    def report_damage(self, file_id: int) -> bool:
+        """A block of this table failed its check.  Returns whether it is the first that is known to."""
+        is_news = file_id not in self._damaged
+        self._tools.counters.damaged_tables += is_news
         self._damaged[file_id] = None
         self._wanted.set()
+        return is_news
 
     def is_due(self) -> bool:
         version, situation = self._tools.tables.version, self._situation()

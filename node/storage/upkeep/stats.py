@@ -31,6 +31,7 @@ class Counters:
     stalled_writes: int = 0
     failed_flushes: int = 0
     failed_compactions: int = 0
+    damaged_tables: int = 0  # found by a read, a merge or a scrub
     last_failure: str = ""
 
 

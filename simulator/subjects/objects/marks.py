@@ -79,6 +79,6 @@ OBJECT_MARKS: Final = (
     "a start keeps everything without a manifest",
     "a start sets a damaged table aside",
     "a start finds that a log has lost batches",
-    "a torn end of a log is cut off",
+    "a log with a torn end is replaced by a table",
     "a full disk makes a node read-only",
 )

@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ringmill.client.blocking import Client
+from ringmill.client.values import Item, Receipt
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
+
+NODES: Final = ("n1", "n2", "n3", "n4", "n5")
+RESTART_GOAL_S: Final = 10.0
+PATIENCE_S: Final = 60.0
 
 
 def nodes_of(shell: Shell) -> dict[str, Any]:
@@ -119,6 +127,28 @@ def test_kill_9_of_every_node_loses_nothing_that_was_acknowledged(shell: Shell) 
     healthy(shell)
     for number in range(3):
         assert shell.ok("get", f"all:{number}").out == b"%d\n" % number
+
+
+def test_five_nodes_killed_and_restarted_together_serve_every_acknowledged_write(
+    shell: Shell, record_property: Callable[[str, object], None]
+) -> None:
+    pairs = {f"crowd:{number}": b"%d" % number * 100 for number in range(500)}
+    file = shell.folder / "home" / "default" / "cluster.json"
+    addresses = [node["address"] for node in json.loads(file.read_text())["nodes"]]
+    with Client(addresses, timeout=PATIENCE_S) as db:
+        receipts = db.mput(pairs)
+        assert all(isinstance(receipt, Receipt) for receipt in receipts)
+        shell.ok("cluster", "kill", *NODES)
+        begun = time.monotonic()
+        shell.ok("cluster", "up", "--timeout", f"{PATIENCE_S}s")
+        items = db.mget(pairs)
+        again = db.mput(pairs)
+        took_s = time.monotonic() - begun
+    found = [item.value if isinstance(item, Item) else item for item in items]
+    assert found == list(pairs.values())
+    assert all(isinstance(receipt, Receipt) for receipt in again)
+    record_property("goal_s", RESTART_GOAL_S)
+    record_property("served_again_after_s", round(took_s, 2))
 
 
 def test_logs_name_the_node_and_down_keeps_the_data(shell: Shell) -> None:

@@ -16,8 +16,8 @@ from ringmill.cluster.ports import FileSystem
 from ringmill.node.replica.object_store import hold, tell_held
 from ringmill.node.storage.engine import Engine, Told
 from ringmill.node.storage.names import parse_name
-from ringmill.node.storage.recovery.log_recovery import cut_tail
 from ringmill.node.storage.recovery.opening import Opened, open_folder
+from ringmill.node.storage.upkeep.torn_log import replace_torn_log
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.start_files import StartAppendFile, StartFiles
 from ringmill.simulator.options import SimulationOptions
@@ -77,8 +77,8 @@ def _failed_sync_is_final() -> Bends:
     return (method(StartAppendFile.append_and_sync, insist),)
 
 
-def _cut_tail() -> Bends:
-    return (use(ringmill.node.storage.recovery.opening, cut_tail, lambda files, folder, recovered: None),)
+def _replace_torn_log() -> Bends:
+    return (use(ringmill.node.storage.engine, replace_torn_log, lambda files, folder, options, opened: None),)
 
 
 def _corruption_is_an_error() -> Bends:
@@ -146,9 +146,9 @@ DURABILITY: Final = (
         rules=("E2",),
     ),
     Ablation(
-        "cut-tail",
-        "the torn end of a log is cut off before anything is appended",
-        _cut_tail(),
+        "torn-log-replaced",
+        "a log with a torn end is replaced by a table before anything is applied",
+        _replace_torn_log(),
         _CRASHES,
         rules=("E4",),
     ),

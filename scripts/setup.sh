@@ -25,3 +25,7 @@ echo "setting up .venv with $("$found" --version) ..." >&2
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
     -c constraints.txt -e '.[dev]' \
     || fail "the pinned wheels could not be installed (is the package index reachable?); the lines above say why"
+# A Java runtime has no wheel for every machine (none for arm64 Linux): what needs it is skipped there.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    -c constraints.txt -e '.[model]' 2>/dev/null \
+    || echo "make setup: TLC cannot be installed here, tests/models will be skipped" >&2

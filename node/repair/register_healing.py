@@ -63,9 +63,11 @@ class RegisterHealing:
             )
             raise Unavailable(f"{need} other owners are needed, {told} answered ({why})")
         await self._registers.raise_floor(floor)
-        for key, (accepted, value) in sorted(newest.items()):
-            if part.start <= key < part.end:
-                await self._registers.put_healed(key, AcceptorState(accepted, accepted, value))
+        lost = {key: told for key, told in newest.items() if part.start <= key < part.end}
+        # A copy counts as accepted (rule R3).  Should it be lost in turn, the ceiling must not be below it.
+        await self._registers.raise_ceiling(max((ballot.counter for ballot, _ in lost.values()), default=0))
+        for key, (accepted, value) in sorted(lost.items()):
+            await self._registers.put_healed(key, AcceptorState(accepted, accepted, value))
         await self._registers.wait_synced()
         sometimes("damaged registers are healed from other owners")
 

@@ -27,14 +27,17 @@ class Diallers:
         self._stranger = stranger
         self._seen: dict[Ends, str] = {}
         self._looking = asyncio.Lock()
+        self._looks = 0  # that have begun
 
     async def who(self, source: int, dialled: int) -> str:
         """Who holds the socket that goes from port `source` to port `dialled`."""
+        came = self._looks
         async with self._looking:
-            if (source, dialled) not in self._seen:
+            if self._looks == came:  # else one has begun since: who is not in it has gone, and needs no other
+                self._looks += 1
                 inodes, owners = await asyncio.to_thread(_look, dict(self._pids()))
                 self._seen = {ends: owners.get(inode, self._stranger) for ends, inode in inodes.items()}
-            return self._seen.pop((source, dialled), self._stranger)
+            return self._seen.get((source, dialled), self._stranger)
 
 
 def _look(pids: Mapping[str, int]) -> tuple[dict[Ends, str], dict[str, str]]:

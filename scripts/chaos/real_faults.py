@@ -8,6 +8,7 @@ bug.  Times are real, so a seed fixes the plan and not the outcome.
     pause               SIGSTOP one or two nodes, then SIGCONT
     *_node              all links of one node, those of clients included
     *_link              the link between two nodes
+    split_halves        all links between two halves are cut; clients reach both
     cut                 connections reset and refused
     one_way             bytes wait one way and flow the other
     stall               bytes wait both ways, connections stay open
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random
 from typing import Final
 
@@ -30,14 +31,20 @@ from ringmill.simulator.faults.fault import Fault
 __all__ = ["KINDS", "RealInjector", "draw_real_faults"]
 
 NODE_KINDS: Final = ("cut_node", "one_way_node", "stall_node", "delay_node")
+SPLIT: Final = "split_halves"
 LINK_KINDS: Final = ("cut_link", "one_way_link", "stall_link", "delay_link")
-KINDS: Final = ("kill", "kill_all", "pause", *NODE_KINDS, *LINK_KINDS)
+KINDS: Final = ("kill", "kill_all", "pause", SPLIT, *NODE_KINDS, *LINK_KINDS)
 PACK: Final = (*KINDS, "kill", "kill", "pause")
-APART_S: Final = (0.3, 4.0)  # from one start to the next, so that there is mostly a quorum to talk to
+APART_S: Final = (0.3, 4.0)  # so that there is mostly a quorum to talk to
 
 
-def draw_real_faults(draws: Random, nodes: Sequence[str], horizon_s: float) -> list[Fault]:
-    """Faults that begin within [0, horizon_s), in order; they may overlap."""
+def draw_real_faults(
+    draws: Random, nodes: Sequence[str], horizon_s: float, apart_s: tuple[float, float] = APART_S
+) -> list[Fault]:
+    """Faults that begin within [0, horizon_s), in order; they may overlap.
+
+    `apart_s`: the least and the most from one start to the next.
+    """
     faults: list[Fault] = []
     pack: list[str] = []
     at_s = draws.random()
@@ -54,7 +61,7 @@ def draw_real_faults(draws: Random, nodes: Sequence[str], horizon_s: float) -> l
                 amount=draws.choice((0.01, 0.1, 0.5)) if kind.startswith("delay") else draws.choice((0, 1)),
             )
         )
-        at_s += draws.uniform(*APART_S)
+        at_s += draws.uniform(*apart_s)
     return faults
 
 
@@ -67,24 +74,27 @@ class RealInjector:
         self._busy = {name: asyncio.Lock() for name in nodes.names}
         self.fired: Counter[str] = Counter()
 
-    async def run(self, faults: Sequence[Fault], seconds: float) -> None:
-        """All of them, each at its time, for `seconds`; whatever still lasts then ends."""
-        end = asyncio.get_running_loop().time() + seconds
+    async def run(
+        self, faults: Sequence[Fault], seconds: float, is_over: asyncio.Event | None = None
+    ) -> None:
+        """All of them, each at its time, for `seconds` or until `is_over`; what still lasts then ends."""
+        end, is_over = asyncio.get_running_loop().time() + seconds, is_over or asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for fault in faults:
-                group.create_task(self._one(fault, end))
-            await asyncio.sleep(seconds)
+                group.create_task(self._one(fault, end, is_over))
+            await _passed(seconds, is_over)
 
-    async def _one(self, fault: Fault, end: float) -> None:
+    async def _one(self, fault: Fault, end: float, is_over: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(fault.at_s)
-        async with self._applied(fault):
-            await asyncio.sleep(max(0.0, min(fault.lasts_s, end - loop.time())))
+        await _passed(fault.at_s, is_over)
+        if not is_over.is_set():
+            async with self._applied(fault):
+                await _passed(min(fault.lasts_s, end - loop.time()), is_over)
 
     @asynccontextmanager
     async def _applied(self, fault: Fault) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if fault.kind in (*NODE_KINDS, *LINK_KINDS):
+            if fault.kind in (SPLIT, *NODE_KINDS, *LINK_KINDS):
                 await stack.enter_async_context(self._links.bent(self._bend(fault)))
             else:
                 for name in sorted(fault.nodes):  # one order, so that no two wait for each other
@@ -108,6 +118,9 @@ class RealInjector:
             self._nodes.start(fault.nodes)
 
     def _bend(self, fault: Fault) -> Bend:
+        if fault.kind == SPLIT:
+            rest = [name for name in self._nodes.names if name not in fault.nodes]
+            return Bend("cut", both_ways((one, other) for one in fault.nodes for other in rest))
         first = fault.nodes[0]
         others = [*self._nodes.names, CLIENTS] if fault.kind in NODE_KINDS else [fault.nodes[1]]
         pairs = [(first, other) for other in others if other != first]
@@ -122,9 +135,17 @@ class RealInjector:
                 return Bend("hold", frozenset(pairs if fault.amount else [(b, a) for a, b in pairs]))
 
 
+async def _passed(seconds: float, is_over: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await is_over.wait()
+
+
 def _how_many(draws: Random, kind: str, nodes: int) -> int:
     if kind == "kill_all":
         return nodes
+    if kind == SPLIT:
+        return nodes // 2
     if kind in LINK_KINDS:
         return min(2, nodes)
     return 1 if kind in NODE_KINDS else min(nodes, draws.choice((1, 1, 2)))

@@ -7,10 +7,11 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from chaos import diallers
 from chaos.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_faults import KINDS, draw_real_faults
 from ringmill.client.local.tcp_ports import free_base
@@ -121,3 +122,19 @@ def test_a_long_plan_fires_every_kind_and_a_seed_gives_one_plan() -> None:
     assert min(counts.values()) >= 10
     assert all(0 <= fault.at_s < 600.0 and fault.nodes for fault in plan)
     assert plan == draw_real_faults(stream(3, "faults"), NODES, 600.0)
+
+
+async def test_one_look_serves_all_who_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who have gone again are in no table; a look for each of them held up everybody for minutes."""
+    looks = 0
+
+    def look(pids: Mapping[str, int]) -> tuple[dict[diallers.Ends, str], dict[str, str]]:
+        nonlocal looks
+        looks += 1
+        return {(1, 8000): "7"}, {"7": "n1"}
+
+    monkeypatch.setattr(diallers, "_look", look)
+    who = diallers.Diallers(dict, "clients")
+    told = await asyncio.gather(*(who.who(source, 8000) for source in range(50)))
+    assert told == ["clients", "n1", *["clients"] * 48]
+    assert looks <= 2

@@ -67,7 +67,8 @@ class RegisterStore:
     async def put_healed(self, key: bytes, told: AcceptorState) -> None:
         """Put what other owners told of a register in place of what was lost here (rule R2).
 
-        What is readable is written again, too: the damage may be marked once more.
+        The ceiling has to be as high as its ballot before.  What is readable is written again, too: the
+        damage may be marked once more.
         """
 
         def step(encoded: bytes | None) -> None:
@@ -90,7 +91,12 @@ class RegisterStore:
             if floor > self.floor:
                 await self._keep(max(self.ceiling, floor), floor)
 
-    async def _raise_ceiling(self, counter: int) -> None:
+    async def raise_ceiling(self, counter: int) -> None:
+        """Have it durable that ballots up to `counter` may have been agreed to.
+
+        Raises ProtocolMismatch for one that no proposer can have come to; Unavailable, Overloaded, DiskFull.
+        """
+        self._check_near(counter)
         async with self._raising:
             if counter > self.ceiling:
                 await self._keep(counter + _BLOCK, self.floor)
@@ -102,8 +108,7 @@ class RegisterStore:
     async def _step(
         self, key: bytes, ballot: Ballot, step: Callable[[AcceptorState], AcceptorState | None]
     ) -> tuple[AcceptorState, bool]:
-        self._check_near(ballot.counter)
-        await self._raise_ceiling(ballot.counter)
+        await self.raise_ceiling(ballot.counter)
 
         def apply(encoded: bytes | None) -> tuple[AcceptorState, bool]:
             present = decode_acceptor(encoded)

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.register_history import Holding, RegisterCall
-from ringmill.simulator.subjects.registers.workload import COUNTERS
+from ringmill.simulator.subjects.registers.workload import is_counter
 
 __all__ = ["check_leases", "check_registers"]
 
@@ -49,7 +49,7 @@ def check_leases(holdings: Sequence[Holding]) -> Iterator[Violation]:
 
 def _broken(key: bytes, calls: Sequence[RegisterCall]) -> Iterator[str]:
     yield from _real_time(calls)
-    if key in COUNTERS:
+    if is_counter(key):
         yield from _counted(calls)
     else:
         yield from _one_order(calls)

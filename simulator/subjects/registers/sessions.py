@@ -1,4 +1,7 @@
-"""Clients of registers: the production client over simulated links, its answers kept as a record."""
+"""Clients of registers: the production client, its answers kept as a record.
+
+Links are simulated here; a run of real processes (scripts/chaos/registers.py) hands in its own.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import Conflict, RingmillError
-from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchTransport, Clock, Entropy
+from ringmill.cluster.ports import Clock, Entropy
 from ringmill.simulator.register_history import RegisterCall
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink
+from ringmill.simulator.subjects.objects.sessions import Dial
 from ringmill.simulator.subjects.registers.workload import PlannedCall
 
 __all__ = ["RegisterSession"]
@@ -27,9 +29,8 @@ class RegisterSession:
         self,
         name: str,
         *,
-        transport: BatchTransport,
-        nodes: dict[str, NodeId],
         addresses: Sequence[str],
+        dial: Dial,
         entropy: Entropy,
         clock: Clock,
         timeout_s: float,
@@ -37,7 +38,7 @@ class RegisterSession:
     ) -> None:
         self.name = name
         self._timeout_s = timeout_s
-        self._directory = directory(addresses, lambda address: SimulatedLink(transport, nodes[address]))
+        self._directory = directory(addresses, dial)
         self.registers = AsyncRegisters(
             Router(self._directory, entropy, timeout_s), OperationNames(entropy), clock=clock, entropy=entropy
         )

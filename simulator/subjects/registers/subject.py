@@ -14,13 +14,13 @@ from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.register_history import RegisterCall
-from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
 from ringmill.simulator.subjects.registers.ablations import REGISTER_ABLATIONS
 from ringmill.simulator.subjects.registers.checkers import check_leases, check_registers
 from ringmill.simulator.subjects.registers.contenders import contend
 from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
-from ringmill.simulator.subjects.registers.workload import COUNTERS, KEYS, PlannedCall, draw_calls
+from ringmill.simulator.subjects.registers.workload import KEYS, PlannedCall, draw_calls, is_counter
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import SeededEntropy, stream
@@ -81,7 +81,7 @@ class RegisterWorkload:
         plans = [
             PlannedCall(10_000 + at, _CORE, kind, key, 0.0, 1, by_version=False, deletes=False)
             for at, key in enumerate(KEYS)
-            for kind in (("incr", "get") if key in COUNTERS else ("get", "cas", "get"))
+            for kind in (("incr", "get") if is_counter(key) else ("get", "cas", "get"))
         ]
         await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
 
@@ -155,11 +155,11 @@ class RegisterWorkload:
         self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
     ) -> tuple[Process, RegisterSession]:
         process, transport = self._world.client(name)
+        nodes = self._world.addresses
         session = RegisterSession(
             name,
-            transport=transport,
-            nodes=self._world.addresses,
             addresses=addresses,
+            dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             clock=SimulatedClock(self._world.loop),
             timeout_s=timeout_s,

@@ -9,16 +9,19 @@ from typing import Final
 
 from ringmill.simulator.register_history import RegisterKind
 
-__all__ = ["COUNTERS", "KEYS", "PlannedCall", "draw_calls"]
+__all__ = ["KEYS", "PlannedCall", "draw_calls", "is_counter"]
 
-COUNTERS: Final = (b"count 0", b"count 1")
-KEYS: Final = (*COUNTERS, b"set 0", b"set 1", b"set 2")
+KEYS: Final = (b"count 0", b"count 1", b"set 0", b"set 1", b"set 2")
 _DELETES: Final = 0.1
 _BY_VERSION: Final = 0.5
 _KINDS: Final[dict[bool, tuple[tuple[RegisterKind, ...], tuple[int, ...]]]] = {
     True: (("incr", "get"), (7, 3)),
     False: (("cas", "get"), (6, 4)),
 }
+
+
+def is_counter(key: bytes) -> bool:
+    return key.startswith(b"count ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def draw_calls(
     plans = []
     for index in range(calls):
         key = draws.choice(keys)
-        kinds, weights = _KINDS[key in COUNTERS]
+        kinds, weights = _KINDS[is_counter(key)]
         plans.append(
             PlannedCall(
                 index,

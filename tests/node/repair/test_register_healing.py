@@ -98,6 +98,16 @@ def test_without_enough_other_owners_they_stay_unreadable() -> None:
     run(story)
 
 
+async def lose(world: HealingWorld, name: str) -> None:
+    """Its tables are damaged from end to end while it is down; then it is up and healed."""
+    await world.inside(name, world[name].replica.engine.flush())
+    await world.down(name)
+    for percent in range(2, 100, 2):
+        world.damage(name, (".sst",), at=percent / 100)
+    await world.up(name)
+    await healed(world, name)
+
+
 async def late_accept(world: HealingWorld) -> tuple[int, bytes | None]:
     """How many owners agreed to a change whose second accept came only after the first owner had lost the
     first and was healed; and what the others then read."""
@@ -109,12 +119,7 @@ async def late_accept(world: HealingWorld) -> tuple[int, bytes | None]:
         assert not (await ask(world, PREPARE, key, owner, ballot)).refused_counter
     value = encode_register(decode_register(b"")._replace(version=1, value=b"chosen"))
     agreed = int(not (await ask(world, ACCEPT, key, "n2", ballot, value)).refused_counter)
-    await world.inside("n2", world["n2"].replica.engine.flush())
-    await world.down("n2")
-    for percent in range(2, 100, 2):
-        world.damage("n2", (".sst",), at=percent / 100)
-    await world.up("n2")
-    await healed(world, "n2")
+    await lose(world, "n2")
     agreed += not (await ask(world, ACCEPT, key, "n3", ballot, value)).refused_counter
     await world.down("n3")
     return agreed, await read(world, "n1", key)
@@ -125,6 +130,39 @@ def test_a_change_that_counted_on_what_was_lost_cannot_come_about_later() -> Non
         agreed, value = await late_accept(world)
         assert agreed == 1, "the other owner has given its word to agree to nothing so old"
         assert value is None
+
+    run(story)
+
+
+async def late_accept_of_a_copy(world: HealingWorld) -> int:
+    """Whether an owner takes the accept that only its fellow had, after a third one lost its copy of it."""
+    for each in KEYS[1:]:
+        await incr(world, "n1", each)
+    ballot = Ballot(5000, NodeId("late"), 1, "")  # far above the ceiling of n1
+    for owner in ("n2", "n3"):
+        assert not (await ask(world, PREPARE, KEYS[0], owner, ballot)).refused_counter
+    value = encode_register(decode_register(b"")._replace(version=1, value=b"told of"))
+    assert not (await ask(world, ACCEPT, KEYS[0], "n2", ballot, value)).refused_counter
+    await lose(world, "n1")  # the copy counts as accepted by n1 from now on
+    await lose(world, "n1")
+    return (await ask(world, ACCEPT, KEYS[0], "n3", ballot, value)).refused_counter
+
+
+def test_a_copy_that_is_lost_again_is_not_counted_together_with_a_late_accept() -> None:
+    async def story(world: HealingWorld) -> None:
+        assert await late_accept_of_a_copy(world) >= 5000
+
+    run(story)
+
+
+def test_without_a_ceiling_above_the_copy_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave(store: RegisterStore, counter: int) -> None:
+        return None
+
+    monkeypatch.setattr(RegisterStore, "raise_ceiling", leave)
+
+    async def story(world: HealingWorld) -> None:
+        assert await late_accept_of_a_copy(world) == 0
 
     run(story)
 

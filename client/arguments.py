@@ -47,6 +47,7 @@ __all__ = [
     "checked_path",
     "checked_paths",
     "checked_reducers",
+    "checked_session_token",
     "checked_timeout_s",
     "checked_token",
     "checked_transport",
@@ -240,6 +241,13 @@ def checked_token(token: str) -> str:
             hint="it is the single line of the cluster's token file, without the line end",
         )
     return token
+
+
+def checked_session_token(token: bytes) -> bytes:
+    """What `session.token()` gave, in bytes; empty for a new session."""
+    if not isinstance(token, bytes | bytearray | memoryview):
+        raise _mistyped("token", token, "the bytes that session.token() gave")
+    return bytes(token)
 
 
 def checked_reducers(reducers: int | None) -> int | None:

@@ -51,6 +51,7 @@ from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
+from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
@@ -176,9 +177,20 @@ class AsyncKeyspace:
         return location_of(answer)
 
 
-async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: WriteOptions) -> Receipt:
-    """Put a value, or with None delete.  Raises as `AsyncKeyspace.put`."""
+async def write(
+    space: AsyncKeyspace,
+    key: Key,
+    value: bytes | None,
+    options: WriteOptions,
+    memory: SessionMemory | None = None,
+) -> Receipt:
+    """Put a value, or with None delete; under a session, whose memory this is.  Raises as
+    `AsyncKeyspace.put`."""
     data = checked_key(key)
+    if memory is not None:
+        space._operations.observe(memory.newest)
+        if not options.context and not options.is_blind:
+            options = options._replace(seen=memory.seen(space.name, data))
     request = write_message(space.name, data, value, options, space._operations)
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -191,12 +203,22 @@ async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: Wr
         timeout_s=options.timeout_s or None,
     )
     space._operations.observe(answer.hybrid_time)
+    if memory is not None:
+        memory.note_write(space.name, data, answer, options.seen)
     return receipt_from(answer)
 
 
-async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T | Missing) -> Item | T:
-    """Get a key.  Raises as `AsyncKeyspace.get`."""
+async def read(
+    space: AsyncKeyspace,
+    key: Key,
+    options: ReadOptions,
+    default: T | Missing,
+    memory: SessionMemory | None = None,
+) -> Item | T:
+    """Get a key; under a session, whose memory this is.  Raises as `AsyncKeyspace.get`."""
     data = checked_key(key)
+    if memory is not None:
+        options = options._replace(seen=memory.seen(space.name, data))
     request = read_message(space.name, data, options)
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -206,4 +228,6 @@ async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T 
         GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
     )
     space._operations.observe(answer.hybrid_time)
+    if memory is not None:
+        memory.note_read(space.name, data, answer, options.seen)
     return found_item(answer, space.name, data, default)

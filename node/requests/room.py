@@ -70,6 +70,7 @@ async def open_requests(
             flights=flights,
             forwarder=forwarder,
             attempts=attempts,
+            collector=collector,
             hybrid=core.hybrid,
             timekeeper=timekeeper,
             clock=core.clock,

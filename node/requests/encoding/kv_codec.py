@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ringmill.cluster.errors import ProtocolMismatch
-from ringmill.cluster.ids import Actor, Epoch, NodeId
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
-from ringmill.cluster.versions.dots import Dot
+from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.parsing import parsed, serialized
@@ -117,7 +117,7 @@ def receipt_of(body: bytes) -> QuorumReceipt:
     message = parsed(kv_pb2.WriteReceipt, body)
     try:
         return QuorumReceipt(
-            _dot(message.dot),
+            parse_dot(message.dot),
             message.context,
             HybridTime(message.hybrid_time),
             Epoch(message.epoch),
@@ -130,14 +130,6 @@ def receipt_of(body: bytes) -> QuorumReceipt:
         )
     except ValueError as error:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
-
-
-def _dot(text: str) -> Dot:
-    """Parse a dot from its text.  Raises ValueError."""
-    actor, colon, counter = text.rpartition(":")
-    if not colon or "#" not in actor or not counter.isdecimal():
-        raise ValueError(f"{text[:80]!r} is no dot")
-    return Dot(Actor(actor), int(counter))
 
 
 def operation_of(message: WriteMessage | CasRequest | IncrRequest) -> OperationId | None:

@@ -20,6 +20,8 @@ from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import TOPOLOGY, Abandon, Link, Method
 from ringmill.client.routing.router import Prepare, Router, Target
+from ringmill.client.session_memory import SessionMemory
+from ringmill.client.sessions.sessions import AsyncSessionKeyspace
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
@@ -123,8 +125,10 @@ class Session:
         entropy: Entropy,
         timeout_s: float,
         directory: type[Directory] = Directory,
+        memory: SessionMemory | None = None,
     ) -> None:
         self.name = name
+        self.memory = memory
         self._timeout_s = timeout_s
         self._directory = directory(addresses, dial)
         self._router = RecordingRouter(self._directory, entropy, timeout_s)
@@ -162,6 +166,7 @@ class Session:
             is_synced=plan.durability == "",
             timeout_s=self._timeout_s,
             ttl_s=plan.ttl_s,
+            has_token=self.memory is not None,
         )
         place = len(operations)
         operations.append(begun)
@@ -183,14 +188,17 @@ class Session:
     async def _send(self, plan: PlannedOperation, given: CausalContext | None) -> None:
         level = level_named(plan.level) if plan.level else None
         durability = durability_named(plan.durability) if plan.durability else None
+        space: AsyncKeyspace | AsyncSessionKeyspace = self._keyspace
+        if self.memory is not None:
+            space = AsyncSessionKeyspace(self._keyspace, self.memory)
         if plan.kind == "get":
-            await self._keyspace.get(plan.key, default=None, r=level)
+            await space.get(plan.key, default=None, r=level)
         elif plan.kind == "put":
-            await self._keyspace.put(
+            await space.put(
                 plan.key, plan.value, context=given, w=level, durability=durability, ttl=plan.ttl_s
             )
         else:
-            await self._keyspace.delete(plan.key, context=given, w=level, durability=durability)
+            await space.delete(plan.key, context=given, w=level, durability=durability)
 
     def _given(self, plan: PlannedOperation) -> CausalContext | None:
         if plan.kind == "get" or plan.context == "none":

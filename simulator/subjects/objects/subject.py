@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
+from ringmill.client.session_memory import SessionMemory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -18,7 +19,7 @@ from ringmill.simulator.subjects.objects.mix import draw_twists, mix_of
 from ringmill.simulator.subjects.objects.progress import CORE_CLIENTS, ask_core
 from ringmill.simulator.subjects.objects.rest import Rest
 from ringmill.simulator.subjects.objects.sessions import AnyNode, Session, SimulatedLink
-from ringmill.simulator.subjects.objects.workload import draw_workload, with_ttl
+from ringmill.simulator.subjects.objects.workload import PlannedOperation, draw_workload, with_ttl
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.transport import SimulatedTransport
@@ -41,6 +42,15 @@ class ObjectWorkload:
         self._seed = seed
         drawn = draw_twists(stream(seed, "workload/mix"))
         self._twists = drawn if options.mix is None else options.mix
+        plans = self._draw(options)
+        kept = options.only_operations
+        self.plans = plans if kept is None else [plan for plan in plans if plan.index in kept]
+        self._names = self._names_of(options)
+        self._is_one_process = stream(seed, "sessions/processes").random() < _ONE_PROCESS
+        self._hosts: dict[str, tuple[Process, SimulatedTransport]] = {}
+
+    def _draw(self, options: SimulationOptions) -> list[PlannedOperation]:
+        seed = self._seed
         plans = draw_workload(
             stream(seed, "workload"),
             operations=options.operations,
@@ -48,12 +58,10 @@ class ObjectWorkload:
             keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
             mix=mix_of(self._twists),
         )
-        plans = with_ttl(stream(seed, "workload/ttl"), plans)
-        kept = options.only_operations
-        self.plans = plans if kept is None else [plan for plan in plans if plan.index in kept]
-        self._names = [f"s{number}" for number in range(options.sessions)]
-        self._is_one_process = stream(seed, "sessions/processes").random() < _ONE_PROCESS
-        self._hosts: dict[str, tuple[Process, SimulatedTransport]] = {}
+        return with_ttl(stream(seed, "workload/ttl"), plans)
+
+    def _names_of(self, options: SimulationOptions) -> list[str]:
+        return [f"s{number}" for number in range(options.sessions)]
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -133,8 +141,13 @@ class ObjectWorkload:
             dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=timeout_s,
+            memory=self._memory_of(name),
         )
         return process, session
+
+    def _memory_of(self, name: str) -> SessionMemory | None:
+        """What a session has seen before; None for one that keeps nothing of it."""
+        return None
 
     def _process_of(self, name: str) -> tuple[Process, SimulatedTransport]:
         """The sessions of some runs are one process, so that its frames carry several of their calls."""

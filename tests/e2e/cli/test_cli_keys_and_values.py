@@ -125,3 +125,18 @@ def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
     assert process.wait(60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_a_session_in_a_file_sees_its_own_weak_writes_and_is_only_its_owner_s(shell: Shell) -> None:
+    for number in range(5):
+        shell.ok("put", "mine", str(number), "-w", "one", "--session", "session")
+        assert shell.ok("get", "mine", "-r", "one", "--session", "session").out == b"%d\n" % number
+    shell.ok("delete", "mine", "-w", "one", "--session", "session")
+    assert shell.run("get", "mine", "-r", "one", "--session", "session").code == 3
+    file = shell.folder / "session"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not list(shell.folder.glob("session.*"))
+    file.write_bytes(b"no session")
+    refused = shell.run("get", "mine", "--session", "session")
+    assert refused.code == 2 and "--session session: the session token is no session token" in refused.err
+    assert file.read_bytes() == b"no session"

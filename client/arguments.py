@@ -46,6 +46,7 @@ __all__ = [
     "checked_params",
     "checked_path",
     "checked_paths",
+    "checked_patience_s",
     "checked_reducers",
     "checked_session_token",
     "checked_timeout_s",
@@ -69,6 +70,7 @@ Inputs: TypeAlias = PathLike | Iterable[PathLike]
 
 LEVEL_LIMIT: Final = 1000
 TOKEN_LIMIT: Final = 1024
+MAX_PATIENCE_S: Final = 30 * 86400.0
 SHOWN_CHARS: Final = 40
 
 _LEVELS: Final[dict[str, Level]] = {"one": "one", "quorum": "quorum", "all": "all"}
@@ -117,6 +119,11 @@ def checked_ttl_ms(ttl: Seconds | None) -> int:
 def checked_timeout_s(timeout: Seconds) -> float:
     """The deadline of one request in seconds."""
     return _seconds("timeout", timeout, MAX_TIMEOUT_S, f"a request may take at most {MAX_TIMEOUT_S:.0f} s")
+
+
+def checked_patience_s(patience: Seconds) -> float:
+    """For how long a watch goes on while no node answers, in seconds."""
+    return _seconds("patience", patience, MAX_PATIENCE_S, "at most 30 days")
 
 
 def checked_context(context: ContextLike | None) -> CausalContext | None:

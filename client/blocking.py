@@ -22,7 +22,7 @@ from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
-from ringmill.client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
@@ -36,7 +36,8 @@ from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.status import ClusterStatus
 from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
-from ringmill.client.values import Item, Receipt
+from ringmill.client.values import Item, KeyChange, Receipt
+from ringmill.client.watches.watching import PATIENCE_S
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
@@ -239,6 +240,22 @@ class Keyspace:
 
     mput.__doc__ = AsyncKeyspace.mput.__doc__
 
+    def watch(
+        self,
+        key: Key,
+        *,
+        after: ContextLike | None = None,
+        r: Level | None = None,
+        patience: Seconds = PATIENCE_S,
+    ) -> Iterator[KeyChange]:
+        return self._changes(self._subject.watch(key, after=after, r=r, patience=patience))
+
+    watch.__doc__ = AsyncKeyspace.watch.__doc__
+
+    def _changes(self, changes: AsyncIterator[KeyChange]) -> Iterator[KeyChange]:
+        while (change := self._loop.run(_next(changes))) is not None:
+            yield change
+
     def pipeline(self) -> Pipeline:
         """A queue of puts, gets and deletes that answer through futures and are sent together.
 
@@ -320,8 +337,8 @@ class Jobs:
     watch.__doc__ = AsyncJobs.watch.__doc__
 
 
-async def _next(states: AsyncIterator[JobState]) -> JobState | None:
-    return await anext(states, None)
+async def _next(items: AsyncIterator[T]) -> T | None:
+    return await anext(items, None)
 
 
 class Client(Keyspace):

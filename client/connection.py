@@ -166,9 +166,9 @@ class AsyncClient(AsyncKeyspace):
         With the `token` of another session it goes on where that one was.  Raises InvalidArgument for what is
         no token of this cluster.
         """
-        cluster = self.topology.cluster
         given = checked_session_token(token)
-        memory = SessionMemory.decode(given, cluster) if given else SessionMemory(cluster)
+        memory = SessionMemory.decode(given) if given else SessionMemory(self.topology.cluster)
+        memory.check_cluster(self.topology.cluster)
         return AsyncSession(self, memory, self.keyspace)
 
     @property

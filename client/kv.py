@@ -9,12 +9,13 @@ check them and make one value, which `write` and `read` pass on whole; the comma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
 from ringmill.client.arguments import (
+    ContextLike,
     Key,
     Level,
     Seconds,
@@ -52,7 +53,8 @@ from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.session_memory import SessionMemory
-from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
+from ringmill.client.values import Item, KeyChange, Location, Receipt, location_of, receipt_from
+from ringmill.client.watches.watching import PATIENCE_S, changes_of
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -162,6 +164,23 @@ class AsyncKeyspace:
         Use it in the client's event loop, best with `async with`.
         """
         return AsyncPipeline(self._requests)
+
+    def watch(
+        self,
+        key: Key,
+        *,
+        after: ContextLike | None = None,
+        r: Level | None = None,
+        patience: Seconds = PATIENCE_S,
+    ) -> AsyncIterator[KeyChange]:
+        """The changes of a key, beginning with what it holds now unless `after` covers that.
+
+        `after` is the context of a read, a receipt or a KeyChange.  Each change is told at least once, in
+        causal order; several that come close together may be told as one, the newest.  It goes on until it
+        is left, whatever node holds it.  Raises InvalidArgument at once; ClientClosed; what the last node
+        raised when none has answered for as long as `patience`.
+        """
+        return changes_of(self._router, self.name, key, after, r, patience)
 
     async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
         """The partition and owners of a key, and what each owner holds now.

@@ -92,6 +92,11 @@ class SessionMemory:
             token, dots, before = known.context, (*known.dots, answer.dot), known.before
         self._keep(name, _Known(token, dots, answer.weak or known.is_weak, before))
 
+    def check_cluster(self, cluster: ClusterId) -> None:
+        """Raises InvalidArgument when this is what was seen of another cluster."""
+        if self.cluster != cluster:
+            raise _refused(f"is of another cluster, {self.cluster[:32]}; this one is {cluster}")
+
     def encode(self) -> bytes:
         """The token of this session."""
         entries = [[name, *known] for name, known in self._keys.items()]
@@ -99,8 +104,11 @@ class SessionMemory:
         return _HEAD + body + crc32(_HEAD + body).to_bytes(_CHECK_BYTES, "big")
 
     @classmethod
-    def decode(cls, token: bytes, cluster: ClusterId, *, most_keys: int = MOST_KEYS) -> SessionMemory:
-        """Raises InvalidArgument for what is no token, is damaged, or is of another cluster."""
+    def decode(
+        cls, token: bytes, cluster: ClusterId | None = None, *, most_keys: int = MOST_KEYS
+    ) -> SessionMemory:
+        """Raises InvalidArgument for what is no token, is damaged, or is not of this cluster, if one is
+        named."""
         if len(token) > _LONGEST_TOKEN:
             raise _refused(f"is {len(token)} bytes long, and none has more than {_LONGEST_TOKEN}")
         body, check = token[1:-_CHECK_BYTES], token[-_CHECK_BYTES:]
@@ -113,9 +121,8 @@ class SessionMemory:
         try:
             fields: Any = msgpack.unpackb(body)
             its_cluster, forgotten, newest, entries = fields
-            if its_cluster != cluster:
-                raise _refused(f"is of another cluster, {str(its_cluster)[:32]}; this one is {cluster}")
-            memory = cls(cluster, most_keys=most_keys)
+            memory = cls(ClusterId(str(its_cluster)), most_keys=most_keys)
+            memory.check_cluster(cluster or memory.cluster)
             memory.newest, memory._forgotten = _time(newest), Forgotten(forgotten)
             for name, context, dots, is_weak, before in entries:
                 if context:

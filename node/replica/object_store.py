@@ -37,6 +37,7 @@ from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.object_batch import Admission, Applied, ObjectBatch, decoded
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
+from ringmill.node.replica.watching.waiters import Waiters
 from ringmill.node.storage.engine import Commit, Engine, Told
 
 __all__ = ["Intent", "NotCaughtUp", "ObjectStore", "Written", "hold", "tell_held"]
@@ -99,6 +100,7 @@ class ObjectStore:
         self._count_wanted.set()
         self.is_counted = False
         self.changes = 0  # of objects, since the start
+        self.waiters = Waiters()
 
     @property
     def keys(self) -> int:
@@ -236,6 +238,8 @@ class ObjectStore:
         if self._touched is not None:
             self._touched.update(batch.changes)
         self.changes += len(batch.changes)
+        if self.waiters.are_there:
+            self.waiters.wake(batch.changes)
         self._forget_synced()
         return commit
 

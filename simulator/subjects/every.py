@@ -15,10 +15,11 @@ from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
 from ringmill.simulator.subjects.sessions.subject import SESSIONS
 from ringmill.simulator.subjects.subject import Subject
+from ringmill.simulator.subjects.watches.subject import WATCHES
 
 __all__ = ["SUBJECTS", "ablation_named", "fault_kinds", "subjects_named", "switched_off"]
 
-SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS, SESSIONS)
+SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS, SESSIONS, WATCHES)
 
 
 def subjects_named(names: Sequence[str]) -> list[Subject]:

@@ -420,6 +420,64 @@ class GetResponse(_message.Message):
 Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
 
 @_typing.final
+class WatchKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYSPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    R_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    keyspace: _builtins.str
+    key: _builtins.bytes
+    after: _builtins.bytes
+    """context of what the caller has seen; empty: anything is new"""
+    r: _builtins.str
+    epoch: _builtins.int
+    timeout_ms: _builtins.int
+    """at most 60,000"""
+    def __init__(
+        self,
+        *,
+        keyspace: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+        after: _builtins.bytes = ...,
+        r: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "epoch", b"epoch", "key", b"key", "keyspace", b"keyspace", "r", b"r", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchKeyRequest: _TypeAlias = WatchKeyRequest  # noqa: Y015
+
+@_typing.final
+class WatchKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def found(self) -> Global___GetResponse:
+        """newer than `after`; without siblings when the key was deleted; none: nothing new"""
+
+    def __init__(
+        self,
+        *,
+        found: Global___GetResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchKeyResponse: _TypeAlias = WatchKeyResponse  # noqa: Y015
+
+@_typing.final
 class LocateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

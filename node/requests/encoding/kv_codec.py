@@ -24,12 +24,14 @@ from ringmill.node.requests.request_values import (
     LocateRequest,
     ReadRequest,
     ReadResult,
+    WatchRequest,
     WriteRequest,
 )
 
 __all__ = [
     "answer_locate",
     "answer_read",
+    "answer_watch",
     "answer_write",
     "encode_write",
     "operation_of",
@@ -40,6 +42,7 @@ __all__ = [
 
 Write = Callable[[WriteRequest], Awaitable[QuorumReceipt]]
 Read = Callable[[ReadRequest], Awaitable[ReadResult]]
+Watch = Callable[[WatchRequest], Awaitable[ReadResult | None]]
 Locate = Callable[[LocateRequest], Awaitable[Located]]
 
 
@@ -75,6 +78,20 @@ async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | No
 
 def read_request(message: kv_pb2.GetRequest, left_s: float | None) -> ReadRequest:
     return ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
+
+
+async def answer_watch(
+    watch: Watch, message: kv_pb2.WatchKeyRequest, left_s: float | None, connection: str
+) -> kv_pb2.WatchKeyResponse:
+    """Wait for news of a key; `connection` is the one that asks."""
+    options = ReadOptions(message.r, message.timeout_ms / 1000)
+    request = WatchRequest(
+        message.keyspace, message.key, message.after, options, Epoch(message.epoch), left_s, connection
+    )
+    result = await watch(request)
+    if result is None:
+        return kv_pb2.WatchKeyResponse()
+    return kv_pb2.WatchKeyResponse(found=kv_pb2.GetResponse.FromString(result_bytes(result)))
 
 
 async def answer_locate(locate: Locate, message: kv_pb2.LocateRequest) -> kv_pb2.LocateResponse:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -18,7 +19,7 @@ from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import TOPOLOGY, Abandon, Link, Method
+from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Prepare, Router, Target
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.sessions.sessions import AsyncSessionKeyspace
@@ -30,10 +31,10 @@ from ringmill.cluster.versions.context_token import decode_context
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.simulator.history import Operation, Outcome, ReceiptLine, SeenSibling, Vector
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
-from ringmill.simulator.world.services import TOPOLOGY_GET
+from ringmill.simulator.world.services import frame_name
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
-__all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist"]
+__all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist", "wandering"]
 
 Answer = TypeVar("Answer", bound=Message)
 Dial = Callable[[str], Link]
@@ -49,7 +50,7 @@ class SimulatedLink:
         self._node = node
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        name = TOPOLOGY_GET if method.path == TOPOLOGY.path else method.frame_name
+        name = method.frame_name or frame_name(*method.path.strip("/").split("/"))
         body = await self._transport.call(
             self._node,
             name,
@@ -101,6 +102,17 @@ class AnyNode(Directory):
 
     def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
         return self.addresses()
+
+
+def wandering(draws: Random) -> type[Directory]:
+    """Of a client that asks now this node, now that, owners or not."""
+
+    class Wandering(Directory):
+        def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
+            known = self.addresses()
+            return draws.sample(known, len(known))
+
+    return Wandering
 
 
 class Within(Directory):

@@ -28,6 +28,7 @@ from ringmill.simulator.world.world import World
 
 __all__ = ["OBJECTS", "ObjectWorkload"]
 
+_OF_EACH: Final = (*CORE_CLIENTS, "beside", "last")
 _MANY: Final = 8  # times as many keys, in some runs
 _MANY_CHANCE: Final = 1 / 8
 _MIX: Final = "mix "
@@ -36,7 +37,9 @@ _BALANCED: Final = 0.1  # of the clients have no say in whom they ask
 
 
 class ObjectWorkload:
-    """A Workload (simulator/subjects/subject.py)."""
+    """A Workload (simulator/subjects/subject.py).  Subjects that are like it have other `tag`s."""
+
+    tag = ""  # before the names of processes that every such subject has
 
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
@@ -76,7 +79,7 @@ class ObjectWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [*self._names, *CORE_CLIENTS, "beside", "last"]
+        world.ground.clients += [*self._names, *(f"{self.tag}{name}" for name in _OF_EACH)]
         self._keys = sorted({plan.key for plan in self.plans})
         self._rest = Rest(world, self._keys, self._client)
 
@@ -152,6 +155,7 @@ class ObjectWorkload:
     def _process_of(self, name: str) -> tuple[Process, SimulatedTransport]:
         """The sessions of some runs are one process, so that its frames carry several of their calls."""
         host = self._names[0] if self._is_one_process and name in self._names else name
+        host = f"{self.tag}{host}" if host in _OF_EACH else host
         if host not in self._hosts:
             self._hosts[host] = self._world.client(host)
         return self._hosts[host]

@@ -23,7 +23,7 @@ _CUT: Final = replace(
     usual_options(("sessions",)),
     faults=("split_one", "split_halves", "one_way", "flapping", "loss", "slow_link", "stuck_link"),
 )
-_CROWDED: Final = replace(_CUT, sessions=8)
+_CROWDED: Final = replace(_CUT, sessions=8, mix=("conflicts", "one_key"))
 
 
 def _asked_on() -> Bends:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from random import Random
 from typing import Any, Final
 
-from ringmill.client.routing.directory import Directory
 from ringmill.client.session_memory import SessionMemory
 from ringmill.cluster.ids import ClusterId
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
-from ringmill.simulator.subjects.objects.mix import Mix
-from ringmill.simulator.subjects.objects.sessions import Session
+from ringmill.simulator.subjects.objects.mix import TWISTS, Mix
+from ringmill.simulator.subjects.objects.sessions import Session, wandering
 from ringmill.simulator.subjects.objects.subject import ObjectWorkload
 from ringmill.simulator.subjects.objects.workload import PlannedOperation, draw_workload
 from ringmill.simulator.subjects.sessions.ablations import SESSION_ABLATIONS
@@ -37,7 +35,7 @@ _WEAK: Final = Mix(
     contexts=(1, 8, 2), levels={"one": 8, "": 1}, durabilities={"": 1}, pauses_s=(0.0, 0.0, 0.01, 0.2, 0.5)
 )
 _KEYS: Final = 4
-_MOST_KEYS: Final = (1, 2, 1000)  # that a session keeps exactly
+_MOST_KEYS: Final = (1, 1, 2, 1000)  # that a session keeps exactly
 _LAST: Final = 20_000
 _AGAIN: Final = " again"
 _WANDERING: Final = 0.8  # of the sessions
@@ -46,14 +44,19 @@ _WANDERING: Final = 0.8  # of the sessions
 class TokenWorkload(ObjectWorkload):
     """A Workload (simulator/subjects/subject.py)."""
 
+    tag = "t-"
+
     def _draw(self, options: SimulationOptions) -> list[PlannedOperation]:
-        self._twists = ()
+        self._twists = options.mix or ()
+        mix = _WEAK
+        for twist in self._twists:
+            mix = TWISTS[twist](mix)
         plans = draw_workload(
             stream(self._seed, "tokens"),
             operations=options.operations,
             sessions=options.sessions,
             keys=_KEYS,
-            mix=_WEAK,
+            mix=mix,
         )
         return [
             replace(plan, session=f"t{plan.session}", key=b"t-" + plan.key, value=b"t-" + plan.value)
@@ -69,7 +72,7 @@ class TokenWorkload(ObjectWorkload):
         draws = stream(self._seed, f"client/{name}/wanders")
         if draws.random() >= _WANDERING or not self._is_ours(name):
             return super()._client(name, timeout_s)
-        return self._client_of(name, timeout_s, list(self._world.addresses), _wandering(draws))
+        return self._client_of(name, timeout_s, list(self._world.addresses), wandering(draws))
 
     def _is_ours(self, name: str) -> bool:
         return name.removesuffix(_AGAIN) in self._names
@@ -110,17 +113,6 @@ class TokenWorkload(ObjectWorkload):
 
     def check(self, history: History) -> list[Violation]:
         return [*super().check(history), *check_what_is_replaced(history), *check_last_reads(history, _LAST)]
-
-
-def _wandering(draws: Random) -> type[Directory]:
-    """Of a client that asks now this node, now that, owners or not."""
-
-    class Wandering(Directory):
-        def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
-            known = self.addresses()
-            return draws.sample(known, len(known))
-
-    return Wandering
 
 
 def _told(figures: Figures) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -140,3 +141,17 @@ def test_a_session_in_a_file_sees_its_own_weak_writes_and_is_only_its_owner_s(sh
     refused = shell.run("get", "mine", "--session", "session")
     assert refused.code == 2 and "--session session: the session token is no session token" in refused.err
     assert file.read_bytes() == b"no session"
+
+
+def test_a_watch_prints_what_is_there_what_comes_and_goes_on_after_a_context(shell: Shell) -> None:
+    first = shell.ok("put", "watched", "1", "-o", "json").json["context"]
+    assert shell.ok("watch", "watched", "--count", "1").out == b"1\n"
+    following = shell.start("watch", "watched", "--after", first, "--count", "2", "-o", "json")
+    assert following.stdout is not None
+    shell.ok("put", "watched", "2")
+    line = json.loads(following.stdout.readline())
+    assert (line["key"], line["value"], line["deleted"]) == ("watched", "2", False)
+    shell.ok("delete", "watched")
+    out, err = following.communicate(timeout=60)
+    assert following.returncode == 0, err
+    assert json.loads(out)["deleted"] is True

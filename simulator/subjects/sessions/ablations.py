@@ -9,8 +9,6 @@ import ringmill.client.session_memory
 import ringmill.node.requests.read
 import ringmill.node.requests.write
 from ringmill.client.session_memory import SessionMemory
-from ringmill.cluster.versions.context_token import ContextToken
-from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.seen import Forgotten, Needed
 from ringmill.node.requests.owners.collection import Collection
 from ringmill.node.requests.owners.session_needs import level_for, need_of
@@ -23,7 +21,6 @@ _CUT: Final = replace(
     usual_options(("sessions",)),
     faults=("split_one", "split_halves", "one_way", "flapping", "loss", "slow_link", "stuck_link"),
 )
-_CROWDED: Final = replace(_CUT, sessions=8, mix=("conflicts", "one_key"))
 
 
 def _asked_on() -> Bends:
@@ -61,15 +58,6 @@ def _weak_told_apart() -> Bends:
     return (use(ringmill.node.requests.read, level_for, all_strict),)
 
 
-def _least_is_compared_only() -> Bends:
-    """Own writes whose receipts had no context are replaced by a vector that covers them."""
-
-    def known_with(needed: Needed, present: StoredObject) -> ContextToken:
-        return ContextToken(present.context.join(needed.least), max(present.newest, needed.exact.time))
-
-    return (method(Needed.known_with, known_with),)
-
-
 SESSION_ABLATIONS: Final = (
     Ablation(
         "session-asked-on",
@@ -97,13 +85,6 @@ SESSION_ABLATIONS: Final = (
         "a write replaces what its session has seen",
         _session_replaced(),
         _CUT,
-        rules=("S2",),
-    ),
-    Ablation(
-        "session-dots-compared",
-        "a coordinator fetches a write that no context names, and does not cover it unseen",
-        _least_is_compared_only(),
-        _CROWDED,
         rules=("S2",),
     ),
     Ablation(

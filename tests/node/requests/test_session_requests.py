@@ -6,8 +6,12 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
 from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.versions.context_token import ContextToken
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.seen import Needed
 from ringmill.cluster.wire.request_options import ReadOptions, Seen
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.simulator.bending import bent, method
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 
@@ -111,6 +115,26 @@ def test_a_coordinator_fetches_what_a_context_cannot_name_and_overwrites_nothing
         assert values(await get(world, "n3", "3")) == [b"next"]
 
     world.run(story())
+
+
+def test_a_vector_that_covers_such_a_dot_would_hide_what_nobody_has_seen() -> None:
+    """The safeguard of the test above, switched off."""
+
+    def known_with(needed: Needed, present: StoredObject) -> ContextToken:
+        return ContextToken(present.context.join(needed.least), max(present.newest, needed.exact.time))
+
+    world = World()
+
+    async def story() -> None:
+        await put_at_one_alone(world, "n1", b"another's")
+        mine = await put_at_one_alone(world, "n1", b"mine", is_blind=True)
+        world.cut("n1", "n2")
+        await put(world, "n2", b"next", level="1", seen=Seen(dots=(str(mine.dot),)))
+        world.cut("n1", "n2", is_cut=False)
+        assert values(await get(world, "n3", "3")) == [b"next"], "nobody had seen another's value"
+
+    with bent(method(Needed.known_with, known_with)):
+        world.run(story())
 
 
 def test_what_was_forgotten_is_read_from_all_owners_when_some_of_it_was_weak() -> None:

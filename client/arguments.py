@@ -46,7 +46,9 @@ __all__ = [
     "checked_params",
     "checked_path",
     "checked_paths",
+    "checked_patience_s",
     "checked_reducers",
+    "checked_session_token",
     "checked_timeout_s",
     "checked_token",
     "checked_transport",
@@ -68,6 +70,7 @@ Inputs: TypeAlias = PathLike | Iterable[PathLike]
 
 LEVEL_LIMIT: Final = 1000
 TOKEN_LIMIT: Final = 1024
+MAX_PATIENCE_S: Final = 30 * 86400.0
 SHOWN_CHARS: Final = 40
 
 _LEVELS: Final[dict[str, Level]] = {"one": "one", "quorum": "quorum", "all": "all"}
@@ -116,6 +119,11 @@ def checked_ttl_ms(ttl: Seconds | None) -> int:
 def checked_timeout_s(timeout: Seconds) -> float:
     """The deadline of one request in seconds."""
     return _seconds("timeout", timeout, MAX_TIMEOUT_S, f"a request may take at most {MAX_TIMEOUT_S:.0f} s")
+
+
+def checked_patience_s(patience: Seconds) -> float:
+    """For how long a watch goes on while no node answers, in seconds."""
+    return _seconds("patience", patience, MAX_PATIENCE_S, "at most 30 days")
 
 
 def checked_context(context: ContextLike | None) -> CausalContext | None:
@@ -240,6 +248,13 @@ def checked_token(token: str) -> str:
             hint="it is the single line of the cluster's token file, without the line end",
         )
     return token
+
+
+def checked_session_token(token: bytes) -> bytes:
+    """What `session.token()` gave, in bytes; empty for a new session."""
+    if not isinstance(token, bytes | bytearray | memoryview):
+        raise _mistyped("token", token, "the bytes that session.token() gave")
+    return bytes(token)
 
 
 def checked_reducers(reducers: int | None) -> int | None:

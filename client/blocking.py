@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import itertools
 import os
 import threading
@@ -21,9 +20,9 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, overload
 
-from ringmill.client.arguments import Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
@@ -35,23 +34,22 @@ from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.status import ClusterStatus
-from ringmill.client.values import Item, Receipt
+from ringmill.client.twins.blocking_sessions import Session
+from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
+from ringmill.client.values import Item, KeyChange, Receipt
+from ringmill.client.watches.watching import PATIENCE_S
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
 __all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
 
-GRACE_S = 1.0
 CLOSE_S = 5.0
 JOIN_S = 5.0
 LINGER_S = 1.0
 LOOK_EVERY_S = 0.5
 
-P = ParamSpec("P")
 T = TypeVar("T")
-Subject = TypeVar("Subject")
-Subject_co = TypeVar("Subject_co", covariant=True)
 
 
 class _Loop:
@@ -181,54 +179,6 @@ def _end(
         thread.join(JOIN_S)
 
 
-class _Twin(Protocol[Subject_co]):
-    """A blocking object that wraps an async one."""
-
-    @property
-    def _subject(self) -> Subject_co: ...
-
-    @property
-    def _loop(self) -> _Loop: ...
-
-
-class _TimedTwin(_Twin[Subject_co], Protocol[Subject_co]):
-    """A twin whose methods take a `timeout`, with its default."""
-
-    @property
-    def _timeout_s(self) -> float: ...
-
-
-def _blocking(
-    method: Callable[Concatenate[Subject, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[_Twin[Subject], P], T]:
-    """The blocking form of a method without a deadline."""
-
-    @functools.wraps(method)
-    def wait_for(self: _Twin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._loop.run(method(self._subject, *args, **kwargs))
-
-    return wait_for
-
-
-def _timed(
-    method: Callable[Concatenate[Subject, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[_TimedTwin[Subject], P], T]:
-    """The blocking form of a method with a deadline: waits until shortly after the deadline."""
-
-    @functools.wraps(method)
-    def wait_for(self: _TimedTwin[Subject], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        limit_s = _limit_s(self._timeout_s, cast("Seconds | None", kwargs.get("timeout")))
-        return self._loop.run(method(self._subject, *args, **kwargs), limit_s)
-
-    return wait_for
-
-
-def _limit_s(default_s: float, timeout: Seconds | None) -> float:
-    """How long to wait for a request, in seconds: longer than its deadline, as the request enforces that
-    itself."""
-    return (default_s if timeout is None else checked_timeout_s(timeout)) + GRACE_S
-
-
 class Keyspace:
     """One keyspace, blocking; see client/kv.py for what each method promises."""
 
@@ -244,9 +194,9 @@ class Keyspace:
     def name(self) -> str:
         return self._subject.name
 
-    put = _timed(AsyncKeyspace.put)
-    delete = _timed(AsyncKeyspace.delete)
-    locate = _timed(AsyncKeyspace.locate)
+    put = timed(AsyncKeyspace.put)
+    delete = timed(AsyncKeyspace.delete)
+    locate = timed(AsyncKeyspace.locate)
 
     @overload
     def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...
@@ -264,7 +214,7 @@ class Keyspace:
         r: Level | None = None,
         timeout: Seconds | None = None,
     ) -> Item | T:
-        limit_s = _limit_s(self._timeout_s, timeout)
+        limit_s = waiting_limit_s(self._timeout_s, timeout)
         if isinstance(default, Missing):
             return self._loop.run(self._subject.get(key, r=r, timeout=timeout), limit_s)
         return self._loop.run(self._subject.get(key, default, r=r, timeout=timeout), limit_s)
@@ -290,6 +240,22 @@ class Keyspace:
 
     mput.__doc__ = AsyncKeyspace.mput.__doc__
 
+    def watch(
+        self,
+        key: Key,
+        *,
+        after: ContextLike | None = None,
+        r: Level | None = None,
+        patience: Seconds = PATIENCE_S,
+    ) -> Iterator[KeyChange]:
+        return self._changes(self._subject.watch(key, after=after, r=r, patience=patience))
+
+    watch.__doc__ = AsyncKeyspace.watch.__doc__
+
+    def _changes(self, changes: AsyncIterator[KeyChange]) -> Iterator[KeyChange]:
+        while (change := self._loop.run(_next(changes))) is not None:
+            yield change
+
     def pipeline(self) -> Pipeline:
         """A queue of puts, gets and deletes that answer through futures and are sent together.
 
@@ -306,9 +272,9 @@ class Registers:
         self._loop = loop
         self._timeout_s = timeout_s
 
-    get = _timed(AsyncRegisters.get)
-    cas = _timed(AsyncRegisters.cas)
-    incr = _timed(AsyncRegisters.incr)
+    get = timed(AsyncRegisters.get)
+    cas = timed(AsyncRegisters.cas)
+    incr = timed(AsyncRegisters.incr)
 
     def lease(self, key: Key, *, duration: Seconds = 6.0, owner: str = "") -> Lease:
         return Lease(self._subject.lease(key, duration=duration, owner=owner), self._loop)
@@ -332,8 +298,8 @@ class Lease:
         """Whether this client may act as the holder now."""
         return self._subject.is_held
 
-    acquire = _blocking(AsyncLease.acquire)
-    release = _blocking(AsyncLease.release)
+    acquire = blocking(AsyncLease.acquire)
+    release = blocking(AsyncLease.release)
 
     def check(self) -> int:
         return self._subject.check()
@@ -355,13 +321,13 @@ class Jobs:
         self._subject = subject
         self._loop = loop
 
-    run = _blocking(AsyncJobs.run)
-    submit = _blocking(AsyncJobs.submit)
-    hand_over = _blocking(AsyncJobs.hand_over)
-    status = _blocking(AsyncJobs.status)
-    list = _blocking(AsyncJobs.list)
-    logs = _blocking(AsyncJobs.logs)
-    kill = _blocking(AsyncJobs.kill)
+    run = blocking(AsyncJobs.run)
+    submit = blocking(AsyncJobs.submit)
+    hand_over = blocking(AsyncJobs.hand_over)
+    status = blocking(AsyncJobs.status)
+    list = blocking(AsyncJobs.list)
+    logs = blocking(AsyncJobs.logs)
+    kill = blocking(AsyncJobs.kill)
 
     def watch(self, job: str) -> Iterator[JobState]:
         states = self._subject.watch(job)
@@ -371,8 +337,8 @@ class Jobs:
     watch.__doc__ = AsyncJobs.watch.__doc__
 
 
-async def _next(states: AsyncIterator[JobState]) -> JobState | None:
-    return await anext(states, None)
+async def _next(items: AsyncIterator[T]) -> T | None:
+    return await anext(items, None)
 
 
 class Client(Keyspace):
@@ -394,7 +360,7 @@ class Client(Keyspace):
 
     def __enter__(self) -> Client:
         try:
-            self._loop.run(self._subject.__aenter__(), _limit_s(self._timeout_s, None))
+            self._loop.run(self._subject.__aenter__(), waiting_limit_s(self._timeout_s, None))
         except BaseException:
             self._loop.close()
             raise
@@ -427,6 +393,11 @@ class Client(Keyspace):
         """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
+    def session(self, *, token: bytes = b"") -> Session:
+        return Session(self._subject.session(token=token), self._loop, self._timeout_s)
+
+    session.__doc__ = AsyncClient.session.__doc__
+
     @property
     def registers(self) -> Registers:
         """Values that change by compare-and-set."""
@@ -442,4 +413,6 @@ class Client(Keyspace):
 
         Raises Unavailable when none answers.
         """
-        return self._loop.run(self._subject.status(timeout=timeout), _limit_s(self._timeout_s, timeout))
+        return self._loop.run(
+            self._subject.status(timeout=timeout), waiting_limit_s(self._timeout_s, timeout)
+        )

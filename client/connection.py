@@ -22,6 +22,7 @@ from ringmill.client.arguments import (
     checked_endpoints,
     checked_flag,
     checked_name,
+    checked_session_token,
     checked_timeout_s,
     checked_token,
     checked_transport,
@@ -33,6 +34,8 @@ from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
+from ringmill.client.session_memory import SessionMemory
+from ringmill.client.sessions.sessions import AsyncSession
 from ringmill.client.status import ClusterStatus, cluster_status
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
@@ -156,6 +159,17 @@ class AsyncClient(AsyncKeyspace):
         checked_name("name", name)
         self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
+
+    def session(self, *, token: bytes = b"") -> AsyncSession:
+        """A session: its reads show what it has read and written before, at any level; use `async with`.
+
+        With the `token` of another session it goes on where that one was.  Raises InvalidArgument for what is
+        no token of this cluster.
+        """
+        given = checked_session_token(token)
+        memory = SessionMemory.decode(given) if given else SessionMemory(self.topology.cluster)
+        memory.check_cluster(self.topology.cluster)
+        return AsyncSession(self, memory, self.keyspace)
 
     @property
     def registers(self) -> AsyncRegisters:

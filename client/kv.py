@@ -9,12 +9,13 @@ check them and make one value, which `write` and `read` pass on whole; the comma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
 from ringmill.client.arguments import (
+    ContextLike,
     Key,
     Level,
     Seconds,
@@ -51,7 +52,9 @@ from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
-from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
+from ringmill.client.session_memory import SessionMemory
+from ringmill.client.values import Item, KeyChange, Location, Receipt, location_of, receipt_from
+from ringmill.client.watches.watching import PATIENCE_S, changes_of
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -162,6 +165,23 @@ class AsyncKeyspace:
         """
         return AsyncPipeline(self._requests)
 
+    def watch(
+        self,
+        key: Key,
+        *,
+        after: ContextLike | None = None,
+        r: Level | None = None,
+        patience: Seconds = PATIENCE_S,
+    ) -> AsyncIterator[KeyChange]:
+        """The changes of a key, beginning with what it holds now unless `after` covers that.
+
+        `after` is the context of a read, a receipt or a KeyChange.  Each change is told at least once, in
+        causal order; several that come close together may be told as one, the newest.  It goes on until it
+        is left, whatever node holds it.  Raises InvalidArgument at once; ClientClosed; what the last node
+        raised when none has answered for as long as `patience`.
+        """
+        return changes_of(self._router, self.name, key, after, r, patience)
+
     async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
         """The partition and owners of a key, and what each owner holds now.
 
@@ -176,9 +196,20 @@ class AsyncKeyspace:
         return location_of(answer)
 
 
-async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: WriteOptions) -> Receipt:
-    """Put a value, or with None delete.  Raises as `AsyncKeyspace.put`."""
+async def write(
+    space: AsyncKeyspace,
+    key: Key,
+    value: bytes | None,
+    options: WriteOptions,
+    memory: SessionMemory | None = None,
+) -> Receipt:
+    """Put a value, or with None delete; under a session, whose memory this is.  Raises as
+    `AsyncKeyspace.put`."""
     data = checked_key(key)
+    if memory is not None:
+        space._operations.observe(memory.newest)
+        if not options.context and not options.is_blind:
+            options = options._replace(seen=memory.seen(space.name, data))
     request = write_message(space.name, data, value, options, space._operations)
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -191,12 +222,22 @@ async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: Wr
         timeout_s=options.timeout_s or None,
     )
     space._operations.observe(answer.hybrid_time)
+    if memory is not None:
+        memory.note_write(space.name, data, answer, options.seen)
     return receipt_from(answer)
 
 
-async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T | Missing) -> Item | T:
-    """Get a key.  Raises as `AsyncKeyspace.get`."""
+async def read(
+    space: AsyncKeyspace,
+    key: Key,
+    options: ReadOptions,
+    default: T | Missing,
+    memory: SessionMemory | None = None,
+) -> Item | T:
+    """Get a key; under a session, whose memory this is.  Raises as `AsyncKeyspace.get`."""
     data = checked_key(key)
+    if memory is not None:
+        options = options._replace(seen=memory.seen(space.name, data))
     request = read_message(space.name, data, options)
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -206,4 +247,6 @@ async def read(space: AsyncKeyspace, key: Key, options: ReadOptions, default: T 
         GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
     )
     space._operations.observe(answer.hybrid_time)
+    if memory is not None:
+        memory.note_read(space.name, data, answer, options.seen)
     return found_item(answer, space.name, data, default)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY",
     "CausalContext",
+    "KeyChange",
     "Item",
     "Location",
     "OwnerCopy",
@@ -154,6 +155,33 @@ class Item:
             "repaired": self.repaired,
             "weak": self.weak,
             "epoch": self.epoch,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """What a watch has found a key to hold: `item` is None when the key was deleted, or has expired.
+
+    `context` is the cursor: a watch `after` it goes on with what comes next.
+    """
+
+    key: bytes
+    item: Item | None
+    context: CausalContext
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the key has no value any more."""
+        return self.item is None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON values: what `Item.to_dict` has, and the key, and whether it was deleted."""
+        shown = {} if self.item is None else self.item.to_dict()
+        return {
+            **json_bytes("key", self.key),
+            "deleted": self.is_deleted,
+            **shown,
+            "context": self.context.text,
         }
 
 

@@ -74,6 +74,10 @@ class RequestOptions:
     last_moment_s: float = 1.0
     """How long a stop waits for the disk to store one more hint; usually it does not need the disk."""
     drain_s: float = 3.0  # how long a stop waits for late acks, hints and write-backs
+    watches: int = 2048  # that wait on this node at a time
+    watches_of_a_connection: int = 256
+    watch_again_s: float = 3.0
+    """How often a watch reads its key though nothing has changed here, as this owner may miss a change."""
     kept_operations: int = 16
     """First attempts that a register remembers: a later attempt finds the first one among as many changes
     (rule R4).  About 35 bytes each."""

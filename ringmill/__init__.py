@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ringmill.client.jobs.run_local import run_local
     from ringmill.client.many_keys import raise_first
     from ringmill.client.pipeline import AsyncPipeline
-    from ringmill.client.values import EMPTY, CausalContext, Item, Location, Receipt
+    from ringmill.client.values import EMPTY, CausalContext, Item, KeyChange, Location, Receipt
     from ringmill.cluster.errors import (
         ClientClosed,
         Conflict,
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Conflict", "Context",
     "CorruptData", "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument",
-    "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState", "Location", "NotFound", "Overloaded",
-    "PermissionDenied", "Pipeline", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError",
-    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
-    "run_local",
+    "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState", "KeyChange", "Location", "NotFound",
+    "Overloaded", "PermissionDenied", "Pipeline", "ProtocolMismatch", "QuorumNotReached", "Receipt",
+    "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job",
+    "raise_first", "run_local",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -63,7 +63,7 @@ _HOMES: Final = {
     "ringmill.client.jobs.run_local": ("run_local",),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
-    "ringmill.client.values": ("CausalContext", "EMPTY", "Item", "Location", "Receipt"),
+    "ringmill.client.values": ("CausalContext", "EMPTY", "Item", "KeyChange", "Location", "Receipt"),
     "ringmill.cluster.errors": (
         "ClientClosed", "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument",
         "JobFailed", "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",

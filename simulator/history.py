@@ -84,6 +84,7 @@ class Operation:
     error: str = ""
     timeout_s: float | None = None  # how long its client waited at most
     ttl_s: float | None = None  # of a put
+    has_token: bool = False  # its session keeps what it has seen, so that its weak requests are judged, too
 
     @property
     def is_write(self) -> bool:

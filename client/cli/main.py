@@ -50,6 +50,11 @@ ringmill = _Program(
             "show where a key lives and what each owner holds",
             "token_file",
         ),
+        "watch": Verb(
+            "ringmill.client.cli.kv.kv_watch:watch",
+            "print what a key holds, again at each change",
+            "token_file",
+        ),
         "cas": Verb(
             "ringmill.client.cli.kv.register_verbs:cas",
             "set a register if it holds what is expected",

@@ -27,6 +27,7 @@ __all__ = [
     "PUT",
     "STATUS",
     "TOPOLOGY",
+    "WATCH",
     "Abandon",
     "Link",
     "Method",
@@ -88,6 +89,7 @@ PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True
 DELETE = Method("/ringmill.v1.Kv/Delete", "kv.delete", kv_pb2.WriteReceipt, is_write=True)
 GET = Method("/ringmill.v1.Kv/Get", "kv.get", kv_pb2.GetResponse)
 LOCATE = Method("/ringmill.v1.Kv/Locate", "", kv_pb2.LocateResponse)
+WATCH = Method("/ringmill.v1.Kv/Watch", "", kv_pb2.WatchKeyResponse)
 TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyResponse)
 IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyResponse)
 INIT = Method("/ringmill.v1.Topology/Init", "", topology_pb2.InitResponse)

@@ -34,8 +34,10 @@ from ringmill.cluster.errors import (
 
 __all__ = [
     "Budget",
+    "FIRST_PAUSE_S",
     "FURTHER_SAVED",
     "Next",
+    "LONGEST_PAUSE_S",
     "MAX_RETRIES",
     "SILENCE_SHARE",
     "attempt_timeout_s",

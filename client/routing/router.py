@@ -57,7 +57,7 @@ class Router:
         self.directory = directory
         self.timeout_s = timeout_s
         self.watch = SilenceWatch(directory)
-        self._entropy = entropy
+        self.entropy = entropy
         self._retry_budget = Budget()
         self._further_budget = Budget(limit=FURTHER_SAVED)
 
@@ -210,7 +210,7 @@ class Router:
             await attempts.meanwhile(self.directory.refresh(attempts.told_by, attempts.left_s))
         if step is Next.RETRY:
             attempts.retries += 1
-            pause = pause_s(attempts.retries, self._entropy.uniform("client.retry"), error)
+            pause = pause_s(attempts.retries, self.entropy.uniform("client.retry"), error)
             if not may_retry(attempts.retries) or pause >= attempts.left_s or not self._retry_budget.spend():
                 return False
             sometimes("a client retries")

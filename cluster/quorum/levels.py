@@ -10,7 +10,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["holders_for_a_strict_read", "majority", "parse_level"]
+__all__ = ["holders_for_a_strict_read", "level_that_meets_all", "majority", "parse_level"]
 
 MAX_LEVEL_TEXT: Final = 16
 
@@ -42,6 +42,12 @@ def parse_level(text: str, owners: int, default: int) -> int:
 def majority(owners: int) -> int:
     """More than half."""
     return owners // 2 + 1
+
+
+def level_that_meets_all(owners: int, default_r: int, default_w: int) -> int:
+    """The number of owners among which there is one of every write at W, and of every read at R: both are
+    held by enough owners for that (rules S3 and G2)."""
+    return max(min(default_r, owners), owners - min(default_w, owners) + 1)
 
 
 def holders_for_a_strict_read(owners: int, default_r: int) -> int:

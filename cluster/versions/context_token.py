@@ -21,7 +21,9 @@ from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector
 
-__all__ = ["BLIND", "FORMAT_VERSION", "ContextToken", "decode_context", "encode_context", "token_of"]
+__all__ = [
+    "BLIND", "FORMAT_VERSION", "ContextToken", "decode_context", "encode_context", "joined", "token_of",
+]  # fmt: skip
 
 FORMAT_VERSION: Final = 1
 _HEAD: Final = bytes([FORMAT_VERSION])
@@ -48,13 +50,42 @@ def encode_context(context: ContextToken, keyspace: KeyspaceId, key: bytes) -> b
 
 def token_of(time: HybridTime, entries: Sequence[Sequence[Any]], keyspace: KeyspaceId, key: bytes) -> bytes:
     """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
+    return _sealed(xxh3_64_digest(_KEYSPACE.pack(*keyspace) + key), time, entries)
+
+
+def _sealed(key_hash: bytes, time: HybridTime, entries: Sequence[Sequence[Any]]) -> bytes:
     body: bytes = msgpack.packb((time, entries))
-    token = _HEAD + xxh3_64_digest(_KEYSPACE.pack(*keyspace) + key) + body
+    token = _HEAD + key_hash + body
     return token + crc32(token).to_bytes(4, "big")
+
+
+def joined(ours: bytes, theirs: bytes) -> tuple[bytes, ContextToken]:
+    """The token of all that two tokens of one key cover, and what is in it; b"" covers nothing.
+
+    Raises InvalidArgument for a damaged token, and for tokens of two keys.
+    """
+    if not ours or ours == theirs:
+        return theirs, _opened(theirs)[1]
+    key_hash, before = _opened(ours)
+    other_hash, now = _opened(theirs)
+    if key_hash != other_hash:
+        raise _refused("was read from another key or keyspace")
+    if now.time >= before.time and now.vector.covers_all(before.vector):
+        return theirs, now
+    both = ContextToken(before.vector.join(now.vector), max(before.time, now.time))
+    return _sealed(key_hash, both.time, both.vector.entries), both
 
 
 def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
     """Raises InvalidArgument for a damaged token and for one that was read from another key."""
+    key_hash, context = _opened(token)
+    if key_hash != _key_hash(keyspace, key):
+        raise _refused("was read from another key or keyspace")
+    return context
+
+
+def _opened(token: bytes) -> tuple[bytes, ContextToken]:
+    """The hash of the key that the token was read from, and the context."""
     if len(token) <= _BEFORE.size + _CHECK.size:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
     if len(token) > MAX_CONTEXT_BYTES:
@@ -63,9 +94,7 @@ def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextTok
     version, key_hash = _BEFORE.unpack_from(sealed)
     if version != FORMAT_VERSION or _CHECK.pack(crc32(sealed)) != check:
         raise _refused("is damaged, or of another version")
-    if key_hash != _key_hash(keyspace, key):
-        raise _refused("was read from another key or keyspace")
-    return _decode_body(sealed[_BEFORE.size :])
+    return key_hash, _decode_body(sealed[_BEFORE.size :])
 
 
 def _decode_body(body: bytes) -> ContextToken:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
 
-__all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of"]
+__all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
 
 FIRST_EPOCH: Final = Epoch(1)
 BOOT_DIGITS: Final = 10
@@ -28,6 +28,14 @@ class Dot(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.actor}:{self.counter}"
+
+
+def parse_dot(text: str) -> Dot:
+    """The dot that str() has shown.  Raises ValueError."""
+    actor, colon, counter = text.rpartition(":")
+    if not colon or "#" not in actor or not counter.isdecimal():
+        raise ValueError(f"{text[:80]!r} is no dot")
+    return Dot(Actor(actor), int(counter))
 
 
 def actor_of(node: NodeId, start: Start, copy_epoch: Epoch = FIRST_EPOCH) -> Actor:
@@ -67,11 +75,12 @@ class VersionVector(NamedTuple):
         """The least vector that covers both."""
         if self.entries == other.entries or not other.entries:
             return self
-        if not self.entries or (len(self.entries) <= len(other.entries) and other._covers_all(self)):
+        if not self.entries or (len(self.entries) <= len(other.entries) and other.covers_all(self)):
             return other
         return VersionVector.of((*self.entries, *other.entries))
 
-    def _covers_all(self, other: VersionVector) -> bool:
+    def covers_all(self, other: VersionVector) -> bool:
+        """Whether every dot of `other` is in here."""
         for actor, counter in other.entries:  # noqa: SIM110 - most have one entry, and a loop is faster then
             if self.counter(actor) < counter:
                 return False

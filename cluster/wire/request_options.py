@@ -6,13 +6,37 @@ and the place that acts on it passes the whole value on.  See: docs/development.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest
 
-__all__ = ["ReadOptions", "WriteMessage", "WriteOptions"]
+__all__ = ["NOTHING_SEEN", "ReadOptions", "Seen", "WriteMessage", "WriteOptions"]
 
 WriteMessage: TypeAlias = PutRequest | DeleteRequest
+
+
+class Seen(NamedTuple):
+    """What the session of a request has seen of its key (cluster/versions/seen.py)."""
+
+    context: bytes = b""  # token of what it has read, or of a receipt
+    dots: tuple[str, ...] = ()  # of its writes whose receipts had no context
+    forgotten: int = 0  # it may have seen more and forgotten it
+
+    @classmethod
+    def of(cls, message: WriteMessage | GetRequest) -> Seen | None:
+        if not message.HasField("seen"):
+            return None
+        seen = message.seen
+        return cls(seen.context, tuple(seen.dots), seen.forgotten)
+
+    def fill(self, message: WriteMessage | GetRequest) -> None:
+        seen = message.seen
+        seen.SetInParent()
+        seen.context, seen.forgotten = self.context, self.forgotten
+        seen.dots.extend(self.dots)
+
+
+NOTHING_SEEN: Final = Seen()
 
 
 class WriteOptions(NamedTuple):
@@ -24,6 +48,7 @@ class WriteOptions(NamedTuple):
     is_blind: bool = False  # one more sibling beside whatever there is
     ttl_ms: int = 0  # default: the keyspace's
     timeout_s: float = 0.0  # how long the caller waits
+    seen: Seen | None = None  # by the session that the writer has
 
     @classmethod
     def of(cls, message: WriteMessage) -> Self:
@@ -34,6 +59,7 @@ class WriteOptions(NamedTuple):
             message.no_context,
             message.ttl_ms if isinstance(message, PutRequest) else 0,
             message.timeout_ms / 1000,
+            Seen.of(message),
         )
 
     def fill(self, message: WriteMessage) -> None:
@@ -45,6 +71,8 @@ class WriteOptions(NamedTuple):
         message.timeout_ms = round(self.timeout_s * 1000)
         if isinstance(message, PutRequest):
             message.ttl_ms = self.ttl_ms
+        if self.seen is not None:
+            self.seen.fill(message)
 
 
 class ReadOptions(NamedTuple):
@@ -52,11 +80,14 @@ class ReadOptions(NamedTuple):
 
     level: str = ""  # owners whose answers are merged; default: the keyspace's R
     timeout_s: float = 0.0  # how long the caller waits
+    seen: Seen | None = None  # by the session that the reader has
 
     @classmethod
     def of(cls, message: GetRequest) -> Self:
-        return cls(message.r, message.timeout_ms / 1000)
+        return cls(message.r, message.timeout_ms / 1000, Seen.of(message))
 
     def fill(self, message: GetRequest) -> None:
         message.r = self.level
         message.timeout_ms = round(self.timeout_s * 1000)
+        if self.seen is not None:
+            self.seen.fill(message)

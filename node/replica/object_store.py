@@ -31,14 +31,16 @@ from ringmill.cluster.versions.objects import (
     merge_all,
     supersede,
 )
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.object_batch import Admission, Applied, ObjectBatch, decoded
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
+from ringmill.node.replica.watching.waiters import Waiters
 from ringmill.node.storage.engine import Commit, Engine, Told
 
-__all__ = ["Intent", "ObjectStore", "Written", "hold", "tell_held"]
+__all__ = ["Intent", "NotCaughtUp", "ObjectStore", "Written", "hold", "tell_held"]
 
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
@@ -63,6 +65,11 @@ class Intent(NamedTuple):
     context: ContextToken | None = None
     expires_at_ms: int = 0
     is_retry: bool = False
+    needed: Needed | None = None  # what its session has seen; means nothing beside a context
+
+
+class NotCaughtUp(Exception):
+    """A write's session has seen what this copy has not, and a context cannot name it (rule S2)."""
 
 
 @dataclass(slots=True)
@@ -93,6 +100,7 @@ class ObjectStore:
         self._count_wanted.set()
         self.is_counted = False
         self.changes = 0  # of objects, since the start
+        self.waiters = Waiters()
 
     @property
     def keys(self) -> int:
@@ -230,6 +238,8 @@ class ObjectStore:
         if self._touched is not None:
             self._touched.update(batch.changes)
         self.changes += len(batch.changes)
+        if self.waiters.are_there:
+            self.waiters.wake(batch.changes)
         self._forget_synced()
         return commit
 
@@ -283,7 +293,7 @@ class ObjectStore:
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
-            if intent.context is None and intent.value is not None:
+            if intent.context is None and intent.value is not None and intent.needed is None:
                 seen = None if encoded is None else lone_of(encoded)
                 is_other = seen is not None and not seen.knows(intent.operation)
                 if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
@@ -299,8 +309,9 @@ class ObjectStore:
 
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
         raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
-        happened) after a clock jump; DeadlineExceeded (unknown) for an operation that was applied by another
-        of its attempts and has been replaced, and for a later attempt of one that may have been.
+        happened) after a clock jump; NotCaughtUp, likewise, for a session; DeadlineExceeded (unknown) for an
+        operation that was applied by another of its attempts and has been replaced, and for a later attempt
+        of one that may have been.
         """
         key = place.stored_key
 
@@ -331,7 +342,7 @@ class ObjectStore:
         if intent.is_retry and present.forgets_since(intent.operation):
             # A majority was asked before (node/requests/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
-        context = intent.context or ContextToken(present.context, present.newest)
+        context = intent.context or _known(present, intent.needed)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(
                 f"the context names write {forged}, which this node has not made",
@@ -437,6 +448,16 @@ def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None
         commit.tell_buffered(told)
     else:
         commit.tell_synced(told)
+
+
+def _known(present: StoredObject, needed: Needed | None) -> ContextToken:
+    """The context of a write that has none of its own.  Raises NotCaughtUp."""
+    if needed is None:
+        return ContextToken(present.context, present.newest)
+    known = needed.known_with(present)
+    if known is None:
+        raise NotCaughtUp
+    return known
 
 
 def _merged(copies: Iterable[bytes]) -> StoredObject:

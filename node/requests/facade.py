@@ -18,8 +18,10 @@ from ringmill.node.requests.request_values import (
     LocateRequest,
     ReadRequest,
     ReadResult,
+    WatchRequest,
     WriteRequest,
 )
+from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import WriteBatch, Writer
 
 __all__ = ["Requests"]
@@ -34,12 +36,14 @@ class Requests:
         registers: RegisterCoordinator,
         locator: Locator,
         equalizer: Equalizer,
+        watches: Watches,
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._registers = registers
         self._locator = locator
         self._equalizer = equalizer
+        self._watches = watches
 
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
@@ -54,6 +58,14 @@ class Requests:
     async def get(self, request: ReadRequest) -> ReadResult:
         """What a key holds.  Raises as Reader.read."""
         return await self._reader.read(request)
+
+    async def watch(self, request: WatchRequest) -> ReadResult | None:
+        """Wait until a key holds something new.  Raises as Watches.watch."""
+        return await self._watches.watch(request)
+
+    def end_watches(self) -> None:
+        """The node stops: nobody may wait here any more."""
+        self._watches.end()
 
     def write_batch(self) -> WriteBatch:
         """For writes that came together, to be applied at once where they can be."""

@@ -31,6 +31,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.collection import Collected
+from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, time_allowed
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
@@ -98,7 +99,9 @@ class Reader:
         deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
-        return await self._finish(route, r, await self._collector.collect(route, r, deadline), deadline)
+        needed = need_of(request.options.seen, route)
+        collected = await self._collector.collect(route, level_for(needed, r, route), deadline, needed)
+        return await self._finish(route, r, collected, deadline)
 
     def begin(self, request: ReadRequest, ended: ReadEnded) -> bool:
         """The same without a task as long as all owners say the same: `ended` is told how the read ends,
@@ -111,7 +114,12 @@ class Reader:
         if route is None:
             return False
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
-        self._collector.begin(route, r, deadline, partial(self._collected, route, r, deadline, ended))
+        told = partial(self._collected, route, r, deadline, ended)
+        if request.options.seen is None:
+            self._collector.begin(route, r, deadline, told)
+        else:
+            needed = need_of(request.options.seen, route)
+            self._collector.begin(route, level_for(needed, r, route), deadline, told, needed)
         return True
 
     def _checked(self, request: ReadRequest) -> Deadline:

@@ -12,7 +12,15 @@ from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 
 ANY_EPOCH: Final = Epoch(0)
 
-__all__ = ["Located", "LocateRequest", "OwnerAnswer", "ReadRequest", "ReadResult", "WriteRequest"]
+__all__ = [
+    "Located",
+    "LocateRequest",
+    "OwnerAnswer",
+    "ReadRequest",
+    "ReadResult",
+    "WatchRequest",
+    "WriteRequest",
+]
 
 
 class WriteRequest(NamedTuple):
@@ -45,6 +53,19 @@ class ReadRequest(NamedTuple):
     options: ReadOptions = ReadOptions()
     epoch: Epoch = ANY_EPOCH
     left_s: float | None = None
+
+
+class WatchRequest(NamedTuple):
+    """`after` is the context token of what the caller has seen, b"" for nothing; `connection` is whose limit
+    it counts for."""
+
+    keyspace: str
+    key: bytes
+    after: bytes = b""
+    options: ReadOptions = ReadOptions()
+    epoch: Epoch = ANY_EPOCH
+    left_s: float | None = None
+    connection: str = ""
 
 
 class ReadResult(NamedTuple):

@@ -23,6 +23,7 @@ from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import Writer
 from ringmill.node.requests.write_retries import WriteRetries
 
@@ -70,6 +71,7 @@ async def open_requests(
             flights=flights,
             forwarder=forwarder,
             attempts=attempts,
+            collector=collector,
             hybrid=core.hybrid,
             timekeeper=timekeeper,
             clock=core.clock,
@@ -86,12 +88,23 @@ async def open_requests(
         )
         core.serve(forwarder.handlers(writer.write))
         yield Requests(
+            watches=_watches(core, replica, routes, reader),
             writer=writer,
             reader=reader,
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
         )
+
+
+def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader) -> Watches:
+    return Watches(
+        routes=routes,
+        reader=reader,
+        waiters=replica.objects.waiters,
+        clock=core.clock,
+        options=core.options.requests,
+    )
 
 
 def _registers(

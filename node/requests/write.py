@@ -16,21 +16,31 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from ringmill.cluster.errors import CorruptData, DeadlineExceeded, DiskFull, Overloaded, RingmillError
+from ringmill.cluster.errors import (
+    CorruptData,
+    DeadlineExceeded,
+    DiskFull,
+    Overloaded,
+    QuorumNotReached,
+    RingmillError,
+)
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import ObjectBatch
-from ringmill.node.replica.object_store import Intent, ObjectStore, Written
+from ringmill.node.replica.object_store import Intent, NotCaughtUp, ObjectStore, Written
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.flight import Flight, WriteEnded
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.request_limits import (
     admit_growth,
     check_key,
@@ -54,6 +64,7 @@ class Writer:
         flights: Flights,
         forwarder: Forwarder,
         attempts: WriteRetries,
+        collector: Collector,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
@@ -63,6 +74,7 @@ class Writer:
         self._flights = flights
         self._forwarder = forwarder
         self._attempts = attempts
+        self._collector = collector
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
@@ -88,7 +100,7 @@ class Writer:
         await self._attempts.check_retry(request, route, deadline)
 
         try:
-            written = await self._write_here(route, intent, deadline)
+            written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
                 raise
@@ -121,6 +133,32 @@ class Writer:
         allowed_s = time_allowed(options.timeout_s, request.left_s)
         return parse_durability(options.durability), Deadline.after(allowed_s, self._clock)
 
+    async def _write_caught_up(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
+        """Apply the write once this node's copy has what the write's session has seen (rule S2)."""
+        needed = intent.needed
+        if needed is None:
+            return await self._write_here(route, intent, deadline)
+        if needed.forgotten:
+            await self._catch_up(route, intent, needed, deadline)
+        while True:
+            try:
+                return await self._write_here(route, intent, deadline)
+            except NotCaughtUp:
+                await self._catch_up(route, intent, needed, deadline)
+
+    async def _catch_up(self, route: Route, intent: Intent, needed: Needed, deadline: Deadline) -> None:
+        """Merge in what other owners hold, until it covers what the session has seen.
+
+        Raises QuorumNotReached when nobody holds it: this attempt has written nothing.
+        """
+        sometimes("a coordinator catches up with the session of a write")
+        level = level_for(needed, 1, route)
+        try:
+            collected = await self._collector.collect(route, level, deadline, needed)
+        except QuorumNotReached as error:
+            raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
+        await self._objects.apply(route.place, collected.merged)
+
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
         """Apply the write to this node's copy.
 
@@ -146,6 +184,8 @@ class Writer:
         durability, deadline = self._checked(request)
         if request.attempt or changes.is_full or not self._objects.takes_batches or self._hybrid.jumped_ms:
             return False
+        if request.options.seen is not None and request.options.seen.forgotten:
+            return False  # other owners are asked before
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None or self._routes.node not in route.owners:
             return False
@@ -161,7 +201,7 @@ class Writer:
             raise  # applied by another attempt, and replaced
         except TimeoutError as error:
             raise _out_of_time(deadline, "failed") from error
-        except (NotCached, CorruptData, StorageFailed, OSError):
+        except (NotCached, CorruptData, StorageFailed, OSError, NotCaughtUp):
             return False
         flights.append(
             Flight(
@@ -187,7 +227,8 @@ class Writer:
         # From here on the clocks of others are not consulted (rule G3).
         ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
-        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
+        needed = None if context is not None else need_of(request.options.seen, route)
+        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0, needed)
 
 
 class WriteBatch:

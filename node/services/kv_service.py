@@ -23,6 +23,8 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
     LocateRequest,
     LocateResponse,
     PutRequest,
+    WatchKeyRequest,
+    WatchKeyResponse,
     WriteReceipt,
 )
 from ringmill.node.core import Core
@@ -30,6 +32,7 @@ from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_b
 from ringmill.node.requests.encoding.kv_codec import (
     answer_locate,
     answer_read,
+    answer_watch,
     answer_write,
     read_request,
     write_request,
@@ -64,6 +67,7 @@ class KvService:
             "Put": unary(PutRequest, self._put, tells_clock=True),
             "Delete": unary(DeleteRequest, self._delete, tells_clock=True),
             "Get": unary(GetRequest, self._get, tells_clock=True),
+            "Watch": unary(WatchKeyRequest, self._watch, tells_clock=True),
             "Locate": unary(LocateRequest, self._locate),
         }
 
@@ -120,6 +124,9 @@ class KvService:
 
     async def _get(self, message: GetRequest, call: Call) -> GetResponse:
         return await answer_read(self._requests.get, message, call.left_s)
+
+    async def _watch(self, message: WatchKeyRequest, call: Call) -> WatchKeyResponse:
+        return await answer_watch(self._requests.watch, message, call.left_s, call.peer)
 
     async def _locate(self, message: LocateRequest, call: Call) -> LocateResponse:
         return await answer_locate(self._requests.locate, message)

@@ -76,4 +76,4 @@ def _stream(method: Stream, name: str, clock: Clock) -> grpc.RpcMethodHandler:
 def _call(context: grpc.aio.ServicerContext, clock: Clock, body: bytes = b"") -> Call:
     told = context.invocation_metadata() or ()
     metadata = {key: value for key, value in reversed(told) if isinstance(value, str)}
-    return Call(seconds_left(context, clock), metadata, body)
+    return Call(seconds_left(context, clock), metadata, body, context.peer())

@@ -28,6 +28,7 @@ class Call:
     left_s: float | None = None  # how long the caller still waits; None: without a limit
     metadata: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""  # the request as it came; of an upload nothing
+    peer: str = ""  # the connection it came on
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,6 @@ def frame_handler(method: Unary, clock: Clock, metadata: Mapping[str, str] | Non
 
     def answer(incoming: Incoming) -> Awaitable[bytes]:
         body = incoming.body
-        return method.run(body, Call(incoming.deadline - clock.monotonic(), told, body))
+        return method.run(body, Call(incoming.deadline - clock.monotonic(), told, body, incoming.sender))
 
     return answer

@@ -263,6 +263,7 @@ class NodeProcess:
             start.transport.is_listening = True
             start.is_up.set()
             await start.is_stopping.wait()
+            node.requests.end_watches()
             await start.transport.drain(world.tunables.drain_s)
 
     def _doors(self, start: NodeStart, number: int) -> Doors:

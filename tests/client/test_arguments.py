@@ -56,6 +56,8 @@ WRONG: dict[str, list[object]] = {
     ],
     "value": [None, 3, 10**10, True, "text", [1], 1.5, object(), bytes(16 * 2**20 + 1), RELEASED],
     "context": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
+    "after": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
+    "patience": [*NO_SECONDS, timedelta(days=40)],
     "w": NO_LEVELS,
     "r": NO_LEVELS,
     "durability": [True, 1, "", "fsync", b"sync", []],

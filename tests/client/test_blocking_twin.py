@@ -10,11 +10,14 @@ from ringmill.client import blocking
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.sessions.sessions import AsyncSession
+from ringmill.client.twins import blocking_sessions
 
 PAIRS = [
     (AsyncKeyspace, blocking.Keyspace),
     (AsyncClient, blocking.Client),
     (AsyncJobs, blocking.Jobs),
+    (AsyncSession, blocking_sessions.Session),
 ]
 TWIN_NAMES = {"aclose": "close"}
 """What asyncio calls otherwise than the rest of Python."""

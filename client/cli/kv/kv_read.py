@@ -15,6 +15,7 @@ from ringmill.client.cli.frame.calling import typed_key
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
+from ringmill.client.cli.kv.session_file import kept_session, session_option
 from ringmill.client.kv import read
 from ringmill.client.kv_requests import MISSING, read_options
 from ringmill.client.values import Item, Location, OwnerCopy, json_bytes
@@ -29,10 +30,17 @@ __all__ = ["get", "locate"]
 @click.option(
     "--sibling", type=click.IntRange(min=1), metavar="N", help="print only the Nth sibling; 1 is the newest"
 )
+@session_option
 @keyspace_option
 @click.pass_obj
 def get(
-    settings: Settings, key: str, r: str | None, sibling: int | None, keyspace: str, is_hex: bool
+    settings: Settings,
+    key: str,
+    r: str | None,
+    sibling: int | None,
+    session: str | None,
+    keyspace: str,
+    is_hex: bool,
 ) -> None:
     """Print the value of KEY.  If it has siblings, print one per line, newest first."""
     name, options = key_of(key, is_hex), read_options(r=None if r is None else level_named(r, "r"))
@@ -40,8 +48,9 @@ def get(
     async def get_item() -> tuple[Item, float]:
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
-            begun = time.perf_counter()
-            item = await read(space, name, options, MISSING)
+            with kept_session(session, db) as memory:
+                begun = time.perf_counter()
+                item = await read(space, name, options, MISSING, memory)
             return item, (time.perf_counter() - begun) * 1000
 
     try:

@@ -17,6 +17,7 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
+from ringmill.client.cli.kv.session_file import kept_session, session_option
 from ringmill.client.kv import write
 from ringmill.client.kv_requests import put_options
 from ringmill.client.values import Receipt, json_bytes
@@ -66,6 +67,7 @@ def takes_write_options(verb: Verb) -> Verb:
         click.option("-w", "w", metavar="LEVEL", help="owners that must ack: a number, one, quorum or all"),
     ):
         flagged = option(flagged)
+    flagged = session_option(flagged)
     return cast("Verb", flagged)
 
 
@@ -83,12 +85,13 @@ def put(
     value: str | None,
     file: str | None,
     options: WriteOptions,
+    session: str | None,
     keyspace: str,
     is_hex: bool,
 ) -> None:
     """Write VALUE (- for stdin) to KEY."""
     name = key_of(key, is_hex)
-    _write(settings, "put", name, value_of(value, file, is_hex), keyspace, options)
+    _write(settings, "put", name, value_of(value, file, is_hex), keyspace, options, session)
     output.next_command(settings, f"ringmill get {typed_key(name)}", f"ringmill locate {typed_key(name)}")
 
 
@@ -97,10 +100,12 @@ def put(
 @takes_write_options
 @keyspace_option
 @click.pass_obj
-def delete(settings: Settings, key: str, options: WriteOptions, keyspace: str, is_hex: bool) -> None:
+def delete(
+    settings: Settings, key: str, options: WriteOptions, session: str | None, keyspace: str, is_hex: bool
+) -> None:
     """Delete KEY by writing a tombstone."""
     name = key_of(key, is_hex)
-    _write(settings, "delete", name, None, keyspace, options)
+    _write(settings, "delete", name, None, keyspace, options, session)
     output.next_command(settings, f"ringmill locate {typed_key(name)}")
 
 
@@ -118,14 +123,16 @@ def _write(
     value: bytes | None,
     keyspace: str,
     options: WriteOptions,
+    session: str | None,
 ) -> None:
     """Write and show the receipt.  Raises Interrupted, with outcome unknown, on Ctrl-C."""
 
     async def run() -> tuple[Receipt, float]:
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
-            begun = time.perf_counter()
-            receipt = await write(space, key, value, options)
+            with kept_session(session, db) as memory:
+                begun = time.perf_counter()
+                receipt = await write(space, key, value, options, memory)
             return receipt, (time.perf_counter() - begun) * 1000
 
     try:

@@ -73,6 +73,40 @@ class OperationId(_message.Message):
 Global___OperationId: _TypeAlias = OperationId  # noqa: Y015
 
 @_typing.final
+class Seen(_message.Message):
+    """What a session has seen of the key of its request (docs/protocol/sessions.md).  A request without a session
+    has no such field.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    DOTS_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    context: _builtins.bytes
+    """token of what it has read, or of a receipt; empty when none"""
+    forgotten: _builtins.int
+    """it may have seen more: 0 no, 1 at the keyspace's levels, 2 at lower ones too"""
+    @_builtins.property
+    def dots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of its own writes whose receipts had no context"""
+
+    def __init__(
+        self,
+        *,
+        context: _builtins.bytes = ...,
+        dots: _abc.Iterable[_builtins.str] | None = ...,
+        forgotten: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dots", b"dots", "forgotten", b"forgotten"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seen: _TypeAlias = Seen  # noqa: Y015
+
+@_typing.final
 class PutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -89,6 +123,7 @@ class PutRequest(_message.Message):
     TTL_MS_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     """name; "" is "default" """
     key: _builtins.bytes
@@ -115,6 +150,10 @@ class PutRequest(_message.Message):
     """0: the call's own deadline"""
     @_builtins.property
     def operation(self) -> Global___OperationId: ...
+    @_builtins.property
+    def seen(self) -> Global___Seen:
+        """of a session; means nothing beside a context or no_context"""
+
     def __init__(
         self,
         *,
@@ -131,10 +170,11 @@ class PutRequest(_message.Message):
         ttl_ms: _builtins.int = ...,
         forwarded: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
+        seen: Global___Seen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "value", b"value", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "value", b"value", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,6 +195,7 @@ class DeleteRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     key: _builtins.bytes
     context: _builtins.bytes
@@ -167,6 +208,8 @@ class DeleteRequest(_message.Message):
     timeout_ms: _builtins.int
     @_builtins.property
     def operation(self) -> Global___OperationId: ...
+    @_builtins.property
+    def seen(self) -> Global___Seen: ...
     def __init__(
         self,
         *,
@@ -181,10 +224,11 @@ class DeleteRequest(_message.Message):
         attempt: _builtins.int = ...,
         forwarded: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
+        seen: Global___Seen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "timeout_ms", b"timeout_ms", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -271,11 +315,16 @@ class GetRequest(_message.Message):
     R_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     key: _builtins.bytes
     r: _builtins.str
     epoch: _builtins.int
     timeout_ms: _builtins.int
+    @_builtins.property
+    def seen(self) -> Global___Seen:
+        """of a session: the answer covers it, or the read fails"""
+
     def __init__(
         self,
         *,
@@ -284,10 +333,11 @@ class GetRequest(_message.Message):
         r: _builtins.str = ...,
         epoch: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        seen: Global___Seen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "key", b"key", "keyspace", b"keyspace", "r", b"r", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "key", b"key", "keyspace", b"keyspace", "r", b"r", "seen", b"seen", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +418,64 @@ class GetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
+
+@_typing.final
+class WatchKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYSPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    R_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    keyspace: _builtins.str
+    key: _builtins.bytes
+    after: _builtins.bytes
+    """context of what the caller has seen; empty: anything is new"""
+    r: _builtins.str
+    epoch: _builtins.int
+    timeout_ms: _builtins.int
+    """at most 60,000"""
+    def __init__(
+        self,
+        *,
+        keyspace: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+        after: _builtins.bytes = ...,
+        r: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "epoch", b"epoch", "key", b"key", "keyspace", b"keyspace", "r", b"r", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchKeyRequest: _TypeAlias = WatchKeyRequest  # noqa: Y015
+
+@_typing.final
+class WatchKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def found(self) -> Global___GetResponse:
+        """newer than `after`; without siblings when the key was deleted; none: nothing new"""
+
+    def __init__(
+        self,
+        *,
+        found: Global___GetResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchKeyResponse: _TypeAlias = WatchKeyResponse  # noqa: Y015
 
 @_typing.final
 class LocateRequest(_message.Message):

@@ -49,6 +49,11 @@ class KvStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_unary(
+                '/ringmill.v1.Kv/Watch',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyResponse.FromString,
+                _registered_method=True)
         self.Locate = channel.unary_unary(
                 '/ringmill.v1.Kv/Locate',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.LocateRequest.SerializeToString,
@@ -80,6 +85,13 @@ class KvServicer:
 
     def Get(self, request, context):
         """Read a key from r owners, merged; answers that differed are written back before this returns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Wait until the key holds something that `after` does not cover, for as long as the call may take.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +129,11 @@ def add_KvServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyResponse.SerializeToString,
             ),
             'Locate': grpc.unary_unary_rpc_method_handler(
                     servicer.Locate,
@@ -210,6 +227,33 @@ class Kv:
             '/ringmill.v1.Kv/Get',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Kv/Watch',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class KvStub:
     """Write a tombstone.  Same rules as Put."""
     Get: _grpc.UnaryUnaryMultiCallable[_kv_pb2.GetRequest, _kv_pb2.GetResponse]
     """Read a key from r owners, merged; answers that differed are written back before this returns."""
+    Watch: _grpc.UnaryUnaryMultiCallable[_kv_pb2.WatchKeyRequest, _kv_pb2.WatchKeyResponse]
+    """Wait until the key holds something that `after` does not cover, for as long as the call may take."""
     Locate: _grpc.UnaryUnaryMultiCallable[_kv_pb2.LocateRequest, _kv_pb2.LocateResponse]
     """Where a key lives, and what each owner holds of it now."""
     Session: _grpc.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]
@@ -56,6 +58,8 @@ class KvAsyncStub(KvStub):
     """Write a tombstone.  Same rules as Put."""
     Get: _aio.UnaryUnaryMultiCallable[_kv_pb2.GetRequest, _kv_pb2.GetResponse]  # type: ignore[assignment]
     """Read a key from r owners, merged; answers that differed are written back before this returns."""
+    Watch: _aio.UnaryUnaryMultiCallable[_kv_pb2.WatchKeyRequest, _kv_pb2.WatchKeyResponse]  # type: ignore[assignment]
+    """Wait until the key holds something that `after` does not cover, for as long as the call may take."""
     Locate: _aio.UnaryUnaryMultiCallable[_kv_pb2.LocateRequest, _kv_pb2.LocateResponse]  # type: ignore[assignment]
     """Where a key lives, and what each owner holds of it now."""
     Session: _aio.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]  # type: ignore[assignment]
@@ -87,6 +91,14 @@ class KvServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kv_pb2.GetResponse, _abc.Awaitable[_kv_pb2.GetResponse]]:
         """Read a key from r owners, merged; answers that differed are written back before this returns."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _kv_pb2.WatchKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kv_pb2.WatchKeyResponse, _abc.Awaitable[_kv_pb2.WatchKeyResponse]]:
+        """Wait until the key holds something that `after` does not cover, for as long as the call may take."""
 
     @_abc_1.abstractmethod
     def Locate(

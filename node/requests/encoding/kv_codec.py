@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ringmill.cluster.errors import ProtocolMismatch
-from ringmill.cluster.ids import Actor, Epoch, NodeId
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
-from ringmill.cluster.versions.dots import Dot
+from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.parsing import parsed, serialized
@@ -24,12 +24,14 @@ from ringmill.node.requests.request_values import (
     LocateRequest,
     ReadRequest,
     ReadResult,
+    WatchRequest,
     WriteRequest,
 )
 
 __all__ = [
     "answer_locate",
     "answer_read",
+    "answer_watch",
     "answer_write",
     "encode_write",
     "operation_of",
@@ -40,6 +42,7 @@ __all__ = [
 
 Write = Callable[[WriteRequest], Awaitable[QuorumReceipt]]
 Read = Callable[[ReadRequest], Awaitable[ReadResult]]
+Watch = Callable[[WatchRequest], Awaitable[ReadResult | None]]
 Locate = Callable[[LocateRequest], Awaitable[Located]]
 
 
@@ -75,6 +78,20 @@ async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | No
 
 def read_request(message: kv_pb2.GetRequest, left_s: float | None) -> ReadRequest:
     return ReadRequest(message.keyspace, message.key, ReadOptions.of(message), Epoch(message.epoch), left_s)
+
+
+async def answer_watch(
+    watch: Watch, message: kv_pb2.WatchKeyRequest, left_s: float | None, connection: str
+) -> kv_pb2.WatchKeyResponse:
+    """Wait for news of a key; `connection` is the one that asks."""
+    options = ReadOptions(message.r, message.timeout_ms / 1000)
+    request = WatchRequest(
+        message.keyspace, message.key, message.after, options, Epoch(message.epoch), left_s, connection
+    )
+    result = await watch(request)
+    if result is None:
+        return kv_pb2.WatchKeyResponse()
+    return kv_pb2.WatchKeyResponse(found=kv_pb2.GetResponse.FromString(result_bytes(result)))
 
 
 async def answer_locate(locate: Locate, message: kv_pb2.LocateRequest) -> kv_pb2.LocateResponse:
@@ -117,7 +134,7 @@ def receipt_of(body: bytes) -> QuorumReceipt:
     message = parsed(kv_pb2.WriteReceipt, body)
     try:
         return QuorumReceipt(
-            _dot(message.dot),
+            parse_dot(message.dot),
             message.context,
             HybridTime(message.hybrid_time),
             Epoch(message.epoch),
@@ -130,14 +147,6 @@ def receipt_of(body: bytes) -> QuorumReceipt:
         )
     except ValueError as error:
         raise ProtocolMismatch(f"a receipt of {len(body)} bytes does not decode: {error}") from error
-
-
-def _dot(text: str) -> Dot:
-    """Parse a dot from its text.  Raises ValueError."""
-    actor, colon, counter = text.rpartition(":")
-    if not colon or "#" not in actor or not counter.isdecimal():
-        raise ValueError(f"{text[:80]!r} is no dot")
-    return Dot(Actor(actor), int(counter))
 
 
 def operation_of(message: WriteMessage | CasRequest | IncrRequest) -> OperationId | None:

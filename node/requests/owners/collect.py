@@ -10,6 +10,7 @@ from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.versions.lone_value import lone_of
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
@@ -42,8 +43,10 @@ class Collector:
         self._options = options
         self._wheel = DeadlineWheel()
 
-    async def collect(self, route: Route, r: int, deadline: Deadline) -> Collected:
-        """The answers of `r` owners under one row epoch.
+    async def collect(
+        self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
+    ) -> Collected:
+        """The answers of `r` owners under one row epoch; of more, where `needed` is not covered else.
 
         Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
         """
@@ -57,16 +60,23 @@ class Collector:
             else:
                 waiting.set_result(told)
 
-        collection = self.begin(route, r, deadline, ended)
+        collection = self.begin(route, r, deadline, ended, needed)
         try:
             return await waiting
         finally:
             collection.forget()
 
-    def begin(self, route: Route, r: int, deadline: Deadline, ended: CollectionEnded) -> Collection:
+    def begin(
+        self,
+        route: Route,
+        r: int,
+        deadline: Deadline,
+        ended: CollectionEnded,
+        needed: Needed | None = None,
+    ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
         nearest = self._nearest_first(route.owners)
-        collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended)
+        collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended, needed)
         collection.begin()
         return collection
 

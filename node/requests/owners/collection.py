@@ -7,7 +7,7 @@ answer, a failure and the end of its patience are events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
@@ -15,9 +15,11 @@ from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject, merge_all
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 
@@ -87,8 +89,8 @@ class Asker(Protocol):
 
 class Collection:
     __slots__ = (
-        "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_stall_s", "_tally", "deadline",
-        "message", "route",
+        "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_needed", "_stall_s", "_tally",
+        "deadline", "message", "route",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +102,7 @@ class Collection:
         deadline: Deadline,
         stall_s: float,
         ended: CollectionEnded,
+        needed: Needed | None = None,
     ) -> None:
         self.route = route
         self.deadline = deadline
@@ -108,6 +111,7 @@ class Collection:
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
         self._stall_s = stall_s
         self._ended: CollectionEnded | None = ended
+        self._needed = needed
         self._answers: dict[NodeId, Held] = {}
         self._decoded: tuple[bytes, Held] | None = None
         self._bucket: Bucket | None = None
@@ -164,10 +168,25 @@ class Collection:
     def _step(self) -> None:
         """Something happened, or nothing yet."""
         tally = self._tally
-        if tally.is_met:
+        if tally.is_met and self._covers_session():
             self._end(Collected(self._answers))
         elif not self._is_asking:
             self._ask_more()
+
+    def _covers_session(self) -> bool:
+        """Whether the answers cover what the session of this read has seen; if not, one more owner has to
+        answer (rule S1)."""
+        if self._needed is None or self._missing() is None:
+            return True
+        sometimes("a read asks on for what its session has seen")
+        self._tally.r += 1
+        return False
+
+    def _missing(self) -> Dot | None:
+        known = EMPTY_VECTOR
+        for held in self._answers.values():
+            known = known.join(held.stored.context)
+        return None if self._needed is None else self._needed.missing(known)
 
     def _ask_more(self) -> None:
         tally = self._tally
@@ -198,6 +217,10 @@ class Collection:
         tally, deadline = self._tally, self.deadline
         silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
         reasons = tally.reasons(silent)
+        missing = self._missing() if self._needed is not None and tally.answered else None
+        if missing is not None:
+            self._end(_short_of_session(missing, tally, reasons))
+            return
         self._end(QuorumNotReached.of("get", tally.r, tally.answered, reasons, outcome="failed"))
 
     def _end(self, told: Collected | QuorumNotReached) -> None:
@@ -205,3 +228,21 @@ class Collection:
         if ended is not None:
             self.forget()
             ended(told)
+
+
+def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]) -> QuorumNotReached:
+    """A read that would go back behind what its session has seen."""
+    sometimes("a read fails as nobody shows what its session has seen")
+    others = "; ".join(f"{node}: {why}" for node, why in sorted(reasons.items())) or "all owners answered"
+    return QuorumNotReached(
+        f"the session has seen write {missing}, and no owner that answered holds it "
+        f"({', '.join(tally.answered)}); {others}",
+        detail={
+            "need": tally.r,
+            "acked": list(tally.answered),
+            "failed": dict(reasons),
+            "session": str(missing),
+        },
+        hint="try again when more owners are up; a new session begins with what it finds",
+        outcome="failed",
+    )

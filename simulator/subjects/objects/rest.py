@@ -46,9 +46,9 @@ class Rest:
         await self._hints_delivered()
 
     async def look(self) -> None:
-        self._history.handed_over = await self._finals()
+        self._history.handed_over += await self._finals()
         await self._read_all()
-        self._history.finals = await self._finals()
+        self._history.finals += await self._finals()
 
     def unrest(self) -> str:
         """What is still going on, in words."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -18,8 +19,10 @@ from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import TOPOLOGY, Abandon, Link, Method
+from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Prepare, Router, Target
+from ringmill.client.session_memory import SessionMemory
+from ringmill.client.sessions.sessions import AsyncSessionKeyspace
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
@@ -28,10 +31,10 @@ from ringmill.cluster.versions.context_token import decode_context
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.simulator.history import Operation, Outcome, ReceiptLine, SeenSibling, Vector
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
-from ringmill.simulator.world.services import TOPOLOGY_GET
+from ringmill.simulator.world.services import frame_name
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
-__all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist"]
+__all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist", "wandering"]
 
 Answer = TypeVar("Answer", bound=Message)
 Dial = Callable[[str], Link]
@@ -47,7 +50,7 @@ class SimulatedLink:
         self._node = node
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        name = TOPOLOGY_GET if method.path == TOPOLOGY.path else method.frame_name
+        name = method.frame_name or frame_name(*method.path.strip("/").split("/"))
         body = await self._transport.call(
             self._node,
             name,
@@ -101,6 +104,17 @@ class AnyNode(Directory):
         return self.addresses()
 
 
+def wandering(draws: Random) -> type[Directory]:
+    """Of a client that asks now this node, now that, owners or not."""
+
+    class Wandering(Directory):
+        def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
+            known = self.addresses()
+            return draws.sample(known, len(known))
+
+    return Wandering
+
+
 class Within(Directory):
     """Of a client that reaches the addresses it was told of and no others, whatever the topology names."""
 
@@ -123,8 +137,10 @@ class Session:
         entropy: Entropy,
         timeout_s: float,
         directory: type[Directory] = Directory,
+        memory: SessionMemory | None = None,
     ) -> None:
         self.name = name
+        self.memory = memory
         self._timeout_s = timeout_s
         self._directory = directory(addresses, dial)
         self._router = RecordingRouter(self._directory, entropy, timeout_s)
@@ -162,6 +178,7 @@ class Session:
             is_synced=plan.durability == "",
             timeout_s=self._timeout_s,
             ttl_s=plan.ttl_s,
+            has_token=self.memory is not None,
         )
         place = len(operations)
         operations.append(begun)
@@ -183,14 +200,17 @@ class Session:
     async def _send(self, plan: PlannedOperation, given: CausalContext | None) -> None:
         level = level_named(plan.level) if plan.level else None
         durability = durability_named(plan.durability) if plan.durability else None
+        space: AsyncKeyspace | AsyncSessionKeyspace = self._keyspace
+        if self.memory is not None:
+            space = AsyncSessionKeyspace(self._keyspace, self.memory)
         if plan.kind == "get":
-            await self._keyspace.get(plan.key, default=None, r=level)
+            await space.get(plan.key, default=None, r=level)
         elif plan.kind == "put":
-            await self._keyspace.put(
+            await space.put(
                 plan.key, plan.value, context=given, w=level, durability=durability, ttl=plan.ttl_s
             )
         else:
-            await self._keyspace.delete(plan.key, context=given, w=level, durability=durability)
+            await space.delete(plan.key, context=given, w=level, durability=durability)
 
     def _given(self, plan: PlannedOperation) -> CausalContext | None:
         if plan.kind == "get" or plan.context == "none":

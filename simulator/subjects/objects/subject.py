@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
+from ringmill.client.session_memory import SessionMemory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -18,7 +19,7 @@ from ringmill.simulator.subjects.objects.mix import draw_twists, mix_of
 from ringmill.simulator.subjects.objects.progress import CORE_CLIENTS, ask_core
 from ringmill.simulator.subjects.objects.rest import Rest
 from ringmill.simulator.subjects.objects.sessions import AnyNode, Session, SimulatedLink
-from ringmill.simulator.subjects.objects.workload import draw_workload, with_ttl
+from ringmill.simulator.subjects.objects.workload import PlannedOperation, draw_workload, with_ttl
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.transport import SimulatedTransport
@@ -27,6 +28,7 @@ from ringmill.simulator.world.world import World
 
 __all__ = ["OBJECTS", "ObjectWorkload"]
 
+_OF_EACH: Final = (*CORE_CLIENTS, "beside", "last")
 _MANY: Final = 8  # times as many keys, in some runs
 _MANY_CHANCE: Final = 1 / 8
 _MIX: Final = "mix "
@@ -35,12 +37,23 @@ _BALANCED: Final = 0.1  # of the clients have no say in whom they ask
 
 
 class ObjectWorkload:
-    """A Workload (simulator/subjects/subject.py)."""
+    """A Workload (simulator/subjects/subject.py).  Subjects that are like it have other `tag`s."""
+
+    tag = ""  # before the names of processes that every such subject has
 
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
         drawn = draw_twists(stream(seed, "workload/mix"))
         self._twists = drawn if options.mix is None else options.mix
+        plans = self._draw(options)
+        kept = options.only_operations
+        self.plans = plans if kept is None else [plan for plan in plans if plan.index in kept]
+        self._names = self._names_of(options)
+        self._is_one_process = stream(seed, "sessions/processes").random() < _ONE_PROCESS
+        self._hosts: dict[str, tuple[Process, SimulatedTransport]] = {}
+
+    def _draw(self, options: SimulationOptions) -> list[PlannedOperation]:
+        seed = self._seed
         plans = draw_workload(
             stream(seed, "workload"),
             operations=options.operations,
@@ -48,12 +61,10 @@ class ObjectWorkload:
             keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
             mix=mix_of(self._twists),
         )
-        plans = with_ttl(stream(seed, "workload/ttl"), plans)
-        kept = options.only_operations
-        self.plans = plans if kept is None else [plan for plan in plans if plan.index in kept]
-        self._names = [f"s{number}" for number in range(options.sessions)]
-        self._is_one_process = stream(seed, "sessions/processes").random() < _ONE_PROCESS
-        self._hosts: dict[str, tuple[Process, SimulatedTransport]] = {}
+        return with_ttl(stream(seed, "workload/ttl"), plans)
+
+    def _names_of(self, options: SimulationOptions) -> list[str]:
+        return [f"s{number}" for number in range(options.sessions)]
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -68,7 +79,7 @@ class ObjectWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [*self._names, *CORE_CLIENTS, "beside", "last"]
+        world.ground.clients += [*self._names, *(f"{self.tag}{name}" for name in _OF_EACH)]
         self._keys = sorted({plan.key for plan in self.plans})
         self._rest = Rest(world, self._keys, self._client)
 
@@ -133,12 +144,18 @@ class ObjectWorkload:
             dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=timeout_s,
+            memory=self._memory_of(name),
         )
         return process, session
+
+    def _memory_of(self, name: str) -> SessionMemory | None:
+        """What a session has seen before; None for one that keeps nothing of it."""
+        return None
 
     def _process_of(self, name: str) -> tuple[Process, SimulatedTransport]:
         """The sessions of some runs are one process, so that its frames carry several of their calls."""
         host = self._names[0] if self._is_one_process and name in self._names else name
+        host = f"{self.tag}{host}" if host in _OF_EACH else host
         if host not in self._hosts:
             self._hosts[host] = self._world.client(host)
         return self._hosts[host]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -125,3 +126,32 @@ def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
     assert process.wait(60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_a_session_in_a_file_sees_its_own_weak_writes_and_is_only_its_owner_s(shell: Shell) -> None:
+    for number in range(5):
+        shell.ok("put", "mine", str(number), "-w", "one", "--session", "session")
+        assert shell.ok("get", "mine", "-r", "one", "--session", "session").out == b"%d\n" % number
+    shell.ok("delete", "mine", "-w", "one", "--session", "session")
+    assert shell.run("get", "mine", "-r", "one", "--session", "session").code == 3
+    file = shell.folder / "session"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not list(shell.folder.glob("session.*"))
+    file.write_bytes(b"no session")
+    refused = shell.run("get", "mine", "--session", "session")
+    assert refused.code == 2 and "--session session: the session token is no session token" in refused.err
+    assert file.read_bytes() == b"no session"
+
+
+def test_a_watch_prints_what_is_there_what_comes_and_goes_on_after_a_context(shell: Shell) -> None:
+    first = shell.ok("put", "watched", "1", "-o", "json").json["context"]
+    assert shell.ok("watch", "watched", "--count", "1").out == b"1\n"
+    following = shell.start("watch", "watched", "--after", first, "--count", "2", "-o", "json")
+    assert following.stdout is not None
+    shell.ok("put", "watched", "2")
+    line = json.loads(following.stdout.readline())
+    assert (line["key"], line["value"], line["deleted"]) == ("watched", "2", False)
+    shell.ok("delete", "watched")
+    out, err = following.communicate(timeout=60)
+    assert following.returncode == 0, err
+    assert json.loads(out)["deleted"] is True

@@ -124,6 +124,9 @@ class UnaryCall:
     def time_remaining(self) -> float | None:
         return self.left_s
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:40000"
+
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self.told
 

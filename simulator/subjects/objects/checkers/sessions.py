@@ -27,7 +27,7 @@ def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]
     known: dict[str, int] = {}
     source: dict[str, int] = {}
     for operation in operations:
-        if not operation.is_ok or operation.is_weak:
+        if not operation.is_ok or (operation.is_weak and not operation.has_token):
             continue
         if operation.kind == "get":
             missing = [actor for actor, counter in known.items() if operation.seen.get(actor, 0) < counter]

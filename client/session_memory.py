@@ -1,0 +1,188 @@
+"""What a session has seen, key by key, bounded; as bytes it travels from one process to another.
+
+Each key has a context token, which covers what was read and written of it, and the dots of writes whose
+receipts had no context.  The keys that were used last are kept exactly.  Of those that had to be forgotten
+only one thing is known: whether all that was seen of them was at the keyspace's levels.
+
+Rules S1 to S3: docs/protocol/sessions.md.  Layout: docs/formats/session_token.md.  Pure: client/kv.py asks it
+before a request and tells it the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zlib import crc32
+
+import msgpack
+from xxhash import xxh3_64_digest
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import ClusterId
+from ringmill.cluster.versions.context_token import joined
+from ringmill.cluster.versions.dots import parse_dot
+from ringmill.cluster.versions.seen import Forgotten
+from ringmill.cluster.wire.request_options import NOTHING_SEEN, Seen
+
+if TYPE_CHECKING:
+    from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse, WriteReceipt
+
+__all__ = ["MOST_BYTES", "MOST_KEYS", "SessionMemory"]
+
+FORMAT_VERSION: Final = 1
+MOST_KEYS: Final = 1000
+MOST_BYTES: Final = 256 * 1024
+_LONGEST_TOKEN: Final = 2 * MOST_BYTES
+_ENTRY_BYTES: Final = 32  # of an entry besides its context and dots
+_HEAD: Final = bytes([FORMAT_VERSION])
+_CHECK_BYTES: Final = 4
+
+
+class _Known(NamedTuple):
+    """What is known of one key."""
+
+    context: bytes
+    dots: tuple[str, ...]
+    is_weak: bool  # some of it was seen at lower levels than the keyspace's
+    before: Forgotten  # what was seen before that and had been forgotten
+
+    @property
+    def size_bytes(self) -> int:
+        return _ENTRY_BYTES + len(self.context) + sum(len(dot) for dot in self.dots)
+
+
+class SessionMemory:
+    """Used from one event loop.  `cluster` is the id of the only cluster in which it means anything."""
+
+    def __init__(
+        self, cluster: ClusterId, *, most_keys: int = MOST_KEYS, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self.cluster = cluster
+        self.newest = 0
+        """The newest hybrid time in any answer."""
+        self._most_keys = most_keys
+        self._most_bytes = most_bytes
+        self._keys: dict[bytes, _Known] = {}  # by hash, the one used last at the end
+        self._size_bytes = 0
+        self._forgotten = Forgotten.NOTHING
+
+    def seen(self, keyspace: str, key: bytes) -> Seen:
+        """What a request about this key has to know."""
+        known = self._keys.get(_hash(keyspace, key))
+        if known is not None:
+            return Seen(known.context, known.dots, known.before)
+        return Seen(forgotten=self._forgotten) if self._forgotten else NOTHING_SEEN
+
+    def note_read(self, keyspace: str, key: bytes, answer: GetResponse, asked: Seen | None) -> None:
+        """A read was answered.  What a strict read has shown, no later strict one misses."""
+        name = _hash(keyspace, key)
+        known = self._take(name, answer.hybrid_time)
+        token, dots = _joined(known, answer.context)
+        is_strict = not answer.weak and token == answer.context and not dots
+        is_weak = answer.weak or (known.is_weak and not is_strict)
+        self._keep(name, _Known(token, dots, is_weak, _still_before(known, asked)))
+
+    def note_write(self, keyspace: str, key: bytes, answer: WriteReceipt, asked: Seen | None) -> None:
+        """A write was acknowledged; its receipt has no context while siblings remain beside it."""
+        name = _hash(keyspace, key)
+        known = self._take(name, answer.hybrid_time)
+        if answer.context:
+            token, dots = _joined(known, answer.context)
+            before = _still_before(known, asked)
+        else:
+            token, dots, before = known.context, (*known.dots, answer.dot), known.before
+        self._keep(name, _Known(token, dots, answer.weak or known.is_weak, before))
+
+    def check_cluster(self, cluster: ClusterId) -> None:
+        """Raises InvalidArgument when this is what was seen of another cluster."""
+        if self.cluster != cluster:
+            raise _refused(f"is of another cluster, {self.cluster[:32]}; this one is {cluster}")
+
+    def encode(self) -> bytes:
+        """The token of this session."""
+        entries = [[name, *known] for name, known in self._keys.items()]
+        body: bytes = msgpack.packb([self.cluster, self._forgotten, self.newest, entries])
+        return _HEAD + body + crc32(_HEAD + body).to_bytes(_CHECK_BYTES, "big")
+
+    @classmethod
+    def decode(
+        cls, token: bytes, cluster: ClusterId | None = None, *, most_keys: int = MOST_KEYS
+    ) -> SessionMemory:
+        """Raises InvalidArgument for what is no token, is damaged, or is not of this cluster, if one is
+        named."""
+        if len(token) > _LONGEST_TOKEN:
+            raise _refused(f"is {len(token)} bytes long, and none has more than {_LONGEST_TOKEN}")
+        body, check = token[1:-_CHECK_BYTES], token[-_CHECK_BYTES:]
+        if (
+            not body
+            or token[:1] != _HEAD
+            or crc32(token[:-_CHECK_BYTES]).to_bytes(_CHECK_BYTES, "big") != check
+        ):
+            raise _refused("is no session token, is damaged, or is of another version")
+        try:
+            fields: Any = msgpack.unpackb(body)
+            its_cluster, forgotten, newest, entries = fields
+            memory = cls(ClusterId(str(its_cluster)), most_keys=most_keys)
+            memory.check_cluster(cluster or memory.cluster)
+            memory.newest, memory._forgotten = _time(newest), Forgotten(forgotten)
+            for name, context, dots, is_weak, before in entries:
+                if context:
+                    joined(b"", context)
+                known = _Known(bytes(context), tuple(map(_dot, dots)), bool(is_weak), Forgotten(before))
+                memory._keep(bytes(name), known)
+        except InvalidArgument:
+            raise
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise _refused(f"does not decode: {error}") from error
+        return memory
+
+    def _take(self, name: bytes, hybrid_time: int) -> _Known:
+        """What was known of a key until now; `_keep` puts back what is known then."""
+        self.newest = max(self.newest, hybrid_time)
+        known = self._keys.pop(name, None)
+        if known is None:
+            return _Known(b"", (), is_weak=False, before=self._forgotten)
+        self._size_bytes -= known.size_bytes
+        return known
+
+    def _keep(self, name: bytes, known: _Known) -> None:
+        self._keys[name] = known
+        self._size_bytes += known.size_bytes
+        while len(self._keys) > self._most_keys or self._size_bytes > self._most_bytes:
+            oldest = next(iter(self._keys))
+            gone = self._keys.pop(oldest)
+            self._size_bytes -= gone.size_bytes
+            self._forgotten = max(self._forgotten, Forgotten.WEAK if gone.is_weak else Forgotten.STRICT)
+
+
+def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The token that covers both, and the dots that it does not cover."""
+    token, covered = joined(known.context, context)
+    return token, tuple(dot for dot in known.dots if not covered.vector.covers(parse_dot(dot)))
+
+
+def _still_before(known: _Known, asked: Seen | None) -> Forgotten:
+    """What may have been seen before and is not covered by an answer to a request that had asked for this."""
+    is_covered = asked is not None and asked.forgotten >= known.before
+    return Forgotten.NOTHING if is_covered else known.before
+
+
+def _hash(keyspace: str, key: bytes) -> bytes:
+    return xxh3_64_digest(keyspace.encode() + b"\0" + key)
+
+
+def _time(newest: object) -> int:
+    if not isinstance(newest, int) or not 0 <= newest < 1 << 64:
+        raise ValueError("no hybrid time")
+    return newest
+
+
+def _dot(text: str) -> str:
+    parse_dot(text)
+    return text
+
+
+def _refused(why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"the session token {why}",
+        hint="hand back what session.token() gave, unchanged, or begin a new session",
+    )

@@ -1,0 +1,54 @@
+"""C18: a watcher is told what each of its keys holds in the end, and no key ever goes back for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History, Vector, covers
+
+__all__ = ["Told", "check_watches"]
+
+
+class Told(NamedTuple):
+    """One change as a watcher heard of it: the cursor, and the dots of the values that it showed."""
+
+    watcher: str
+    key: bytes
+    seen: Vector
+    dots: tuple[str, ...]
+
+
+def check_watches(told: Sequence[Told], history: History, watchers: Iterable[str]) -> Iterator[Violation]:
+    for watcher in watchers:
+        for key in sorted({final.key for final in history.finals if final.key.startswith(b"w-")}):
+            mine = [each for each in told if each.watcher == watcher and each.key == key]
+            yield from _never_back(mine)
+            yield from _last(mine, history, watcher, key)
+
+
+def _never_back(mine: Sequence[Told]) -> Iterator[Violation]:
+    """A value that was shown, or replaced before that, is not shown again once it is gone."""
+    for before, later in pairwise(mine):
+        gone = [dot for dot in later.dots if covers(before.seen, dot) and dot not in before.dots]
+        if gone:
+            story = f"{later.watcher} is shown {gone[0]} again, which was replaced before"
+            yield Violation("C18", later.key, story)
+        missing = [who for who, count in before.seen.items() if later.seen.get(who, 0) < count]
+        if missing:
+            story = f"{later.watcher} knew {missing[0]}:{before.seen[missing[0]]}, and is told less"
+            yield Violation("C18", later.key, story)
+
+
+def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
+    """In the end it has been told all that the owners hold."""
+    seen = mine[-1].seen if mine else {}
+    for final in history.finals:
+        if final.key == key:
+            missing = [who for who, count in final.seen.items() if seen.get(who, 0) < count]
+            if missing:
+                last = f"{missing[0]}:{final.seen[missing[0]]}"
+                yield Violation("C18", key, f"{watcher} was never told of {last}, which {final.node} holds")
+                return

@@ -1,0 +1,127 @@
+"""What a session remembers: joined, bounded, and the same after a journey as bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringmill.client.session_memory import SessionMemory
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import Actor, ClusterId, KeyspaceId
+from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
+from ringmill.cluster.versions.dots import VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.wire.request_options import Seen
+from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse, WriteReceipt
+
+HOME, CLUSTER = KeyspaceId(1, 0), ClusterId("c" * 32)
+
+
+def token(key: bytes, **counts: int) -> bytes:
+    vector = VersionVector.of((Actor(f"{node}#1"), count) for node, count in counts.items())
+    return encode_context(ContextToken(vector, HybridTime(sum(counts.values()))), HOME, key)
+
+
+def shown(key: bytes, *, weak: bool = False, **counts: int) -> GetResponse:
+    return GetResponse(context=token(key, **counts), weak=weak, hybrid_time=7)
+
+
+def counts_of(seen: Seen, key: bytes) -> dict[str, int]:
+    if not seen.context:
+        return {}
+    return {str(actor): count for actor, count in decode_context(seen.context, HOME, key).vector.entries}
+
+
+def read(memory: SessionMemory, key: bytes, *, weak: bool = False, **counts: int) -> None:
+    memory.note_read("default", key, shown(key, weak=weak, **counts), memory.seen("default", key))
+
+
+def test_it_covers_all_answers_whatever_their_order() -> None:
+    memory = SessionMemory(CLUSTER)
+    read(memory, b"k", n1=3)
+    read(memory, b"k", n1=2, n2=1)  # of a request that had been sent before
+    assert counts_of(memory.seen("default", b"k"), b"k") == {"n1#1": 3, "n2#1": 1}
+    assert memory.seen("default", b"other") == Seen()
+    assert memory.seen("another", b"k") == Seen()
+
+
+def test_a_write_without_a_context_is_kept_by_its_dot_until_a_read_covers_it() -> None:
+    memory = SessionMemory(CLUSTER)
+    memory.note_write("default", b"k", WriteReceipt(dot="n1#1:5"), memory.seen("default", b"k"))
+    assert memory.seen("default", b"k") == Seen(dots=("n1#1:5",))
+    read(memory, b"k", n1=4)
+    assert memory.seen("default", b"k").dots == ("n1#1:5",)
+    read(memory, b"k", n1=5)
+    assert memory.seen("default", b"k").dots == ()
+
+
+def test_the_oldest_key_is_forgotten_and_how_it_was_seen_is_not() -> None:
+    memory = SessionMemory(CLUSTER, most_keys=2)
+    for key in (b"a", b"b", b"a", b"c"):
+        read(memory, key, n1=1)
+    assert memory.seen("default", b"a").context
+    assert memory.seen("default", b"b") == Seen(forgotten=1)
+    read(memory, b"b", weak=True, n1=1)
+    assert not memory.seen("default", b"b").forgotten, "a read at the level it asked for covers it"
+    read(memory, b"d", n1=1)
+    read(memory, b"e", n1=1)
+    assert memory.seen("default", b"b") == Seen(forgotten=2)
+
+
+def test_a_strict_read_makes_a_weakly_seen_key_a_strict_one() -> None:
+    memory = SessionMemory(CLUSTER, most_keys=1)
+    read(memory, b"a", weak=True, n1=1)
+    read(memory, b"a", n1=1)
+    read(memory, b"b", n1=1)
+    assert memory.seen("default", b"a") == Seen(forgotten=1)
+
+
+def test_a_write_with_a_context_of_its_own_does_not_stand_for_what_was_forgotten() -> None:
+    memory = SessionMemory(CLUSTER, most_keys=1)
+    read(memory, b"a", weak=True, n1=1)
+    read(memory, b"b", n1=1)
+    receipt = WriteReceipt(dot="n2#1:1", context=token(b"a", n2=1))
+    memory.note_write("default", b"a", receipt, None)
+    assert memory.seen("default", b"a").forgotten == 2
+    memory.note_write("default", b"a", receipt, memory.seen("default", b"a"))
+    assert memory.seen("default", b"a").forgotten == 0
+
+
+def test_it_is_bounded_in_bytes_as_well() -> None:
+    memory = SessionMemory(CLUSTER, most_bytes=400)
+    for number in range(20):
+        read(memory, b"%d" % number, n1=1)
+    assert len(memory.encode()) < 600
+    assert memory.seen("default", b"19").context
+    assert memory.seen("default", b"0").forgotten
+
+
+def test_a_token_carries_all_of_it() -> None:
+    memory = SessionMemory(CLUSTER, most_keys=3)
+    for key in (b"a", b"b", b"c", b"d"):
+        read(memory, key, weak=True, n1=1)
+    memory.note_write("default", b"d", WriteReceipt(dot="n1#1:5"), None)
+    again = SessionMemory.decode(memory.encode(), CLUSTER)
+    assert again.encode() == memory.encode()
+    assert again.newest == 7
+    for key in (b"a", b"b", b"c", b"d"):
+        assert again.seen("default", key) == memory.seen("default", key)
+
+
+def test_a_thousand_keys_take_less_than_a_hundred_kilobytes() -> None:
+    memory = SessionMemory(CLUSTER)
+    for number in range(2000):
+        read(memory, b"%d" % number, n1=number + 1, n2=number + 1)
+    assert memory.seen("default", b"1000").context and memory.seen("default", b"999").forgotten
+    assert len(memory.encode()) < 100_000
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4, 5, 20, -1])
+def test_what_is_no_token_is_refused(cut: int) -> None:
+    memory = SessionMemory(CLUSTER)
+    read(memory, b"k", n1=1)
+    whole = memory.encode()
+    for wrong in (whole[:cut], b"\x02" + whole[1:], whole + b"x", bytes(1 << 20)):
+        with pytest.raises(InvalidArgument, match="session token"):
+            SessionMemory.decode(wrong, CLUSTER)
+    with pytest.raises(InvalidArgument, match="of another cluster"):
+        SessionMemory.decode(whole, ClusterId("d" * 32))

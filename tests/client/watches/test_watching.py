@@ -1,0 +1,153 @@
+"""A watch over nodes that answer, refuse and die: one cursor, whoever holds the poll."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+from google.protobuf.message import Message
+
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import Method
+from ringmill.client.routing.router import Router
+from ringmill.client.values import CausalContext, KeyChange
+from ringmill.client.watches.watching import changes_of
+from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, Unavailable
+from ringmill.cluster.ids import Actor, KeyspaceId
+from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
+from ringmill.cluster.versions.dots import VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.wire.stubs import kv_pb2
+
+Answer = TypeVar("Answer", bound=Message)
+Behaviour = Callable[[kv_pb2.WatchKeyRequest], Awaitable[kv_pb2.WatchKeyResponse]]
+HOME, KEY = KeyspaceId(1, 0), b"k"
+
+
+class SteadyEntropy:
+    def random_bytes(self, purpose: str, size: int) -> bytes:
+        return bytes(size)
+
+    def uniform(self, purpose: str) -> float:
+        return 0.0
+
+
+class FakeLink:
+    """A node that is polled, and does what the test says."""
+
+    def __init__(self, behave: Behaviour, asked: list[bytes]) -> None:
+        self._behave = behave
+        self._asked = asked
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        if not isinstance(request, kv_pb2.WatchKeyRequest):
+            raise Unavailable("it answers watches only", outcome="failed")
+        self._asked.append(request.after)
+        answer = await self._behave(request)
+        assert isinstance(answer, method.answer)
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def token(**counts: int) -> bytes:
+    vector = VersionVector.of((Actor(f"{node}#1"), count) for node, count in counts.items())
+    return encode_context(ContextToken(vector, HybridTime(1)), HOME, KEY)
+
+
+def found(value: bytes | None, **counts: int) -> kv_pb2.WatchKeyResponse:
+    siblings = [] if value is None else [kv_pb2.Sibling(value=value, dot="n1#1:1")]
+    return kv_pb2.WatchKeyResponse(found=kv_pb2.GetResponse(siblings=siblings, context=token(**counts)))
+
+
+def counts_of(change: KeyChange) -> dict[str, int]:
+    return {
+        str(actor): count for actor, count in decode_context(change.context.token, HOME, KEY).vector.entries
+    }
+
+
+def watched(
+    nodes: dict[str, Behaviour], wanted: int, after: CausalContext | None = None, patience_s: float = 60.0
+) -> tuple[list[KeyChange], list[bytes]]:
+    """The first changes, and the cursors that nodes were asked with."""
+    asked: list[bytes] = []
+
+    async def story() -> list[KeyChange]:
+        directory = Directory(list(nodes), lambda address: FakeLink(nodes[address], asked))
+        changes: list[KeyChange] = []
+        async with directory:
+            router = Router(directory, SteadyEntropy(), 5.0)
+            async for change in changes_of(router, "default", KEY, after, None, patience_s):
+                changes.append(change)
+                if len(changes) == wanted:
+                    break
+        return changes
+
+    return asyncio.run(story()), asked
+
+
+def answers(*told: kv_pb2.WatchKeyResponse | Exception) -> Behaviour:
+    left = list(told)
+
+    async def behave(request: kv_pb2.WatchKeyRequest) -> kv_pb2.WatchKeyResponse:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return behave
+
+
+def test_each_poll_goes_on_where_the_last_change_was() -> None:
+    nothing = kv_pb2.WatchKeyResponse()
+    node = answers(found(b"1", n1=1), nothing, found(None, n1=2), found(b"3", n1=3))
+    changes, asked = watched({"a:1": node}, 3)
+    assert [change.item and change.item.siblings for change in changes] == [(b"1",), None, (b"3",)]
+    assert [change.is_deleted for change in changes] == [False, True, False]
+    assert asked == [b"", token(n1=1), token(n1=1), token(n1=2)]
+    assert changes[1].to_dict()["deleted"] is True
+
+
+def test_another_node_goes_on_with_the_cursor_of_one_that_died() -> None:
+    died = Unavailable("connection reset", outcome="unknown")
+    nodes = {"a:1": answers(found(b"1", n1=1), died), "b:1": answers(found(b"2", n1=2))}
+    changes, asked = watched(nodes, 2)
+    assert [counts_of(change) for change in changes] == [{"n1#1": 1}, {"n1#1": 2}]
+    assert asked == [b"", token(n1=1), token(n1=1)]
+
+
+def test_the_cursor_covers_all_that_was_told_and_given() -> None:
+    changes, _ = watched({"a:1": answers(found(b"1", n1=1))}, 1, CausalContext(token(n2=5)))
+    assert counts_of(changes[0]) == {"n1#1": 1, "n2#1": 5}
+
+
+def test_it_ends_with_the_last_error_once_nobody_has_answered_for_long() -> None:
+    async def refuse(request: kv_pb2.WatchKeyRequest) -> kv_pb2.WatchKeyResponse:
+        raise Overloaded("2048 watches wait on this node, the limit is 2048")
+
+    with pytest.raises(Overloaded, match="the limit is 2048"):
+        watched({"a:1": refuse}, 1, patience_s=0.05)
+
+
+def test_a_mistake_ends_it_at_once() -> None:
+    with pytest.raises(InvalidArgument, match="no such keyspace"):
+        watched({"a:1": answers(InvalidArgument("no such keyspace"))}, 1)
+    with pytest.raises(InvalidArgument):
+        watched({"a:1": answers()}, 1, patience_s=-1)
+
+
+def test_a_closed_client_ends_it() -> None:
+    async def story() -> None:
+        async def wait(request: kv_pb2.WatchKeyRequest) -> kv_pb2.WatchKeyResponse:
+            await directory.close()
+            raise Unavailable("closed", outcome="unknown")
+
+        directory = Directory(["a:1"], lambda _: FakeLink(wait, []))
+        changes = changes_of(Router(directory, SteadyEntropy(), 5.0), "default", KEY, None, None, 60.0)
+        with pytest.raises(ClientClosed):
+            await anext(changes)
+
+    asyncio.run(story())

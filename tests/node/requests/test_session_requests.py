@@ -1,0 +1,167 @@
+"""Reads and writes under a session: answers that never go back, at whatever level and coordinator."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
+from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.versions.context_token import ContextToken
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.seen import Needed
+from ringmill.cluster.wire.request_options import ReadOptions, Seen
+from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.simulator.bending import bent, method
+from tests.node.one_key import get, put, values
+from tests.node.small_world import World
+
+
+async def read(world: World, at: str, seen: Seen, level: str = "1", timeout_s: float = 0.5) -> ReadResult:
+    request = ReadRequest("", b"key", ReadOptions(level, timeout_s, seen))
+    return await world.on(at, world.nodes[at].requests.get(request))
+
+
+async def put_at_one_alone(world: World, at: str, value: bytes, **given: object) -> QuorumReceipt:
+    """The others are cut off from this owner, and from nobody else."""
+    others = [name for name in world.names if name != at]
+    for other in others:
+        world.cut(at, other)
+    receipt = await put(world, at, value, level="1", **given)
+    for other in others:
+        world.cut(at, other, is_cut=False)
+    return receipt
+
+
+def test_a_weak_read_asks_on_until_it_shows_what_the_session_wrote() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"old", level="3")
+        receipt = await put_at_one_alone(world, "n1", b"new")
+        assert values(await get(world, "n2", "1")) == [b"old"]
+        shown = await read(world, "n2", Seen(receipt.context))
+        assert values(shown) == [b"new"]
+        assert "n1" in shown.answered
+        assert shown.is_weak
+
+    world.run(story())
+
+
+def test_a_weak_read_that_shows_it_at_once_asks_nobody_else() -> None:
+    world = World()
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"v", level="3")
+        shown = await read(world, "n2", Seen(receipt.context))
+        assert shown.answered == ("n2",)
+
+    world.run(story())
+
+
+def test_a_read_that_nobody_can_answer_fails_and_names_the_session() -> None:
+    world = World()
+
+    async def story() -> None:
+        receipt = await put_at_one_alone(world, "n1", b"new")
+        world.kill("n1")
+        with pytest.raises(QuorumNotReached, match=f"the session has seen write {receipt.dot}") as lost:
+            await read(world, "n2", Seen(receipt.context))
+        assert lost.value.outcome == "failed"
+        assert "n1" in lost.value.failed
+        await world.start("n1")
+        assert values(await read(world, "n2", Seen(receipt.context))) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_write_without_a_context_replaces_what_its_session_has_seen() -> None:
+    world = World()
+
+    async def story() -> None:
+        first = await put_at_one_alone(world, "n1", b"1")
+        second = await put(world, "n2", b"2", level="1", seen=Seen(first.context))
+        assert second.context, "nothing stands beside it"
+        shown = await get(world, "n3", "3")
+        assert values(shown) == [b"2"]
+
+    world.run(story())
+
+
+def test_without_a_session_the_same_two_writes_are_siblings() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put_at_one_alone(world, "n1", b"1")
+        await put(world, "n2", b"2", level="1")
+        assert sorted(filter(None, values(await get(world, "n3", "3")))) == [b"1", b"2"]
+
+    world.run(story())
+
+
+def test_a_coordinator_fetches_what_a_context_cannot_name_and_overwrites_nothing_unseen() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put_at_one_alone(world, "n1", b"another's")
+        mine = await put_at_one_alone(world, "n1", b"mine", is_blind=True)
+        assert not mine.context
+        world.cut("n1", "n2")
+        with pytest.raises(QuorumNotReached, match="the session has seen"):
+            await put(world, "n2", b"next", level="1", timeout_s=0.3, seen=Seen(dots=(str(mine.dot),)))
+        shown = await get(world, "n3", "2")
+        assert sorted(filter(None, values(shown))) == [b"another's", b"mine"]
+        world.cut("n1", "n2", is_cut=False)
+        await put(world, "n2", b"next", level="1", seen=Seen(dots=(str(mine.dot),)))
+        assert values(await get(world, "n3", "3")) == [b"next"]
+
+    world.run(story())
+
+
+def test_a_vector_that_covers_such_a_dot_would_hide_what_nobody_has_seen() -> None:
+    """The safeguard of the test above, switched off."""
+
+    def known_with(needed: Needed, present: StoredObject) -> ContextToken:
+        return ContextToken(present.context.join(needed.least), max(present.newest, needed.exact.time))
+
+    world = World()
+
+    async def story() -> None:
+        await put_at_one_alone(world, "n1", b"another's")
+        mine = await put_at_one_alone(world, "n1", b"mine", is_blind=True)
+        world.cut("n1", "n2")
+        await put(world, "n2", b"next", level="1", seen=Seen(dots=(str(mine.dot),)))
+        world.cut("n1", "n2", is_cut=False)
+        assert values(await get(world, "n3", "3")) == [b"next"], "nobody had seen another's value"
+
+    with bent(method(Needed.known_with, known_with)):
+        world.run(story())
+
+
+def test_what_was_forgotten_is_read_from_all_owners_when_some_of_it_was_weak() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put_at_one_alone(world, "n1", b"new")
+        assert values(await read(world, "n2", Seen(forgotten=2))) == [b"new"]
+        world.kill("n3")
+        with pytest.raises(QuorumNotReached):
+            await read(world, "n2", Seen(forgotten=2))
+        assert values(await read(world, "n2", Seen(forgotten=1))) == [b"new"]
+        await put(world, "n2", b"newer", level="1", seen=Seen(forgotten=1))
+        with pytest.raises(QuorumNotReached):
+            await put(world, "n2", b"newest", level="1", timeout_s=0.3, seen=Seen(forgotten=2))
+
+    world.run(story())
+
+
+def test_what_is_no_memory_of_a_session_is_refused() -> None:
+    world = World()
+
+    async def story() -> None:
+        for seen in (Seen(b"no token"), Seen(dots=("n1",)), Seen(forgotten=7)):
+            with pytest.raises(InvalidArgument):
+                await read(world, "n1", seen)
+            with pytest.raises(InvalidArgument):
+                await put(world, "n1", b"v", seen=seen)
+
+    world.run(story())

@@ -1,0 +1,161 @@
+"""Watches: who waits for a key hears of what is new, wherever it was written, and is never told less."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from ringmill.cluster.errors import InvalidArgument, Overloaded, QuorumNotReached, Unavailable
+from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.node.requests.request_values import ReadResult, WatchRequest
+from tests.node.one_key import put, values
+from tests.node.small_world import World
+
+
+async def watch(
+    world: World, at: str, after: bytes = b"", timeout_s: float = 10.0, level: str = "", connection: str = "c"
+) -> ReadResult | None:
+    request = WatchRequest("", b"key", after, ReadOptions(level, timeout_s), connection=connection)
+    return await world.on(at, world.nodes[at].requests.watch(request))
+
+
+def holder(world: World, at: str) -> int:
+    """How many watches a node holds."""
+    return len(world.nodes[at].requests._watches._held)
+
+
+def test_what_is_there_already_is_told_at_once_and_then_only_what_is_new() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"1")
+        first = await watch(world, "n2")
+        assert first is not None and values(first) == [b"1"]
+        began = world.loop.time()
+        waiting = asyncio.ensure_future(watch(world, "n2", first.context))
+        await world.until(lambda: holder(world, "n2"))
+        await asyncio.sleep(1.0)
+        assert not waiting.done()
+        await put(world, "n3", b"2")
+        told = await waiting
+        assert told is not None and values(told) == [b"2"]
+        assert world.loop.time() - began < 1.5, "woken, not found by the next look"
+        assert not world.nodes["n2"].objects.waiters.are_there
+
+    world.run(story())
+
+
+def test_time_ends_a_watch_without_news() -> None:
+    world = World()
+
+    async def story() -> None:
+        assert await watch(world, "n1", timeout_s=1.0) is None
+        receipt = await put(world, "n1", b"1")
+        assert await watch(world, "n1", receipt.context, timeout_s=7.0) is None
+        assert holder(world, "n1") == 0
+
+    world.run(story())
+
+
+def test_an_owner_that_missed_a_write_finds_it_when_it_looks_again() -> None:
+    world = World()
+
+    async def story() -> None:
+        first = await put(world, "n1", b"1", level="3")
+        world.cut("n1", "n2")
+        waiting = asyncio.ensure_future(watch(world, "n2", first.context, 30.0))
+        await world.until(lambda: holder(world, "n2"))
+        began = world.loop.time()
+        await put(world, "n1", b"2")  # at n1 and n3
+        told = await waiting
+        assert told is not None and values(told) == [b"2"]
+        assert world.loop.time() - began < 5.0
+
+    world.run(story())
+
+
+def test_a_delete_is_told_as_one_and_siblings_as_siblings() -> None:
+    world = World()
+
+    async def story() -> None:
+        first = await put(world, "n1", b"1")
+        await put(world, "n1", b"2", is_blind=True)
+        both = await watch(world, "n2", first.context)
+        assert both is not None and sorted(filter(None, values(both))) == [b"1", b"2"]
+        await put(world, "n3", None)
+        gone = await watch(world, "n2", both.context)
+        assert gone is not None and values(gone) == []
+        assert await watch(world, "n1", gone.context, timeout_s=1.0) is None
+
+    world.run(story())
+
+
+def test_a_watch_never_tells_less_than_its_caller_has_seen() -> None:
+    world = World()
+
+    async def story() -> None:
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        seen = await put(world, "n1", b"1", level="1")
+        beside = await put(world, "n2", b"other", level="1")
+        with pytest.raises(QuorumNotReached, match="the session has seen"):
+            await watch(world, "n2", seen.context, level="1", timeout_s=0.5)
+        for other in ("n2", "n3"):
+            world.cut("n1", other, is_cut=False)
+        told = await watch(world, "n2", seen.context, level="1")
+        assert told is not None and sorted(filter(None, values(told))) == [b"1", b"other"]
+        assert beside.dot
+
+    world.run(story())
+
+
+def test_limits_a_node_and_a_connection() -> None:
+    world = World()
+
+    async def story() -> None:
+        watches = world.nodes["n1"].requests._watches
+        watches._options = replace(watches._options, watches=3, watches_of_a_connection=2)
+        held = [asyncio.ensure_future(watch(world, "n1", connection=name)) for name in ("a", "a", "b")]
+        await world.until(lambda: holder(world, "n1") == 3)
+        with pytest.raises(Overloaded, match="3 watches wait on this node, the limit is 3"):
+            await watch(world, "n1", connection="c")
+        await put(world, "n2", b"v")
+        assert [values(told) for told in await asyncio.gather(*held) if told is not None] == [[b"v"]] * 3
+        assert not watches._by_connection
+        watches._options = replace(watches._options, watches=9)
+        context = (await put(world, "n2", b"w", level="3")).context
+        held = [asyncio.ensure_future(watch(world, "n1", context, 2.0, connection="a")) for _ in range(2)]
+        await world.until(lambda: holder(world, "n1") == 2)
+        with pytest.raises(Overloaded, match="2 watches wait for this connection, the limit is 2"):
+            await watch(world, "n1", context, connection="a")
+        assert await asyncio.gather(*held) == [None, None]
+
+    world.run(story())
+
+
+def test_a_stopping_node_sends_watches_elsewhere() -> None:
+    world = World()
+
+    async def story() -> None:
+        waiting = asyncio.ensure_future(watch(world, "n1"))
+        await world.until(lambda: holder(world, "n1"))
+        world.nodes["n1"].requests.end_watches()
+        with pytest.raises(Unavailable, match="stopping") as told:
+            await waiting
+        assert told.value.outcome == "failed"
+        with pytest.raises(Unavailable, match="stopping"):
+            await watch(world, "n1")
+
+    world.run(story())
+
+
+def test_a_context_of_another_key_is_refused() -> None:
+    world = World()
+
+    async def story() -> None:
+        with pytest.raises(InvalidArgument):
+            await watch(world, "n1", b"no context")
+
+    world.run(story())

@@ -1,0 +1,55 @@
+"""Simulated sessions at weak levels, and watches: no seed breaks a promise, and a safeguard that is off is
+missed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringmill.simulator.options import usual_options
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.subjects.every import ablation_named
+
+SESSIONS, WATCHES = usual_options(("sessions",)), usual_options(("watches",))
+
+
+@pytest.mark.parametrize("first", [1, 11])
+def test_no_seed_breaks_a_promise_of_sessions(first: int) -> None:
+    results = [run_seed(seed, SESSIONS) for seed in range(first, first + 10)]
+    assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
+    figures = [each.figures["sessions"] for each in results]
+    assert sum(each["answered"] for each in figures) > sum(each["ops"] for each in figures) // 2
+
+
+@pytest.mark.parametrize("first", [1, 9])
+def test_no_seed_breaks_a_promise_of_watches(first: int) -> None:
+    results = [run_seed(seed, WATCHES) for seed in range(first, first + 8)]
+    assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
+    assert all(each.figures["watches"]["told"] for each in results)
+
+
+def test_sessions_and_watches_run_beside_keys_and_values() -> None:
+    options = usual_options(("objects", "sessions", "watches"))
+    assert run_seed(3, options).violations == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("session-asked-on", 1),
+        ("session-reads-kept", 1),
+        ("session-writes-kept", 1),
+        ("session-replaced", 10),
+        ("session-forgotten-told", 10),
+        ("session-weak-told", 1),
+        ("watch-from-cursor", 1),
+        ("watch-cursor-covered", 10),
+    ],
+)
+def test_a_safeguard_that_is_off_is_missed(name: str, first: int) -> None:
+    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+    options = ablation_named(name).under
+    assert options is not None
+    off = replace(options, safeguards_off=(name,))
+    assert any(run_seed(seed, off).violations for seed in range(first, first + 100))

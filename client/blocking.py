@@ -34,6 +34,8 @@ from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.registers.registers import AsyncRegisters
+from ringmill.client.scans.async_scan import ScanSettings
+from ringmill.client.scans.blocking_scan import Scan
 from ringmill.client.status import ClusterStatus
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
@@ -289,6 +291,11 @@ class Keyspace:
         return self._loop.run(self._subject.mput(checked, **settings))
 
     mput.__doc__ = AsyncKeyspace.mput.__doc__
+
+    def scan(self, **settings: Unpack[ScanSettings]) -> Scan:
+        return Scan(self._subject.scan(**settings), self._loop)
+
+    scan.__doc__ = AsyncKeyspace.scan.__doc__
 
     def pipeline(self) -> Pipeline:
         """A queue of puts, gets and deletes that answer through futures and are sent together.

@@ -51,6 +51,7 @@ from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
+from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
@@ -154,6 +155,17 @@ class AsyncKeyspace:
         """
         options = many_puts_options(**settings)
         return await write_many(self._requests, await in_steps(checked_pairs(pairs)), options)
+
+    def scan(self, **settings: Unpack[ScanSettings]) -> AsyncScan:
+        """All keys with a value, and what they hold: `async for key, item in db.scan(prefix="user:")`.
+
+        Only keys that begin with `prefix`, from `start` on and before `end`, and at most `limit` of them; the
+        values are empty with `keys_only`.  The order is that of the partitions, and within each that of the
+        keys.  Each page of up to 1,000 keys or 1 MiB is read from `r` owners, with a `timeout` of its own.
+        `cursor` goes on where another scan was.  Raises InvalidArgument; while iterating QuorumNotReached,
+        DeadlineExceeded, Unavailable, CorruptData.
+        """
+        return scan_of(self.name, self._router, self._operations, **settings)
 
     def pipeline(self) -> AsyncPipeline:
         """A queue of puts, gets and deletes that answer through futures and are sent together.

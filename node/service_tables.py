@@ -9,6 +9,7 @@ from ringmill.node.assembly import Node
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
 from ringmill.node.services.membership_service import MembershipService
+from ringmill.node.services.scans_service import ScansService
 from ringmill.node.services.table import Service
 from ringmill.node.services.topology_service import NodeCard, TopologyService
 
@@ -50,6 +51,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
     return (
         node.kv.service(),
         node.registers.service(),
+        ScansService(node.requests).service(),
         TopologyService(card, membership.topology).service(),
         status.service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Ended
-from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
+from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, scans_pb2, topology_pb2
 
 __all__ = [
     "DELETE",
@@ -25,6 +25,7 @@ __all__ = [
     "INIT",
     "LOCATE",
     "PUT",
+    "SCAN",
     "STATUS",
     "TOPOLOGY",
     "Abandon",
@@ -87,6 +88,7 @@ def read_answer(method: Method[Answer], address: str, told: bytes) -> Answer:
 PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True)
 DELETE = Method("/ringmill.v1.Kv/Delete", "kv.delete", kv_pb2.WriteReceipt, is_write=True)
 GET = Method("/ringmill.v1.Kv/Get", "kv.get", kv_pb2.GetResponse)
+SCAN = Method("/ringmill.v1.Scans/Page", "", scans_pb2.ScanPage)
 LOCATE = Method("/ringmill.v1.Kv/Locate", "", kv_pb2.LocateResponse)
 TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyResponse)
 IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyResponse)

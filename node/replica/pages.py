@@ -1,8 +1,8 @@
 """Pages of one copy: lets another owner read what this owner holds in a key range, in order.
 
-Healing asks for the objects, catch-up for their digests.  A page is sent only when its content is durable on
-this node, and not at all when this node may have lost something of the range, because it is then no source
-(rule H6).
+Healing and scans ask for the objects, catch-up for their digests.  A page is sent only when its content is
+durable on this node, and not at all when this node may have lost something of the range, because it is then
+no source (rules H6, L4).
 """
 
 from __future__ import annotations
@@ -113,14 +113,20 @@ class PageServing:
 
 
 async def ask_page(
-    transport: Transport, node: NodeId, request: ReadPage, row: Row, *, timeout_s: float
+    transport: Transport,
+    node: NodeId,
+    request: ReadPage,
+    row: Row,
+    *,
+    timeout_s: float,
+    priority: Priority = Priority.REPAIR,
 ) -> Page:
     """Ask an owner for a page.
 
     Raises what the call raises; WrongEpoch when the owner answered under another row than `row`;
     ProtocolMismatch when the next page would not begin after this one's start.
     """
-    answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR)
+    answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=priority)
     page = Page.decode(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")

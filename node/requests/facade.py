@@ -20,6 +20,8 @@ from ringmill.node.requests.request_values import (
     ReadResult,
     WriteRequest,
 )
+from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
+from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.write import WriteBatch, Writer
 
 __all__ = ["Requests"]
@@ -34,12 +36,14 @@ class Requests:
         registers: RegisterCoordinator,
         locator: Locator,
         equalizer: Equalizer,
+        scanner: Scanner,
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._registers = registers
         self._locator = locator
         self._equalizer = equalizer
+        self._scanner = scanner
 
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
@@ -74,6 +78,10 @@ class Requests:
     async def locate(self, request: LocateRequest) -> Located:
         """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""
         return await self._locator.locate(request)
+
+    async def scan(self, request: ScanRequest) -> ScanResult:
+        """The next page of a scan.  Raises as Scanner.page."""
+        return await self._scanner.page(request)
 
     async def equalize(self, keyspace: KeyspaceId, key: bytes) -> None:
         """For repair: make every owner hold the merge of all.  Raises as Equalizer.equalize."""

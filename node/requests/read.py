@@ -23,7 +23,6 @@ from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import Sibling, StoredObject
-from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
@@ -32,7 +31,7 @@ from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.collection import Collected
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.request_limits import check_key, time_allowed
+from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 
 __all__ = ["ReadEnded", "Reader"]
@@ -138,7 +137,7 @@ class Reader:
             return
         self._hybrid.observe(agreed.stored.newest)
         try:
-            _check_size(agreed.stored)
+            check_shown(agreed.stored)
         except RingmillError as error:
             ended(error)
         else:
@@ -159,7 +158,7 @@ class Reader:
         merged = collected.merged
         self._hybrid.observe(merged.newest)
         repaired = await self._repair(route, collected, merged, deadline)
-        _check_size(merged)
+        check_shown(merged)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(deadline.left_s / 2)
         return self._result(route, r, collected, merged, repaired)
@@ -240,18 +239,6 @@ class Reader:
             repair.failures[node] = str(error) or type(error).__name__
         finally:
             repair.moved.set()
-
-
-def _check_size(merged: StoredObject) -> None:
-    """Raises QuorumNotReached, like when owners cannot send an object of that size."""
-    size = sum(len(sibling.value or b"") + OPERATION_OVERHEAD_BYTES for sibling in merged.siblings)
-    if size > MAX_FRAME_BYTES - OPERATION_OVERHEAD_BYTES:
-        raise QuorumNotReached(
-            f"the {len(merged.siblings)} siblings of the key take {size} bytes, "
-            f"and one message takes {MAX_FRAME_BYTES}",
-            hint="a put or delete without a context overwrites what its coordinator holds",
-            outcome="failed",
-        )
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:

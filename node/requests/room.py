@@ -23,6 +23,8 @@ from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.scans.owner_ranges import OwnerRanges
+from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.write import Writer
 from ringmill.node.requests.write_retries import WriteRetries
 
@@ -91,7 +93,26 @@ async def open_requests(
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
+            scanner=_scanner(core, replica, routes, topology, liveness, timekeeper),
         )
+
+
+def _scanner(
+    core: Core,
+    replica: Replica,
+    routes: Routes,
+    topology: TopologyView,
+    liveness: LivenessView,
+    timekeeper: TimeKeeper,
+) -> Scanner:
+    return Scanner(
+        routes=routes,
+        topology=topology,
+        ranges=OwnerRanges(core.node, transport=core.transport, objects=replica.objects, liveness=liveness),
+        hybrid=core.hybrid,
+        timekeeper=timekeeper,
+        clock=core.clock,
+    )
 
 
 def _registers(

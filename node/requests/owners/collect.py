@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
@@ -17,6 +16,7 @@ from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
+from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -65,7 +65,7 @@ class Collector:
 
     def begin(self, route: Route, r: int, deadline: Deadline, ended: CollectionEnded) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
-        nearest = self._nearest_first(route.owners)
+        nearest = nearest_first(self._liveness, self._replicas.node, route.owners)
         collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended)
         collection.begin()
         return collection
@@ -127,11 +127,3 @@ class Collector:
             collection.failed(self._replicas.node, error)
         else:
             self._own(collection, encoded, None)
-
-    def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
-        """This node first, then the others by health (rule T7)."""
-        ordered, own = self._liveness.nearest_first(owners), self._replicas.node
-        if own in ordered and ordered[0] != own:
-            ordered.remove(own)
-            ordered.insert(0, own)
-        return ordered

@@ -50,6 +50,9 @@ ringmill = _Program(
             "show where a key lives and what each owner holds",
             "token_file",
         ),
+        "scan": Verb(
+            "ringmill.client.cli.kv.kv_scan:scan", "print all keys, or those in a range", "token_file"
+        ),
         "cas": Verb(
             "ringmill.client.cli.kv.register_verbs:cas",
             "set a register if it holds what is expected",

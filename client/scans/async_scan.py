@@ -10,7 +10,6 @@ docs/guarantees.md; rules L1 to L5: docs/protocol/scans.md.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections import deque
 from typing import TypedDict
 
@@ -23,6 +22,7 @@ from ringmill.client.values import CausalContext, Item
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_SCAN_ITEMS
 from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.cluster.wire.scan_cursor import decode_cursor
 from ringmill.cluster.wire.stubs.scans_pb2 import ScanItem, ScanPage, ScanRequest
 
 __all__ = ["AsyncScan", "ScanSettings", "scan_of"]
@@ -153,12 +153,18 @@ def scan_of(
 def _parsed(cursor: str | None) -> bytes:
     if cursor is None:
         return b""
+    if not isinstance(cursor, str):
+        raise InvalidArgument(f"cursor is of type {type(cursor).__name__}; it must be a str, or None")
     try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+        parsed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        if parsed:
+            decode_cursor(parsed)
+    except (InvalidArgument, ValueError) as error:  # binascii.Error is one, too
         raise InvalidArgument(
-            f"the cursor is not base64url: {error}", hint="pass scan.cursor of an earlier scan, unchanged"
+            f"cursor {cursor[:40]!r} is no cursor: {error}",
+            hint="pass scan.cursor of an earlier scan, unchanged",
         ) from error
+    return parsed
 
 
 def _item_of(found: ScanItem, page: ScanPage) -> Item:

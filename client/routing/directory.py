@@ -101,7 +101,14 @@ class Directory:
         """Addresses to ask about a key, best first.  Raises InvalidArgument for an unknown keyspace."""
         if self.topology is None:
             return self.addresses()
-        partition = self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
+        return self.addresses_of(
+            self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
+        )
+
+    def addresses_of(self, partition: PartitionId) -> list[str]:
+        """Addresses to ask about a partition, best first."""
+        if self.topology is None or partition >= self.topology.partitions:
+            return self.addresses()
         order = self._orders.get(partition)
         if order is None:
             order = self._orders[partition] = coordinators(self.topology, partition)

@@ -31,6 +31,7 @@ from ringmill.client.routing.retries import (
 )
 from ringmill.client.routing.silence import SilenceWatch
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.sometimes import sometimes
 
@@ -44,10 +45,14 @@ been done)."""
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The key of a request, and its keyspace: all that routing needs to know."""
+    """The key of a request, and its keyspace: all that routing needs to know.
+
+    A request about a part of a partition names the partition in place of a key.
+    """
 
     keyspace: str
     key: bytes
+    partition: PartitionId | None = None
 
 
 class Router:
@@ -233,6 +238,8 @@ class Router:
     def _candidates(self, target: Target | None) -> list[str]:
         if target is None:
             return self.directory.addresses()
+        if target.partition is not None:
+            return self.directory.addresses_of(target.partition)
         return self.directory.addresses_for(target.keyspace, target.key)
 
     def _earn(self) -> None:

@@ -17,7 +17,7 @@ from ringmill.client.arguments import Key, Level, Seconds, checked_bound, checke
 from ringmill.client.kv_requests import read_options
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.links import SCAN
-from ringmill.client.routing.router import Router
+from ringmill.client.routing.router import Router, Target
 from ringmill.client.values import CausalContext, Item
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_SCAN_ITEMS
@@ -104,13 +104,21 @@ class AsyncScan:
             message.limit, message.epoch, message.timeout_ms = limit, epoch, timeout_ms
             return message
 
-        page = await self._router.ask(SCAN, prepare, timeout_s=self._options.timeout_s or None)
+        timeout_s = self._options.timeout_s or None
+        page = await self._router.ask(SCAN, prepare, target=self._target(), timeout_s=timeout_s)
         self._operations.observe(page.hybrid_time)
         self._taken.extend((item.key, _item_of(item, page)) for item in page.items)
         if self._left is not None:
             self._left -= len(page.items)
         self._shown = self._request.cursor
         self._go_on(page)
+
+    def _target(self) -> Target:
+        """An owner of the partition coordinates with one call less; any other node does as well."""
+        request = self._request
+        if not request.cursor:
+            return Target(request.keyspace, request.prefix or request.start)
+        return Target(request.keyspace, b"", decode_cursor(request.cursor).partition)
 
     def _go_on(self, page: ScanPage) -> None:
         request = self._request

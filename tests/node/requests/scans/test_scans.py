@@ -12,12 +12,13 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, QuorumNotReach
 from ringmill.cluster.limits import MAX_SCAN_BYTES, MAX_SCAN_ITEMS
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds
-from ringmill.node.replica import pages
+from ringmill.node.node_options import NodeOptions, ReplicaOptions
 from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest, ScanResult
 from tests.node.one_key import write_request
 from tests.node.small_world import World
 
 ALL = ScanBounds()
+SHORT_PAGES = NodeOptions(replica=ReplicaOptions(page_items=3))
 
 
 async def write(world: World, key: bytes, value: bytes | None, at: str = "n1", **given: Any) -> None:
@@ -156,11 +157,8 @@ def test_any_node_goes_on_after_the_one_that_made_the_cursor_has_died() -> None:
     run(story)
 
 
-def test_an_owner_that_is_short_of_some_keys_ends_the_page_where_its_answer_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_owner_that_is_short_of_some_keys_ends_the_page_where_its_answer_ends() -> None:
     """Owners end their pages at different keys, as one of them holds much more."""
-    monkeypatch.setattr(pages, "PAGE_ITEMS", 5)
 
     async def story(world: World) -> None:
         for number, name in enumerate(b"{t}" + name for name in NAMES):
@@ -173,12 +171,10 @@ def test_an_owner_that_is_short_of_some_keys_ends_the_page_where_its_answer_ends
         for at in world.names:
             assert keys(await whole(world, at)) == [b"{t}" + name for name in NAMES]
 
-    run(story)
+    run(story, options=SHORT_PAGES)
 
 
-def test_tombstones_alone_are_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "PAGE_ITEMS", 3)
-
+def test_tombstones_alone_are_progress() -> None:
     async def story(world: World) -> None:
         for name in NAMES:
             await write(world, b"{t}" + name, b"v")
@@ -192,7 +188,7 @@ def test_tombstones_alone_are_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         assert lost.value.outcome == "failed"
         assert lost.value.acked == ["n1"]
 
-    run(story)
+    run(story, options=SHORT_PAGES)
 
 
 def test_a_page_ends_where_nobody_answers_and_the_next_one_says_why() -> None:

@@ -53,6 +53,8 @@ ringmill = _Program(
         "scan": Verb(
             "ringmill.client.cli.kv.kv_scan:scan", "print all keys, or those in a range", "token_file"
         ),
+        "mget": Verb("ringmill.client.cli.kv.kv_many:mget", "read many keys", "token_file"),
+        "mput": Verb("ringmill.client.cli.kv.kv_many:mput", "write many keys", "token_file"),
         "cas": Verb(
             "ringmill.client.cli.kv.register_verbs:cas",
             "set a register if it holds what is expected",

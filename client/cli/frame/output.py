@@ -15,7 +15,7 @@ from ringmill.client.cli.frame.calling import as_typed
 from ringmill.client.cli.frame.settings import Settings
 
 __all__ = [
-    "advise", "field_of", "fields", "next_command", "note", "paint", "printable", "show", "span", "text_of",
+    "advise", "fields", "next_command", "note", "paint", "printable", "show", "span", "text_of",
     "to_json", "write_bytes",
 ]  # fmt: skip
 
@@ -85,11 +85,6 @@ def to_json(document: object, stream: TextIO, default: Callable[[Any], Any] | No
 def text_of(data: bytes) -> str:
     """Bytes as text for people; keeps line ends and tabs."""
     return printable(data.decode("utf-8", "backslashreplace"), keep="\n\t")
-
-
-def field_of(data: bytes) -> str:
-    """Bytes as one field of a line, with escapes for what is no text, so that they can be read back."""
-    return printable(data.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace"))
 
 
 def span(seconds: float) -> str:

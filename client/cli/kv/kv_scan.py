@@ -13,6 +13,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings
 from ringmill.client.values import Item, json_bytes
@@ -112,12 +113,12 @@ def _print(settings: Settings, key: bytes, item: Item, *, is_hex: bool, keys_onl
         sys.stdout.flush()
         sys.stdout.buffer.write(key + b"\n")
         return
-    name = key.hex() if is_hex else output.field_of(key)
+    name = key.hex() if is_hex else field_of(key)
     if keys_only:
         print(name)
         return
     for value in item.siblings:
-        shown = value.hex() if is_hex else output.field_of(value)
+        shown = value.hex() if is_hex else field_of(value)
         print(
             f"{output.paint(settings, name, 'bold')}  {shown}" if settings.is_terminal else f"{name}\t{shown}"
         )

@@ -249,6 +249,7 @@ class Keyspace:
     put = _timed(AsyncKeyspace.put)
     delete = _timed(AsyncKeyspace.delete)
     locate = _timed(AsyncKeyspace.locate)
+    explain = _timed(AsyncKeyspace.explain)
 
     @overload
     def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...

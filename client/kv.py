@@ -23,6 +23,7 @@ from ringmill.client.arguments import (
     checked_timeout_s,
     checked_value,
 )
+from ringmill.client.explanations import Explanation, explanation_of
 from ringmill.client.kv_requests import (
     MISSING,
     DeleteSettings,
@@ -49,7 +50,7 @@ from ringmill.client.many_keys import (
 from ringmill.client.operations import OperationNames
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
-from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
+from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.values import Item, Location, Receipt, location_of, receipt_from
@@ -186,6 +187,24 @@ class AsyncKeyspace:
             LOCATE, lambda *_: request, target=Target(self.name, data), timeout_s=timeout_s
         )
         return location_of(answer)
+
+    async def explain(
+        self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None
+    ) -> Explanation:
+        """Read a key, and tell how that went: who was asked, what each owner held, what was repaired.
+
+        A read that fails is told in `error`.  Raises Unavailable, DeadlineExceeded, InvalidArgument.
+        """
+        data, options = checked_key(key), read_options(r=r, timeout=timeout)
+        request = read_message(self.name, data, options)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return attempt_message(request, epoch, timeout_ms, attempt)
+
+        target = Target(self.name, data)
+        candidates = self._router.candidates(target)
+        answer = await self._router.ask(EXPLAIN, prepare, target=target, timeout_s=options.timeout_s or None)
+        return explanation_of(answer, candidates)
 
 
 async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: WriteOptions) -> Receipt:

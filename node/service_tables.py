@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringmill.node.assembly import Node
+from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
 from ringmill.node.services.membership_service import MembershipService
@@ -52,6 +53,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         node.kv.service(),
         node.registers.service(),
         ScansService(node.requests).service(),
+        ExplainService(node.requests).service(),
         TopologyService(card, membership.topology).service(),
         status.service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),

@@ -53,6 +53,11 @@ ringmill = _Program(
         "scan": Verb(
             "ringmill.client.cli.kv.kv_scan:scan", "print all keys, or those in a range", "token_file"
         ),
+        "explain": Verb(
+            "ringmill.client.cli.kv.kv_explain:explain",
+            "read a key and show who was asked and what each owner said",
+            "token_file",
+        ),
         "mget": Verb("ringmill.client.cli.kv.kv_many:mget", "read many keys", "token_file"),
         "mput": Verb("ringmill.client.cli.kv.kv_many:mput", "write many keys", "token_file"),
         "cas": Verb(

@@ -120,6 +120,10 @@ class Directory:
         if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
             self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
 
+    def is_silent(self, address: str) -> bool:
+        """Whether this address did not answer the last time."""
+        return self._suspects.has(address)
+
     def clear(self, address: str) -> None:
         """This address answered."""
         self._answered_at[address] = asyncio.get_running_loop().time()

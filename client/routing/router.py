@@ -88,6 +88,10 @@ class Router:
         """The node that a request goes to first."""
         return self._choose(target, ())
 
+    def candidates(self, target: Target) -> list[tuple[str, bool]]:
+        """All nodes in the order in which they would be asked, and whether each was silent lately."""
+        return [(address, self.directory.is_silent(address)) for address in self._candidates(target)]
+
     def count(self) -> None:
         """One request is sent without `ask`.  Should it fail, `go_on` tells the rest of the story."""
         self._earn()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
+from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
@@ -37,6 +39,7 @@ class Requests:
         locator: Locator,
         equalizer: Equalizer,
         scanner: Scanner,
+        explainer: Explainer,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -44,6 +47,7 @@ class Requests:
         self._locator = locator
         self._equalizer = equalizer
         self._scanner = scanner
+        self._explainer = explainer
 
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
@@ -74,6 +78,10 @@ class Requests:
     async def read_register(self, request: RegisterRead) -> RegisterResult:
         """What a register holds.  Raises as RegisterCoordinator.read."""
         return await self._registers.read(request)
+
+    async def explain(self, request: ReadRequest) -> ExplainedGet:
+        """Do a read, and tell how it went.  Raises as Explainer.explain."""
+        return await self._explainer.explain(request)
 
     async def locate(self, request: LocateRequest) -> Located:
         """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""

@@ -30,6 +30,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.collection import Collected
+from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
@@ -88,8 +89,9 @@ class Reader:
         self._clock = clock
         self._options = options
 
-    async def read(self, request: ReadRequest) -> ReadResult:
-        """Read a key.  The result has no siblings when the key is not found; that is not an error.
+    async def read(self, request: ReadRequest, trace: ReadTrace | None = None) -> ReadResult:
+        """Read a key.  The result has no siblings when the key is not found; that is not an error.  `trace`
+        notes how it goes.
 
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
         answered and why the others did not.
@@ -97,7 +99,8 @@ class Reader:
         deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
-        return await self._finish(route, r, await self._collector.collect(route, r, deadline), deadline)
+        collected = await self._collector.collect(route, r, deadline, trace)
+        return await self._finish(route, r, collected, deadline, trace)
 
     def begin(self, request: ReadRequest, ended: ReadEnded) -> bool:
         """The same without a task as long as all owners say the same: `ended` is told how the read ends,
@@ -153,11 +156,18 @@ class Reader:
         else:
             ended(result)
 
-    async def _finish(self, route: Route, r: int, collected: Collected, deadline: Deadline) -> ReadResult:
+    async def _finish(
+        self,
+        route: Route,
+        r: int,
+        collected: Collected,
+        deadline: Deadline,
+        trace: ReadTrace | None = None,
+    ) -> ReadResult:
         """Merge the answers, make the rule good for them, and judge what has expired."""
         merged = collected.merged
         self._hybrid.observe(merged.newest)
-        repaired = await self._repair(route, collected, merged, deadline)
+        repaired = await self._repair(route, collected, merged, deadline, trace)
         check_shown(merged)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(deadline.left_s / 2)
@@ -185,7 +195,12 @@ class Reader:
         )
 
     async def _repair(
-        self, route: Route, collected: Collected, merged: StoredObject, deadline: Deadline
+        self,
+        route: Route,
+        collected: Collected,
+        merged: StoredObject,
+        deadline: Deadline,
+        trace: ReadTrace | None,
     ) -> int:
         """Write the merged object back to owners whose answer differed.  Returns how many were written to.
 
@@ -207,6 +222,9 @@ class Reader:
             others = [node for node in route.owners if node not in collected.answers]
             self._write_back(others, route, encoded, repair, deadline)
             await _wait_for_repair(repair, deadline.left_s, is_all_wanted=False)
+        if trace is not None:
+            reasons = repair.reasons("no ack yet")
+            trace.written_back = {node: reasons.get(node, "") for node in repair.asked}
         if not repair.is_enough:
             sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")

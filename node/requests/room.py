@@ -11,6 +11,7 @@ from ringmill.node.core import Core
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.background import Background
+from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
@@ -93,8 +94,27 @@ async def open_requests(
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
+            explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=_scanner(core, replica, routes, topology, liveness, timekeeper),
         )
+
+
+def _explainer(
+    core: Core,
+    replica: Replica,
+    routes: Routes,
+    reader: Reader,
+    topology: TopologyView,
+    liveness: LivenessView,
+) -> Explainer:
+    return Explainer(
+        routes=routes,
+        topology=topology,
+        reader=reader,
+        hints=replica.hints,
+        liveness=liveness,
+        clock=core.clock,
+    )
 
 
 def _scanner(

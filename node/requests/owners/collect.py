@@ -17,6 +17,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
 from ringmill.node.requests.owners.nearest import nearest_first
+from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -42,8 +43,10 @@ class Collector:
         self._options = options
         self._wheel = DeadlineWheel()
 
-    async def collect(self, route: Route, r: int, deadline: Deadline) -> Collected:
-        """The answers of `r` owners under one row epoch.
+    async def collect(
+        self, route: Route, r: int, deadline: Deadline, trace: ReadTrace | None = None
+    ) -> Collected:
+        """The answers of `r` owners under one row epoch; `trace` notes how they came.
 
         Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
         """
@@ -57,16 +60,29 @@ class Collector:
             else:
                 waiting.set_result(told)
 
-        collection = self.begin(route, r, deadline, ended)
+        collection = self.begin(route, r, deadline, ended, trace)
         try:
             return await waiting
         finally:
             collection.forget()
 
-    def begin(self, route: Route, r: int, deadline: Deadline, ended: CollectionEnded) -> Collection:
+    def begin(
+        self,
+        route: Route,
+        r: int,
+        deadline: Deadline,
+        ended: CollectionEnded,
+        trace: ReadTrace | None = None,
+    ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
         nearest = nearest_first(self._liveness, self._replicas.node, route.owners)
-        collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended)
+        collection: Collection
+        if trace is None:
+            collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended)
+        else:
+            asker = TracingAsker(self, trace)
+            traced = TracedCollection(asker, route, r, nearest, deadline, self._options.stall_s, ended)
+            traced.trace, collection = trace, traced
         collection.begin()
         return collection
 

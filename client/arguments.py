@@ -36,12 +36,14 @@ __all__ = [
     "PathLike",
     "Seconds",
     "Value",
+    "checked_bound",
     "checked_context",
     "checked_durability",
     "checked_endpoints",
     "checked_flag",
     "checked_key",
     "checked_level",
+    "checked_most",
     "checked_name",
     "checked_params",
     "checked_path",
@@ -98,6 +100,27 @@ def checked_key(key: Key) -> bytes:
         raise InvalidArgument("key is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
     _check_size("key", len(data), MAX_KEY_BYTES, "put the long part into the value")
     return data
+
+
+def checked_bound(name: str, key: Key | None) -> bytes:
+    """A key, or the beginning of keys, that bounds a scan; empty for none."""
+    if key is None:
+        return b""
+    data = _utf8(name, key) if isinstance(key, str) else key
+    size = _size_of(name, data, "str or bytes")
+    _check_size(name, size, MAX_KEY_BYTES, "no key is longer")
+    return bytes(data)
+
+
+def checked_most(name: str, most: int | None) -> int | None:
+    """A number of items; None for all of them."""
+    if most is None:
+        return None
+    if not isinstance(most, int) or isinstance(most, bool):
+        raise _mistyped(name, most, "an int, or None for all")
+    if most < 0:
+        raise InvalidArgument(f"{name} is {_shown(most)}; it must not be below 0")
+    return most
 
 
 def checked_value(value: Value) -> bytes:

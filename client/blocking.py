@@ -33,6 +33,8 @@ from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.registers.registers import AsyncRegisters
+from ringmill.client.scans.async_scan import ScanSettings
+from ringmill.client.scans.blocking_scan import Scan
 from ringmill.client.status import ClusterStatus
 from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
@@ -197,6 +199,7 @@ class Keyspace:
     put = timed(AsyncKeyspace.put)
     delete = timed(AsyncKeyspace.delete)
     locate = timed(AsyncKeyspace.locate)
+    explain = timed(AsyncKeyspace.explain)
 
     @overload
     def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...
@@ -255,6 +258,11 @@ class Keyspace:
     def _changes(self, changes: AsyncIterator[KeyChange]) -> Iterator[KeyChange]:
         while (change := self._loop.run(_next(changes))) is not None:
             yield change
+
+    def scan(self, **settings: Unpack[ScanSettings]) -> Scan:
+        return Scan(self._subject.scan(**settings), self._loop)
+
+    scan.__doc__ = AsyncKeyspace.scan.__doc__
 
     def pipeline(self) -> Pipeline:
         """A queue of puts, gets and deletes that answer through futures and are sent together.

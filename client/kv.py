@@ -24,6 +24,7 @@ from ringmill.client.arguments import (
     checked_timeout_s,
     checked_value,
 )
+from ringmill.client.explanations import Explanation, explanation_of
 from ringmill.client.kv_requests import (
     MISSING,
     DeleteSettings,
@@ -50,8 +51,9 @@ from ringmill.client.many_keys import (
 from ringmill.client.operations import OperationNames
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
-from ringmill.client.routing.links import DELETE, GET, LOCATE, PUT
+from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
+from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Item, KeyChange, Location, Receipt, location_of, receipt_from
 from ringmill.client.watches.watching import PATIENCE_S, changes_of
@@ -158,6 +160,17 @@ class AsyncKeyspace:
         options = many_puts_options(**settings)
         return await write_many(self._requests, await in_steps(checked_pairs(pairs)), options)
 
+    def scan(self, **settings: Unpack[ScanSettings]) -> AsyncScan:
+        """All keys with a value, and what they hold: `async for key, item in db.scan(prefix="user:")`.
+
+        Only keys that begin with `prefix`, from `start` on and before `end`, and at most `limit` of them; the
+        values are empty with `keys_only`.  The order is that of the partitions, and within each that of the
+        keys.  Each page of up to 1,000 keys or 1 MiB is read from `r` owners, with a `timeout` of its own.
+        `cursor` goes on where another scan was.  Raises InvalidArgument; while iterating QuorumNotReached,
+        DeadlineExceeded, Unavailable, CorruptData.
+        """
+        return scan_of(self.name, self._router, self._operations, **settings)
+
     def pipeline(self) -> AsyncPipeline:
         """A queue of puts, gets and deletes that answer through futures and are sent together.
 
@@ -194,6 +207,24 @@ class AsyncKeyspace:
             LOCATE, lambda *_: request, target=Target(self.name, data), timeout_s=timeout_s
         )
         return location_of(answer)
+
+    async def explain(
+        self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None
+    ) -> Explanation:
+        """Read a key, and tell how that went: who was asked, what each owner held, what was repaired.
+
+        A read that fails is told in `error`.  Raises Unavailable, DeadlineExceeded, InvalidArgument.
+        """
+        data, options = checked_key(key), read_options(r=r, timeout=timeout)
+        request = read_message(self.name, data, options)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return attempt_message(request, epoch, timeout_ms, attempt)
+
+        target = Target(self.name, data)
+        candidates = self._router.candidates(target)
+        answer = await self._router.ask(EXPLAIN, prepare, target=target, timeout_s=options.timeout_s or None)
+        return explanation_of(answer, candidates)
 
 
 async def write(

@@ -89,7 +89,7 @@ async def run_node(config: NodeConfig) -> None:
                     await _serve_until(stop, node, server, watch)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
-                    node.requests.end_watches()  # each goes on at another node (rule L3)
+                    node.requests.end_watches()  # each goes on at another node (rule N3)
                     await transport.drain(DRAIN_S)
                     await server.stop(grace_s=LAST_CALLS_S)
     finally:

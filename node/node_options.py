@@ -39,10 +39,11 @@ TASK_LIMITS: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaOptions:
-    """How a start counts its objects beside the requests that it answers."""
+    """How a start counts its objects beside the requests that it answers, and how long its pages are."""
 
     count_slice: int = 128  # objects counted in one turn of the loop, well under a millisecond
     count_pause_s: float = 0.004  # between two slices: counting takes an eighth of the loop's time
+    page_items: int = 1000  # most objects of one page for healing, catch-up or a scan; at most 1,000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringmill.node.assembly import Node
+from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
 from ringmill.node.services.membership_service import MembershipService
+from ringmill.node.services.scans_service import ScansService
 from ringmill.node.services.table import Service
 from ringmill.node.services.topology_service import NodeCard, TopologyService
 
@@ -50,6 +52,8 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
     return (
         node.kv.service(),
         node.registers.service(),
+        ScansService(node.requests).service(),
+        ExplainService(node.requests).service(),
         TopologyService(card, membership.topology).service(),
         status.service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
 from ringmill.simulator.register_history import Holding, RegisterCall
+from ringmill.simulator.scan_history import ScanRecord
 
 __all__ = [
     "BesideDamage",
@@ -169,6 +170,8 @@ class History:
     jobs: JobHistory = field(default_factory=JobHistory)
     registers: list[RegisterCall] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
+    scans: list[ScanRecord] = field(default_factory=list)
+    scan_writes: list[Operation] = field(default_factory=list)  # of the keys that those scans are about
 
     @property
     def faults(self) -> frozenset[str]:

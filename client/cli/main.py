@@ -55,6 +55,16 @@ ringmill = _Program(
             "print what a key holds, again at each change",
             "token_file",
         ),
+        "scan": Verb(
+            "ringmill.client.cli.kv.kv_scan:scan", "print all keys, or those in a range", "token_file"
+        ),
+        "explain": Verb(
+            "ringmill.client.cli.kv.kv_explain:explain",
+            "read a key and show who was asked and what each owner said",
+            "token_file",
+        ),
+        "mget": Verb("ringmill.client.cli.kv.kv_many:mget", "read many keys", "token_file"),
+        "mput": Verb("ringmill.client.cli.kv.kv_many:mput", "write many keys", "token_file"),
         "cas": Verb(
             "ringmill.client.cli.kv.register_verbs:cas",
             "set a register if it holds what is expected",

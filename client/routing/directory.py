@@ -101,7 +101,14 @@ class Directory:
         """Addresses to ask about a key, best first.  Raises InvalidArgument for an unknown keyspace."""
         if self.topology is None:
             return self.addresses()
-        partition = self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
+        return self.addresses_of(
+            self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
+        )
+
+    def addresses_of(self, partition: PartitionId) -> list[str]:
+        """Addresses to ask about a partition, best first."""
+        if self.topology is None or partition >= self.topology.partitions:
+            return self.addresses()
         order = self._orders.get(partition)
         if order is None:
             order = self._orders[partition] = coordinators(self.topology, partition)
@@ -112,6 +119,10 @@ class Directory:
         self._suspects.blame(address)
         if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
             self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
+
+    def is_silent(self, address: str) -> bool:
+        """Whether this address did not answer the last time."""
+        return self._suspects.has(address)
 
     def clear(self, address: str) -> None:
         """This address answered."""

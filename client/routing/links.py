@@ -15,16 +15,18 @@ from grpc_health.v1 import health_pb2
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Ended
-from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
+from ringmill.cluster.wire.stubs import explain_pb2, kv_pb2, membership_pb2, scans_pb2, topology_pb2
 
 __all__ = [
     "DELETE",
+    "EXPLAIN",
     "GET",
     "HEALTH",
     "IDENTIFY",
     "INIT",
     "LOCATE",
     "PUT",
+    "SCAN",
     "STATUS",
     "TOPOLOGY",
     "WATCH",
@@ -88,6 +90,8 @@ def read_answer(method: Method[Answer], address: str, told: bytes) -> Answer:
 PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True)
 DELETE = Method("/ringmill.v1.Kv/Delete", "kv.delete", kv_pb2.WriteReceipt, is_write=True)
 GET = Method("/ringmill.v1.Kv/Get", "kv.get", kv_pb2.GetResponse)
+EXPLAIN = Method("/ringmill.v1.Explain/Get", "", explain_pb2.ExplainedGet)
+SCAN = Method("/ringmill.v1.Scans/Page", "", scans_pb2.ScanPage)
 LOCATE = Method("/ringmill.v1.Kv/Locate", "", kv_pb2.LocateResponse)
 WATCH = Method("/ringmill.v1.Kv/Watch", "", kv_pb2.WatchKeyResponse)
 TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyResponse)

@@ -31,6 +31,7 @@ from ringmill.client.routing.retries import (
 )
 from ringmill.client.routing.silence import SilenceWatch
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.sometimes import sometimes
 
@@ -44,10 +45,14 @@ been done)."""
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The key of a request, and its keyspace: all that routing needs to know."""
+    """The key of a request, and its keyspace: all that routing needs to know.
+
+    A request about a part of a partition names the partition in place of a key.
+    """
 
     keyspace: str
     key: bytes
+    partition: PartitionId | None = None
 
 
 class Router:
@@ -82,6 +87,10 @@ class Router:
     def first(self, target: Target) -> str:
         """The node that a request goes to first."""
         return self._choose(target, ())
+
+    def candidates(self, target: Target) -> list[tuple[str, bool]]:
+        """All nodes in the order in which they would be asked, and whether each was silent lately."""
+        return [(address, self.directory.is_silent(address)) for address in self._candidates(target)]
 
     def count(self) -> None:
         """One request is sent without `ask`.  Should it fail, `go_on` tells the rest of the story."""
@@ -233,6 +242,8 @@ class Router:
     def _candidates(self, target: Target | None) -> list[str]:
         if target is None:
             return self.directory.addresses()
+        if target.partition is not None:
+            return self.directory.addresses_of(target.partition)
         return self.directory.addresses_for(target.keyspace, target.key)
 
     def _earn(self) -> None:

@@ -1,7 +1,7 @@
 """Watching a key: one poll after the other, each held by a node until there is news, with one cursor.
 
 The cursor is the context of the last change.  Whichever node is asked next, it goes on from there, so the
-death of the one that holds a poll costs a moment and no change.  Rules L1 to L3: docs/protocol/watches.md.
+death of the one that holds a poll costs a moment and no change.  Rules N1 to N3: docs/protocol/watches.md.
 """
 
 from __future__ import annotations
@@ -126,5 +126,5 @@ class _Polls:
 
 
 def _next_cursor(cursor: bytes, answer: kv_pb2.WatchKeyResponse) -> bytes:
-    """All that the changes until now have shown (rule L2)."""
+    """All that the changes until now have shown (rule N2)."""
     return joined(cursor, answer.found.context)[0]

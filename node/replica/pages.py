@@ -1,8 +1,8 @@
 """Pages of one copy: lets another owner read what this owner holds in a key range, in order.
 
-Healing asks for the objects, catch-up for their digests.  A page is sent only when its content is durable on
-this node, and not at all when this node may have lost something of the range, because it is then no source
-(rule H6).
+Healing and scans ask for the objects, catch-up for their digests.  A page is sent only when its content is
+durable on this node, and not at all when this node may have lost something of the range, because it is then
+no source (rules H6, L4).
 """
 
 from __future__ import annotations
@@ -89,10 +89,11 @@ class Page:
 class PageServing:
     """Answers owners that ask for pages."""
 
-    def __init__(self, *, routes: Routes, engine: Engine, objects: ObjectStore) -> None:
+    def __init__(self, *, routes: Routes, engine: Engine, objects: ObjectStore, most_items: int) -> None:
         self._routes = routes
         self._engine = engine
         self._objects = objects
+        self._most_items = most_items
 
     def handlers(self) -> Mapping[str, Handler]:
         return {PAGE: self.answer}
@@ -103,7 +104,7 @@ class PageServing:
         request = ReadPage.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         try:
-            page = await read_page(self._engine, request, row)
+            page = await read_page(self._engine, request, row, min(self._most_items, PAGE_ITEMS))
         except OSError as error:
             # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
@@ -113,14 +114,20 @@ class PageServing:
 
 
 async def ask_page(
-    transport: Transport, node: NodeId, request: ReadPage, row: Row, *, timeout_s: float
+    transport: Transport,
+    node: NodeId,
+    request: ReadPage,
+    row: Row,
+    *,
+    timeout_s: float,
+    priority: Priority = Priority.REPAIR,
 ) -> Page:
     """Ask an owner for a page.
 
     Raises what the call raises; WrongEpoch when the owner answered under another row than `row`;
     ProtocolMismatch when the next page would not begin after this one's start.
     """
-    answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR)
+    answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=priority)
     page = Page.decode(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
@@ -129,7 +136,7 @@ async def ask_page(
     return page
 
 
-async def read_page(engine: Engine, request: ReadPage, row: Row) -> Page:
+async def read_page(engine: Engine, request: ReadPage, row: Row, most_items: int) -> Page:
     """What this node holds, synced or not.  Raises CorruptData when it may have lost some of it, OSError."""
     prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
     end = prefix + request.end if request.end else prefix_end(prefix)
@@ -140,7 +147,7 @@ async def read_page(engine: Engine, request: ReadPage, row: Row) -> Page:
             shown = digest_of(encoded) if request.is_brief else encoded
             size_bytes += len(shown)
             read_bytes += len(encoded)
-            is_full = size_bytes > PAGE_BYTES or read_bytes > READ_BYTES or len(items) == PAGE_ITEMS
+            is_full = size_bytes > PAGE_BYTES or read_bytes > READ_BYTES or len(items) == most_items
             if items and is_full:
                 return Page(row.row_epoch, tuple(items), key[len(prefix) :])
             items.append((key[len(prefix) :], shown))

@@ -58,7 +58,12 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
     serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
-    pages = PageServing(routes=routes, engine=replica.engine, objects=replica.objects)
+    pages = PageServing(
+        routes=routes,
+        engine=replica.engine,
+        objects=replica.objects,
+        most_items=core.options.replica.page_items,
+    )
     core.serve_batches(serving.batch_handlers())
     registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})

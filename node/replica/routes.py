@@ -50,6 +50,11 @@ class Routes:
         """
         return self._named(await self._at(epoch, None), keyspace, key, epoch)
 
+    async def objects_named(self, keyspace: str, epoch: Epoch) -> tuple[Topology, KeyspaceEntry]:
+        """Keyspace and topology of a client's request about many keys.  Raises as `by_name`."""
+        topology = await self._at(epoch, None)
+        return topology, _objects(topology, keyspace)
+
     async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
         """The same for a register; keyspace "" is `registers`."""
         topology = await self._at(epoch, None)
@@ -93,13 +98,7 @@ class Routes:
         return self._view.topology()
 
     def _named(self, topology: Topology, keyspace: str, key: bytes, epoch: Epoch) -> Route:
-        named = topology.keyspace_named(keyspace or "default")
-        if named.kind != "objects":
-            raise InvalidArgument(
-                f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there",
-                hint="`ringmill cas`, `ringmill incr` and `ringmill register` use it",
-            )
-        return self._route(topology, named, key, epoch)
+        return self._route(topology, _objects(topology, keyspace), key, epoch)
 
     def _owned(self, topology: Topology, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route:
         route = self._route(topology, topology.keyspace(keyspace), key, epoch)
@@ -112,6 +111,16 @@ class Routes:
         row = self._view.check_row(partition, epoch or topology.epoch)
         place = Place(Copy(partition, row.copy_epoch), keyspace.id, key)
         return Route(keyspace, key, partition, row, row.nodes, topology.epoch, place)
+
+
+def _objects(topology: Topology, keyspace: str) -> KeyspaceEntry:
+    named = topology.keyspace_named(keyspace or "default")
+    if named.kind != "objects":
+        raise InvalidArgument(
+            f"keyspace {named.name!r} holds {named.kind}: no plain puts and gets there, and no scans",
+            hint="`ringmill cas`, `ringmill incr` and `ringmill register` use it",
+        )
+    return named
 
 
 def _not_an_owner(node: NodeId, partition: PartitionId, epoch: Epoch) -> WrongEpoch:

@@ -20,6 +20,7 @@ __all__ = [
     "Place",
     "copy_prefix",
     "hint_key",
+    "keyspace_prefix",
     "kind_prefix",
     "meta_key",
     "parse_hint_key",
@@ -32,6 +33,7 @@ _OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspac
 _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
+_KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
 
 
 class Kind(IntEnum):
@@ -78,6 +80,11 @@ class HintKey(NamedTuple):
 def copy_prefix(copy: Copy) -> bytes:
     """The common prefix of all object keys of a copy."""
     return _COPY.pack(Kind.OBJECT, *copy)
+
+
+def keyspace_prefix(keyspace: KeyspaceId) -> bytes:
+    """What follows in the keys of all objects of a keyspace on the prefix of their copy."""
+    return _KEYSPACE.pack(*keyspace)
 
 
 def registers_prefix(copy: Copy) -> bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
+from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
@@ -21,6 +23,8 @@ from ringmill.node.requests.request_values import (
     WatchRequest,
     WriteRequest,
 )
+from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
+from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import WriteBatch, Writer
 
@@ -37,6 +41,8 @@ class Requests:
         locator: Locator,
         equalizer: Equalizer,
         watches: Watches,
+        scanner: Scanner,
+        explainer: Explainer,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -44,6 +50,8 @@ class Requests:
         self._locator = locator
         self._equalizer = equalizer
         self._watches = watches
+        self._scanner = scanner
+        self._explainer = explainer
 
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
@@ -83,9 +91,17 @@ class Requests:
         """What a register holds.  Raises as RegisterCoordinator.read."""
         return await self._registers.read(request)
 
+    async def explain(self, request: ReadRequest) -> ExplainedGet:
+        """Do a read, and tell how it went.  Raises as Explainer.explain."""
+        return await self._explainer.explain(request)
+
     async def locate(self, request: LocateRequest) -> Located:
         """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""
         return await self._locator.locate(request)
+
+    async def scan(self, request: ScanRequest) -> ScanResult:
+        """The next page of a scan.  Raises as Scanner.page."""
+        return await self._scanner.page(request)
 
     async def equalize(self, keyspace: KeyspaceId, key: bytes) -> None:
         """For repair: make every owner hold the merge of all.  Raises as Equalizer.equalize."""

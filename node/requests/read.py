@@ -23,7 +23,6 @@ from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import Sibling, StoredObject
-from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
@@ -31,9 +30,10 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.collection import Collected
+from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.request_limits import check_key, time_allowed
+from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 
 __all__ = ["ReadEnded", "Reader"]
@@ -90,8 +90,9 @@ class Reader:
         self._clock = clock
         self._options = options
 
-    async def read(self, request: ReadRequest) -> ReadResult:
-        """Read a key.  The result has no siblings when the key is not found; that is not an error.
+    async def read(self, request: ReadRequest, trace: ReadTrace | None = None) -> ReadResult:
+        """Read a key.  The result has no siblings when the key is not found; that is not an error.  `trace`
+        notes how it goes.
 
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
         answered and why the others did not.
@@ -100,8 +101,8 @@ class Reader:
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
         needed = need_of(request.options.seen, route)
-        collected = await self._collector.collect(route, level_for(needed, r, route), deadline, needed)
-        return await self._finish(route, r, collected, deadline)
+        collected = await self._collector.collect(route, level_for(needed, r, route), deadline, needed, trace)
+        return await self._finish(route, r, collected, deadline, trace)
 
     def begin(self, request: ReadRequest, ended: ReadEnded) -> bool:
         """The same without a task as long as all owners say the same: `ended` is told how the read ends,
@@ -146,7 +147,7 @@ class Reader:
             return
         self._hybrid.observe(agreed.stored.newest)
         try:
-            _check_size(agreed.stored)
+            check_shown(agreed.stored)
         except RingmillError as error:
             ended(error)
         else:
@@ -162,12 +163,19 @@ class Reader:
         else:
             ended(result)
 
-    async def _finish(self, route: Route, r: int, collected: Collected, deadline: Deadline) -> ReadResult:
+    async def _finish(
+        self,
+        route: Route,
+        r: int,
+        collected: Collected,
+        deadline: Deadline,
+        trace: ReadTrace | None = None,
+    ) -> ReadResult:
         """Merge the answers, make the rule good for them, and judge what has expired."""
         merged = collected.merged
         self._hybrid.observe(merged.newest)
-        repaired = await self._repair(route, collected, merged, deadline)
-        _check_size(merged)
+        repaired = await self._repair(route, collected, merged, deadline, trace)
+        check_shown(merged)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(deadline.left_s / 2)
         return self._result(route, r, collected, merged, repaired)
@@ -194,7 +202,12 @@ class Reader:
         )
 
     async def _repair(
-        self, route: Route, collected: Collected, merged: StoredObject, deadline: Deadline
+        self,
+        route: Route,
+        collected: Collected,
+        merged: StoredObject,
+        deadline: Deadline,
+        trace: ReadTrace | None,
     ) -> int:
         """Write the merged object back to owners whose answer differed.  Returns how many were written to.
 
@@ -216,6 +229,9 @@ class Reader:
             others = [node for node in route.owners if node not in collected.answers]
             self._write_back(others, route, encoded, repair, deadline)
             await _wait_for_repair(repair, deadline.left_s, is_all_wanted=False)
+        if trace is not None:
+            reasons = repair.reasons("no ack yet")
+            trace.written_back = {node: reasons.get(node, "") for node in repair.asked}
         if not repair.is_enough:
             sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
@@ -248,18 +264,6 @@ class Reader:
             repair.failures[node] = str(error) or type(error).__name__
         finally:
             repair.moved.set()
-
-
-def _check_size(merged: StoredObject) -> None:
-    """Raises QuorumNotReached, like when owners cannot send an object of that size."""
-    size = sum(len(sibling.value or b"") + OPERATION_OVERHEAD_BYTES for sibling in merged.siblings)
-    if size > MAX_FRAME_BYTES - OPERATION_OVERHEAD_BYTES:
-        raise QuorumNotReached(
-            f"the {len(merged.siblings)} siblings of the key take {size} bytes, "
-            f"and one message takes {MAX_FRAME_BYTES}",
-            hint="a put or delete without a context overwrites what its coordinator holds",
-            outcome="failed",
-        )
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
@@ -19,6 +21,7 @@ __all__ = [
     "MAX_SIBLINGS",
     "admit_growth",
     "check_key",
+    "check_shown",
     "check_ttl",
     "check_value",
     "time_allowed",
@@ -93,3 +96,15 @@ def admit_growth(was: int, becomes: int, size_bytes: int) -> None:
         )
     if becomes == WARN_SIBLINGS:
         _log.warning("a key has %d siblings; at %d writes are refused", becomes, MAX_SIBLINGS)
+
+
+def check_shown(merged: StoredObject) -> None:
+    """Whether an answer has room for an object.  Raises QuorumNotReached, like when owners cannot send it."""
+    size = sum(len(sibling.value or b"") + OPERATION_OVERHEAD_BYTES for sibling in merged.siblings)
+    if size > MAX_FRAME_BYTES - OPERATION_OVERHEAD_BYTES:
+        raise QuorumNotReached(
+            f"the {len(merged.siblings)} siblings of the key take {size} bytes, "
+            f"and one message takes {MAX_FRAME_BYTES}",
+            hint="a put or delete without a context overwrites what its coordinator holds",
+            outcome="failed",
+        )

@@ -11,6 +11,7 @@ from ringmill.node.core import Core
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.background import Background
+from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
@@ -23,6 +24,8 @@ from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.scans.owner_ranges import OwnerRanges
+from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import Writer
 from ringmill.node.requests.write_retries import WriteRetries
@@ -94,6 +97,8 @@ async def open_requests(
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
+            explainer=_explainer(core, replica, routes, reader, topology, liveness),
+            scanner=_scanner(core, replica, routes, topology, liveness, timekeeper),
         )
 
 
@@ -104,6 +109,42 @@ def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader) -> Wa
         waiters=replica.objects.waiters,
         clock=core.clock,
         options=core.options.requests,
+    )
+
+
+def _explainer(
+    core: Core,
+    replica: Replica,
+    routes: Routes,
+    reader: Reader,
+    topology: TopologyView,
+    liveness: LivenessView,
+) -> Explainer:
+    return Explainer(
+        routes=routes,
+        topology=topology,
+        reader=reader,
+        hints=replica.hints,
+        liveness=liveness,
+        clock=core.clock,
+    )
+
+
+def _scanner(
+    core: Core,
+    replica: Replica,
+    routes: Routes,
+    topology: TopologyView,
+    liveness: LivenessView,
+    timekeeper: TimeKeeper,
+) -> Scanner:
+    return Scanner(
+        routes=routes,
+        topology=topology,
+        ranges=OwnerRanges(core.node, transport=core.transport, objects=replica.objects, liveness=liveness),
+        hybrid=core.hybrid,
+        timekeeper=timekeeper,
+        clock=core.clock,
     )
 
 

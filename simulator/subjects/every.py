@@ -13,13 +13,14 @@ from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.subjects.jobs.subject import JOBS
 from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
+from ringmill.simulator.subjects.scans.subject import SCANS
 from ringmill.simulator.subjects.sessions.subject import SESSIONS
 from ringmill.simulator.subjects.subject import Subject
 from ringmill.simulator.subjects.watches.subject import WATCHES
 
 __all__ = ["SUBJECTS", "ablation_named", "fault_kinds", "subjects_named", "switched_off"]
 
-SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS, SESSIONS, WATCHES)
+SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS, SESSIONS, WATCHES, SCANS)
 
 
 def subjects_named(names: Sequence[str]) -> list[Subject]:

@@ -30,6 +30,7 @@ from ringmill.client.kv_requests import (
     many_puts_options,
     put_options,
 )
+from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
 
@@ -58,6 +59,12 @@ WRONG: dict[str, list[object]] = {
     "context": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
     "after": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
     "patience": [*NO_SECONDS, timedelta(days=40)],
+    "prefix": [3, True, 1.5, (1, 2), [0], object(), "k" * 1025, bytes(1025), NO_TEXT, RELEASED],
+    "start": [3, True, 1.5, [0], object(), "k" * 1025, bytes(1025), NO_TEXT, RELEASED],
+    "end": [3, True, 1.5, [0], object(), "k" * 1025, bytes(1025), NO_TEXT, RELEASED],
+    "limit": [True, "4", 1.5, -1, -HUGE],
+    "keys_only": [None, 1, "yes"],
+    "cursor": [3, True, b"AA", [], object(), "not base64!", "AAAA", "A" * 100_000, NO_TEXT],
     "w": NO_LEVELS,
     "r": NO_LEVELS,
     "durability": [True, 1, "", "fsync", b"sync", []],
@@ -108,7 +115,12 @@ def methods() -> Iterator[tuple[type, str]]:
                 yield kind, name
 
 
-SETTINGS = {"put": PutSettings, "delete": DeleteSettings, "mput": ManyPutsSettings}
+SETTINGS = {
+    "put": PutSettings,
+    "delete": DeleteSettings,
+    "mput": ManyPutsSettings,
+    "scan": ScanSettings,
+}
 """Of methods that take their settings as one."""
 
 

@@ -113,7 +113,7 @@ class Node:
             transport=self.transport,
         )
         member = world.topology.member(name)
-        self.core = Core.of(NodeConfig(name, member.address, "/data"), doors, NodeOptions())
+        self.core = Core.of(NodeConfig(name, member.address, "/data"), doors, world.options)
         self.hybrid = self.core.hybrid
         self.is_ready = asyncio.Event()
         self._is_stopping = asyncio.Event()
@@ -175,8 +175,18 @@ class Node:
 class World:
     """`World(...).run(story)`: the story is a coroutine function that gets the world with all nodes up."""
 
-    def __init__(self, nodes: int = 3, *, n: int = 3, r: int = 2, w: int = 2, seed: int = 1) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        n: int = 3,
+        r: int = 2,
+        w: int = 2,
+        seed: int = 1,
+        options: NodeOptions | None = None,
+    ) -> None:
         self.seed = seed
+        self.options = options or NodeOptions()
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.trace = Trace(self.loop.time)
         self.network = Network(self.loop, stream(seed, "network"), self.trace)

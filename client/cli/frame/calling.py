@@ -16,13 +16,14 @@ from ringmill.client.cli.frame.settings import Settings
 
 __all__ = ["as_typed", "program_name", "typed_key"]
 
+_KEY_VERBS = ("put", "get", "delete", "locate", "scan", "mget", "mput", "explain")
 _COMMAND = re.compile(
-    r"(?<![\w./-])ringmill (?=(cluster status|cluster|put|get|delete|locate|job|bench|demo|engine|node"
+    rf"(?<![\w./-])ringmill (?=(cluster status|cluster|{'|'.join(_KEY_VERBS)}|job|bench|demo|engine|node"
     r"|simulate|version|help|completion|--help)\b)"
 )
 _REST = re.compile(r"[^`\n]*")
-_TO_A_CLUSTER = ("cluster", "put", "get", "delete", "locate", "job", "bench")
-_TO_ENDPOINTS = ("cluster status", "put", "get", "delete", "locate", "job", "bench")
+_TO_A_CLUSTER = ("cluster", *_KEY_VERBS, "job", "bench")
+_TO_ENDPOINTS = ("cluster status", *_KEY_VERBS, "job", "bench")
 
 
 def as_typed(text: str, settings: Settings) -> str:

@@ -6,11 +6,13 @@ See: docs/guide.md, "Exit codes".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
+from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
-__all__ = ["ExitCode", "of"]
+__all__ = ["ExitCode", "of", "worst"]
 
 
 class ExitCode(IntEnum):
@@ -32,3 +34,19 @@ def of(error: RingmillError) -> ExitCode:
     if isinstance(error, InvalidArgument) and "address" in error.detail:
         return ExitCode.FAILED
     return ExitCode(error.exit_code)
+
+
+_BY_WEIGHT: Final = (
+    ExitCode.DONE,
+    ExitCode.NOT_FOUND,
+    ExitCode.CONDITION_FALSE,
+    ExitCode.USAGE,
+    ExitCode.FAILED,
+    ExitCode.UNREACHABLE,
+    ExitCode.QUORUM_NOT_REACHED,
+)
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The exit code of many outcomes: the one that says that least is known or done."""
+    return max(codes, key=_BY_WEIGHT.index, default=ExitCode.DONE)

@@ -1,7 +1,7 @@
 """Who waits on this node for a key to change: told as soon as a change of its object is applied here.
 
 A hint to look again and nothing more: what the key holds then, and whether it may be shown, a read decides
-(rule L1: docs/protocol/watches.md).
+(rule N1: docs/protocol/watches.md).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
@@ -18,6 +17,8 @@ from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
+from ringmill.node.requests.owners.nearest import nearest_first
+from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -44,9 +45,16 @@ class Collector:
         self._wheel = DeadlineWheel()
 
     async def collect(
-        self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
+        self,
+        route: Route,
+        r: int,
+        deadline: Deadline,
+        needed: Needed | None = None,
+        trace: ReadTrace | None = None,
     ) -> Collected:
         """The answers of `r` owners under one row epoch; of more, where `needed` is not covered else.
+
+        `trace` notes how they came.
 
         Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
         """
@@ -60,7 +68,7 @@ class Collector:
             else:
                 waiting.set_result(told)
 
-        collection = self.begin(route, r, deadline, ended, needed)
+        collection = self.begin(route, r, deadline, ended, needed, trace)
         try:
             return await waiting
         finally:
@@ -73,10 +81,18 @@ class Collector:
         deadline: Deadline,
         ended: CollectionEnded,
         needed: Needed | None = None,
+        trace: ReadTrace | None = None,
     ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
-        nearest = self._nearest_first(route.owners)
-        collection = Collection(self, route, r, nearest, deadline, self._options.stall_s, ended, needed)
+        nearest = nearest_first(self._liveness, self._replicas.node, route.owners)
+        stall_s = self._options.stall_s
+        collection: Collection
+        if trace is None:
+            collection = Collection(self, route, r, nearest, deadline, stall_s, ended, needed)
+        else:
+            asker = TracingAsker(self, trace)
+            traced = TracedCollection(asker, route, r, nearest, deadline, stall_s, ended, needed)
+            traced.trace, collection = trace, traced
         collection.begin()
         return collection
 
@@ -137,11 +153,3 @@ class Collector:
             collection.failed(self._replicas.node, error)
         else:
             self._own(collection, encoded, None)
-
-    def _nearest_first(self, owners: Sequence[NodeId]) -> list[NodeId]:
-        """This node first, then the others by health (rule T7)."""
-        ordered, own = self._liveness.nearest_first(owners), self._replicas.node
-        if own in ordered and ordered[0] != own:
-            ordered.remove(own)
-            ordered.insert(0, own)
-        return ordered

@@ -2,7 +2,7 @@
 
 A watch is a read that is made again: when an owner on this node applies a change of the key, and every few
 seconds in any case, as this owner may miss a change, and a node that is no owner hears of none.  The read has
-the caller's context as what its session has seen, so that it never shows less (rules L1 to L3:
+the caller's context as what its session has seen, so that it never shows less (rules N1 to N3:
 docs/protocol/watches.md).
 """
 
@@ -74,7 +74,7 @@ class Watches:
             changed.set()
 
     async def _read(self, request: WatchRequest, deadline: Deadline) -> ReadResult:
-        """What the key holds, and nothing that lacks what the caller has seen (rule L2)."""
+        """What the key holds, and nothing that lacks what the caller has seen (rule N2)."""
         seen = Seen(request.after) if request.after else NOTHING_SEEN
         options = ReadOptions(request.options.level, 0.0, seen)
         return await self._reader.read(

@@ -47,13 +47,13 @@ WATCH_ABLATIONS: Final = (
         "a watch begins where its caller had been, and not at its call",
         _from_the_cursor(),
         _CUT,
-        rules=("L1",),
+        rules=("N1",),
     ),
     Ablation(
         "watch-cursor-covered",
         "a watch is told nothing that lacks what its caller has seen",
         _cursor_covered(),
         _CUT,
-        rules=("L2",),
+        rules=("N2",),
     ),
 )

@@ -37,7 +37,7 @@ async def test_a_page_of_digests_ends_before_much_was_read_for_it() -> None:
     async with asyncio.timeout(60):
         while True:
             request = ReadPage(Epoch(1), PARTITION, start, is_brief=True)
-            page = await read_page(engine.as_engine(), request, ROW)
+            page = await read_page(engine.as_engine(), request, ROW, 1000)
             assert len(page.items) <= 8
             shown += page.items
             if not page.covered_to:

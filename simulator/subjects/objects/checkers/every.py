@@ -1,7 +1,7 @@
 """All checkers of the product as it stands, in the order of their numbers.
 
-Not yet here, because the product has no such thing yet: C7 and C8 on registers and leases, C10 counters and
-sets, C12 scans.  C9, a job's output against the one-process oracle, is checked where jobs run.
+Not yet here, because the product has no such thing yet: C10 counters and sets.  Checked where they run: C7
+and C8 registers and leases, C9 a job's output against the one-process oracle, C12 scans.
 """
 
 from __future__ import annotations

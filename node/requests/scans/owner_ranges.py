@@ -1,0 +1,138 @@
+"""Asks owners for what they hold in one key range of a partition, until r have answered under one row epoch
+(rule L1).
+
+The nearest live ones first.  One that fails, as one with damage in the range does (rule L4), is replaced at
+once, and one that is silent after a while.  An answer comes from the disk of its owner, and in pieces that do
+not hold up its loop (node/replica/pages.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.quorum.tally import ReadTally
+from ringmill.cluster.ring.topology import Row
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.lone_value import lone_of
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.contracts import LivenessView
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.pages import ReadPage, ask_page
+from ringmill.node.replica.stored_key import Copy, Place, keyspace_prefix, prefix_end
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owners.nearest import nearest_first
+from ringmill.node.requests.scans.merging import OwnerRange
+
+__all__ = ["KeyRange", "OwnerRanges"]
+
+STALL_S: Final = 0.3
+"""After this silence of an owner another one is asked, too.  A page is read in a few milliseconds from memory
+and in a few tens from a cold disk.  Chosen, not measured."""
+TURN: Final = 64
+"""Objects checked in one turn of the loop: about 1 ms."""
+
+
+class KeyRange(NamedTuple):
+    """Keys from `low` on and before `high` of one keyspace in one partition; an empty `high` has no bound."""
+
+    partition: PartitionId
+    keyspace: KeyspaceId
+    low: bytes
+    high: bytes
+
+    def request(self, epoch: Epoch) -> ReadPage:
+        prefix = keyspace_prefix(self.keyspace)
+        end = prefix + self.high if self.high else prefix_end(prefix)
+        return ReadPage(epoch, self.partition, prefix + self.low, end)
+
+
+class OwnerRanges:
+    def __init__(
+        self, node: NodeId, *, transport: Transport, objects: ObjectStore, liveness: LivenessView
+    ) -> None:
+        self._node = node
+        self._transport = transport
+        self._objects = objects
+        self._liveness = liveness
+
+    async def read(
+        self, wanted: KeyRange, row: Row, epoch: Epoch, r: int, deadline: Deadline
+    ) -> dict[NodeId, OwnerRange]:
+        """The answers of `r` owners of the row, as it is in `epoch`.
+
+        Raises QuorumNotReached, which names the owners that answered and why the others did not.
+        """
+        tally = ReadTally(r, nearest_first(self._liveness, self._node, row.nodes), row.row_epoch)
+        answers: dict[NodeId, OwnerRange] = {}
+        asking: dict[asyncio.Task[OwnerRange], NodeId] = {}
+        request = wanted.request(epoch)
+        try:
+            while not tally.is_met:
+                for node in tally.next_to_ask():
+                    asked = self._ask(node, wanted, request, row, deadline)
+                    asking[asyncio.create_task(asked, name="scan-owner")] = node
+                if tally.is_lost:
+                    raise _lost(tally, deadline)
+                if not await _hear(tally, answers, asking, deadline):
+                    if deadline.left_s <= 0:
+                        raise _lost(tally, deadline)
+                    sometimes("a scan replaces a silent owner")
+                    tally.record_stall()
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        return answers
+
+    async def _ask(
+        self, node: NodeId, wanted: KeyRange, request: ReadPage, row: Row, deadline: Deadline
+    ) -> OwnerRange:
+        """Raises what the owner raised, and ProtocolMismatch for what it cannot hold."""
+        page = await ask_page(
+            self._transport, node, request, row, timeout_s=deadline.left_s, priority=Priority.BULK
+        )
+        copy, skipped = Copy(wanted.partition, row.copy_epoch), len(keyspace_prefix(wanted.keyspace))
+        objects: dict[bytes, bytes] = {}
+        for number, (key, encoded) in enumerate(page.items, 1):
+            if not request.start <= key < request.end:
+                raise ProtocolMismatch(f"{node} told of a key that it was not asked for")
+            place, lone = Place(copy, wanted.keyspace, key[skipped:]), lone_of(encoded)
+            if lone is None or not self._objects.has_made(place, lone):
+                self._objects.check_made(place, decode_object(encoded))
+            objects[place.key] = encoded
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+        return OwnerRange(objects, page.covered_to[skipped:])
+
+
+async def _hear(
+    tally: ReadTally,
+    answers: dict[NodeId, OwnerRange],
+    asking: dict[asyncio.Task[OwnerRange], NodeId],
+    deadline: Deadline,
+) -> bool:
+    """Wait for the next answers or failures; False when there was none for too long."""
+    left_s = deadline.left_s
+    patience_s = min(STALL_S, deadline.allowed_s / 4, left_s) if tally.has_unasked else left_s
+    done, _ = await asyncio.wait(asking, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in [task for task in asking if task in done]:
+        node = asking.pop(task)
+        try:
+            answer = task.result()
+        except RingmillError as error:
+            sometimes("an owner cannot tell of a range that is scanned")
+            tally.record_failure(node, str(error) or type(error).__name__)
+        else:
+            tally.record_answer(node, tally.row_epoch)  # as ask_page has checked
+            answers[node] = answer
+    return bool(done)
+
+
+def _lost(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
+    sometimes("a scan does not meet its quorum")
+    reasons = tally.reasons(f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s")
+    return QuorumNotReached.of("scan", tally.r, tally.answered, reasons, outcome="failed")

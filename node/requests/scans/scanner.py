@@ -1,0 +1,167 @@
+"""Coordinates one page of a scan: asks r owners of partition after partition, and merges what they hold.
+
+A page ends when it is full, when it has taken long enough, or at the end of the way.  Whatever it found, the
+place where it ends lies behind the place where it began (rule L5).  Nothing is kept between two pages, and
+nothing is repaired: differences between owners are left to reads and to repair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ringmill.cluster.errors import QuorumNotReached, RingmillError
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.quorum.levels import parse_level
+from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.contracts import TimeKeeper, TopologyView
+from ringmill.node.replica.routes import Routes
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.request_limits import check_shown, time_allowed
+from ringmill.node.requests.scans.merging import OwnerRange, end_of, keys_before, merged_of
+from ringmill.node.requests.scans.owner_ranges import OwnerRanges
+from ringmill.node.requests.scans.page_filling import PageFilling, checked_limit
+from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest, ScanResult
+from ringmill.node.requests.scans.walk import Step, Walk, walk_of
+
+__all__ = ["Scanner"]
+
+PAGE_S: Final = 1.0
+"""A page that takes longer ends with what it has, so that a client sees progress.  Chosen, not measured."""
+MOST_AHEAD: Final = 8
+"""Partitions read at a time while they hold little: each may bring 256 KiB from each owner."""
+LITTLE: Final = 32
+"""Keys of a partition that holds little."""
+TURN: Final = 64
+"""Keys merged in one turn of the loop: about 1 ms."""
+
+
+class _Scan(NamedTuple):
+    """One page: the topology that it goes by, and what it asks of each partition."""
+
+    topology: Topology
+    keyspace: KeyspaceEntry
+    walk: Walk
+    level: str
+    begun: Step | None
+    deadline: Deadline
+
+
+class Scanner:
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        topology: TopologyView,
+        ranges: OwnerRanges,
+        hybrid: HybridClock,
+        timekeeper: TimeKeeper,
+        clock: Clock,
+    ) -> None:
+        self._routes = routes
+        self._topology = topology
+        self._ranges = ranges
+        self._hybrid = hybrid
+        self._timekeeper = timekeeper
+        self._clock = clock
+
+    async def page(self, request: ScanRequest) -> ScanResult:
+        """The keys that come next, each with what it holds; those without a value are left out.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached when fewer than r owners tell of the
+        place where the page begins.
+        """
+        deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
+        filling = PageFilling(checked_limit(request.limit), request.keys_only)
+        topology, keyspace = await self._routes.objects_named(request.keyspace, request.epoch)
+        owners, level = len(topology.rows[0].nodes), request.options.level
+        is_weak = parse_level(level, owners, keyspace.r) < min(keyspace.r, owners)
+        walk, begun = walk_of(request, keyspace.id, topology.partitions)
+        ended = await self._fill(_Scan(topology, keyspace, walk, level, begun, deadline), filling)
+        return ScanResult(
+            items=tuple(filling.items),
+            cursor=walk.cursor(ended),
+            is_weak=is_weak,
+            epoch=topology.epoch,
+            time=self._hybrid.now(),
+            partition=walk.last if ended is None else ended.partition,
+            partitions=topology.partitions,
+        )
+
+    async def _fill(self, scan: _Scan, filling: PageFilling) -> Step | None:
+        """Where the page ends; None at the end of the way."""
+        step, width = scan.begun, 1
+        soon = Deadline.after(min(PAGE_S, scan.deadline.allowed_s / 2), self._clock)
+        while step is not None and filling.has_room:
+            has_moved = step != scan.begun
+            if has_moved and soon.left_s <= 0:
+                break
+            steps, had = scan.walk.ahead(step, width), len(filling.items)
+            told = await gather_all(
+                self._read(scan, at, soon if has_moved else scan.deadline) for at in steps
+            )
+            for at, answers in zip(steps, told, strict=True):
+                if isinstance(answers, RingmillError):
+                    if at == scan.begun:
+                        raise answers
+                    return at  # the next page tells why it cannot go on
+                step = await self._take(scan, at, answers, filling)
+                if step is not None and step.partition == at.partition:
+                    break
+            is_little = len(filling.items) - had < LITTLE * len(steps)
+            width = min(2 * width, MOST_AHEAD) if is_little else 1
+        return step
+
+    async def _read(self, scan: _Scan, at: Step, deadline: Deadline) -> Sequence[OwnerRange] | RingmillError:
+        """What r owners hold from there on, or why they do not tell."""
+        topology = scan.topology
+        try:
+            row = self._topology.check_row(at.partition, topology.epoch)
+            r = parse_level(scan.level, len(row.nodes), scan.keyspace.r)
+            wanted = scan.walk.range_from(at)
+            return list((await self._ranges.read(wanted, row, topology.epoch, r, deadline)).values())
+        except RingmillError as error:
+            return error
+
+    async def _take(
+        self, scan: _Scan, at: Step, answers: Sequence[OwnerRange], filling: PageFilling
+    ) -> Step | None:
+        """Put what the owners hold into the page, as far as there is room.  Returns what comes next.
+
+        Raises QuorumNotReached for a key that no answer has room for, if the page begins with it.
+        """
+        end = end_of(answers)
+        for number, key in enumerate(keys_before(answers, end), 1):
+            here = Step(at.partition, key)
+            try:
+                item = await self._shown(scan, key, merged_of(answers, key))
+            except QuorumNotReached:
+                if here == scan.begun:
+                    raise
+                return here
+            if item is not None and not filling.take(item):
+                return here
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+        if end:
+            sometimes("a page of an owner ends inside a partition that is scanned")
+            return Step(at.partition, end)
+        return scan.walk.after(at.partition)
+
+    async def _shown(self, scan: _Scan, key: bytes, merged: StoredObject) -> ScannedKey | None:
+        """What a reader is shown of a key (rule G3); None when it has no value."""
+        self._hybrid.observe(merged.newest)
+        if any(sibling.expires_at_ms for sibling in merged.siblings):
+            await self._timekeeper.wait_compared(scan.deadline.left_s / 2)
+        siblings = merged.live(self._hybrid.expiry_ms())
+        if not siblings:
+            return None
+        check_shown(merged)
+        seen = ContextToken(merged.context, merged.newest)
+        return ScannedKey(key, siblings, encode_context(seen, scan.keyspace.id, key))

@@ -1,0 +1,135 @@
+"""Safeguards that scans rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import ringmill.node.requests.scans.scanner
+from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ports import Incoming
+from ringmill.cluster.versions.object_codec import decode_object, holds_value
+from ringmill.cluster.versions.objects import ABSENT, StoredObject, merge_all
+from ringmill.node.replica.pages import Page, PageServing, ReadPage
+from ringmill.node.replica.stored_key import Copy, copy_prefix
+from ringmill.node.requests.scans.merging import OwnerRange, end_of, merged_of
+from ringmill.node.requests.scans.owner_ranges import OwnerRanges
+from ringmill.node.requests.scans.walk import Step, Walk
+from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.options import SimulationOptions
+
+__all__ = ["SCAN_ABLATIONS"]
+
+_SCANS: Final = ("scans",)
+
+
+def _of(*faults: str) -> SimulationOptions:
+    return SimulationOptions(_SCANS, faults=faults or None)
+
+
+def _r_answers() -> Bends:
+    """One owner less is asked."""
+    read = OwnerRanges.read
+
+    async def one_less(ranges, wanted, row, epoch, r, deadline):  # type: ignore[no-untyped-def]
+        return await read(ranges, wanted, row, epoch, max(1, r - 1), deadline)
+
+    return (method(OwnerRanges.read, one_less),)
+
+
+def _tombstones_count() -> Bends:
+    """An object without a value counts as no answer."""
+
+    def merged_values(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
+        told = [encoded for answer in answers if (encoded := answer.objects.get(key)) is not None]
+        return merge_all(decode_object(each) for each in told if holds_value(each))
+
+    return (use(ringmill.node.requests.scans.scanner, merged_of, merged_values),)
+
+
+def _all_merged() -> Bends:
+    """The first answer alone counts."""
+
+    def first_of(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
+        encoded = answers[0].objects.get(key)
+        return ABSENT if encoded is None else decode_object(encoded)
+
+    return (use(ringmill.node.requests.scans.scanner, merged_of, first_of),)
+
+
+def _nearest_end() -> Bends:
+    """A page goes as far as any of the answers."""
+
+    def farthest(answers: Iterable[OwnerRange]) -> bytes:
+        ends = [answer.covered_to for answer in answers]
+        return b"" if b"" in ends else max(ends)
+
+    return (use(ringmill.node.requests.scans.scanner, end_of, farthest),)
+
+
+def _first_not_returned() -> Bends:
+    """The next page begins behind the key that the cursor names."""
+    cursor = Walk.cursor
+
+    def behind(walk: Walk, step: Step | None) -> bytes:
+        return cursor(walk, step._replace(key=step.key + b"\0") if step and step.key else step)
+
+    return (method(Walk.cursor, behind),)
+
+
+def _damage_told() -> Bends:
+    """An owner with damage in the range answers with what has survived."""
+    answer = PageServing.answer
+
+    async def answer_survivors(pages: PageServing, incoming: Incoming) -> bytes:
+        try:
+            return await answer(pages, incoming)
+        except CorruptData:
+            request = ReadPage.decode(incoming.body)
+            row = await pages._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
+            prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
+            async with aclosing(
+                pages._engine.survivors(prefix + request.start, prefix + request.end)
+            ) as found:
+                items = tuple([(key[len(prefix) :], encoded) async for key, encoded in found])
+            return Page(row.row_epoch, items, b"").encode()
+
+    return (method(PageServing.answer, answer_survivors),)
+
+
+_ROT_AT_R_1: Final = SimulationOptions(_SCANS, r=1, w=3, faults=("bit_rot", "bit_flip", "crash"))
+"""No other answer makes good for what one leaves out."""
+
+SCAN_ABLATIONS: Final = (
+    Ablation("scan-asks-r", "a scan asks r owners of each partition", _r_answers(), _of(), rules=("L1",)),
+    Ablation("scan-merges", "a scan merges what all of them hold", _all_merged(), _of(), rules=("L1",)),
+    Ablation(
+        "scan-sees-tombstones",
+        "a tombstone counts in the merge of a scan",
+        _tombstones_count(),
+        _of(),
+        rules=("L1",),
+    ),
+    Ablation(
+        "nearest-end",
+        "a page of a scan ends at the nearest end of its answers",
+        _nearest_end(),
+        _of(),
+        rules=("L2",),
+    ),
+    Ablation(
+        "cursor-is-next",
+        "a cursor names the first key that was not returned",
+        _first_not_returned(),
+        _of(),
+        rules=("L3",),
+    ),
+    Ablation(
+        "damage-is-told",
+        "an owner that may have lost some keys of a range does not tell of it",
+        _damage_told(),
+        _ROT_AT_R_1,
+        rules=("L4",),
+    ),
+)

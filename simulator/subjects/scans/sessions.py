@@ -1,0 +1,98 @@
+"""Clients that scan: the production client over simulated links, its pages kept as a record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.router import Router
+from ringmill.client.values import Item
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ports import Entropy
+from ringmill.cluster.versions.context_token import decode_context
+from ringmill.simulator.scan_history import ScannedItem, ScanRecord
+from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.scans.workload import PlannedScan
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE
+
+__all__ = ["ScanSession"]
+
+_AGAIN_S: Final = 0.25
+
+
+class ScanSession:
+    """One client that scans again and again.  `async with` owns its directory.
+
+    Each page is a scan of its own that goes on with the cursor of the one before it, so whoever made the
+    cursor may be gone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str],
+        dial: Dial,
+        entropy: Entropy,
+        timeout_s: float,
+        patience_s: float,
+        directory: type[Directory] = Directory,
+    ) -> None:
+        self.name = name
+        self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._directory = directory(addresses, dial)
+        router = Router(self._directory, entropy, timeout_s)
+        self._keyspace = AsyncKeyspace("default", router, OperationNames(entropy))
+
+    async def __aenter__(self) -> ScanSession:
+        await self._directory.__aenter__()
+        with suppress(RingmillError):  # any node coordinates
+            await self._directory.learn(self._timeout_s)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._directory.__aexit__()
+
+    async def work_off(self, plans: Sequence[PlannedScan], records: list[ScanRecord]) -> None:
+        for plan in plans:
+            await asyncio.sleep(plan.pause_s)
+            await self.scan(plan, records)
+
+    async def scan(
+        self, plan: PlannedScan, records: list[ScanRecord], *, is_of_core: bool = False
+    ) -> ScanRecord:
+        """Page after page to the end, a failed one again; given up when that takes very long."""
+        loop = asyncio.get_running_loop()
+        record = ScanRecord(self.name, plan.prefix, loop.time(), is_of_core=is_of_core)
+        records.append(record)
+        prefix, cursor = plan.prefix, ""
+        while loop.time() - record.invoked < self._patience_s:
+            scanning = self._keyspace.scan(prefix=prefix, cursor=cursor, limit=plan.limit)
+            try:
+                page = await scanning.page()
+            except RingmillError as error:
+                record.errors.append(f"{error.code}: {error.message}")
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            record.items += [_shown(key, item) for key, item in page]
+            record.returned = loop.time()
+            prefix, cursor = b"", scanning.cursor
+            if not cursor:
+                record.is_complete = True
+                break
+        return record
+
+
+def _shown(key: bytes, item: Item) -> ScannedItem:
+    seen = decode_context(item.context.token, DEFAULT_KEYSPACE, key).vector.entries
+    return ScannedItem(
+        key,
+        dict(zip(item.dots, item.siblings, strict=True)),
+        {str(actor): count for actor, count in seen},
+    )

@@ -1,0 +1,38 @@
+"""Simulated scans: no seed breaks a promise, and a safeguard that is off is missed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.subjects.every import ablation_named
+
+SCANS = SimulationOptions(("scans",))
+
+
+@pytest.mark.parametrize("first", [1, 11, 21, 31])
+def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
+    results = [run_seed(seed, SCANS) for seed in range(first, first + 10)]
+    assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
+    scans = sum(each.figures["scans"]["scans"] for each in results)
+    assert sum(each.figures["scans"]["complete"] for each in results) > scans // 2  # else nothing was tried
+    assert sum(each.figures["scans"]["keys"] for each in results) > 5 * scans
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("scan-asks-r", 1),
+        ("scan-merges", 1),
+        ("scan-sees-tombstones", 1),
+        ("nearest-end", 1),
+        ("cursor-is-next", 1),
+    ],
+)
+def test_a_safeguard_of_scans_that_is_off_is_missed(name: str, first: int) -> None:
+    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+    options = replace(ablation_named(name).under or SCANS, safeguards_off=(name,))
+    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))

@@ -28,6 +28,7 @@ from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
@@ -40,7 +41,7 @@ from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillErro
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
-__all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
+__all__ = ["Client", "Jobs", "Keyspace", "Keyspaces", "Lease", "Registers"]
 
 GRACE_S = 1.0
 CLOSE_S = 5.0
@@ -298,6 +299,21 @@ class Keyspace:
         return Pipeline(self._subject.pipeline(), self._loop)
 
 
+class Keyspaces:
+    """The keyspaces of a cluster, blocking, as client/keyspaces.py promises."""
+
+    def __init__(self, subject: AsyncKeyspaces, loop: _Loop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    create = _timed(AsyncKeyspaces.create)
+    alter = _timed(AsyncKeyspaces.alter)
+    drop = _timed(AsyncKeyspaces.drop)
+    list = _timed(AsyncKeyspaces.list)
+    show = _timed(AsyncKeyspaces.show)
+
+
 class Registers:
     """The registers of a cluster, blocking, as client/registers/registers.py promises."""
 
@@ -309,6 +325,11 @@ class Registers:
     get = _timed(AsyncRegisters.get)
     cas = _timed(AsyncRegisters.cas)
     incr = _timed(AsyncRegisters.incr)
+
+    def keyspace(self, name: str) -> Registers:
+        return Registers(self._subject.keyspace(name), self._loop, self._timeout_s)
+
+    keyspace.__doc__ = AsyncRegisters.keyspace.__doc__
 
     def lease(self, key: Key, *, duration: Seconds = 6.0, owner: str = "") -> Lease:
         return Lease(self._subject.lease(key, duration=duration, owner=owner), self._loop)
@@ -424,8 +445,16 @@ class Client(Keyspace):
         return self._subject.topology
 
     def keyspace(self, name: str) -> Keyspace:
-        """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
+        """The same methods for another keyspace.
+
+        Requests to one that does not exist raise InvalidArgument, which lists those that do.
+        """
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
+
+    @property
+    def keyspaces(self) -> Keyspaces:
+        """Makes, changes, drops and lists keyspaces."""
+        return Keyspaces(self._subject.keyspaces, self._loop, self._timeout_s)
 
     @property
     def registers(self) -> Registers:

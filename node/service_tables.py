@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ringmill.node.assembly import Node
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
+from ringmill.node.services.keyspaces_service import KeyspacesService
 from ringmill.node.services.membership_service import MembershipService
 from ringmill.node.services.table import Service
 from ringmill.node.services.topology_service import NodeCard, TopologyService
@@ -51,6 +52,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         node.kv.service(),
         node.registers.service(),
         TopologyService(card, membership.topology).service(),
+        KeyspacesService(membership).service(),
         status.service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),
     )

@@ -9,12 +9,14 @@ import pytest
 from ringmill.client import blocking
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 
 PAIRS = [
     (AsyncKeyspace, blocking.Keyspace),
     (AsyncClient, blocking.Client),
     (AsyncJobs, blocking.Jobs),
+    (AsyncKeyspaces, blocking.Keyspaces),
 ]
 TWIN_NAMES = {"aclose": "close"}
 """What asyncio calls otherwise than the rest of Python."""

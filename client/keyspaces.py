@@ -137,10 +137,11 @@ class AsyncKeyspaces:
 
         return _info(await self._ask(_ALTER, prepare, timeout))
 
-    async def drop(self, name: str, *, timeout: Seconds | None = None) -> None:
+    async def drop(self, name: str, *, timeout: Seconds | None = None) -> int:
         """Take a keyspace away: its keys cannot be reached any more, by anybody.
 
-        A keyspace that is made later under the same name is another one, and empty.  Raises InvalidArgument
+        Returns the topology epoch in which it is gone.  A keyspace that is made later under the same name is
+        another one, and empty.  Raises InvalidArgument
         for one that does not exist, and for `default` and `registers`, which every cluster has.
         """
         checked_name("name", name)
@@ -148,7 +149,7 @@ class AsyncKeyspaces:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return pb.DropKeyspaceRequest(name=name, attempt=attempt, timeout_ms=timeout_ms)
 
-        await self._ask(_DROP, prepare, timeout)
+        return int((await self._ask(_DROP, prepare, timeout)).epoch)
 
     async def list(self, *, timeout: Seconds | None = None) -> list[KeyspaceInfo]:
         """All keyspaces, in the order in which they were made, with every change that was answered before."""

@@ -17,7 +17,7 @@ from ringmill.node.service_tables import ProcessFacts
 from ringmill.node.services.jobs_service import TOKEN_KEY
 from ringmill.node.services.table import Call, Service, Unary, Upload, frame_handler
 
-__all__ = ["PROCESS", "TOKEN", "TOPOLOGY_GET", "frame_name", "over_frames"]
+__all__ = ["PROCESS", "TOKEN", "frame_name", "over_frames"]
 
 TOKEN: Final = "simulated"  # noqa: S105 - it guards nothing
 PROCESS: Final = ProcessFacts(pid=1, version="simulated", complaint=lambda: "")
@@ -27,10 +27,6 @@ _METADATA: Final = {TOKEN_KEY: TOKEN}
 def frame_name(service: str, method: str) -> str:
     """The method's name in frames, "topology.Get"."""
     return f"{service.rpartition('.')[2].lower()}.{method}"
-
-
-TOPOLOGY_GET: Final = frame_name("ringmill.v1.Topology", "Get")
-"""Clients learn the topology by it."""
 
 
 def over_frames(tables: Iterable[Service], clock: Clock) -> dict[str, Handler]:

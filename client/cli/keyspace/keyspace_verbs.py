@@ -111,11 +111,11 @@ def alter(
 @click.pass_obj
 def drop(settings: Settings, name: str) -> None:
     """Take the keyspace NAME away: its keys cannot be reached any more, by anybody."""
-    _ask(settings, lambda keyspaces: keyspaces.drop(name))
+    epoch = _ask(settings, lambda keyspaces: keyspaces.drop(name))
     if settings.output == "json":
-        output.show(settings, {"name": name, "dropped": True}, (), ())
+        output.show(settings, {"name": name, "epoch": epoch}, (), ())
     else:
-        click.echo(f"{name} was dropped")
+        click.echo(f"{name} was dropped (epoch {epoch})")
 
 
 def _ask(settings: Settings, question: Callable[[AsyncKeyspaces], Awaitable[T]]) -> T:

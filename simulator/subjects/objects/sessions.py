@@ -18,7 +18,7 @@ from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import TOPOLOGY, Abandon, Link, Method
+from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Prepare, Router, Target
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import RingmillError
@@ -28,7 +28,7 @@ from ringmill.cluster.versions.context_token import decode_context
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.simulator.history import Operation, Outcome, ReceiptLine, SeenSibling, Vector
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
-from ringmill.simulator.world.services import TOPOLOGY_GET
+from ringmill.simulator.world.services import frame_name
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
 __all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist"]
@@ -47,7 +47,8 @@ class SimulatedLink:
         self._node = node
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        name = TOPOLOGY_GET if method.path == TOPOLOGY.path else method.frame_name
+        service, _, verb = method.path.strip("/").partition("/")
+        name = method.frame_name or frame_name(service, verb)
         body = await self._transport.call(
             self._node,
             name,

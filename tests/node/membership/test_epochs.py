@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.epoch_vote import EpochVote, encode_vote
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
 from ringmill.cluster.ports import Priority
@@ -18,6 +19,8 @@ from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
 from ringmill.node.membership.epoch_proposer import TopologyChanged
+from ringmill.node.membership.epoch_voter import EpochVoter
+from ringmill.simulator.bending import bent, method
 from tests.node.small_world import World
 
 
@@ -109,23 +112,42 @@ def test_without_a_majority_the_missing_voters_are_named() -> None:
     world.run(story())
 
 
+async def promised_over_a_power_cut(world: World) -> EpochAnswer:
+    """What n1 answers to a lower ballot than it promised before the cut."""
+    cluster = world.topology.cluster
+    high, low = Ballot(9, NodeId("n3"), 1, "aa"), Ballot(4, NodeId("n3"), 1, "aa")
+    first, second = (EpochRequest(cluster, Epoch(2), ballot) for ballot in (high, low))
+    assert (await send(world, EPOCH_PREPARE, "n1", first)).refused_counter == 0
+    world.kill("n1")
+    await world.start("n1")
+    return await send(world, EPOCH_PREPARE, "n1", second)
+
+
 def test_a_voter_keeps_its_promise_over_a_power_cut() -> None:
     world = World()
 
     async def story() -> None:
-        cluster = world.topology.cluster
-        high, low = Ballot(9, NodeId("n3"), 1, "aa"), Ballot(4, NodeId("n3"), 1, "aa")
-        first, second = (EpochRequest(cluster, Epoch(2), ballot) for ballot in (high, low))
-        assert (await send(world, EPOCH_PREPARE, "n1", first)).refused_counter == 0
-        world.kill("n1")
-        await world.start("n1")
-        assert (await send(world, EPOCH_PREPARE, "n1", second)).refused_counter == 9
+        assert (await promised_over_a_power_cut(world)).refused_counter == 9
         document = created(world.topology, NewKeyspace("late"))
         assert document is not None
-        late = EpochRequest(cluster, Epoch(2), low, document.encode())
+        low = Ballot(4, NodeId("n3"), 1, "aa")
+        late = EpochRequest(world.topology.cluster, Epoch(2), low, document.encode())
         assert (await send(world, EPOCH_ACCEPT, "n1", late)).refused_counter == 9
 
     world.run(story())
+
+
+def test_without_the_sync_before_the_answer_the_promise_is_forgotten() -> None:
+    async def in_memory(voter: EpochVoter, vote: EpochVote) -> None:
+        voter._store._values["epoch-vote"] = encode_vote(vote)  # type: ignore[attr-defined]
+
+    world = World()
+
+    async def story() -> None:
+        assert (await promised_over_a_power_cut(world)).refused_counter == 0
+
+    with bent(method(EpochVoter._keep, in_memory)):
+        world.run(story())
 
 
 def test_what_a_majority_may_have_accepted_is_finished_first() -> None:
@@ -220,7 +242,7 @@ def test_a_wild_message_takes_no_epoch_from_the_others() -> None:
         wild = Ballot(1 << 62, NodeId("wild"), 1, "")
         jump = replace(world.topology, epoch=Epoch(7)).encode()
         near = Ballot(1, NodeId("wild"), 1, "")
-        for method, request in (
+        for asked, request in (
             (EPOCH_PREPARE, EpochRequest(cluster, Epoch(2), wild)),
             (EPOCH_ACCEPT, EpochRequest(cluster, Epoch(2), near, b"garbage")),
             (EPOCH_ACCEPT, EpochRequest(cluster, Epoch(2), near, b"")),
@@ -228,7 +250,7 @@ def test_a_wild_message_takes_no_epoch_from_the_others() -> None:
             (EPOCH_PREPARE, EpochRequest(cluster, Epoch(1 << 40), near)),
         ):
             with pytest.raises(RingmillError):
-                await send(world, method, "n1", request)
+                await send(world, asked, "n1", request)
         assert (await change(world, "n2", "carts")).was_made
 
     world.run(story())

@@ -27,6 +27,7 @@ from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
@@ -44,7 +45,7 @@ from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillErro
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
-__all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
+__all__ = ["Client", "Jobs", "Keyspace", "Keyspaces", "Lease", "Registers"]
 
 CLOSE_S = 5.0
 JOIN_S = 5.0
@@ -272,6 +273,21 @@ class Keyspace:
         return Pipeline(self._subject.pipeline(), self._loop)
 
 
+class Keyspaces:
+    """The keyspaces of a cluster, blocking, as client/keyspaces.py promises."""
+
+    def __init__(self, subject: AsyncKeyspaces, loop: _Loop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    create = timed(AsyncKeyspaces.create)
+    alter = timed(AsyncKeyspaces.alter)
+    drop = timed(AsyncKeyspaces.drop)
+    list = timed(AsyncKeyspaces.list)
+    show = timed(AsyncKeyspaces.show)
+
+
 class Registers:
     """The registers of a cluster, blocking, as client/registers/registers.py promises."""
 
@@ -283,6 +299,11 @@ class Registers:
     get = timed(AsyncRegisters.get)
     cas = timed(AsyncRegisters.cas)
     incr = timed(AsyncRegisters.incr)
+
+    def keyspace(self, name: str) -> Registers:
+        return Registers(self._subject.keyspace(name), self._loop, self._timeout_s)
+
+    keyspace.__doc__ = AsyncRegisters.keyspace.__doc__
 
     def lease(self, key: Key, *, duration: Seconds = 6.0, owner: str = "") -> Lease:
         return Lease(self._subject.lease(key, duration=duration, owner=owner), self._loop)
@@ -398,13 +419,21 @@ class Client(Keyspace):
         return self._subject.topology
 
     def keyspace(self, name: str) -> Keyspace:
-        """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
+        """The same methods for another keyspace.
+
+        Requests to one that does not exist raise InvalidArgument, which lists those that do.
+        """
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
     def session(self, *, token: bytes = b"") -> Session:
         return Session(self._subject.session(token=token), self._loop, self._timeout_s)
 
     session.__doc__ = AsyncClient.session.__doc__
+
+    @property
+    def keyspaces(self) -> Keyspaces:
+        """Makes, changes, drops and lists keyspaces."""
+        return Keyspaces(self._subject.keyspaces, self._loop, self._timeout_s)
 
     @property
     def registers(self) -> Registers:

@@ -27,6 +27,7 @@ from ringmill.client.arguments import (
     checked_token,
     checked_transport,
 )
+from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
 from ringmill.client.operations import OperationNames
@@ -92,8 +93,8 @@ def open_link(address: str, *, session: bool = False, transport: CarrierName = "
 
 
 class AsyncClient(AsyncKeyspace):
-    """A connected client: the methods of keyspace `default`, access to other keyspaces, `registers`
-    and `jobs`.
+    """A connected client: the methods of keyspace `default`, access to other keyspaces, `keyspaces`,
+    `registers` and `jobs`.
 
     Use it only in the process that made it and in the event loop of its first request.
     """
@@ -155,9 +156,12 @@ class AsyncClient(AsyncKeyspace):
         return self._directory.topology
 
     def keyspace(self, name: str) -> AsyncKeyspace:
-        """The same methods for another keyspace.  Raises InvalidArgument, which lists those that exist."""
+        """The same methods for another keyspace.
+
+        Requests to one that does not exist raise InvalidArgument, which lists those that do.
+        """
+        self._directory.lifetime.check_open()
         checked_name("name", name)
-        self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
 
     def session(self, *, token: bytes = b"") -> AsyncSession:
@@ -170,6 +174,12 @@ class AsyncClient(AsyncKeyspace):
         memory = SessionMemory.decode(given) if given else SessionMemory(self.topology.cluster)
         memory.check_cluster(self.topology.cluster)
         return AsyncSession(self, memory, self.keyspace)
+
+    @property
+    def keyspaces(self) -> AsyncKeyspaces:
+        """Makes, changes, drops and lists keyspaces."""
+        self._directory.lifetime.check_open()
+        return AsyncKeyspaces(self._router)
 
     @property
     def registers(self) -> AsyncRegisters:

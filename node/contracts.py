@@ -41,6 +41,10 @@ class TopologyView(Protocol):
         """Fetch the topology until its epoch is at least `epoch`.  Raises Unavailable."""
         ...
 
+    async def newest(self, within_s: float) -> Topology:
+        """The newest document that was acknowledged to anybody.  Raises Unavailable, QuorumNotReached."""
+        ...
+
     async def wait_formed(self) -> None:
         """Returns once the first document is known to count."""
         ...

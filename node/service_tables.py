@@ -9,6 +9,7 @@ from ringmill.node.assembly import Node
 from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
+from ringmill.node.services.keyspaces_service import KeyspacesService
 from ringmill.node.services.membership_service import MembershipService
 from ringmill.node.services.scans_service import ScansService
 from ringmill.node.services.table import Service
@@ -55,6 +56,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         ScansService(node.requests).service(),
         ExplainService(node.requests).service(),
         TopologyService(card, membership.topology).service(),
+        KeyspacesService(membership).service(),
         status.service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),
     )

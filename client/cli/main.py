@@ -72,6 +72,9 @@ ringmill = _Program(
         ),
         "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once", "token_file"),
         "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register", "token_file"),
+        "keyspace": Verb(
+            "ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces", "token_file"
+        ),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

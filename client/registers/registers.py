@@ -12,7 +12,15 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
-from ringmill.client.arguments import Key, Seconds, Value, checked_key, checked_timeout_s, checked_value
+from ringmill.client.arguments import (
+    Key,
+    Seconds,
+    Value,
+    checked_key,
+    checked_name,
+    checked_timeout_s,
+    checked_value,
+)
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.routing.attempts import RegisterMessage, attempt_message
@@ -63,7 +71,7 @@ class RegisterValue:
 
 
 class AsyncRegisters:
-    """The registers of a cluster, in its keyspace `registers`.
+    """The registers of a cluster, in its keyspace `registers` or another one of that kind.
 
     Keys are str (encoded as UTF-8) or bytes-like, values are bytes-like, times are seconds or a timedelta.
     Arguments of another type or outside their limits raise InvalidArgument before anything is sent.
@@ -86,6 +94,14 @@ class AsyncRegisters:
 
     def __repr__(self) -> str:
         return f"<registers {self.name}>"
+
+    def keyspace(self, name: str) -> AsyncRegisters:
+        """The registers of another keyspace of kind registers; requests to one that does not exist raise
+        InvalidArgument."""
+        name = checked_name("name", name)
+        return AsyncRegisters(
+            self._router, self._operations, clock=self._clock, entropy=self._entropy, name=name
+        )
 
     async def get(self, key: Key, *, timeout: Seconds | None = None) -> RegisterValue:
         """What the register holds at some moment of this call.

@@ -98,12 +98,19 @@ class Directory:
         return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
 
     def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
-        """Addresses to ask about a key, best first.  Raises InvalidArgument for an unknown keyspace."""
+        """Addresses to ask about a key, best first.
+
+        A keyspace that this client has not heard of may be a new one: any node finds out, and this client
+        begins to (rule T5).
+        """
+        name = keyspace or "default"
         if self.topology is None:
             return self.addresses()
-        return self.addresses_of(
-            self.topology.partition_of(self.topology.keyspace_named(keyspace or "default").id, key)
-        )
+        if not self.topology.has_keyspace(name):
+            addresses = self.addresses()
+            self.inquire(addresses[0])
+            return addresses
+        return self.addresses_of(self.topology.partition_of(self.topology.keyspace_named(name).id, key))
 
     def addresses_of(self, partition: PartitionId) -> list[str]:
         """Addresses to ask about a partition, best first."""
@@ -113,6 +120,10 @@ class Directory:
         if order is None:
             order = self._orders[partition] = coordinators(self.topology, partition)
         return self._suspects.last(order)
+
+    def knows(self, keyspace: str) -> bool:
+        """Whether the known topology has a keyspace of this name."""
+        return self.topology is not None and self.topology.has_keyspace(keyspace or "default")
 
     def blame(self, address: str) -> None:
         """This address did not answer: ask it last until a probe or an answer clears it."""
@@ -195,6 +206,15 @@ class Directory:
         """Try to get the topology of the node that refused us; keep ours when it does not answer."""
         with contextlib.suppress(RingmillError):
             await self.pull(address, min(timeout_s, PROBE_TIMEOUT_S))
+
+    async def catch_up(self, epoch: int, timeout_s: float) -> None:
+        """Try to get a topology of at least this epoch from those that are likely to have it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for address in self.addresses():
+                    if self.epoch >= epoch:
+                        return
+                    await self.refresh(address, timeout_s)
 
     async def learn(self, timeout_s: float) -> None:
         """Ask the endpoints for the topology, each next one after a short silence of those before it.

@@ -30,7 +30,7 @@ from ringmill.client.routing.retries import (
     pause_s,
 )
 from ringmill.client.routing.silence import SilenceWatch
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.sometimes import sometimes
@@ -131,7 +131,7 @@ class Router:
                     if error is not None:
                         continue
                 elif not attempts.are_under_way:
-                    raise _final(error, method, attempts)
+                    raise self._final(error, method, target, attempts)
                 attempt, told = await attempts.news()
                 if isinstance(told, RingmillError):
                     self._note_failure(attempt.address, told)
@@ -235,6 +235,17 @@ class Router:
         sometimes("a client turns to another node")
         return len(attempts.tried) < 2 * len(self._candidates(target))
 
+    def _final(
+        self, error: RingmillError, method: Method[Answer], target: Target | None, attempts: Attempts
+    ) -> RingmillError:
+        """What the caller is told when all attempts have ended without an answer."""
+        if method.is_write and error.outcome == "failed" and attempts.unsure and attempts.doubt is not None:
+            error = attempts.doubt
+        if isinstance(error, InvalidArgument) and target and not self.directory.knows(target.keyspace):
+            error.detail.pop("address", None)  # the caller's mistake, and no refusal by that node
+        error.detail["tried"] = list(attempts.tried)
+        return error
+
     def _choose(self, target: Target | None, tried: Sequence[str]) -> str:
         """The best address among those asked least often."""
         return min(self._candidates(target), key=tried.count)
@@ -249,11 +260,3 @@ class Router:
     def _earn(self) -> None:
         self._retry_budget.earn()
         self._further_budget.earn()
-
-
-def _final(error: RingmillError, method: Method[Answer], attempts: Attempts) -> RingmillError:
-    """What the caller is told when all attempts have ended without an answer."""
-    if method.is_write and error.outcome == "failed" and attempts.unsure and attempts.doubt is not None:
-        error = attempts.doubt
-    error.detail["tried"] = list(attempts.tried)
-    return error

@@ -1,7 +1,8 @@
 """The proposer's side of one round: counts promises and acceptances, and says what they allow.
 
-Pure: told of answers, asked what follows.  A round has one ballot and is used once.  Rule R1:
-docs/protocol/registers.md.
+Pure: told of answers, asked what follows.  A round has one ballot and is used once.  Those who are asked are
+the owners of a register, or the voters of a topology document.  Rules R1 (docs/protocol/registers.md) and T2
+(docs/protocol/topology.md).
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class Phase:
         self.highest_counter = 0
         """Of all ballots that any answer named: a round that comes later has to be above it."""
         self.is_preempted = False
+
+    @property
+    def size(self) -> int:
+        """How many are asked."""
+        return len(self._owners)
 
     @property
     def majority(self) -> int:

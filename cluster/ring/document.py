@@ -17,7 +17,8 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner,
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+_FIRST_VERSION: Final = 1
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 T = TypeVar("T")
 
@@ -37,18 +38,22 @@ class Document(NamedTuple):
 
 
 def pack_document(document: Document) -> bytes:
-    """The one encoding of a document.  Owners are written as indexes into the sorted table of seats."""
+    """The one encoding of a document.  Owners are written as indexes into the sorted table of seats.
+
+    Its version is the lowest that can say it: what nodes of the release before can read, they are given.
+    """
+    version = FORMAT_VERSION if any(_needs_second(each) for each in document.keyspaces) else _FIRST_VERSION
     seats = sorted({*document.voters, *(owner for row in document.rows for owner in row.owners)})
     index = {seat: i for i, seat in enumerate(seats)}
     packed: bytes = msgpack.packb(
         [
-            FORMAT_VERSION,
+            version,
             document.epoch,
             document.cluster,
             document.name,
             document.partitions,
             document.n,
-            [[*k.id, k.name, k.kind, k.policy, k.r, k.w, k.ttl_ms] for k in document.keyspaces],
+            [_packed_keyspace(keyspace, version) for keyspace in document.keyspaces],
             [[m.id, m.disk, m.address, m.zone, m.weight, m.state] for m in document.members],
             [list(seat) for seat in seats],
             [
@@ -71,16 +76,17 @@ def unpack_document(data: bytes) -> Document:
         raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
     if not isinstance(fields, list) or not fields:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
-    if fields[0] != FORMAT_VERSION:
+    if fields[0] not in (_FIRST_VERSION, FORMAT_VERSION):
         raise ProtocolMismatch(
-            f"topology document has format version {_shown(fields[0])}, this release reads {FORMAT_VERSION}"
+            f"topology document has format version {_shown(fields[0])}, this release reads {_FIRST_VERSION} "
+            f"and {FORMAT_VERSION}"
         )
     return _read(fields)
 
 
 def _read(fields: Sequence[Any]) -> Document:
     head = _typed("document", fields, (int, int, str, str, int, int, list, list, list, list, list))
-    _, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters = head
+    version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters = head
     owners = [_owner(seat) for seat in seats]
     return Document(
         Epoch(epoch),
@@ -88,15 +94,27 @@ def _read(fields: Sequence[Any]) -> Document:
         name,
         partitions,
         n,
-        tuple(_keyspace(entry) for entry in keyspaces),
+        tuple(_keyspace(entry, version) for entry in keyspaces),
         tuple(_member(entry) for entry in members),
         tuple(_row(entry, owners) for entry in rows),
         tuple(_seat(owners, voter) for voter in voters),
     )
 
 
-def _keyspace(entry: Any) -> KeyspaceEntry:
-    epoch, ordinal, *rest = _typed("keyspace", entry, (int, int, str, str, str, int, int, int))
+def _needs_second(keyspace: KeyspaceEntry) -> bool:
+    """Version 1 has no durability: it is "sync" there."""
+    return keyspace.durability != "sync"
+
+
+def _packed_keyspace(keyspace: KeyspaceEntry, version: int) -> list[Any]:
+    k = keyspace
+    fields: list[Any] = [*k.id, k.name, k.kind, k.policy, k.r, k.w, k.ttl_ms]
+    return fields if version == _FIRST_VERSION else [*fields, k.durability]
+
+
+def _keyspace(entry: Any, version: int) -> KeyspaceEntry:
+    types: tuple[type, ...] = (int, int, str, str, str, int, int, int)
+    epoch, ordinal, *rest = _typed("keyspace", entry, types if version == _FIRST_VERSION else (*types, str))
     return KeyspaceEntry(KeyspaceId(epoch, ordinal), *rest)
 
 

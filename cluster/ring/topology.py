@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from ringmill.cluster.errors import InvalidArgument
@@ -69,6 +69,12 @@ class Topology:
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
+    _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
+    _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {keyspace.name: keyspace for keyspace in self.keyspaces})
+        object.__setattr__(self, "_by_id", {keyspace.id: keyspace for keyspace in self.keyspaces})
 
     def row(self, partition: PartitionId) -> Row:
         """Raises InvalidArgument when there is no such partition."""
@@ -90,17 +96,22 @@ class Topology:
 
     def keyspace_named(self, name: str) -> KeyspaceEntry:
         """Raises InvalidArgument that lists what exists."""
-        for keyspace in self.keyspaces:
-            if keyspace.name == name:
-                return keyspace
+        if (keyspace := self._by_name.get(name)) is not None:
+            return keyspace
         names = ", ".join(keyspace.name for keyspace in self.keyspaces)
-        raise InvalidArgument(f"there is no keyspace {name[:80]!r}", hint=f"there are: {names}")
+        raise InvalidArgument(f"there is no keyspace {name[:80]!r}", hint=f"there are: {names[:400]}")
+
+    def has_keyspace(self, name: str) -> bool:
+        return name in self._by_name
+
+    def has_dropped(self, id: KeyspaceId) -> bool:
+        """Whether a keyspace of this id was there before and never will be again."""
+        return id.epoch <= self.epoch and id not in self._by_id
 
     def keyspace(self, id: KeyspaceId) -> KeyspaceEntry:
         """Raises InvalidArgument for a keyspace this epoch does not know (dropped, or newer)."""
-        for keyspace in self.keyspaces:
-            if keyspace.id == id:
-                return keyspace
+        if (keyspace := self._by_id.get(id)) is not None:
+            return keyspace
         raise InvalidArgument(f"keyspace {id.epoch}.{id.ordinal} is not in topology epoch {self.epoch}")
 
     def member(self, node: NodeId) -> Member:
@@ -117,6 +128,11 @@ class Topology:
     def addresses(self) -> dict[NodeId, str]:
         """Where each member listens, in member order."""
         return {member.id: member.address for member in self.members}
+
+    @property
+    def voter_nodes(self) -> tuple[NodeId, ...]:
+        """Those who decide on the next epoch (rule T2)."""
+        return tuple(voter.node for voter in self.voters)
 
     def owned_by(self, node: NodeId) -> int:
         """How many partitions a node owns."""

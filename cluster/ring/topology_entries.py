@@ -20,8 +20,10 @@ __all__ = [
     "MAX_REPLICAS",
     "MAX_WEIGHT",
     "MEMBER_STATES",
+    "DURABILITIES",
     "PHASES",
     "POLICIES",
+    "RESERVED_POLICIES",
     "KeyspaceEntry",
     "Member",
     "Owner",
@@ -34,11 +36,13 @@ MAX_REPLICAS: Final = 7
 MAX_WEIGHT: Final = 64
 MAX_ADDRESS_BYTES: Final = 255
 MAX_EPOCH: Final = 2**63 - 1
-# What a document may say is more than this release obeys: "lww", "joining" and "leaving" are
-# reserved, so that a later release needs no new format (docs/protocol/README.md, "Planned").  Documents
-# with "lww" are refused; no code reads a member's state.
+# What a document may say is more than this release obeys, so that a later release needs no new format
+# (docs/protocol/README.md, "Planned").  A node takes no document with one of `RESERVED_POLICIES`; no code
+# reads a member's state, which may be "joining" or "leaving".
 KINDS: Final = ("objects", "registers")
-POLICIES: Final = ("siblings", "lww")
+RESERVED_POLICIES: Final = ("counter", "set", "map")
+POLICIES: Final = ("siblings", "lww", *RESERVED_POLICIES)
+DURABILITIES: Final = ("memory", "buffered", "sync")
 MEMBER_STATES: Final = ("joining", "up", "leaving")
 PHASES: Final = ("normal",)
 
@@ -49,7 +53,10 @@ _ADDRESS: Final = re.compile(r"\S+:[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class KeyspaceEntry:
-    """A named set of keys.  `r` and `w` are the defaults of its requests; `ttl_ms` 0 means no expiry."""
+    """A named set of keys.
+
+    `r`, `w`, `ttl_ms` and `durability` are the defaults of its requests; `ttl_ms` 0 means no expiry.
+    """
 
     id: KeyspaceId
     name: str
@@ -58,12 +65,14 @@ class KeyspaceEntry:
     r: int = 2
     w: int = 2
     ttl_ms: int = 0
+    durability: str = "sync"
 
     def check(self, *, epoch: int, n: int) -> None:
         """Raise InvalidArgument unless this may stand in a document of `epoch` with `n` replicas."""
         check_name("keyspace", self.name)
         _check_one_of("keyspace kind", self.kind, KINDS)
         _check_one_of("keyspace policy", self.policy, POLICIES)
+        _check_one_of("keyspace durability", self.durability, DURABILITIES)
         check_between("keyspace epoch", self.id.epoch, 1, epoch)
         check_between("keyspace ordinal", self.id.ordinal, 0, 2**32 - 1)
         check_between("keyspace r", self.r, 1, n)

@@ -6,8 +6,8 @@ stay apart in here, one sibling a dot, and are told once in the view:
 docs/decisions/equal-operations-in-the-view.md.  An operation is remembered for a while after its sibling is
 gone (replaced.py), so that a copy which comes back later is known as replaced.
 
-Rules V1 and V4: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et al.
-(2014); Preguiça et al., "Dotted Version Vectors" (2010).
+Rules V1, V3 and V4: docs/protocol/versions.md.  Pure; the bytes are in object_codec.py.  Source: Almeida et
+al. (2014); Preguiça et al., "Dotted Version Vectors" (2010).
 """
 
 from __future__ import annotations
@@ -114,6 +114,14 @@ class StoredObject(NamedTuple):
     def live(self, wall_ms: int) -> tuple[Sibling, ...]:
         """The siblings that a reader gets at `wall_ms`, newest first; empty means not found."""
         return newest_first(sibling for sibling in self.visible() if sibling.is_live(wall_ms))
+
+    def last(self, wall_ms: int) -> tuple[Sibling, ...]:
+        """The sibling of the last writer, if a reader gets it at `wall_ms` (rule V3).
+
+        The newest decides before anything else does: when it is a delete, or has expired, the key is not
+        found.
+        """
+        return tuple(sibling for sibling in newest_first(self.visible())[:1] if sibling.is_live(wall_ms))
 
 
 ABSENT = StoredObject()

@@ -1,4 +1,4 @@
-"""Builds the membership of a node: topology, failure detector, clock watch, starts."""
+"""Builds the membership of a node: topology and its changes, failure detector, clock watch, starts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 from ringmill.cluster.membership.profile import profile_named
 from ringmill.cluster.membership.start_rules import Announcement, LogMark
+from ringmill.cluster.ring.topology import Owner
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
 from ringmill.node.membership.clock_watch import ClockWatch
+from ringmill.node.membership.epoch_proposer import EpochProposer
+from ringmill.node.membership.epoch_voter import EpochVoter
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -22,6 +25,7 @@ __all__ = ["Membership", "open_membership"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     topology: TopologyAgent
+    epochs: EpochProposer
     starts: Starts
     liveness: Liveness
     watch: ClockWatch
@@ -68,6 +72,15 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         clock=core.clock,
         options=core.options.membership,
     )
-    for served in (agent, starts, liveness, watch):
+    voter = EpochVoter(Owner(core.node, identity.disk), topology=agent, store=replica.control)
+    epochs = EpochProposer(
+        core.node,
+        identity.start,
+        topology=agent,
+        transport=core.transport,
+        clock=core.clock,
+        entropy=core.doors.entropy,
+    )
+    for served in (agent, voter, starts, liveness, watch):
         core.serve(served.handlers())
-    return Membership(topology=agent, starts=starts, liveness=liveness, watch=watch)
+    return Membership(topology=agent, epochs=epochs, starts=starts, liveness=liveness, watch=watch)

@@ -1,11 +1,12 @@
 """The node's copy of the topology: stored on its disk, checked against each request, fetched when it is old.
 
-It decides nothing: documents come from `cluster form` or from peers, and it adopts only a newer one of the
-same cluster.  A document is durable before this node acts on it.
+It decides nothing: documents come from `cluster form`, from peers, or from a change that the voters have
+decided (node/membership/epoch_proposer.py), and it adopts only a newer one of the same cluster.  A document
+is durable before this node acts on it.
 
-Rules (docs/protocol/): T1 (the document), T4 (forming can be repeated, another cluster is refused), T5
-(requests carry an epoch, checked against the row's), I2 (a node on another disk than the named one serves
-nothing).
+Rules (docs/protocol/): T1 (the document), T2 (a later one was decided by the voters of the one before it),
+T4 (forming can be repeated, another cluster is refused), T5 (requests carry an epoch, checked against the
+row's), I2 (a node on another disk than the named one serves nothing).
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
+from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology_entries import RESERVED_POLICIES
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.membership.forming import Forming
+from ringmill.node.membership.settling import KNOW, Settling
 
 __all__ = ["PULL", "TopologyAgent"]
 
@@ -68,12 +72,13 @@ class TopologyAgent:
         self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
+        self.settling = Settling(self._seat, topology=self, transport=transport)
         self._forming = Forming(
             self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
         )
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {PULL: self._answer_pull}
+        return {PULL: self._answer_pull, KNOW: self.settling.answer}
 
     # What is known.
 
@@ -199,6 +204,24 @@ class TopologyAgent:
         if epoch > self.epoch:
             raise Unavailable(f"no member answered with topology epoch {epoch}; known is {self.epoch}")
 
+    async def newest(self, within_s: float) -> Topology:
+        """The newest document that was acknowledged to anybody (node/membership/settling.py)."""
+        return await self.settling.newest(within_s)
+
+    async def adopt(self, topology: Topology) -> None:
+        """Hold a document that was decided, durably, unless a newer one is held already.
+
+        Raises InvalidArgument for one that cannot have come from the present one; what the store raises.
+        """
+        async with self._adopting:
+            if self._current is not None and self._current.cluster != topology.cluster:
+                raise _other_cluster(self._current, topology)
+            if topology.epoch > self.epoch:
+                if self._current is not None:
+                    check_follows(self._current, topology)
+                _check_kept(topology)
+                await self._adopt(topology)
+
     def heard_of(self, epoch: Epoch, node: NodeId) -> None:
         """Note from gossip that `node` knows `epoch`; `run` fetches it if it is newer."""
         if epoch > max(self.epoch, self._heard[0]):
@@ -296,7 +319,7 @@ class TopologyAgent:
         try:
             answer = await self._ask_for_newer(node, self.epoch)
             if answer:
-                await self._adopt_newer(Topology.decode(answer))
+                await self.adopt(Topology.decode(answer))
         except RingmillError as error:
             _log.info("no topology from %s: %s", node, error)
             return False
@@ -307,14 +330,6 @@ class TopologyAgent:
         return await self._transport.call(
             node, PULL, body, timeout_s=_PULL_TIMEOUT_S, priority=Priority.CONTROL
         )
-
-    async def _adopt_newer(self, topology: Topology) -> None:
-        async with self._adopting:
-            if self._current is not None and self._current.cluster != topology.cluster:
-                raise _other_cluster(self._current, topology)
-            if topology.epoch > self.epoch:
-                _check_kept(topology)
-                await self._adopt(topology)
 
     async def _adopt(self, topology: Topology) -> None:
         await self._store.put_synced(_STORED_AS, topology.encode())
@@ -340,10 +355,11 @@ class TopologyAgent:
 def _check_kept(topology: Topology) -> None:
     """Raise InvalidArgument for a policy that no code obeys: its keyspace would keep siblings silently."""
     for keyspace in topology.keyspaces:
-        if keyspace.policy != "siblings":
+        if keyspace.policy in RESERVED_POLICIES:
             raise InvalidArgument(
-                f"keyspace {keyspace.name!r} has policy {keyspace.policy}, this release keeps siblings only",
-                hint="upgrade this node, or make the keyspace with policy siblings",
+                f"keyspace {keyspace.name!r} has policy {keyspace.policy}, this release keeps siblings and "
+                "lww",
+                hint="upgrade this node, or make the keyspace with policy siblings or lww",
             )
 
 

@@ -130,6 +130,7 @@ class CatchUp:
             ]
             for first in range(0, len(differing), KEYS_AT_ONCE):
                 places = [parse_object_key(prefix + key) for key in differing[first : first + KEYS_AT_ONCE]]
+                places = [place for place in places if not self._is_dropped(place.keyspace)]
                 await gather_all(self._equalize(place.keyspace, place.key) for place in places)
                 sometimes("owners that differ are made equal")
                 self.mended += len(places)
@@ -137,6 +138,11 @@ class CatchUp:
             if not stop:
                 return
             start = stop
+
+    def _is_dropped(self, keyspace: KeyspaceId) -> bool:
+        """Its keys cannot be reached any more, so owners need not agree on them."""
+        topology = self._topology.current
+        return topology is not None and topology.has_dropped(keyspace)
 
     async def _pages(self, partition: PartitionId, row: Row, start: bytes) -> list[Page]:
         """What every owner lists from `start` on."""

@@ -156,13 +156,15 @@ class HintDelivery:
     async def _load(self, target: NodeId, keys: Sequence[HintKey]) -> list[tuple[HintKey, HintItem]]:
         """The hints to send for these keys, up to the size of a batch; a larger hint goes alone.
 
-        A hint whose target no longer owns the key goes to the present owners instead.
+        A hint whose target no longer owns the key goes to the present owners instead, one of a keyspace that
+        was dropped goes to nobody.
         """
         items: list[tuple[HintKey, HintItem]] = []
         damage: CorruptData | None = None
         size_bytes = 0
         for key in keys:
-            owners = self._topology.topology().owners(key.partition)
+            topology = self._topology.topology()
+            owners = topology.owners(key.partition)
             if target not in owners:
                 await self._hints.readdress(key, target, [node for node in owners if node != self._node])
                 continue
@@ -173,7 +175,7 @@ class HintDelivery:
                 self._hints.stand_behind(target, [key])
                 continue
             encoded = b"" if hint is None else hint.encoded
-            if hint is None or target not in hint.targets:
+            if hint is None or target not in hint.targets or topology.has_dropped(key.keyspace):
                 await self._hints.strike_off(key, target, encoded)
                 continue
             if items and size_bytes + len(encoded) > self._options.batch_bytes:

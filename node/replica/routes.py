@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, WrongEpoch
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, Unavailable, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import KeyspaceEntry, Row, Topology
 from ringmill.node.contracts import TopologyView
@@ -18,6 +18,9 @@ __all__ = ["REGISTERS", "Route", "Routes"]
 
 REGISTERS: Final = "registers"
 """The keyspace of registers that every cluster is formed with."""
+
+_LOOK_S: Final = 2.0
+"""To find out whether a keyspace was made that this node has not heard of."""
 
 
 class Route(NamedTuple):
@@ -48,7 +51,7 @@ class Routes:
 
         Raises WrongEpoch, InvalidArgument for an unknown keyspace, Unavailable before there is a topology.
         """
-        return self._named(await self._at(epoch, None), keyspace, key, epoch)
+        return self._named(await self._holding(keyspace or "default", epoch), keyspace, key, epoch)
 
     async def objects_named(self, keyspace: str, epoch: Epoch) -> tuple[Topology, KeyspaceEntry]:
         """Keyspace and topology of a client's request about many keys.  Raises as `by_name`."""
@@ -57,7 +60,7 @@ class Routes:
 
     async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
         """The same for a register; keyspace "" is `registers`."""
-        topology = await self._at(epoch, None)
+        topology = await self._holding(keyspace or REGISTERS, epoch)
         named = topology.keyspace_named(keyspace or REGISTERS)
         if named.kind != "registers":
             raise InvalidArgument(
@@ -68,7 +71,9 @@ class Routes:
     def by_name_now(self, keyspace: str, key: bytes, epoch: Epoch) -> Route | None:
         """The same by what this node knows; None when it has to catch up first."""
         topology = self._view.topology()
-        return self._named(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
+        if epoch > topology.epoch or not topology.has_keyspace(keyspace or "default"):
+            return None
+        return self._named(topology, keyspace, key, epoch)
 
     async def by_id(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Route:
         """The route of a peer's message to this replica.
@@ -89,6 +94,22 @@ class Routes:
         if self.node not in row.nodes:
             raise _not_an_owner(self.node, partition, topology.epoch)
         return row
+
+    async def _holding(self, keyspace: str, epoch: Epoch) -> Topology:
+        """A topology of at least `epoch`, and the newest one unless it has this keyspace (rule T5).
+
+        Raises Unavailable when nobody can tell whether there is a newer one.
+        """
+        topology = await self._at(epoch, None)
+        if topology.has_keyspace(keyspace):
+            return topology
+        try:
+            return await self._view.newest(_LOOK_S)
+        except QuorumNotReached as error:
+            raise Unavailable(
+                f"{self.node} has not heard of a keyspace {keyspace[:80]!r}, and cannot ask: {error.message}",
+                hint=error.hint,
+            ) from error
 
     async def _at(self, epoch: Epoch, ask: NodeId | None) -> Topology:
         topology = self._view.topology()

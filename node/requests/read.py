@@ -2,7 +2,8 @@
 
 Reads never go backwards: before a client sees a result, N - R + 1 owners are known to hold it, by equal
 answers or by a synced write-back, so no later read of R owners can miss it (rule G2).  Expiry is decided
-once, here, by the median of the cluster's clocks (rule G3).
+once, here, by the median of the cluster's clocks (rule G3).  The keyspace says which siblings are shown
+(rule V3).
 """
 
 from __future__ import annotations
@@ -185,7 +186,9 @@ class Reader:
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
         token = encode_context(seen, route.keyspace.id, route.key)
-        return self._shown(route, r, collected, merged.live(self._hybrid.expiry_ms()), token, repaired)
+        wall_ms = self._hybrid.expiry_ms()
+        shown = merged.last(wall_ms) if route.keyspace.policy == "lww" else merged.live(wall_ms)
+        return self._shown(route, r, collected, shown, token, repaired)
 
     def _shown(
         self,

@@ -3,7 +3,8 @@
 The coordinator is an owner that can read its own copy; another node forwards once.  Owners that do not ack
 get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
 is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
-another one (rule H9).
+another one (rule H9).  What a request does not say, its keyspace does; one of `lww` takes no blind siblings
+(rule V3).
 
 `write` is the whole story, and may wait before the write is applied.  Most writes need not: those of one
 frame are applied together by a `WriteBatch`, which takes what can be applied at once and leaves the others to
@@ -92,6 +93,7 @@ class Writer:
         if self._routes.node not in route.owners:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
+        durability = _asked_or_default(durability, request, route)
         w = parse_level(options.level, len(route.owners), route.keyspace.w)
         if options.ttl_ms or route.keyspace.ttl_ms:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
@@ -192,6 +194,7 @@ class Writer:
         options, keyspace = request.options, route.keyspace
         if options.ttl_ms or keyspace.ttl_ms:
             return False
+        durability = _asked_or_default(durability, request, route)
         w = parse_level(options.level, len(route.owners), keyspace.w)
         request = self._attempts.named(request)
         intent = self._intent(request, route)
@@ -220,7 +223,7 @@ class Writer:
     def _intent(self, request: WriteRequest, route: Route) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
         context: ContextToken | None = None
-        if request.options.is_blind:
+        if request.options.is_blind and route.keyspace.policy != "lww":
             context = BLIND
         elif request.options.context:
             context = decode_context(request.options.context, route.keyspace.id, request.key)
@@ -263,6 +266,11 @@ class WriteBatch:
                 flight.end(error.with_outcome("unknown" if flight.written.is_repeat else "failed"))
             return
         writer._flights.launch(flights)
+
+
+def _asked_or_default(asked: Durability, request: WriteRequest, route: Route) -> Durability:
+    """What the request says, else what its keyspace does."""
+    return asked if request.options.durability else parse_durability(route.keyspace.durability)
 
 
 def _refuse(flights: Sequence[Flight]) -> None:

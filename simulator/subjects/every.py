@@ -11,6 +11,7 @@ from ringmill.simulator.bending import Ablation
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.subjects.jobs.subject import JOBS
+from ringmill.simulator.subjects.keyspaces.subject import KEYSPACES
 from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
 from ringmill.simulator.subjects.scans.subject import SCANS
@@ -20,7 +21,15 @@ from ringmill.simulator.subjects.watches.subject import WATCHES
 
 __all__ = ["SUBJECTS", "ablation_named", "fault_kinds", "subjects_named", "switched_off"]
 
-SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS, SESSIONS, WATCHES, SCANS)
+SUBJECTS: Final[tuple[Subject, ...]] = (
+    OBJECTS,
+    JOBS,
+    REGISTERS,
+    KEYSPACES,
+    SESSIONS,
+    WATCHES,
+    SCANS,
+)
 
 
 def subjects_named(names: Sequence[str]) -> list[Subject]:

@@ -7,7 +7,7 @@ killed start is dropped where it stands: its callbacks never run again and its d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -63,6 +63,7 @@ class SharedWorld:
     shared: FolderTree
     pace: TaskPace
     coordinated: list[Coordinated] = field(default_factory=list)  # every write that a node coordinates
+    on_up: list[Callable[[str, Node], None]] = field(default_factory=list)  # told of each start of a node
 
 
 @dataclass(slots=True)
@@ -258,6 +259,8 @@ class NodeProcess:
         async with running_node(config, doors, world.tunables.node) as node:
             start.node = node
             self._watch(node)
+            for told in world.on_up:
+                told(self.host, node)
             for method, handler in over_frames(service_tables(node, PROCESS), self.clock).items():
                 start.transport.serve(method, handler)
             start.transport.is_listening = True

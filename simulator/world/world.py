@@ -58,6 +58,8 @@ class World:
             TaskPace.draw(stream(seed, "tasks"), options.task_pause_s),
             self.history.coordinated,
         )
+        self.on_up = around.on_up
+        """Called with each start of a node once its rooms are open, before it answers anybody."""
         self.nodes = {
             name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
             for number, name in enumerate(node_names(options), 1)

@@ -41,6 +41,7 @@ class OneNode:
         self.waiting = 0  # calls about SLOW that have arrived
 
     def put(self, request: kv_pb2.PutRequest) -> kv_pb2.WriteReceipt:
+        self.topology.keyspace_named(request.keyspace or "default")
         if request.w == "3":
             raise QuorumNotReached.of("put", 3, ["n1"], {"n2": "UNAVAILABLE"}, outcome="unknown")
         if not request.no_context:
@@ -50,6 +51,7 @@ class OneNode:
         return kv_pb2.WriteReceipt(dot="n1#1:1", context=b"\x01", epoch=1, w=1, replicas=acks)
 
     def get(self, request: kv_pb2.GetRequest) -> kv_pb2.GetResponse:
+        self.topology.keyspace_named(request.keyspace or "default")
         siblings = [
             kv_pb2.Sibling(value=value, dot=f"n1#1:{number}")
             for number, value in enumerate(self.values.get(request.key, []), 1)

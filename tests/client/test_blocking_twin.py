@@ -9,6 +9,7 @@ import pytest
 from ringmill.client import blocking
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
+from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.sessions.sessions import AsyncSession
 from ringmill.client.twins import blocking_sessions
@@ -18,6 +19,7 @@ PAIRS = [
     (AsyncClient, blocking.Client),
     (AsyncJobs, blocking.Jobs),
     (AsyncSession, blocking_sessions.Session),
+    (AsyncKeyspaces, blocking.Keyspaces),
 ]
 TWIN_NAMES = {"aclose": "close"}
 """What asyncio calls otherwise than the rest of Python."""

@@ -45,7 +45,7 @@ async def test_errors_cross_as_themselves(db: AsyncClient) -> None:
         await db.put("a", b"1", w=3)
     assert (caught.value.acked, caught.value.outcome) == (["n1"], "unknown")
     with pytest.raises(InvalidArgument, match="nowhere"):
-        db.keyspace("nowhere")
+        await db.keyspace("nowhere").get("a")
 
 
 async def test_the_status_is_the_members_own(db: AsyncClient) -> None:

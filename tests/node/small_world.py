@@ -128,6 +128,7 @@ class Node:
         core, liveness = self.core, self.liveness
         replica = await open_replica(core, storage)
         membership = open_membership(core, storage, replica)
+        self.membership = membership
         topology, self.watch = membership.topology, membership.watch
         topology.confirm_start()
         await topology.start()

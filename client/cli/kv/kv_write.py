@@ -36,7 +36,7 @@ def takes_write_options(verb: Verb) -> Verb:
     def with_options(
         *rest: Any,
         w: str | None,
-        durability: str,
+        durability: str | None,
         context: str | None,
         no_context: bool,
         ttl: str | None = None,
@@ -44,7 +44,7 @@ def takes_write_options(verb: Verb) -> Verb:
     ) -> object:
         options = put_options(
             w=None if w is None else level_named(w, "w"),
-            durability=durability_named(durability),
+            durability=None if durability is None else durability_named(durability),
             context=context_of(context, no_context),
             ttl=None if ttl is None else _ttl_s(ttl, key_of(named["key"], named["is_hex"])),
         )
@@ -59,10 +59,9 @@ def takes_write_options(verb: Verb) -> Verb:
         click.option(
             "--durability",
             type=click.Choice(["memory", "buffered", "synced", "sync"]),
-            default="synced",
             metavar="[memory|buffered|synced]",
             help="what an owner does before it acks: memory, buffered (handed to the system)"
-            " or synced (on its disk)  [synced]",
+            " or synced (on its disk)  [the keyspace's: synced unless it says otherwise]",
         ),
         click.option("-w", "w", metavar="LEVEL", help="owners that must ack: a number, one, quorum or all"),
     ):

@@ -15,6 +15,10 @@ from ringmill.cluster.errors import InvalidArgument, NotFound
 
 __all__ = ["cas", "incr", "register"]
 
+_keyspace = click.option(
+    "--keyspace", default="registers", metavar="NAME", help="keyspace of the key  [registers]"
+)
+
 
 @click.command()
 @click.argument("key")
@@ -26,6 +30,7 @@ __all__ = ["cas", "incr", "register"]
 )
 @click.option("--file", metavar="PATH", help="read VALUE from a file")
 @click.option("--delete", is_flag=True, help="delete the register; there is no VALUE then")
+@_keyspace
 @click.option("--hex", "is_hex", is_flag=True, help="KEY and values are written in hexadecimal digits")
 @click.pass_obj
 def cas(
@@ -37,6 +42,7 @@ def cas(
     expect_version: int | None,
     file: str | None,
     delete: bool,
+    keyspace: str,
     is_hex: bool,
 ) -> None:
     """Set the register KEY to VALUE if it holds what is expected.
@@ -56,8 +62,8 @@ def cas(
     async def ask() -> int:
         async with open_client(settings) as db:
             if expect_version is not None:
-                return await db.registers.cas(name, new, expect_version=expect_version)
-            return await db.registers.cas(name, new, expect=expected)
+                return await db.registers.keyspace(keyspace).cas(name, new, expect_version=expect_version)
+            return await db.registers.keyspace(keyspace).cas(name, new, expect=expected)
 
     version = asyncio.run(ask())
     if settings.output == "json":
@@ -69,15 +75,16 @@ def cas(
 @click.command()
 @click.argument("key")
 @click.option("--by", type=int, default=1, metavar="N", help="what to add; may be negative  [1]")
+@_keyspace
 @click.option("--hex", "is_hex", is_flag=True, help="KEY is written in hexadecimal digits")
 @click.pass_obj
-def incr(settings: Settings, key: str, by: int, is_hex: bool) -> None:
+def incr(settings: Settings, key: str, by: int, keyspace: str, is_hex: bool) -> None:
     """Add to the number in the register KEY, once, and print what it led to."""
     name = key_of(key, is_hex)
 
     async def ask() -> int:
         async with open_client(settings) as db:
-            return await db.registers.incr(name, by)
+            return await db.registers.keyspace(keyspace).incr(name, by)
 
     number = asyncio.run(ask())
     if settings.output == "json":
@@ -88,15 +95,16 @@ def incr(settings: Settings, key: str, by: int, is_hex: bool) -> None:
 
 @click.command()
 @click.argument("key")
+@_keyspace
 @click.option("--hex", "is_hex", is_flag=True, help="KEY is written in hexadecimal digits")
 @click.pass_obj
-def register(settings: Settings, key: str, is_hex: bool) -> None:
+def register(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
     """Print what the register KEY holds: the newest value that a majority has agreed on."""
     name = key_of(key, is_hex)
 
     async def ask() -> RegisterValue:
         async with open_client(settings) as db:
-            return await db.registers.get(name)
+            return await db.registers.keyspace(keyspace).get(name)
 
     found = asyncio.run(ask())
     if found.value is None:

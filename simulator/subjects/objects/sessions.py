@@ -50,7 +50,8 @@ class SimulatedLink:
         self._node = node
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        name = method.frame_name or frame_name(*method.path.strip("/").split("/"))
+        service, _, verb = method.path.strip("/").partition("/")
+        name = method.frame_name or frame_name(service, verb)
         body = await self._transport.call(
             self._node,
             name,

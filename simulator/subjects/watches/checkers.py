@@ -1,4 +1,4 @@
-"""C18: a watcher is told what each of its keys holds in the end, and no key ever goes back for it."""
+"""C19: a watcher is told what each of its keys holds in the end, and no key ever goes back for it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def _never_back(mine: Sequence[Told]) -> Iterator[Violation]:
         gone = [dot for dot in later.dots if covers(before.seen, dot) and dot not in before.dots]
         if gone:
             story = f"{later.watcher} is shown {gone[0]} again, which was replaced before"
-            yield Violation("C18", later.key, story)
+            yield Violation("C19", later.key, story)
         missing = [who for who, count in before.seen.items() if later.seen.get(who, 0) < count]
         if missing:
             story = f"{later.watcher} knew {missing[0]}:{before.seen[missing[0]]}, and is told less"
-            yield Violation("C18", later.key, story)
+            yield Violation("C19", later.key, story)
 
 
 def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
@@ -50,5 +50,5 @@ def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> I
             missing = [who for who, count in final.seen.items() if seen.get(who, 0) < count]
             if missing:
                 last = f"{missing[0]}:{final.seen[missing[0]]}"
-                yield Violation("C18", key, f"{watcher} was never told of {last}, which {final.node} holds")
+                yield Violation("C19", key, f"{watcher} was never told of {last}, which {final.node} holds")
                 return

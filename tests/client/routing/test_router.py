@@ -28,6 +28,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
+from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.stubs import kv_pb2, topology_pb2
 
@@ -94,6 +95,8 @@ class FakeCluster:
         return [self.nodes[addresses[node]] for node in self.topology.owners(partition)]
 
     def answer(self, request: Message) -> Message:
+        if isinstance(request, kv_pb2.PutRequest | kv_pb2.GetRequest):
+            self.topology.keyspace_named(request.keyspace or "default")
         match request:
             case topology_pb2.GetTopologyRequest():
                 known = request.known_epoch >= self.topology.epoch
@@ -352,3 +355,20 @@ def _moved_on(topology: Topology) -> Topology:
     from dataclasses import replace
 
     return replace(topology, epoch=Epoch(2))
+
+
+async def test_a_keyspace_that_was_made_meanwhile_is_served_and_learned() -> None:
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        router: Router = db._router
+        new = AsyncKeyspace("new", router, db._operations)
+        with pytest.raises(InvalidArgument, match="no keyspace 'new'"):
+            await new.get("a")
+        made = created(cluster.topology, NewKeyspace("new"))
+        assert made is not None
+        cluster.topology = made
+        await new.put("a", b"1")
+        assert (await new.get("a")).value == b"1"
+        async with asyncio.timeout(10):
+            while router.directory.epoch < 2:  # noqa: ASYNC110 - asked for beside the request
+                await asyncio.sleep(0)

@@ -241,3 +241,22 @@ def test_readers_are_shown_the_newest_sibling_first_and_equal_times_by_dot() -> 
     merged = merge(merge(put(c, 1, 7), put(A, 1, 5)), put(B, 4, 7))
     assert [each.dot for each in merged.siblings] == [Dot(A, 1), Dot(B, 4), Dot(c, 1)]
     assert [each.dot for each in merged.live(0)] == [Dot(B, 4), Dot(c, 1), Dot(A, 1)]
+
+
+def test_the_last_writer_is_the_newest_sibling_also_when_it_is_a_delete_or_has_expired() -> None:
+    older = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"older"))
+    newer = merge(older, supersede(ABSENT, EMPTY_VECTOR, sibling(B, 2, b"newer")))
+    assert [each.value for each in newer.last(0)] == [b"newer"]
+    deleted = merge(newer, supersede(ABSENT, EMPTY_VECTOR, sibling(C, 3, None)))
+    assert deleted.last(0) == () and len(deleted.live(0)) == 2
+    expired = merge(newer, supersede(ABSENT, EMPTY_VECTOR, sibling(C, 3, b"brief", expires=5)))
+    assert [each.value for each in expired.last(4)] == [b"brief"]
+    assert expired.last(6) == ()
+    assert ABSENT.last(0) == ()
+
+
+def test_a_write_that_has_seen_all_siblings_is_the_last_whatever_its_clock_says() -> None:
+    """Causality comes before time."""
+    seen = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 9, b"of a fast clock"))
+    later = supersede(seen, seen.context, sibling(B, 2, b"of a slow clock"))
+    assert [each.value for each in merge(seen, later).last(0)] == [b"of a slow clock"]

@@ -1,0 +1,206 @@
+"""Keyspaces: named sets of keys with settings of their own, made, changed and dropped while the cluster runs.
+
+A change is decided by the voters of the cluster as its next topology epoch.  When a call returns, every node
+serves the keyspace as it is then, and so does this client.  All calls can be made again.  Promises:
+docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+
+from ringmill.client.arguments import (
+    Durability,
+    Seconds,
+    checked_durability,
+    checked_name,
+    checked_timeout_s,
+    checked_ttl_ms,
+)
+from ringmill.client.routing.links import Method
+from ringmill.client.routing.router import Prepare, Router
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.stubs import keyspaces_pb2 as pb
+
+__all__ = ["AsyncKeyspaces", "KeyspaceInfo"]
+
+_PATH: Final = "/ringmill.v1.Keyspaces/"
+_CREATE: Final = Method(f"{_PATH}Create", "", pb.KeyspaceAnswer, is_write=True)
+_ALTER: Final = Method(f"{_PATH}Alter", "", pb.KeyspaceAnswer, is_write=True)
+_DROP: Final = Method(f"{_PATH}Drop", "", pb.KeyspaceAnswer, is_write=True)
+_LIST: Final = Method(f"{_PATH}List", "", pb.ListKeyspacesResponse)
+_MOST_OWNERS: Final = 1000
+Answer = TypeVar("Answer", pb.KeyspaceAnswer, pb.ListKeyspacesResponse)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyspaceInfo:
+    """The settings of a keyspace in topology `epoch`.
+
+    `ttl_s` 0 means that values do not expire.  `made_in` is the epoch that made it.  `changed` is whether the
+    call that returned this has changed it: False when it was so before.
+    """
+
+    name: str
+    kind: str
+    policy: str
+    r: int
+    w: int
+    ttl_s: float
+    durability: str
+    made_in: int
+    epoch: int
+    changed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class AsyncKeyspaces:
+    """The keyspaces of a cluster.
+
+    Every change raises QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
+    Unavailable; with the outcome "unknown" it may have been made, or may still be.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def __repr__(self) -> str:
+        return "<keyspaces>"
+
+    async def create(
+        self,
+        name: str,
+        *,
+        kind: str = "objects",
+        policy: str = "siblings",
+        r: int | None = None,
+        w: int | None = None,
+        ttl: Seconds | None = None,
+        durability: Durability | None = None,
+        timeout: Seconds | None = None,
+    ) -> KeyspaceInfo:
+        """Make a keyspace; one that exists with these settings is fine, and `changed` is False then.
+
+        `kind` is "objects" or "registers", `policy` "siblings" or "lww" (of concurrent writes the last one
+        is shown).  `r`, `w`, `ttl` and `durability` are what its requests mean when they do not say; `r` and
+        `w` are majorities unless given.  Raises Conflict when it exists with other settings, InvalidArgument.
+        """
+        settings = pb.KeyspaceSettings(
+            name=checked_name("name", name),
+            kind=checked_name("kind", kind),
+            policy=checked_name("policy", policy),
+            r=_checked_owners("r", r) or 0,
+            w=_checked_owners("w", w) or 0,
+            ttl_ms=checked_ttl_ms(ttl),
+            durability=checked_durability(durability),
+        )
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return pb.CreateKeyspaceRequest(settings=settings, timeout_ms=timeout_ms)
+
+        return _info(await self._ask(_CREATE, prepare, timeout))
+
+    async def alter(
+        self,
+        name: str,
+        *,
+        r: int | None = None,
+        w: int | None = None,
+        ttl: Seconds | None = None,
+        durability: Durability | None = None,
+        timeout: Seconds | None = None,
+    ) -> KeyspaceInfo:
+        """Change what requests of a keyspace mean when they do not say; what is not given stays.
+
+        A `ttl` of 0 means that values do not expire; values that are there keep theirs.  Raises
+        InvalidArgument for a keyspace that does not exist, and for another `r` or `w` than it has: these
+        cannot be changed.
+        """
+        request = pb.AlterKeyspaceRequest(
+            name=checked_name("name", name), r=_checked_owners("r", r), w=_checked_owners("w", w)
+        )
+        if ttl is not None:
+            request.ttl_ms = 0 if ttl == 0 else checked_ttl_ms(ttl)
+        if durability is not None:
+            request.durability = checked_durability(durability)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            request.timeout_ms = timeout_ms
+            return request
+
+        return _info(await self._ask(_ALTER, prepare, timeout))
+
+    async def drop(self, name: str, *, timeout: Seconds | None = None) -> int:
+        """Take a keyspace away: its keys cannot be reached any more, by anybody.
+
+        Returns the topology epoch in which it is gone.  A keyspace that is made later under the same name is
+        another one, and empty.  Raises InvalidArgument
+        for one that does not exist, and for `default` and `registers`, which every cluster has.
+        """
+        checked_name("name", name)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return pb.DropKeyspaceRequest(name=name, attempt=attempt, timeout_ms=timeout_ms)
+
+        return int((await self._ask(_DROP, prepare, timeout)).epoch)
+
+    async def list(self, *, timeout: Seconds | None = None) -> list[KeyspaceInfo]:
+        """All keyspaces, in the order in which they were made, with every change that was answered before."""
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return pb.ListKeyspacesRequest(timeout_ms=timeout_ms)
+
+        answer = await self._ask(_LIST, prepare, timeout)
+        return [_info_of(settings, answer.epoch) for settings in answer.keyspaces]
+
+    async def show(self, name: str, *, timeout: Seconds | None = None) -> KeyspaceInfo:
+        """One keyspace.  Raises InvalidArgument, which lists those that exist."""
+        checked_name("name", name)
+        found = {info.name: info for info in await self.list(timeout=timeout)}
+        if name not in found:
+            raise InvalidArgument(
+                f"there is no keyspace {name[:80]!r}", hint=f"there are: {', '.join(found)[:400]}"
+            )
+        return found[name]
+
+    async def _ask(self, method: Method[Answer], prepare: Prepare, timeout: Seconds | None) -> Answer:
+        """Send it, and learn the topology in which it is so."""
+        timeout_s = self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
+        until = asyncio.get_running_loop().time() + timeout_s
+        answer = await self._router.ask(method, prepare, timeout_s=timeout_s)
+        await self._router.directory.catch_up(answer.epoch, until - asyncio.get_running_loop().time())
+        return answer
+
+
+def _checked_owners(name: str, level: int | None) -> int | None:
+    if level is None:
+        return None
+    if type(level) is not int or not 1 <= level <= _MOST_OWNERS:
+        raise InvalidArgument(f"{name} is {level!r:.40}: a keyspace has a number of owners, at least 1")
+    return level
+
+
+def _info(answer: pb.KeyspaceAnswer) -> KeyspaceInfo:
+    return _info_of(answer.settings, answer.epoch, changed=answer.changed)
+
+
+def _info_of(settings: pb.KeyspaceSettings, epoch: int, *, changed: bool = False) -> KeyspaceInfo:
+    return KeyspaceInfo(
+        settings.name,
+        settings.kind,
+        settings.policy,
+        settings.r,
+        settings.w,
+        settings.ttl_ms / 1000,
+        settings.durability,
+        settings.made_in,
+        epoch,
+        changed,
+    )

@@ -1,0 +1,139 @@
+"""Changes of the keyspaces: each is a function from a topology document to the next one.
+
+None in place of a document means that the present one is as wanted, so a change that is sent again does no
+harm.  Rules T1 and T2: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ringmill.cluster.errors import Conflict, InvalidArgument
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ring.succession import with_keyspaces
+from ringmill.cluster.ring.topology import MAX_KEYSPACES, KeyspaceEntry, Topology
+from ringmill.cluster.ring.topology_entries import POLICIES, RESERVED_POLICIES, check_name
+
+__all__ = ["KeyspaceChanges", "NewKeyspace", "altered", "created", "dropped"]
+
+FIRST_KEYSPACES: Final = ("default", "registers")
+"""Every cluster is formed with them, and requests that name no keyspace mean them."""
+
+# Two acknowledged requests at the former levels need not have an owner in common with one at the new ones,
+# until all owners have exchanged what they hold (rule T1).
+_LEVELS_STAY: Final = (
+    "r and w of a keyspace cannot be changed: its owners would first have to exchange all that they hold"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeyspace:
+    """What a keyspace is made with; `r` and `w` 0 mean a majority of the cluster's n."""
+
+    name: str
+    kind: str = "objects"
+    policy: str = "siblings"
+    r: int = 0
+    w: int = 0
+    ttl_ms: int = 0
+    durability: str = "sync"
+
+    def entry(self, id: KeyspaceId, n: int) -> KeyspaceEntry:
+        """Raises InvalidArgument."""
+        majority = n // 2 + 1
+        entry = KeyspaceEntry(
+            id, self.name, self.kind, self.policy, self.r or majority, self.w or majority,
+            self.ttl_ms, self.durability,
+        )  # fmt: skip
+        check_name("keyspace", self.name)
+        if self.policy in RESERVED_POLICIES:
+            there = ", ".join(policy for policy in POLICIES if policy not in RESERVED_POLICIES)
+            raise InvalidArgument(
+                f"policy {self.policy} is a name for a later release", hint=f"this one has: {there}"
+            )
+        entry.check(epoch=id.epoch, n=n)
+        if self.kind == "registers":
+            _check_registers(entry, majority)
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class KeyspaceChanges:
+    """What is to be different; None leaves it as it is."""
+
+    r: int | None = None
+    w: int | None = None
+    ttl_ms: int | None = None
+    durability: str | None = None
+
+
+def created(topology: Topology, new: NewKeyspace) -> Topology | None:
+    """With one more keyspace; None when it is there with these settings.
+
+    Raises InvalidArgument; Conflict when a keyspace of this name has other settings.
+    """
+    entry = new.entry(KeyspaceId(topology.epoch + 1, 0), topology.n)
+    for present in topology.keyspaces:
+        if present.name == new.name:
+            if replace(present, id=entry.id) == entry:
+                return None
+            raise Conflict(
+                f"there is a keyspace {new.name!r} with other settings ({_shown(present)})",
+                hint=f"`ringmill keyspace show {new.name}` shows it, `ringmill keyspace alter` changes it",
+            )
+    if len(topology.keyspaces) >= MAX_KEYSPACES:
+        raise InvalidArgument(f"there are {MAX_KEYSPACES} keyspaces, more are not possible")
+    return with_keyspaces(topology, (*topology.keyspaces, entry))
+
+
+def altered(topology: Topology, name: str, changes: KeyspaceChanges) -> Topology | None:
+    """With other defaults of a keyspace; None when it has them.  Raises InvalidArgument."""
+    present = topology.keyspace_named(name)
+    if changes.r not in (None, present.r) or changes.w not in (None, present.w):
+        raise InvalidArgument(
+            f"{_LEVELS_STAY} (it has r={present.r}, w={present.w})",
+            hint="make a keyspace with other levels, or give -r and -w with each request",
+        )
+    entry = replace(
+        present,
+        ttl_ms=present.ttl_ms if changes.ttl_ms is None else changes.ttl_ms,
+        durability=present.durability if changes.durability is None else changes.durability,
+    )
+    entry.check(epoch=topology.epoch, n=topology.n)
+    if entry.kind == "registers":
+        _check_registers(entry, entry.r)
+    if entry == present:
+        return None
+    return with_keyspaces(topology, tuple(entry if each is present else each for each in topology.keyspaces))
+
+
+def dropped(topology: Topology, name: str, *, may_be_done: bool) -> Topology | None:
+    """Without a keyspace; None when it is gone and `may_be_done`.
+
+    Raises InvalidArgument for one of the first keyspaces, and for one that is not there.
+    """
+    if name in FIRST_KEYSPACES:
+        raise InvalidArgument(f"keyspace {name!r} cannot be dropped: requests that name no keyspace mean it")
+    if may_be_done and all(keyspace.name != name for keyspace in topology.keyspaces):
+        return None
+    gone = topology.keyspace_named(name)
+    return with_keyspaces(topology, tuple(each for each in topology.keyspaces if each is not gone))
+
+
+def _check_registers(entry: KeyspaceEntry, majority: int) -> None:
+    """Of registers a majority is asked, and it syncs (rule R1).  Raises InvalidArgument."""
+    is_plain = (entry.policy, entry.ttl_ms, entry.durability) == ("siblings", 0, "sync")
+    if not is_plain or (entry.r, entry.w) != (majority, majority):
+        raise InvalidArgument(
+            "a keyspace of registers has no policy, no ttl and no durability of its own, and its levels are "
+            f"majorities ({majority})",
+            hint="leave out all settings but --kind registers",
+        )
+
+
+def _shown(entry: KeyspaceEntry) -> str:
+    return (
+        f"kind {entry.kind}, policy {entry.policy}, r={entry.r}, w={entry.w}, ttl {entry.ttl_ms} ms, "
+        f"durability {entry.durability}"
+    )

@@ -1,0 +1,257 @@
+"""Changes the topology: proposes the document of the next epoch to the voters of the present one.
+
+What is wanted is a function of the newest document.  If another node's document wins an epoch, the function
+is applied to that one and the next epoch is tried.  A change is answered once a majority of the voters holds
+its document.  Any member may propose; two that do so at once are safe, and one of them pauses.
+
+Rule T2: docs/protocol/topology.md.  cluster/consensus/proposer.py counts the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.errors import DeadlineExceeded, QuorumNotReached, RingmillError, Unavailable
+from ringmill.cluster.ids import Epoch, NodeId, Start
+from ringmill.cluster.ports import Clock, Entropy, Priority, Transport
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
+from ringmill.node.membership.settling import voters_missing
+from ringmill.node.membership.topology_agent import TopologyAgent
+
+__all__ = ["TopologyChanged", "EpochProposer", "TopologyChange"]
+
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.5
+_AGAIN_S: Final = 0.25  # between two attempts to reach a voter
+_STALL_S: Final = 0.25  # for silent voters, once another one has refused: the next round will not need them
+_CALL_TIMEOUT_S: Final = 2.0  # a voter syncs before it answers
+_VERB: Final = "a change of the topology"
+
+TopologyChange = Callable[[Topology, bool], Topology | None]
+"""The next document, or None when the present one is as wanted.  The flag says whether this change may have
+been made already.  Raises InvalidArgument and Conflict when the present document does not allow it."""
+
+
+class TopologyChanged(NamedTuple):
+    """The document in which the change is; `was_made` is whether this very call put it there."""
+
+    topology: Topology
+    was_made: bool
+
+
+class EpochProposer:
+    """The changes of one node take turns, so that they do not preempt each other."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        start: Start,
+        *,
+        topology: TopologyAgent,
+        transport: Transport,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._node = node
+        self._start = start
+        self._topology = topology
+        self._transport = transport
+        self._clock = clock
+        self._entropy = entropy
+        self._counter = 0
+        self._turn = asyncio.Lock()
+
+    async def change(self, change: TopologyChange, within_s: float) -> TopologyChanged:
+        """Make a change, whatever other changes are made meanwhile.
+
+        Raises what `change` raises; QuorumNotReached, which names the voters that did not answer;
+        DeadlineExceeded; Unavailable when this node does not serve.  Their outcome is "unknown" if the change
+        may have been made, or may still be.
+        """
+        attempt = _Attempt(self, change, self._clock.monotonic() + within_s)
+        try:
+            async with asyncio.timeout(within_s):
+                await self._turn.acquire()
+            try:
+                return await attempt.go_on()
+            finally:
+                self._turn.release()
+        except RingmillError as error:
+            if attempt.may_be_made:
+                raise error.with_outcome("unknown") from error
+            raise
+        except TimeoutError:
+            raise DeadlineExceeded(f"{_VERB} had no turn within {within_s:.2g} s", outcome="failed") from None
+
+    def next_ballot(self) -> Ballot:
+        self._counter += 1
+        return Ballot(self._counter, self._node, self._start.number, self._start.boot)
+
+    def see(self, phase: Phase) -> None:
+        self._counter = max(self._counter, phase.highest_counter)
+
+
+class _Round(NamedTuple):
+    """What the voters answered; `newest` is a document that makes the question an old one."""
+
+    phase: Phase
+    newest: Topology | None
+
+
+class _Attempt:
+    def __init__(self, proposer: EpochProposer, change: TopologyChange, until: float) -> None:
+        self._proposer = proposer
+        self._topology = proposer._topology
+        self._change = change
+        self._until = until
+        self.may_be_made = False
+
+    @property
+    def _left_s(self) -> float:
+        return self._until - self._proposer._clock.monotonic()
+
+    async def go_on(self) -> TopologyChanged:
+        while True:
+            current = await self._newest()
+            wanted = self._change(current, self.may_be_made)
+            if wanted is None:
+                return TopologyChanged(current, was_made=False)
+            decided = await self._decide(current, wanted)
+            await self._topology.adopt(decided)
+            if decided == wanted:
+                await self._topology.settling.spread()
+                await self._newest()
+                return TopologyChanged(decided, was_made=True)
+            sometimes("another change of the topology came first")
+
+    async def _newest(self) -> Topology:
+        """The newest document, held by a majority of its voters; these may be silent for a while."""
+        while True:
+            try:
+                return await self._topology.newest(self._checked_left_s())
+            except QuorumNotReached:
+                if self._left_s <= _AGAIN_S:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _decide(self, current: Topology, wanted: Topology) -> Topology:
+        """The document of the next epoch, `wanted` or another one, or that of a later epoch."""
+        proposer, mine, preempted = self._proposer, wanted.encode(), 0
+        while True:
+            self._checked_left_s()
+            ballot = proposer.next_ballot()
+            phase, newest = await self._ask(EPOCH_PREPARE, current, ballot, b"")
+            proposer.see(phase)
+            if newest is None and phase.is_met:
+                document = phase.value or mine
+                if phase.value:
+                    sometimes("a change of the topology is finished for another node")
+                self.may_be_made |= document == mine
+                phase, newest = await self._ask(EPOCH_ACCEPT, current, ballot, document)
+                proposer.see(phase)
+                if newest is None and phase.is_met:
+                    return Topology.decode(document)
+            if newest is not None:
+                return newest
+            preempted = await self._again(current, phase, preempted)
+
+    async def _again(self, current: Topology, phase: Phase, preempted: int) -> int:
+        """Pause before another round.  Raises QuorumNotReached when there can be none."""
+        if not phase.is_preempted:
+            raise voters_missing(
+                _VERB, current, phase.agreed, phase.reasons("no answer in time"), outcome="failed"
+            )
+        sometimes("two nodes propose an epoch at once")
+        bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, max(0.0, self._left_s))
+        await asyncio.sleep(bound * self._proposer._entropy.uniform("epoch.pause"))
+        return min(preempted + 1, 10)
+
+    def _checked_left_s(self) -> float:
+        """Raises DeadlineExceeded."""
+        if self._left_s <= 0:
+            raise DeadlineExceeded(f"{_VERB} did not come to its end before the deadline", outcome="failed")
+        return self._left_s
+
+    async def _ask(self, method: str, current: Topology, ballot: Ballot, document: bytes) -> _Round:
+        """Ask all voters, until a majority agrees, none can any more, or the deadline has passed."""
+        phase = Phase(current.voter_nodes)
+        asked = _Asked(phase)
+        request = EpochRequest(current.cluster, Epoch(current.epoch + 1), ballot, document).encode()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._ask_one(asked, method, voter.node, request))
+                for voter in current.voters
+            ]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._left_s)):
+                    await asked.in_doubt.wait()
+                    async with asyncio.timeout(_STALL_S):
+                        await asked.over.wait()
+            asked.over.set()  # what comes later must not change the outcome
+            for task in tasks:
+                task.cancel()
+        return _Round(phase, asked.newest)
+
+    async def _ask_one(self, asked: _Asked, method: str, node: NodeId, request: bytes) -> None:
+        """Until it answers: a voter that is down may be back while others are silent."""
+        transport = self._proposer._transport
+        while not asked.over.is_set():
+            timeout_s = max(0.001, min(_CALL_TIMEOUT_S, self._left_s))
+            try:
+                body = await transport.call(
+                    node, method, request, timeout_s=timeout_s, priority=Priority.CONTROL
+                )
+                asked.heard(node, EpochAnswer.decode(body))
+            except RingmillError as error:
+                may_come = isinstance(error, Unavailable | DeadlineExceeded)
+                asked.failed(node, error, may_come=may_come)
+                if not may_come:
+                    return
+            else:
+                return
+            await asyncio.sleep(_AGAIN_S)
+
+
+class _Asked:
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.newest: Topology | None = None
+        self.in_doubt = asyncio.Event()
+        """The rest is waited for a moment at most; set also when it is over."""
+        self.over = asyncio.Event()
+        self._voted_not: set[NodeId] = set()  # and will not
+
+    def heard(self, node: NodeId, answer: EpochAnswer) -> None:
+        """Raises what Topology.decode raises."""
+        if self.over.is_set():
+            return
+        if answer.newest:
+            self.newest = Topology.decode(answer.newest)
+        elif answer.refused_counter:
+            self.phase.refuse(node, answer.refused_counter)
+            self._voted_not.add(node)
+        else:
+            self.phase.agree(node, answer.accepted, answer.document)
+        self._look()
+
+    def failed(self, node: NodeId, error: RingmillError, *, may_come: bool) -> None:
+        if not self.over.is_set():
+            self.phase.fail(node, f"{error.code}: {error.message}")
+            if not may_come:
+                self._voted_not.add(node)
+            self._look()
+
+    def _look(self) -> None:
+        phase = self.phase
+        open_ones = phase.size - len(self._voted_not)
+        if self.newest is not None or phase.is_met or open_ones < phase.majority:
+            self.over.set()
+        if self.over.is_set() or phase.is_preempted:
+            self.in_doubt.set()

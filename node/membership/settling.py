@@ -1,0 +1,143 @@
+"""Makes sure that this node holds the newest document that was acknowledged to anybody.
+
+A change of the topology is acknowledged once a majority of the voters holds its document.  So a node that
+asks a majority of them, and hears of nothing newer, knows as much as any client can.  Who is asked and knows
+less than the asker catches up before it answers, so that asking spreads a document, too.
+
+Rules T2 and T5: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ports import Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.node.contracts import TopologyView
+
+__all__ = ["KNOW", "Settling", "voters_missing"]
+
+KNOW: Final = "topology.know"
+"""Peer method: 8 bytes of an epoch, big-endian.  The node catches up with it first, and answers the epoch
+that it knows then, in the same form.  Exempt from epoch checks."""
+
+_ASK_TIMEOUT_S: Final = 2.0  # a node that is behind fetches and syncs a document before it answers
+_LINGER_S: Final = 0.25  # for members that a change need not wait for
+
+
+class Settling:
+    """One round of questions at a time; who waits for one joins it only if it begins later."""
+
+    def __init__(self, seat: Owner, *, topology: TopologyView, transport: Transport) -> None:
+        self._seat = seat
+        self._topology = topology
+        self._transport = transport
+        self._round = asyncio.Lock()
+        self._begun = 0
+        self._last_settled = 0
+
+    async def newest(self, within_s: float) -> Topology:
+        """The newest document of which a client can know, held by a majority of its voters.
+
+        Raises Unavailable when this node does not serve, QuorumNotReached when no majority of the voters
+        answers in time.
+        """
+        before = self._begun
+        try:
+            async with asyncio.timeout(within_s), self._round:
+                while self._last_settled <= before:
+                    self._begun += 1
+                    number = self._begun
+                    if await self._is_settled():
+                        self._last_settled = number
+        except TimeoutError:
+            raise _unsettled(self._topology.topology(), (), {}, within_s) from None
+        return self._topology.topology()
+
+    async def spread(self) -> None:
+        """Tell all members of the present document, and give those that answer soon the time to fetch it."""
+        topology = self._topology.topology()
+        await self._ask([member.id for member in topology.members], topology, is_all=True)
+
+    async def answer(self, incoming: Incoming) -> bytes:
+        """Raises Unavailable when this node, on its disk, is no member that serves, or cannot catch up."""
+        if len(incoming.body) != 8:
+            raise ProtocolMismatch(f"{KNOW} of {len(incoming.body)} bytes, need the 8 of an epoch")
+        epoch = Epoch(int.from_bytes(incoming.body, "big"))
+        if epoch > self._topology.topology().epoch:
+            await self._topology.know(epoch, ask=incoming.sender)
+        return self._topology.topology().epoch.to_bytes(8, "big")
+
+    async def _is_settled(self) -> bool:
+        """Whether a majority of the voters holds this node's document, and none of them a newer one.
+
+        A newer one is adopted.  Raises QuorumNotReached when too few voters answer.
+        """
+        topology = self._topology.topology()
+        epochs, failures = await self._ask(topology.voter_nodes, topology)
+        newer = [node for node, epoch in epochs.items() if epoch > topology.epoch]
+        if newer:
+            await self._topology.know(max(epochs[node] for node in newer), ask=newer[0])
+            return False
+        if self._topology.topology().epoch > topology.epoch:
+            return False
+        if len(epochs) <= len(topology.voters) // 2:
+            raise _unsettled(topology, list(epochs), failures, _ASK_TIMEOUT_S)
+        return True
+
+    async def _ask(
+        self, nodes: Iterable[NodeId], topology: Topology, *, is_all: bool = False
+    ) -> tuple[dict[NodeId, Epoch], dict[str, str]]:
+        """What each node knows, and why others do not tell; without `is_all` a majority is enough."""
+        epochs: dict[NodeId, Epoch] = {}
+        failures: dict[str, str] = {}
+        body = topology.epoch.to_bytes(8, "big")
+
+        async def ask(node: NodeId) -> None:
+            try:
+                answer = await self._transport.call(
+                    node, KNOW, body, timeout_s=_ASK_TIMEOUT_S, priority=Priority.CONTROL
+                )
+            except RingmillError as error:
+                failures[node] = f"{error.code}: {error.message}"
+            else:
+                epochs[node] = Epoch(int.from_bytes(answer, "big"))
+
+        if self._seat.node in (asked := list(nodes)):
+            epochs[self._seat.node] = topology.epoch
+        async with asyncio.TaskGroup() as group:
+            waiting = {group.create_task(ask(node)) for node in asked if node != self._seat.node}
+            if is_all and waiting:
+                _, waiting = await asyncio.wait(waiting, timeout=_LINGER_S)
+            while waiting and not is_all and len(epochs) <= len(asked) // 2:
+                _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+        return epochs, failures
+
+
+def voters_missing(
+    verb: str, topology: Topology, acked: Iterable[str], failures: Mapping[str, str], *, outcome: str
+) -> QuorumNotReached:
+    """The error that names the voters of a document that did not answer."""
+    agreed, need = sorted(acked), len(topology.voters) // 2 + 1
+    missing = {node: failures.get(node, "no answer") for node in topology.voter_nodes if node not in agreed}
+    why = "; ".join(f"{node}: {reason}" for node, reason in sorted(missing.items()))
+    return QuorumNotReached(
+        f"{verb} needs {need} of the {len(topology.voters)} voters of epoch {topology.epoch}, "
+        f"{len(agreed)} answered ({', '.join(agreed) or 'none'}); {why}",
+        detail={"need": need, "acked": agreed, "failed": missing},
+        hint="see `ringmill cluster status`; the topology changes only with most of its voters",
+        outcome=outcome,
+    )
+
+
+def _unsettled(
+    topology: Topology, acked: Iterable[str], failures: Mapping[str, str], within_s: float
+) -> QuorumNotReached:
+    verb = f"to know the newest topology within {within_s:.2g} s"
+    return voters_missing(verb, topology, acked, failures, outcome="failed")

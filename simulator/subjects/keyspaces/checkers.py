@@ -1,0 +1,111 @@
+"""C18: each epoch has one document, derived from the one before, and what was answered is in them.
+
+A create and an alter have a ttl that no other call has, so a document shows who made what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ring.succession import check_next
+from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
+
+__all__ = ["check_documents", "check_newest"]
+
+
+def check_documents(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[Violation]:
+    for story in _broken(adopted, calls):
+        yield Violation("C18", b"", story)
+    for call in calls:
+        if call.is_of_core and call.outcome != "ok":
+            yield Violation(
+                "C17", call.name.encode(), f"{call.kind} of a keyspace ended as {call.outcome}: {call.error}"
+            )
+
+
+def check_newest(held: dict[str, int], adopted: Sequence[Adopted]) -> Iterator[Violation]:
+    """After healing every node holds the newest document that any node ever held."""
+    newest = max((each.topology.epoch for each in adopted), default=0)
+    for node, epoch in sorted(held.items()):
+        if epoch < newest:
+            yield Violation("C18", b"", f"{node} holds epoch {epoch} in the end, the newest is {newest}")
+
+
+def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    documents: dict[int, Adopted] = {}
+    for each in adopted:
+        first = documents.setdefault(each.topology.epoch, each)
+        if first.topology != each.topology:
+            yield f"{first.node} and {each.node} hold different documents of epoch {each.topology.epoch}"
+            return
+    chain = {epoch: each.topology for epoch, each in documents.items()}
+    yield from _derived(chain)
+    yield from _answered(chain, calls)
+    yield from _in_time(calls)
+    yield from _certain(chain, calls)
+
+
+def _derived(chain: dict[int, Topology]) -> Iterator[str]:
+    """Each document is the one before with one change of its keyspaces."""
+    for epoch in sorted(chain):
+        if epoch == 1:
+            continue
+        if epoch - 1 not in chain:
+            yield f"epoch {epoch} is held, and nobody ever held epoch {epoch - 1}"
+            continue
+        try:
+            check_next(chain[epoch - 1], chain[epoch])
+        except InvalidArgument as error:
+            yield f"epoch {epoch} does not follow from epoch {epoch - 1}: {error.message}"
+        before, after = set(chain[epoch - 1].keyspaces), set(chain[epoch].keyspaces)
+        if not 1 <= len(before ^ after) <= 2:
+            yield f"epoch {epoch} is not one change of epoch {epoch - 1}"
+
+
+def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    """The document of the answer's epoch has the change; later ones differ only by later changes."""
+    newest = max(chain, default=0)
+    for call in calls:
+        if call.outcome != "ok" or call.kind == "list":
+            continue
+        told = chain.get(call.epoch)
+        if told is None:
+            yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, the newest is {newest}"
+        elif told.has_keyspace(call.name) if call.kind == "drop" else not _has(told, call):
+            yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, and is not in it"
+
+
+def _in_time(calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    """Whoever asks after an answer came is told of its epoch, or of a later one."""
+    ends = sorted((call.returned, call.epoch) for call in calls if _tells(call) and call.returned is not None)
+    newest, at = 0, 0
+    for call in sorted(calls, key=lambda each: each.invoked):
+        while at < len(ends) and ends[at][0] < call.invoked:
+            newest = max(newest, ends[at][1])
+            at += 1
+        if _tells(call) and call.epoch < newest:
+            yield f"a {call.kind} told epoch {call.epoch} after epoch {newest} had been told"
+
+
+def _certain(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    """What failed for certain is in no document, and what is in one was asked for."""
+    may_be = {call.ttl_ms for call in calls if call.outcome in ("ok", "unknown")}
+    for epoch, topology in sorted(chain.items()):
+        for keyspace in _made(topology):
+            if keyspace.ttl_ms not in may_be:
+                yield f"epoch {epoch} has keyspace {keyspace.name} as a call that failed for certain made it"
+
+
+def _made(topology: Topology) -> list[KeyspaceEntry]:
+    return [keyspace for keyspace in topology.keyspaces if keyspace.id.epoch > 1]
+
+
+def _has(topology: Topology, call: KeyspaceCall) -> bool:
+    return any((each.name, each.ttl_ms) == (call.name, call.ttl_ms) for each in _made(topology))
+
+
+def _tells(call: KeyspaceCall) -> bool:
+    return call.outcome == "ok"

@@ -1,0 +1,14 @@
+"""What runs of keyspaces have to meet now and then: marks in product code (cluster/sometimes.py)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["KEYSPACE_MARKS"]
+
+KEYSPACE_MARKS: Final = (
+    "a voter answers with a newer document",
+    "another change of the topology came first",
+    "a change of the topology is finished for another node",
+    "two nodes propose an epoch at once",
+)

@@ -1,0 +1,166 @@
+"""Keyspaces: clients that make, change and drop them under faults, and what every node holds in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from ringmill.client.routing.directory import Directory
+from ringmill.node.assembly import Node
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.subjects.keyspaces.ablations import EPOCH_ABLATIONS
+from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest
+from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
+from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
+from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
+from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.world import World
+
+__all__ = ["KEYSPACES", "KeyspaceWorkload"]
+
+_CALLS: Final = 48
+_SESSIONS: Final = 4
+_FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its node
+_LOOK_EVERY_S: Final = 0.25
+_CORE, _LAST = "k-core", "k-last"
+
+
+class KeyspaceWorkload:
+    """A Workload (simulator/subjects/subject.py)."""
+
+    def __init__(self, seed: int, options: SimulationOptions) -> None:
+        self._seed = seed
+        draws = stream(seed, "keyspaces")
+        self.plans = draw_changes(
+            draws, calls=_CALLS, sessions=_SESSIONS, pause_s=draws.choice((0.02, 0.2, 0.4))
+        )
+        self._names = [f"k{number}" for number in range(_SESSIONS)]
+        self.calls: list[KeyspaceCall] = []
+        self.adopted: list[Adopted] = []
+        self._held: dict[str, int] = {}
+
+    @property
+    def pieces(self) -> Sequence[int]:
+        return ()
+
+    def plan(self) -> list[str]:
+        return [f"{plan.index:4d}  {plan.session} {plan.kind} {plan.name}" for plan in self.plans]
+
+    def join(self, world: World) -> None:
+        self._world = world
+        world.ground.clients += [*self._names, _CORE, _LAST]
+        world.on_up.append(self._watch)
+
+    def _watch(self, name: str, node: Node) -> None:
+        node.membership.topology.on_change(
+            lambda topology: self.adopted.append(Adopted(name, self._world.loop.time(), topology))
+        )
+
+    def act(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [self._work(name) for name in self._names]
+
+    def rests_on(self) -> Sequence[Collection[str]]:
+        return [self._world.topology.voter_nodes]
+
+    async def progress(self) -> None:
+        rest = self._world.history.core.rest
+        core = [node.address for name, node in self._world.nodes.items() if name not in rest]
+        plans = [
+            PlannedChange(10_000, _CORE, "create", "core", 0.0),
+            PlannedChange(10_001, _CORE, "list", "", 0.0),
+        ]
+        await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
+
+    async def wait_idle(self) -> None:
+        await asyncio.sleep(_FLIGHT_S)
+        while len(set(self._epochs().values())) > 1:  # noqa: ASYNC110 - gossip brings it; nothing tells
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _epochs(self) -> dict[str, int]:
+        return {node.name: node.node.membership.topology.epoch for node in self._world.living() if node.node}
+
+    async def look(self) -> None:
+        plans = [
+            PlannedChange(20_000, _LAST, "create", "last", 0.0),
+            PlannedChange(20_001, _LAST, "list", "", 0.0),
+        ]
+        await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
+        await self.wait_idle()
+        self._held = self._epochs()
+
+    def unrest(self) -> list[Violation]:
+        held = ", ".join(f"{name}: {epoch}" for name, epoch in sorted(self._epochs().items()))
+        return [Violation("C18", b"", f"not all nodes hold one document long after healing ({held})")]
+
+    def close(self) -> None:
+        """Nothing is left to be noted."""
+
+    def check(self, history: History) -> list[Violation]:
+        return [*check_documents(self.adopted, self.calls), *check_newest(self._held, self.adopted)]
+
+    def figures(self, history: History) -> Figures:
+        calls = Counter(f"{call.kind} {call.outcome}" for call in self.calls)
+        newest = max((each.topology.epoch for each in self.adopted), default=0)
+        return {**calls, "epochs": newest}
+
+    async def _work(self, name: str) -> None:
+        timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
+        plans = [plan for plan in self.plans if plan.session == name]
+        await self._ask(name, plans, timeout_s, list(self._world.addresses), Directory)
+
+    async def _ask(
+        self,
+        name: str,
+        plans: Sequence[PlannedChange],
+        timeout_s: float,
+        addresses: Sequence[str],
+        directory: type[Directory],
+        *,
+        is_of_core: bool = False,
+    ) -> None:
+        process, transport = self._world.client(name)
+        order = stream(self._seed, f"client/{name}/order").sample(list(addresses), len(addresses))
+        session = KeyspaceSession(
+            name,
+            transport=transport,
+            nodes=self._world.addresses,
+            addresses=order,
+            entropy=SeededEntropy(self._seed, f"client/{name}"),
+            timeout_s=timeout_s,
+            directory=directory,
+        )
+
+        async def work() -> None:
+            async with session:
+                for plan in plans:
+                    await asyncio.sleep(plan.pause_s)
+                    await session.make(plan, self.calls, is_of_core=is_of_core)
+
+        await self._world.loop.spawn(process, work())
+
+
+def _told(figures: Figures) -> str:
+    ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()) if name != "epochs")
+    calls = sum(count for name, count in figures.items() if name != "epochs")
+    return f"{calls:,} calls about keyspaces ({ends or 'none'}), {figures.get('epochs', 0):,} epochs"
+
+
+def _fields(figures: Figures) -> Mapping[str, Any]:
+    return {"keyspaces": dict(sorted(figures.items()))}
+
+
+KEYSPACES: Final = Subject(
+    name="keyspaces",
+    title="Topology epochs",
+    draw=KeyspaceWorkload,
+    told=_told,
+    fields=_fields,
+    ablations=EPOCH_ABLATIONS,
+    marks=KEYSPACE_MARKS,
+)

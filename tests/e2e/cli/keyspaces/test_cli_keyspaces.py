@@ -1,0 +1,96 @@
+"""Keyspaces on real processes: the verbs, and a keyspace that outlives the end of all nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ringmill
+from ringmill.client.blocking import Client
+from ringmill.cluster.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+NODES = [f"n{number}" for number in range(1, 6)]
+
+
+def addresses_of(shell: Shell) -> dict[str, str]:
+    file = shell.folder / "home" / "default" / "cluster.json"
+    return {each["id"]: each["address"] for each in json.loads(file.read_text())["nodes"]}
+
+
+def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
+    made = shell.ok("keyspace", "create", "cache", "--policy", "lww", "--ttl", "1h", "-o", "json").json
+    assert (made["changed"], made["policy"], made["ttl_s"], made["r"], made["w"]) == (True, "lww", 3600, 2, 2)
+    again = shell.ok("keyspace", "create", "cache", "--policy", "lww", "--ttl", "1h", "-o", "json").json
+    assert (again["changed"], again["epoch"]) == (False, made["epoch"])
+    other = shell.run("keyspace", "create", "cache", "-o", "json")
+    assert (other.code, other.error["code"]) == (4, "CONFLICT")
+    assert b"cache\tobjects\tlww\t2\t2\t1 h 0 m\tsync" in shell.ok("keyspace", "list").out
+    shell.ok("put", "--keyspace", "cache", "k", "v")
+    assert shell.ok("get", "--keyspace", "cache", "k").out == b"v\n"
+    assert shell.run("get", "k").code == 3
+    shell.ok("keyspace", "alter", "cache", "--durability", "memory")
+    held = shell.ok("put", "--keyspace", "cache", "k", "w", "-o", "json").json["replicas"]
+    assert held[0]["durability"] == "memory"
+    assert shell.ok("keyspace", "show", "cache", "-o", "json").json["durability"] == "memory"
+    shell.ok("keyspace", "drop", "cache")
+    gone = shell.run("get", "--keyspace", "cache", "k", "-o", "json")
+    assert (gone.code, gone.error["code"]) == (2, "INVALID_ARGUMENT")
+    shell.ok("keyspace", "create", "counters", "--kind", "registers")
+    assert shell.ok("incr", "--keyspace", "counters", "hits").out == b"1\n"
+    assert shell.run("register", "hits").code == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (("create", "x", "--policy", "counter"), "policy counter is a name for a later release"),
+        (("create", "no spaces"), "is no name"),
+        (("create", "x", "-w", "4"), "keyspace w is 4"),
+        (("alter", "default", "-w", "3"), "cannot be changed"),
+        (("drop", "default"), "cannot be dropped"),
+        (("drop", "nosuch"), "no keyspace 'nosuch'"),
+        (("show", "nosuch"), "no keyspace 'nosuch'"),
+        (("create", "x", "--durability", "never"), "durability is"),
+    ],
+)
+def test_what_cannot_be_is_told(shell: Shell, line: tuple[str, ...], says: str) -> None:
+    refused = shell.run("keyspace", *line)
+    assert refused.code in (1, 2) and says in refused.err
+
+
+def test_a_client_that_was_connected_before_uses_a_new_keyspace_at_once(shell: Shell) -> None:
+    async def story() -> None:
+        addresses = addresses_of(shell)
+        async with ringmill.connect(addresses["n1"]) as maker, ringmill.connect(addresses["n5"]) as user:
+            with pytest.raises(InvalidArgument):
+                await user.keyspace("fresh").put("k", b"v")
+            await maker.keyspaces.create("fresh")
+            await user.keyspace("fresh").put("k", b"v")
+            assert (await maker.keyspace("fresh").get("k")).value == b"v"
+            assert [info.name for info in await user.keyspaces.list()][-1] == "fresh"
+
+    asyncio.run(story())
+
+
+def test_a_keyspace_made_while_a_node_is_down_is_served_by_all_after_the_end_of_all(shell: Shell) -> None:
+    addresses = addresses_of(shell)
+    shell.ok("cluster", "kill", "n3")
+    with Client(addresses["n1"]) as db:
+        made = db.keyspaces.create("kept", policy="lww")
+        db.keyspace("kept").put("k", b"v")
+    for node in NODES:
+        if node != "n3":
+            shell.ok("cluster", "kill", node)
+    shell.ok("cluster", "restart", *NODES)
+    for node in NODES:
+        with Client(addresses[node], timeout=20) as db:
+            shown = db.keyspaces.show("kept")
+            assert (shown.policy, shown.made_in) == ("lww", made.epoch)
+            assert db.keyspace("kept").get("k").value == b"v"
+            assert db.topology.epoch >= made.epoch

@@ -28,6 +28,7 @@ from ringmill.client.arguments import (
 )
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
+from ringmill.client.merging.merging import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
@@ -40,7 +41,7 @@ from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ports import Ended, FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
@@ -156,6 +157,24 @@ class AsyncClient(AsyncKeyspace):
         checked_name("name", name)
         self.topology.keyspace_named(name)
         return AsyncKeyspace(name, self._router, self._operations)
+
+    def counters(self, name: str) -> AsyncCounters:
+        """The counters of a keyspace of policy counter.  Raises InvalidArgument for another keyspace."""
+        return AsyncCounters(self._merging("counter", name))
+
+    def sets(self, name: str) -> AsyncSets:
+        """The sets of a keyspace of policy set.  Raises InvalidArgument for another keyspace."""
+        return AsyncSets(self._merging("set", name))
+
+    def maps(self, name: str) -> AsyncMaps:
+        """The maps of a keyspace of policy map.  Raises InvalidArgument for another keyspace."""
+        return AsyncMaps(self._merging("map", name))
+
+    def _merging(self, policy: str, name: str) -> AsyncKeyspace:
+        space = self.keyspace(name)
+        if (found := self.topology.keyspace_named(name).policy) != policy:
+            raise InvalidArgument(f"keyspace {name!r} has policy {found}, not {policy}")
+        return space
 
     @property
     def registers(self) -> AsyncRegisters:

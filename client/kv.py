@@ -176,10 +176,21 @@ class AsyncKeyspace:
         return location_of(answer)
 
 
-async def write(space: AsyncKeyspace, key: Key, value: bytes | None, options: WriteOptions) -> Receipt:
-    """Put a value, or with None delete.  Raises as `AsyncKeyspace.put`."""
+async def write(
+    space: AsyncKeyspace,
+    key: Key,
+    value: bytes | None,
+    options: WriteOptions,
+    *,
+    entry: bytes = b"",
+    amount: int = 0,
+) -> Receipt:
+    """Put a value, or with None delete; an entry of it, or an amount to add, where it has such.
+
+    Raises as `AsyncKeyspace.put`.
+    """
     data = checked_key(key)
-    request = write_message(space.name, data, value, options, space._operations)
+    request = write_message(space.name, data, value, options, space._operations, entry=entry, amount=amount)
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
         return attempt_message(request, epoch, timeout_ms, attempt)

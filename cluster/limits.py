@@ -11,9 +11,11 @@ from typing import Final
 
 __all__ = [
     "MAX_CONTEXT_BYTES",
+    "MAX_ENTRIES",
     "MAX_KEY_BYTES",
     "MAX_REDUCERS",
     "MAX_TIMEOUT_S",
+    "MAX_TOTAL",
     "MAX_TTL_MS",
     "MAX_VALUE_BYTES",
 ]
@@ -24,3 +26,7 @@ MAX_CONTEXT_BYTES: Final = 64 * 1024
 MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
+MAX_ENTRIES: Final = 1000
+"""Of a set or a map: each change reads and writes the whole object."""
+MAX_TOTAL: Final = (1 << 63) - 1
+"""Neither one amount nor all that one actor has added to a counter may be further from 0."""

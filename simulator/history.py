@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
+from ringmill.simulator.merging_history import MergingCall
 from ringmill.simulator.register_history import Holding, RegisterCall
 
 __all__ = [
@@ -168,6 +169,7 @@ class History:
     jobs: JobHistory = field(default_factory=JobHistory)
     registers: list[RegisterCall] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
+    merging: list[MergingCall] = field(default_factory=list)
 
     @property
     def faults(self) -> frozenset[str]:

@@ -38,7 +38,7 @@ MAX_EPOCH: Final = 2**63 - 1
 # reserved, so that a later release needs no new format (docs/protocol/README.md, "Planned").  Documents
 # with "lww" are refused; no code reads a member's state.
 KINDS: Final = ("objects", "registers")
-POLICIES: Final = ("siblings", "lww")
+POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
 MEMBER_STATES: Final = ("joining", "up", "leaving")
 PHASES: Final = ("normal",)
 

@@ -340,9 +340,9 @@ class TopologyAgent:
 def _check_kept(topology: Topology) -> None:
     """Raise InvalidArgument for a policy that no code obeys: its keyspace would keep siblings silently."""
     for keyspace in topology.keyspaces:
-        if keyspace.policy != "siblings":
+        if keyspace.policy == "lww":
             raise InvalidArgument(
-                f"keyspace {keyspace.name!r} has policy {keyspace.policy}, this release keeps siblings only",
+                f"keyspace {keyspace.name!r} has policy lww, which this release does not keep",
                 hint="upgrade this node, or make the keyspace with policy siblings",
             )
 

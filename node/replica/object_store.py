@@ -22,6 +22,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
+from ringmill.cluster.versions.mergeable import Change, after_change
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
 from ringmill.cluster.versions.objects import (
     OperationId,
@@ -56,13 +57,17 @@ _log = logging.getLogger(__name__)
 
 
 class Intent(NamedTuple):
-    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes."""
+    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes.
+
+    A `change` says itself what it replaces and what its value is: then there is neither of the two.
+    """
 
     value: bytes | None
     operation: OperationId
     context: ContextToken | None = None
     expires_at_ms: int = 0
     is_retry: bool = False
+    change: Change | None = None
 
 
 @dataclass(slots=True)
@@ -283,7 +288,7 @@ class ObjectStore:
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
-            if intent.context is None and intent.value is not None:
+            if intent.context is None and intent.value is not None and intent.change is None:
                 seen = None if encoded is None else lone_of(encoded)
                 is_other = seen is not None and not seen.knows(intent.operation)
                 if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
@@ -331,6 +336,11 @@ class ObjectStore:
         if intent.is_retry and present.forgets_since(intent.operation):
             # A majority was asked before (node/requests/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
+        if intent.change is not None:
+            sibling = self._sibling(place, intent, present.newest)
+            stored = after_change(present, intent.change, sibling)
+            written = next(one for one in stored.siblings if one.dot == sibling.dot)
+            return Written(batch.store(key, present, encoded, stored, admit), written, is_repeat=False)
         context = intent.context or ContextToken(present.context, present.newest)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(
@@ -338,8 +348,8 @@ class ObjectStore:
                 hint="get the key and hand back that answer's context",
             )
         sibling = self._sibling(place, intent, context.time)
-        changed = supersede(present, context.vector, sibling)
-        return Written(batch.store(key, present, encoded, changed, admit), sibling, is_repeat=False)
+        stored = supersede(present, context.vector, sibling)
+        return Written(batch.store(key, present, encoded, stored, admit), sibling, is_repeat=False)
 
     def _overwrite(
         self,

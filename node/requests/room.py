@@ -14,6 +14,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.observed import Observer
 from ringmill.node.requests.own_operations import OwnOperations
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.equalize import Equalizer
@@ -61,15 +62,15 @@ async def open_requests(
         proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
         forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
-        attempts = WriteRetries(
-            collector=collector, replicas=replicas, hybrid=core.hybrid, operations=operations
-        )
+        observer = Observer(collector=collector, replicas=replicas)
+        attempts = WriteRetries(observer=observer, hybrid=core.hybrid, operations=operations)
         writer = Writer(
             routes=routes,
             objects=replica.objects,
             flights=flights,
             forwarder=forwarder,
             attempts=attempts,
+            observer=observer,
             hybrid=core.hybrid,
             timekeeper=timekeeper,
             clock=core.clock,

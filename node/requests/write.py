@@ -23,19 +23,23 @@ from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_dur
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.mergeable import Change
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.replica.object_store import Intent, ObjectStore, Written
 from ringmill.node.replica.routes import Route, Routes
+from ringmill.node.requests.changes import change_of
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.flight import Flight, WriteEnded
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.observed import Observer
 from ringmill.node.requests.request_limits import (
     admit_growth,
     check_key,
     check_ttl,
     check_value,
+    most_values,
     time_allowed,
 )
 from ringmill.node.requests.request_values import WriteRequest
@@ -54,6 +58,7 @@ class Writer:
         flights: Flights,
         forwarder: Forwarder,
         attempts: WriteRetries,
+        observer: Observer,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
@@ -63,6 +68,7 @@ class Writer:
         self._flights = flights
         self._forwarder = forwarder
         self._attempts = attempts
+        self._observer = observer
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
@@ -80,12 +86,16 @@ class Writer:
         if self._routes.node not in route.owners:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
+        change = change_of(request, route.keyspace)
         w = parse_level(options.level, len(route.owners), route.keyspace.w)
         if options.ttl_ms or route.keyspace.ttl_ms:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
-        intent = self._intent(request, route)
+        intent = self._intent(request, route, change)
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
+        if change is not None and change.observes:
+            found = await self._observer.ask(route, route.row.level(route.keyspace.r), deadline)
+            await self._observer.bring(found, route, deadline)
 
         try:
             written = await self._write_here(route, intent, deadline)
@@ -131,7 +141,8 @@ class Writer:
 
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await self._objects.write(route.place, intent, partial(_admit, deadline))
+                admit = partial(_admit, deadline, most_values(route.keyspace.policy))
+                return await self._objects.write(route.place, intent, admit)
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
         except DeadlineExceeded:
@@ -152,11 +163,15 @@ class Writer:
         options, keyspace = request.options, route.keyspace
         if options.ttl_ms or keyspace.ttl_ms:
             return False
+        change = change_of(request, keyspace)
+        if change is not None and change.observes:
+            return False
         w = parse_level(options.level, len(route.owners), keyspace.w)
         request = self._attempts.named(request)
-        intent = self._intent(request, route)
+        intent = self._intent(request, route, change)
+        admit = partial(_admit, deadline, most_values(keyspace.policy))
         try:
-            written = self._objects.write_into(changes, route.place, intent, partial(_admit, deadline))
+            written = self._objects.write_into(changes, route.place, intent, admit)
         except DeadlineExceeded:
             raise  # applied by another attempt, and replaced
         except TimeoutError as error:
@@ -177,7 +192,7 @@ class Writer:
         )
         return True
 
-    def _intent(self, request: WriteRequest, route: Route) -> Intent:
+    def _intent(self, request: WriteRequest, route: Route, change: Change | None) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
         context: ContextToken | None = None
         if request.options.is_blind:
@@ -187,7 +202,7 @@ class Writer:
         # From here on the clocks of others are not consulted (rule G3).
         ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
-        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0)
+        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0, change)
 
 
 class WriteBatch:
@@ -234,10 +249,10 @@ def _refuse(flights: Sequence[Flight]) -> None:
             flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
 
 
-def _admit(deadline: Deadline, was: int, becomes: int, size_bytes: int) -> None:
+def _admit(deadline: Deadline, most: int, was: int, becomes: int, size_bytes: int) -> None:
     """The last look before the write is in the log (rule D3): this process may have been stopped."""
     if becomes > was:
-        admit_growth(was, becomes, size_bytes)
+        admit_growth(was, becomes, size_bytes, most)
     if deadline.left_s <= 0:
         raise TimeoutError
 

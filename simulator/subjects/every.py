@@ -11,13 +11,14 @@ from ringmill.simulator.bending import Ablation
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.subjects.jobs.subject import JOBS
+from ringmill.simulator.subjects.merging.subject import MERGING
 from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
 from ringmill.simulator.subjects.subject import Subject
 
 __all__ = ["SUBJECTS", "ablation_named", "fault_kinds", "subjects_named", "switched_off"]
 
-SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS)
+SUBJECTS: Final[tuple[Subject, ...]] = (OBJECTS, JOBS, REGISTERS, MERGING)
 
 
 def subjects_named(names: Sequence[str]) -> list[Subject]:

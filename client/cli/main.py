@@ -57,6 +57,9 @@ ringmill = _Program(
         ),
         "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once", "token_file"),
         "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register", "token_file"),
+        "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge by themselves"),
+        "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge by themselves"),
+        "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge by themselves"),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

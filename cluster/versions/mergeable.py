@@ -1,7 +1,7 @@
 """Values that merge by themselves: counters, sets and maps, as siblings of one object.
 
 Nothing new is stored and nothing new is merged.  An object keeps every write that no other write has replaced
-(objects.py).  In a keyspace of one of these policies a write is a change, which says itself which siblings it
+(objects.py).  In a keyspace of one of these policies a write is an update, which says itself what siblings it
 replaces, and readers fold the siblings that are left:
 
 - counter: one sibling for each actor that has counted, its value the total of what this actor has added, in
@@ -11,7 +11,7 @@ replaces, and readers fold the siblings that are left:
 - map: the same, each sibling an entry, its name and its value.  Of an entry that was put twice at the same
   time readers are shown the newest by hybrid time.
 
-A removal leaves a tombstone, which the next change of the key replaces.  Rule V10: docs/protocol/versions.md.
+A removal leaves a tombstone, which the next update of the key replaces.  Rule V10: docs/protocol/versions.md.
 Layout: docs/formats/object.md.  Pure.
 """
 
@@ -28,24 +28,24 @@ from ringmill.cluster.versions.objects import Sibling, StoredObject, supersede_c
 
 __all__ = [
     "Add",
-    "Change",
+    "Update",
     "PutElement",
     "PutEntry",
     "Remove",
-    "after_change",
+    "after_update",
     "count_of",
     "elements_of",
     "entries_of",
-    "name_of",
+    "entry_name",
 ]
 
 _LENGTH_BYTES: Final = 2
 
 
-class Change(Protocol):
+class Update(Protocol):
     @property
     def is_repeatable(self) -> bool:
-        """Whether a copy of the change that another coordinator applies is known as one (rule V4)."""
+        """Whether a copy of the update that another coordinator applies is known as one (rule V4)."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class Change(Protocol):
 
 
 class Add(NamedTuple):
-    """Of a counter.  The sibling of an actor names its last change only: a copy would not be known."""
+    """Of a counter.  The sibling of an actor names its last update only: a copy would not be known."""
 
     amount: int
 
@@ -118,7 +118,7 @@ class PutEntry(NamedTuple):
         return True
 
     def replaces(self, sibling: Sibling, actor: Actor) -> bool:
-        return sibling.value is None or name_of(sibling.value) == self.name
+        return sibling.value is None or entry_name(sibling.value) == self.name
 
     def value(self, replaced: Sequence[Sibling]) -> bytes:
         return len(self.name).to_bytes(_LENGTH_BYTES, "big") + self.name + self.data
@@ -145,15 +145,15 @@ class Remove(NamedTuple):
         return None
 
 
-def after_change(present: StoredObject, change: Change, sibling: Sibling) -> StoredObject:
-    """The object after a change; `sibling` has its dot, and gets its value here.
+def after_update(present: StoredObject, update: Update, sibling: Sibling) -> StoredObject:
+    """The object after an update; `sibling` has its dot, and gets its value here.
 
-    Raises InvalidArgument when the change goes beyond a limit, CorruptData for a value of another policy.
+    Raises InvalidArgument when the update goes beyond a limit, CorruptData for a value of another policy.
     """
     actor = sibling.dot.actor
-    replaced = [old for old in present.siblings if change.replaces(old, actor)]
-    stored = supersede_chosen(present, replaced, sibling._replace(value=change.value(replaced)))
-    if isinstance(change, Add) and len(stored.siblings) > 1:
+    replaced = [old for old in present.siblings if update.replaces(old, actor)]
+    stored = supersede_chosen(present, replaced, sibling._replace(value=update.value(replaced)))
+    if isinstance(update, Add) and len(stored.siblings) > 1:
         sometimes("several nodes have counted in one counter")
     return stored
 
@@ -172,12 +172,12 @@ def entries_of(newest_first: Iterable[bytes]) -> dict[bytes, bytes]:
     """The entries of a map, sorted by name, of each the newest value.  Raises CorruptData."""
     found: dict[bytes, bytes] = {}
     for value in newest_first:
-        name = name_of(value)
+        name = entry_name(value)
         found.setdefault(name, value[_LENGTH_BYTES + len(name) :])
     return dict(sorted(found.items()))
 
 
-def name_of(entry: bytes) -> bytes:
+def entry_name(entry: bytes) -> bytes:
     """Of a map's entry.  Raises CorruptData."""
     end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
     if len(entry) < max(end, _LENGTH_BYTES + 1):

@@ -22,7 +22,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
-from ringmill.cluster.versions.mergeable import Change, after_change
+from ringmill.cluster.versions.mergeable import Update, after_update
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
 from ringmill.cluster.versions.objects import (
     OperationId,
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 class Intent(NamedTuple):
     """What a client wants written.  `context` None overwrites what this copy knows; value None deletes.
 
-    A `change` says itself what it replaces and what its value is: then there is neither of the two.
+    An `update` says itself what it replaces and what its value is: then there is neither of the two.
     """
 
     value: bytes | None
@@ -67,7 +67,7 @@ class Intent(NamedTuple):
     context: ContextToken | None = None
     expires_at_ms: int = 0
     is_retry: bool = False
-    change: Change | None = None
+    update: Update | None = None
 
 
 @dataclass(slots=True)
@@ -288,7 +288,7 @@ class ObjectStore:
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
-            if intent.context is None and intent.value is not None and intent.change is None:
+            if intent.context is None and intent.value is not None and intent.update is None:
                 seen = None if encoded is None else lone_of(encoded)
                 is_other = seen is not None and not seen.knows(intent.operation)
                 if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
@@ -334,11 +334,11 @@ class ObjectStore:
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
         if intent.is_retry and present.forgets_since(intent.operation):
-            # A majority was asked before (node/requests/write_retries.py), but this write has waited since.
+            # A majority was asked before (operations/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
-        if intent.change is not None:
+        if intent.update is not None:
             sibling = self._sibling(place, intent, present.newest)
-            stored = after_change(present, intent.change, sibling)
+            stored = after_update(present, intent.update, sibling)
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
             return Written(batch.store(key, present, encoded, stored, admit), written, is_repeat=False)
         context = intent.context or ContextToken(present.context, present.newest)

@@ -17,7 +17,7 @@ __all__ = ["Located", "LocateRequest", "OwnerAnswer", "ReadRequest", "ReadResult
 
 class WriteRequest(NamedTuple):
     """A put, or with value None a delete; of an `entry` of the value, or an `amount` to add, where the
-    keyspace has such values (node/requests/changes.py).
+    keyspace has such values (node/requests/updates.py).
 
     `epoch` is the topology by which the client routed, 0 when it knows none.  `left_s` is how long its caller
     still waits in seconds, None if unknown.  `encoded` is the message it came in; empty when there was none

@@ -14,18 +14,18 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
-from ringmill.node.requests.observed import Observer
-from ringmill.node.requests.own_operations import OwnOperations
+from ringmill.node.requests.operations.own_operations import OwnOperations
+from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
+from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.write import Writer
-from ringmill.node.requests.write_retries import WriteRetries
 
 __all__ = ["open_requests"]
 

@@ -3,7 +3,7 @@
 The coordinator is an owner that can read its own copy; another node forwards once.  Owners that do not ack
 get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
 is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
-another one (rule H9).
+another one (rule H9).  An update of a counter, set or map may first ask others what it replaces (rule V10).
 
 `write` is the whole story, and may wait before the write is applied.  Most writes need not: those of one
 frame are applied together by a `WriteBatch`, which takes what can be applied at once and leaves the others to
@@ -23,17 +23,17 @@ from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_dur
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.mergeable import Change
+from ringmill.cluster.versions.mergeable import Update
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.replica.object_store import Intent, ObjectStore, Written
 from ringmill.node.replica.routes import Route, Routes
-from ringmill.node.requests.changes import change_of
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.flight import Flight, WriteEnded
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
-from ringmill.node.requests.observed import Observer
+from ringmill.node.requests.operations.write_retries import WriteRetries
+from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.request_limits import (
     admit_growth,
     check_key,
@@ -43,7 +43,7 @@ from ringmill.node.requests.request_limits import (
     time_allowed,
 )
 from ringmill.node.requests.request_values import WriteRequest
-from ringmill.node.requests.write_retries import WriteRetries
+from ringmill.node.requests.updates import update_of
 from ringmill.node.storage.storage_errors import NotCached, StorageFailed
 
 __all__ = ["WriteBatch", "Writer"]
@@ -86,14 +86,14 @@ class Writer:
         if self._routes.node not in route.owners:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
-        change = change_of(request, route.keyspace)
+        update = update_of(request, route.keyspace)
         w = parse_level(options.level, len(route.owners), route.keyspace.w)
         if options.ttl_ms or route.keyspace.ttl_ms:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
-        intent = self._intent(request, route, change)
+        intent = self._intent(request, route, update)
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
-        if change is not None and change.observes:
+        if update is not None and update.observes:
             found = await self._observer.ask(route, route.row.level(route.keyspace.r), deadline)
             await self._observer.bring(found, route, deadline)
 
@@ -163,12 +163,12 @@ class Writer:
         options, keyspace = request.options, route.keyspace
         if options.ttl_ms or keyspace.ttl_ms:
             return False
-        change = change_of(request, keyspace)
-        if change is not None and change.observes:
+        update = update_of(request, keyspace)
+        if update is not None and update.observes:
             return False
         w = parse_level(options.level, len(route.owners), keyspace.w)
         request = self._attempts.named(request)
-        intent = self._intent(request, route, change)
+        intent = self._intent(request, route, update)
         admit = partial(_admit, deadline, most_values(keyspace.policy))
         try:
             written = self._objects.write_into(changes, route.place, intent, admit)
@@ -192,7 +192,7 @@ class Writer:
         )
         return True
 
-    def _intent(self, request: WriteRequest, route: Route, change: Change | None) -> Intent:
+    def _intent(self, request: WriteRequest, route: Route, update: Update | None) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
         context: ContextToken | None = None
         if request.options.is_blind:
@@ -202,7 +202,7 @@ class Writer:
         # From here on the clocks of others are not consulted (rule G3).
         ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
-        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0, change)
+        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0, update)
 
 
 class WriteBatch:

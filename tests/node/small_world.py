@@ -8,13 +8,13 @@ what a test says it is, so that routing is decided by nobody's clock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.membership.claims import MemberState
-from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Topology, first_topology
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
 from ringmill.node.identity.room import Storage, open_storage
@@ -175,7 +175,16 @@ class Node:
 class World:
     """`World(...).run(story)`: the story is a coroutine function that gets the world with all nodes up."""
 
-    def __init__(self, nodes: int = 3, *, n: int = 3, r: int = 2, w: int = 2, seed: int = 1) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        n: int = 3,
+        r: int = 2,
+        w: int = 2,
+        seed: int = 1,
+        keyspaces: Sequence[KeyspaceEntry] = (),
+    ) -> None:
         self.seed = seed
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.trace = Trace(self.loop.time)
@@ -185,7 +194,9 @@ class World:
             Member(name, DiskId(f"{i + 1:032x}"), f"127.0.0.1:{7101 + i}")
             for i, name in enumerate(self.names)
         ]
-        self.topology: Topology = first_topology("test", members, partitions=16, n=n, r=r, w=w)
+        self.topology: Topology = first_topology(
+            "test", members, partitions=16, n=n, r=r, w=w, keyspaces=keyspaces
+        )
         self.disks = {member.id: Disk(member.disk, ForgetfulEngine()) for member in members}
         self.nodes: dict[str, Node] = {}
         self._starts: list[tuple[Node, asyncio.Task[None]]] = []

@@ -18,7 +18,7 @@ _MERGING: Final = SimulationOptions(("merging",))
 def _own_count() -> Bends:
     """An addition takes over what others have counted, into its own sibling."""
 
-    def replaces_all(change: Add, sibling: Sibling, actor: Actor) -> bool:
+    def replaces_all(update: Add, sibling: Sibling, actor: Actor) -> bool:
         return True
 
     return (method(Add.replaces, replaces_all),)
@@ -26,13 +26,13 @@ def _own_count() -> Bends:
 
 def _counted_once() -> Bends:
     """An addition that may have been counted is sent again like any other write."""
-    return (method(Add.is_repeatable, property(lambda change: True)),)
+    return (method(Add.is_repeatable, property(lambda update: True)),)
 
 
 def _own_element() -> Bends:
     """A set is one value: who adds an element replaces those that it does not know of, too."""
 
-    def replaces_all(change: PutElement, sibling: Sibling, actor: Actor) -> bool:
+    def replaces_all(update: PutElement, sibling: Sibling, actor: Actor) -> bool:
         return True
 
     return (method(PutElement.replaces, replaces_all),)
@@ -40,12 +40,12 @@ def _own_element() -> Bends:
 
 def _removal_observes() -> Bends:
     """A removal removes what its coordinator happens to know."""
-    return (method(Remove.observes, property(lambda change: False)),)
+    return (method(Remove.observes, property(lambda update: False)),)
 
 
 def _entry_observes() -> Bends:
     """An entry replaces what its coordinator happens to know, and clocks decide about the rest."""
-    return (method(PutEntry.observes, property(lambda change: False)),)
+    return (method(PutEntry.observes, property(lambda update: False)),)
 
 
 MERGING_ABLATIONS: Final = (

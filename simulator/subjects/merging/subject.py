@@ -26,6 +26,7 @@ __all__ = ["MERGING", "MergingWorkload"]
 
 _CHANGES: Final = 120
 _SESSIONS: Final = 5
+_OF_ONE_NODE: Final = 0.5
 _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coordinator
 _CORE, _LAST = "m-core", "m-last"
 _PROGRESS: Final[dict[str, tuple[MergingKind, ...]]] = {
@@ -100,9 +101,14 @@ class MergingWorkload:
         return Counter(f"{call.policy} {call.kind} {call.outcome}" for call in history.merging)
 
     async def _work(self, name: str) -> None:
-        timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
+        """Half of the clients know one node only, so that several nodes coordinate the changes of a key."""
+        draws = stream(self._seed, f"client/{name}")
+        timeout_s = draws.choice((0.3, 1.0, 5.0))
         plans = [plan for plan in self.plans if plan.session == name]
-        await self._ask(name, plans, timeout_s, list(self._world.addresses), Directory)
+        addresses, directory = list(self._world.addresses), Directory
+        if draws.random() < _OF_ONE_NODE:
+            addresses, directory = [draws.choice(addresses)], Within
+        await self._ask(name, plans, timeout_s, addresses, directory)
 
     async def _ask(
         self,

@@ -157,7 +157,7 @@ async def test_a_policy_that_no_code_obeys_is_refused(network: Network) -> None:
     lww = replace(solo, cluster=ClusterId(""), keyspaces=(replace(solo.keyspaces[0], policy="lww"),))
     lww = replace(lww, cluster=ClusterId(blake2b(lww.encode(), digest_size=16).hexdigest()))
     one, two = Node(network, 1), Node(network, 2)
-    with pytest.raises(InvalidArgument, match="'default' has policy lww, this release keeps siblings only"):
+    with pytest.raises(InvalidArgument, match="'default' has policy lww, which this release does not keep"):
         await one.agent.take_first(lww.encode())
     assert one.agent.current is None and "topology" not in one.disk.durable
     one.is_given(document())

@@ -12,10 +12,10 @@ from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TOTAL
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.mergeable import Add, Change, PutElement, PutEntry, Remove, name_of
+from ringmill.cluster.versions.mergeable import Add, PutElement, PutEntry, Remove, Update, entry_name
 from ringmill.node.requests.request_values import WriteRequest
 
-__all__ = ["change_of"]
+__all__ = ["update_of"]
 
 _VERBS: Final = {
     "counter": "add to it",
@@ -24,11 +24,11 @@ _VERBS: Final = {
 }
 
 
-def change_of(request: WriteRequest, keyspace: KeyspaceEntry) -> Change | None:
-    """The change that a write makes; None when it writes or deletes the whole value.
+def update_of(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
+    """The update that a write makes; None when it writes or deletes the whole value.
 
     Raises InvalidArgument for a write that does not suit the keyspace; DeadlineExceeded (unknown) for a later
-    attempt of a change that cannot be known again.
+    attempt of an update that cannot be known again.
     """
     policy = keyspace.policy
     if policy not in _VERBS:
@@ -38,12 +38,12 @@ def change_of(request: WriteRequest, keyspace: KeyspaceEntry) -> Change | None:
                 hint="make a keyspace with policy counter, set or map",
             )
         return None
-    change = _change(request, keyspace)
-    if change is None:
+    update = _put(request, keyspace)
+    if update is None:
         return None
     if request.options.context or request.options.is_blind:
-        raise InvalidArgument(f"a change of a {policy} takes no context: it says itself what it replaces")
-    if request.attempt and not change.is_repeatable:
+        raise InvalidArgument(f"an update of a {policy} takes no context: it says itself what it replaces")
+    if request.attempt and not update.is_repeatable:
         sometimes("an addition is not sent again")
         raise DeadlineExceeded(
             f"attempt {request.attempt + 1} of an addition: an earlier one may have been counted, so it is "
@@ -51,10 +51,10 @@ def change_of(request: WriteRequest, keyspace: KeyspaceEntry) -> Change | None:
             hint="a register counts exactly: `ringmill incr`",
             outcome="unknown",
         )
-    return change
+    return update
 
 
-def _change(request: WriteRequest, keyspace: KeyspaceEntry) -> Change | None:
+def _put(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
     if request.value is None:
         return _removal(request, keyspace)
     if keyspace.policy == "counter" and request.amount and not request.entry and not request.value:
@@ -70,13 +70,13 @@ def _change(request: WriteRequest, keyspace: KeyspaceEntry) -> Change | None:
     raise _unsuited(keyspace)
 
 
-def _removal(request: WriteRequest, keyspace: KeyspaceEntry) -> Change | None:
+def _removal(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
     if not request.entry:
         return None
     if keyspace.policy == "counter":
         raise _unsuited(keyspace)
     _check_entry(request.entry)
-    return Remove(request.entry, name_of if keyspace.policy == "map" else bytes)
+    return Remove(request.entry, entry_name if keyspace.policy == "map" else bytes)
 
 
 def _check_entry(entry: bytes) -> None:

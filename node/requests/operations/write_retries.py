@@ -17,8 +17,8 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.object_store import REPLACED_HINT
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.observed import Observer
-from ringmill.node.requests.own_operations import OwnOperations
+from ringmill.node.requests.operations.own_operations import OwnOperations
+from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["RECOGNISED_FOR_MS", "WriteRetries"]

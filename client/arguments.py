@@ -21,6 +21,7 @@ from ringmill.cluster.limits import (
     MAX_KEY_BYTES,
     MAX_REDUCERS,
     MAX_TIMEOUT_S,
+    MAX_TOTAL,
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
 )
@@ -36,10 +37,12 @@ __all__ = [
     "PathLike",
     "Seconds",
     "Value",
+    "checked_amount",
     "checked_bound",
     "checked_context",
     "checked_durability",
     "checked_endpoints",
+    "checked_entry",
     "checked_flag",
     "checked_key",
     "checked_level",
@@ -129,6 +132,25 @@ def checked_value(value: Value) -> bytes:
     size = _size_of("value", value, "bytes", hint)
     _check_size("value", size, MAX_VALUE_BYTES, "split it over several keys")
     return bytes(value)
+
+
+def checked_entry(entry: Value | str) -> bytes:
+    """The element of a set or the name of a map's entry in bytes, 1 to 1,024 of them."""
+    data = _utf8("entry", entry) if isinstance(entry, str) else entry
+    size = _size_of("entry", data, "str or bytes")
+    if not size:
+        raise InvalidArgument("entry is empty", hint=f"an entry has 1 to {MAX_KEY_BYTES} bytes")
+    _check_size("entry", size, MAX_KEY_BYTES, "put the long part into the value of a map")
+    return bytes(data)
+
+
+def checked_amount(amount: int) -> int:
+    """What is added to a counter: not 0, and no more than 64 bits hold."""
+    if type(amount) is not int or not 0 < abs(amount) <= MAX_TOTAL:
+        raise InvalidArgument(
+            f"amount is {amount!r:.40}, need an int other than 0, at most {MAX_TOTAL} from 0"
+        )
+    return amount
 
 
 def checked_ttl_ms(ttl: Seconds | None) -> int:

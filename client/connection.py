@@ -30,6 +30,7 @@ from ringmill.client.arguments import (
 from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
+from ringmill.client.merging.merging import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
@@ -180,6 +181,27 @@ class AsyncClient(AsyncKeyspace):
         """Makes, changes, drops and lists keyspaces."""
         self._directory.lifetime.check_open()
         return AsyncKeyspaces(self._router)
+
+    def counters(self, name: str) -> AsyncCounters:
+        """The counters of a keyspace of policy counter.
+
+        Requests to another one raise InvalidArgument, which names its policy.
+        """
+        return AsyncCounters(self.keyspace(name))
+
+    def sets(self, name: str) -> AsyncSets:
+        """The sets of a keyspace of policy set.
+
+        Requests to another one raise InvalidArgument, which names its policy.
+        """
+        return AsyncSets(self.keyspace(name))
+
+    def maps(self, name: str) -> AsyncMaps:
+        """The maps of a keyspace of policy map.
+
+        Requests to another one raise InvalidArgument, which names its policy.
+        """
+        return AsyncMaps(self.keyspace(name))
 
     @property
     def registers(self) -> AsyncRegisters:

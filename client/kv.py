@@ -233,15 +233,21 @@ async def write(
     value: bytes | None,
     options: WriteOptions,
     memory: SessionMemory | None = None,
+    *,
+    entry: bytes = b"",
+    amount: int = 0,
 ) -> Receipt:
-    """Put a value, or with None delete; under a session, whose memory this is.  Raises as
-    `AsyncKeyspace.put`."""
+    """Put a value, or with None delete; an entry of it, or an amount to add, where it has such; under a
+    session, whose memory this is.
+
+    Raises as `AsyncKeyspace.put`.
+    """
     data = checked_key(key)
     if memory is not None:
         space._operations.observe(memory.newest)
         if not options.context and not options.is_blind:
             options = options._replace(seen=memory.seen(space.name, data))
-    request = write_message(space.name, data, value, options, space._operations)
+    request = write_message(space.name, data, value, options, space._operations, entry=entry, amount=amount)
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
         return attempt_message(request, epoch, timeout_ms, attempt)

@@ -111,15 +111,29 @@ def read_options(*, r: Level | None = None, timeout: Seconds | None = None) -> R
 
 
 def write_message(
-    keyspace: str, key: bytes, value: bytes | None, options: WriteOptions, operations: OperationNames
+    keyspace: str,
+    key: bytes,
+    value: bytes | None,
+    options: WriteOptions,
+    operations: OperationNames,
+    *,
+    entry: bytes = b"",
+    amount: int = 0,
 ) -> WriteMessage:
-    """A put or, with None as the value, a delete.  It has an operation id of its own."""
+    """A put or, with None as the value, a delete.  It has an operation id of its own.
+
+    Of an `entry`, or of an `amount` to add, where the keyspace has such values (client/merging/merging.py).
+    """
     name = operations.next()
     message: WriteMessage = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)
     message.keyspace, message.key = keyspace, key
     operation = message.operation
     operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
     options.fill(message)
+    if entry:
+        message.entry = entry
+    if amount and isinstance(message, kv_pb2.PutRequest):
+        message.amount = amount
     return message
 
 

@@ -11,11 +11,13 @@ from typing import Final
 
 __all__ = [
     "MAX_CONTEXT_BYTES",
+    "MAX_ENTRIES",
     "MAX_KEY_BYTES",
     "MAX_REDUCERS",
     "MAX_SCAN_BYTES",
     "MAX_SCAN_ITEMS",
     "MAX_TIMEOUT_S",
+    "MAX_TOTAL",
     "MAX_TTL_MS",
     "MAX_VALUE_BYTES",
 ]
@@ -28,3 +30,7 @@ MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
+MAX_ENTRIES: Final = 1000
+"""Of a set or a map: each change reads and writes the whole object."""
+MAX_TOTAL: Final = (1 << 63) - 1
+"""Neither one amount nor all that one actor has added to a counter may be further from 0."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
+from ringmill.simulator.merging_history import MergingCall
 from ringmill.simulator.register_history import Holding, RegisterCall
 from ringmill.simulator.scan_history import ScanRecord
 
@@ -172,6 +173,7 @@ class History:
     holdings: list[Holding] = field(default_factory=list)
     scans: list[ScanRecord] = field(default_factory=list)
     scan_writes: list[Operation] = field(default_factory=list)  # of the keys that those scans are about
+    merging: list[MergingCall] = field(default_factory=list)
 
     @property
     def faults(self) -> frozenset[str]:

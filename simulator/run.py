@@ -104,6 +104,8 @@ def _world(seed: int, options: SimulationOptions, story: bool, watch: Watch | No
         tunables = subject.tuned(seed, tunables)
     world = World(seed, options, tunables, story=story)
     world.loop.longest_s = _LONGEST_RUN_S
+    for subject in subjects_named(options.subjects):
+        world.keyspaces += subject.keyspaces(options.n)
     if watch is not None:
         world.history.operations = _Watched(watch)
     return world

@@ -75,6 +75,9 @@ ringmill = _Program(
         "keyspace": Verb(
             "ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces", "token_file"
         ),
+        "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge"),
+        "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
+        "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge"),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

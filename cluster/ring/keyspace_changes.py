@@ -13,7 +13,7 @@ from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import MAX_KEYSPACES, KeyspaceEntry, Topology
-from ringmill.cluster.ring.topology_entries import POLICIES, RESERVED_POLICIES, check_name
+from ringmill.cluster.ring.topology_entries import check_name
 
 __all__ = ["KeyspaceChanges", "NewKeyspace", "altered", "created", "dropped"]
 
@@ -47,11 +47,6 @@ class NewKeyspace:
             self.ttl_ms, self.durability,
         )  # fmt: skip
         check_name("keyspace", self.name)
-        if self.policy in RESERVED_POLICIES:
-            there = ", ".join(policy for policy in POLICIES if policy not in RESERVED_POLICIES)
-            raise InvalidArgument(
-                f"policy {self.policy} is a name for a later release", hint=f"this one has: {there}"
-            )
         entry.check(epoch=id.epoch, n=n)
         if self.kind == "registers":
             _check_registers(entry, majority)

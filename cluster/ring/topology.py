@@ -210,10 +210,17 @@ class Topology:
 
 
 def first_topology(
-    name: str, members: Sequence[Member], *, partitions: int = 256, n: int = 3, r: int = 2, w: int = 2
+    name: str,
+    members: Sequence[Member],
+    *,
+    partitions: int = 256,
+    n: int = 3,
+    r: int = 2,
+    w: int = 2,
+    keyspaces: Sequence[KeyspaceEntry] = (),
 ) -> Topology:
-    """The document of epoch 1: placement by consistent hashing, keyspaces `default` and `registers`, and a
-    cluster id that is the hash of the document with that field empty.
+    """The document of epoch 1: placement by consistent hashing, keyspaces `default` and `registers` and those
+    given, and a cluster id that is the hash of the document with that field empty.
 
     `r` and `w` are the defaults of keyspace `default`.  Raises InvalidArgument for what a document may not
     hold.
@@ -221,7 +228,7 @@ def first_topology(
     epoch = Epoch(1)
     draft = Topology(
         epoch, ClusterId(""), name, partitions, n,
-        _first_keyspaces(n, r, w), tuple(members), (), _choose_voters(members),
+        (*_first_keyspaces(n, r, w), *keyspaces), tuple(members), (), _choose_voters(members),
     )  # fmt: skip
     draft._check_entries()  # before placing, which trusts its input
     seats = {member.id: member.seat for member in members}

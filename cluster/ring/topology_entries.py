@@ -23,7 +23,6 @@ __all__ = [
     "DURABILITIES",
     "PHASES",
     "POLICIES",
-    "RESERVED_POLICIES",
     "KeyspaceEntry",
     "Member",
     "Owner",
@@ -37,11 +36,9 @@ MAX_WEIGHT: Final = 64
 MAX_ADDRESS_BYTES: Final = 255
 MAX_EPOCH: Final = 2**63 - 1
 # What a document may say is more than this release obeys, so that a later release needs no new format
-# (docs/protocol/README.md, "Planned").  A node takes no document with one of `RESERVED_POLICIES`; no code
-# reads a member's state, which may be "joining" or "leaving".
+# (docs/protocol/README.md, "Planned"): no code reads a member's state, which may be "joining" or "leaving".
 KINDS: Final = ("objects", "registers")
-RESERVED_POLICIES: Final = ("counter", "set", "map")
-POLICIES: Final = ("siblings", "lww", *RESERVED_POLICIES)
+POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
 DURABILITIES: Final = ("memory", "buffered", "sync")
 MEMBER_STATES: Final = ("joining", "up", "leaving")
 PHASES: Final = ("normal",)

@@ -29,6 +29,7 @@ __all__ = [
     "merge_all",
     "newest_first",
     "supersede",
+    "supersede_chosen",
 ]
 
 
@@ -196,13 +197,27 @@ def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -
         changed = present.context.join(context).with_dot(sibling.dot)
         return StoredObject(changed, (sibling,), forgotten, remember(present.replaced, _entry(old)))
     kept, gone = _sift((old, not context.covers(old.dot)) for old in present.siblings)
-    return _without_copies(
-        present.context.join(context).with_dot(sibling.dot),
-        [*kept, sibling],
-        present.forgotten,
-        (present.replaced,),
-        gone,
-    )
+    return _with_sibling(present, present.context.join(context), kept, sibling, gone)
+
+
+def supersede_chosen(present: StoredObject, replaced: Sequence[Sibling], sibling: Sibling) -> StoredObject:
+    """As `supersede`, for a write that replaces some siblings of the object and no others, whatever their
+    dots."""
+    assert not present.context.covers(sibling.dot), f"{sibling.dot} was used before"
+    dots = {old.dot for old in replaced}
+    kept, gone = _sift((old, old.dot not in dots) for old in present.siblings)
+    return _with_sibling(present, present.context, kept, sibling, gone)
+
+
+def _with_sibling(
+    present: StoredObject,
+    seen: VersionVector,
+    kept: Sequence[Sibling],
+    sibling: Sibling,
+    gone: Sequence[Sibling],
+) -> StoredObject:
+    context = seen.with_dot(sibling.dot)
+    return _without_copies(context, [*kept, sibling], present.forgotten, (present.replaced,), gone)
 
 
 def _without_copies(

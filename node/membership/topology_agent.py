@@ -28,7 +28,6 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import Owner, Row, Topology
-from ringmill.cluster.ring.topology_entries import RESERVED_POLICIES
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.membership.forming import Forming
@@ -183,7 +182,6 @@ class TopologyAgent:
                 f"the document does not name {self._seat.node} with disk {self._seat.disk}",
                 hint="ask each node for its id and disk (Topology.Identify) and make the document anew",
             )
-        _check_kept(offered)
         async with self._adopting:
             if self._current is None:
                 await self._adopt(offered)
@@ -219,7 +217,6 @@ class TopologyAgent:
             if topology.epoch > self.epoch:
                 if self._current is not None:
                     check_follows(self._current, topology)
-                _check_kept(topology)
                 await self._adopt(topology)
 
     def heard_of(self, epoch: Epoch, node: NodeId) -> None:
@@ -350,17 +347,6 @@ class TopologyAgent:
             raise ProtocolMismatch(f"{PULL} of {len(incoming.body)} bytes, need the 8 of an epoch")
         known = int.from_bytes(incoming.body, "big")
         return self._current.encode() if self._current and self._current.epoch > known else b""
-
-
-def _check_kept(topology: Topology) -> None:
-    """Raise InvalidArgument for a policy that no code obeys: its keyspace would keep siblings silently."""
-    for keyspace in topology.keyspaces:
-        if keyspace.policy in RESERVED_POLICIES:
-            raise InvalidArgument(
-                f"keyspace {keyspace.name!r} has policy {keyspace.policy}, this release keeps siblings and "
-                "lww",
-                hint="upgrade this node, or make the keyspace with policy siblings or lww",
-            )
 
 
 def _other_cluster(mine: Topology, other: Topology) -> InvalidArgument:

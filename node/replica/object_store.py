@@ -22,6 +22,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
+from ringmill.cluster.versions.mergeable import Update, after_update
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
 from ringmill.cluster.versions.objects import (
     OperationId,
@@ -58,7 +59,10 @@ _log = logging.getLogger(__name__)
 
 
 class Intent(NamedTuple):
-    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes."""
+    """What a client wants written.  `context` None overwrites what this copy knows; value None deletes.
+
+    An `update` says itself what it replaces and what its value is: then there is neither of the two.
+    """
 
     value: bytes | None
     operation: OperationId
@@ -66,6 +70,7 @@ class Intent(NamedTuple):
     expires_at_ms: int = 0
     is_retry: bool = False
     needed: Needed | None = None  # what its session has seen; means nothing beside a context
+    update: Update | None = None
 
 
 class NotCaughtUp(Exception):
@@ -293,7 +298,8 @@ class ObjectStore:
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
-            if intent.context is None and intent.value is not None and intent.needed is None:
+            is_plain = intent.needed is None and intent.update is None
+            if intent.context is None and intent.value is not None and is_plain:
                 seen = None if encoded is None else lone_of(encoded)
                 is_other = seen is not None and not seen.knows(intent.operation)
                 if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
@@ -340,8 +346,13 @@ class ObjectStore:
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
         if intent.is_retry and present.forgets_since(intent.operation):
-            # A majority was asked before (node/requests/write_retries.py), but this write has waited since.
+            # A majority was asked before (operations/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
+        if intent.update is not None:
+            sibling = self._sibling(place, intent, present.newest)
+            stored = after_update(present, intent.update, sibling)
+            written = next(one for one in stored.siblings if one.dot == sibling.dot)
+            return Written(batch.store(key, present, encoded, stored, admit), written, is_repeat=False)
         context = intent.context or _known(present, intent.needed)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(
@@ -349,8 +360,8 @@ class ObjectStore:
                 hint="get the key and hand back that answer's context",
             )
         sibling = self._sibling(place, intent, context.time)
-        changed = supersede(present, context.vector, sibling)
-        return Written(batch.store(key, present, encoded, changed, admit), sibling, is_repeat=False)
+        stored = supersede(present, context.vector, sibling)
+        return Written(batch.store(key, present, encoded, stored, admit), sibling, is_repeat=False)
 
     def _overwrite(
         self,

@@ -8,10 +8,11 @@ value that is too long is refused by its length alone (rule F3).
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Final
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
-from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
+from ringmill.cluster.limits import MAX_ENTRIES, MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 
@@ -24,6 +25,7 @@ __all__ = [
     "check_shown",
     "check_ttl",
     "check_value",
+    "most_values",
     "time_allowed",
 ]
 
@@ -32,6 +34,7 @@ MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
 DEFAULT_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 0.1
+_MOST: Final = {"counter": sys.maxsize, "set": MAX_ENTRIES, "map": MAX_ENTRIES}
 
 _log = logging.getLogger(__name__)
 
@@ -79,22 +82,32 @@ def time_allowed(timeout_s: float, left_s: float | None) -> float:
     return timeout_s - min(ANSWER_S, timeout_s / 20)
 
 
-def admit_growth(was: int, becomes: int, size_bytes: int) -> None:
-    """Refuse a client's write that would make an object too wide, from `was` to `becomes` values, or too
-    large."""
+def most_values(policy: str) -> int:
+    """How many values an object may have in a keyspace of this policy.
+
+    A counter has one for each start of a node that has counted; it is limited by its size alone.
+    """
+    return _MOST.get(policy, MAX_SIBLINGS)
+
+
+def admit_growth(was: int, becomes: int, size_bytes: int, most: int = MAX_SIBLINGS) -> None:
+    """Refuse a client's write that would make an object too wide, from `was` to `becomes` values where `most`
+    are allowed, or too large."""
     if becomes <= was:
         return
     hint = "get the key and put one merged value with the context of that answer"
-    if becomes > MAX_SIBLINGS:
+    if becomes > most:
+        what = "siblings" if most == MAX_SIBLINGS else "entries"
         raise InvalidArgument(
-            f"the key would have {becomes} siblings, the limit is {MAX_SIBLINGS}", hint=hint
+            f"the key would have {becomes} {what}, the limit is {most}",
+            hint=hint if most == MAX_SIBLINGS else "spread them over several keys",
         )
     if was and size_bytes > MAX_OBJECT_BYTES:
         raise InvalidArgument(
             f"{becomes} siblings would take {size_bytes} bytes, the limit is {MAX_OBJECT_BYTES} bytes",
             hint=hint,
         )
-    if becomes == WARN_SIBLINGS:
+    if becomes == WARN_SIBLINGS and most == MAX_SIBLINGS:
         _log.warning("a key has %d siblings; at %d writes are refused", becomes, MAX_SIBLINGS)
 
 

@@ -24,7 +24,8 @@ __all__ = [
 
 
 class WriteRequest(NamedTuple):
-    """A put, or with value None a delete.
+    """A put, or with value None a delete; of an `entry` of the value, or an `amount` to add, where the
+    keyspace has such values (node/requests/updates.py).
 
     `epoch` is the topology by which the client routed, 0 when it knows none.  `left_s` is how long its caller
     still waits in seconds, None if unknown.  `encoded` is the message it came in; empty when there was none
@@ -41,6 +42,8 @@ class WriteRequest(NamedTuple):
     is_forwarded: bool = False
     left_s: float | None = None
     encoded: bytes = b""
+    entry: bytes = b""
+    amount: int = 0
 
     @property
     def verb(self) -> str:

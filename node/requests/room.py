@@ -15,10 +15,12 @@ from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
-from ringmill.node.requests.own_operations import OwnOperations
+from ringmill.node.requests.operations.own_operations import OwnOperations
+from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
+from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
@@ -28,7 +30,6 @@ from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import Writer
-from ringmill.node.requests.write_retries import WriteRetries
 
 __all__ = ["open_requests"]
 
@@ -65,9 +66,8 @@ async def open_requests(
         proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
         forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
-        attempts = WriteRetries(
-            collector=collector, replicas=replicas, hybrid=core.hybrid, operations=operations
-        )
+        observer = Observer(collector=collector, replicas=replicas)
+        attempts = WriteRetries(observer=observer, hybrid=core.hybrid, operations=operations)
         writer = Writer(
             routes=routes,
             objects=replica.objects,
@@ -75,6 +75,7 @@ async def open_requests(
             forwarder=forwarder,
             attempts=attempts,
             collector=collector,
+            observer=observer,
             hybrid=core.hybrid,
             timekeeper=timekeeper,
             clock=core.clock,

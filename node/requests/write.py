@@ -4,7 +4,7 @@ The coordinator is an owner that can read its own copy; another node forwards on
 get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
 is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
 another one (rule H9).  What a request does not say, its keyspace does; one of `lww` takes no blind siblings
-(rule V3).
+(rule V3).  An update of a counter, set or map may first ask others what it replaces (rule V10).
 
 `write` is the whole story, and may wait before the write is applied.  Most writes need not: those of one
 frame are applied together by a `WriteBatch`, which takes what can be applied at once and leaves the others to
@@ -31,6 +31,7 @@ from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_dur
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import ObjectBatch
@@ -40,17 +41,20 @@ from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.flight import Flight, WriteEnded
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
+from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.request_limits import (
     admit_growth,
     check_key,
     check_ttl,
     check_value,
+    most_values,
     time_allowed,
 )
 from ringmill.node.requests.request_values import WriteRequest
-from ringmill.node.requests.write_retries import WriteRetries
+from ringmill.node.requests.updates import update_of
 from ringmill.node.storage.storage_errors import NotCached, StorageFailed
 
 __all__ = ["WriteBatch", "Writer"]
@@ -66,6 +70,7 @@ class Writer:
         forwarder: Forwarder,
         attempts: WriteRetries,
         collector: Collector,
+        observer: Observer,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
@@ -76,6 +81,7 @@ class Writer:
         self._forwarder = forwarder
         self._attempts = attempts
         self._collector = collector
+        self._observer = observer
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
@@ -94,12 +100,16 @@ class Writer:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
         durability = _asked_or_default(durability, request, route)
+        update = update_of(request, route.keyspace)
         w = parse_level(options.level, len(route.owners), route.keyspace.w)
         if options.ttl_ms or route.keyspace.ttl_ms:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
-        intent = self._intent(request, route)
+        intent = self._intent(request, route, update)
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
+        if update is not None and update.observes:
+            found = await self._observer.ask(route, route.row.level(route.keyspace.r), deadline)
+            await self._observer.bring(found, route, deadline)
 
         try:
             written = await self._write_caught_up(route, intent, deadline)
@@ -171,7 +181,8 @@ class Writer:
 
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await self._objects.write(route.place, intent, partial(_admit, deadline))
+                admit = partial(_admit, deadline, most_values(route.keyspace.policy))
+                return await self._objects.write(route.place, intent, admit)
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
         except DeadlineExceeded:
@@ -184,22 +195,25 @@ class Writer:
     ) -> bool:
         """As WriteBatch.add."""
         durability, deadline = self._checked(request)
+        seen = request.options.seen
+        if seen is not None and seen.forgotten:
+            return False  # other owners are asked before
         if request.attempt or changes.is_full or not self._objects.takes_batches or self._hybrid.jumped_ms:
             return False
-        if request.options.seen is not None and request.options.seen.forgotten:
-            return False  # other owners are asked before
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None or self._routes.node not in route.owners:
             return False
         options, keyspace = request.options, route.keyspace
-        if options.ttl_ms or keyspace.ttl_ms:
+        update = update_of(request, keyspace)
+        if options.ttl_ms or keyspace.ttl_ms or (update is not None and update.observes):
             return False
         durability = _asked_or_default(durability, request, route)
         w = parse_level(options.level, len(route.owners), keyspace.w)
         request = self._attempts.named(request)
-        intent = self._intent(request, route)
+        intent = self._intent(request, route, update)
+        admit = partial(_admit, deadline, most_values(keyspace.policy))
         try:
-            written = self._objects.write_into(changes, route.place, intent, partial(_admit, deadline))
+            written = self._objects.write_into(changes, route.place, intent, admit)
         except DeadlineExceeded:
             raise  # applied by another attempt, and replaced
         except TimeoutError as error:
@@ -220,7 +234,7 @@ class Writer:
         )
         return True
 
-    def _intent(self, request: WriteRequest, route: Route) -> Intent:
+    def _intent(self, request: WriteRequest, route: Route, update: Update | None) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
         context: ContextToken | None = None
         if request.options.is_blind and route.keyspace.policy != "lww":
@@ -231,7 +245,8 @@ class Writer:
         ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
         expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
         needed = None if context is not None else need_of(request.options.seen, route)
-        return Intent(request.value, request.operation, context, expires_at_ms, request.attempt > 0, needed)
+        is_retry = request.attempt > 0
+        return Intent(request.value, request.operation, context, expires_at_ms, is_retry, needed, update)
 
 
 class WriteBatch:
@@ -283,10 +298,10 @@ def _refuse(flights: Sequence[Flight]) -> None:
             flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
 
 
-def _admit(deadline: Deadline, was: int, becomes: int, size_bytes: int) -> None:
+def _admit(deadline: Deadline, most: int, was: int, becomes: int, size_bytes: int) -> None:
     """The last look before the write is in the log (rule D3): this process may have been stopped."""
     if becomes > was:
-        admit_growth(was, becomes, size_bytes)
+        admit_growth(was, becomes, size_bytes, most)
     if deadline.left_s <= 0:
         raise TimeoutError
 

@@ -12,6 +12,7 @@ from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.subjects.jobs.subject import JOBS
 from ringmill.simulator.subjects.keyspaces.subject import KEYSPACES
+from ringmill.simulator.subjects.merging.subject import MERGING
 from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
 from ringmill.simulator.subjects.scans.subject import SCANS
@@ -26,6 +27,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     JOBS,
     REGISTERS,
     KEYSPACES,
+    MERGING,
     SESSIONS,
     WATCHES,
     SCANS,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.simulator.bending import Ablation
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.fault import FaultKind
@@ -85,4 +86,5 @@ class Subject:
     ablations: tuple[Ablation, ...]
     marks: tuple[str, ...]  # in product code, that its runs have to meet now and then
     faults: tuple[FaultKind, ...] = ()  # that only it feels
+    keyspaces: Callable[[int], Sequence[KeyspaceEntry]] = lambda n: ()  # that it needs, with `n` replicas
     tuned: Callable[[int, Tunables], Tunables] = lambda seed, tunables: tunables

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
-from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Row, Topology, first_topology
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -67,6 +67,7 @@ class World:
         draws = stream(seed, "faults/effect")
         self.ground = Ground(self.nodes, self.network, self.shared, self.trace, draws)
         self._gather_s = tunables.gather_s
+        self.keyspaces: list[KeyspaceEntry] = []  # beside those that every cluster begins with
         self._topology: Topology | None = None
 
     @property
@@ -84,7 +85,13 @@ class World:
             members.append(Member(NodeId(name), node.identity.disk, process.address, zone=name))
         options = self.options
         self._topology = first_topology(
-            "simulated", members, partitions=options.partitions, n=options.n, r=options.r, w=options.w
+            "simulated",
+            members,
+            partitions=options.partitions,
+            n=options.n,
+            r=options.r,
+            w=options.w,
+            keyspaces=self.keyspaces,
         )
         document = self.ground.document = self._topology.encode()
         for process in self.nodes.values():

@@ -8,13 +8,13 @@ what a test says it is, so that routing is decided by nobody's clock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.membership.claims import MemberState
-from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Topology, first_topology
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
 from ringmill.node.identity.room import Storage, open_storage
@@ -185,6 +185,7 @@ class World:
         w: int = 2,
         seed: int = 1,
         options: NodeOptions | None = None,
+        keyspaces: Sequence[KeyspaceEntry] = (),
     ) -> None:
         self.seed = seed
         self.options = options or NodeOptions()
@@ -196,7 +197,9 @@ class World:
             Member(name, DiskId(f"{i + 1:032x}"), f"127.0.0.1:{7101 + i}")
             for i, name in enumerate(self.names)
         ]
-        self.topology: Topology = first_topology("test", members, partitions=16, n=n, r=r, w=w)
+        self.topology: Topology = first_topology(
+            "test", members, partitions=16, n=n, r=r, w=w, keyspaces=keyspaces
+        )
         self.disks = {member.id: Disk(member.disk, ForgetfulEngine()) for member in members}
         self.nodes: dict[str, Node] = {}
         self._starts: list[tuple[Node, asyncio.Task[None]]] = []

@@ -31,7 +31,8 @@ T = TypeVar("T")
 )  # fmt: skip
 @click.option(
     "--policy", default="siblings", show_default=True, metavar="POLICY",
-    help="what is shown of concurrent writes: all of them (siblings), or the last one (lww)",
+    help="what becomes of concurrent writes: all are shown (siblings), the last one is (lww), or they merge"
+    " (counter, set, map)",
 )  # fmt: skip
 @click.option("-r", "r", type=_OWNERS, metavar="N", help="owners that a read asks  [a majority]")
 @click.option("-w", "w", type=_OWNERS, metavar="N", help="owners that ack a write  [a majority]")

@@ -37,7 +37,7 @@ class KeyspaceSettings(_message.Message):
     kind: _builtins.str
     """objects or registers; "" of a new one is objects"""
     policy: _builtins.str
-    """siblings or lww; "" of a new one is siblings"""
+    """siblings, lww, counter, set or map; "" of a new one is siblings"""
     r: _builtins.int
     """0 of a new one is a majority"""
     w: _builtins.int

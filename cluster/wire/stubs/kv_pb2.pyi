@@ -124,6 +124,8 @@ class PutRequest(_message.Message):
     FORWARDED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     """name; "" is "default" """
     key: _builtins.bytes
@@ -148,6 +150,10 @@ class PutRequest(_message.Message):
     """set by a node that is no owner"""
     timeout_ms: _builtins.int
     """0: the call's own deadline"""
+    entry: _builtins.bytes
+    """keyspaces of policy set: the element (no value); map: the entry's name"""
+    amount: _builtins.int
+    """keyspaces of policy counter: what is added (no value)"""
     @_builtins.property
     def operation(self) -> Global___OperationId: ...
     @_builtins.property
@@ -171,10 +177,12 @@ class PutRequest(_message.Message):
         forwarded: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
         seen: Global___Seen | None = ...,
+        entry: _builtins.bytes = ...,
+        amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "value", b"value", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt", b"attempt", "context", b"context", "durability", b"durability", "entry", b"entry", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "value", b"value", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,6 +204,7 @@ class DeleteRequest(_message.Message):
     FORWARDED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     key: _builtins.bytes
     context: _builtins.bytes
@@ -206,6 +215,8 @@ class DeleteRequest(_message.Message):
     attempt: _builtins.int
     forwarded: _builtins.bool
     timeout_ms: _builtins.int
+    entry: _builtins.bytes
+    """keyspaces of policy set or map: remove only this; empty: delete the key"""
     @_builtins.property
     def operation(self) -> Global___OperationId: ...
     @_builtins.property
@@ -225,10 +236,11 @@ class DeleteRequest(_message.Message):
         forwarded: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
         seen: Global___Seen | None = ...,
+        entry: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "durability", b"durability", "entry", b"entry", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

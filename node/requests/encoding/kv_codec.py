@@ -69,6 +69,8 @@ def write_request(
         is_forwarded or message.forwarded,
         left_s,
         body,
+        message.entry,
+        message.amount if isinstance(message, kv_pb2.PutRequest) else 0,
     )
 
 
@@ -122,6 +124,9 @@ def encode_write(request: WriteRequest) -> bytes:
     message = kv_pb2.DeleteRequest() if request.value is None else kv_pb2.PutRequest(value=request.value)
     message.keyspace, message.key = request.keyspace, request.key
     message.epoch, message.attempt = request.epoch, request.attempt
+    message.entry = request.entry
+    if isinstance(message, kv_pb2.PutRequest):
+        message.amount = request.amount
     request.options.fill(message)
     if (operation := request.operation) is not None:
         message.operation.session, message.operation.sequence = operation.session, operation.sequence

@@ -31,7 +31,7 @@ from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER
 from ringmill.node.replica.routes import REGISTERS, Route, Routes
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.own_operations import OwnOperations
+from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.request_limits import check_key, check_value, time_allowed

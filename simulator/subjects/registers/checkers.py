@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from ringmill.simulator.checkers.sums import adds_up
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.register_history import Holding, RegisterCall
 from ringmill.simulator.subjects.registers.workload import is_counter
@@ -123,26 +124,12 @@ def _counted(calls: Sequence[RegisterCall]) -> Iterator[str]:
         ]
         number = int(call.shown or b"0")
         extra = None if call.is_change else call.version - len(done)
-        if not _adds_up(number - sum(done) - (call.by if call.is_change else 0), open_ones, extra):
+        if not adds_up(number - sum(done) - (call.by if call.is_change else 0), open_ones, extra):
             version = "" if call.is_change else f" in version {call.version}"
             yield (
                 f"the number of a {call.kind} is {number}{version}; {len(done)} were answered before and add "
                 f"up to {sum(done)}, {len(open_ones)} may have been done"
             )
-
-
-def _adds_up(total: int, parts: Sequence[int], count: int | None) -> bool:
-    """Whether some of the parts, `count` of them unless that is None, add up to the total."""
-    zero = sum(-part for part in parts if part < 0)
-    sums = [1 << zero]  # by how many parts; bit `zero + n` is set when they can add up to n
-    for part in parts:
-        more = [each << part if part >= 0 else each >> -part for each in sums]
-        sums = [fewer | one_more for fewer, one_more in zip([*sums, 0], [0, *more], strict=True)]
-    if zero + total < 0:
-        return False
-    if count is not None:
-        return 0 <= count < len(sums) and bool(sums[count] >> (zero + total) & 1)
-    return any(each >> (zero + total) & 1 for each in sums)
 
 
 def _ended(call: RegisterCall) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from hashlib import blake2b
 
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DeadlineExceeded, InvalidArgument, Unavailable, WrongEpoch
-from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -150,26 +149,6 @@ async def test_a_node_of_a_cluster_refuses_another(network: Network) -> None:
     other = first_topology("other", [member(1)], r=1, w=1)
     with pytest.raises(InvalidArgument, match="belongs to cluster demo"):
         await node.agent.take_first(other.encode())
-
-
-async def test_a_policy_that_no_code_obeys_is_refused(network: Network) -> None:
-    solo = first_topology("solo", [member(1)], r=1, w=1)
-    sets = replace(solo, cluster=ClusterId(""), keyspaces=(replace(solo.keyspaces[0], policy="set"),))
-    sets = replace(sets, cluster=ClusterId(blake2b(sets.encode(), digest_size=16).hexdigest()))
-    one, two = Node(network, 1), Node(network, 2)
-    with pytest.raises(
-        InvalidArgument, match="'default' has policy set, this release keeps siblings and lww"
-    ):
-        await one.agent.take_first(sets.encode())
-    assert one.agent.current is None and "topology" not in one.disk.durable
-    one.is_given(document())
-    new = replace(sets.keyspaces[0], name="sets", id=KeyspaceId(2, 0))
-    two.is_given(replace(later(document(), 2), keyspaces=(*document().keyspaces, new)))
-    await one.agent.start()
-    await two.agent.start()
-    with pytest.raises(Unavailable, match="no member answered with topology epoch 2"):
-        await one.agent.know(Epoch(2), ask=N2)
-    assert one.agent.epoch == 1
 
 
 async def test_two_clusters_at_once_leave_one(network: Network) -> None:

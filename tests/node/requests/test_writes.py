@@ -21,8 +21,8 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.versions.replaced import MOST
 from ringmill.node.requests.forward import FORWARDS
+from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.request_values import LocateRequest, WriteRequest
-from ringmill.node.requests.write_retries import WriteRetries
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 

@@ -15,8 +15,8 @@ from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.replaced import remember, union
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.read import Reader
-from ringmill.node.requests.write_retries import WriteRetries
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 

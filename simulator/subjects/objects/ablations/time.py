@@ -6,6 +6,7 @@ from typing import Final
 
 import ringmill.simulator.world.transport
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.wire.sending_time import left_us
 from ringmill.node.replica.object_store import Intent
 from ringmill.node.replica.routes import Route
@@ -35,8 +36,8 @@ def _whole_ttl() -> Bends:
     """A value lives a tenth of its ttl."""
     intent = Writer._intent
 
-    def short(writer: Writer, request: WriteRequest, route: Route) -> Intent:
-        whole = intent(writer, request, route)
+    def short(writer: Writer, request: WriteRequest, route: Route, update: Update | None) -> Intent:
+        whole = intent(writer, request, route, update)
         now_ms = writer._hybrid.expiry_ms()
         left_ms = (whole.expires_at_ms - now_ms) // 10
         return whole._replace(expires_at_ms=now_ms + left_ms) if whole.expires_at_ms else whole

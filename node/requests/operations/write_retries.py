@@ -11,17 +11,14 @@ from typing import Final
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.quorum.levels import majority
-from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, millis
-from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.object_store import REPLACED_HINT
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.own_operations import OwnOperations
-from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.operations.own_operations import OwnOperations
+from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["RECOGNISED_FOR_MS", "WriteRetries"]
@@ -32,11 +29,8 @@ RECOGNISED_FOR_MS: Final = 120_000
 
 
 class WriteRetries:
-    def __init__(
-        self, *, collector: Collector, replicas: Replicas, hybrid: HybridClock, operations: OwnOperations
-    ) -> None:
-        self._collector = collector
-        self._replicas = replicas
+    def __init__(self, *, observer: Observer, hybrid: HybridClock, operations: OwnOperations) -> None:
+        self._observer = observer
         self._hybrid = hybrid
         self._operations = operations
 
@@ -63,11 +57,10 @@ class WriteRetries:
     async def _check_retry(
         self, operation: OperationId, attempt: int, route: Route, deadline: Deadline
     ) -> None:
-        found = (await self._collector.collect(route, majority(len(route.owners)), deadline)).merged
+        found = await self._observer.ask(route, majority(len(route.owners)), deadline)
         if found.find(operation) is not None:
-            node = self._replicas.node
             sometimes("a later attempt finds that an earlier one was applied")
-            await self._replicas.apply(node, route, encode_object(found), Durability.MEMORY, deadline.left_s)
+            await self._observer.bring(found, route, deadline)
             return
         # Its client may have learned no time yet; of a key that was never written none is needed.
         is_first = found.is_absent and not operation.birth

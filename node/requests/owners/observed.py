@@ -1,0 +1,28 @@
+"""Brings what other owners know of a key to this node's copy, before a write that depends on it."""
+
+from __future__ import annotations
+
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.routes import Route
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.replicas import Replicas
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    def __init__(self, *, collector: Collector, replicas: Replicas) -> None:
+        self._collector = collector
+        self._replicas = replicas
+
+    async def ask(self, route: Route, r: int, deadline: Deadline) -> StoredObject:
+        """What `r` owners hold, merged.  Raises QuorumNotReached: nothing was changed."""
+        return (await self._collector.collect(route, r, deadline)).merged
+
+    async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
+        """Merge it into this node's copy.  Raises what the engine raises."""
+        body = encode_object(found)
+        await self._replicas.apply(self._replicas.node, route, body, Durability.MEMORY, deadline.left_s)

@@ -1,0 +1,87 @@
+"""Safeguards that counters, sets and maps rely on (rule V10)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.versions.mergeable import Add, PutElement, PutEntry, Remove
+from ringmill.cluster.versions.objects import Sibling
+from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.simulator.options import SimulationOptions
+
+__all__ = ["MERGING_ABLATIONS"]
+
+_MERGING: Final = SimulationOptions(("merging",))
+
+
+def _own_count() -> Bends:
+    """An addition takes over what others have counted, into its own sibling."""
+
+    def replaces_all(update: Add, sibling: Sibling, actor: Actor) -> bool:
+        return True
+
+    return (method(Add.replaces, replaces_all),)
+
+
+def _counted_once() -> Bends:
+    """An addition that may have been counted is sent again like any other write."""
+    return (method(Add.is_repeatable, property(lambda update: True)),)
+
+
+def _own_element() -> Bends:
+    """A set is one value: who adds an element replaces those that it does not know of, too."""
+
+    def replaces_all(update: PutElement, sibling: Sibling, actor: Actor) -> bool:
+        return True
+
+    return (method(PutElement.replaces, replaces_all),)
+
+
+def _removal_observes() -> Bends:
+    """A removal removes what its coordinator happens to know."""
+    return (method(Remove.observes, property(lambda update: False)),)
+
+
+def _entry_observes() -> Bends:
+    """An entry replaces what its coordinator happens to know, and clocks decide about the rest."""
+    return (method(PutEntry.observes, property(lambda update: False)),)
+
+
+MERGING_ABLATIONS: Final = (
+    Ablation(
+        "own-count",
+        "an addition replaces what its own actor has counted, and nothing else",
+        _own_count(),
+        _MERGING,
+        rules=("V10",),
+    ),
+    Ablation(
+        "counted-once",
+        "an addition that may have been counted is not sent again",
+        _counted_once(),
+        _MERGING,
+        rules=("V10",),
+    ),
+    Ablation(
+        "own-element",
+        "an element replaces itself only",
+        _own_element(),
+        _MERGING,
+        rules=("V10",),
+    ),
+    Ablation(
+        "removal-observes",
+        "a removal asks r owners first what there is to be removed",
+        _removal_observes(),
+        _MERGING,
+        rules=("V10",),
+    ),
+    Ablation(
+        "entry-observes",
+        "an entry of a map replaces what r owners know of it",
+        _entry_observes(),
+        _MERGING,
+        rules=("V10",),
+    ),
+)

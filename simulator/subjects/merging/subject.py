@@ -1,0 +1,166 @@
+"""Counters, sets and maps: clients that change them under faults, and what is read in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from ringmill.client.routing.directory import Directory
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
+from ringmill.simulator.merging_history import MergingKind
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.subjects.merging.ablations import MERGING_ABLATIONS
+from ringmill.simulator.subjects.merging.checkers import check_merging
+from ringmill.simulator.subjects.merging.marks import MERGING_MARKS
+from ringmill.simulator.subjects.merging.sessions import MergingSession
+from ringmill.simulator.subjects.merging.workload import KEYS, PlannedChange, draw_changes, keyspaces_for
+from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.world import World
+
+__all__ = ["MERGING", "MergingWorkload"]
+
+_CHANGES: Final = 120
+_SESSIONS: Final = 5
+_OF_ONE_NODE: Final = 0.5
+_FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coordinator
+_CORE, _LAST = "m-core", "m-last"
+_PROGRESS: Final[dict[str, tuple[MergingKind, ...]]] = {
+    "counter": ("count", "get"),
+    "set": ("put", "remove", "get"),
+    "map": ("put", "remove", "get"),
+}
+
+
+class MergingWorkload:
+    """A Workload (simulator/subjects/subject.py)."""
+
+    def __init__(self, seed: int, options: SimulationOptions) -> None:
+        self._seed = seed
+        draws = stream(seed, "merging")
+        self.plans = draw_changes(
+            draws, changes=_CHANGES, sessions=_SESSIONS, pause_s=draws.choice((0.02, 0.2))
+        )
+        self._names = [f"m{number}" for number in range(_SESSIONS)]
+
+    @property
+    def pieces(self) -> Sequence[int]:
+        return ()
+
+    def plan(self) -> list[str]:
+        return [
+            f"{plan.index:4d}  {plan.session} {plan.policy} {plan.kind} {plan.entry.decode()} {plan.amount}"
+            for plan in self.plans
+        ]
+
+    def join(self, world: World) -> None:
+        self._world = world
+        world.ground.clients += [*self._names, _CORE, _LAST]
+
+    def act(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [self._work(name) for name in self._names]
+
+    def rests_on(self) -> Sequence[Collection[str]]:
+        topology = self._world.topology
+        ids = {space.policy: space.id for space in self._world.keyspaces if space.name == f"{space.policy}s"}
+        return [topology.owners(topology.partition_of(ids[policy], key)) for policy, key in KEYS.items()]
+
+    async def progress(self) -> None:
+        rest = self._world.history.core.rest
+        core = [node.address for name, node in self._world.nodes.items() if name not in rest]
+        plans = [
+            _plan(10_000 + at, _CORE, policy, kind)
+            for at, (policy, kinds) in enumerate(_PROGRESS.items())
+            for kind in kinds
+        ]
+        await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
+
+    async def wait_idle(self) -> None:
+        await asyncio.sleep(_FLIGHT_S)
+        for process in [node for node in self._world.living() if node.disk.is_rotten]:
+            await self._world.heal_damage(process)
+
+    async def look(self) -> None:
+        plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(KEYS)]
+        await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
+
+    def unrest(self) -> list[Violation]:
+        return [Violation("C2", b"", "counters, sets and maps are not at rest long after healing")]
+
+    def close(self) -> None:
+        """Nothing is left to be noted."""
+
+    def check(self, history: History) -> list[Violation]:
+        return list(check_merging(history.merging))
+
+    def figures(self, history: History) -> Figures:
+        return Counter(f"{call.policy} {call.kind} {call.outcome}" for call in history.merging)
+
+    async def _work(self, name: str) -> None:
+        """Half of the clients know one node only, so that several nodes coordinate the changes of a key."""
+        draws = stream(self._seed, f"client/{name}")
+        timeout_s = draws.choice((0.3, 1.0, 5.0))
+        plans = [plan for plan in self.plans if plan.session == name]
+        addresses, directory = list(self._world.addresses), Directory
+        if draws.random() < _OF_ONE_NODE:
+            addresses, directory = [draws.choice(addresses)], Within
+        await self._ask(name, plans, timeout_s, addresses, directory)
+
+    async def _ask(
+        self,
+        name: str,
+        plans: Sequence[PlannedChange],
+        timeout_s: float,
+        addresses: Sequence[str],
+        directory: type[Directory],
+        *,
+        is_of_core: bool = False,
+    ) -> None:
+        process, transport = self._world.client(name)
+        session = MergingSession(
+            name,
+            transport=transport,
+            nodes=self._world.addresses,
+            addresses=addresses,
+            entropy=SeededEntropy(self._seed, f"client/{name}"),
+            timeout_s=timeout_s,
+            directory=directory,
+        )
+        calls = self._world.history.merging
+
+        async def work() -> None:
+            async with session:
+                for plan in plans:
+                    await asyncio.sleep(plan.pause_s)
+                    await session.make(plan, calls, is_of_core=is_of_core)
+
+        await self._world.loop.spawn(process, work())
+
+
+def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedChange:
+    return PlannedChange(index, session, policy, kind, KEYS[policy], 0.0, b"a", 1)
+
+
+def _told(figures: Figures) -> str:
+    ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
+    return f"{sum(figures.values()):,} calls of counters, sets and maps ({ends or 'none'})"
+
+
+def _fields(figures: Figures) -> Mapping[str, Any]:
+    return {"merging": dict(sorted(figures.items()))}
+
+
+MERGING: Final = Subject(
+    name="merging",
+    title="Counters, sets and maps",
+    draw=MergingWorkload,
+    told=_told,
+    fields=_fields,
+    ablations=MERGING_ABLATIONS,
+    marks=MERGING_MARKS,
+    keyspaces=keyspaces_for,
+)

@@ -1,0 +1,170 @@
+"""Counters, sets and maps: whatever the order of updates and merges, copies end equal and nothing is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.limits import MAX_TOTAL
+from ringmill.cluster.versions.dots import Dot, actor_of
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.mergeable import (
+    Add,
+    PutElement,
+    PutEntry,
+    Remove,
+    Update,
+    after_update,
+    count_of,
+    elements_of,
+    entries_of,
+    entry_name,
+)
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, newest_first
+
+COPIES = 3
+
+
+@dataclass
+class Copies:
+    """Three copies of one key."""
+
+    now: list[StoredObject] = field(default_factory=lambda: [ABSENT] * COPIES)
+    updates: int = 0
+
+    def update(self, at: int, change: Update) -> None:
+        self.updates += 1
+        sibling = Sibling(
+            Dot(actor_of(NodeId(f"n{at}"), Start(1, "00" * 8)), self.updates),
+            None,
+            HybridTime(self.updates),
+            OperationId(1, self.updates, HybridTime(self.updates)),
+        )
+        self.now[at] = after_update(self.now[at], change, sibling)
+        assert decode_object(encode_object(self.now[at])) == self.now[at]
+
+    def exchange(self, source: int, target: int) -> None:
+        self.now[target] = merge(self.now[target], self.now[source])
+
+    def settle(self) -> StoredObject:
+        for source in range(COPIES):
+            for target in range(COPIES):
+                self.exchange(source, target)
+        self.exchange(COPIES - 1, 0)
+        self.exchange(COPIES - 1, 1)
+        assert self.now[0] == self.now[1] == self.now[2]
+        return self.now[0]
+
+
+def shown(stored: StoredObject) -> list[bytes]:
+    return [each.value for each in newest_first(stored.siblings) if each.value is not None]
+
+
+at = st.integers(0, COPIES - 1)
+exchanges = st.tuples(st.just("exchange"), at, at)
+names = st.sampled_from([b"a", b"b", b"c"])
+
+
+@given(st.lists(st.one_of(st.tuples(st.just("add"), at, st.integers(-9, 9)), exchanges), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_a_count_is_the_sum_of_all_that_was_added(story: list[tuple[str, int, int]]) -> None:
+    copies, total = Copies(), 0
+    for kind, one, other in story:
+        if kind == "add":
+            copies.update(one, Add(other))
+            total += other
+        else:
+            copies.exchange(one, other)
+    assert count_of(shown(copies.settle())) == total
+
+
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.just("put"), at, names), st.tuples(st.just("remove"), at, names), exchanges),
+        max_size=60,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_an_element_stays_unless_who_removed_it_had_seen_it(
+    story: list[tuple[str, int, bytes | int]],
+) -> None:
+    """The model: each addition has a number, each copy knows some and has removed some of those."""
+    copies, additions = Copies(), dict[int, bytes]()
+    known: list[set[int]] = [set() for _ in range(COPIES)]
+    gone: list[set[int]] = [set() for _ in range(COPIES)]
+    for kind, one, other in story:
+        if kind == "exchange":
+            assert isinstance(other, int)
+            copies.exchange(one, other)
+            known[other] |= known[one]
+            gone[other] |= gone[one]
+            continue
+        assert isinstance(other, bytes)
+        same = {number for number in known[one] if additions[number] == other}
+        if kind == "put":
+            copies.update(one, PutElement(other))
+            additions[copies.updates] = other
+            known[one].add(copies.updates)
+        else:
+            copies.update(one, Remove(other, bytes))
+        gone[one] |= same
+    left = set().union(*known) - set().union(*gone)
+    assert elements_of(shown(copies.settle())) == {additions[number] for number in left}
+
+
+@given(st.lists(st.one_of(st.tuples(st.sampled_from(["put", "remove"]), at, names), exchanges), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_copies_of_a_map_end_equal_and_show_the_newest_of_each_entry(
+    story: list[tuple[str, int, bytes | int]],
+) -> None:
+    copies, last = Copies(), dict[bytes, bytes]()
+    for kind, one, other in story:
+        if kind == "exchange":
+            assert isinstance(other, int)
+            copies.exchange(one, other)
+        elif kind == "put":
+            assert isinstance(other, bytes)
+            copies.update(one, PutEntry(other, b"%d" % copies.updates))
+            last[other] = b"%d" % (copies.updates - 1)
+        else:
+            assert isinstance(other, bytes)
+            copies.update(one, Remove(other, entry_name))
+    found = entries_of(shown(copies.settle()))
+    assert list(found) == sorted(found)
+    for name, value in found.items():
+        assert int(value) <= int(last[name])
+
+
+def test_removals_leave_one_tombstone_at_most_on_a_copy() -> None:
+    copies = Copies()
+    for name in (b"a", b"b", b"c"):
+        copies.update(0, PutElement(name))
+        copies.update(0, Remove(name, bytes))
+    assert [each.value for each in copies.now[0].siblings] == [None]
+
+
+def test_a_total_beyond_64_bits_is_refused() -> None:
+    copies = Copies()
+    copies.update(0, Add(MAX_TOTAL))
+    with pytest.raises(InvalidArgument, match="beyond the limit"):
+        copies.update(0, Add(1))
+    copies.update(1, Add(MAX_TOTAL))  # of another actor
+    assert count_of(shown(copies.settle())) == 2 * MAX_TOTAL
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"1.5", b"--1", b"9" * 30])
+def test_what_is_no_total_is_damage(value: bytes) -> None:
+    with pytest.raises(CorruptData, match="no total"):
+        count_of([value])
+
+
+@pytest.mark.parametrize("value", [b"", b"\0", b"\0\0", b"\0\5abc"])
+def test_what_is_no_entry_is_damage(value: bytes) -> None:
+    with pytest.raises(CorruptData, match="no entry"):
+        entries_of([value])

@@ -1,0 +1,166 @@
+"""Counters, sets and maps over a few nodes: what is taken, what is refused, and what a split leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.limits import MAX_ENTRIES, MAX_TOTAL
+from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.mergeable import count_of, elements_of, entries_of
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.node.requests.request_values import ReadRequest
+from tests.node.one_key import write_request
+from tests.node.small_world import World
+
+SPACES = [
+    KeyspaceEntry(KeyspaceId(1, ordinal), policy, policy=policy)
+    for ordinal, policy in enumerate(("counter", "set", "map"), 2)
+]
+
+
+def world_of(nodes: int = 3) -> World:
+    return World(nodes, keyspaces=SPACES)
+
+
+async def update(world: World, at: str, space: str, value: bytes | None = b"", **given: Any) -> QuorumReceipt:
+    request = write_request(space, b"key", value, **given)
+    requests = world.nodes[at].requests
+    return await world.on(at, requests.delete(request) if value is None else requests.put(request))
+
+
+async def shown(world: World, at: str, space: str, level: str = "") -> list[bytes]:
+    request = ReadRequest(space, b"key", ReadOptions(level))
+    result = await world.on(at, world.nodes[at].requests.get(request))
+    return [sibling.value for sibling in result.siblings if sibling.value is not None]
+
+
+def test_additions_at_every_node_add_up() -> None:
+    world = world_of(5)
+
+    async def story() -> None:
+        for number, name in enumerate(world.names, 1):
+            await update(world, name, "counter", amount=number)
+        await update(world, "n1", "counter", amount=-3)
+        for name in world.names:
+            assert count_of(await shown(world, name, "counter")) == 12
+
+    world.run(story())
+
+
+def test_both_sides_of_a_split_count_and_nothing_is_lost() -> None:
+    world = world_of()
+
+    async def story() -> None:
+        await update(world, "n1", "counter", amount=1)
+        world.cut("n1", "n2")
+        await update(world, "n1", "counter", amount=10)
+        await update(world, "n2", "counter", amount=100)
+        world.cut("n1", "n2", is_cut=False)
+        assert count_of(await shown(world, "n3", "counter", "all")) == 111
+
+    world.run(story())
+
+
+def test_a_removal_removes_what_its_coordinator_had_not_seen() -> None:
+    world = world_of()
+
+    async def story() -> None:
+        world.cut("n1", "n2")
+        await update(world, "n1", "set", entry=b"a")  # n1 and n3 have it
+        await update(world, "n2", "set", None, entry=b"a")
+        world.cut("n1", "n2", is_cut=False)
+        assert elements_of(await shown(world, "n1", "set", "all")) == set()
+
+    world.run(story())
+
+
+def test_an_entry_is_replaced_by_a_later_one_whose_clock_is_behind() -> None:
+    world = world_of()
+
+    async def story() -> None:
+        world.nodes["n1"].clock.jump(0.4)
+        world.cut("n1", "n2")
+        await update(world, "n1", "map", b"first", entry=b"colour")
+        await update(world, "n2", "map", b"second", entry=b"colour")
+        world.cut("n1", "n2", is_cut=False)
+        assert entries_of(await shown(world, "n3", "map", "all")) == {b"colour": b"second"}
+
+    world.run(story())
+
+
+def test_a_deleted_key_counts_from_zero() -> None:
+    world = world_of()
+
+    async def story() -> None:
+        await update(world, "n1", "counter", amount=7)
+        await update(world, "n1", "counter", None)
+        assert await shown(world, "n2", "counter") == []
+        await update(world, "n1", "counter", amount=2)
+        assert count_of(await shown(world, "n2", "counter")) == 2
+
+    world.run(story())
+
+
+def test_a_later_attempt_of_an_addition_is_not_counted_and_of_an_element_is() -> None:
+    world = world_of()
+
+    async def story() -> None:
+        name = OperationId(7, 1, HybridTime(0))
+        with pytest.raises(DeadlineExceeded) as caught:
+            await update(world, "n1", "counter", amount=1, operation=name, attempt=1)
+        assert caught.value.outcome == "unknown"
+        assert await shown(world, "n1", "counter") == []
+        await update(world, "n1", "set", entry=b"a", operation=name, attempt=1)
+        assert await shown(world, "n2", "set") == [b"a"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "given", "says"),
+    [
+        ("", b"v", {"entry": b"a"}, "keeps siblings"),
+        ("", b"v", {"amount": 1}, "keeps siblings"),
+        ("counter", b"v", {}, "policy counter: add to it"),
+        ("counter", b"", {"entry": b"a"}, "policy counter: add to it"),
+        ("counter", None, {"entry": b"a"}, "policy counter: add to it"),
+        ("counter", b"", {"amount": MAX_TOTAL + 1}, "the limit is"),
+        ("set", b"v", {"entry": b"a"}, "policy set: add and remove elements"),
+        ("set", b"", {}, "policy set: add and remove elements"),
+        ("set", b"", {"entry": b"a" * 1025}, "the entry has 1025 bytes, the limit is 1024"),
+        ("map", b"v", {}, "policy map: put and remove entries"),
+        ("map", b"v", {"entry": b"a", "amount": 1}, "policy map: put and remove entries"),
+        ("map", b"v", {"entry": b"a", "is_blind": True}, "takes no context"),
+    ],
+)
+def test_what_does_not_suit_the_keyspace_is_refused(
+    space: str, value: bytes | None, given: dict[str, Any], says: str
+) -> None:
+    world = world_of()
+
+    async def story() -> None:
+        with pytest.raises(InvalidArgument, match=says):
+            await update(world, "n1", space, value, **given)
+
+    world.run(story())
+
+
+def test_one_more_entry_than_the_limit_is_refused_and_a_known_one_is_not() -> None:
+    world = world_of(3)
+
+    async def story() -> None:
+        for number in range(MAX_ENTRIES):
+            await update(world, "n1", "set", entry=b"%d" % number, durability="memory")
+        with pytest.raises(InvalidArgument, match=f"{MAX_ENTRIES + 1} entries, the limit is {MAX_ENTRIES}"):
+            await update(world, "n1", "set", entry=b"one more")
+        await update(world, "n1", "set", entry=b"0")
+        assert len(await shown(world, "n2", "set")) == MAX_ENTRIES
+
+    world.run(story())

@@ -1,0 +1,29 @@
+"""Simulated counters, sets and maps: no seed breaks a promise, and a safeguard that is off is missed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.subjects.every import ablation_named
+
+MERGING = SimulationOptions(("merging",))
+
+
+@pytest.mark.parametrize("first", [1, 11])
+def test_no_seed_loses_a_count_an_element_or_an_entry(first: int) -> None:
+    results = [run_seed(seed, MERGING) for seed in range(first, first + 10)]
+    assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
+    calls = [each.figures["merging"] for each in results]
+    done = sum(count for told in calls for name, count in told.items() if name.endswith(" ok"))
+    assert done > sum(sum(told.values()) for told in calls) // 2  # else nothing much was tried
+
+
+@pytest.mark.parametrize(("name", "first"), [("own-count", 1), ("own-element", 1), ("removal-observes", 40)])
+def test_a_safeguard_of_updates_that_is_off_is_missed(name: str, first: int) -> None:
+    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+    options = replace(ablation_named(name).under or MERGING, safeguards_off=(name,))
+    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))

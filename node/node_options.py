@@ -19,6 +19,7 @@ __all__ = [
     "MembershipOptions",
     "NodeOptions",
     "AttemptTimeouts",
+    "CompareOptions",
     "ReplicaOptions",
     "RequestOptions",
     "WorkerOptions",
@@ -90,6 +91,19 @@ class HintOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """How owners compare their copies (node/repair)."""
+
+    every_s: float | None = None  # between two rounds; 0 is never, None what the node's configuration says
+    settle_s: float = 1.0
+    """Before leaves that differ are looked at again: far longer than a write is under way.  Chosen, not
+    measured."""
+    looks: int = 3
+    at_once: int = 4  # partitions that are mended with one owner at the same time
+    bytes_per_s: int = 24 * _MIB  # of objects moved, so that requests keep disks and loops
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTimeouts:
     """How long an attempt of a task may take."""
 
@@ -119,12 +133,14 @@ class CoordinatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """The options of all rooms: `hints` of repair, `worker` of compute, `coordinator` of jobs."""
+    """The options of all rooms: `hints` and `compare` of repair, `worker` of compute, `coordinator` of
+    jobs."""
 
     storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     requests: RequestOptions = field(default_factory=RequestOptions)
     hints: HintOptions = field(default_factory=HintOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)

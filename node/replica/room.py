@@ -11,6 +11,8 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
 from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.comparing.comparisons import Comparisons
+from ringmill.node.replica.comparing.exchange_serving import ExchangeServing
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
@@ -32,6 +34,7 @@ class Replica:
     objects: ObjectStore
     hints: HintStore
     registers: RegisterStore
+    comparisons: Comparisons
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node."""
@@ -51,6 +54,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         objects=objects,
         hints=await HintStore.open(engine),
         registers=RegisterStore(engine, control),
+        comparisons=Comparisons(core.node, core.clock),
     )
 
 
@@ -59,6 +63,10 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     routes = Routes(core.node, topology)
     serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
     pages = PageServing(routes=routes, engine=replica.engine, objects=replica.objects)
+    exchange = ExchangeServing(
+        routes=routes, engine=replica.engine, objects=replica.objects, comparisons=replica.comparisons
+    )
     core.serve_batches(serving.batch_handlers())
     registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
+    core.serve(exchange.handlers())

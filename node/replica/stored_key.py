@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 
 __all__ = [
+    "COPY_PREFIX_BYTES",
     "Copy",
     "HintKey",
     "Kind",
@@ -32,6 +33,7 @@ _OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspac
 _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
+COPY_PREFIX_BYTES: Final = _COPY.size
 
 
 class Kind(IntEnum):

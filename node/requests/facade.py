@@ -6,9 +6,7 @@ a plain value (node/requests/request_values.py), independent of the protocol it 
 
 from __future__ import annotations
 
-from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
-from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
@@ -33,13 +31,11 @@ class Requests:
         reader: Reader,
         registers: RegisterCoordinator,
         locator: Locator,
-        equalizer: Equalizer,
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._registers = registers
         self._locator = locator
-        self._equalizer = equalizer
 
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
@@ -74,7 +70,3 @@ class Requests:
     async def locate(self, request: LocateRequest) -> Located:
         """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""
         return await self._locator.locate(request)
-
-    async def equalize(self, keyspace: KeyspaceId, key: bytes) -> None:
-        """For repair: make every owner hold the merge of all.  Raises as Equalizer.equalize."""
-        await self._equalizer.equalize(keyspace, key)

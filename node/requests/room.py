@@ -16,7 +16,6 @@ from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.own_operations import OwnOperations
 from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
@@ -90,7 +89,6 @@ async def open_requests(
             reader=reader,
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
-            equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
         )
 
 

@@ -16,7 +16,7 @@ KEYS = [b"key%d" % number for number in range(20)]
 
 async def caught_up(world: HealingWorld, name: str) -> None:
     async with asyncio.timeout(120):
-        while not world[name].repair.catch_up.is_done:  # noqa: ASYNC110 - virtual time costs nothing
+        while not world[name].repair.anti_entropy.is_done:  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(0.1)
 
 
@@ -43,7 +43,7 @@ def test_owners_are_compared_after_a_start_that_was_not_clean() -> None:
             held = [await world.held(name, key) for name in ("n1", "n2", "n3")]
             assert held[0] == held[1] == held[2]
             assert [each.value for each in held[0].siblings] == [b"v"]
-        assert sum(world[name].repair.catch_up.mended for name in ("n1", "n3")) >= len(KEYS)
+        assert sum(world[name].repair.anti_entropy.mended for name in ("n1", "n3")) >= len(KEYS)
 
     run(story)
 
@@ -53,7 +53,7 @@ def test_comparing_waits_for_an_owner_that_is_down_and_is_not_forgotten_by_a_sto
         await write_without_n3(world)
         await world.up("n1")
         await asyncio.sleep(30)
-        assert not world["n1"].repair.catch_up.is_done
+        assert not world["n1"].repair.anti_entropy.is_done
         await world.down("n1")
         await world.up("n1")
         await world.up("n3")
@@ -69,10 +69,10 @@ def test_a_clean_stop_leaves_nothing_to_compare() -> None:
         await world.put("n1", KEYS[0], b"v", "all")
         await world.down("n1")
         await world.up("n1")
-        assert world["n1"].repair.catch_up.is_done
+        assert world["n1"].repair.anti_entropy.is_done
         world.world.nodes["n1"].kill(CrashModel.PREFIX)
         node = await world.up("n1")
-        assert not node.repair.catch_up.is_done
+        assert not node.repair.anti_entropy.is_done
 
     run(story)
 

@@ -82,7 +82,11 @@ class RequestOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HintOptions:
-    """Hint delivery (node/repair)."""
+    """The bounds of the hints for one owner (node/replica/hints.py), and their delivery (node/repair)."""
+
+    most_bytes: int = 1024 * _MIB  # of keys and objects
+    longest_s: float = 3 * 3600.0
+    """No more are kept for an owner for whom some have waited as long: comparing brings what it misses."""
 
     batch_items: int = 64
     batch_bytes: int = 256 * _KIB
@@ -94,7 +98,7 @@ class HintOptions:
 class CompareOptions:
     """How owners compare their copies (node/repair)."""
 
-    every_s: float | None = None  # between two rounds; 0 is never, None what the node's configuration says
+    every_s: float = 60.0  # between two rounds; 0 is only when somebody may lack something
     settle_s: float = 1.0
     """Before leaves that differ are looked at again: far longer than a write is under way.  Chosen, not
     measured."""

@@ -4,7 +4,7 @@
   comes first asks.  The same when a member is seen up again.  Equal copies cost 20 bytes a partition and no
   read.
 - A partition is *owed* to another owner when that one may lack a write that no hint brings it: after a stop
-  that was not clean, after damage of hints (rule H8), and when a hint was dropped.  A partition
+  that was not clean, after damage of hints (rule H8), and when a hint was dropped (rule H2).  A partition
   stays owed until a comparison that began later has ended well.  While something is owed a stop is not noted
   as a clean one, so a start finds everything owed again: that is what keeps it over a crash.
 """
@@ -55,7 +55,6 @@ class AntiEntropy:
         liveness: LivenessView,
         clock: Clock,
         options: CompareOptions,
-        every_s: float,
     ) -> None:
         self._node = node
         self._exchange = exchange
@@ -65,7 +64,7 @@ class AntiEntropy:
         self._liveness = liveness
         self._clock = clock
         self._options = options
-        self._every_s = every_s
+        self._every_s = options.every_s
         self._owed = Owed()
         self._is_all_owed = False
         self._returned: dict[NodeId, None] = {}
@@ -81,7 +80,9 @@ class AntiEntropy:
         self._woken.set()
 
     def owe(self, partition: PartitionId, node: NodeId) -> None:
-        """An owner may lack something of a partition that this node holds."""
+        """An owner may lack something of a partition that this node holds (rule H2)."""
+        if not self._owed:
+            self._woken.set()
         self._owed.owe(partition, node)
 
     @property
@@ -93,6 +94,16 @@ class AntiEntropy:
     def waiting(self) -> Sequence[tuple[PartitionId, NodeId]]:
         """The pairs still to be compared; empty until a requested comparison begins."""
         return self._owed.pairs()
+
+    @property
+    def story(self) -> str:
+        """What is owed, in one line for people."""
+        pairs = self._owed.pairs()
+        others = ", ".join(sorted({node for _, node in pairs})) or "the other owners"
+        partitions = len({partition for partition, _ in pairs}) or "its"
+        reasons = sorted({self.held_back[pair] for pair in pairs if pair in self.held_back})
+        why = f": {reasons[0]}" if reasons else ""
+        return f"{partitions} partitions wait to be compared with {others}, who may lack a write{why}"
 
     @property
     def mended(self) -> int:

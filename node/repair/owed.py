@@ -3,7 +3,7 @@
 Pure.  A node that may have lost hints, and perhaps also what the hints were for, owes each partition to all
 its other owners.  What it gets from one of them it may have to bring to another that was compared before, so
 the first comparison with each owner calls for one more with all the rest (rule H8).  A dropped hint owes one
-partition to its target.
+partition to its target (rule H2).
 """
 
 from __future__ import annotations

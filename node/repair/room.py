@@ -79,8 +79,8 @@ def open_repair(
         liveness=liveness,
         clock=core.clock,
         options=options,
-        every_s=core.config.compare_every_s if options.every_s is None else options.every_s,
     )
+    replica.hints.on_dropped = anti_entropy.owe
     if not was_clean(replica.control, start):
         anti_entropy.want()
     registers = RegisterHealing(

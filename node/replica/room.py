@@ -52,7 +52,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         engine=engine,
         control=control,
         objects=objects,
-        hints=await HintStore.open(engine),
+        hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
         comparisons=Comparisons(core.node, core.clock),
     )

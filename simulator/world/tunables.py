@@ -55,5 +55,10 @@ def draw_tunables(draws: Random) -> Tunables:
         looks=draws.choice((1, 3)),
         at_once=draws.choice((1, 4)),
     )
-    node = replace(drawn.node, requests=late_acks, compare=compare)
+    hints = replace(
+        drawn.node.hints,
+        most_bytes=draws.choice((HintOptions().most_bytes, HintOptions().most_bytes, 300)),
+        longest_s=draws.choice((HintOptions().longest_s, HintOptions().longest_s, 1.0)),
+    )
+    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints)
     return replace(drawn, node=node, gather_s=gather_s)

@@ -98,3 +98,39 @@ def test_a_hint_that_never_reached_the_disk_makes_the_stop_no_clean_one(
             assert [each.value for each in (await world.held("n3", key)).siblings] == [b"v"]
 
     run(story)
+
+
+def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+
+    async def story(world: HealingWorld) -> None:
+        await world.down("n3")
+        for key in KEYS:
+            await world.put("n1", key, b"v", "2")
+        assert world["n1"].replica.hints.total == 0
+        anti_entropy = world["n1"].repair.anti_entropy
+        assert not anti_entropy.is_done and anti_entropy.waiting
+        assert "n3" in anti_entropy.story
+        await asyncio.sleep(100)
+        assert anti_entropy.waiting
+        await world.up("n3")
+        for name in ("n1", "n2"):
+            await caught_up(world, name)
+        for key in KEYS:
+            assert [each.value for each in (await world.held("n3", key)).siblings] == [b"v"]
+
+    run(story)
+
+
+def test_a_dropped_hint_is_not_forgotten_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+
+    async def story(world: HealingWorld) -> None:
+        await world.down("n3")
+        for key in KEYS:
+            await world.put("n1", key, b"v", "2")
+        await world.down("n1")
+        await world.up("n1")
+        assert not world["n1"].repair.anti_entropy.is_done
+
+    run(story)

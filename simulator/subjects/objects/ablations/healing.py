@@ -12,6 +12,7 @@ from ringmill.cluster.versions.object_codec import holds_value
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.healing import Healing
 from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.replica_messages import Apply, ApplyAnswer
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.forward import Forwarder
@@ -51,6 +52,7 @@ def without_comparing() -> Bends:
 
     return (
         *_never_owed(),
+        method(HintStore._has_room, lambda hints, target, key, size: True),
         use(convergence, convergence._may_be_forgotten, may_be_forgotten),
     )
 
@@ -62,6 +64,11 @@ def _never_owed() -> Bends:
 def _compared_now_and_then() -> Bends:
     """A hint that is lost with its coordinator's disk is missed by nobody."""
     return without_rounds()
+
+
+def _dropped_are_owed() -> Bends:
+    """Hints over the bound are dropped, and nobody is told."""
+    return (method(AntiEntropy.owe, lambda anti_entropy, partition, node: None), *without_rounds())
 
 
 def _sums_follow_deletes() -> Bends:
@@ -135,6 +142,7 @@ def _healed_by_merging() -> Bends:
 
 
 _CRASHES: Final = SimulationOptions(nodes=3, keys=24, faults=("crash", "loss"))
+_SPLITS: Final = SimulationOptions(nodes=3, keys=24, faults=("split_one", "loss"))
 _LOST_DISKS: Final = SimulationOptions(keys=24, faults=("disk_lost", "split_one"), core=0.0)
 _DELETES_IN_CRASHES: Final = SimulationOptions(
     nodes=3, keys=24, operations=200, mix=("deletes",), faults=("crash", "loss")
@@ -165,6 +173,13 @@ HEALING: Final = (
         _compared_now_and_then(),
         _LOST_DISKS,
         rules=("H10",),
+    ),
+    Ablation(
+        "dropped-are-owed",
+        "a partition of which a hint was dropped is compared with the hint's owner",
+        _dropped_are_owed(),
+        _SPLITS,
+        rules=("H2",),
     ),
     Ablation(
         "sums-follow-deletes",

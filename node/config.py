@@ -71,16 +71,19 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument(
         "--compare-every",
         type=float,
-        default=60.0,
+        default=os.environ.get("RINGMILL_COMPARE_EVERY", "60"),
         help="seconds between two comparisons with the other owners; 0 for only when one may lack something",
     )
     parser.add_argument(
-        "--hint-bytes", type=int, default=1 << 30, help="bytes of hints kept for one owner that is away"
+        "--hint-bytes",
+        type=int,
+        default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
+        help="bytes of hints kept for one owner that is away",
     )
     parser.add_argument(
         "--hint-age",
         type=float,
-        default=3 * 3600.0,
+        default=os.environ.get("RINGMILL_HINT_AGE", "10800"),
         help="seconds after which no more hints are kept for an owner that is away",
     )
     parser.add_argument(

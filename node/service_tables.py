@@ -9,6 +9,7 @@ from ringmill.node.assembly import Node
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
 from ringmill.node.services.membership_service import MembershipService
+from ringmill.node.services.repair_service import RepairService
 from ringmill.node.services.table import Service
 from ringmill.node.services.topology_service import NodeCard, TopologyService
 
@@ -52,5 +53,8 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         node.registers.service(),
         TopologyService(card, membership.topology).service(),
         status.service(),
+        RepairService(
+            config.id, replica=node.replica, repair=node.repair, topology=membership.topology
+        ).service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),
     )

@@ -57,6 +57,7 @@ ringmill = _Program(
         ),
         "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once", "token_file"),
         "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register", "token_file"),
+        "repair": Verb("ringmill.client.cli.repair_verbs:repair", "compare the owners of partitions"),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

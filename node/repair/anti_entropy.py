@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -84,6 +84,13 @@ class AntiEntropy:
         if not self._owed:
             self._woken.set()
         self._owed.owe(partition, node)
+
+    def compare_now(self, partitions: Iterable[PartitionId]) -> None:
+        """Compare these with all their other owners, as somebody asks for it."""
+        rows = self._document().rows
+        for partition in partitions:
+            self._owed.owe_all(partition, self._others(rows[partition]))
+        self._woken.set()
 
     @property
     def is_done(self) -> bool:

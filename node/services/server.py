@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
-from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, topology_pb2
+from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2, membership_pb2, peer_pb2, repair_pb2, topology_pb2
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
 from ringmill.node.services.over_grpc import GrpcHandlers
 
@@ -145,7 +145,7 @@ class NodeServer:
 _SERVICE_NAMES: Final = (
     *(
         service.full_name
-        for module in (kv_pb2, peer_pb2, topology_pb2, membership_pb2, jobs_pb2)
+        for module in (kv_pb2, peer_pb2, topology_pb2, membership_pb2, jobs_pb2, repair_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
     ),
     "grpc.health.v1.Health",

@@ -82,9 +82,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
     async with open_requests(
         core, replica, identity.start, topology=topology, liveness=liveness, timekeeper=watch
     ) as requests:
-        repair = open_repair(
-            core, replica, identity.start, topology=topology, liveness=liveness, equalize=requests.equalize
-        )
+        repair = open_repair(core, replica, identity.start, topology=topology, liveness=liveness)
         serve_replica(core, replica, topology)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()

@@ -38,6 +38,11 @@ class NodeConfig:
     profile: str = "default"  # membership timing: "default" or "fast"
     slots: int = 1  # task processes at once
     scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
+    compare_every_s: float = (
+        60.0  # owners compare their copies this often; 0 only when one may lack something
+    )
+    hint_bytes: int = 1 << 30  # kept for one owner at most
+    hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
 
@@ -64,6 +69,24 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         help="seconds between two scrubs, which read every block; 0 for never",
     )
     parser.add_argument(
+        "--compare-every",
+        type=float,
+        default=os.environ.get("RINGMILL_COMPARE_EVERY", "60"),
+        help="seconds between two comparisons with the other owners; 0 for only when one may lack something",
+    )
+    parser.add_argument(
+        "--hint-bytes",
+        type=int,
+        default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
+        help="bytes of hints kept for one owner that is away",
+    )
+    parser.add_argument(
+        "--hint-age",
+        type=float,
+        default=os.environ.get("RINGMILL_HINT_AGE", "10800"),
+        help="seconds after which no more hints are kept for an owner that is away",
+    )
+    parser.add_argument(
         "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
     )
     parser.add_argument(
@@ -76,6 +99,10 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
     if not (given.scrub_every == 0 or 1 <= given.scrub_every <= 366 * 86_400):
         raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
+    if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
+        raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
+    if given.hint_bytes < 0 or given.hint_age < 0:
+        raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
     return NodeConfig(
         id=NodeId(given.id),
         address=_loopback(given.listen),
@@ -85,6 +112,9 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         profile=given.profile,
         slots=given.slots,
         scrub_every_s=given.scrub_every,
+        compare_every_s=given.compare_every,
+        hint_bytes=given.hint_bytes,
+        hint_age_s=given.hint_age,
         peer_transport=given.peer_transport,
         client_transport=given.client_transport,
     )

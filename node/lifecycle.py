@@ -33,7 +33,7 @@ from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
-from ringmill.node.node_options import NodeOptions
+from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
@@ -68,7 +68,7 @@ async def run_node(config: NodeConfig) -> None:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
-            async with running_node(config, doors, NodeOptions()) as node:
+            async with running_node(config, doors, _options(config)) as node:
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason)
                 tables = grpc_handlers(service_tables(node, process), clock)
@@ -141,3 +141,11 @@ async def _ready_once_formed(node: Node, server: NodeServer) -> None:
     await node.membership.topology.wait_formed()
     await server.set_ready(True)
     _log.info("%s serves cluster %s", node.core.node, node.cluster)
+
+
+def _options(config: NodeConfig) -> NodeOptions:
+    """The tunable numbers of a node with this configuration."""
+    return NodeOptions(
+        hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
+        compare=CompareOptions(every_s=config.compare_every_s),
+    )

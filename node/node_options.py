@@ -19,6 +19,7 @@ __all__ = [
     "MembershipOptions",
     "NodeOptions",
     "AttemptTimeouts",
+    "CompareOptions",
     "ReplicaOptions",
     "RequestOptions",
     "WorkerOptions",
@@ -86,12 +87,29 @@ class RequestOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HintOptions:
-    """Hint delivery (node/repair)."""
+    """The bounds of the hints for one owner (node/replica/hints.py), and their delivery (node/repair)."""
+
+    most_bytes: int = 1024 * _MIB  # of keys and objects
+    longest_s: float = 3 * 3600.0
+    """No more are kept for an owner for whom some have waited as long: comparing brings what it misses."""
 
     batch_items: int = 64
     batch_bytes: int = 256 * _KIB
     targets_at_once: int = 4  # owners to deliver hints to at the same time
     call_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """How owners compare their copies (node/repair)."""
+
+    every_s: float = 60.0  # between two rounds; 0 is only when somebody may lack something
+    settle_s: float = 1.0
+    """Before leaves that differ are looked at again: far longer than a write is under way.  Chosen, not
+    measured."""
+    looks: int = 3
+    at_once: int = 4  # partitions that are mended with one owner at the same time
+    bytes_per_s: int = 24 * _MIB  # of objects moved, so that requests keep disks and loops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +142,14 @@ class CoordinatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """The options of all rooms: `hints` of repair, `worker` of compute, `coordinator` of jobs."""
+    """The options of all rooms: `hints` and `compare` of repair, `worker` of compute, `coordinator` of
+    jobs."""
 
     storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     requests: RequestOptions = field(default_factory=RequestOptions)
     hints: HintOptions = field(default_factory=HintOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)

@@ -11,6 +11,7 @@ from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
 from ringmill.node.services.keyspaces_service import KeyspacesService
 from ringmill.node.services.membership_service import MembershipService
+from ringmill.node.services.repair_service import RepairService
 from ringmill.node.services.scans_service import ScansService
 from ringmill.node.services.table import Service
 from ringmill.node.services.topology_service import NodeCard, TopologyService
@@ -58,5 +59,8 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         TopologyService(card, membership.topology).service(),
         KeyspacesService(membership).service(),
         status.service(),
+        RepairService(
+            config.id, replica=node.replica, repair=node.repair, topology=membership.topology
+        ).service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),
     )

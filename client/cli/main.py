@@ -78,6 +78,7 @@ ringmill = _Program(
         "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge"),
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
         "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge"),
+        "repair": Verb("ringmill.client.cli.repair_verbs:repair", "compare the owners of partitions"),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

@@ -15,7 +15,14 @@ from grpc_health.v1 import health_pb2
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Ended
-from ringmill.cluster.wire.stubs import explain_pb2, kv_pb2, membership_pb2, scans_pb2, topology_pb2
+from ringmill.cluster.wire.stubs import (
+    explain_pb2,
+    kv_pb2,
+    membership_pb2,
+    repair_pb2,
+    scans_pb2,
+    topology_pb2,
+)
 
 __all__ = [
     "DELETE",
@@ -26,6 +33,8 @@ __all__ = [
     "INIT",
     "LOCATE",
     "PUT",
+    "REPAIR_RUN",
+    "REPAIR_STATUS",
     "SCAN",
     "STATUS",
     "TOPOLOGY",
@@ -98,4 +107,6 @@ TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyRespo
 IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyResponse)
 INIT = Method("/ringmill.v1.Topology/Init", "", topology_pb2.InitResponse)
 STATUS = Method("/ringmill.v1.Membership/Status", "", membership_pb2.StatusResponse)
+REPAIR_STATUS = Method("/ringmill.v1.Repair/Status", "", repair_pb2.RepairStatusResponse)
+REPAIR_RUN = Method("/ringmill.v1.Repair/Run", "", repair_pb2.RepairRunResponse)
 HEALTH = Method("/grpc.health.v1.Health/Check", "", health_pb2.HealthCheckResponse)

@@ -9,7 +9,7 @@ H6).
   range is not a source. If there is no other owner, the range stays unreadable.
 - Control state is written again from its second copy.
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
-  like any other, and catch-up brings it to the hint's targets (node/repair/catch_up.py).
+  like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
 - Registers: node/repair/register_healing.py.
 - Keys that belong to nobody are given up at once.
 """

@@ -1,4 +1,4 @@
-"""Builds the repair of a node: hint delivery, healing, catch-up, scrub."""
+"""Builds the repair of a node: hint delivery, healing, anti-entropy, scrub."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from ringmill.cluster.ids import Start
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
-from ringmill.node.repair.catch_up import CatchUp, Equalize
+from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
+from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
 from ringmill.node.repair.register_healing import RegisterHealing
@@ -24,7 +25,7 @@ __all__ = ["Repair", "open_repair"]
 class Repair:
     delivery: HintDelivery
     healing: Healing
-    catch_up: CatchUp
+    anti_entropy: AntiEntropy
     _replica: Replica
     _start: Start
     _scrub_every_s: float
@@ -34,13 +35,13 @@ class Repair:
         return [
             self.delivery.run(),
             self.healing.run(),
-            self.catch_up.run(),
+            self.anti_entropy.run(),
             scrub_now_and_then(self._replica.engine, self._scrub_every_s),
         ]
 
     async def note_stop(self) -> None:
         """Once requests have come to rest: whether the next start need not compare what it holds."""
-        if self.catch_up.is_done and self._replica.hints.is_whole:
+        if self.anti_entropy.is_done and self._replica.hints.is_whole:
             await note_clean_stop(self._replica.control, self._start)
 
 
@@ -51,7 +52,6 @@ def open_repair(
     *,
     topology: TopologyView,
     liveness: LivenessView,
-    equalize: Equalize,
 ) -> Repair:
     delivery = HintDelivery(
         core.node,
@@ -62,15 +62,27 @@ def open_repair(
         clock=core.clock,
         options=core.options.hints,
     )
-    catch_up = CatchUp(
+    options = core.options.compare
+    anti_entropy = AntiEntropy(
         core.node,
+        exchange=Exchange(
+            engine=replica.engine,
+            objects=replica.objects,
+            comparisons=replica.comparisons,
+            topology=topology,
+            transport=core.transport,
+            options=options,
+        ),
+        comparisons=replica.comparisons,
+        hints=replica.hints,
         topology=topology,
         liveness=liveness,
-        transport=core.transport,
-        equalize=equalize,
+        clock=core.clock,
+        options=options,
     )
+    replica.hints.on_dropped = anti_entropy.owe
     if not was_clean(replica.control, start):
-        catch_up.want()
+        anti_entropy.want()
     registers = RegisterHealing(
         core.node, registers=replica.registers, topology=topology, transport=core.transport
     )
@@ -81,13 +93,13 @@ def open_repair(
         control=replica.control,
         topology=topology,
         transport=core.transport,
-        on_lost_hints=catch_up.want,
+        on_lost_hints=anti_entropy.want,
         heal_registers=registers.heal,
     )
     return Repair(
         delivery=delivery,
         healing=healing,
-        catch_up=catch_up,
+        anti_entropy=anti_entropy,
         _replica=replica,
         _start=start,
         _scrub_every_s=core.config.scrub_every_s,

@@ -2,15 +2,16 @@
 
 Rule H1: a hint belongs to (partition, key) and names its target owners; a newer write of the key is merged
 into it.  A target is removed only if the hint still holds what was delivered: if a newer write was merged in
-meanwhile, removing the target would lose that write.  Each change is one step (rule V9). Layout:
-docs/formats/hint.md.
+meanwhile, removing the target would lose that write.  Each change is one step (rule V9).  Hints for one owner
+are bounded in bytes and in time; what is over the bound is dropped, and the partition owed to that owner
+first (rule H2).  Layout: docs/formats/hint.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,10 +19,12 @@ from typing import Any, Final
 import msgpack
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
+from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
 from ringmill.node.storage.batch import Batch
@@ -57,27 +60,42 @@ class RefusedHint:
 class HintStore:
     """The hints of this node.  Their keys and targets are in memory, the objects in the engine."""
 
-    def __init__(self, engine: Engine, index: dict[NodeId, dict[HintKey, None]]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        index: dict[NodeId, dict[HintKey, int]],
+        options: HintOptions | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._engine = engine
-        self._by_target = index
+        self._by_target = index  # with the size of each hint
+        self._options = options or HintOptions()
+        self._clock = clock
+        self._bytes = {target: sum(sizes.values()) for target, sizes in index.items()}
+        self._since = dict.fromkeys(index, self._now())  # the first of those that wait was kept then
         self._refused: dict[HintKey, RefusedHint] = {}
         self._has_lost = False
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
+        self.dropped = 0  # over the bound, since the start
+        self.on_dropped: Callable[[PartitionId, NodeId], None] = self._lose_dropped
+        """Told before a hint is dropped; until somebody listens, it counts as lost."""
 
     @classmethod
-    async def open(cls, engine: Engine) -> HintStore:
+    async def open(
+        cls, engine: Engine, options: HintOptions | None = None, clock: Clock | None = None
+    ) -> HintStore:
         """Find the hints of earlier starts; where they are damaged, the readable ones.
 
-        Raises CorruptData.
+        Without a clock no hint is too old.  Raises CorruptData.
         """
         prefix = kind_prefix(Kind.HINT)
         span = prefix, prefix_end(prefix)
         try:
-            return cls(engine, await _index(engine.scan(*span)))
+            return cls(engine, await _index(engine.scan(*span)), options, clock)
         except (CorruptBlock, CorruptRange) as error:
             sometimes("a start finds damaged hints")
             _log.warning("some hints may be lost: %s", error)
-            return cls(engine, await _index(engine.survivors(*span)))
+            return cls(engine, await _index(engine.survivors(*span)), options, clock)
 
     @property
     def is_whole(self) -> bool:
@@ -117,10 +135,11 @@ class HintStore:
         value = await fetch(self._engine, hint_key(key))
         return None if value is None else decode_hint(value)
 
-    async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
+    async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit | None:
         """Keep an object for these owners, merged into the hint that exists already.
 
-        Visible at once, durable with the returned commit.  Raises CorruptData and Unavailable; also DiskFull,
+        Visible at once, durable with the returned commit; None when it was dropped, over the bound of all of
+        them.  Raises CorruptData and Unavailable; also DiskFull,
         Overloaded, CorruptBlock or CorruptRange, after which `keep_refused` tries again later.
         """
         names = tuple(targets)
@@ -141,8 +160,9 @@ class HintStore:
         for key, refused in list(self._refused.items()):
             try:
                 commit = await self._change(key, refused.targets, refused.stored)
-                await commit.synced()
-                sometimes("a hint that the disk refused is kept after all")
+                if commit is not None:
+                    await commit.synced()
+                    sometimes("a hint that the disk refused is kept after all")
             except DiskFull:
                 return
             except (Overloaded, CorruptBlock, CorruptRange):
@@ -182,30 +202,67 @@ class HintStore:
 
         await change(self._engine, hint_key(key), step)
 
-    async def _change(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit:
+    async def _change(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit | None:
         return await change(
             self._engine, hint_key(key), lambda present: self._keep(key, targets, stored, present)
         )
 
     def _keep(
         self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject, value: bytes | None
-    ) -> Commit:
+    ) -> Commit | None:
         if value is None:
-            hint = Hint(tuple(sorted(targets)), encode_object(stored))
+            former: tuple[NodeId, ...] = ()
+            encoded = encode_object(stored)
         else:
             present = decode_hint(value)
             sometimes("a newer write is merged into a hint")
-            merged = merge(decode_object(present.encoded), stored)
-            names = tuple(sorted({*present.targets, *targets}))
-            hint = replace(present, targets=names, encoded=encode_object(merged))
+            former, encoded = present.targets, encode_object(merge(decode_object(present.encoded), stored))
+        size = len(key.key) + len(encoded)
+        asked = tuple(targets)
+        wanted = sorted({*former, *asked})
+        over = [target for target in wanted if not self._has_room(target, key, size)]
+        for target in over:
+            sometimes("a hint over the bound is dropped")
+            self.on_dropped(key.partition, target)
+            self.dropped += 1
+        hint = Hint(tuple(target for target in wanted if target not in over), encoded)
+        if not hint.targets:
+            return None  # an older hint of the key stays as it is: its owner lacks that one, too
         commit = self._put(key, hint)
         for target in hint.targets:
-            self._by_target.setdefault(target, {})[key] = None
+            self._note(target, key, size)
+        for target in over:
+            self._unnote(target, key)
         self.kept.set()
-        return commit
+        return None if all(target in over for target in asked) else commit
+
+    def _has_room(self, target: NodeId, key: HintKey, size: int) -> bool:
+        """Whether one more hint of this size, or in the place of that key's, is within the bound."""
+        total = self._bytes.get(target, 0) - self._by_target.get(target, {}).get(key, 0) + size
+        age_s = self._now() - self._since.get(target, self._now())
+        return total <= self._options.most_bytes and age_s <= self._options.longest_s
+
+    def _note(self, target: NodeId, key: HintKey, size: int) -> None:
+        waiting = self._by_target.setdefault(target, {})
+        if not waiting:
+            self._since[target] = self._now()
+        self._bytes[target] = self._bytes.get(target, 0) - waiting.get(key, 0) + size
+        waiting[key] = size
+
+    def _unnote(self, target: NodeId, key: HintKey) -> None:
+        waiting = self._by_target.get(target, {})
+        self._bytes[target] = self._bytes.get(target, 0) - waiting.pop(key, 0)
+        if not waiting:
+            self._since.pop(target, None)
+
+    def _now(self) -> float:
+        return 0.0 if self._clock is None else self._clock.monotonic()
+
+    def _lose_dropped(self, partition: PartitionId, target: NodeId) -> None:
+        self.note_lost()
 
     def _strike_off(self, key: HintKey, target: NodeId, present: Hint | None) -> None:
-        self._by_target.get(target, {}).pop(key, None)
+        self._unnote(target, key)
         if present is None:
             return
         left = tuple(node for node in present.targets if node != target)
@@ -222,12 +279,13 @@ class HintStore:
         return self._engine.apply(batch)
 
 
-async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeId, dict[HintKey, None]]:
-    index: dict[NodeId, dict[HintKey, None]] = {}
+async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeId, dict[HintKey, int]]:
+    index: dict[NodeId, dict[HintKey, int]] = {}
     async with aclosing(found):
         async for stored, value in found:
-            for target in decode_hint(value).targets:
-                index.setdefault(target, {})[parse_hint_key(stored)] = None
+            key, hint = parse_hint_key(stored), decode_hint(value)
+            for target in hint.targets:
+                index.setdefault(target, {})[key] = len(key.key) + len(hint.encoded)
     return index
 
 

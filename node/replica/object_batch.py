@@ -51,7 +51,7 @@ class Change:
     """One changed object."""
 
     applied: Applied
-    old_bytes: int | None  # of its former encoding, None when there was none
+    old: bytes | None  # its former encoding, None when there was none
     new_values: int  # 1 when the key holds a value now and held none, -1 the other way round
 
 
@@ -97,13 +97,12 @@ class ObjectBatch:
 
     def put(self, key: bytes, old: bytes | None, applied: Applied, new_values: int) -> Applied:
         """The same for what is known to be admitted; `new_values` as in Change."""
-        old_bytes = None if old is None else len(old)
         if (earlier := self._changes.get(key)) is not None:
             sometimes("a batch changes a key twice")
             self._followers.append(earlier.applied)
-            old_bytes, new_values = earlier.old_bytes, earlier.new_values + new_values
+            old, new_values = earlier.old, earlier.new_values + new_values
         self._size_bytes += len(applied.encoded)
-        self._changes[key] = Change(applied, old_bytes, new_values)
+        self._changes[key] = Change(applied, old, new_values)
         return applied
 
     def unchanged(self, pending: Applied) -> Applied:

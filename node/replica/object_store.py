@@ -35,6 +35,7 @@ from ringmill.cluster.versions.objects import (
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.object_batch import Admission, Applied, ObjectBatch, decoded
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
@@ -104,6 +105,7 @@ class ObjectStore:
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
         self.is_counted = False
+        self.sums = CopySums()
         self.changes = 0  # of objects, since the start
         self.waiters = Waiters()
 
@@ -238,8 +240,9 @@ class ObjectStore:
         for key, changed in batch.changes.items():
             self._unsynced[key] = commit
             self._keys += changed.new_values
-            key_bytes = len(key) if changed.old_bytes is None else -changed.old_bytes
-            self._size_bytes += len(changed.applied.encoded) + key_bytes
+            old, new = changed.old, changed.applied.encoded
+            self._size_bytes += len(new) + (len(key) if old is None else -len(old))
+            self.sums.change(key, old, new)
         if self._touched is not None:
             self._touched.update(batch.changes)
         self.changes += len(batch.changes)
@@ -262,6 +265,7 @@ class ObjectStore:
         """
         touched: set[bytes] = set()
         self._touched = touched
+        self.sums.forget(start)
         try:
             survivors: dict[bytes, bytes] = {}
             async with aclosing(self._engine.survivors(start, end)) as scan:
@@ -402,12 +406,14 @@ class ObjectStore:
         """
         self._keys = self._size_bytes = 0
         self.is_counted = False
+        self.sums.begin()
         prefix = kind_prefix(Kind.OBJECT)
         with self._engine.snapshot() as snapshot:  # no await before: later changes count themselves
             scan = self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot)
             try:
                 async with aclosing(scan):
                     await self._count(scan)
+                self.sums.end()
             except (RingmillError, OSError) as error:
                 _log.warning("keys and bytes are counted only up to the first unreadable data: %s", error)
         self.is_counted = True
@@ -418,6 +424,7 @@ class ObjectStore:
         async for key, encoded in scan:
             self._keys += holds_value(encoded)
             self._size_bytes += len(key) + len(encoded)
+            self.sums.add(key, encoded)
             in_slice += 1
             if in_slice == self._options.count_slice:
                 in_slice = 0

@@ -1,8 +1,7 @@
 """Pages of one copy: lets another owner read what this owner holds in a key range, in order.
 
-Healing and scans ask for the objects, catch-up for their digests.  A page is sent only when its content is
-durable on this node, and not at all when this node may have lost something of the range, because it is then
-no source (rules H6, L4).
+Healing and scans ask for them.  A page is sent only when its content is durable on this node, and not at all
+when this node may have lost something of the range, because it is then no source (rules H6, L4).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 
 from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
@@ -33,7 +31,6 @@ __all__ = [
     "PageServing",
     "ReadPage",
     "ask_page",
-    "digest_of",
     "read_page",
 ]
 
@@ -41,31 +38,28 @@ PAGE: Final = "replica.page"
 PAGE_BYTES: Final = 256 * 1024
 PAGE_ITEMS: Final = 1000
 READ_BYTES: Final = 4 << 20
-"""Most bytes of objects for one page of digests: reading and hashing more would block the loop for too
-long."""
+"""Most bytes of objects that one unit of comparing reads (node/repair/exchange.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPage:
     """Asks what an owner holds of a partition in [start, end); an empty end has no bound.
 
-    Keys are stored keys without their copy's prefix, which may differ between owners.  `is_brief` asks for
-    digests in place of objects.
+    Keys are stored keys without their copy's prefix, which may differ between owners.
     """
 
     epoch: Epoch
     partition: PartitionId
     start: bytes = b""
     end: bytes = b""
-    is_brief: bool = False
 
     def encode(self) -> bytes:
-        return pack([self.epoch, self.partition, self.start, self.end, self.is_brief])
+        return pack([self.epoch, self.partition, self.start, self.end])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadPage:
-        epoch, partition, start, end, is_brief = unpack(body, (int, int, bytes, bytes, bool))
-        return cls(Epoch(epoch), PartitionId(partition), start, end, is_brief)
+        epoch, partition, start, end = unpack(body, (int, int, bytes, bytes))
+        return cls(Epoch(epoch), PartitionId(partition), start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ class Page:
     """Objects in key order; `covered_to` is the key where the next page begins, empty when this was all."""
 
     row_epoch: Epoch
-    items: tuple[tuple[bytes, bytes], ...]  # key as in `ReadPage`, object (docs/formats/object.md) or digest
+    items: tuple[tuple[bytes, bytes], ...]  # key as in `ReadPage`, object (docs/formats/object.md)
     covered_to: bytes
 
     def encode(self) -> bytes:
@@ -141,19 +135,11 @@ async def read_page(engine: Engine, request: ReadPage, row: Row, most_items: int
     prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
     end = prefix + request.end if request.end else prefix_end(prefix)
     items: list[tuple[bytes, bytes]] = []
-    size_bytes = read_bytes = 0
+    size_bytes = 0
     async with aclosing(engine.scan(prefix + request.start, end)) as scan:
         async for key, encoded in scan:
-            shown = digest_of(encoded) if request.is_brief else encoded
-            size_bytes += len(shown)
-            read_bytes += len(encoded)
-            is_full = size_bytes > PAGE_BYTES or read_bytes > READ_BYTES or len(items) == most_items
-            if items and is_full:
+            size_bytes += len(encoded)
+            if items and (size_bytes > PAGE_BYTES or len(items) == most_items):
                 return Page(row.row_epoch, tuple(items), key[len(prefix) :])
-            items.append((key[len(prefix) :], shown))
+            items.append((key[len(prefix) :], encoded))
     return Page(row.row_epoch, tuple(items), b"")
-
-
-def digest_of(encoded: bytes) -> bytes:
-    """8 bytes that two different objects share once in 10^19."""
-    return blake2b(encoded, digest_size=8).digest()

@@ -11,6 +11,8 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
 from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.comparing.comparisons import Comparisons
+from ringmill.node.replica.comparing.exchange_serving import ExchangeServing
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
@@ -32,6 +34,7 @@ class Replica:
     objects: ObjectStore
     hints: HintStore
     registers: RegisterStore
+    comparisons: Comparisons
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node."""
@@ -49,8 +52,9 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         engine=engine,
         control=control,
         objects=objects,
-        hints=await HintStore.open(engine),
+        hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
+        comparisons=Comparisons(core.node, core.clock),
     )
 
 
@@ -64,6 +68,10 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
         objects=replica.objects,
         most_items=core.options.replica.page_items,
     )
+    exchange = ExchangeServing(
+        routes=routes, engine=replica.engine, objects=replica.objects, comparisons=replica.comparisons
+    )
     core.serve_batches(serving.batch_handlers())
     registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
+    core.serve(exchange.handlers())

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 
 __all__ = [
+    "COPY_PREFIX_BYTES",
     "Copy",
     "HintKey",
     "Kind",
@@ -34,6 +35,7 @@ _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
 _KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
+COPY_PREFIX_BYTES: Final = _COPY.size
 
 
 class Kind(IntEnum):

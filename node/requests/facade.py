@@ -6,11 +6,9 @@ a plain value (node/requests/request_values.py), independent of the protocol it 
 
 from __future__ import annotations
 
-from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
 from ringmill.node.requests.explain.explainer import Explainer
-from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
@@ -39,7 +37,6 @@ class Requests:
         reader: Reader,
         registers: RegisterCoordinator,
         locator: Locator,
-        equalizer: Equalizer,
         watches: Watches,
         scanner: Scanner,
         explainer: Explainer,
@@ -48,7 +45,6 @@ class Requests:
         self._reader = reader
         self._registers = registers
         self._locator = locator
-        self._equalizer = equalizer
         self._watches = watches
         self._scanner = scanner
         self._explainer = explainer
@@ -102,7 +98,3 @@ class Requests:
     async def scan(self, request: ScanRequest) -> ScanResult:
         """The next page of a scan.  Raises as Scanner.page."""
         return await self._scanner.page(request)
-
-    async def equalize(self, keyspace: KeyspaceId, key: bytes) -> None:
-        """For repair: make every owner hold the merge of all.  Raises as Equalizer.equalize."""
-        await self._equalizer.equalize(keyspace, key)

@@ -163,7 +163,8 @@ class Flights:
         if flight.hint_of(node) is not None:
             return ""
         try:
-            await self._keep(flight, node)
+            if not await self._keep(flight, node):
+                return ", and its hint was dropped, as too many wait for it: it is compared when it is back"
         except asyncio.CancelledError:
             await self._leave_hint(flight, node)
             raise
@@ -174,10 +175,14 @@ class Flights:
             return f", and no hint could be kept: {_why(error)}"
         return ""
 
-    async def _keep(self, flight: Flight, node: NodeId) -> None:
-        stored = flight.written.applied.stored
-        flight.hinted(node, await self._hints.keep(flight.route.hint_key, [node], stored))
+    async def _keep(self, flight: Flight, node: NodeId) -> bool:
+        """False when the hint was dropped, and the partition owed to its owner (rule H2)."""
+        commit = await self._hints.keep(flight.route.hint_key, [node], flight.written.applied.stored)
+        if commit is None:
+            return False
+        flight.hinted(node, commit)
         sometimes("an owner that missed a write gets a hint")
+        return True
 
     async def _sync_hint(self, flight: Flight, node: NodeId) -> None:
         """Nobody waits for it, but a hint that is only in memory would not outlive a crash."""

@@ -18,7 +18,6 @@ from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.owners.equalize import Equalizer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.proofs import Proofs
@@ -97,7 +96,6 @@ async def open_requests(
             reader=reader,
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
-            equalizer=Equalizer(routes=routes, collector=collector, replicas=replicas, clock=core.clock),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=_scanner(core, replica, routes, topology, liveness, timekeeper),
         )

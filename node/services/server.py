@@ -24,9 +24,12 @@ from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.stubs import (
     explain_pb2,
     jobs_pb2,
+    keyspaces_pb2,
     kv_pb2,
     membership_pb2,
     peer_pb2,
+    registers_pb2,
+    repair_pb2,
     scans_pb2,
     topology_pb2,
 )
@@ -153,7 +156,18 @@ class NodeServer:
 _SERVICE_NAMES: Final = (
     *(
         service.full_name
-        for module in (kv_pb2, scans_pb2, explain_pb2, peer_pb2, topology_pb2, membership_pb2, jobs_pb2)
+        for module in (
+            kv_pb2,
+            registers_pb2,
+            scans_pb2,
+            explain_pb2,
+            peer_pb2,
+            topology_pb2,
+            keyspaces_pb2,
+            membership_pb2,
+            jobs_pb2,
+            repair_pb2,
+        )
         for service in module.DESCRIPTOR.services_by_name.values()
     ),
     "grpc.health.v1.Health",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from ringmill.node.node_options import HintOptions, NodeOptions, RequestOptions
+from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions, RequestOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["Tunables", "draw_tunables"]
@@ -49,4 +49,16 @@ def draw_tunables(draws: Random) -> Tunables:
     gather_s = draws.choice(
         (0.0, 0.0, 0.001, 0.01)
     )  # drawn last: the other draws stay as they were without it
-    return replace(drawn, node=replace(drawn.node, requests=late_acks), gather_s=gather_s)
+    compare = CompareOptions(
+        every_s=draws.choice((2.0, 8.0, 30.0)),
+        settle_s=draws.choice((0.05, 1.0)),
+        looks=draws.choice((1, 3)),
+        at_once=draws.choice((1, 4)),
+    )
+    hints = replace(
+        drawn.node.hints,
+        most_bytes=draws.choice((HintOptions().most_bytes, HintOptions().most_bytes, 300)),
+        longest_s=draws.choice((HintOptions().longest_s, HintOptions().longest_s, 1.0)),
+    )
+    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints)
+    return replace(drawn, node=node, gather_s=gather_s)

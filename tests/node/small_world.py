@@ -151,7 +151,6 @@ class Node:
                 storage.identity.start,
                 topology=topology,
                 liveness=liveness,
-                equalize=requests.equalize,
             )
             self.delivery = repair.delivery
             loops = [

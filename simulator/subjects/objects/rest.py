@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final as Constant
 
 from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.simulator.disk.moment import CrashModel
@@ -44,6 +45,7 @@ class Rest:
         await self._set_lost_aside()
         await self._damage_healed()
         await self._hints_delivered()
+        await self._compared()
 
     async def look(self) -> None:
         self._history.handed_over += await self._finals()
@@ -97,6 +99,34 @@ class Rest:
         while any(self._keeps_hints(node) or self._compares(node) for node in living):  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_AT_REST_S)
 
+    async def _compared(self) -> None:
+        """Owners compare their copies now and then: each pair of living ones has done so since this began."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        before = {pair: self._equal_s_ago(*pair) for pair in self._pairs()}
+        while before:
+            await asyncio.sleep(_AT_REST_S)
+            since_s = loop.time() - began
+            for pair, former in list(before.items()):
+                ago = self._equal_s_ago(*pair)  # by the clock of a node, which is fast or slow
+                if ago is not None and (former is None or ago < former + since_s / 2):
+                    del before[pair]
+
+    def _pairs(self) -> list[tuple[str, PartitionId, NodeId]]:
+        """Living owners of a partition of some key, the one that asks first."""
+        places = {self._world.partition(key): self._world.owners(key) for key in self._keys}
+        return [
+            (asker, partition, NodeId(other))
+            for partition, owners in places.items()
+            for asker in owners
+            for other in owners
+            if asker < other
+        ]
+
+    def _equal_s_ago(self, asker: str, partition: PartitionId, other: NodeId) -> float | None:
+        node = self._world.nodes[asker].node
+        return None if node is None else node.replica.comparisons.equal_s_ago(partition, other)
+
     async def _set_lost_aside(self) -> None:
         """See what nodes with damaged or foreign disks still show, and end them.
 
@@ -148,13 +178,13 @@ class Rest:
         return any(target not in self._history.lost for target in process.node.replica.hints.counts())
 
     def _compares(self, process: NodeProcess) -> bool:
-        """Whether catch-up still has partitions whose owners can all be asked; the others wait forever."""
+        """Whether a pair of owners that can both be asked has still to be compared; others wait forever."""
         if process.node is None:
             return True
-        catch_up = process.node.repair.catch_up
-        rows = [self._world.topology.row(partition) for partition in catch_up.waiting]
-        is_asked = not (catch_up.is_done or rows)
-        return is_asked or any(not set(row.nodes) & set(self._history.lost) for row in rows)
+        anti_entropy = process.node.repair.anti_entropy
+        waiting = anti_entropy.waiting
+        is_asked = not (anti_entropy.is_done or waiting)
+        return is_asked or any(node not in self._history.lost for _, node in waiting)
 
     async def _read_all(self) -> None:
         """One read of every key from all its living owners, repeated until it is answered."""

@@ -10,6 +10,7 @@ from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
+from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hints import Hint, HintStore, decode_hint, encode_hint
 from ringmill.node.replica.stored_key import HintKey
 from tests.node.forgetful_engine import ForgetfulEngine
@@ -65,11 +66,59 @@ async def test_a_hint_for_a_former_owner_goes_to_the_present_ones() -> None:
 async def test_hints_are_found_again_when_the_node_starts() -> None:
     engine = ForgetfulEngine()
     hints = await HintStore.open(engine.as_engine())
-    await (await hints.keep(KEY, [N2, N3], an_object(1))).synced()
+    commit = await hints.keep(KEY, [N2, N3], an_object(1))
+    assert commit is not None
+    await commit.synced()
     again = await HintStore.open(engine.after_crash().as_engine())
     assert again.counts() == {N2: 1, N3: 1}
     assert again.waiting_for(N2, 10) == [KEY]
     assert await again.get(KEY) == await hints.get(KEY)
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    wall = boottime = monotonic
+
+
+async def test_hints_for_one_owner_are_bounded_and_who_misses_one_is_told_before() -> None:
+    size = len(KEY.key) + len(encode_object(an_object(1)))
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine(), HintOptions(most_bytes=2 * size))
+    told: list[tuple[PartitionId, NodeId, int]] = []
+    hints.on_dropped = lambda partition, node: told.append((partition, node, hints.total))
+    others = [KEY._replace(key=b"%d" % number * len(KEY.key)) for number in range(3)]
+    assert await hints.keep(others[0], [N2], an_object(1)) is not None
+    assert await hints.keep(others[1], [N2], an_object(1)) is not None
+    assert await hints.keep(others[2], [N2], an_object(1)) is None
+    assert told == [(KEY.partition, N2, 2)]
+    commit = await hints.keep(others[2], [N2, N3], an_object(1))
+    assert commit is not None  # others are not at their bound
+    await commit.synced()
+    assert hints.counts() == {N2: 2, N3: 1} and hints.dropped == 2
+    again = await HintStore.open(engine.after_crash().as_engine(), HintOptions(most_bytes=2 * size))
+    assert await again.keep(others[2], [N2], an_object(1)) is None
+    assert await again.strike_off(others[0], N2, encode_object(an_object(1)))
+    assert await again.keep(others[2], [N2], an_object(1)) is not None
+    assert again.is_whole is False  # nobody listened when it was dropped
+
+
+async def test_an_owner_that_is_away_for_long_gets_no_more_hints() -> None:
+    watch = Watch()
+    hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(longest_s=60), watch)
+    told: list[NodeId] = []
+    hints.on_dropped = lambda partition, node: told.append(node)
+    other = KEY._replace(key=b"other")
+    assert await hints.keep(KEY, [N2], an_object(1)) is not None
+    watch.now = 61
+    assert await hints.keep(other, [N2], an_object(1)) is None
+    assert told == [N2] and hints.counts() == {N2: 1}
+    assert await hints.strike_off(KEY, N2, encode_object(an_object(1)))
+    assert await hints.keep(other, [N2], an_object(1)) is not None
 
 
 def test_a_damaged_hint_is_an_error() -> None:

@@ -80,7 +80,9 @@ async def test_a_power_cut_forgets_no_synced_write_and_renews_the_actor(model: C
         dots = [(await replica.put(number)).sibling.dot for number in range(300)]
         hint = HintKey(COPY.partition, KeyspaceId(1, 0), b"k1")
         stored = await replica.objects.read(Place(COPY, KeyspaceId(1, 0), b"k1"))
-        await (await replica.hints.keep(hint, [N3], stored)).synced()
+        commit = await replica.hints.keep(hint, [N3], stored)
+        assert commit is not None
+        await commit.synced()
     left = disk.cut_power(model, stream(7, model))
     async with replica_on(left, stops_cleanly=True) as replica:
         assert replica.hints.counts() == {N3: 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from typing import cast
@@ -13,38 +12,11 @@ from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, R
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
-from ringmill.node.replica import pages
-from ringmill.node.replica.pages import Page, ReadPage, ask_page, digest_of, read_page
-from ringmill.node.replica.stored_key import Copy, copy_prefix
-from ringmill.node.storage.engine import Batch
-from tests.node.forgetful_engine import ForgetfulEngine
+from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from tests.node.small_world import World
 
 ROW = Row((), "steady", Epoch(1), Epoch(1))
 PARTITION = PartitionId(3)
-PREFIX = copy_prefix(Copy(PARTITION, ROW.copy_epoch))
-
-
-async def test_a_page_of_digests_ends_before_much_was_read_for_it() -> None:
-    engine = ForgetfulEngine()
-    batch = Batch()
-    large = bytes(pages.READ_BYTES // 8)
-    for number in range(40):
-        batch.put(PREFIX + b"k%02d" % number, large)
-    engine.apply(batch)
-    shown: list[tuple[bytes, bytes]] = []
-    start = b""
-    async with asyncio.timeout(60):
-        while True:
-            request = ReadPage(Epoch(1), PARTITION, start, is_brief=True)
-            page = await read_page(engine.as_engine(), request, ROW, 1000)
-            assert len(page.items) <= 8
-            shown += page.items
-            if not page.covered_to:
-                break
-            assert page.covered_to > start
-            start = page.covered_to
-    assert shown == [(b"k%02d" % number, digest_of(large)) for number in range(40)]
 
 
 class AnswersAlike:

@@ -8,8 +8,11 @@ import ringmill.client.routing.router
 from ringmill.client.routing.retries import Next, next_step
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import Arrival
-from ringmill.node.repair.catch_up import CatchUp
+from ringmill.cluster.versions.object_codec import holds_value
+from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.healing import Healing
+from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.replica_messages import Apply, ApplyAnswer
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.forward import Forwarder
@@ -17,14 +20,29 @@ from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.history import History, Operation
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.checkers import convergence
+from ringmill.simulator.subjects.objects.rest import Rest
 
 __all__ = ["HEALING", "without_comparing"]
 
 
-def without_comparing() -> Bends:
-    """Owners are not compared after a crash, and nobody asks for what only that would mend.
+def without_rounds() -> Bends:
+    """Owners compare only what is owed, and the simulator does not wait until they have compared all."""
+    one_round = AntiEntropy._round
 
-    For safeguards of hints: comparing finds after a crash what they are there to keep.
+    async def owed_only(anti_entropy: AntiEntropy, *, is_due: bool) -> None:
+        anti_entropy._returned.clear()
+        await one_round(anti_entropy, is_due=False)
+
+    async def compared(rest: Rest) -> None:
+        return
+
+    return method(AntiEntropy._round, owed_only), method(Rest._compared, compared)
+
+
+def without_comparing() -> Bends:
+    """Owners are never compared, and nobody asks for what only that would mend.
+
+    For safeguards of hints: comparing finds what they are there to keep.
     """
 
     def may_be_forgotten(history: History, write: Operation) -> bool:
@@ -32,14 +50,35 @@ def without_comparing() -> Bends:
         has_crashed = any(at >= write.invoked for at in history.crashed.get(node, ()))
         return has_crashed or node in (*history.lost, *history.damaged)
 
-    return method(CatchUp.want, lambda catch_up: None), use(
-        convergence, convergence._may_be_forgotten, may_be_forgotten
+    return (
+        *_never_owed(),
+        method(HintStore._has_room, lambda hints, target, key, size: True),
+        use(convergence, convergence._may_be_forgotten, may_be_forgotten),
     )
 
 
-def _caught_up() -> Bends:
-    """After a crash nobody looks who misses the writes whose hints died with it."""
-    return (method(CatchUp.want, lambda catch_up: None),)
+def _never_owed() -> Bends:
+    return (method(AntiEntropy.want, lambda anti_entropy: None), *without_rounds())
+
+
+def _compared_now_and_then() -> Bends:
+    """A hint that is lost with its coordinator's disk is missed by nobody."""
+    return without_rounds()
+
+
+def _dropped_are_owed() -> Bends:
+    """Hints over the bound are dropped, and nobody is told."""
+    return (method(AntiEntropy.owe, lambda anti_entropy, partition, node: None), *without_rounds())
+
+
+def _sums_follow_deletes() -> Bends:
+    change = CopySums.change
+
+    def change_values(sums: CopySums, key: bytes, old: bytes | None, new: bytes) -> None:
+        if holds_value(new):
+            change(sums, key, old, new)
+
+    return (method(CopySums.change, change_values),)
 
 
 def _damage_turns() -> Bends:
@@ -103,6 +142,11 @@ def _healed_by_merging() -> Bends:
 
 
 _CRASHES: Final = SimulationOptions(nodes=3, keys=24, faults=("crash", "loss"))
+_SPLITS: Final = SimulationOptions(nodes=3, keys=24, faults=("split_one", "loss"))
+_LOST_DISKS: Final = SimulationOptions(keys=24, faults=("disk_lost", "split_one"), core=0.0)
+_DELETES_IN_CRASHES: Final = SimulationOptions(
+    nodes=3, keys=24, operations=200, mix=("deletes",), faults=("crash", "loss")
+)
 # Beside a healed core damage may heal before anything is written beside it.
 _ROT: Final = SimulationOptions(nodes=3, keys=24, faults=("bit_flip",), core=0.0)
 _ROT_IN_TROUBLE: Final = SimulationOptions(
@@ -119,9 +163,30 @@ HEALING: Final = (
     Ablation(
         "caught-up",
         "owners are compared after a start that may have lost hints",
-        _caught_up(),
+        _never_owed(),
         _CRASHES,
         rules=("H8",),
+    ),
+    Ablation(
+        "compared-now-and-then",
+        "owners compare their copies now and then",
+        _compared_now_and_then(),
+        _LOST_DISKS,
+        rules=("H10",),
+    ),
+    Ablation(
+        "dropped-are-owed",
+        "a partition of which a hint was dropped is compared with the hint's owner",
+        _dropped_are_owed(),
+        _SPLITS,
+        rules=("H2",),
+    ),
+    Ablation(
+        "sums-follow-deletes",
+        "the sum of a copy changes with a delete as with a put",
+        _sums_follow_deletes(),
+        _DELETES_IN_CRASHES,
+        rules=("H10",),
     ),
     Ablation(
         "damage-turns",

@@ -19,7 +19,7 @@ def _hints_kept() -> Bends:
     async def keep_none(flights: Flights, flight: Any, target: Any) -> str:
         return ""
 
-    return (method(Flights._keep_hint, keep_none),)
+    return (method(Flights._keep_hint, keep_none), *without_comparing())
 
 
 def _refused_hints_kept() -> Bends:
@@ -28,7 +28,7 @@ def _refused_hints_kept() -> Bends:
     async def keep_none(hints: HintStore) -> None:
         hints._refused.clear()
 
-    return (method(HintStore.keep_refused, keep_none),)
+    return (method(HintStore.keep_refused, keep_none), *without_comparing())
 
 
 def _hint_compare() -> Bends:
@@ -38,7 +38,7 @@ def _hint_compare() -> Bends:
         present = await hints.get(key)
         return await strike_off(hints, key, target, delivered if present is None else present.encoded)
 
-    return (method(HintStore.strike_off, strike_off_whatever),)
+    return (method(HintStore.strike_off, strike_off_whatever), *without_comparing())
 
 
 def _hint_merge() -> Bends:
@@ -48,7 +48,7 @@ def _hint_merge() -> Bends:
         present = None if value is None else decode_hint(value)
         return keep(hints, key, targets, decode_object(present.encoded) if present else stored, value)
 
-    return (method(HintStore._keep, keep_the_first),)
+    return (method(HintStore._keep, keep_the_first), *without_comparing())
 
 
 def _hint_synced() -> Bends:

@@ -1,7 +1,7 @@
 """C2: once faults have ended, all owners of a key hold the same.
 
 At the end, after every key was read from all its owners.  Before that hints bring a write to every owner, or
-the comparing of owners that follows a start which may have lost some.
+the comparing of owners, also where the only hint is lost permanently with its coordinator.
 """
 
 from __future__ import annotations
@@ -45,9 +45,5 @@ def check_hand_over(history: History) -> Iterator[Violation]:
 
 
 def _may_be_forgotten(history: History, write: Operation) -> bool:
-    """Whether a write may be forgotten: all its holders have lost some bits; or an owner is lost
-    permanently, which ends catch-up of its partitions, and the write's coordinator is lost or crashed after
-    it began."""
-    node = write.dot.partition("#")[0]
-    has_crashed = any(at >= write.invoked for at in history.crashed.get(node, ()))
-    return not history.is_firm(write) or (bool(history.lost) and (node in history.lost or has_crashed))
+    """Whether a write may be forgotten: all its holders have lost some bits, or their disks."""
+    return not history.is_firm(write)

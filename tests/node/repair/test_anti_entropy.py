@@ -16,7 +16,7 @@ KEYS = [b"key%d" % number for number in range(20)]
 
 async def caught_up(world: HealingWorld, name: str) -> None:
     async with asyncio.timeout(120):
-        while not world[name].repair.catch_up.is_done:  # noqa: ASYNC110 - virtual time costs nothing
+        while not world[name].repair.anti_entropy.is_done:  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(0.1)
 
 
@@ -43,7 +43,7 @@ def test_owners_are_compared_after_a_start_that_was_not_clean() -> None:
             held = [await world.held(name, key) for name in ("n1", "n2", "n3")]
             assert held[0] == held[1] == held[2]
             assert [each.value for each in held[0].siblings] == [b"v"]
-        assert sum(world[name].repair.catch_up.mended for name in ("n1", "n3")) >= len(KEYS)
+        assert sum(world[name].repair.anti_entropy.mended for name in ("n1", "n3")) >= len(KEYS)
 
     run(story)
 
@@ -53,7 +53,7 @@ def test_comparing_waits_for_an_owner_that_is_down_and_is_not_forgotten_by_a_sto
         await write_without_n3(world)
         await world.up("n1")
         await asyncio.sleep(30)
-        assert not world["n1"].repair.catch_up.is_done
+        assert not world["n1"].repair.anti_entropy.is_done
         await world.down("n1")
         await world.up("n1")
         await world.up("n3")
@@ -69,10 +69,10 @@ def test_a_clean_stop_leaves_nothing_to_compare() -> None:
         await world.put("n1", KEYS[0], b"v", "all")
         await world.down("n1")
         await world.up("n1")
-        assert world["n1"].repair.catch_up.is_done
+        assert world["n1"].repair.anti_entropy.is_done
         world.world.nodes["n1"].kill(CrashModel.PREFIX)
         node = await world.up("n1")
-        assert not node.repair.catch_up.is_done
+        assert not node.repair.anti_entropy.is_done
 
     run(story)
 
@@ -96,5 +96,41 @@ def test_a_hint_that_never_reached_the_disk_makes_the_stop_no_clean_one(
         await caught_up(world, "n1")
         for key in KEYS:
             assert [each.value for each in (await world.held("n3", key)).siblings] == [b"v"]
+
+    run(story)
+
+
+def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+
+    async def story(world: HealingWorld) -> None:
+        await world.down("n3")
+        for key in KEYS:
+            await world.put("n1", key, b"v", "2")
+        assert world["n1"].replica.hints.total == 0
+        anti_entropy = world["n1"].repair.anti_entropy
+        assert not anti_entropy.is_done and anti_entropy.waiting
+        assert "n3" in anti_entropy.story
+        await asyncio.sleep(100)
+        assert anti_entropy.waiting
+        await world.up("n3")
+        for name in ("n1", "n2"):
+            await caught_up(world, name)
+        for key in KEYS:
+            assert [each.value for each in (await world.held("n3", key)).siblings] == [b"v"]
+
+    run(story)
+
+
+def test_a_dropped_hint_is_not_forgotten_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+
+    async def story(world: HealingWorld) -> None:
+        await world.down("n3")
+        for key in KEYS:
+            await world.put("n1", key, b"v", "2")
+        await world.down("n1")
+        await world.up("n1")
+        assert not world["n1"].repair.anti_entropy.is_done
 
     run(story)

@@ -1,0 +1,146 @@
+"""`ringmill repair status` and `run`: how the owners of partitions compare, and comparing them now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.repairs import RepairViews, repair_views, run_repair
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringmill.cluster.wire.stubs.repair_pb2 import ComparedPair
+
+__all__ = ["repair", "run", "status"]
+
+RUN_S = 120.0
+LOOK_S = 0.5
+COLUMNS = ("NODE", "PAIRS", "EQUAL", "OLDEST", "OWED", "PULLED", "PUSHED", "MOVED", "SENT", "DROPPED")
+
+FIGURES = ("pulled", "pushed", "moved_bytes", "wire_bytes", "hints_dropped")
+
+repair = LazyGroup(
+    "repair",
+    {
+        "status": Verb(
+            "ringmill.client.cli.repair_verbs:status",
+            "show when owners were last found equal, and what is owed",
+            "token_file",
+        ),
+        "run": Verb(
+            "ringmill.client.cli.repair_verbs:run",
+            "compare the owners now, and wait for the end",
+            "token_file",
+        ),
+    },
+    "Compare what the owners of partitions hold.  Nodes do so by themselves every minute.",
+)
+
+_partitions = click.option(
+    "--partition",
+    "partitions",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="NUMBER",
+    help="only this partition; may be given several times",
+)
+
+
+@click.command()
+@_partitions
+@click.pass_obj
+def status(settings: Settings, partitions: tuple[int, ...]) -> None:
+    """Show when owners were last found equal, what is owed to whom, and what holds it back.
+
+    In JSON each pair of owners of each partition is listed.
+    """
+
+    async def look() -> RepairViews:
+        async with open_client(settings) as db:
+            return await repair_views(db.topology, settings.timeout_s)
+
+    _show(settings, asyncio.run(look()), partitions)
+
+
+@click.command()
+@_partitions
+@click.pass_obj
+def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
+    """Compare the owners of all partitions now, make them equal, and wait for the end (--timeout).
+
+    Owners that are down are compared when they are up again, without waiting for them here.
+    """
+    return asyncio.run(_run(settings, partitions))
+
+
+async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
+    until = time.monotonic() + (settings.timeout or RUN_S)
+    async with open_client(settings) as db:
+        if partitions and max(partitions) >= len(db.topology.rows):
+            raise InvalidArgument(f"there are {len(db.topology.rows)} partitions, from 0 on")
+        await run_repair(db.topology, partitions, settings.timeout_s)
+        told = -1
+        while True:
+            answers = await repair_views(db.topology, settings.timeout_s)
+            left = _left(answers, partitions)
+            if left != told:
+                output.note(f"{left} pairs of owners are still to be compared")
+                told = left
+            if not left or time.monotonic() >= until:
+                break
+            await asyncio.sleep(LOOK_S)
+    _show(settings, answers, partitions)
+    return ExitCode.TIMED_OUT_WAITING if left else ExitCode.DONE
+
+
+def _left(answers: RepairViews, partitions: tuple[int, ...]) -> int:
+    """Pairs that are owed between nodes that answer."""
+    views = [answer for answer in answers.values() if not isinstance(answer, RingmillError)]
+    living = {view.node for view in views}
+    return sum(
+        pair.owed and pair.other in living and (not partitions or pair.partition in partitions)
+        for view in views
+        for pair in view.pairs
+    )
+
+
+def _show(settings: Settings, answers: RepairViews, partitions: tuple[int, ...]) -> None:
+    rows: list[Sequence[object]] = []
+    document: list[dict[str, Any]] = []
+    reasons: list[str] = []
+    for name, view in answers.items():
+        if isinstance(view, RingmillError):
+            reasons.append(f"{name} does not answer: {view}")
+            document.append({"node": name, "error": str(view)})
+            continue
+        pairs = [pair for pair in view.pairs if not partitions or pair.partition in partitions]
+        known = [pair.equal_s_ago for pair in pairs if pair.HasField("equal_s_ago")]
+        oldest = f"{output.span(max(known))} ago" if known else ""
+        figures = {figure: int(getattr(view, figure)) for figure in FIGURES}
+        owed = sum(pair.owed for pair in pairs)
+        rows.append((name, len(pairs), len(known), oldest, owed, *figures.values()))
+        reasons += sorted({f"{name} and {pair.other}: {pair.held_back}" for pair in pairs if pair.held_back})
+        document.append({"node": name, **figures, "pairs": [_pair(pair) for pair in pairs]})
+    output.show(settings, document, COLUMNS, rows)
+    for reason in reasons if settings.output != "json" else ():
+        output.note(reason)
+
+
+def _pair(pair: ComparedPair) -> dict[str, Any]:
+    return {
+        "partition": pair.partition,
+        "other": pair.other,
+        "equal_s_ago": round(pair.equal_s_ago, 1) if pair.HasField("equal_s_ago") else None,
+        "owed": pair.owed,
+        "held_back": pair.held_back,
+    }

@@ -1,0 +1,60 @@
+"""Asks every node how its copies compare with those of the other owners, or has them compared now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from ringmill.client.connection import open_link
+from ringmill.client.routing.links import REPAIR_RUN, REPAIR_STATUS
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ring.topology import Member, Topology
+from ringmill.cluster.wire.stubs.repair_pb2 import (
+    RepairRunRequest,
+    RepairRunResponse,
+    RepairStatusRequest,
+    RepairStatusResponse,
+)
+
+__all__ = ["RepairViews", "repair_views", "run_repair"]
+
+RepairViews: TypeAlias = Mapping[str, RepairStatusResponse | RingmillError]
+"""What each member says, or why it does not."""
+
+
+async def repair_views(topology: Topology, timeout_s: float) -> RepairViews:
+    """How the copies of each member compare with those of the other owners."""
+
+    async def ask(member: Member) -> RepairStatusResponse | RingmillError:
+        link = open_link(member.address)
+        try:
+            return await link.call(REPAIR_STATUS, RepairStatusRequest(), timeout_s)
+        except RingmillError as error:
+            return error
+        finally:
+            await link.close()
+
+    found = await gather_all(map(ask, topology.members))
+    return {member.id: answer for member, answer in zip(topology.members, found, strict=True)}
+
+
+async def run_repair(topology: Topology, partitions: Sequence[int], timeout_s: float) -> None:
+    """Have each member compare those of these partitions that it owns; no partitions: all of them.
+
+    A member that does not answer is left out: the others compare with it when it is up.
+    """
+
+    async def ask(member: Member) -> RepairRunResponse | RingmillError:
+        owned = [number for number in partitions if member.id in topology.rows[number].nodes]
+        link = open_link(member.address)
+        try:
+            if partitions and not owned:
+                return RepairRunResponse()
+            return await link.call(REPAIR_RUN, RepairRunRequest(partitions=owned), timeout_s)
+        except RingmillError as error:
+            return error
+        finally:
+            await link.close()
+
+    await gather_all(map(ask, topology.members))

@@ -1,0 +1,253 @@
+"""Anti-entropy: owners compare their copies every minute, and sooner when one of them may lack something.
+
+- Every round each pair of owners compares the roots of all partitions that both own; the owner whose name
+  comes first asks.  The same when a member is seen up again.  Equal copies cost 20 bytes a partition and no
+  read.
+- A partition is *owed* to another owner when that one may lack a write that no hint brings it: after a stop
+  that was not clean, after damage of hints (rule H8), and when a hint was dropped (rule H2).  A partition
+  stays owed until a comparison that began later has ended well.  While something is owed a stop is not noted
+  as a clean one, so a start finds everything owed again: that is what keeps it over a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.node_options import CompareOptions
+from ringmill.node.repair.exchange import Exchange
+from ringmill.node.repair.owed import Owed
+from ringmill.node.replica.comparing.comparisons import Comparisons
+from ringmill.node.replica.comparing.exchange_messages import DIFFER, EQUAL
+from ringmill.node.replica.hints import HintStore
+
+__all__ = ["AntiEntropy"]
+
+FIRST_PAUSE_S: Final = 1.0  # short, as after a restart of all nodes the others are up soon
+LONGEST_PAUSE_S: Final = 15.0  # an owner that is away may be so for hours
+PATIENCE: Final = 20  # rounds in which hints for an owner may go first; what they bring differs no more
+ROOTS_AT_ONCE: Final = 512
+
+_log = logging.getLogger(__name__)
+
+
+class AntiEntropy:
+    """`run` it as long as the node runs."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        exchange: Exchange,
+        comparisons: Comparisons,
+        hints: HintStore,
+        topology: TopologyView,
+        liveness: LivenessView,
+        clock: Clock,
+        options: CompareOptions,
+    ) -> None:
+        self._node = node
+        self._exchange = exchange
+        self._comparisons = comparisons
+        self._hints = hints
+        self._topology = topology
+        self._liveness = liveness
+        self._clock = clock
+        self._options = options
+        self._every_s = options.every_s
+        self._owed = Owed()
+        self._is_all_owed = False
+        self._returned: dict[NodeId, None] = {}
+        self._waited: dict[NodeId, int] = {}  # rounds in which hints went first
+        self._woken = asyncio.Event()
+        self.held_back: dict[tuple[PartitionId, NodeId], str] = {}
+        """Why a pair could not be compared at the last try."""
+        liveness.on_change(self._note_state)
+
+    def want(self) -> None:
+        """Compare everything that this node owns, from the beginning, because hints may be missing."""
+        self._is_all_owed = True
+        self._woken.set()
+
+    def owe(self, partition: PartitionId, node: NodeId) -> None:
+        """An owner may lack something of a partition that this node holds (rule H2)."""
+        if not self._owed:
+            self._woken.set()
+        self._owed.owe(partition, node)
+
+    def compare_now(self, partitions: Iterable[PartitionId]) -> None:
+        """Compare these with all their other owners, as somebody asks for it."""
+        rows = self._document().rows
+        for partition in partitions:
+            self._owed.owe_all(partition, self._others(rows[partition]))
+        self._woken.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Nobody may lack anything that this node knows of."""
+        return not (self._is_all_owed or self._owed)
+
+    @property
+    def waiting(self) -> Sequence[tuple[PartitionId, NodeId]]:
+        """The pairs still to be compared; empty until a requested comparison begins."""
+        return self._owed.pairs()
+
+    @property
+    def story(self) -> str:
+        """What is owed, in one line for people."""
+        pairs = self._owed.pairs()
+        others = ", ".join(sorted({node for _, node in pairs})) or "the other owners"
+        partitions = len({partition for partition, _ in pairs}) or "its"
+        reasons = sorted({self.held_back[pair] for pair in pairs if pair in self.held_back})
+        why = f": {reasons[0]}" if reasons else ""
+        return f"{partitions} partitions wait to be compared with {others}, who may lack a write{why}"
+
+    @property
+    def mended(self) -> int:
+        """Objects that one of two owners lacked, since the start, as far as this node asked."""
+        return self._comparisons.pulled + self._comparisons.pushed
+
+    async def run(self) -> None:
+        """Compare, until cancelled."""
+        await self._topology.wait_formed()
+        due = self._clock.monotonic() + self._every_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            self._woken.clear()
+            is_due = self._every_s > 0 and self._clock.monotonic() >= due
+            if is_due:
+                due = self._clock.monotonic() + self._every_s
+            was_done = self.is_done
+            self._take_on()
+            await self._round(is_due=is_due)
+            if self.is_done:
+                pause_s = FIRST_PAUSE_S
+                if not was_done:
+                    _log.info("compared with the other owners: %d objects moved since the start", self.mended)
+                await self._sleep(due - self._clock.monotonic() if self._every_s else None)
+            else:
+                await self._sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _sleep(self, pause_s: float | None) -> None:
+        """Until something is to be done sooner."""
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(FIRST_PAUSE_S)  # who is seen up may need a moment, and others may follow
+
+    def _note_state(self, node: NodeId, state: MemberState) -> None:
+        if state is MemberState.UP:
+            self._returned[node] = None
+            self._woken.set()
+
+    def _take_on(self) -> None:
+        """Owe what was asked for, and to nobody who owns a partition no more."""
+        rows = self._document().rows
+        if self._is_all_owed:
+            self._is_all_owed = False
+            for number, row in enumerate(rows):
+                if self._node in row.nodes:
+                    self._owed.owe_all(PartitionId(number), self._others(row))
+        for partition in self._owed.partitions():
+            row = rows[partition]
+            self._owed.keep_only(partition, self._others(row) if self._node in row.nodes else ())
+
+    def _document(self) -> Topology:
+        topology = self._topology.current
+        assert topology is not None, "a formed cluster has a topology"
+        return topology
+
+    def _others(self, row: Row) -> list[NodeId]:
+        return [node for node in row.nodes if node != self._node]
+
+    async def _round(self, *, is_due: bool) -> None:
+        """One comparison with every other owner that seems up."""
+        returned, self._returned = self._returned, {}
+        document = self._document()
+        for peer in sorted(member.id for member in document.members if member.id != self._node):
+            if self._liveness.state(peer) is not MemberState.UP:
+                continue
+            wanted = self._owed.to(peer)
+            if self._node < peer and (is_due or peer in returned):
+                wanted = [PartitionId(n) for n, row in enumerate(document.rows) if self._is_shared(row, peer)]
+            if not wanted or self._hints_go_first(peer):
+                continue
+            for first in range(0, len(wanted), ROOTS_AT_ONCE):
+                await self._compare(peer, wanted[first : first + ROOTS_AT_ONCE])
+
+    def _is_shared(self, row: Row, peer: NodeId) -> bool:
+        return self._node in row.nodes and peer in row.nodes
+
+    def _hints_go_first(self, peer: NodeId) -> bool:
+        """What hints are about to bring need not be compared."""
+        if not self._hints.counts().get(peer):
+            self._waited.pop(peer, None)
+            return False
+        self._waited[peer] = self._waited.get(peer, 0) + 1
+        return self._waited[peer] <= PATIENCE
+
+    async def _compare(self, peer: NodeId, partitions: Sequence[PartitionId]) -> None:
+        """Compare these with one other owner, and mend what differs."""
+        began, rows = self._owed.stamp, self._document().rows
+        roots = []
+        for partition in partitions:
+            root = self._exchange.root(partition, rows[partition])
+            if root is None:
+                self.held_back[partition, peer] = "damaged, or not counted yet, on this node"
+            else:
+                roots.append(root)
+        if not roots:
+            return
+        try:
+            verdicts = await self._exchange.judge(peer, roots)
+        except (RingmillError, OSError) as error:
+            self._hold_back([one.partition for one in roots], peer, error)
+            return
+        differing = []
+        for one, verdict in zip(roots, verdicts, strict=True):
+            if verdict == EQUAL:
+                self._settle(one.partition, rows[one.partition], peer, began)
+            elif verdict == DIFFER:
+                differing.append(one.partition)
+            else:
+                self.held_back[one.partition, peer] = "damaged, or not counted yet, on the other node"
+        slots = asyncio.Semaphore(self._options.at_once)
+
+        async def mend(partition: PartitionId) -> None:
+            async with slots:
+                await self._mend(partition, rows[partition], peer, began)
+
+        await gather_all(mend(partition) for partition in differing)
+
+    async def _mend(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
+        try:
+            await self._exchange.mend(partition, row, peer)
+        except (RingmillError, OSError) as error:
+            sometimes("owners cannot be compared yet")
+            self._hold_back([partition], peer, error)
+        else:
+            self._settle(partition, row, peer, began)
+
+    def _settle(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
+        self._comparisons.note_equal(partition, peer)
+        self.held_back.pop((partition, peer), None)
+        self._owed.settle(partition, peer, self._others(row), began)
+
+    def _hold_back(self, partitions: Sequence[PartitionId], peer: NodeId, error: Exception) -> None:
+        why = str(error) or type(error).__name__
+        _log.debug("%d partitions are compared with %s later: %s", len(partitions), peer, why)
+        for partition in partitions:
+            self.held_back[partition, peer] = why

@@ -1,0 +1,325 @@
+"""The side that asks when two owners compare their copies of a partition, and makes them equal.
+
+1. Both have said that their roots differ.  Sums of groups of leaves, then of the leaves of groups that
+   differ, show where.  Writes under way differ for a moment: leaves that differ are looked at again after a
+   pause, and one that was equal at any look needs no more.
+2. Leaves that still differ are walked in units of a key range.  This node names what it holds there by
+   hashes; the other answers with what it holds beside that, and which of them it lacks.  Of a key that both
+   hold it tells the context first, so that the older of two objects need not cross.
+3. The other's objects are merged in here; then it gets the merge, where it lacks it.  Both ways they are
+   ordinary repair writes, synced before the next unit begins.
+
+No unit needs a checkpoint: what was mended differs no more, so a comparison that was cut off goes on with
+what is left.  Rule H10: docs/protocol/repair.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringmill.cluster.errors import ProtocolMismatch, Unavailable, WrongEpoch
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.ring.topology import Row
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.contracts import TopologyView
+from ringmill.node.node_options import CompareOptions
+from ringmill.node.replica.comparing.comparisons import Comparisons
+from ringmill.node.replica.comparing.copy_sums import (
+    GROUP_LEAVES,
+    GROUPS,
+    LEAVES,
+    SUM_BYTES,
+    LeafSums,
+    leaf_of,
+    object_name,
+)
+from ringmill.node.replica.comparing.exchange_messages import (
+    DIFFERENCE,
+    NAME_BYTES,
+    ROOTS,
+    SUMS,
+    AskDifference,
+    AskRoots,
+    AskSums,
+    Difference,
+    RootOf,
+    Sums,
+    Verdicts,
+)
+from ringmill.node.replica.comparing.exchange_serving import SCAN_TURN, known_sums
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.pages import PAGE_BYTES, READ_BYTES
+from ringmill.node.replica.replica_messages import (
+    DELIVER,
+    READ,
+    Deliver,
+    DeliverAnswer,
+    HintItem,
+    Read,
+    ReadAnswer,
+)
+from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, prefix_end
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["Exchange"]
+
+CALL_TIMEOUT_S: Final = 5.0
+FEW_LEAVES: Final = 8  # as many may differ by writes under way; more are not looked at again
+READS_AT_ONCE: Final = 64
+UNIT_ITEMS: Final = 8192  # named in one message: 96 KiB
+
+
+@dataclass(slots=True)
+class _Unit:
+    """What this node holds of the leaves in [start, end) of a copy, in key order."""
+
+    end: bytes = b""
+    keys: list[bytes] = field(default_factory=list)
+    objects: list[bytes] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
+
+
+class Exchange:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        objects: ObjectStore,
+        comparisons: Comparisons,
+        topology: TopologyView,
+        transport: Transport,
+        options: CompareOptions,
+    ) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._comparisons = comparisons
+        self._topology = topology
+        self._transport = transport
+        self._options = options
+
+    def root(self, partition: PartitionId, row: Row) -> RootOf | None:
+        """What this node holds, synced or not; None when it cannot tell."""
+        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch))
+        if sums is not None:
+            return RootOf(partition, row.row_epoch, sums.root)
+        if self._objects.is_counted and not self._engine.corrupt_ranges():
+            self._objects.count_again()  # a read failed that may not fail again
+        return None
+
+    async def judge(self, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
+        """What another owner says to each of these roots, which are on this node's disk by then.
+
+        Raises what the call raises.
+        """
+        await self._objects.wait_synced()
+        body = await self._ask(peer, ROOTS, AskRoots(self._epoch, tuple(roots)).encode())
+        return Verdicts.decode(body, len(roots)).each
+
+    async def mend(self, partition: PartitionId, row: Row, peer: NodeId) -> None:
+        """Make two copies equal that differ: both hold, synced, what either held when this began.
+
+        Raises RingmillError and OSError when it cannot be done now.
+        """
+        self._comparisons.take_turn(partition, peer)
+        try:
+            leaves = await self._differing(partition, row, peer)
+            if leaves:
+                await self._walk(partition, row, peer, leaves)
+            else:
+                sometimes("copies that differed for a moment need no repair")
+        finally:
+            self._comparisons.end_turn(partition)
+
+    async def _differing(self, partition: PartitionId, row: Row, peer: NodeId) -> list[int]:
+        """The leaves that were equal at no look; of a small copy those whose groups were."""
+        mine = await self._mine(partition, row)
+        is_small = mine.items * NAME_BYTES < LEAVES * SUM_BYTES  # their names are shorter than the sums
+        groups = bytes(_unequal(mine.of_groups(), await self._sums(partition, row, peer, b"")))
+        leaves = [
+            leaf for group in groups for leaf in range(group * GROUP_LEAVES, (group + 1) * GROUP_LEAVES)
+        ]
+        look, differing = (1, len(groups)) if is_small else (0, 0)
+        while groups and look < self._options.looks and differing <= FEW_LEAVES:
+            if look:
+                await asyncio.sleep(self._options.settle_s)
+            asked = b"" if is_small else groups
+            mine = await self._mine(partition, row)
+            theirs = await self._sums(partition, row, peer, asked)
+            if is_small:
+                unequal = {*_unequal(mine.of_groups(), theirs)}
+                leaves = [leaf for leaf in leaves if leaf // GROUP_LEAVES in unequal]
+            else:
+                found = _unequal(mine.of_leaves(groups), theirs)
+                unequal = {groups[at // GROUP_LEAVES] * GROUP_LEAVES + at % GROUP_LEAVES for at in found}
+                leaves = [leaf for leaf in leaves if leaf in unequal]
+            groups = bytes(sorted({leaf // GROUP_LEAVES for leaf in leaves}))
+            differing = len(unequal)
+            look += 1
+        return leaves
+
+    async def _walk(self, partition: PartitionId, row: Row, peer: NodeId, leaves: Sequence[int]) -> None:
+        bits = bytearray(LEAVES // 8)
+        for leaf in leaves:
+            bits[leaf >> 3] |= 1 << (leaf & 7)
+        prefix = copy_prefix(Copy(partition, row.copy_epoch))
+        start = b""
+        while True:
+            unit = await self._read(prefix, bytes(bits), start)
+            await self._objects.wait_synced()
+            request = AskDifference(
+                self._epoch, partition, bytes(bits), start, unit.end, b"".join(unit.names)
+            )
+            answer = Difference.decode(await self._ask(peer, DIFFERENCE, request.encode()), len(unit.names))
+            _check_row(peer, row, answer.row_epoch)
+            if answer.covered_to and answer.covered_to <= start:
+                raise ProtocolMismatch(f"{peer} answered with a unit that does not lead on")
+            moved = await self._equalize(prefix, unit, answer, peer)
+            start = answer.covered_to or unit.end
+            if not start:
+                return
+            await asyncio.sleep(moved * self._options.at_once / self._options.bytes_per_s)
+
+    async def _read(self, prefix: bytes, bits: bytes, start: bytes) -> _Unit:
+        """Raises CorruptData when this node may have lost some of it, OSError."""
+        unit = _Unit()
+        read_bytes = passed = 0
+        async with aclosing(self._engine.scan(prefix + start, prefix_end(prefix))) as scan:
+            async for stored_key, encoded in scan:
+                key = stored_key[len(prefix) :]
+                if passed and (read_bytes > READ_BYTES or len(unit.keys) == UNIT_ITEMS):
+                    unit.end = key
+                    return unit
+                passed += 1
+                read_bytes += len(encoded)
+                leaf = leaf_of(key)
+                if bits[leaf >> 3] >> (leaf & 7) & 1:
+                    unit.keys.append(key)
+                    unit.objects.append(encoded)
+                    unit.names.append(object_name(key, encoded))
+                if passed % SCAN_TURN == 0:
+                    await asyncio.sleep(0)
+        return unit
+
+    async def _equalize(self, prefix: bytes, unit: _Unit, answer: Difference, peer: NodeId) -> int:
+        """Merge in what the peer holds, and bring it what it lacks.  Returns the bytes of objects moved."""
+        theirs = [*answer.items, *await self._newer(prefix, unit, answer.contexts, peer)]
+        merged: dict[bytes, bytes] = {}
+        for key, encoded in theirs:
+            applied = await self._objects.apply(parse_object_key(prefix + key), decode_object(encoded))
+            merged[key] = b"" if applied.encoded == encoded else applied.encoded
+        await self._objects.wait_synced()
+        self._comparisons.pulled += len(theirs)
+        if theirs:
+            sometimes("an owner gets what only another one held")
+        lacking = {
+            key: encoded
+            for number, (key, encoded) in enumerate(zip(unit.keys, unit.objects, strict=True))
+            if answer.lacking[number >> 3] >> (number & 7) & 1
+            and (not answer.covered_to or key < answer.covered_to)
+        }
+        wanted = [(key, encoded) for key, encoded in sorted({**lacking, **merged}.items()) if encoded]
+        for batch in _batches(wanted):
+            await self._bring(prefix, batch, peer)
+        moved = sum(len(key) + len(encoded) for key, encoded in (*theirs, *wanted))
+        self._comparisons.moved_bytes += moved
+        return moved
+
+    async def _newer(
+        self, prefix: bytes, unit: _Unit, contexts: Sequence[tuple[bytes, VersionVector]], peer: NodeId
+    ) -> list[tuple[bytes, bytes]]:
+        """The peer's objects of these keys, without those that this node's objects have replaced."""
+        ours = dict(zip(unit.keys, unit.objects, strict=True)) if contexts else {}
+        asked = []
+        for key, context in contexts:
+            own = decode_object(ours[key]).context if key in ours else EMPTY_VECTOR
+            if own == context or own.join(context) != own:
+                asked.append(key)
+            else:
+                sometimes("the older of two objects is not asked for")
+        found: list[tuple[bytes, bytes]] = []
+        for first in range(0, len(asked), READS_AT_ONCE):
+            keys = asked[first : first + READS_AT_ONCE]
+            found += await gather_all(self._object_of(prefix, key, peer) for key in keys)
+        return [(key, encoded) for key, encoded in found if encoded]
+
+    async def _object_of(self, prefix: bytes, key: bytes, peer: NodeId) -> tuple[bytes, bytes]:
+        """What the peer holds of a key, durable there."""
+        place = parse_object_key(prefix + key)
+        body = await self._ask(peer, READ, Read(self._epoch, place.keyspace, place.key).encode())
+        return key, ReadAnswer.decode(body).encoded
+
+    async def _bring(self, prefix: bytes, batch: Sequence[tuple[bytes, bytes]], peer: NodeId) -> None:
+        """Raises what the call raises, Unavailable when something is refused."""
+        places = [parse_object_key(prefix + key) for key, _ in batch]
+        items = [
+            HintItem(place.keyspace, place.key, encoded)
+            for place, (_, encoded) in zip(places, batch, strict=True)
+        ]
+        body = await self._ask(peer, DELIVER, Deliver(self._epoch, tuple(items)).encode())
+        refused = [refusal for refusal in DeliverAnswer.decode(body, len(items)).refusals if refusal]
+        self._comparisons.pushed += len(items) - len(refused)
+        sometimes("an owner brings another one what it lacks")
+        if refused:
+            raise Unavailable(f"{peer} refused {len(refused)} of {len(items)} objects: {refused[0]}")
+
+    async def _mine(self, partition: PartitionId, row: Row) -> LeafSums:
+        """What is on this node's disk.  Raises Unavailable when it cannot tell."""
+        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch))
+        if sums is None:
+            raise Unavailable(f"what partition {partition} holds here is not known now")
+        await self._objects.wait_synced()
+        return sums
+
+    async def _sums(self, partition: PartitionId, row: Row, peer: NodeId, groups: bytes) -> bytes:
+        body = await self._ask(peer, SUMS, AskSums(self._epoch, partition, groups).encode())
+        answer = Sums.decode(body, len(groups) * GROUP_LEAVES if groups else GROUPS)
+        _check_row(peer, row, answer.row_epoch)
+        return answer.sums
+
+    @property
+    def _epoch(self) -> Epoch:
+        return self._topology.topology().epoch
+
+    async def _ask(self, peer: NodeId, method: str, request: bytes) -> bytes:
+        body = await self._transport.call(
+            peer, method, request, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+        )
+        self._comparisons.wire_bytes += len(request) + len(body)
+        return body
+
+
+def _check_row(peer: NodeId, row: Row, row_epoch: Epoch) -> None:
+    if row_epoch != row.row_epoch:
+        raise WrongEpoch(f"{peer} answered under row epoch {row_epoch}, not {row.row_epoch}")
+
+
+def _unequal(mine: bytes, theirs: bytes) -> list[int]:
+    """The numbers of the sums that differ."""
+    return [
+        at // SUM_BYTES
+        for at in range(0, len(mine), SUM_BYTES)
+        if mine[at : at + SUM_BYTES] != theirs[at : at + SUM_BYTES]
+    ]
+
+
+def _batches(items: Sequence[tuple[bytes, bytes]]) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+    """Up to the size of a page each; a larger object goes alone."""
+    batch: list[tuple[bytes, bytes]] = []
+    size_bytes = 0
+    for key, encoded in items:
+        size = len(key) + len(encoded)
+        if batch and size_bytes + size > PAGE_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append((key, encoded))
+        size_bytes += size
+    if batch:
+        yield batch

@@ -1,0 +1,76 @@
+"""The Repair service: how this node's copies compare with those of the other owners."""
+
+from __future__ import annotations
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.wire.stubs.repair_pb2 import (
+    ComparedPair,
+    RepairRunRequest,
+    RepairRunResponse,
+    RepairStatusRequest,
+    RepairStatusResponse,
+)
+from ringmill.node.contracts import TopologyView
+from ringmill.node.repair.room import Repair
+from ringmill.node.replica.room import Replica
+from ringmill.node.services.table import Call, Service, unary
+
+__all__ = ["RepairService"]
+
+
+class RepairService:
+    def __init__(self, node: NodeId, *, replica: Replica, repair: Repair, topology: TopologyView) -> None:
+        self._node = node
+        self._replica = replica
+        self._anti_entropy = repair.anti_entropy
+        self._topology = topology
+
+    def service(self) -> Service:
+        methods = {
+            "Status": unary(RepairStatusRequest, self._status),
+            "Run": unary(RepairRunRequest, self._run),
+        }
+        return Service("ringmill.v1.Repair", methods)
+
+    async def _status(self, request: RepairStatusRequest, call: Call) -> RepairStatusResponse:
+        comparisons, owed = self._replica.comparisons, {*self._anti_entropy.waiting}
+        is_all_owed = not (self._anti_entropy.is_done or owed)
+        pairs = [
+            ComparedPair(
+                partition=partition,
+                other=other,
+                equal_s_ago=comparisons.equal_s_ago(partition, other),
+                owed=is_all_owed or (partition, other) in owed,
+                held_back=self._anti_entropy.held_back.get((partition, other), ""),
+            )
+            for partition, others in self._owned().items()
+            for other in others
+        ]
+        return RepairStatusResponse(
+            node=self._node,
+            pairs=pairs,
+            pulled=comparisons.pulled,
+            pushed=comparisons.pushed,
+            moved_bytes=comparisons.moved_bytes,
+            wire_bytes=comparisons.wire_bytes,
+            hints_dropped=self._replica.hints.dropped,
+        )
+
+    async def _run(self, request: RepairRunRequest, call: Call) -> RepairRunResponse:
+        """Raises InvalidArgument for a partition that this node does not own, Unavailable."""
+        owned = self._owned()
+        partitions = [PartitionId(number) for number in request.partitions] or list(owned)
+        for partition in partitions:
+            if partition not in owned:
+                raise InvalidArgument(f"{self._node} does not own partition {partition}")
+        self._anti_entropy.compare_now(partitions)
+        return RepairRunResponse(partitions=len(partitions))
+
+    def _owned(self) -> dict[PartitionId, list[NodeId]]:
+        """The partitions of this node, with their other owners."""
+        return {
+            PartitionId(number): [other for other in row.nodes if other != self._node]
+            for number, row in enumerate(self._topology.topology().rows)
+            if self._node in row.nodes
+        }

@@ -1,0 +1,71 @@
+"""A node whose hints were dropped is brought level by its owners, as `ringmill repair` tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringmill.client.blocking import Client
+from ringmill.client.many_keys import raise_first
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+KEYS = [f"key:{number}" for number in range(3000)]
+HINT_BYTES = 64 * 1024
+PATIENT_S = 120.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENT_S
+    while not condition():
+        assert time.monotonic() < deadline, "that never came about"
+        time.sleep(0.25)
+
+
+def views(shell: Shell) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = shell.ok("-o", "json", "repair", "status").json
+    return found
+
+
+def owed(shell: Shell) -> int:
+    return sum(pair["owed"] for view in views(shell) for pair in view.get("pairs", ()))
+
+
+def hints(shell: Shell) -> int:
+    return sum(node["hints"] or 0 for node in shell.ok("-o", "json", "cluster", "status").json["nodes"])
+
+
+def test_a_node_that_missed_more_than_its_hints_is_brought_level(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGMILL_HINT_BYTES", str(HINT_BYTES))
+    shell.ok("cluster", "restart", "n1", "n2", "n3", "n4", "n5")
+    until(lambda: shell.run("cluster", "status", "--check").code == 0)
+    nodes = shell.ok("-o", "json", "cluster", "status").json["nodes"]
+    with Client(nodes[0]["address"], timeout=10) as db:
+        raise_first(db.mput((key, b"a" * 200) for key in KEYS))
+        shell.ok("cluster", "kill", "n3")
+        raise_first(db.mput((key, b"b" * 200) for key in KEYS))
+        told = [view for view in views(shell) if "error" not in view]
+        assert len(told) == 4 and sum(view["hints_dropped"] for view in told) > 0
+        assert all(pair["other"] == "n3" for view in told for pair in view["pairs"] if pair["owed"])
+        reasons = shell.ok("-o", "json", "cluster", "status").json["reasons"]
+        assert any("n3, who may lack a write" in reason for reason in reasons)
+        shell.ok("cluster", "restart", "n3")
+        until(lambda: not hints(shell) and not owed(shell))
+        for key in KEYS[::25]:
+            assert all(owner.same for owner in db.locate(key).owners)
+    assert shell.ok("cluster", "status", "--check").code == 0
+
+
+def test_owners_are_compared_when_somebody_asks(shell: Shell) -> None:
+    found = shell.ok("-o", "json", "repair", "run", "--partition", "7").json
+    pairs = [(view["node"], pair) for view in found for pair in view["pairs"]]
+    assert len(pairs) == 3 * 2 and {pair["partition"] for _, pair in pairs} == {7}
+    assert all(pair["equal_s_ago"] is not None and not pair["owed"] for _, pair in pairs)
+    assert shell.run("repair", "run", "--partition", "100000").code == 2
+    assert shell.ok("repair", "run").out

@@ -22,12 +22,12 @@ from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
+from ringmill.client.administration.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
-from ringmill.client.blocking_pipeline import Pipeline
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
-from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
@@ -36,7 +36,8 @@ from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
-from ringmill.client.status import ClusterStatus
+from ringmill.client.twins.blocking_mergeables import Counters, Maps, Sets
+from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
 from ringmill.client.values import Item, KeyChange, Receipt
@@ -274,7 +275,7 @@ class Keyspace:
 
 
 class Keyspaces:
-    """The keyspaces of a cluster, blocking, as client/keyspaces.py promises."""
+    """The keyspaces of a cluster, blocking, as client/administration/keyspaces.py promises."""
 
     def __init__(self, subject: AsyncKeyspaces, loop: _Loop, timeout_s: float) -> None:
         self._subject = subject
@@ -434,6 +435,21 @@ class Client(Keyspace):
     def keyspaces(self) -> Keyspaces:
         """Makes, changes, drops and lists keyspaces."""
         return Keyspaces(self._subject.keyspaces, self._loop, self._timeout_s)
+
+    def counters(self, name: str) -> Counters:
+        return Counters(self._subject.counters(name), self._loop, self._timeout_s)
+
+    counters.__doc__ = AsyncClient.counters.__doc__
+
+    def sets(self, name: str) -> Sets:
+        return Sets(self._subject.sets(name), self._loop, self._timeout_s)
+
+    sets.__doc__ = AsyncClient.sets.__doc__
+
+    def maps(self, name: str) -> Maps:
+        return Maps(self._subject.maps(name), self._loop, self._timeout_s)
+
+    maps.__doc__ = AsyncClient.maps.__doc__
 
     @property
     def registers(self) -> Registers:

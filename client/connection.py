@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import (
     Endpoints,
     Seconds,
@@ -27,10 +29,9 @@ from ringmill.client.arguments import (
     checked_token,
     checked_transport,
 )
-from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local_token import find_token
-from ringmill.client.merging.merging import AsyncCounters, AsyncMaps, AsyncSets
+from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
@@ -38,7 +39,6 @@ from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.sessions.sessions import AsyncSession
-from ringmill.client.status import ClusterStatus, cluster_status
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork

@@ -122,7 +122,7 @@ def write_message(
 ) -> WriteMessage:
     """A put or, with None as the value, a delete.  It has an operation id of its own.
 
-    Of an `entry`, or of an `amount` to add, where the keyspace has such values (client/merging/merging.py).
+    Of an `entry`, or of an `amount` to add, where the keyspace has such values (client/merging/).
     """
     name = operations.next()
     message: WriteMessage = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)

@@ -35,7 +35,7 @@ from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions
 from ringmill.node.service_tables import ProcessFacts, service_tables
-from ringmill.node.services.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 
 __all__ = ["run_node"]

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ringmill.client.blocking import Client
-    from ringmill.client.blocking_pipeline import Pipeline
     from ringmill.client.connection import AsyncClient, connect
     from ringmill.client.jobs.job_values import JobState
     from ringmill.client.jobs.run_local import run_local
     from ringmill.client.many_keys import raise_first
     from ringmill.client.pipeline import AsyncPipeline
+    from ringmill.client.twins.blocking_pipeline import Pipeline
     from ringmill.client.values import EMPTY, CausalContext, Item, KeyChange, Location, Receipt
     from ringmill.cluster.errors import (
         ClientClosed,
@@ -57,7 +57,7 @@ __all__ = [
 _HOMES: Final = {
     "ringmill.client.many_keys": ("raise_first",),
     "ringmill.client.blocking": ("Client",),
-    "ringmill.client.blocking_pipeline": ("Pipeline",),
+    "ringmill.client.twins.blocking_pipeline": ("Pipeline",),
     "ringmill.client.connection": ("AsyncClient", "connect"),
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.jobs.run_local": ("run_local",),

@@ -1,8 +1,8 @@
 """An error at the gRPC edge: its status code and the trailing metadata that carries all of it.
 
-Both sides of every gRPC method convert here and nowhere else: servicers through node/services/grpc_abort.py,
-callers through cluster/adapters/network/grpc_errors.py.  The table error -> status is cluster/errors.py
-itself.
+Both sides of every gRPC method convert here and nowhere else: servicers through
+node/services/grpc_calls/grpc_abort.py, callers through cluster/adapters/network/grpc_errors.py.  The table
+error -> status is cluster/errors.py itself.
 """
 
 from __future__ import annotations

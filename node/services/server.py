@@ -34,7 +34,7 @@ from ringmill.cluster.wire.stubs import (
     topology_pb2,
 )
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
-from ringmill.node.services.over_grpc import GrpcHandlers
+from ringmill.node.services.grpc_calls.over_grpc import GrpcHandlers
 
 __all__ = ["LIVENESS", "READINESS", "STARTUP", "NodeServer", "Services"]
 

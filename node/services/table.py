@@ -1,8 +1,8 @@
 """A service as a table: the name of each method, and the function that answers it.
 
 A method takes bytes and returns bytes, so one table serves every carrier: the gRPC server
-(node/services/over_grpc.py), the frames of a session and the simulator.  A method raises RingmillErrors and
-does not know its carrier; the carrier converts the errors.
+(node/services/grpc_calls/over_grpc.py), the frames of a session and the simulator.  A method raises
+RingmillErrors and does not know its carrier; the carrier converts the errors.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.node.storage.upkeep.back_pressure import overload
-from ringmill.node.storage.upkeep.stats import Counters, Stats, take_stats
+from ringmill.node.storage.upkeep.stats import EngineCounters, Stats, take_stats
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
 from ringmill.node.storage.upkeep.upkeep import Upkeep
 from ringmill.node.storage.upkeep.write_pressure import WritePressure
@@ -66,7 +66,7 @@ class Engine:
         self._tables = tables
         self._cache = BlockCache(options.block_cache_bytes)
         self._snapshots = Snapshots()
-        self._counters = Counters()
+        self._counters = EngineCounters()
         recovered = opened.recovered
         self._log = WriteAheadLog(
             files=files,

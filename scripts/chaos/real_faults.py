@@ -24,7 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random
 from typing import Final
 
-from chaos.links import CLIENTS, Bend, Links, both_ways
+from chaos.network.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_nodes import RealNodes
 from ringmill.simulator.faults.fault import Fault
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import Popen
 
-from chaos.links import HOST
+from chaos.network.links import HOST
 from ringmill.client.connection import open_link
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan

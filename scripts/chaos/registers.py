@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
-from chaos.links import Links  # noqa: E402
+from chaos.network.links import Links  # noqa: E402
 from chaos.real_faults import RealInjector, draw_real_faults  # noqa: E402
 from chaos.real_nodes import RealNodes  # noqa: E402
 from judges.register_lines import Verdict, judge, write_lines  # noqa: E402

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from chaos.links import Links
+from chaos.network.links import Links
 from chaos.owners import finals
 from chaos.real_faults import RealInjector, draw_real_faults
 from chaos.real_nodes import REPLICAS, RealNodes

@@ -19,7 +19,7 @@ OPEN_ROOMS = (
     "client/cli",
     "client/local",
     "client/blocking.py",
-    "client/blocking_pipeline.py",
+    "client/twins/blocking_pipeline.py",
     "node/config.py",
     "node/task_main.py",
     "simulator/__main__.py",

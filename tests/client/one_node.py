@@ -20,7 +20,7 @@ from ringmill.cluster.ports import Incoming
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
-from ringmill.node.services.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Call, Service, unary
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ringmill.client.blocking import Client
-from ringmill.client.blocking_pipeline import Pipeline
+from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.cluster.errors import ClientClosed, RingmillError
 from ringmill.cluster.wire.stubs import kv_pb2
 from tests.client.one_node import SLOW, OneNode

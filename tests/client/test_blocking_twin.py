@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from ringmill.client import blocking
+from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
-from ringmill.client.keyspaces import AsyncKeyspaces
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.sessions.sessions import AsyncSession
 from ringmill.client.twins import blocking_sessions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.client.status import ClusterStatus, combine
+from ringmill.client.administration.status import ClusterStatus, combine
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology

@@ -8,8 +8,8 @@ import pickle
 import msgpack
 import pytest
 
+from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.jobs.job_values import job_state
-from ringmill.client.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.values import (
     EMPTY,
     CausalContext,

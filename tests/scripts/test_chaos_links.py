@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from chaos import diallers
-from chaos.links import CLIENTS, Bend, Links, both_ways
+from chaos.network import diallers
+from chaos.network.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_faults import KINDS, draw_real_faults
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.simulator.world.seeds import stream

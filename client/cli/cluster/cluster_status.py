@@ -21,7 +21,7 @@ from ringmill.client.local.local_state import LocalCluster, cluster_names, load_
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
-    from ringmill.client.status import ClusterStatus
+    from ringmill.client.administration.status import ClusterStatus
 
 __all__ = ["list_clusters", "status", "wait_healthy"]
 

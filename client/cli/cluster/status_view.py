@@ -12,7 +12,7 @@ from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster
 
 if TYPE_CHECKING:
-    from ringmill.client.status import ClusterStatus, NodeStatus
+    from ringmill.client.administration.status import ClusterStatus, NodeStatus
 
 __all__ = ["next_commands", "show_status", "summary", "with_paused"]
 

@@ -14,7 +14,7 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings, seconds
 
 if TYPE_CHECKING:
-    from ringmill.client.keyspaces import AsyncKeyspaces, KeyspaceInfo
+    from ringmill.client.administration.keyspaces import AsyncKeyspaces, KeyspaceInfo
 
 __all__ = ["alter", "create", "drop", "list_keyspaces", "show"]
 

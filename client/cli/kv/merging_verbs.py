@@ -1,4 +1,4 @@
-"""The verbs of counters, sets and maps (client/merging/merging.py)."""
+"""The verbs of counters, sets and maps (client/merging/mergeables.py)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.node.storage.upkeep.stats import Counters
+from ringmill.node.storage.upkeep.stats import EngineCounters
 
 __all__ = ["Admission"]
 
@@ -23,7 +23,7 @@ class Admission:
 
     __slots__ = ("_counters", "_has_room", "_rate", "failure", "log_full", "refusal", "unpaced_bytes")
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: EngineCounters) -> None:
         self.failure: RingmillError | None = None
         self.log_full: RingmillError | None = None
         self.refusal: RingmillError | None = None

@@ -14,11 +14,11 @@ from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.version import Version
 
-__all__ = ["Counters", "LevelStats", "Stats", "take_stats"]
+__all__ = ["EngineCounters", "LevelStats", "Stats", "take_stats"]
 
 
 @dataclass(slots=True)
-class Counters:
+class EngineCounters:
     """Added up by the engine and its upkeep."""
 
     flushes: int = 0
@@ -58,7 +58,7 @@ class Stats:
     cache_misses: int
     snapshots: int
     corrupt_ranges: int
-    counters: Counters
+    counters: EngineCounters
     levels: list[LevelStats] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
@@ -80,7 +80,7 @@ def take_stats(
     memtables: Sequence[Memtable],
     cache: BlockCache,
     snapshots: Snapshots,
-    counters: Counters,
+    counters: EngineCounters,
     version: Version,
 ) -> Stats:
     """The figures of this moment; `memtables` newest first."""

@@ -12,7 +12,7 @@ from ringmill.node.storage.upkeep.back_pressure import unmerged_tables, write_ra
 from ringmill.node.storage.upkeep.compactor import Compactor
 from ringmill.node.storage.upkeep.flusher import Flusher
 from ringmill.node.storage.upkeep.space import SpaceWatch
-from ringmill.node.storage.upkeep.stats import Counters
+from ringmill.node.storage.upkeep.stats import EngineCounters
 from ringmill.node.storage.upkeep.upkeep_tools import UpkeepTools
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
@@ -34,7 +34,7 @@ class Upkeep:
         tables: VersionSet,
         sealed: list[SealedMemtable],
         snapshots: Snapshots,
-        counters: Counters,
+        counters: EngineCounters,
         on_change: Callable[[], None],
     ) -> None:
         self._options = options

@@ -8,7 +8,7 @@ from typing import Final
 
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
-from ringmill.node.storage.upkeep.stats import Counters
+from ringmill.node.storage.upkeep.stats import EngineCounters
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
 from ringmill.node.storage.version.version_set import VersionSet
@@ -29,5 +29,5 @@ class UpkeepTools:
     tables: VersionSet
     installer: TableInstaller
     snapshots: Snapshots
-    counters: Counters
+    counters: EngineCounters
     on_change: Callable[[], None]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from ringmill.client.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import Conflict, RingmillError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.merging.merging import AsyncCounters, AsyncMaps, AsyncSets
+from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.router import Router

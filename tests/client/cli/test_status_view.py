@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import status_view
 from ringmill.client.cli.frame.output import span
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode
-from ringmill.client.status import ClusterStatus, NodeStatus, Ranges
 
 NODES = tuple(LocalNode(f"n{number}", f"127.0.0.1:{7100 + number}", "") for number in (1, 2, 3))
 CLUSTER = LocalCluster("nc", "/nowhere", 3, 256, NODES)

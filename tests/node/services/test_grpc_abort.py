@@ -15,7 +15,7 @@ from ringmill.cluster.errors import Conflict, NotFound, QuorumNotReached, Ringmi
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus, WatchRequest
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
-from ringmill.node.services.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.table import Call, Service, stream, unary
 from tests.log_records import own_records
 

@@ -15,8 +15,8 @@ from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
 from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, JobView
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.jobs_service import TOKEN_KEY, JobsService
-from ringmill.node.services.over_grpc import grpc_handlers
 
 TOKEN = "s3cret"
 JOBS = "/ringmill.v1.Jobs/"

@@ -14,7 +14,7 @@ from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNot
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.sending_time import UNTIL_KEY
 from ringmill.cluster.wire.stubs import kv_pb2
-from ringmill.node.services.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.simulator.world.transport import SimulatedTransport
 from tests.node.small_world import Node, World
 

@@ -27,7 +27,7 @@ from ringmill.cluster.ports import Incoming
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import encode_operations
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
-from ringmill.node.services.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Call, Service, unary
 

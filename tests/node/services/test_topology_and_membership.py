@@ -29,8 +29,8 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.services.figures import NodeFigures
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.membership_service import MembershipService
-from ringmill.node.services.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.topology_service import NodeCard, TopologyService
 from tests.node.kept_values import KeptValues

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import grpc
 
 from ringmill.cluster.ports import Clock
-from ringmill.node.services.grpc_abort import abort_with
+from ringmill.node.services.grpc_calls.grpc_abort import abort_with
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 from ringmill.node.services.waiting import seconds_left, tell_clock
 

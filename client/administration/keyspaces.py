@@ -89,7 +89,7 @@ class AsyncKeyspaces:
         """Make a keyspace; one that exists with these settings is fine, and `changed` is False then.
 
         `kind` is "objects" or "registers".  `policy` is "siblings", "lww" (of concurrent writes the last
-        one is shown), "counter", "set" or "map" (client/merging/merging.py).  `r`, `w`, `ttl` and
+        one is shown), "counter", "set" or "map" (client/merging/mergeables.py).  `r`, `w`, `ttl` and
         `durability` are what its requests mean when they do not say; `r` and `w` are majorities unless
         given.  Raises Conflict when it exists with other settings, InvalidArgument.
         """

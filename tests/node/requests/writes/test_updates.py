@@ -1,4 +1,4 @@
-"""Counters, sets and maps over a few nodes: what is taken, what is refused, and what a split leaves."""
+"""EngineCounters, sets and maps over a few nodes: what is taken, what is refused, and what a split leaves."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from chaos.diallers import Diallers
+from chaos.network.diallers import Diallers
 
 __all__ = ["CLIENTS", "Bend", "Links", "Way", "both_ways"]
 

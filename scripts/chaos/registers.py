@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -71,6 +72,14 @@ class RegisterChaos:
     calls: list[RegisterCall] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     load_s: float = 0.0
+
+
+async def _until_interrupted(options: Options, folder: str, result: RegisterChaos) -> None:
+    """SIGTERM ends the run as Ctrl-C does: with everything stopped."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await run(options, folder, result)
 
 
 async def run(options: Options, folder: str, result: RegisterChaos) -> None:
@@ -192,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = RegisterChaos()
         try:
-            asyncio.run(run(options, str(home / "chaos"), result))
+            asyncio.run(_until_interrupted(options, str(home / "chaos"), result))
         finally:
             write_lines(result.calls, history)
         verdicts = judge(history)

@@ -158,6 +158,10 @@ class Transport(Protocol):
 class BatchTransport(Transport, Protocol):
     """A transport whose calls need no task of their own, on either side."""
 
+    def on_break(self, listener: Callable[[NodeId], None]) -> None:
+        """Call `listener` on the loop when a connection to a node breaks that this side has not ended."""
+        ...
+
     def serve_batch(self, method: str, handler: BatchHandler) -> None:
         """The same, all calls of a frame at a time."""
         ...

@@ -8,7 +8,7 @@ deadline.  So a room treats all nodes alike.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
@@ -30,6 +30,9 @@ class CallsToSelf:
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         self._transport.set_peers(addresses)
+
+    def on_break(self, listener: Callable[[NodeId], None]) -> None:
+        self._transport.on_break(listener)
 
     def serve(self, method: str, handler: Handler) -> None:
         self._handlers[method] = handler

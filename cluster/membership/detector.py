@@ -179,6 +179,13 @@ class Detector:
             instructions += self._spread_news(now)
         return instructions
 
+    def broke(self, node: NodeId, now: float) -> None:
+        """A connection to a member broke, perhaps as its process has ended: it is probed at once."""
+        if self.state(node) is UP and node in self._records:
+            sometimes("a member is probed at once as its connection broke")
+            self._rotation.hurry(node)
+            self._round_at = now
+
     def heard(self, message: Message, now: float) -> tuple[Message, list[Instruction]]:
         """A probe arrived; the message is its answer."""
         instructions = self._learn_all(message, now)

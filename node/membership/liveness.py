@@ -73,6 +73,7 @@ class Liveness:
         self._outbox: list[Ping] = []
         self._is_running = False
         topology.on_change(self._take_members)
+        transport.on_break(self._note_break)
 
     def handlers(self) -> Mapping[str, Handler]:
         return {PING: self._answer_ping, PING_REQ: self._answer_ping_req}
@@ -198,6 +199,12 @@ class Liveness:
         if self._may_take_part():
             self._obey(self._detector.set_members(seats, self._clock.monotonic()))
         self._nudged.set()
+
+    def _note_break(self, node: NodeId) -> None:
+        """Probe the other side of a broken connection now, and not when its turn comes."""
+        if self._is_running and self._may_take_part():
+            self._detector.broke(node, self._clock.monotonic())
+            self._nudged.set()
 
     def _obey(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -115,10 +115,14 @@ class SimulatedTransport:
         self.is_listening = is_listening
         self.bugs: list[BaseException] = []
         self._peer_clocks: dict[NodeId, tuple[Endpoint, PeerClock]] = {}
+        self._on_break: list[Callable[[NodeId], None]] = []
         network.attach(name, Endpoint(process, self._receive, self._reset, clock.boottime))
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         self._peers = dict(addresses)
+
+    def on_break(self, listener: Callable[[NodeId], None]) -> None:
+        self._on_break.append(listener)
 
     def serve(self, method: str, handler: Handler) -> None:
         self._handlers[method] = handler
@@ -219,6 +223,8 @@ class SimulatedTransport:
         self._connected.discard(NodeId(peer))
         for asked in [asked for asked in self._pending.values() if asked.of == peer]:
             self.end(asked.number, Unavailable(f"{peer} broke the connection", outcome="unknown"))
+        for listener in self._on_break:
+            listener(NodeId(peer))
 
     def _peer_clock(self, to: NodeId) -> PeerClock:
         """What is known of the clock of a peer's present start; a first call shakes hands."""

@@ -98,7 +98,7 @@ class FrameLink:
 
     `dial` returns a stream that both sides have agreed on, or raises a RingmillError; nothing of a call is
     sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.  `gathers` as in
-    PacedWriter.
+    PacedWriter.  `broke` is called when a stream has ended that this side has not closed.
     """
 
     def __init__(
@@ -111,12 +111,14 @@ class FrameLink:
         start_task: Callable[[Coroutine[None, None, None]], asyncio.Task[None]] = asyncio.create_task,
         max_frame_bytes: int = MAX_FRAME_BYTES,
         gathers: bool = True,
+        broke: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._dial = dial
         self._clock = clock
         self._entropy = entropy
         self._start_task = start_task
+        self._broke = broke
         self._max_frame_bytes = max_frame_bytes
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode, gathers=gathers)
         self._sent: dict[int, _Call] = {}
@@ -248,6 +250,7 @@ class FrameLink:
         finally:
             await stream.close()
             self._fail_sent(lost)
+        self._broke()
         return True
 
     async def _read(self, stream: FrameStream) -> None:

@@ -11,7 +11,7 @@ Rule F1: docs/protocol/requests.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -71,6 +71,7 @@ class FrameTransport:
         self._batch_handlers: dict[str, BatchHandler] = {}
         self._addresses: dict[NodeId, str] = {}
         self._links: dict[NodeId, tuple[FrameLink, ...]] = {}
+        self._on_break: list[Callable[[NodeId], None]] = []
 
     async def __aenter__(self) -> Self:
         self._group = asyncio.TaskGroup()
@@ -113,6 +114,9 @@ class FrameTransport:
                 for link in self._links.pop(node):
                     self._group.create_task(link.close())
         self._addresses = dict(addresses)
+
+    def on_break(self, listener: Callable[[NodeId], None]) -> None:
+        self._on_break.append(listener)
 
     def serve(self, method: str, handler: Handler) -> None:
         """Answer calls of `method`; an unknown method is refused as ProtocolMismatch."""
@@ -214,6 +218,7 @@ class FrameTransport:
                 start_task=self._group.create_task,
                 max_frame_bytes=self._max_frame_bytes,
                 gathers=traffic_class != _CONTROL,
+                broke=partial(self._broke, to),
             )
             for traffic_class in _CLASSES
         )
@@ -230,6 +235,10 @@ class FrameTransport:
         stream = await self._carrier.dial(address, ours, check, timeout_s=DIAL_TIMEOUT_S)
         self._is_alive(to)
         return stream
+
+    def _broke(self, node: NodeId) -> None:
+        for listener in self._on_break:
+            listener(node)
 
     def _is_alive(self, node: NodeId) -> None:
         """A node that was just met is worth dialling now, whatever its links have decided before."""

@@ -69,6 +69,7 @@ OBJECT_MARKS: Final = (
     # Probes
     "a suspect is declared down",
     "a suspect refutes",
+    "a member is probed at once as its connection broke",
     # Storage
     "a compaction drops a tombstone",
     "a compaction meets a damaged block",

@@ -237,6 +237,21 @@ async def test_a_node_that_dials_itself_notices(nodes: Any) -> None:
         await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
 
 
+async def test_a_connection_that_the_other_side_breaks_is_told_of_and_an_own_end_is_not(nodes: Any) -> None:
+    n1, n2, n3 = [await nodes.start(name) for name in ("n1", "n2", "n3")]
+    broken: asyncio.Queue[NodeId] = asyncio.Queue()
+    n1.on_break(broken.put_nowait)
+    for there in (n2, n3):
+        there.serve("echo", echo)
+    for node in (N2, N3):
+        await n1.call(node, "echo", b"hi", timeout_s=5, priority=Priority.CONTROL)
+    n1.set_peers({N2: nodes.addresses[N2]})  # which ends the connection to n3
+    await nodes.crash(N2)
+    async with asyncio.timeout(10):
+        assert await broken.get() == N2
+    assert broken.empty()
+
+
 async def test_calls_reach_a_node_that_came_back_on_its_port(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
     n2.serve("echo", echo)

@@ -112,13 +112,17 @@ class Cluster:
         self.runs = {node: Run(self, node, 1) for node in NODES}
 
     def kill(self, node: NodeId) -> None:
-        """No byte leaves or reaches the run any more; its tasks are ended, so that none is left over."""
+        """No byte leaves or reaches the run any more, and its connections break, as the system of a killed
+        process closes them; its tasks are ended, so that none is left over."""
         dead = self.loop.process(node)
         self.loop.kill(dead)
         self.network.attach(node, Endpoint(dead, lambda sender, payload: None))
         self.runs[node].is_alive = False
         self.runs[node].task.cancel()
         self.ended.append(self.runs[node].task)
+        for other, run in self.runs.items():
+            if other != node and run.is_alive:
+                self.loop.call_in(run.process, run.transport._reset, node)
 
     def restart(
         self,

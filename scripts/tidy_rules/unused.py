@@ -17,7 +17,7 @@ __all__ = ["unused_names"]
 PRODUCT = ("cluster", "node", "client", "simulator")
 ALLOWED = {
     "checkpoint": "a copy of the store by hard links, for whoever keeps backups of an engine",
-    "Counters": "shown as a whole, by `cluster status -o json`",
+    "EngineCounters": "shown as a whole, by `cluster status -o json`",
     "ExitCode": "the numbers that docs and users know; an error's own number leads to them",
     "from_lines": "reads back what `simulate --history` wrote",
     "is_linearizable": "the checker as a law, beside the one that also says what is wrong",

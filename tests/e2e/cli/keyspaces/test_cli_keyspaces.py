@@ -49,7 +49,7 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (("create", "x", "--policy", "counter"), "policy counter is a name for a later release"),
+        (("create", "x", "--policy", "newest"), "keyspace policy is 'newest'"),
         (("create", "no spaces"), "is no name"),
         (("create", "x", "-w", "4"), "keyspace w is 4"),
         (("alter", "default", "-w", "3"), "cannot be changed"),

@@ -53,6 +53,7 @@ async def open_requests(
             replicas=replicas,
             liveness=liveness,
             background=background,
+            clock=core.clock,
             options=options,
         )
         flights = Flights(

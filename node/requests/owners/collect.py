@@ -1,13 +1,15 @@
-"""Asking the owners of a key, this node's own copy without a message (rule G1)."""
+"""Asking the owners of a key, this node's own copy without a message (rules G1 and G4)."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
@@ -19,6 +21,7 @@ from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
+from ringmill.node.requests.owners.slow_owners import SlowOwners
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -35,6 +38,7 @@ class Collector:
         replicas: Replicas,
         liveness: LivenessView,
         background: Background,
+        clock: Clock,
         options: RequestOptions,
     ) -> None:
         self._objects = objects
@@ -43,6 +47,7 @@ class Collector:
         self._background = background
         self._options = options
         self._wheel = DeadlineWheel()
+        self._slow = SlowOwners(clock)
 
     async def collect(
         self,
@@ -84,7 +89,7 @@ class Collector:
         trace: ReadTrace | None = None,
     ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
-        nearest = nearest_first(self._liveness, self._replicas.node, route.owners)
+        nearest = nearest_first(self._liveness, self._replicas.node, route.owners, self._slow)
         stall_s = self._options.stall_s
         collection: Collection
         if trace is None:
@@ -102,8 +107,9 @@ class Collector:
             return
         if not collection.message:
             collection.message = self._replicas.read_message(collection.route)
-        told = partial(self._answered, collection, node)
-        self._replicas.send_read(node, collection.message, collection.deadline.left_s, told)
+        left_s = collection.deadline.left_s
+        told = partial(self._answered, collection, node, left_s)
+        self._replicas.send_read(node, collection.message, left_s, told)
 
     def decode(self, collection: Collection, encoded: bytes) -> Held:
         place = collection.route.place
@@ -115,7 +121,14 @@ class Collector:
     def wait(self, collection: Collection, patience_s: float) -> Bucket:
         return self._wheel.add(collection, patience_s)
 
-    def _answered(self, collection: Collection, node: NodeId, told: bytes | RingmillError) -> None:
+    def silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
+        self._slow.silent([node for node in nodes if node != self._replicas.node], for_s)
+
+    def _answered(
+        self, collection: Collection, node: NodeId, asked_left_s: float, told: bytes | RingmillError
+    ) -> None:
+        """`asked_left_s` was left of the deadline when the owner was asked."""
+        self._slow.answered(node, asked_left_s - collection.deadline.left_s)
         if isinstance(told, RingmillError):
             collection.failed(node, told)
             return

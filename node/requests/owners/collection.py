@@ -82,6 +82,10 @@ class Asker(Protocol):
         """Raises RingmillError for what no owner can hold."""
         ...
 
+    def silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
+        """They have not answered for so long."""
+        ...
+
     def wait(self, collection: Collection, patience_s: float) -> Bucket:
         """Have `expire` called after so long, unless it is taken out before."""
         ...
@@ -147,6 +151,7 @@ class Collection:
             self._fail()
         else:
             sometimes("a read replaces a silent owner")
+            self._asker.silent(self._tally.outstanding, self._patience_s())
             self._tally.record_stall()
             self._step()
 

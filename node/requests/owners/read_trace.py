@@ -5,6 +5,7 @@ The read itself is the same: a collection that notes what it hears, and an asker
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringmill.cluster.deadline_wheel import Bucket
@@ -65,6 +66,9 @@ class TracingAsker:
 
     def decode(self, collection: Collection, encoded: bytes) -> Held:
         return self._asker.decode(collection, encoded)
+
+    def silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
+        self._asker.silent(nodes, for_s)
 
     def wait(self, collection: Collection, patience_s: float) -> Bucket:
         return self._asker.wait(collection, patience_s)

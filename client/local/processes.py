@@ -40,7 +40,10 @@ class LiveProcess(NamedTuple):
 
 
 def find_process(pid: int) -> LiveProcess | None:
-    """The running process with this pid, or None; a zombie counts as ended."""
+    """The running process with this pid, or None.
+
+    A zombie counts as ended, once its last thread has: until then it holds its locks and files.
+    """
     if pid <= 0:
         return None
     if not os.path.isdir("/proc/self"):
@@ -51,8 +54,9 @@ def find_process(pid: int) -> LiveProcess | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = status.rpartition(")")[2].split()
-    state, start_tick = fields[0], fields[19]
-    return None if state in "ZX" else LiveProcess(f"{boot}/{start_tick}", state in "Tt")
+    state, threads, start_tick = fields[0], fields[17], fields[19]
+    has_ended = state == "X" or (state == "Z" and int(threads) <= 1)
+    return None if has_ended else LiveProcess(f"{boot}/{start_tick}", state in "Tt")
 
 
 def start_mark(pid: int) -> str:

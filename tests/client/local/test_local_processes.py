@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,28 @@ def sleeper(tmp_path: Path) -> Iterator[LocalNode]:
     yield LocalNode("n1", "127.0.0.1:7101", "", process.pid, processes.start_mark(process.pid))
     process.kill()
     process.wait()
+
+
+HALF_ENDED = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+print("awake", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="the system shows no threads")
+def test_a_process_whose_first_thread_has_ended_runs_until_its_last_one_has(tmp_path: Path) -> None:
+    process = processes.spawn(["-c", HALF_ENDED], log_path=str(tmp_path / "log"), folder=str(tmp_path))
+    try:
+        mark = processes.start_mark(process.pid)
+        until = time.monotonic() + 60
+        while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert processes.is_running(process.pid, mark)
+    finally:
+        process.kill()
+    assert processes.wait_gone(process.pid, mark, 60)
 
 
 def test_a_process_is_known_by_its_pid_and_its_start(sleeper: LocalNode) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "MAX_CONTEXT_BYTES",
     "MAX_ENTRIES",
     "MAX_KEY_BYTES",
+    "MAX_OBJECT_BYTES",
     "MAX_REDUCERS",
     "MAX_SCAN_BYTES",
     "MAX_SCAN_ITEMS",
@@ -30,6 +31,7 @@ MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
+MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
 MAX_ENTRIES: Final = 1000
 """Of a set or a map: each change reads and writes the whole object."""
 MAX_TOTAL: Final = (1 << 63) - 1

@@ -6,7 +6,7 @@ time on two sides of a split is merged.  A read folds what the owners hold.  Pro
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import ClassVar, TypedDict, Unpack
 
 from ringmill.client.arguments import (
     Durability,
@@ -21,6 +21,7 @@ from ringmill.client.arguments import (
 from ringmill.client.kv import AsyncKeyspace, read, write
 from ringmill.client.kv_requests import DeleteSettings, ManyPutsSettings, put_options, read_options
 from ringmill.client.values import Item, Receipt
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.versions.mergeable import count_of, elements_of, entries_of
 
 __all__ = ["AsyncCounters", "AsyncMaps", "AsyncSets", "ChangeSettings"]
@@ -35,6 +36,8 @@ class ChangeSettings(TypedDict, total=False):
 
 
 class _Merging:
+    policy: ClassVar[str]
+
     def __init__(self, space: AsyncKeyspace) -> None:
         self._space = space
         self.name = space.name
@@ -49,7 +52,16 @@ class _Merging:
         """
         return await self._space.delete(key, **settings)
 
+    def _check_policy(self) -> None:
+        """Raise InvalidArgument when this client knows that the keyspace has another policy."""
+        topology, name = self._space._router.directory.topology, self.name
+        if topology is not None and topology.has_keyspace(name):
+            found = topology.keyspace_named(name).policy
+            if found != self.policy:
+                raise InvalidArgument(f"keyspace {name!r} has policy {found}, not {self.policy}")
+
     async def _values(self, key: Key, r: Level | None, timeout: Seconds | None) -> tuple[bytes, ...]:
+        self._check_policy()
         item: Item | None = await read(self._space, key, read_options(r=r, timeout=timeout), None)
         return item.siblings if item is not None else ()
 
@@ -57,12 +69,15 @@ class _Merging:
 class AsyncCounters(_Merging):
     """The counters of a keyspace of policy counter; a key that was never counted is 0."""
 
+    policy = "counter"
+
     async def add(self, key: Key, amount: int = 1, **settings: Unpack[ChangeSettings]) -> Receipt:
         """Add an amount, which may be negative.
 
         It is never sent again once it may have been counted, so an answered addition counts once, and one
         whose outcome is unknown once or not at all.  Raises as `AsyncKeyspace.put`.
         """
+        self._check_policy()
         checked_amount(amount)
         return await write(self._space, key, b"", put_options(**settings), amount=amount)
 
@@ -77,8 +92,11 @@ class AsyncSets(_Merging):
     A set holds up to 1,000 elements of 1 to 1,024 bytes; each change reads and writes the whole set.
     """
 
+    policy = "set"
+
     async def add(self, key: Key, element: Value | str, **settings: Unpack[ManyPutsSettings]) -> Receipt:
         """Add an element; with `ttl` it leaves the set by itself.  Raises as `AsyncKeyspace.put`."""
+        self._check_policy()
         return await write(self._space, key, b"", put_options(**settings), entry=checked_entry(element))
 
     async def remove(self, key: Key, element: Value | str, **settings: Unpack[ChangeSettings]) -> Receipt:
@@ -86,6 +104,7 @@ class AsyncSets(_Merging):
 
         Removing what is not there is no error.  Raises as `AsyncKeyspace.put`.
         """
+        self._check_policy()
         return await write(self._space, key, None, put_options(**settings), entry=checked_entry(element))
 
     async def get(
@@ -101,6 +120,8 @@ class AsyncMaps(_Merging):
     A map holds up to 1,000 entries and 4 MiB; each change reads and writes the whole map.
     """
 
+    policy = "map"
+
     async def put(
         self, key: Key, entry: Value | str, value: Value, **settings: Unpack[ManyPutsSettings]
     ) -> Receipt:
@@ -109,6 +130,7 @@ class AsyncMaps(_Merging):
         Of values that were put at the same time the newest by hybrid time is read.  Raises as
         `AsyncKeyspace.put`.
         """
+        self._check_policy()
         data, options = checked_value(value), put_options(**settings)
         return await write(self._space, key, data, options, entry=checked_entry(entry))
 
@@ -117,6 +139,7 @@ class AsyncMaps(_Merging):
 
         Removing what is not there is no error.  Raises as `AsyncKeyspace.put`.
         """
+        self._check_policy()
         return await write(self._space, key, None, put_options(**settings), entry=checked_entry(entry))
 
     async def get(

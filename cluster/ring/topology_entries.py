@@ -75,6 +75,8 @@ class KeyspaceEntry:
         check_between("keyspace r", self.r, 1, n)
         check_between("keyspace w", self.w, 1, n)
         check_between("keyspace ttl_ms", self.ttl_ms, 0, MAX_EPOCH)
+        if self.policy == "counter" and self.ttl_ms:
+            raise InvalidArgument("a keyspace of policy counter has no ttl: counts do not expire")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Actor
-from ringmill.cluster.limits import MAX_TOTAL
+from ringmill.cluster.limits import MAX_OBJECT_BYTES, MAX_TOTAL
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.objects import Sibling, StoredObject, supersede_chosen
 
@@ -145,14 +145,20 @@ class Remove(NamedTuple):
         return None
 
 
-def after_update(present: StoredObject, update: Update, sibling: Sibling) -> StoredObject:
+def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry_ms: int = 0) -> StoredObject:
     """The object after an update; `sibling` has its dot, and gets its value here.
 
+    What has expired by `expiry_ms` goes, too: else a set whose elements all have a ttl would be full one day.
     Raises InvalidArgument when the update goes beyond a limit, CorruptData for a value of another policy.
     """
     actor = sibling.dot.actor
-    replaced = [old for old in present.siblings if update.replaces(old, actor)]
+    replaced = [old for old in present.siblings if old.is_expired(expiry_ms) or update.replaces(old, actor)]
     stored = supersede_chosen(present, replaced, sibling._replace(value=update.value(replaced)))
+    if (size := _size(stored)) > max(MAX_OBJECT_BYTES, _size(present)):
+        raise InvalidArgument(
+            f"all entries would take {size} bytes, the limit is {MAX_OBJECT_BYTES} bytes",
+            hint="spread them over several keys",
+        )
     if isinstance(update, Add) and len(stored.siblings) > 1:
         sometimes("several nodes have counted in one counter")
     return stored
@@ -183,6 +189,10 @@ def entry_name(entry: bytes) -> bytes:
     if len(entry) < max(end, _LENGTH_BYTES + 1):
         raise CorruptData(f"a value of {len(entry)} bytes is no entry of a map")
     return entry[_LENGTH_BYTES:end]
+
+
+def _size(stored: StoredObject) -> int:
+    return sum(len(sibling.value) for sibling in stored.siblings if sibling.value)
 
 
 def _number(value: bytes) -> int:

@@ -354,7 +354,7 @@ class ObjectStore:
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
         if intent.update is not None:
             sibling = self._sibling(place, intent, present.newest)
-            stored = after_update(present, intent.update, sibling)
+            stored = after_update(present, intent.update, sibling, self._clock.expiry_ms())
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
             return Written(batch.store(key, present, encoded, stored, admit), written, is_repeat=False)
         context = intent.context or _known(present, intent.needed)

@@ -12,13 +12,19 @@ import sys
 from typing import Final
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
-from ringmill.cluster.limits import MAX_ENTRIES, MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS, MAX_VALUE_BYTES
+from ringmill.cluster.limits import (
+    MAX_ENTRIES,
+    MAX_KEY_BYTES,
+    MAX_OBJECT_BYTES,
+    MAX_TIMEOUT_S,
+    MAX_TTL_MS,
+    MAX_VALUE_BYTES,
+)
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
-    "MAX_OBJECT_BYTES",
     "MAX_SIBLINGS",
     "admit_growth",
     "check_key",
@@ -29,7 +35,6 @@ __all__ = [
     "time_allowed",
 ]
 
-MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
 MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
 DEFAULT_TIMEOUT_S: Final = 5.0

@@ -22,6 +22,11 @@ _VERBS: Final = {
     "set": "add and remove elements",
     "map": "put and remove entries",
 }
+_HINTS: Final = {
+    "counter": "ringmill counters add KEY AMOUNT",
+    "set": "ringmill sets add KEY ELEMENT",
+    "map": "ringmill maps put KEY ENTRY VALUE",
+}
 
 
 def update_of(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
@@ -58,6 +63,8 @@ def _put(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
     if request.value is None:
         return _removal(request, keyspace)
     if keyspace.policy == "counter" and request.amount and not request.entry and not request.value:
+        if request.options.ttl_ms:
+            raise InvalidArgument("an addition has no ttl: a count does not expire")
         if abs(request.amount) > MAX_TOTAL:
             raise InvalidArgument(f"an amount of {request.amount}, the limit is {MAX_TOTAL}")
         return Add(request.amount)
@@ -85,7 +92,8 @@ def _check_entry(entry: bytes) -> None:
 
 
 def _unsuited(keyspace: KeyspaceEntry) -> InvalidArgument:
-    verbs = _VERBS[keyspace.policy]
+    policy = keyspace.policy
     return InvalidArgument(
-        f"keyspace {keyspace.name!r} has policy {keyspace.policy}: {verbs}, or delete the key"
+        f"keyspace {keyspace.name!r} has policy {policy}: {_VERBS[policy]}, or delete the key",
+        hint=_HINTS[policy],
     )

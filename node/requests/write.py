@@ -14,6 +14,7 @@ frame are applied together by a `WriteBatch`, which takes what can be applied at
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -107,11 +108,10 @@ class Writer:
         intent = self._intent(request, route, update)
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
-        if update is not None and update.observes:
-            found = await self._observer.ask(route, route.row.level(route.keyspace.r), deadline)
-            await self._observer.bring(found, route, deadline)
 
         try:
+            if update is not None and update.observes:
+                await self._observe(route, intent, deadline)
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
@@ -131,6 +131,17 @@ class Writer:
         )
         self._flights.launch([flight])  # no await since the write: owners hear of it in the same tick
         return await receipt
+
+    async def _observe(self, route: Route, intent: Intent, deadline: Deadline) -> None:
+        """Merge what R owners hold into this node's copy (rule V10).
+
+        Raises QuorumNotReached: this attempt has written nothing.
+        """
+        try:
+            found = await self._observer.ask(route, route.row.level(route.keyspace.r), deadline)
+        except QuorumNotReached as error:
+            raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
+        await self._observer.bring(found, route, deadline)
 
     def batch(self) -> WriteBatch:
         """For writes that came together.  No await between this and its `launch`."""
@@ -181,7 +192,7 @@ class Writer:
 
         try:
             async with asyncio.timeout(deadline.left_s):
-                admit = partial(_admit, deadline, most_values(route.keyspace.policy))
+                admit = partial(_admit, deadline, _most(intent, route))
                 return await self._objects.write(route.place, intent, admit)
         except (DiskFull, StorageFailed, CorruptData) as error:
             raise error.with_outcome(outcome) from error
@@ -211,7 +222,7 @@ class Writer:
         w = parse_level(options.level, len(route.owners), keyspace.w)
         request = self._attempts.named(request)
         intent = self._intent(request, route, update)
-        admit = partial(_admit, deadline, most_values(keyspace.policy))
+        admit = partial(_admit, deadline, _most(intent, route))
         try:
             written = self._objects.write_into(changes, route.place, intent, admit)
         except DeadlineExceeded:
@@ -304,6 +315,12 @@ def _admit(deadline: Deadline, most: int, was: int, becomes: int, size_bytes: in
         admit_growth(was, becomes, size_bytes, most)
     if deadline.left_s <= 0:
         raise TimeoutError
+
+
+def _most(intent: Intent, route: Route) -> int:
+    """Values that the object may have after the write: a removal lowers their number, whatever it leaves."""
+    is_removal = intent.update is not None and intent.value is None
+    return sys.maxsize if is_removal else most_values(route.keyspace.policy)
 
 
 def _out_of_time(deadline: Deadline, outcome: str) -> DeadlineExceeded:

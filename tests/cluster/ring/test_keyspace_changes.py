@@ -69,6 +69,7 @@ def test_keyspaces_may_hold_values_that_merge(policy: str) -> None:
         NewKeyspace("no spaces"),
         NewKeyspace("x", kind="tables"),
         NewKeyspace("x", policy="newest"),
+        NewKeyspace("x", policy="counter", ttl_ms=1000),
         NewKeyspace("x", durability="never"),
         NewKeyspace("x", r=4),
         NewKeyspace("x", ttl_ms=1 << 63),

@@ -1,12 +1,13 @@
-"""EngineCounters, sets and maps over a few nodes: what is taken, what is refused, and what a split leaves."""
+"""Counters, sets and maps over a few nodes: what is taken, what is refused, and what a split leaves."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.limits import MAX_ENTRIES, MAX_TOTAL
 from ringmill.cluster.quorum.receipt import QuorumReceipt
@@ -162,5 +163,64 @@ def test_one_more_entry_than_the_limit_is_refused_and_a_known_one_is_not() -> No
             await update(world, "n1", "set", entry=b"one more")
         await update(world, "n1", "set", entry=b"0")
         assert len(await shown(world, "n2", "set")) == MAX_ENTRIES
+
+    world.run(story())
+
+
+def test_a_set_whose_elements_have_expired_has_room_again() -> None:
+    world = world_of(3)
+
+    async def story() -> None:
+        for number in range(MAX_ENTRIES):
+            await update(world, "n1", "set", entry=b"%d" % number, durability="memory", ttl_ms=60_000)
+        await update(world, "n1", "set", None, entry=b"no such element")
+        await asyncio.sleep(61)
+        await update(world, "n1", "set", entry=b"new")
+        assert await shown(world, "n2", "set") == [b"new"]
+
+    world.run(story())
+
+
+def test_a_map_does_not_grow_beyond_the_limit_by_larger_values() -> None:
+    world = world_of(3)
+    large = bytes(1 << 20)
+
+    async def story() -> None:
+        for number in range(5):
+            await update(world, "n1", "map", b"small", entry=b"%d" % number)
+        for number in range(3):
+            await update(world, "n1", "map", large, entry=b"%d" % number)
+        with pytest.raises(InvalidArgument, match="the limit is 4194304 bytes"):
+            for number in range(3, 5):
+                await update(world, "n1", "map", large, entry=b"%d" % number)
+        await update(world, "n1", "map", None, entry=b"0")
+        await update(world, "n1", "map", b"smaller", entry=b"1")
+        assert entries_of(await shown(world, "n2", "map"))[b"1"] == b"smaller"
+
+    world.run(story())
+
+
+def test_a_count_has_no_ttl() -> None:
+    world = world_of()
+
+    async def story() -> None:
+        with pytest.raises(InvalidArgument, match="an addition has no ttl"):
+            await update(world, "n1", "counter", amount=1, ttl_ms=1000)
+
+    world.run(story())
+
+
+def test_a_later_attempt_that_cannot_ask_what_it_replaces_is_unknown() -> None:
+    everywhere = [KeyspaceEntry(KeyspaceId(1, 2), "map", policy="map", r=3, w=1)]
+    world = World(3, keyspaces=everywhere)
+
+    async def story() -> None:
+        world.cut("n1", "n3")
+        name = OperationId(7, 1, HybridTime(0))
+        with pytest.raises(QuorumNotReached) as first:
+            await update(world, "n1", "map", b"v", entry=b"e", operation=name, timeout_s=0.5)
+        with pytest.raises(QuorumNotReached) as second:
+            await update(world, "n1", "map", b"v", entry=b"e", operation=name, attempt=1, timeout_s=0.5)
+        assert (first.value.outcome, second.value.outcome) == ("failed", "unknown")
 
     world.run(story())

@@ -13,6 +13,10 @@ from ringmill.simulator.options import SimulationOptions
 __all__ = ["MERGING_ABLATIONS"]
 
 _MERGING: Final = SimulationOptions(("merging",))
+# One attempt has to be held up while the next one asks whether it is there.
+_HELD_UP: Final = SimulationOptions(("merging",), faults=("loss", "crash", "pause", "slow_link"))
+# The later of two entries has to have the older time, and its coordinator to have missed the other.
+_CLOCKS: Final = SimulationOptions(("merging",), nodes=3, faults=("clock_jump", "split_one", "flapping"))
 
 
 def _own_count() -> Bends:
@@ -60,7 +64,7 @@ MERGING_ABLATIONS: Final = (
         "counted-once",
         "an addition that may have been counted is not sent again",
         _counted_once(),
-        _MERGING,
+        _HELD_UP,
         rules=("V10",),
     ),
     Ablation(
@@ -81,7 +85,7 @@ MERGING_ABLATIONS: Final = (
         "entry-observes",
         "an entry of a map replaces what r owners know of it",
         _entry_observes(),
-        _MERGING,
+        _CLOCKS,
         rules=("V10",),
     ),
 )

@@ -16,6 +16,7 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.exchange import Exchange
+from ringmill.node.replica.comparing.exchange_messages import EQUAL
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.storage.engine import Engine
@@ -268,5 +269,26 @@ def test_an_object_too_large_to_cross_keeps_no_other_waiting(monkeypatch: pytest
         await until(lambda: any(wanted.search(why) for each in told for why in each.values()))
         await world.put("n1", KEYS[0], b"small", "2")
         await until(lambda: equal(world, KEYS))
+
+    run(story)
+
+
+@pytest.mark.parametrize("gated", ["n1", "n2"], ids=["who asks", "who answers"])
+def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS[:10]:
+            await world.put("n1", key, VALUE, "all")
+        await asyncio.sleep(5)
+        is_synced = asyncio.Event()
+        objects = world[gated].replica.objects
+        objects.wait_synced = is_synced.wait  # type: ignore[assignment, method-assign]
+        exchange, row = world["n1"].repair.anti_entropy._exchange, world.world.row(KEYS[0])
+        root = exchange.root(world.world.partition(KEYS[0]), row)
+        assert root is not None
+        asking = asyncio.ensure_future(world.inside("n1", exchange.judge(NodeId("n2"), [root])))
+        await asyncio.sleep(2)
+        assert not asking.done()
+        is_synced.set()
+        assert await asking == bytes([EQUAL])
 
     run(story)

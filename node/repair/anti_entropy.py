@@ -67,6 +67,7 @@ class AntiEntropy:
         self._every_s = options.every_s
         self._owed = Owed()
         self._is_all_owed = False
+        self._asked: dict[tuple[PartitionId, NodeId], None] = {}  # owed only as somebody asked for it
         self._returned: dict[NodeId, None] = {}
         self._waited: dict[NodeId, int] = {}  # rounds in which hints went first
         self._woken = asyncio.Event()
@@ -77,6 +78,7 @@ class AntiEntropy:
     def want(self) -> None:
         """Compare everything that this node owns, from the beginning, because hints may be missing."""
         self._is_all_owed = True
+        self._asked.clear()
         self._woken.set()
 
     def owe(self, partition: PartitionId, node: NodeId) -> None:
@@ -84,12 +86,17 @@ class AntiEntropy:
         if not self._owed:
             self._woken.set()
         self._owed.owe(partition, node)
+        self._asked.pop((partition, node), None)
 
     def compare_now(self, partitions: Iterable[PartitionId]) -> None:
         """Compare these with all their other owners, as somebody asks for it."""
-        rows = self._document().rows
+        rows, owed = self._document().rows, {*self._owed.pairs()}
         for partition in partitions:
-            self._owed.owe_all(partition, self._others(rows[partition]))
+            others = self._others(rows[partition])
+            self._asked.update(dict.fromkeys((partition, node) for node in others))
+            self._owed.owe_all(partition, others)
+        for pair in owed:
+            self._asked.pop(pair, None)
         self._woken.set()
 
     @property
@@ -104,13 +111,16 @@ class AntiEntropy:
 
     @property
     def story(self) -> str:
-        """What is owed, in one line for people."""
-        pairs = self._owed.pairs()
+        """Who may lack a write, in one line for people; "" when nobody does that this node knows of."""
+        pairs = [pair for pair in self._owed.pairs() if pair not in self._asked]
+        if not (pairs or self._is_all_owed):
+            return ""
         others = ", ".join(sorted({node for _, node in pairs})) or "the other owners"
-        partitions = len({partition for partition, _ in pairs}) or "its"
+        partitions = len({partition for partition, _ in pairs})
+        told = "1 partition waits" if partitions == 1 else f"{partitions or 'its'} partitions wait"
         reasons = sorted({self.held_back[pair] for pair in pairs if pair in self.held_back})
         why = f": {reasons[0]}" if reasons else ""
-        return f"{partitions} partitions wait to be compared with {others}, who may lack a write{why}"
+        return f"{told} to be compared with {others}, who may lack a write{why}"
 
     @property
     def mended(self) -> int:
@@ -131,6 +141,7 @@ class AntiEntropy:
             self._take_on()
             await self._round(is_due=is_due)
             if self.is_done:
+                self._asked.clear()
                 pause_s = FIRST_PAUSE_S
                 if not was_done:
                     _log.info("compared with the other owners: %d objects moved since the start", self.mended)

@@ -19,9 +19,9 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import ProtocolMismatch, Unavailable, WrongEpoch
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Priority, Transport
@@ -56,7 +56,7 @@ from ringmill.node.replica.comparing.exchange_messages import (
 )
 from ringmill.node.replica.comparing.exchange_serving import SCAN_TURN, known_sums
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.pages import PAGE_BYTES, READ_BYTES
+from ringmill.node.replica.pages import PAGE, PAGE_BYTES, READ_BYTES, Page, ReadPage
 from ringmill.node.replica.replica_messages import (
     DELIVER,
     READ,
@@ -85,6 +85,14 @@ class _Unit:
     keys: list[bytes] = field(default_factory=list)
     objects: list[bytes] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)
+
+
+class _Other(NamedTuple):
+    """The owner that this node compares with, under one row.  `prefix` is that of this node's copy."""
+
+    node: NodeId
+    row: Row
+    prefix: bytes
 
 
 class Exchange:
@@ -170,7 +178,7 @@ class Exchange:
         for leaf in leaves:
             bits[leaf >> 3] |= 1 << (leaf & 7)
         prefix = copy_prefix(Copy(partition, row.copy_epoch))
-        start = b""
+        start, too_large = b"", None
         while True:
             unit = await self._read(prefix, bytes(bits), start)
             await self._objects.wait_synced()
@@ -181,8 +189,11 @@ class Exchange:
             _check_row(peer, row, answer.row_epoch)
             if answer.covered_to and answer.covered_to <= start:
                 raise ProtocolMismatch(f"{peer} answered with a unit that does not lead on")
-            moved = await self._equalize(prefix, unit, answer, peer)
+            moved, left = await self._equalize(_Other(peer, row, prefix), unit, answer)
+            too_large = left or too_large
             start = answer.covered_to or unit.end
+            if not start and too_large is not None:
+                raise too_large
             if not start:
                 return
             await asyncio.sleep(moved * self._options.at_once / self._options.bytes_per_s)
@@ -208,9 +219,16 @@ class Exchange:
                     await asyncio.sleep(0)
         return unit
 
-    async def _equalize(self, prefix: bytes, unit: _Unit, answer: Difference, peer: NodeId) -> int:
-        """Merge in what the peer holds, and bring it what it lacks.  Returns the bytes of objects moved."""
-        theirs = [*answer.items, *await self._newer(prefix, unit, answer.contexts, peer)]
+    async def _equalize(
+        self, other: _Other, unit: _Unit, answer: Difference
+    ) -> tuple[int, InvalidArgument | None]:
+        """Merge in what the peer holds, and bring it what it lacks.
+
+        Returns the bytes of objects moved, and why one of them could not be brought: it is too large to cross
+        between nodes, which must not keep the others waiting.
+        """
+        prefix = other.prefix
+        theirs = [*answer.items, *await self._newer(other, unit, answer.contexts)]
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             applied = await self._objects.apply(parse_object_key(prefix + key), decode_object(encoded))
@@ -226,14 +244,19 @@ class Exchange:
             and (not answer.covered_to or key < answer.covered_to)
         }
         wanted = [(key, encoded) for key, encoded in sorted({**lacking, **merged}.items()) if encoded]
+        moved, too_large = sum(len(key) + len(encoded) for key, encoded in theirs), None
         for batch in _batches(wanted):
-            await self._bring(prefix, batch, peer)
-        moved = sum(len(key) + len(encoded) for key, encoded in (*theirs, *wanted))
+            size = sum(len(key) + len(encoded) for key, encoded in batch)
+            try:
+                await self._bring(other, batch)
+                moved += size
+            except InvalidArgument as error:  # over the limit of a frame; alone, as it is larger than a batch
+                too_large = InvalidArgument(f"an object of {size} bytes cannot cross: {error.message}")
         self._comparisons.moved_bytes += moved
-        return moved
+        return moved, too_large
 
     async def _newer(
-        self, prefix: bytes, unit: _Unit, contexts: Sequence[tuple[bytes, VersionVector]], peer: NodeId
+        self, other: _Other, unit: _Unit, contexts: Sequence[tuple[bytes, VersionVector]]
     ) -> list[tuple[bytes, bytes]]:
         """The peer's objects of these keys, without those that this node's objects have replaced."""
         ours = dict(zip(unit.keys, unit.objects, strict=True)) if contexts else {}
@@ -247,28 +270,33 @@ class Exchange:
         found: list[tuple[bytes, bytes]] = []
         for first in range(0, len(asked), READS_AT_ONCE):
             keys = asked[first : first + READS_AT_ONCE]
-            found += await gather_all(self._object_of(prefix, key, peer) for key in keys)
+            found += await gather_all(self._object_of(other, key) for key in keys)
         return [(key, encoded) for key, encoded in found if encoded]
 
-    async def _object_of(self, prefix: bytes, key: bytes, peer: NodeId) -> tuple[bytes, bytes]:
+    async def _object_of(self, other: _Other, key: bytes) -> tuple[bytes, bytes]:
         """What the peer holds of a key, durable there."""
-        place = parse_object_key(prefix + key)
-        body = await self._ask(peer, READ, Read(self._epoch, place.keyspace, place.key).encode())
+        place = parse_object_key(other.prefix + key)
+        if self._topology.topology().has_dropped(place.keyspace):  # only a page still shows its keys
+            request = ReadPage(self._epoch, place.copy.partition, key, key + b"\0")
+            page = Page.decode(await self._ask(other.node, PAGE, request.encode()))
+            _check_row(other.node, other.row, page.row_epoch)
+            return page.items[0] if page.items else (key, b"")
+        body = await self._ask(other.node, READ, Read(self._epoch, place.keyspace, place.key).encode())
         return key, ReadAnswer.decode(body).encoded
 
-    async def _bring(self, prefix: bytes, batch: Sequence[tuple[bytes, bytes]], peer: NodeId) -> None:
+    async def _bring(self, other: _Other, batch: Sequence[tuple[bytes, bytes]]) -> None:
         """Raises what the call raises, Unavailable when something is refused."""
-        places = [parse_object_key(prefix + key) for key, _ in batch]
+        places = [parse_object_key(other.prefix + key) for key, _ in batch]
         items = [
             HintItem(place.keyspace, place.key, encoded)
             for place, (_, encoded) in zip(places, batch, strict=True)
         ]
-        body = await self._ask(peer, DELIVER, Deliver(self._epoch, tuple(items)).encode())
+        body = await self._ask(other.node, DELIVER, Deliver(self._epoch, tuple(items)).encode())
         refused = [refusal for refusal in DeliverAnswer.decode(body, len(items)).refusals if refusal]
         self._comparisons.pushed += len(items) - len(refused)
         sometimes("an owner brings another one what it lacks")
         if refused:
-            raise Unavailable(f"{peer} refused {len(refused)} of {len(items)} objects: {refused[0]}")
+            raise Unavailable(f"{other.node} refused {len(refused)} of {len(items)} objects: {refused[0]}")
 
     async def _mine(self, partition: PartitionId, row: Row) -> LeafSums:
         """What is on this node's disk.  Raises Unavailable when it cannot tell."""

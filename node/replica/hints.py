@@ -197,7 +197,8 @@ class HintStore:
             present = None if value is None else decode_hint(value)
             if present is not None:
                 self._keep(key, owners, decode_object(present.encoded), value)
-                present = replace(present, targets=tuple(sorted({*present.targets, *owners})))
+                named = sorted({*present.targets, *owners})  # but for those whose hint was dropped just now
+                present = replace(present, targets=tuple(each for each in named if self._waits(each, key)))
             self._strike_off(key, target, present)
 
         await change(self._engine, hint_key(key), step)
@@ -235,6 +236,9 @@ class HintStore:
             self._unnote(target, key)
         self.kept.set()
         return None if all(target in over for target in asked) else commit
+
+    def _waits(self, target: NodeId, key: HintKey) -> bool:
+        return key in self._by_target.get(target, {})
 
     def _has_room(self, target: NodeId, key: HintKey, size: int) -> bool:
         """Whether one more hint of this size, or in the place of that key's, is within the bound."""

@@ -87,6 +87,16 @@ class Routes:
         topology = self._view.topology()
         return self._owned(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
 
+    async def place_of(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Place:
+        """Where an object that a peer brings lies here; also one of a keyspace that was dropped, as copies
+        are compared with all that they hold.  Raises as `by_id`."""
+        topology = await self._at(epoch, sender)
+        if not topology.has_dropped(keyspace):
+            return self._owned(topology, keyspace, key, epoch).place
+        partition = topology.partition_of(keyspace, key)
+        row = await self.row_of(partition, epoch, sender=sender)
+        return Place(Copy(partition, row.copy_epoch), keyspace, key)
+
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
         topology = await self._at(epoch, sender)

@@ -154,8 +154,8 @@ class ReplicaServing:
     async def _take(self, item: HintItem, request: Deliver, sender: NodeId) -> Commit | str | None:
         """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
-            route = await self._routes.by_id(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._objects.apply(route.place, _object(item.encoded))
+            place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
+            applied = await self._objects.apply(place, _object(item.encoded))
         except RingmillError as error:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"

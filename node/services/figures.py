@@ -64,7 +64,7 @@ def _reasons(replica: Replica, membership: Membership, repair: Repair, complaint
     if damaged:
         now = f", healing {repair.healing.now}" if repair.healing.now else ""
         reasons.append(f"{damaged} damaged key ranges wait to be healed from the other owners{now}")
-    if not repair.anti_entropy.is_done:
+    if repair.anti_entropy.story:
         reasons.append(repair.anti_entropy.story)
     if replica.engine.read_only_reason:
         reasons.append(f"takes no writes: {replica.engine.read_only_reason}")

@@ -350,7 +350,8 @@ class Engine:
     def stats(self) -> Stats:
         return take_stats(
             sequence=self.sequence, log=self._log, memtables=self._unflushed.memtables(), cache=self._cache,
-            snapshots=self._snapshots, counters=self._counters, version=self._tables.version,
+            reading=self._reading, snapshots=self._snapshots, counters=self._counters,
+            version=self._tables.version,
         )  # fmt: skip
 
     # Inside

@@ -42,6 +42,8 @@ class Reading:
         self._snapshots = snapshots
         self._report = report
         self._check = check
+        self.scans = 0  # begun since the start
+        self.scanned_bytes = 0  # of blocks that they read; memtables are not counted
         self.is_plain = True  # no drop, mark or failure: `get_nowait` may return what it finds first
 
     def get_nowait(self, key: bytes) -> bytes | None:
@@ -98,7 +100,8 @@ class Reading:
         """As Engine.scan_chunks."""
         sequence = self._sequence(snapshot)
         drops = tuple(drop for drop in self.drops() if drop.sequence <= sequence)
-        span = Range(start, end, sequence, reverse, drops)
+        span = Range(start, end, sequence, reverse, drops, on_read=self._note_read)
+        self.scans += 1
         memtables = self._unflushed.memtables()
         with self._snapshots.take(sequence), self._tables.pin() as view:
             try:
@@ -112,6 +115,9 @@ class Reading:
         """Those in force, of memory and of tables."""
         fresh = [Drop(*drop) for memtable in self._unflushed.memtables() for drop in memtable.drops]
         return [*fresh, *self._tables.version.drops]
+
+    def _note_read(self, size_bytes: int) -> None:
+        self.scanned_bytes += size_bytes
 
     def _sequence(self, snapshot: Snapshot | None) -> int:
         return self._unflushed.sequence if snapshot is None else snapshot.sequence

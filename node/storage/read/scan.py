@@ -38,6 +38,7 @@ class Range:
     reverse: bool
     drops: tuple[Drop, ...] = ()
     on_damage: Callable[[CorruptBlock], None] | None = None  # called with a damaged block, then skips it
+    on_read: Callable[[int], None] | None = None  # called with the bytes of blocks that are read
 
 
 async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:
@@ -138,7 +139,7 @@ class _TableRun:
             keys: list[bytes] = []
             values: list[bytes | None] = []
             assert self._table is not None
-            for block in await _read_blocks(self._table, *self._take_blocks(), self._span.on_damage):
+            for block in await _read_blocks(self._table, *self._take_blocks(), self._span):
                 more_keys, more_values = self._visible_part(block)
                 keys += more_keys
                 values += more_values
@@ -206,9 +207,7 @@ def _meets(table: Table, span: Range) -> bool:
     return table.largest >= span.start and (span.end is None or table.smallest < span.end)
 
 
-async def _read_blocks(
-    table: Table, first: int, last: int, on_damage: Callable[[CorruptBlock], None] | None
-) -> list[Block]:
+async def _read_blocks(table: Table, first: int, last: int, span: Range) -> list[Block]:
     """Blocks [first, last) with one read."""
     handles = table.handles
     start = handles[first].offset
@@ -216,13 +215,15 @@ async def _read_blocks(
     data = table.file.pread_cached(size, start)
     if data is None:
         data = await table.file.pread_off_loop(size, start)
+    if span.on_read is not None:
+        span.on_read(size)
     blocks = []
     for handle in handles[first:last]:
         at = handle.offset - start
         try:
             blocks.append(table.decode(handle, data[at : at + handle.size + TRAILER_BYTES]))
         except CorruptBlock as error:
-            if on_damage is None:
+            if span.on_damage is None:
                 raise
-            on_damage(error)
+            span.on_damage(error)
     return blocks

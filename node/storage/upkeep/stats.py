@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
 from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.version import Version
@@ -35,6 +37,19 @@ class EngineCounters:
     last_failure: str = ""
 
 
+_FIGURES: Final = (
+    "memtable_bytes",
+    "sealed_memtables",
+    "log_bytes",
+    "log_syncs",
+    "cache_hits",
+    "cache_misses",
+    "scans",
+    "scanned_bytes",
+)
+"""Those of Stats itself that operators see."""
+
+
 @dataclass(frozen=True, slots=True)
 class LevelStats:
     level: int
@@ -56,6 +71,8 @@ class Stats:
     log_syncs: int
     cache_hits: int
     cache_misses: int
+    scans: int
+    scanned_bytes: int
     snapshots: int
     corrupt_ranges: int
     counters: EngineCounters
@@ -65,8 +82,8 @@ class Stats:
         """Figures for operators, by name; counts start when the engine is opened."""
         counters = asdict(self.counters)
         del counters["last_failure"]
-        own = ("memtable_bytes", "sealed_memtables", "log_bytes", "log_syncs", "cache_hits", "cache_misses")
-        return {**counters, **{name: getattr(self, name) for name in own}, "table_bytes": self.table_bytes}
+        own = {name: getattr(self, name) for name in _FIGURES}
+        return {**counters, **own, "table_bytes": self.table_bytes}
 
     @property
     def table_bytes(self) -> int:
@@ -79,6 +96,7 @@ def take_stats(
     log: WriteAheadLog,
     memtables: Sequence[Memtable],
     cache: BlockCache,
+    reading: Reading,
     snapshots: Snapshots,
     counters: EngineCounters,
     version: Version,
@@ -94,6 +112,8 @@ def take_stats(
         log_syncs=log.syncs,
         cache_hits=cache.hits,
         cache_misses=cache.misses,
+        scans=reading.scans,
+        scanned_bytes=reading.scanned_bytes,
         snapshots=len(snapshots.live()),
         corrupt_ranges=len(version.marks),
         counters=counters,

@@ -2,19 +2,24 @@
 
     python scripts/bench/repair/anti_entropy.py [--quick] [--keys 100000] [--json PATH]
 
-Three nodes, N=3, whose hints for one owner are bounded to 1 MiB.  All keys are written; one node is stopped;
+Three nodes, N=3, whose hints for one owner are bounded to 1 MiB.  All keys are written; one node is killed;
 all keys are written again with other values, and the node is started.  When the owners are equal, the objects
-and messages that they moved are compared with the objects that differed.  Then a round among equal owners is
-counted: its messages, and what the nodes' processes read meanwhile (rchar of /proc/PID/io, sockets and files
-together).
+and messages that they moved are compared with the objects that differed, those that the killed node held
+otherwise or not at all and no hint was kept for, as copies of the stores show before it starts.  Then a round
+among equal owners is counted: its messages, and what the engines of the nodes read meanwhile, that is scans,
+bytes of blocks for them, and blocks asked for by gets.
 """
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -24,6 +29,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benc
 
 from local_cluster import ROOT, BenchCluster
 from report import Report, arguments
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.node.replica.hints import decode_hint
+from ringmill.node.replica.stored_key import (
+    COPY_PREFIX_BYTES,
+    Kind,
+    kind_prefix,
+    parse_hint_key,
+    parse_object_key,
+    prefix_end,
+)
+from ringmill.node.storage.engine import Engine, EngineOptions
 
 NODES = 3
 HINT_BYTES = 1 << 20
@@ -54,18 +71,56 @@ def figures(cluster: BenchCluster) -> Mapping[str, int]:
     return total
 
 
-def read_bytes(cluster: BenchCluster) -> int:
-    """What the processes of the nodes have read so far."""
-    texts = [Path(f"/proc/{pid}/io").read_text(encoding="ascii") for pid in cluster.pids]
-    return sum(
-        int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("rchar")
-    )
+def engine_figures(cluster: BenchCluster) -> Mapping[str, int]:
+    """What the engines of all nodes have read so far."""
+    total = dict.fromkeys(("scans", "scanned_bytes", "cache_hits", "cache_misses"), 0)
+    for node in nodes_of(cluster):
+        for figure in total:
+            total[figure] += int(node["engine"].get(figure, 0))  # none of one that is down
+    return total
+
+
+def nodes_of(cluster: BenchCluster) -> list[Any]:
+    nodes = cluster.json("cluster", "status")["nodes"]
+    assert isinstance(nodes, list)
+    return nodes
+
+
+async def stored(folder: Path, kind: Kind) -> dict[bytes, bytes]:
+    """What a copy of a store holds of one kind, by stored key; the original may be open."""
+    files, spawner, prefix = OsFileSystem(), ProcessSpawner(), kind_prefix(kind)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build" / "bench") as copy:
+        shutil.copytree(folder, f"{copy}/store")
+        engine = await Engine.open(f"{copy}/store", EngineOptions(), files=files, spawner=spawner)
+        async with engine:
+            found = {key: value async for key, value in engine.scan(prefix, prefix_end(prefix))}
+    await spawner.close()
+    files.close()
+    return found
+
+
+async def differing(cluster: BenchCluster) -> tuple[int, int, int]:
+    """Objects of n1 that n3 lacks and no hint will bring it: their number, the bytes of the objects, and of
+    objects and stored keys without the copy's prefix."""
+    stores = [cluster.folder / name / "store" for name in ("n1", "n2", "n3")]
+    hinted: dict[tuple[object, ...], None] = {}
+    for store in stores[:2]:
+        for key, value in (await stored(store, Kind.HINT)).items():
+            if "n3" in decode_hint(value).targets:
+                hinted[(*parse_hint_key(key),)] = None
+    ours, theirs = await stored(stores[0], Kind.OBJECT), await stored(stores[2], Kind.OBJECT)
+    number = object_bytes = all_bytes = 0
+    for key, value in ours.items():
+        place = parse_object_key(key)
+        if theirs.get(key) != value and (place.copy.partition, place.keyspace, place.key) not in hinted:
+            number += 1
+            object_bytes += len(value)
+            all_bytes += len(value) + len(key) - COPY_PREFIX_BYTES
+    return number, object_bytes, all_bytes
 
 
 def hints_left(cluster: BenchCluster) -> int:
-    nodes = cluster.json("cluster", "status")["nodes"]
-    assert isinstance(nodes, list)
-    return sum(int(node["hints"] or 0) for node in nodes)
+    return sum(int(node["hints"] or 0) for node in nodes_of(cluster))
 
 
 def wait_level(cluster: BenchCluster) -> float:
@@ -83,45 +138,60 @@ def measure(cluster: BenchCluster, keys: int, report: Report) -> None:
     wait_level(cluster)
     cluster.command("cluster", "kill", "n3")
     uvloop.run(write(cluster.endpoints, keys, b"b"))
+    time.sleep(3.0)  # the last flush ends
     before, kept = figures(cluster), hints_left(cluster)
+    number, object_bytes, all_bytes = asyncio.run(differing(cluster))
+    read_before = engine_figures(cluster)
     cluster.command("cluster", "restart", "n3")
     level_s = wait_level(cluster)
-    after, held = figures(cluster), held_bytes(cluster)
-    differing = held // NODES * (keys - kept) // keys  # what no hint brought to n3
+    after, read = figures(cluster), engine_figures(cluster)
     sent = after["wire_bytes"] - before["wire_bytes"]
+    moved = after["moved_bytes"] - before["moved_bytes"]
     report.row(
         "a node is brought level",
         hints_kept=kept,
         hints_dropped=before["hints_dropped"],
         seconds=level_s,
-        differing_bytes=differing,
-        moved_bytes=after["moved_bytes"] - before["moved_bytes"],
+        differing=number,
+        differing_bytes=object_bytes,
+        with_keys_bytes=all_bytes,
+        moved_bytes=moved,
         sent_bytes=sent,
+        scans=read["scans"] - read_before["scans"],
+        scanned_bytes=read["scanned_bytes"] - read_before["scanned_bytes"],
     )
-    report.goal("bytes sent / bytes that differ", sent / max(1, differing), MOVED_GOAL, "x")
-    measure_equal(cluster, held, report)
+    report.goal("bytes of objects moved / bytes that differ", moved / max(1, object_bytes), MOVED_GOAL, "x")
+    report.goal("bytes of all messages / bytes that differ", sent / max(1, object_bytes), MOVED_GOAL, "x")
+    measure_equal(cluster, report)
 
 
-def measure_equal(cluster: BenchCluster, held: int, report: Report) -> None:
-    """A round among equal owners, less what idle nodes read in the same time."""
-    time.sleep(5.0)
-    read_before, idle_s = read_bytes(cluster), 3.0
-    time.sleep(idle_s)
-    idle_per_s = (read_bytes(cluster) - read_before) / idle_s
-    before, read_before, started = figures(cluster), read_bytes(cluster), time.perf_counter()
+def measure_equal(cluster: BenchCluster, report: Report) -> None:
+    """A full round among equal owners: every pair in both directions."""
+    time.sleep(3.0)
+    held = held_bytes(cluster)
+    before, read_before, started = figures(cluster), engine_figures(cluster), time.perf_counter()
     cluster.command("repair", "run")
     took_s = time.perf_counter() - started
-    read = max(0, int(read_bytes(cluster) - read_before - idle_per_s * took_s))
     told = figures(cluster)["wire_bytes"] - before["wire_bytes"]
-    report.row("equal owners compare", held_bytes=held, sent_bytes=told, read_bytes=read, seconds=took_s)
-    report.goal("bytes read / bytes held", read / held, READ_GOAL, "x")
+    after = engine_figures(cluster)
+    read = {figure: after[figure] - read_before[figure] for figure in after}
+    blocks = read["cache_hits"] + read["cache_misses"]
+    report.row(
+        "equal owners compare",
+        held_bytes=held,
+        sent_bytes=told,
+        scans=read["scans"],
+        scanned_bytes=read["scanned_bytes"],
+        blocks_got=blocks,
+        seconds=took_s,
+    )
+    share = (read["scanned_bytes"] + blocks * EngineOptions().block_bytes) / held
+    report.goal("bytes of blocks read / bytes held", share, READ_GOAL, "x")
 
 
 def held_bytes(cluster: BenchCluster) -> int:
     """Of keys and objects, on all nodes."""
-    nodes = cluster.json("cluster", "status")["nodes"]
-    assert isinstance(nodes, list)
-    return sum(int(node["bytes"] or 0) for node in nodes)
+    return sum(int(node["bytes"] or 0) for node in nodes_of(cluster))
 
 
 def main() -> None:

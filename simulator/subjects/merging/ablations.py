@@ -13,6 +13,12 @@ from ringmill.simulator.options import SimulationOptions
 __all__ = ["MERGING_ABLATIONS"]
 
 _MERGING: Final = SimulationOptions(("merging",))
+# A coordinator has to have missed what is removed, and neither a hint nor comparing brought it yet.
+_MISSED: Final = SimulationOptions(("merging",), nodes=3, faults=("loss", "split_one", "slow_link"))
+# One attempt has to be held up while the next one asks whether it is there.
+_HELD_UP: Final = SimulationOptions(("merging",), faults=("loss", "crash", "pause", "slow_link"))
+# The later of two entries has to have the older time, and its coordinator to have missed the other.
+_CLOCKS: Final = SimulationOptions(("merging",), nodes=3, faults=("clock_jump", "split_one", "flapping"))
 
 
 def _own_count() -> Bends:
@@ -60,7 +66,7 @@ MERGING_ABLATIONS: Final = (
         "counted-once",
         "an addition that may have been counted is not sent again",
         _counted_once(),
-        _MERGING,
+        _HELD_UP,
         rules=("V10",),
     ),
     Ablation(
@@ -74,14 +80,14 @@ MERGING_ABLATIONS: Final = (
         "removal-observes",
         "a removal asks r owners first what there is to be removed",
         _removal_observes(),
-        _MERGING,
+        _MISSED,
         rules=("V10",),
     ),
     Ablation(
         "entry-observes",
         "an entry of a map replaces what r owners know of it",
         _entry_observes(),
-        _MERGING,
+        _CLOCKS,
         rules=("V10",),
     ),
 )

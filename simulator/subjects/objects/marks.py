@@ -40,6 +40,7 @@ OBJECT_MARKS: Final = (
     # Replicas and hints
     "a start finds damaged hints",
     "a hint that the disk refused is kept after all",
+    "a hint over the bound is dropped",
     "a hint has changed while it was delivered",
     "a newer write is merged into a hint",
     "a read waits for the disk",
@@ -51,7 +52,12 @@ OBJECT_MARKS: Final = (
     "an owner refuses a hint",
     # Repair
     "owners cannot be compared yet",
-    "owners that differ are made equal",
+    "a comparison waits for its turn",
+    "copies that differed for a moment need no repair",
+    "an owner gets what only another one held",
+    "an owner brings another one what it lacks",
+    "the older of two objects is not asked for",
+    "a damaged copy is not compared",
     "a damaged range has to wait for its sources",
     "damaged control state is put back",
     "owners are compared as hints may be lost",

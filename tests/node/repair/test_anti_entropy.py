@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from ringmill.cluster.errors import DiskFull, Unavailable
+from ringmill.cluster.ids import PartitionId
 from ringmill.node.replica.hints import HintStore
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
@@ -18,6 +19,11 @@ async def caught_up(world: HealingWorld, name: str) -> None:
     async with asyncio.timeout(120):
         while not world[name].repair.anti_entropy.is_done:  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(0.1)
+
+
+async def compare_all(world: HealingWorld, name: str) -> None:
+    anti_entropy = world[name].repair.anti_entropy
+    anti_entropy.compare_now([PartitionId(number) for number in range(world.world.options.partitions)])
 
 
 async def write_without_n3(world: HealingWorld) -> None:
@@ -113,6 +119,9 @@ def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pyte
         assert "n3" in anti_entropy.story
         await asyncio.sleep(100)
         assert anti_entropy.waiting
+        told = anti_entropy.story
+        await world.inside("n1", compare_all(world, "n1"))
+        assert anti_entropy.story == told  # asking for it takes nothing back
         await world.up("n3")
         for name in ("n1", "n2"):
             await caught_up(world, name)
@@ -132,5 +141,18 @@ def test_a_dropped_hint_is_not_forgotten_by_a_stop(monkeypatch: pytest.MonkeyPat
         await world.down("n1")
         await world.up("n1")
         assert not world["n1"].repair.anti_entropy.is_done
+
+    run(story)
+
+
+def test_a_comparison_that_somebody_asks_for_tells_of_nothing_missing() -> None:
+    async def story(world: HealingWorld) -> None:
+        await world.put("n1", KEYS[0], b"v", "all")
+        anti_entropy = world["n1"].repair.anti_entropy
+        await caught_up(world, "n1")
+        await world.inside("n1", compare_all(world, "n1"))
+        assert anti_entropy.waiting and not anti_entropy.story
+        await caught_up(world, "n1")
+        assert not anti_entropy.story
 
     run(story)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.errors import InvalidArgument, Unavailable
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created, dropped
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.exchange import Exchange
+from ringmill.node.replica.comparing.exchange_messages import EQUAL
+from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.moment import CrashModel
@@ -141,7 +146,7 @@ def test_a_comparison_that_is_cut_off_goes_on_with_the_rest(monkeypatch: pytest.
     units = 0
     equalize = Exchange._equalize
 
-    async def count(exchange: Exchange, *rest: Any) -> int:
+    async def count(exchange: Exchange, *rest: Any) -> Any:
         nonlocal units
         units += 1
         return await equalize(exchange, *rest)
@@ -192,5 +197,98 @@ def test_a_damaged_copy_is_not_compared_until_it_is_healed(monkeypatch: pytest.M
         await until(lambda: not node.replica.engine.corrupt_ranges())
         await until(lambda: not world["n1"].repair.anti_entropy.held_back)
         assert await equal(world, KEYS)
+
+    run(story)
+
+
+async def _change(world: HealingWorld, change: Any) -> None:
+    await world.inside("n1", world["n1"].membership.epochs.change(change, 5.0))
+
+
+def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_hints(monkeypatch)
+    keys = KEYS[:40]
+
+    async def put(world: HealingWorld, key: bytes, value: bytes, level: str) -> None:
+        request = WriteRequest("carts", key, value, WriteOptions(level))
+        await world.inside("n1", world["n1"].requests.put(request))
+
+    async def story(world: HealingWorld) -> None:
+        await _change(world, lambda topology, _: created(topology, NewKeyspace("carts")))
+        carts = world["n1"].membership.topology.topology().keyspace_named("carts").id
+        for key in keys[::2]:
+            await put(world, key, b"older", "all")
+        await world.down("n3")
+        for key in keys:
+            await put(world, key, b"newer", "2")
+            await world.put("n1", key, b"v", "2")
+        await _change(world, lambda topology, _: dropped(topology, "carts", may_be_done=False))
+        await world.up("n3")
+        await until(lambda: equal(world, keys))
+        await rounds(world, 2)
+        await asyncio.sleep(30)
+        for name in world.world.nodes:
+            anti_entropy = world[name].repair.anti_entropy
+            assert anti_entropy.is_done and not anti_entropy.held_back, anti_entropy.held_back
+        for key in keys:
+            copy = Copy(world[name].membership.topology.topology().partition_of(carts, key), Epoch(1))
+            held = await world.inside("n3", world["n3"].replica.objects.read(Place(copy, carts, key)))
+            assert [each.value for each in held.siblings] == [b"newer"]
+        objects = moved(world)[0]
+        await rounds(world, 1)
+        assert moved(world)[0] == objects
+
+    run(story)
+
+
+def test_an_object_too_large_to_cross_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_hints(monkeypatch)
+    monkeypatch.setattr("ringmill.node.repair.exchange.UNIT_ITEMS", 4)
+    ask = Exchange._ask
+
+    async def limited(exchange: Exchange, peer: NodeId, method: str, request: bytes) -> bytes:
+        if len(request) > 300_000:
+            raise InvalidArgument(
+                f"{method}: a body of {len(request)} bytes is over the frame limit of 300000"
+            )
+        answer = await ask(exchange, peer, method, request)
+        if len(answer) > 300_000:
+            raise Unavailable(f"{method}: an answer of {len(answer)} bytes is over the frame limit")
+        return answer
+
+    monkeypatch.setattr(Exchange, "_ask", limited)
+
+    async def story(world: HealingWorld) -> None:
+        await world.down("n3")
+        for key in KEYS:
+            await world.put("n1", key, bytes(400_000) if key == KEYS[0] else VALUE, "2")
+        await world.up("n3")
+        await until(lambda: equal(world, KEYS[1:]))
+        told = [world[name].repair.anti_entropy.held_back for name in ("n1", "n2")]
+        wanted = re.compile("an object of 400... bytes cannot cross: .* is over the frame limit")
+        await until(lambda: any(wanted.search(why) for each in told for why in each.values()))
+        await world.put("n1", KEYS[0], b"small", "2")
+        await until(lambda: equal(world, KEYS))
+
+    run(story)
+
+
+@pytest.mark.parametrize("gated", ["n1", "n2"], ids=["who asks", "who answers"])
+def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS[:10]:
+            await world.put("n1", key, VALUE, "all")
+        await asyncio.sleep(5)
+        is_synced = asyncio.Event()
+        objects = world[gated].replica.objects
+        objects.wait_synced = is_synced.wait  # type: ignore[assignment, method-assign]
+        exchange, row = world["n1"].repair.anti_entropy._exchange, world.world.row(KEYS[0])
+        root = exchange.root(world.world.partition(KEYS[0]), row)
+        assert root is not None
+        asking = asyncio.ensure_future(world.inside("n1", exchange.judge(NodeId("n2"), [root])))
+        await asyncio.sleep(2)
+        assert not asking.done()
+        is_synced.set()
+        assert await asking == bytes([EQUAL])
 
     run(story)

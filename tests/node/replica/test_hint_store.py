@@ -148,3 +148,29 @@ async def test_what_the_disk_refused_is_kept_when_it_takes_it(refusal: RingmillE
     assert held.encoded == encode_object(merge(an_object(1), an_object(2)))
     assert hints.counts() == {N2: 1, N3: 1}
     assert engine.synced_sequence == 1
+
+
+async def test_a_hint_goes_to_those_present_owners_only_for_whom_there_is_room() -> None:
+    size = len(KEY.key) + len(encode_object(an_object(1)))
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine(), HintOptions(most_bytes=size))
+    told: list[NodeId] = []
+    hints.on_dropped = lambda partition, node: told.append(node)
+    await hints.keep(KEY._replace(key=b"oth"), [N3], an_object(1))
+    await hints.keep(KEY, [N2], an_object(1))
+    await hints.readdress(KEY, N2, [N3, N4])
+    held = await hints.get(KEY)
+    assert held is not None and held.targets == (N4,) and told == [N3]
+    assert await hints.strike_off(KEY, N4, held.encoded)
+    assert await hints.get(KEY) is None
+
+
+async def test_a_hint_for_whose_present_owners_there_is_no_room_goes() -> None:
+    size = len(KEY.key) + len(encode_object(an_object(1)))
+    hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(most_bytes=size))
+    hints.on_dropped = lambda partition, node: None
+    await hints.keep(KEY._replace(key=b"oth"), [N3], an_object(1))
+    await hints.keep(KEY, [N2], an_object(1))
+    await hints.readdress(KEY, N2, [N3])
+    assert await hints.get(KEY) is None
+    assert hints.counts() == {N3: 1}

@@ -114,6 +114,20 @@ async def test_gets_and_scans_agree_on_every_level_of_the_tree(open_engine: Open
     assert [pair async for pair in engine.scan(low, high, reverse=True)] == middle[::-1]
 
 
+async def test_what_scans_read_is_counted(open_engine: OpenEngine) -> None:
+    engine = await open_engine(ROOMY)
+    await fill(engine, 1000)
+    await engine.flush()
+    before = engine.stats()
+    table_bytes = before.table_bytes
+    await everything(engine)
+    after = engine.stats()
+    assert (after.scans, before.scans) == (1, 0)
+    assert 0.5 * table_bytes < after.scanned_bytes - before.scanned_bytes <= table_bytes
+    engine.get_nowait(b"key00001")
+    assert engine.stats().figures()["scanned_bytes"] == after.scanned_bytes
+
+
 async def test_a_get_that_needs_the_disk_says_so_and_then_waits_for_it(open_engine: OpenEngine) -> None:
     engine = await open_engine()
     written = await fill(engine, 200)

@@ -21,7 +21,16 @@ def test_no_seed_loses_a_count_an_element_or_an_entry() -> None:
     assert done > sum(sum(told.values()) for told in calls) // 2  # else nothing much was tried
 
 
-@pytest.mark.parametrize(("name", "first"), [("own-count", 1), ("own-element", 1), ("removal-observes", 54)])
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("own-count", 1),
+        ("counted-once", 1),
+        ("own-element", 1),
+        ("removal-observes", 1),
+        ("entry-observes", 1),
+    ],
+)
 def test_a_safeguard_of_updates_that_is_off_is_missed(name: str, first: int) -> None:
     """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
     options = replace(ablation_named(name).under or MERGING, safeguards_off=(name,))

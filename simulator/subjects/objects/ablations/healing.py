@@ -97,6 +97,7 @@ def _damage_turns() -> Bends:
 
 
 def _fenced_is_no_ack() -> Bends:
+    """Nor are owners compared, which would bring in time what was acked and not taken."""
     apply = ReplicaServing.apply
 
     async def ack_anyhow(serving: ReplicaServing, arrival: Arrival) -> bytes:
@@ -107,7 +108,7 @@ def _fenced_is_no_ack() -> Bends:
             route = await serving._routes.by_id(asked.keyspace, asked.key, asked.epoch, sender=arrival.sender)
             return ApplyAnswer(route.row.row_epoch, asked.durability, serving._clock.now()).encode()
 
-    return (method(ReplicaServing.apply, ack_anyhow),)
+    return (method(ReplicaServing.apply, ack_anyhow), *without_comparing())
 
 
 def _fenced_keeps_hints() -> Bends:
@@ -123,13 +124,20 @@ def _fenced_keeps_hints() -> Bends:
 
 
 def _healed_from_enough() -> Bends:
-    """One other owner is enough, and the first that answers is taken."""
+    """One other owner is enough, and the first that answers is taken.
+
+    Owners are not compared either, which would find in time what was left out.
+    """
     ask = Healing._ask
 
     async def ask_one(healing: Healing, *rest: Any) -> Any:
         return (await ask(healing, *rest))[:1]
 
-    return (method(Healing._sources_needed, lambda healing, row: 1), method(Healing._ask, ask_one))
+    return (
+        method(Healing._sources_needed, lambda healing, row: 1),
+        method(Healing._ask, ask_one),
+        *without_comparing(),
+    )
 
 
 def _healed_by_merging() -> Bends:

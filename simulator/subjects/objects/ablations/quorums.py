@@ -116,6 +116,7 @@ QUORUMS: Final = (
         "write-back",
         "N - R + 1 owners hold what a read shows before it is shown",
         _write_back(),
+        _CROWD,  # owners that differ are made equal by comparing, so readers have to meet them before
         rules=("G2",),
     ),
     Ablation(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register import Incr
-from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.membership.epoch_proposer import TopologyChanged
+from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, RegisterAnswer, RegisterRequest
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
+from ringmill.node.services.figures import figures_of
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -72,3 +79,95 @@ def test_a_replaced_node_holds_all_that_was_acknowledged() -> None:
             assert await incr(world, "n1", key, 1000 + number) == 2
 
     run(story)
+
+
+def test_a_disk_that_is_not_filled_answers_for_nothing() -> None:
+    """While one of its sources is down it fills nothing, also after a kill and a start."""
+
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await world.put("n2", key, b"v%d" % number)
+            await incr(world, "n2", key, number)
+        disk = await lose(world, "n1")
+        world.world.nodes["n3"].kill(CrashModel.PREFIX)
+        await world.up("n3")
+        await replace(world, "n2", "n1", disk)
+        world.world.nodes["n3"].kill(CrashModel.PREFIX)
+        for _ in range(2):
+            await until(lambda: world["n1"].membership.topology.serving)
+            assert world["n1"].repair.healing.unfilled == world["n1"].repair.healing.owned > 0
+            assert "partitions are not filled" in " ".join(told(world, "n1"))
+            for key in KEYS[:5]:
+                with pytest.raises(RingmillError):
+                    await world.get("n1", key, "2")
+                with pytest.raises(RingmillError):
+                    await world.put("n2", key, b"never", "2")
+                with pytest.raises(RingmillError):
+                    await incr(world, "n2", key, 5000)
+            world.world.nodes["n1"].kill(CrashModel.PREFIX)
+            world.world.nodes["n1"].start()
+            await world.world.nodes["n1"].up()
+        await world.up("n3")
+        await until(lambda: is_filled(world, "n1"))
+        assert await world.get("n1", KEYS[-1], "2") == [b"v%d" % (len(KEYS) - 1)]
+
+    run(story)
+
+
+def test_a_message_of_the_former_row_comes_too_late() -> None:
+    """What counts the lost disk's promise must not come about once the new one agrees to other things."""
+
+    async def story(world: HealingWorld) -> None:
+        key = KEYS[0]
+        await incr(world, "n2", key, 1)
+        late = Ballot(500, NodeId("n3"), 9, "late")
+        promised = await ask(world, "n2", PREPARE, key, "n3", late)
+        assert not promised.refused_counter
+        disk = await lose(world, "n1")
+        await replace(world, "n2", "n1", disk)
+        await until(lambda: is_filled(world, "n1"))
+        assert world["n1"].replica.registers.floor >= late.counter
+        with pytest.raises(WrongEpoch):
+            await ask(world, "n2", ACCEPT, key, "n3", late, promised.value)
+        assert await incr(world, "n2", key, 2) == 2
+
+    run(story)
+
+
+def test_a_kill_of_all_at_each_step_delays_and_nothing_more() -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await world.put("n3", key, b"v%d" % number)
+        disk = await lose(world, "n1")
+        await replace(world, "n3", "n1", disk)
+        for _ in range(4):
+            for name in world.world.nodes:
+                world.world.nodes[name].kill(CrashModel.PREFIX)
+            for name in world.world.nodes:
+                world.world.nodes[name].start()
+            for name in world.world.nodes:
+                await world.world.nodes[name].up()
+            await asyncio.sleep(0.3)
+        await until(lambda: is_filled(world, "n1"))
+        assert world["n1"].identity.disk == disk
+        for number, key in enumerate(KEYS):
+            assert await world.get("n1", key, "2") == [b"v%d" % number]
+
+    run(story)
+
+
+def told(world: HealingWorld, name: str) -> list[str]:
+    node = world[name]
+    figures = figures_of(node.replica, node.membership, node.repair, node.jobs, complaint="")
+    return list(figures.reasons)
+
+
+async def ask(
+    world: HealingWorld, by: str, method: str, key: bytes, of: str, ballot: Ballot, value: bytes = b""
+) -> RegisterAnswer:
+    """One message to one owner, made under the first epoch."""
+    request = RegisterRequest(Epoch(1), KeyspaceId(1, 1), key, ballot, value)
+    call = world[by].core.transport.call(
+        NodeId(of), method, request.encode(), timeout_s=5, priority=Priority.WRITE
+    )
+    return RegisterAnswer.decode(await world.inside(by, call))

@@ -16,10 +16,15 @@ from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.membership import room
 from ringmill.node.membership.epoch_proposer import TopologyChanged
+from ringmill.node.membership.room import fence_copies
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, RegisterAnswer, RegisterRequest
+from ringmill.node.replica.room import Replica
+from ringmill.node.replica.stored_key import Kind, kind_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from ringmill.node.services.figures import figures_of
+from ringmill.simulator.bending import bent, use
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -171,3 +176,69 @@ async def ask(
         NodeId(of), method, request.encode(), timeout_s=5, priority=Priority.WRITE
     )
     return RegisterAnswer.decode(await world.inside(by, call))
+
+
+async def fence_nothing(replica: Replica) -> None:
+    return
+
+
+async def fence_objects(replica: Replica) -> None:
+    await replica.engine.fence(kind_prefix(Kind.OBJECT), kind_prefix(Kind.REGISTER))
+
+
+async def beside_one_that_missed_it(world: HealingWorld, key: bytes, write: Any) -> str:
+    """n1 and b acknowledge, a misses it; n1 loses its disk and gets another; b falls silent, a is back."""
+    a, b = (name for name in world.world.row(key).nodes if name != "n1")
+    world.world.nodes[a].kill(CrashModel.PREFIX)
+    await write(b)
+    disk = await lose(world, "n1")
+    await replace(world, b, "n1", disk)
+    world.world.nodes[b].kill(CrashModel.PREFIX)
+    await world.up(a)
+    await until(lambda: world["n1"].membership.topology.serving)
+    await asyncio.sleep(20)  # until b is seen down, and healing has tried
+    return a
+
+
+def owned_key(world: HealingWorld) -> bytes:
+    return next(key for key in KEYS if "n1" in world.world.row(key).nodes)
+
+
+@pytest.mark.parametrize("is_fenced", [True, False])
+def test_an_acknowledged_write_is_never_missed_for_a_disk_that_is_not_filled(is_fenced: bool) -> None:
+    """Without the fence it is."""
+
+    async def story(world: HealingWorld) -> None:
+        key = owned_key(world)
+        a = await beside_one_that_missed_it(world, key, lambda by: world.put(by, key, b"v", "2"))
+        if is_fenced:
+            with pytest.raises(RingmillError):
+                await world.get(a, key, "2")
+        else:
+            assert await world.get(a, key, "2") == []
+
+    with bent(*(() if is_fenced else (use(room, fence_copies, fence_nothing),))):
+        run(story, nodes=5)
+
+
+@pytest.mark.parametrize("abstains", [True, False])
+def test_a_change_is_never_lost_for_an_acceptor_that_is_not_filled(abstains: bool) -> None:
+    """Without its abstaining it is."""
+
+    async def story(world: HealingWorld) -> None:
+        topology = world.world.topology
+        row = topology.row
+
+        def owners(key: bytes) -> tuple[NodeId, ...]:
+            return row(topology.partition_of(KeyspaceId(1, 1), key)).nodes
+
+        key = next(key for key in KEYS if owners(key) == world.world.row(key).nodes and "n1" in owners(key))
+        a = await beside_one_that_missed_it(world, key, lambda by: incr(world, by, key, 1))
+        if abstains:
+            with pytest.raises(RingmillError):
+                await incr(world, a, key, 2)
+        else:
+            assert await incr(world, a, key, 2) == 1, "the first one is lost"
+
+    with bent(*(() if abstains else (use(room, fence_copies, fence_objects),))):
+        run(story, nodes=5)

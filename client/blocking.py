@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.connection import AsyncClient, connect
@@ -289,6 +290,18 @@ class Keyspaces:
     show = timed(AsyncKeyspaces.show)
 
 
+class Members:
+    """The members of a cluster, blocking, as client/administration/members.py promises."""
+
+    def __init__(self, subject: AsyncMembers, loop: _Loop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    plan_replacement = timed(AsyncMembers.plan_replacement)
+    replace = timed(AsyncMembers.replace)
+
+
 class Registers:
     """The registers of a cluster, blocking, as client/registers/registers.py promises."""
 
@@ -435,6 +448,11 @@ class Client(Keyspace):
     def keyspaces(self) -> Keyspaces:
         """Makes, changes, drops and lists keyspaces."""
         return Keyspaces(self._subject.keyspaces, self._loop, self._timeout_s)
+
+    @property
+    def members(self) -> Members:
+        """Gives a member that lost its disk its seat back."""
+        return Members(self._subject.members, self._loop, self._timeout_s)
 
     def counters(self, name: str) -> Counters:
         return Counters(self._subject.counters(name), self._loop, self._timeout_s)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import Message
 
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import (
     Endpoints,
@@ -181,6 +182,12 @@ class AsyncClient(AsyncKeyspace):
         """Makes, changes, drops and lists keyspaces."""
         self._directory.lifetime.check_open()
         return AsyncKeyspaces(self._router)
+
+    @property
+    def members(self) -> AsyncMembers:
+        """Gives a member that lost its disk its seat back."""
+        self._directory.lifetime.check_open()
+        return AsyncMembers(self._router)
 
     def counters(self, name: str) -> AsyncCounters:
         """The counters of a keyspace of policy counter.

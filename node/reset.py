@@ -52,7 +52,9 @@ def run_reset(arguments: Sequence[str]) -> None:
     done = asyncio.run(work)
     print(f"{folder} is a new, empty folder of {done.node} with disk {done.disk}")
     print(f"the former data is in {done.moved_to}")
-    print("a cluster that knows the old disk refuses the new one: members cannot be replaced yet")
+    print(
+        f"a cluster that knows the old disk refuses the new one until `ringmill cluster replace {done.node}`"
+    )
 
 
 async def reset_folder(folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Reset:

@@ -10,6 +10,7 @@ from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
 from ringmill.node.services.keyspaces_service import KeyspacesService
+from ringmill.node.services.members_service import MembersService
 from ringmill.node.services.membership_service import MembershipService
 from ringmill.node.services.repair_service import RepairService
 from ringmill.node.services.scans_service import ScansService
@@ -58,6 +59,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         ExplainService(node.requests).service(),
         TopologyService(card, membership.topology).service(),
         KeyspacesService(membership).service(),
+        MembersService(membership).service(),
         status.service(),
         RepairService(
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology

@@ -53,6 +53,7 @@ class NodeStatus:
     is_counting: bool = False  # keys and bytes are lower bounds while the node still counts
     engine: Mapping[str, int] = field(default_factory=dict)  # figures of the storage engine, by name
     engine_failure: str = ""  # its last flush or compaction that failed
+    unfilled: int | None = None  # partitions that wait to be filled from other owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def _node(
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
-        own.engine_failure,
+        own.engine_failure, own.unfilled,
     )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
         raise CorruptData(
             f"every copy of the identity of {folder} is damaged, or of another version "
             f"({_sizes(paths, contents)})",
-            hint="this folder cannot prove whose it is: give the node its newest one; a reset one stays out",
+            hint="this folder cannot prove whose it is: give the node its newest one, or reset it",
         )
     return found
 

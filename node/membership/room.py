@@ -15,11 +15,13 @@ from ringmill.node.membership.clock_watch import ClockWatch
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.epoch_voter import EpochVoter
 from ringmill.node.membership.liveness import Liveness
+from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.replica.room import Replica
+from ringmill.node.replica.stored_key import Kind, kind_prefix
 
-__all__ = ["Membership", "open_membership"]
+__all__ = ["Membership", "fence_copies", "open_membership"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +31,17 @@ class Membership:
     starts: Starts
     liveness: Liveness
     watch: ClockWatch
+    offering: Offering
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node; start the topology first."""
-        return [self.topology.run(), self.starts.run(), self.liveness.run(), self.watch.run()]
+        return [
+            self.topology.run(),
+            self.starts.run(),
+            self.liveness.run(),
+            self.watch.run(),
+            self.offering.run(),
+        ]
 
 
 def open_membership(core: Core, storage: Storage, replica: Replica) -> Membership:
@@ -44,6 +53,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         store=replica.control,
         transport=core.transport,
         awaits_confirmation=True,
+        fence=lambda: fence_copies(replica),
     )
     starts = Starts(
         Announcement(identity.node, identity.disk, identity.start, identity.earlier, storage.found),
@@ -72,7 +82,9 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         clock=core.clock,
         options=core.options.membership,
     )
-    voter = EpochVoter(Owner(core.node, identity.disk), topology=agent, store=replica.control)
+    seat = Owner(core.node, identity.disk)
+    voter = EpochVoter(seat, topology=agent, store=replica.control)
+    offering = Offering(seat, topology=agent, transport=core.transport)
     epochs = EpochProposer(
         core.node,
         identity.start,
@@ -81,6 +93,13 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         clock=core.clock,
         entropy=core.doors.entropy,
     )
-    for served in (agent, voter, starts, liveness, watch):
+    for served in (agent, voter, starts, liveness, watch, offering):
         core.serve(served.handlers())
-    return Membership(topology=agent, epochs=epochs, starts=starts, liveness=liveness, watch=watch)
+    return Membership(
+        topology=agent, epochs=epochs, starts=starts, liveness=liveness, watch=watch, offering=offering
+    )
+
+
+async def fence_copies(replica: Replica) -> None:
+    """All objects and registers; hints and control state are this disk's own (T8)."""
+    await replica.engine.fence(kind_prefix(Kind.OBJECT), kind_prefix(Kind.HINT))

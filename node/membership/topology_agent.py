@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from ringmill.cluster.errors import (
@@ -26,6 +26,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
+from ringmill.cluster.ring.replacement import is_newly_seated
 from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.sometimes import sometimes
@@ -56,11 +57,16 @@ class TopologyAgent:
         store: ControlState,
         transport: Transport,
         awaits_confirmation: bool = False,
+        fence: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`awaits_confirmation`: nothing is served before `confirm_start`."""
+        """`awaits_confirmation`: nothing is served before `confirm_start`.
+
+        `fence` makes all copies of this node unreadable, durably, until they are filled from other owners.
+        """
         self._seat = Owner(node, disk)
         self._store = store
         self._transport = transport
+        self._fence = fence
         self._current: Topology | None = None
         self._listeners: list[Callable[[Topology], None]] = []
         self._adopting = asyncio.Lock()
@@ -163,7 +169,7 @@ class TopologyAgent:
         except InvalidArgument as error:
             raise CorruptData(
                 f"the stored topology of {self._seat.node} is damaged: {error.message}",
-                hint="give the node its newest folder; a reset one stays out of its cluster",
+                hint="give the node its newest folder, or reset it and `ringmill cluster replace` its disk",
             ) from error
         self._take(topology)
         await self._pull_from_any(self._others())
@@ -218,6 +224,16 @@ class TopologyAgent:
                 if self._current is not None:
                     check_follows(self._current, topology)
                 await self._adopt(topology)
+
+    async def be_given(self, document: bytes) -> None:
+        """Adopt a document that a member hands to a node that it names, and that may not know its members.
+
+        Raises InvalidArgument as `adopt` and `take_first` do; what the store raises.
+        """
+        given = Topology.decode(document)
+        if self._current is None and all(member.seat != self._seat for member in given.members):
+            raise InvalidArgument(f"the document does not name {self._seat.node} with disk {self._seat.disk}")
+        await self.adopt(given)
 
     def heard_of(self, epoch: Epoch, node: NodeId) -> None:
         """Note from gossip that `node` knows `epoch`; `run` fetches it if it is newer."""
@@ -277,7 +293,7 @@ class TopologyAgent:
             return Unavailable(
                 f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
                 "acknowledged writes, so it serves nothing",
-                hint=f"give {node} its own data folder back, or replace it",
+                hint=f"give {node} its own data folder back, or `ringmill cluster replace {node}`",
             )
         if not self._is_confirmed.is_set():
             sometimes("a start waits for its confirmation")
@@ -329,6 +345,10 @@ class TopologyAgent:
         )
 
     async def _adopt(self, topology: Topology) -> None:
+        """A disk that takes the place of a lost one has nothing of what that one held (T8)."""
+        if self._fence is not None and is_newly_seated(self._current, topology, self._seat):
+            sometimes("a new disk takes the place of a lost one")
+            await self._fence()
         await self._store.put_synced(_STORED_AS, topology.encode())
         self._take(topology)
 

@@ -79,6 +79,19 @@ class Healing:
         self.now = ""
         self.healed = 0  # parts, since the start
 
+    @property
+    def owned(self) -> int:
+        """The number of partitions that this node owns."""
+        return sum(part.kind is PartKind.COPY for part in self._layout().parts)
+
+    @property
+    def unfilled(self) -> int:
+        """Of how many partitions something is still to be filled from other owners."""
+        marks, layout = self._engine.corrupt_ranges(), self._layout()
+        kinds = (PartKind.COPY, PartKind.REGISTERS)
+        parts = [part for start, end in _joined(marks) for part in layout.within(start, end)]
+        return len({part.partition for part in parts if part.kind in kinds})
+
     async def run(self) -> None:
         """Heal until cancelled; sleeps while nothing is damaged."""
         while True:

@@ -5,6 +5,10 @@ nothing up to there, enough of them that no change in which a lost agreement cou
 Then they tell what they have accepted; the highest of each register is put in place, and this owner agrees to
 nothing up to its old ceiling either.  A register whose change had come about is held by one of them at least.
 
+A disk that took the place of a lost one does not know the ceiling of that one.  But a round under the former
+row in which the lost owner counts had a promise of one of those that are asked, who refuse its messages since
+they know the new row: so the highest of their ceilings, as they first tell it, stands for the lost one.
+
 Rule R2: docs/protocol/registers.md.
 """
 
@@ -13,7 +17,7 @@ from __future__ import annotations
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
@@ -36,11 +40,13 @@ class RegisterHealing:
         self._registers = registers
         self._topology = topology
         self._transport = transport
+        self._bounds: dict[tuple[NodeId, Epoch], int] = {}
+        """What another owner has agreed to under rows before this epoch counts no higher."""
 
     async def heal(self, part: Part) -> None:
         """Raises Unavailable when too few other owners answer, and what the engine raises."""
         assert part.partition is not None and part.row is not None and part.end is not None
-        floor = self._registers.ceiling
+        floor = lowest = self._registers.ceiling
         newest: dict[bytes, tuple[Ballot, bytes]] = {}
         failures: dict[NodeId, str] = {}
         told = 0
@@ -53,6 +59,7 @@ class RegisterHealing:
                 failures[node] = f"{error.code}: {error.message}"
                 continue
             told += 1
+            lowest = max(lowest, self._bounds[node, part.row.row_epoch])
             for key, accepted, value in pages:
                 if accepted > newest.get(key, (NO_BALLOT, b""))[0]:
                     newest[key] = accepted, value
@@ -62,7 +69,7 @@ class RegisterHealing:
                 or "there are no more"
             )
             raise Unavailable(f"{need} other owners are needed, {told} answered ({why})")
-        await self._registers.raise_floor(floor)
+        await self._registers.raise_floor(lowest)
         lost = {key: told for key, told in newest.items() if part.start <= key < part.end}
         # A copy counts as accepted (rule R3).  Should it be lost in turn, the ceiling must not be below it.
         await self._registers.raise_ceiling(max((ballot.counter for ballot, _ in lost.values()), default=0))
@@ -89,6 +96,7 @@ class RegisterHealing:
             page = RegistersPage.decode(body)
             if page.row_epoch != part.row.row_epoch:
                 raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")
+            self._bounds.setdefault((node, page.row_epoch), page.ceiling)
             found += [(prefix + key, accepted, value) for key, accepted, value in page.items]
             if not page.covered_to:
                 return found

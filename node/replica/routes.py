@@ -97,6 +97,10 @@ class Routes:
         row = await self.row_of(partition, epoch, sender=sender)
         return Place(Copy(partition, row.copy_epoch), keyspace, key)
 
+    def check_same(self, route: Route) -> None:
+        """Raise WrongEpoch when the owners of the key have changed since its route was found (T5)."""
+        self._view.check_row(route.partition, route.row.row_epoch)
+
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
         topology = await self._at(epoch, sender)

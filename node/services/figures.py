@@ -28,6 +28,7 @@ class NodeFigures:
     coordinator: str = ""  # the node that takes new jobs, as this node sees it
     damaged_ranges: int = 0  # key ranges of the store that wait to be healed
     healing: str = ""  # the range that is being healed now, in words
+    unfilled: int = 0  # partitions of which something waits to be filled from other owners
     reasons: Sequence[str] = ()  # why this node is less than well
     is_counting: bool = False  # keys and bytes are those found so far
     engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
@@ -49,6 +50,7 @@ def figures_of(
         coordinator=jobs.taker or "",
         damaged_ranges=len(replica.engine.corrupt_ranges()),
         healing=repair.healing.now,
+        unfilled=repair.healing.unfilled,
         reasons=_reasons(replica, membership, repair, complaint),
         is_counting=not replica.objects.is_counted,
         engine=stats.figures(),
@@ -64,6 +66,9 @@ def _reasons(replica: Replica, membership: Membership, repair: Repair, complaint
     if damaged:
         now = f", healing {repair.healing.now}" if repair.healing.now else ""
         reasons.append(f"{damaged} damaged key ranges wait to be healed from the other owners{now}")
+        left, owned = repair.healing.unfilled, repair.healing.owned
+        if left:
+            reasons.append(f"{left} of {owned} partitions are not filled from the other owners yet")
     if repair.anti_entropy.story:
         reasons.append(repair.anti_entropy.story)
     if replica.engine.read_only_reason:

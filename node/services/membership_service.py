@@ -53,6 +53,7 @@ class MembershipService:
             coordinator=figures.coordinator,
             damaged_ranges=figures.damaged_ranges,
             healing=figures.healing,
+            unfilled=figures.unfilled,
             reasons=figures.reasons,
             counting=figures.is_counting,
             engine=figures.engine,

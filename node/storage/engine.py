@@ -258,6 +258,17 @@ class Engine:
         await self._healing.heal(mark, start, end)
         self._on_change()
 
+    async def fence(self, start: bytes, end: bytes) -> None:
+        """Mark [start, end) as a range whose newest values are lost: other copies hold what this store never
+        had.
+
+        Durable on return.  Raises OSError, StorageFailed, DiskFull.
+        """
+        sequence = self.sequence
+        await Commit(self._log, sequence).synced()  # or a later batch could have this sequence after a crash
+        await self._healing.fence(start, end, sequence)
+        self._on_change()
+
     async def survivor(self, key: bytes) -> bytes | None:
         """The newest readable value of a key; ignores marks and skips damaged blocks.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ringmill.simulator.faults import clocks, disks, folders, links, processes, silence, splits
+from ringmill.simulator.faults import clocks, disks, folders, links, processes, replacing, silence, splits
 from ringmill.simulator.faults.fault import FaultKind
 
 __all__ = ["GENERAL_KINDS"]
@@ -17,4 +17,5 @@ GENERAL_KINDS: Final[tuple[FaultKind, ...]] = (
     *links.KINDS,
     *disks.KINDS,
     *folders.KINDS,
+    *replacing.KINDS,
 )

@@ -45,6 +45,7 @@ class Ground:
         self.document = b""  # the cluster's first topology
         self.copies: list[NodeProcess] = []  # started beside others, on copies of their folders
         self.apart: list[str] = []  # nodes whose disks have lied: nobody may listen to them any more
+        self.operators: list[asyncio.Task[None]] = []  # who goes on until what they want is done
         self.cut_off: list[str] = []  # nodes that never reach another node again
         self._cuts: Counter[tuple[str, str]] = Counter()  # of each directed link, the splits that cut it
 

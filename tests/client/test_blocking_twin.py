@@ -8,6 +8,7 @@ import pytest
 
 from ringmill.client import blocking
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
@@ -20,6 +21,7 @@ PAIRS = [
     (AsyncJobs, blocking.Jobs),
     (AsyncSession, blocking_sessions.Session),
     (AsyncKeyspaces, blocking.Keyspaces),
+    (AsyncMembers, blocking.Members),
 ]
 TWIN_NAMES = {"aclose": "close"}
 """What asyncio calls otherwise than the rest of Python."""

@@ -60,6 +60,11 @@ cluster = LazyGroup(
         "logs": Verb(
             "ringmill.client.cli.cluster.cluster_nodes:logs", "show the logs of nodes", AT_ONCE, HIDDEN
         ),
+        "replace": Verb(
+            "ringmill.client.cli.cluster.cluster_replace:replace",
+            "give a node that lost its disk its place back",
+            "token_file",
+        ),
         "list": Verb(
             "ringmill.client.cli.cluster.cluster_status:list_clusters",
             "list local clusters",

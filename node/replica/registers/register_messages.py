@@ -82,23 +82,26 @@ class AskRegisters(NamedTuple):
 class RegistersPage(NamedTuple):
     """Registers in key order; `covered_to` is the key where the next page begins, empty when this was all.
 
-    Keys are stored keys without the prefix of their copy.
+    Keys are stored keys without the prefix of their copy.  The owner has agreed to no ballot that counts
+    above `ceiling`.
     """
 
     row_epoch: Epoch
+    ceiling: int
     items: tuple[tuple[bytes, Ballot, bytes], ...]
     covered_to: bytes
 
     def encode(self) -> bytes:
         rows = [[key, list(accepted), value] for key, accepted, value in self.items]
-        return pack([self.row_epoch, rows, self.covered_to])
+        return pack([self.row_epoch, self.ceiling, rows, self.covered_to])
 
     @classmethod
     def decode(cls, body: bytes) -> RegistersPage:
-        row_epoch, rows, covered_to = unpack(body, (int, list, bytes))
+        row_epoch, ceiling, rows, covered_to = unpack(body, (int, int, list, bytes))
         items = [check_fields(row, (bytes, list, bytes)) for row in rows]
         return cls(
             Epoch(row_epoch),
+            ceiling,
             tuple((key, ballot_of(ballot), value) for key, ballot, value in items),
             covered_to,
         )

@@ -54,7 +54,8 @@ class RegisterServing:
 
     async def prepare(self, incoming: Incoming) -> bytes:
         request, route = await self._asked(incoming)
-        state, is_done = await self._registers.prepare(route.place.register_key, request.ballot)
+        key, ballot = route.place.register_key, request.ballot
+        state, is_done = await self._registers.prepare(key, ballot, lambda: self._routes.check_same(route))
         return self._answer(route.row.row_epoch, state, is_done)
 
     async def accept(self, incoming: Incoming) -> bytes:
@@ -62,7 +63,9 @@ class RegisterServing:
         if not request.value:
             raise ProtocolMismatch("an accept without a value")
         decode_register(request.value)  # what is no register could never be read or changed again
-        state, is_done = await self._registers.accept(route.place.register_key, request.ballot, request.value)
+        state, is_done = await self._registers.accept(
+            route.place.register_key, request.ballot, request.value, lambda: self._routes.check_same(route)
+        )
         return self._answer(route.row.row_epoch, state._replace(value=b""), is_done)
 
     async def read(self, incoming: Incoming) -> bytes:
@@ -84,16 +87,17 @@ class RegisterServing:
 
     async def _read_page(self, request: AskRegisters, copy: Copy, row_epoch: Epoch) -> RegistersPage:
         prefix = registers_prefix(copy)
+        ceiling = self._registers.ceiling  # messages of an older row are refused from here on (rule R2)
         items: list[tuple[bytes, Ballot, bytes]] = []
         size_bytes = 0
         async with aclosing(self._engine.scan(prefix + request.start, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
                 if items and (size_bytes + len(encoded) > _PAGE_BYTES or len(items) == _PAGE_ITEMS):
-                    return RegistersPage(row_epoch, tuple(items), key[len(prefix) :])
+                    return RegistersPage(row_epoch, ceiling, tuple(items), key[len(prefix) :])
                 state = decode_acceptor(encoded)
                 items.append((key[len(prefix) :], state.accepted, state.value))
                 size_bytes += len(encoded)
-        return RegistersPage(row_epoch, tuple(items), b"")
+        return RegistersPage(row_epoch, ceiling, tuple(items), b"")
 
     def _answer(self, row_epoch: Epoch, state: AcceptorState, is_done: bool) -> bytes:
         """What a refusal tells is only how high the next ballot has to be."""

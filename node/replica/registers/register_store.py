@@ -32,6 +32,9 @@ _FARTHEST: Final = 1 << 40
 """Counters above the ceiling that are believed: all that a cluster makes in 3 years at 10,000 a second.  A
 message with a wild one would else use up all counters, and with them all registers."""
 
+Admit = Callable[[], object]
+"""Raises when a step that has waited for the disk must not be taken any more."""
+
 
 class RegisterStore:
     def __init__(self, engine: Engine, control: ControlState) -> None:
@@ -41,17 +44,29 @@ class RegisterStore:
         self._raising = asyncio.Lock()
         self.ceiling, self.floor = _bounds(control.get(_CONTROL))
 
-    async def prepare(self, key: bytes, ballot: Ballot) -> tuple[AcceptorState, bool]:
+    async def prepare(self, key: bytes, ballot: Ballot, admit: Admit) -> tuple[AcceptorState, bool]:
         """The state afterwards, on the disk, and whether the promise was given.
 
-        Raises ProtocolMismatch for a ballot that no proposer can have come to; CorruptData, Overloaded,
-        Unavailable, DiskFull.
+        `admit` is called at the moment of the promise.  Raises what it raises; ProtocolMismatch for a ballot
+        that no proposer can have come to; CorruptData, Overloaded, Unavailable, DiskFull.
         """
-        return await self._step(key, ballot, lambda state: prepare(state, ballot, self.floor))
 
-    async def accept(self, key: bytes, ballot: Ballot, value: bytes) -> tuple[AcceptorState, bool]:
+        def step(state: AcceptorState) -> AcceptorState | None:
+            admit()
+            return prepare(state, ballot, self.floor)
+
+        return await self._step(key, ballot, step)
+
+    async def accept(
+        self, key: bytes, ballot: Ballot, value: bytes, admit: Admit
+    ) -> tuple[AcceptorState, bool]:
         """The state afterwards, on the disk, and whether the value was accepted.  Raises as `prepare`."""
-        return await self._step(key, ballot, lambda state: accept(state, ballot, value, self.floor))
+
+        def step(state: AcceptorState) -> AcceptorState | None:
+            admit()
+            return accept(state, ballot, value, self.floor)
+
+        return await self._step(key, ballot, step)
 
     async def read(self, key: bytes) -> AcceptorState:
         """The present state, on the disk.  Raises CorruptData, Unavailable, DiskFull."""

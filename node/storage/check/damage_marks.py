@@ -66,6 +66,11 @@ class DamageMarks:
             self.found.set()
         self._known = marks
 
+    async def fence(self, start: bytes, end: bytes, sequence: int) -> None:
+        """Mark a range as if all its versions up to a durable sequence were lost, durably."""
+        async with self._one_at_a_time:
+            await self._installer.commit(VersionEdit(marks_added=(CorruptMark(start, end, sequence),)))
+
     async def heal(self, mark: CorruptMark, start: bytes, end: bytes | None) -> None:
         """Remove [start, end) from a mark, or from the rest that earlier calls left of it, durably."""
         async with self._one_at_a_time:

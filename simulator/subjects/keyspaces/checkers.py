@@ -6,6 +6,7 @@ A create and an alter have a ttl that no other call has, so a document shows who
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ring.succession import check_next
@@ -14,6 +15,10 @@ from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 
 __all__ = ["check_documents", "check_newest"]
+
+_ONE_CHANGE: Final = ((1, 0), (2, 0), (0, 2))
+"""Entries of keyspaces, and of members, that one of two documents has: a keyspace was made, changed or
+dropped, or the disk of a member was replaced."""
 
 
 def check_documents(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[Violation]:
@@ -49,7 +54,7 @@ def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterat
 
 
 def _derived(chain: dict[int, Topology]) -> Iterator[str]:
-    """Each document is the one before with one change of its keyspaces."""
+    """Each document is the one before with one change."""
     for epoch in sorted(chain):
         if epoch == 1:
             continue
@@ -61,7 +66,8 @@ def _derived(chain: dict[int, Topology]) -> Iterator[str]:
         except InvalidArgument as error:
             yield f"epoch {epoch} does not follow from epoch {epoch - 1}: {error.message}"
         before, after = set(chain[epoch - 1].keyspaces), set(chain[epoch].keyspaces)
-        if not 1 <= len(before ^ after) <= 2:
+        disks = set(chain[epoch - 1].members) ^ set(chain[epoch].members)
+        if (len(before ^ after), len(disks)) not in _ONE_CHANGE:
             yield f"epoch {epoch} is not one change of epoch {epoch - 1}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import ringmill.client.registers.leases
+import ringmill.node.membership.room
 import ringmill.node.replica.registers.register_store
 import ringmill.node.requests.registers.coordinator
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
@@ -13,9 +14,12 @@ from ringmill.cluster.consensus.lease import LeaseWatch, held_until
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.ids import NodeId
+from ringmill.node.membership.room import fence_copies
 from ringmill.node.repair import register_healing
 from ringmill.node.repair.register_healing import sources_needed
 from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.room import Replica
+from ringmill.node.replica.stored_key import Kind, kind_prefix
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -80,6 +84,15 @@ def _chosen_is_read() -> Bends:
 
 def _sources_of_registers() -> Bends:
     return (use(register_healing, sources_needed, lambda row: 0),)
+
+
+def _seated_abstains() -> Bends:
+    """A disk that takes the place of a lost one agrees to changes of registers that it has not got."""
+
+    async def fence_objects(replica: Replica) -> None:
+        await replica.engine.fence(kind_prefix(Kind.OBJECT), kind_prefix(Kind.REGISTER))
+
+    return (use(ringmill.node.membership.room, fence_copies, fence_objects),)
 
 
 def _operations_known() -> Bends:
@@ -164,6 +177,13 @@ REGISTER_ABLATIONS: Final = (
         _sources_of_registers(),
         _of("bit_rot", "crash", "pause", "split_one", "loss"),
         rules=("R2",),
+    ),
+    Ablation(
+        "seated-abstains",
+        "a disk that takes the place of a lost one agrees to no change before it is filled",
+        _seated_abstains(),
+        _of("disk_replaced", "split_one", "loss", "crash"),
+        rules=("T8",),
     ),
     Ablation(
         "change-known",

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 import ringmill.client.routing.router
+import ringmill.node.membership.room
 from ringmill.client.routing.retries import Next, next_step
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import Arrival
 from ringmill.cluster.versions.object_codec import holds_value
+from ringmill.node.membership.room import fence_copies
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.healing import Healing
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.replica_messages import Apply, ApplyAnswer
+from ringmill.node.replica.room import Replica
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.forward import Forwarder
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -149,6 +152,15 @@ def _healed_by_merging() -> Bends:
     return (method(Healing._heal_copy, pull_nothing),)
 
 
+def _seated_is_fenced() -> Bends:
+    """A disk that takes the place of a lost one answers for all that it does not have."""
+
+    async def fence_nothing(replica: Replica) -> None:
+        return
+
+    return (use(ringmill.node.membership.room, fence_copies, fence_nothing),)
+
+
 _CRASHES: Final = SimulationOptions(nodes=3, keys=24, faults=("crash", "loss"))
 _SPLITS: Final = SimulationOptions(nodes=3, keys=24, faults=("split_one", "loss"))
 _LOST_DISKS: Final = SimulationOptions(keys=24, faults=("disk_lost", "split_one"), core=0.0)
@@ -165,6 +177,9 @@ _ROT_ON_A_BRIDGE: Final = SimulationOptions(
 )
 _ROT_UNDER_LOAD: Final = SimulationOptions(
     nodes=3, keys=24, operations=400, sessions=24, faults=("bit_flip", "slow_link"), core=0.0
+)
+_REPLACED: Final = SimulationOptions(
+    nodes=3, keys=24, operations=400, faults=("disk_replaced", "split_one", "loss"), core=0.0
 )
 
 HEALING: Final = (
@@ -230,5 +245,12 @@ HEALING: Final = (
         _healed_by_merging(),
         _ROT,
         rules=("H6",),
+    ),
+    Ablation(
+        "seated-is-fenced",
+        "a disk that takes the place of a lost one answers for nothing before it is filled",
+        _seated_is_fenced(),
+        _REPLACED,
+        rules=("T8",),
     ),
 )

@@ -1,0 +1,145 @@
+"""Members: a node that lost its disk gets its place back, on a new and empty disk, and is filled again.
+
+The voters of the cluster decide it as the next topology epoch.  From then on the former disk is refused, and
+the new one answers nothing about a partition until the other owners have filled it.  All calls can be made
+again.  Promises: docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import Message
+
+from ringmill.client.administration.status import cluster_status
+from ringmill.client.arguments import Seconds, checked_name, checked_timeout_s
+from ringmill.client.routing.links import IDENTIFY, Method
+from ringmill.client.routing.router import Router
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.replacement import ReplacementPlan, check_safe, plan_replacement
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.stubs.members_pb2 import ReplaceDiskRequest, ReplaceDiskResponse
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
+
+__all__ = ["AsyncMembers", "Replacement"]
+
+_REPLACE: Final = Method("/ringmill.v1.Members/ReplaceDisk", "", ReplaceDiskResponse, is_write=True)
+_ASK_S: Final = 2.0
+_WHOLE: Final = ("up", "slow")
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The topology of `epoch` names `disk` of `node`.
+
+    `changed` is whether the call that returned this has done it: False when it was so before.
+    """
+
+    node: str
+    disk: str
+    epoch: int
+    changed: bool
+
+
+class AsyncMembers:
+    """The members of a cluster."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def __repr__(self) -> str:
+        return "<members>"
+
+    async def plan_replacement(self, node: str, *, timeout: Seconds | None = None) -> ReplacementPlan:
+        """What it means to give `node` its place back on the disk that it runs on now; changes nothing.
+
+        A plan that `is_made` says that the node runs on the disk that it is known by.  Raises InvalidArgument
+        when there is no such member, and when its disk has been in a cluster; Unavailable when it does not
+        run.
+        """
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        member = topology.member(NodeId(checked_name("node", node)))
+        told = await self._identify(topology, member.id, until)
+        if told.disk == member.disk:
+            return self._made(topology, member.id)
+        if told.cluster:
+            raise InvalidArgument(
+                f"{node} runs on disk {told.disk}, which has been in a cluster and may be an old copy",
+                hint="end the node; `ringmill node reset DIR` makes its folder that of an empty disk",
+            )
+        seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
+        whole = {
+            NodeId(each.id)
+            for each in seen.nodes
+            if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
+        }
+        sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
+        return plan_replacement(topology, member.id, DiskId(told.disk), whole=whole, sizes=sizes)
+
+    async def replace(self, node: str, *, timeout: Seconds | None = None) -> Replacement:
+        """Give `node` its place back on the new, empty disk that it runs on now.
+
+        The former disk counts as gone, whatever it held.  When this returns, the cluster has
+        decided; `status` tells how much of the new disk is not filled yet.  Raises what `plan_replacement`
+        raises; InvalidArgument also when too few other owners of a partition are up and whole to know every
+        acknowledged write; QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
+        Unavailable: with the outcome "unknown" it may have been decided, or may still be.
+        """
+        until = self._until(timeout)
+        plan = await self.plan_replacement(node, timeout=self._left(until))
+        if plan.is_made:
+            return Replacement(plan.node, plan.disk, (await self._newest_known(until)).epoch, changed=False)
+        check_safe(plan)
+        return await self._replace(plan, until)
+
+    async def _replace(self, plan: ReplacementPlan, until: float) -> Replacement:
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return ReplaceDiskRequest(
+                node=plan.node, former=plan.former, disk=plan.disk, timeout_ms=timeout_ms
+            )
+
+        answer = await self._router.ask(_REPLACE, prepare, timeout_s=self._left(until))
+        await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
+        return Replacement(plan.node, plan.disk, answer.epoch, answer.changed)
+
+    async def _identify(self, topology: Topology, node: NodeId, until: float) -> IdentifyResponse:
+        address = topology.member(node).address
+        try:
+            link = self._router.directory.link(address)
+            told = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))
+        except (Unavailable, DeadlineExceeded) as error:
+            raise Unavailable(
+                f"{node} does not run at {address}: {error.message}",
+                hint="start it on an empty data folder first, as the topology names its new disk",
+            ) from error
+        if told.node != node:
+            raise InvalidArgument(f"{address} is answered by {told.node}, not by {node}")
+        return told
+
+    async def _newest_known(self, until: float) -> Topology:
+        """The topology as any member tells it: the plan is checked again by the voters."""
+        directory = self._router.directory
+        await directory.learn(self._left(until))
+        assert directory.topology is not None, "it was learned"
+        return directory.topology
+
+    def _made(self, topology: Topology, node: NodeId) -> ReplacementPlan:
+        disk = topology.member(node).disk
+        return plan_replacement(topology, node, disk, whole=topology.addresses().keys(), sizes={})
+
+    def _until(self, timeout: Seconds | None) -> float:
+        return _now() + (self._router.timeout_s if timeout is None else checked_timeout_s(timeout))
+
+    def _left(self, until: float) -> float:
+        """Raises DeadlineExceeded."""
+        if (left_s := until - _now()) <= 0:
+            raise DeadlineExceeded("the members did not answer before the deadline", outcome="failed")
+        return left_s
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,123 @@
+"""`ringmill cluster replace NODE`: the operator's word that a disk is gone.
+
+It shows the plan and asks before the cluster decides.  The node itself has to run already, on an empty data
+folder: the topology names its new disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ringmill.client.administration.members import Replacement
+    from ringmill.cluster.ring.replacement import ReplacementPlan
+
+__all__ = ["replace"]
+
+
+@click.command()
+@click.argument("node")
+@click.option("--dry-run", is_flag=True, help="show the plan and change nothing")
+@click.option("--yes", is_flag=True, help="do not ask")
+@click.pass_obj
+def replace(settings: Settings, node: str, dry_run: bool, yes: bool) -> None:
+    """Give NODE, which lost its disk, its place back on the new and empty disk that it runs on.
+
+    Its former disk is refused from then on.  The other owners fill the new one, and until then it answers for
+    nothing.
+    """
+    from ringmill.cluster.ring.replacement import check_safe
+
+    plan = asyncio.run(_plan(settings, node))
+    if plan.is_made:
+        _tell_made(settings, plan)
+        return
+    _show(settings, plan, to_stdout=dry_run)
+    if dry_run:
+        return
+    check_safe(plan)
+    if not yes and not _is_wanted(plan):
+        raise InvalidArgument(f"{node} is left as it is", hint="--yes replaces its disk without asking")
+    _tell(settings, asyncio.run(_replace(settings, node)))
+
+
+async def _plan(settings: Settings, node: str) -> ReplacementPlan:
+    async with open_client(settings) as db:
+        return await db.members.plan_replacement(node)
+
+
+async def _replace(settings: Settings, node: str) -> Replacement:
+    async with open_client(settings) as db:
+        return await db.members.replace(node)
+
+
+def _show(settings: Settings, plan: ReplacementPlan, *, to_stdout: bool) -> None:
+    """In JSON a dry run is a document of its own; what is done afterwards is another one."""
+    if settings.output == "json":
+        if to_stdout:
+            output.show(settings, _document(plan), (), ())
+        return
+    tell = click.echo if to_stdout else output.note
+    for line in _story(plan):
+        tell(line)
+
+
+def _story(plan: ReplacementPlan) -> list[str]:
+    lines = [
+        f"{plan.node}: disk {plan.disk} takes the place of disk {plan.former}, which is refused from then on",
+        f"{plan.partitions} partitions, about {plan.size_bytes:,} bytes, are copied from their other owners",
+    ]
+    if plan.short:
+        lines.append(
+            f"{len(plan.short)} of them cannot be filled now: "
+            + (f"{', '.join(plan.missing)} must be up and whole" if plan.missing else "nobody else has them")
+        )
+    lines.append(
+        f"what may be lost: writes that fewer than {plan.least_w} owners have acknowledged (a lower -w, or "
+        "outcome unknown), where the former disk had the only copy"
+    )
+    return lines
+
+
+def _is_wanted(plan: ReplacementPlan) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input(f"Type {plan.node} to give up its former disk: ").strip() == plan.node
+
+
+def _document(plan: ReplacementPlan) -> dict[str, Any]:
+    return {
+        "node": plan.node,
+        "former": plan.former,
+        "disk": plan.disk,
+        "partitions": plan.partitions,
+        "bytes": plan.size_bytes,
+        "short": list(plan.short),
+        "missing": list(plan.missing),
+    }
+
+
+def _tell_made(settings: Settings, plan: ReplacementPlan) -> None:
+    if settings.output == "json":
+        output.show(settings, {"node": plan.node, "disk": plan.disk, "changed": False}, (), ())
+    else:
+        click.echo(f"{plan.node} runs on disk {plan.disk}, which the topology names: nothing to replace")
+    output.next_command(settings, "ringmill cluster status")
+
+
+def _tell(settings: Settings, made: Replacement) -> None:
+    if settings.output == "json":
+        document = {"node": made.node, "disk": made.disk, "epoch": made.epoch, "changed": made.changed}
+        output.show(settings, document, (), ())
+    else:
+        click.echo(f"{made.node} has disk {made.disk} since epoch {made.epoch}; the other owners fill it now")
+    output.next_command(settings, "ringmill cluster status --wait healthy")

@@ -1,0 +1,136 @@
+"""A member's lost disk is replaced by a new one: the next document, and the plan that is shown before.
+
+The document names the new disk wherever it named the former one.  Each row that the member owns changes, so
+its row epoch is raised: no tally and no round of a register counts the two disks as one.
+
+Pure.  Rules T2 and T8: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from ringmill.cluster.errors import Conflict, InvalidArgument
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Owner, Row, Topology
+
+__all__ = ["ReplacementPlan", "check_safe", "is_newly_seated", "plan_replacement", "replaced"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacementPlan:
+    """What a replacement means, partition by partition.
+
+    `size_bytes` is an estimate from what the other owners hold in all.  A partition of `short` has fewer
+    whole other owners than it takes to know each acknowledged write.
+    """
+
+    node: NodeId
+    former: DiskId
+    disk: DiskId
+    partitions: int
+    size_bytes: int
+    short: tuple[PartitionId, ...]
+    missing: tuple[NodeId, ...]  # owners of these partitions that are down, or not filled themselves
+    least_w: int
+
+    @property
+    def is_made(self) -> bool:
+        """The topology names the new disk already."""
+        return self.former == self.disk
+
+
+def replaced(topology: Topology, node: NodeId, former: DiskId, disk: DiskId) -> Topology | None:
+    """With `disk` in place of the lost disk `former`; None when the member has it.
+
+    Raises InvalidArgument when there is no such member; Conflict when it has another disk than these, so that
+    a request that comes late does not put back a disk that was replaced in turn.
+    """
+    member = topology.member(node)
+    if member.disk == disk:
+        return None
+    if member.disk != former:
+        raise Conflict(
+            f"the topology names disk {member.disk} of {node}, not {former}: it was replaced meanwhile",
+            hint=f"`ringmill cluster replace {node} --dry-run` shows how things are",
+        )
+    epoch, seat = Epoch(topology.epoch + 1), Owner(node, disk)
+    following = replace(
+        topology,
+        epoch=epoch,
+        members=tuple(replace(each, disk=disk) if each is member else each for each in topology.members),
+        rows=tuple(_reseated(row, member.seat, seat, epoch) for row in topology.rows),
+        voters=_exchanged(topology.voters, member.seat, seat),
+    )
+    following.check()
+    return following
+
+
+def is_newly_seated(former: Topology | None, topology: Topology, seat: Owner) -> bool:
+    """Whether a document gives this seat a row whose acknowledged writes its disk never had.
+
+    A seat of the first document begins empty, as its rows do.  A node that had no document before cannot tell
+    why a row has changed since the first one, and then takes it for one that it lacks.
+    """
+    if former is None:
+        return any(seat in row.owners and row.row_epoch > row.copy_epoch for row in topology.rows)
+    return any(
+        seat in after.owners and seat not in before.owners
+        for before, after in zip(former.rows, topology.rows, strict=True)
+    )
+
+
+def plan_replacement(
+    topology: Topology, node: NodeId, disk: DiskId, *, whole: Collection[NodeId], sizes: Mapping[NodeId, int]
+) -> ReplacementPlan:
+    """The plan, from who is up and not being filled itself, and the bytes that members hold.
+
+    Raises InvalidArgument when there is no such member.
+    """
+    member = topology.member(node)
+    least_w = min(
+        (keyspace.w for keyspace in topology.keyspaces if keyspace.kind == "objects"), default=topology.n
+    )
+    shares = {each: sizes[each] / max(1, topology.owned_by(each)) for each in sizes}
+    short: list[PartitionId] = []
+    missing: dict[NodeId, None] = {}
+    size = 0.0
+    owned = [(PartitionId(number), row) for number, row in enumerate(topology.rows) if node in row.nodes]
+    for partition, row in owned:
+        others = [each for each in row.nodes if each != node]
+        sources = [each for each in others if each in whole]
+        needed = len(row.owners) - min(least_w, row.majority) + 1
+        if not others or len(sources) < min(needed, len(others)):
+            short.append(partition)
+            missing.update(dict.fromkeys(each for each in others if each not in whole))
+        size += max((shares.get(each, 0.0) for each in others), default=0.0)
+    return ReplacementPlan(
+        node, member.disk, disk, len(owned), round(size), tuple(short), tuple(missing), least_w
+    )
+
+
+def check_safe(plan: ReplacementPlan) -> None:
+    """Raise InvalidArgument for a plan that cannot bring back all acknowledged writes."""
+    if not plan.short:
+        return
+    if not plan.missing:
+        raise InvalidArgument(
+            f"{plan.node} is the only owner of {len(plan.short)} partitions: these are lost with its disk",
+            hint="give the node its former folder back; to begin anew without these keys is not possible yet",
+        )
+    raise InvalidArgument(
+        f"{len(plan.short)} of the {plan.partitions} partitions of {plan.node} cannot be filled now: "
+        f"{', '.join(plan.missing)} must be up and whole to know every acknowledged write",
+        hint=f"bring {', '.join(plan.missing)} back first; to accept the loss of data is not possible yet",
+    )
+
+
+def _reseated(row: Row, former: Owner, seat: Owner, epoch: Epoch) -> Row:
+    if former not in row.owners:
+        return row
+    return replace(row, owners=_exchanged(row.owners, former, seat), row_epoch=epoch)
+
+
+def _exchanged(seats: tuple[Owner, ...], former: Owner, seat: Owner) -> tuple[Owner, ...]:
+    return tuple(seat if each == former else each for each in seats)

@@ -1,0 +1,112 @@
+"""Hands the topology to a member on a new disk, which may know neither a document nor a member to ask.
+
+A node that runs on an empty folder belongs to no cluster.  Once the topology names its disk, every member
+that holds this document tells it, again and again until it answers; so it makes no difference who asked for
+the replacement, and which nodes stop meanwhile.
+
+Rules T2 and T8: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from ringmill.cluster.beats import next_beat
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.node.membership.topology_agent import TopologyAgent
+
+__all__ = ["OFFER", "Offering"]
+
+OFFER: Final = "topology.offer"
+"""Peer method: 8 bytes of an epoch, big-endian, and its document or nothing.  The node adopts a document that
+is newer than its own, and answers the epoch that it holds then, in the same form.  Exempt from epoch
+checks."""
+
+_TIMEOUT_S: Final = 2.0  # a node syncs a document before it answers
+_AGAIN_S: Final = 1.0
+_EPOCH_BYTES: Final = 8
+_log = logging.getLogger(__name__)
+
+
+class Offering:
+    """`run` for as long as the node lives."""
+
+    def __init__(self, seat: Owner, *, topology: TopologyAgent, transport: Transport) -> None:
+        self._seat = seat
+        self._topology = topology
+        self._transport = transport
+        self._former: Topology | None = None
+        self._untold: set[NodeId] = set()
+        self._has_untold = asyncio.Event()
+        topology.on_change(self._look)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {OFFER: self._take}
+
+    async def run(self) -> None:
+        """Tell each member whose disk was replaced, until cancelled."""
+        while True:
+            await self._has_untold.wait()
+            await self._tell_all()
+            if self._untold:
+                await next_beat(_AGAIN_S)
+            else:
+                self._has_untold.clear()
+
+    def _look(self, topology: Topology) -> None:
+        """Note whom to tell.  After a start: all whose disk may have been replaced; most know it already."""
+        former, self._former = self._former, topology
+        if former is None:
+            changed = {
+                owner.node for row in topology.rows if row.row_epoch > row.copy_epoch for owner in row.owners
+            }
+        else:
+            known = {member.seat for member in former.members}
+            changed = {member.id for member in topology.members if member.seat not in known}
+        self._untold |= changed - {self._seat.node}
+        if self._untold:
+            self._has_untold.set()
+
+    async def _tell_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for node in sorted(self._untold):
+                group.create_task(self._tell(node))
+
+    async def _tell(self, node: NodeId) -> None:
+        topology = self._topology.current
+        if topology is None or not self._topology.may_speak:
+            return
+        try:
+            if await self._offer(node, topology, b"") < topology.epoch:
+                await self._offer(node, topology, topology.encode())
+        except RingmillError as error:
+            _log.debug("%s has not taken topology epoch %d: %s", node, topology.epoch, error)
+        else:
+            if self._topology.current is topology:
+                self._untold.discard(node)
+
+    async def _offer(self, node: NodeId, topology: Topology, document: bytes) -> Epoch:
+        """The epoch that the node holds afterwards."""
+        body = topology.epoch.to_bytes(_EPOCH_BYTES, "big") + document
+        answer = await self._transport.call(
+            node, OFFER, body, timeout_s=_TIMEOUT_S, priority=Priority.CONTROL
+        )
+        if len(answer) != _EPOCH_BYTES:
+            raise ProtocolMismatch(f"{node} answered {OFFER} with {len(answer)} bytes")
+        return Epoch(int.from_bytes(answer, "big"))
+
+    async def _take(self, incoming: Incoming) -> bytes:
+        """Raises InvalidArgument for a document that this node may not hold."""
+        if len(incoming.body) < _EPOCH_BYTES:
+            raise ProtocolMismatch(f"{OFFER} of {len(incoming.body)} bytes, need the 8 of an epoch")
+        epoch = int.from_bytes(incoming.body[:_EPOCH_BYTES], "big")
+        document = incoming.body[_EPOCH_BYTES:]
+        if document and epoch > self._topology.epoch:
+            await self._topology.be_given(document)
+        return self._topology.epoch.to_bytes(_EPOCH_BYTES, "big")

@@ -1,0 +1,67 @@
+"""The document with a replaced disk, and the plan that is shown before it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringmill.cluster.errors import Conflict, InvalidArgument
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.replacement import check_safe, is_newly_seated, plan_replacement, replaced
+from ringmill.cluster.ring.succession import check_next
+from ringmill.cluster.ring.topology import Member, Owner, Topology, first_topology
+
+N1, OLD, NEW = NodeId("n1"), DiskId("1" * 32), DiskId("a" * 32)
+
+
+def topology(nodes: int = 5, n: int = 3) -> Topology:
+    members = [Member(NodeId(f"n{i}"), DiskId(f"{i}" * 32), f"h:{7100 + i}") for i in range(1, nodes + 1)]
+    return first_topology("t", members, partitions=16, n=n, r=n // 2 + 1, w=n // 2 + 1)
+
+
+def test_the_new_disk_stands_wherever_the_lost_one_stood() -> None:
+    before = topology()
+    after = replaced(before, N1, OLD, NEW)
+    assert after is not None
+    check_next(before, after)
+    assert after.member(N1).disk == NEW
+    assert Owner(N1, NEW) in after.voters and Owner(N1, OLD) not in after.voters
+    for former, row in zip(before.rows, after.rows, strict=True):
+        assert row.nodes == former.nodes and row.copy_epoch == former.copy_epoch
+        assert row.row_epoch == (2 if N1 in row.nodes else 1)
+        assert Owner(N1, OLD) not in row.owners
+    assert Topology.decode(after.encode()) == after
+
+
+def test_a_second_word_changes_nothing_and_a_late_one_is_refused() -> None:
+    after = replaced(topology(), N1, OLD, NEW)
+    assert after is not None and replaced(after, N1, OLD, NEW) is None
+    with pytest.raises(Conflict):
+        replaced(after, N1, OLD, DiskId("b" * 32))
+    with pytest.raises(InvalidArgument):
+        replaced(after, NodeId("n9"), OLD, NEW)
+
+
+def test_only_the_new_disk_begins_without_its_data() -> None:
+    before = topology()
+    after = replaced(before, N1, OLD, NEW)
+    assert after is not None
+    assert is_newly_seated(None, after, Owner(N1, NEW))
+    assert is_newly_seated(before, after, Owner(N1, NEW))
+    assert not is_newly_seated(None, before, Owner(N1, OLD))
+    other = next(owner for owner in after.rows[0].owners if owner.node != N1)
+    assert not is_newly_seated(before, after, other)
+
+
+def test_a_plan_names_the_owners_that_are_missing() -> None:
+    before = topology(3)
+    nodes = {NodeId("n2"), NodeId("n3")}
+    sizes = {NodeId("n2"): 1600, NodeId("n3"): 800}
+    plan = plan_replacement(before, N1, NEW, whole=nodes, sizes=sizes)
+    assert (plan.partitions, plan.size_bytes, plan.short, plan.is_made) == (16, 1600, (), False)
+    check_safe(plan)
+    plan = plan_replacement(before, N1, NEW, whole={NodeId("n2")}, sizes=sizes)
+    assert len(plan.short) == 16 and plan.missing == (NodeId("n3"),)
+    with pytest.raises(InvalidArgument, match="n3 must be up"):
+        check_safe(plan)
+    with pytest.raises(InvalidArgument, match="only owner"):
+        check_safe(plan_replacement(topology(3, n=1), N1, NEW, whole=nodes, sizes={}))

@@ -15,7 +15,7 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
-from ringmill.node.requests.scans.scan_values import ScanRequest
+from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
 from tests.node.one_key import values, write_request
 from tests.node.small_world import World
 
@@ -70,6 +70,27 @@ def test_who_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
         with pytest.raises(Unavailable, match="has not heard of a keyspace 'carts'") as refused:
             await get(world, "n4", "carts")
         assert refused.value.outcome == "failed"
+
+    world.run(story())
+
+
+def test_a_scan_through_a_node_that_has_not_heard_of_a_keyspace_asks_before_it_says_no() -> None:
+    world = World(nodes=4)
+
+    async def scan() -> ScanResult:
+        return await world.on("n4", world.nodes["n4"].requests.scan(ScanRequest("carts")))
+
+    async def story() -> None:
+        with pytest.raises(InvalidArgument, match="no keyspace 'carts'"):
+            await scan()
+        for other in ("n1", "n2", "n3"):
+            world.cut("n4", other)
+        await make(world, "n1", "carts")
+        with pytest.raises(Unavailable, match="has not heard of a keyspace 'carts'"):
+            await scan()
+        for other in ("n1", "n2", "n3"):
+            world.cut("n4", other, is_cut=False)
+        assert (await scan()).items == ()
 
     world.run(story())
 

@@ -193,8 +193,8 @@ class AsyncKeyspace:
 
         `after` is the context of a read, a receipt or a KeyChange.  Each change is told at least once, in
         causal order; several that come close together may be told as one, the newest.  It goes on until it
-        is left, whatever node holds it.  Raises InvalidArgument at once; ClientClosed; what the last node
-        raised when none has answered for as long as `patience`.
+        is left, whatever node holds it.  Raises InvalidArgument at once, and when the keyspace is dropped;
+        ClientClosed; what the last node raised when none could serve a poll for as long as `patience`.
         """
         return changes_of(self._router, self.name, key, after, r, patience)
 

@@ -147,8 +147,9 @@ def test_nodes_that_answer_and_cannot_read_the_key_use_up_the_patience() -> None
 
 
 def test_a_mistake_ends_it_at_once() -> None:
-    with pytest.raises(InvalidArgument, match="no such keyspace"):
+    with pytest.raises(InvalidArgument, match="no such keyspace") as refusal:
         watched({"a:1": answers(InvalidArgument("no such keyspace"))}, 1)
+    assert refusal.value.detail["address"] == "a:1", "so that a command tells it from a mistake of its own"
     with pytest.raises(InvalidArgument):
         watched({"a:1": answers()}, 1, patience_s=-1)
 

@@ -9,7 +9,7 @@ check them and make one value, which `write` and `read` pass on whole; the comma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
@@ -51,19 +51,22 @@ from ringmill.client.many_keys import (
 from ringmill.client.operations import OperationNames
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
-from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LOCATE, PUT
+from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LIST_KEYSPACES, LOCATE, PUT
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Item, KeyChange, Location, Receipt, location_of, receipt_from
 from ringmill.client.watches.watching import PATIENCE_S, changes_of
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
-from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.cluster.wire.stubs import keyspaces_pb2, kv_pb2
 
 __all__ = ["AsyncKeyspace", "read", "write"]
 
 T = TypeVar("T")
+Options = TypeVar("Options", ReadOptions, WriteOptions)
+Answer = TypeVar("Answer", kv_pb2.GetResponse, kv_pb2.WriteReceipt)
 
 
 class AsyncKeyspace:
@@ -190,8 +193,8 @@ class AsyncKeyspace:
 
         `after` is the context of a read, a receipt or a KeyChange.  Each change is told at least once, in
         causal order; several that come close together may be told as one, the newest.  It goes on until it
-        is left, whatever node holds it.  Raises InvalidArgument at once; ClientClosed; what the last node
-        raised when none has answered for as long as `patience`.
+        is left, whatever node holds it.  Raises InvalidArgument at once, and when the keyspace is dropped;
+        ClientClosed; what the last node raised when none could serve a poll for as long as `patience`.
         """
         return changes_of(self._router, self.name, key, after, r, patience)
 
@@ -243,24 +246,32 @@ async def write(
     Raises as `AsyncKeyspace.put`.
     """
     data = checked_key(key)
+
+    async def send(options: WriteOptions) -> kv_pb2.WriteReceipt:
+        request = write_message(
+            space.name, data, value, options, space._operations, entry=entry, amount=amount
+        )
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return attempt_message(request, epoch, timeout_ms, attempt)
+
+        return await space._router.ask(
+            DELETE if value is None else PUT,
+            prepare,
+            target=Target(space.name, data),
+            timeout_s=options.timeout_s or None,
+        )
+
     if memory is not None:
         space._operations.observe(memory.newest)
-        if not options.context and not options.is_blind:
-            options = options._replace(seen=memory.seen(space.name, data))
-    request = write_message(space.name, data, value, options, space._operations, entry=entry, amount=amount)
-
-    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-        return attempt_message(request, epoch, timeout_ms, attempt)
-
-    answer = await space._router.ask(
-        DELETE if value is None else PUT,
-        prepare,
-        target=Target(space.name, data),
-        timeout_s=options.timeout_s or None,
-    )
+    if memory is not None and not options.context and not options.is_blind:
+        options, answer = await _under_session(space, data, options, memory, send)
+    else:
+        answer = await send(options)
     space._operations.observe(answer.hybrid_time)
     if memory is not None:
-        memory.note_write(space.name, data, answer, options.seen)
+        id = None if answer.context else await _id_since(space, answer.epoch)
+        memory.note_write(space.name, data, answer, options.seen, id)
     return receipt_from(answer)
 
 
@@ -273,17 +284,74 @@ async def read(
 ) -> Item | T:
     """Get a key; under a session, whose memory this is.  Raises as `AsyncKeyspace.get`."""
     data = checked_key(key)
+
+    async def send(options: ReadOptions) -> kv_pb2.GetResponse:
+        request = read_message(space.name, data, options)
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return attempt_message(request, epoch, timeout_ms, attempt)
+
+        return await space._router.ask(
+            GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
+        )
+
     if memory is not None:
-        options = options._replace(seen=memory.seen(space.name, data))
-    request = read_message(space.name, data, options)
-
-    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-        return attempt_message(request, epoch, timeout_ms, attempt)
-
-    answer = await space._router.ask(
-        GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
-    )
+        options, answer = await _under_session(space, data, options, memory, send)
+    else:
+        answer = await send(options)
     space._operations.observe(answer.hybrid_time)
     if memory is not None:
         memory.note_read(space.name, data, answer, options.seen)
     return found_item(answer, space.name, data, default)
+
+
+async def _under_session(
+    space: AsyncKeyspace,
+    key: bytes,
+    options: Options,
+    memory: SessionMemory,
+    send: Callable[[Options], Awaitable[Answer]],
+) -> tuple[Options, Answer]:
+    """Send it with what the session has seen of its key; once more without that when it was seen in a
+    keyspace that has been dropped, and another one has its name.
+
+    The options that were answered, and the answer.
+    """
+    options = options._replace(seen=memory.seen(space.name, key))
+    try:
+        return options, await send(options)
+    except InvalidArgument as error:
+        if not (options.seen and options.seen.context and error.outcome == "failed"):
+            raise
+        id = await _newest_id(space, options.timeout_s)
+        if id is None or not memory.forget_others(space.name, key, id):
+            raise
+    options = options._replace(seen=memory.seen(space.name, key))
+    return options, await send(options)
+
+
+async def _newest_id(space: AsyncKeyspace, timeout_s: float) -> KeyspaceId | None:
+    """Of the keyspace that has the name now, as a majority of the voters knows it; None when there is none,
+    or when nobody tells.  A single node may not have heard of it."""
+
+    def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+        return keyspaces_pb2.ListKeyspacesRequest(timeout_ms=timeout_ms)
+
+    try:
+        listed = await space._router.ask(LIST_KEYSPACES, prepare, timeout_s=timeout_s or None)
+    except RingmillError:
+        return None
+    await space._router.directory.catch_up(listed.epoch, timeout_s or space._router.timeout_s)
+    found = {each.name: KeyspaceId(each.made_in, each.ordinal) for each in listed.keyspaces}
+    return found.get(space.name)
+
+
+async def _id_since(space: AsyncKeyspace, epoch: int) -> KeyspaceId | None:
+    """Of the keyspace, by a topology that is not older than this answer; None when there is none."""
+    directory = space._router.directory
+    if directory.epoch < epoch:
+        await directory.catch_up(epoch, space._router.timeout_s)
+    topology = directory.topology
+    if topology is None or topology.epoch < epoch or not topology.has_keyspace(space.name):
+        return None
+    return topology.keyspace_named(space.name).id

@@ -17,8 +17,8 @@ import msgpack
 from xxhash import xxh3_64_digest
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import ClusterId
-from ringmill.cluster.versions.context_token import joined
+from ringmill.cluster.ids import ClusterId, KeyspaceId
+from ringmill.cluster.versions.context_token import BLIND, are_of_one_key, encode_context, is_of, joined
 from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.seen import Forgotten
 from ringmill.cluster.wire.request_options import NOTHING_SEEN, Seen
@@ -81,8 +81,20 @@ class SessionMemory:
         is_weak = answer.weak or (known.is_weak and not is_strict)
         self._keep(name, _Known(token, dots, is_weak, _still_before(known, asked)))
 
-    def note_write(self, keyspace: str, key: bytes, answer: WriteReceipt, asked: Seen | None) -> None:
-        """A write was acknowledged; its receipt has no context while siblings remain beside it."""
+    def note_write(
+        self,
+        keyspace: str,
+        key: bytes,
+        answer: WriteReceipt,
+        asked: Seen | None,
+        id: KeyspaceId | None = None,
+    ) -> None:
+        """A write was acknowledged; its receipt has no context while siblings remain beside it.
+
+        `id` is the keyspace's, if it is known: such a receipt does not say of which one it is.
+        """
+        if id is not None and not answer.context:
+            self.forget_others(keyspace, key, id)
         name = _hash(keyspace, key)
         known = self._take(name, answer.hybrid_time)
         if answer.context:
@@ -90,7 +102,20 @@ class SessionMemory:
             before = _still_before(known, asked)
         else:
             token, dots, before = known.context, (*known.dots, answer.dot), known.before
+            if id is not None and not token:
+                token = encode_context(BLIND, id, key)  # it covers nothing, and tells of which keyspace
         self._keep(name, _Known(token, dots, answer.weak or known.is_weak, before))
+
+    def forget_others(self, keyspace: str, key: bytes, id: KeyspaceId) -> bool:
+        """Forget what was seen of a key in an earlier keyspace of this name, which is gone with all that it
+        held (rule S1).  Whether there was such."""
+        name = _hash(keyspace, key)
+        known = self._keys.get(name)
+        if known is None or not known.context or is_of(known.context, id, key):
+            return False
+        del self._keys[name]
+        self._size_bytes -= known.size_bytes
+        return True
 
     def check_cluster(self, cluster: ClusterId) -> None:
         """Raises InvalidArgument when this is what was seen of another cluster."""
@@ -155,7 +180,11 @@ class SessionMemory:
 
 
 def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The token that covers both, and the dots that it does not cover."""
+    """The token that covers both, and the dots that it does not cover.  Of two keyspaces of one name only the
+    later counts."""
+    if known.context and not are_of_one_key(known.context, context):
+        is_later = joined(b"", context)[1].time >= joined(b"", known.context)[1].time
+        return (context, ()) if is_later else (known.context, known.dots)
     token, covered = joined(known.context, context)
     return token, tuple(dot for dot in known.dots if not covered.vector.covers(parse_dot(dot)))
 

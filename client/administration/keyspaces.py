@@ -21,7 +21,7 @@ from ringmill.client.arguments import (
     checked_timeout_s,
     checked_ttl_ms,
 )
-from ringmill.client.routing.links import Method
+from ringmill.client.routing.links import LIST_KEYSPACES, Method
 from ringmill.client.routing.router import Prepare, Router
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.stubs import keyspaces_pb2 as pb
@@ -32,7 +32,6 @@ _PATH: Final = "/ringmill.v1.Keyspaces/"
 _CREATE: Final = Method(f"{_PATH}Create", "", pb.KeyspaceAnswer, is_write=True)
 _ALTER: Final = Method(f"{_PATH}Alter", "", pb.KeyspaceAnswer, is_write=True)
 _DROP: Final = Method(f"{_PATH}Drop", "", pb.KeyspaceAnswer, is_write=True)
-_LIST: Final = Method(f"{_PATH}List", "", pb.ListKeyspacesResponse)
 _MOST_OWNERS: Final = 1000
 Answer = TypeVar("Answer", pb.KeyspaceAnswer, pb.ListKeyspacesResponse)
 
@@ -158,7 +157,7 @@ class AsyncKeyspaces:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return pb.ListKeyspacesRequest(timeout_ms=timeout_ms)
 
-        answer = await self._ask(_LIST, prepare, timeout)
+        answer = await self._ask(LIST_KEYSPACES, prepare, timeout)
         return [_info_of(settings, answer.epoch) for settings in answer.keyspaces]
 
     async def show(self, name: str, *, timeout: Seconds | None = None) -> KeyspaceInfo:

@@ -19,6 +19,7 @@ from ringmill.cluster.errors import InvalidArgument, RingmillError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ringmill.cluster.ring.topology import Topology
     from ringmill.cluster.wire.stubs.repair_pb2 import ComparedPair
 
 __all__ = ["repair", "run", "status"]
@@ -67,6 +68,7 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
 
     async def look() -> RepairViews:
         async with open_client(settings) as db:
+            _check_partitions(db.topology, partitions)
             return await repair_views(db.topology, settings.timeout_s)
 
     _show(settings, asyncio.run(look()), partitions)
@@ -86,8 +88,7 @@ def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
 async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     until = time.monotonic() + (settings.timeout or RUN_S)
     async with open_client(settings) as db:
-        if partitions and max(partitions) >= len(db.topology.rows):
-            raise InvalidArgument(f"there are {len(db.topology.rows)} partitions, from 0 on")
+        _check_partitions(db.topology, partitions)
         await run_repair(db.topology, partitions, settings.timeout_s)
         told = -1
         while True:
@@ -101,6 +102,12 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
             await asyncio.sleep(LOOK_S)
     _show(settings, answers, partitions)
     return ExitCode.TIMED_OUT_WAITING if left else ExitCode.DONE
+
+
+def _check_partitions(topology: Topology, partitions: tuple[int, ...]) -> None:
+    """Raises InvalidArgument for one that there is not."""
+    if partitions and max(partitions) >= len(topology.rows):
+        raise InvalidArgument(f"there are {len(topology.rows)} partitions, from 0 on")
 
 
 def _left(answers: RepairViews, partitions: tuple[int, ...]) -> int:

@@ -17,6 +17,7 @@ from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Ended
 from ringmill.cluster.wire.stubs import (
     explain_pb2,
+    keyspaces_pb2,
     kv_pb2,
     membership_pb2,
     repair_pb2,
@@ -31,6 +32,7 @@ __all__ = [
     "HEALTH",
     "IDENTIFY",
     "INIT",
+    "LIST_KEYSPACES",
     "LOCATE",
     "PUT",
     "REPAIR_RUN",
@@ -103,6 +105,7 @@ EXPLAIN = Method("/ringmill.v1.Explain/Get", "", explain_pb2.ExplainedGet)
 SCAN = Method("/ringmill.v1.Scans/Page", "", scans_pb2.ScanPage)
 LOCATE = Method("/ringmill.v1.Kv/Locate", "", kv_pb2.LocateResponse)
 WATCH = Method("/ringmill.v1.Kv/Watch", "", kv_pb2.WatchKeyResponse)
+LIST_KEYSPACES = Method("/ringmill.v1.Keyspaces/List", "", keyspaces_pb2.ListKeyspacesResponse)
 TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyResponse)
 IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyResponse)
 INIT = Method("/ringmill.v1.Topology/Init", "", topology_pb2.InitResponse)

@@ -100,21 +100,22 @@ class AsyncSession(AsyncSessionKeyspace):
     ) -> None:
         super().__init__(space, memory)
         self._keyspace = keyspace
-        self._parts: list[AsyncSessionKeyspace] = []
+        self._parts: dict[str, AsyncSessionKeyspace] = {}  # by keyspace
 
     async def __aenter__(self) -> AsyncSession:
         self._space._router.directory.lifetime.check()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for part in [self, *self._parts]:
+        for part in [self, *self._parts.values()]:
             part._is_over = True
 
     def keyspace(self, name: str) -> AsyncSessionKeyspace:
         """The same methods for another keyspace, under the same session.  Raises InvalidArgument."""
-        part = AsyncSessionKeyspace(self._keyspace(name), self._usable())
-        self._parts.append(part)
-        return part
+        memory, space = self._usable(), self._keyspace(name)
+        if name not in self._parts:
+            self._parts[name] = AsyncSessionKeyspace(space, memory)
+        return self._parts[name]
 
     def token(self) -> bytes:
         """What this session has seen until now: `db.session(token=…)` goes on with it, in any process.

@@ -100,7 +100,10 @@ class _Polls:
         )
         try:
             answer = await directory.link(address).call(WATCH, request, POLL_S + ANSWER_S)
-        except _PASSING as error:
+        except RingmillError as error:
+            error.detail.setdefault("address", address)
+            if not isinstance(error, _PASSING):
+                raise
             await self._note_failure(address, error)
             return None
         directory.clear(address)

@@ -22,7 +22,8 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector
 
 __all__ = [
-    "BLIND", "FORMAT_VERSION", "ContextToken", "decode_context", "encode_context", "joined", "token_of",
+    "BLIND", "FORMAT_VERSION", "ContextToken", "are_of_one_key", "decode_context", "encode_context", "is_of",
+    "joined", "token_of",
 ]  # fmt: skip
 
 FORMAT_VERSION: Final = 1
@@ -74,6 +75,17 @@ def joined(ours: bytes, theirs: bytes) -> tuple[bytes, ContextToken]:
         return theirs, now
     both = ContextToken(before.vector.join(now.vector), max(before.time, now.time))
     return _sealed(key_hash, both.time, both.vector.entries), both
+
+
+def are_of_one_key(one: bytes, other: bytes) -> bool:
+    """Whether two tokens were read from the same key of the same keyspace.  Raises InvalidArgument for a
+    damaged one."""
+    return _opened(one)[0] == _opened(other)[0]
+
+
+def is_of(token: bytes, keyspace: KeyspaceId, key: bytes) -> bool:
+    """Whether a token was read from this key.  Raises InvalidArgument for a damaged one."""
+    return _opened(token)[0] == _key_hash(keyspace, key)
 
 
 def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:

@@ -124,6 +124,10 @@ class StoredObject(NamedTuple):
         """
         return tuple(sibling for sibling in newest_first(self.visible())[:1] if sibling.is_live(wall_ms))
 
+    def shown(self, policy: str, wall_ms: int) -> tuple[Sibling, ...]:
+        """The siblings that a reader gets under the policy of the keyspace (rule V3)."""
+        return self.last(wall_ms) if policy == "lww" else self.live(wall_ms)
+
 
 ABSENT = StoredObject()
 

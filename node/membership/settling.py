@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError
@@ -29,6 +30,14 @@ _ASK_TIMEOUT_S: Final = 2.0  # a node that is behind fetches and syncs a documen
 _LINGER_S: Final = 0.25  # for members that a change need not wait for
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What each node knows, and why others do not tell."""
+
+    epochs: dict[NodeId, Epoch] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
 class Settling:
     """One round of questions at a time; who waits for one joins it only if it begins later."""
 
@@ -39,6 +48,7 @@ class Settling:
         self._round = asyncio.Lock()
         self._begun = 0
         self._last_settled = 0
+        self._heard = _Heard()  # in the round that began last
 
     async def newest(self, within_s: float) -> Topology:
         """The newest document of which a client can know, held by a majority of its voters.
@@ -55,13 +65,13 @@ class Settling:
                     if await self._is_settled():
                         self._last_settled = number
         except TimeoutError:
-            raise _unsettled(self._topology.topology(), (), {}, within_s) from None
+            raise _unsettled(self._topology.topology(), self._heard, within_s) from None
         return self._topology.topology()
 
     async def spread(self) -> None:
         """Tell all members of the present document, and give those that answer soon the time to fetch it."""
         topology = self._topology.topology()
-        await self._ask([member.id for member in topology.members], topology, is_all=True)
+        await self._ask([member.id for member in topology.members], topology, _Heard(), is_all=True)
 
     async def answer(self, incoming: Incoming) -> bytes:
         """Raises Unavailable when this node, on its disk, is no member that serves, or cannot catch up."""
@@ -78,7 +88,9 @@ class Settling:
         A newer one is adopted.  Raises QuorumNotReached when too few voters answer.
         """
         topology = self._topology.topology()
-        epochs, failures = await self._ask(topology.voter_nodes, topology)
+        heard = self._heard = _Heard()
+        await self._ask(topology.voter_nodes, topology, heard)
+        epochs = heard.epochs
         newer = [node for node, epoch in epochs.items() if epoch > topology.epoch]
         if newer:
             await self._topology.know(max(epochs[node] for node in newer), ask=newer[0])
@@ -86,15 +98,14 @@ class Settling:
         if self._topology.topology().epoch > topology.epoch:
             return False
         if len(epochs) <= len(topology.voters) // 2:
-            raise _unsettled(topology, list(epochs), failures, _ASK_TIMEOUT_S)
+            raise _unsettled(topology, heard, _ASK_TIMEOUT_S)
         return True
 
     async def _ask(
-        self, nodes: Iterable[NodeId], topology: Topology, *, is_all: bool = False
-    ) -> tuple[dict[NodeId, Epoch], dict[str, str]]:
-        """What each node knows, and why others do not tell; without `is_all` a majority is enough."""
-        epochs: dict[NodeId, Epoch] = {}
-        failures: dict[str, str] = {}
+        self, nodes: Iterable[NodeId], topology: Topology, heard: _Heard, *, is_all: bool = False
+    ) -> None:
+        """Note in `heard` what the nodes say, as it comes; without `is_all` a majority is enough."""
+        epochs, failures = heard.epochs, heard.failures
         body = topology.epoch.to_bytes(8, "big")
 
         async def ask(node: NodeId) -> None:
@@ -117,7 +128,6 @@ class Settling:
                 _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in waiting:
                 task.cancel()
-        return epochs, failures
 
 
 def voters_missing(
@@ -136,8 +146,6 @@ def voters_missing(
     )
 
 
-def _unsettled(
-    topology: Topology, acked: Iterable[str], failures: Mapping[str, str], within_s: float
-) -> QuorumNotReached:
+def _unsettled(topology: Topology, heard: _Heard, within_s: float) -> QuorumNotReached:
     verb = f"to know the newest topology within {within_s:.2g} s"
-    return voters_missing(verb, topology, acked, failures, outcome="failed")
+    return voters_missing(verb, topology, heard.epochs, heard.failures, outcome="failed")

@@ -45,7 +45,9 @@ READ_BYTES: Final = 4 << 20
 class ReadPage:
     """Asks what an owner holds of a partition in [start, end); an empty end has no bound.
 
-    Keys are stored keys without their copy's prefix, which may differ between owners.
+    Keys are stored keys without their copy's prefix, which may differ between owners.  The last field of the
+    message asked for digests in place of objects, in nodes that compared their copies by such pages.  It
+    stays, so that these can still heal and scan with ours.
     """
 
     epoch: Epoch
@@ -54,11 +56,15 @@ class ReadPage:
     end: bytes = b""
 
     def encode(self) -> bytes:
-        return pack([self.epoch, self.partition, self.start, self.end])
+        return pack([self.epoch, self.partition, self.start, self.end, False])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadPage:
-        epoch, partition, start, end = unpack(body, (int, int, bytes, bytes))
+        """Raises ProtocolMismatch, also for a page of digests: who asks for one compares later, or in
+        another way."""
+        epoch, partition, start, end, is_brief = unpack(body, (int, int, bytes, bytes, bool))
+        if is_brief:
+            raise ProtocolMismatch(f"this node answers {PAGE} with objects only, and no digests of them")
         return cls(Epoch(epoch), PartitionId(partition), start, end)
 
 

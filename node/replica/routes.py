@@ -55,7 +55,7 @@ class Routes:
 
     async def objects_named(self, keyspace: str, epoch: Epoch) -> tuple[Topology, KeyspaceEntry]:
         """Keyspace and topology of a client's request about many keys.  Raises as `by_name`."""
-        topology = await self._at(epoch, None)
+        topology = await self._holding(keyspace or "default", epoch)
         return topology, _objects(topology, keyspace)
 
     async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:

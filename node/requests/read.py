@@ -186,8 +186,7 @@ class Reader:
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
         token = encode_context(seen, route.keyspace.id, route.key)
-        wall_ms = self._hybrid.expiry_ms()
-        shown = merged.last(wall_ms) if route.keyspace.policy == "lww" else merged.live(wall_ms)
+        shown = merged.shown(route.keyspace.policy, self._hybrid.expiry_ms())
         return self._shown(route, r, collected, shown, token, repaired)
 
     def _shown(

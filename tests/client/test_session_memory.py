@@ -13,16 +13,16 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.wire.request_options import Seen
 from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse, WriteReceipt
 
-HOME, CLUSTER = KeyspaceId(1, 0), ClusterId("c" * 32)
+HOME, AGAIN, CLUSTER = KeyspaceId(1, 0), KeyspaceId(3, 0), ClusterId("c" * 32)
 
 
-def token(key: bytes, **counts: int) -> bytes:
+def token(key: bytes, home: KeyspaceId = HOME, **counts: int) -> bytes:
     vector = VersionVector.of((Actor(f"{node}#1"), count) for node, count in counts.items())
-    return encode_context(ContextToken(vector, HybridTime(sum(counts.values()))), HOME, key)
+    return encode_context(ContextToken(vector, HybridTime(sum(counts.values()))), home, key)
 
 
 def shown(key: bytes, *, weak: bool = False, **counts: int) -> GetResponse:
-    return GetResponse(context=token(key, **counts), weak=weak, hybrid_time=7)
+    return GetResponse(context=token(key, HOME, **counts), weak=weak, hybrid_time=7)
 
 
 def counts_of(seen: Seen, key: bytes) -> dict[str, int]:
@@ -125,3 +125,39 @@ def test_what_is_no_token_is_refused(cut: int) -> None:
             SessionMemory.decode(wrong, CLUSTER)
     with pytest.raises(InvalidArgument, match="of another cluster"):
         SessionMemory.decode(whole, ClusterId("d" * 32))
+
+
+def test_what_was_seen_in_a_keyspace_that_is_gone_is_forgotten_key_by_key() -> None:
+    memory = SessionMemory(CLUSTER)
+    read(memory, b"k", n1=3)
+    read(memory, b"other", n1=3)
+    assert not memory.forget_others("default", b"k", HOME)
+    assert memory.seen("default", b"k").context
+    memory = SessionMemory.decode(memory.encode())
+    assert memory.forget_others("default", b"k", AGAIN)
+    assert memory.seen("default", b"k") == Seen()
+    assert memory.seen("default", b"other").context
+    assert not memory.forget_others("default", b"k", AGAIN)
+
+
+def test_a_dot_alone_tells_of_which_keyspace_it_is() -> None:
+    memory = SessionMemory(CLUSTER)
+    memory.note_write("default", b"k", WriteReceipt(dot="n1#1:5"), memory.seen("default", b"k"), HOME)
+    assert memory.seen("default", b"k").dots == ("n1#1:5",)
+    assert counts_of(memory.seen("default", b"k"), b"k") == {}
+    memory.note_write("default", b"k", WriteReceipt(dot="n1#1:6"), memory.seen("default", b"k"), HOME)
+    assert memory.seen("default", b"k").dots == ("n1#1:5", "n1#1:6")
+    memory = SessionMemory.decode(memory.encode())
+    memory.note_write("default", b"k", WriteReceipt(dot="n2#1:1"), None, AGAIN)
+    assert memory.seen("default", b"k").dots == ("n2#1:1",)
+    assert memory.forget_others("default", b"k", HOME)
+
+
+def test_an_answer_of_a_later_keyspace_takes_the_place_of_what_was_seen_before() -> None:
+    memory = SessionMemory(CLUSTER)
+    read(memory, b"k", n1=3)
+    later = GetResponse(context=token(b"k", AGAIN, n1=4), hybrid_time=9)
+    memory.note_read("default", b"k", later, None)
+    assert memory.seen("default", b"k").context == later.context
+    read(memory, b"k", n1=3)  # of a request that had been sent before
+    assert memory.seen("default", b"k").context == later.context

@@ -42,7 +42,8 @@ def kept_session(path: str | None, db: AsyncClient) -> Iterator[SessionMemory | 
     """The session of a file, a new one where there is no file; kept there again at the end, however that
     comes.  None without a path.
 
-    Raises InvalidArgument for a file that is no session of this cluster, or that cannot be read or written.
+    Raises InvalidArgument for a file that is no session of this cluster, or that cannot be read or written:
+    before the request, unless the disk fails under it.
     """
     if path is None:
         yield None
@@ -53,10 +54,11 @@ def kept_session(path: str | None, db: AsyncClient) -> Iterator[SessionMemory | 
         memory = SessionMemory.decode(token, cluster) if token else SessionMemory(cluster)
     except InvalidArgument as error:
         raise _refused(path, error.message, "name another file to begin a new session") from error
+    draft = _new_draft(path)  # while nothing has been sent yet
     try:
         yield memory
     finally:
-        _replace(path, memory.encode())
+        _replace(path, draft, memory.encode())
 
 
 def _read(path: str) -> bytes:
@@ -72,15 +74,25 @@ def _read(path: str) -> bytes:
         raise _refused(path, error.strerror or str(error), "name a file of your own") from error
 
 
-def _replace(path: str, token: bytes) -> None:
+def _new_draft(path: str) -> str:
+    """A file beside it that is going to take its place."""
     draft = f"{path}.{os.getpid()}"
     try:
-        descriptor = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        with open(descriptor, "wb") as file:
+        os.close(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error), "name a file in a folder of your own") from error
+    return draft
+
+
+def _replace(path: str, draft: str, token: bytes) -> None:
+    try:
+        with open(open_private(draft, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(token)
         os.replace(draft, path)
     except OSError as error:
-        raise _refused(path, error.strerror or str(error), "name a file in a folder of your own") from error
+        refusal = _refused(path, error.strerror or str(error), "name a file in a folder of your own")
+        refusal.detail["changed"] = "the request was sent, and what the session has seen of it is not kept"
+        raise refusal.with_outcome("unknown") from error
 
 
 def _refused(path: str, why: str, hint: str) -> InvalidArgument:

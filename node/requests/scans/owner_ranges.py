@@ -134,5 +134,6 @@ async def _hear(
 
 def _lost(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
     sometimes("a scan does not meet its quorum")
-    reasons = tally.reasons(f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s")
+    silent = f"no answer within {deadline.allowed_s:.2f} s" if deadline.left_s <= 0 else "no answer yet"
+    reasons = tally.reasons(silent)
     return QuorumNotReached.of("scan", tally.r, tally.answered, reasons, outcome="failed")

@@ -155,11 +155,11 @@ class Scanner:
         return scan.walk.after(at.partition)
 
     async def _shown(self, scan: _Scan, key: bytes, merged: StoredObject) -> ScannedKey | None:
-        """What a reader is shown of a key (rule G3); None when it has no value."""
+        """What a reader is shown of a key (rules G3, V3); None when it has no value."""
         self._hybrid.observe(merged.newest)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(scan.deadline.left_s / 2)
-        siblings = merged.live(self._hybrid.expiry_ms())
+        siblings = merged.shown(scan.keyspace.policy, self._hybrid.expiry_ms())
         if not siblings:
             return None
         check_shown(merged)

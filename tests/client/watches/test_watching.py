@@ -14,7 +14,7 @@ from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router
 from ringmill.client.values import CausalContext, KeyChange
 from ringmill.client.watches.watching import changes_of
-from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, Unavailable
+from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.ids import Actor, KeyspaceId
 from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
 from ringmill.cluster.versions.dots import VersionVector
@@ -124,7 +124,7 @@ def test_the_cursor_covers_all_that_was_told_and_given() -> None:
     assert counts_of(changes[0]) == {"n1#1": 1, "n2#1": 5}
 
 
-def test_it_ends_with_the_last_error_once_nobody_has_answered_for_long() -> None:
+def test_it_ends_with_the_last_error_once_nobody_has_served_it_for_long() -> None:
     async def refuse(request: kv_pb2.WatchKeyRequest) -> kv_pb2.WatchKeyResponse:
         raise Overloaded("2048 watches wait on this node, the limit is 2048")
 
@@ -132,9 +132,24 @@ def test_it_ends_with_the_last_error_once_nobody_has_answered_for_long() -> None
         watched({"a:1": refuse}, 1, patience_s=0.05)
 
 
+def test_nodes_that_answer_and_cannot_read_the_key_use_up_the_patience() -> None:
+    """Until one reads it again: then the patience begins anew."""
+    short = QuorumNotReached.of("get", 2, ["n1"], {"n2": "no answer"}, outcome="failed")
+
+    async def refuse(request: kv_pb2.WatchKeyRequest) -> kv_pb2.WatchKeyResponse:
+        raise short
+
+    with pytest.raises(QuorumNotReached):
+        watched({"a:1": refuse, "b:1": refuse}, 1, patience_s=0.05)
+    node = answers(short, kv_pb2.WatchKeyResponse(), short, found(b"1", n1=1))
+    changes, _ = watched({"a:1": node}, 1)
+    assert counts_of(changes[0]) == {"n1#1": 1}
+
+
 def test_a_mistake_ends_it_at_once() -> None:
-    with pytest.raises(InvalidArgument, match="no such keyspace"):
+    with pytest.raises(InvalidArgument, match="no such keyspace") as refusal:
         watched({"a:1": answers(InvalidArgument("no such keyspace"))}, 1)
+    assert refusal.value.detail["address"] == "a:1", "so that a command tells it from a mistake of its own"
     with pytest.raises(InvalidArgument):
         watched({"a:1": answers()}, 1, patience_s=-1)
 

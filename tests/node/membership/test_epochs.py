@@ -281,3 +281,18 @@ def test_a_keyspace_that_is_gone_cannot_be_dropped_again_unless_it_may_have_been
     with pytest.raises(InvalidArgument, match="no keyspace"):
         dropped(topology, "carts", may_be_done=False)
     assert dropped(topology, "carts", may_be_done=True) is None
+
+
+def test_voters_that_answered_are_not_among_those_that_did_not() -> None:
+    """Its time is over while it still waits for the silent ones."""
+    world = World(nodes=5)
+
+    async def story() -> None:
+        for silent in ("n3", "n4", "n5"):
+            world.cut("n1", silent)
+        with pytest.raises(QuorumNotReached, match=r"2 answered \(n1, n2\)") as refused:
+            await world.on("n1", world.nodes["n1"].membership.topology.newest(1.0))
+        assert refused.value.acked == ["n1", "n2"]
+        assert set(refused.value.failed) == {"n3", "n4", "n5"}
+
+    world.run(story())

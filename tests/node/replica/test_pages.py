@@ -45,6 +45,16 @@ async def test_a_page_that_leads_nowhere_is_refused(page: Page, error: type[Exce
         await ask_page(transport, NodeId("n2"), request, ROW, timeout_s=1)
 
 
+def test_nodes_of_an_older_release_ask_and_are_asked_with_five_fields() -> None:
+    """Fixed bytes: the fifth field asked for digests, and no node may answer those with objects."""
+    request = ReadPage(Epoch(7), PARTITION, b"a", b"b")
+    sent = b"\x95\x07\x03\xc4\x01a\xc4\x01b"
+    assert request.encode() == sent + b"\xc2"
+    assert ReadPage.decode(sent + b"\xc2") == request
+    with pytest.raises(ProtocolMismatch, match="no digests"):
+        ReadPage.decode(sent + b"\xc3")
+
+
 @pytest.mark.parametrize(
     ("number", "error"), [(errno.EIO, CorruptData), (errno.EMFILE, Overloaded), (errno.ENOENT, CorruptData)]
 )

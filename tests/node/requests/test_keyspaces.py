@@ -15,6 +15,7 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
 from tests.node.one_key import values, write_request
 from tests.node.small_world import World
 
@@ -73,6 +74,27 @@ def test_who_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
     world.run(story())
 
 
+def test_a_scan_through_a_node_that_has_not_heard_of_a_keyspace_asks_before_it_says_no() -> None:
+    world = World(nodes=4)
+
+    async def scan() -> ScanResult:
+        return await world.on("n4", world.nodes["n4"].requests.scan(ScanRequest("carts")))
+
+    async def story() -> None:
+        with pytest.raises(InvalidArgument, match="no keyspace 'carts'"):
+            await scan()
+        for other in ("n1", "n2", "n3"):
+            world.cut("n4", other)
+        await make(world, "n1", "carts")
+        with pytest.raises(Unavailable, match="has not heard of a keyspace 'carts'"):
+            await scan()
+        for other in ("n1", "n2", "n3"):
+            world.cut("n4", other, is_cut=False)
+        assert (await scan()).items == ()
+
+    world.run(story())
+
+
 def test_what_a_request_does_not_say_its_keyspace_does() -> None:
     world = World()
 
@@ -123,6 +145,29 @@ def test_the_last_writer_wins_where_the_keyspace_says_so() -> None:
         assert values(await get(world, "n1", "cache")) == [b"blind"]
         await put(world, "n1", "cache", None)
         assert values(await get(world, "n2", "cache")) == []
+
+    world.run(story())
+
+
+def test_a_scan_shows_the_last_writer_where_the_keyspace_says_so() -> None:
+    world = World()
+
+    async def scanned() -> list[tuple[bytes, list[bytes | None]]]:
+        found = await world.on("n1", world.nodes["n1"].requests.scan(ScanRequest("cache")))
+        return [(item.key, [each.value for each in item.siblings]) for item in found.items]
+
+    async def story() -> None:
+        await make(world, "n1", "cache", policy="lww")
+        await put(world, "n1", "cache", b"first")
+        seen = (await get(world, "n1", "cache")).context
+        await put(world, "n1", "cache", b"second", context=seen)
+        await asyncio.sleep(0.01)
+        await put(world, "n2", "cache", b"third", context=seen)
+        assert await scanned() == [(b"key", [b"third"])]
+        await asyncio.sleep(0.01)
+        await put(world, "n1", "cache", None, context=seen)
+        assert values(await get(world, "n2", "cache")) == []
+        assert await scanned() == []
 
     world.run(story())
 

@@ -94,3 +94,23 @@ def test_a_keyspace_made_while_a_node_is_down_is_served_by_all_after_the_end_of_
             assert (shown.policy, shown.made_in) == ("lww", made.epoch)
             assert db.keyspace("kept").get("k").value == b"v"
             assert db.topology.epoch >= made.epoch
+
+
+def test_a_session_goes_on_in_a_keyspace_that_was_dropped_and_made_again(shell: Shell) -> None:
+    """By what it had seen of it no request to the new one would ever be answered."""
+    in_carts = ("--keyspace", "carts", "--session", "session")
+    shell.ok("keyspace", "create", "carts")
+    shell.ok("put", "k", "old", *in_carts)
+    shell.ok("put", "beside", "one", "--no-context", *in_carts)
+    shell.ok("put", "beside", "two", "--no-context", *in_carts)  # its receipt has no context
+    shell.ok("put", "blind", "old", *in_carts)
+    shell.ok("put", "kept", "v", "--session", "session")
+    shell.ok("keyspace", "drop", "carts")
+    assert shell.run("get", "k", *in_carts).code == 2
+    shell.ok("keyspace", "create", "carts")
+    assert shell.run("get", "k", *in_carts).code == 3
+    shell.ok("put", "beside", "new", *in_carts)
+    assert shell.ok("get", "beside", *in_carts).out == b"new\n"
+    shell.ok("put", "blind", "new", "--no-context", *in_carts)
+    assert shell.ok("get", "blind", *in_carts).out == b"new\n"
+    assert shell.ok("get", "kept", "--session", "session").out == b"v\n"

@@ -67,5 +67,7 @@ def test_owners_are_compared_when_somebody_asks(shell: Shell) -> None:
     pairs = [(view["node"], pair) for view in found for pair in view["pairs"]]
     assert len(pairs) == 3 * 2 and {pair["partition"] for _, pair in pairs} == {7}
     assert all(pair["equal_s_ago"] is not None and not pair["owed"] for _, pair in pairs)
-    assert shell.run("repair", "run", "--partition", "100000").code == 2
+    for verb in ("run", "status"):
+        refused = shell.run("repair", verb, "--partition", "100000")
+        assert refused.code == 2 and "there are 256 partitions" in refused.err
     assert shell.ok("repair", "run").out

@@ -267,3 +267,20 @@ def test_what_a_scan_does_not_take() -> None:
                 await world.on("n1", world.nodes["n1"].requests.scan(wrong))
 
     run(story)
+
+
+def test_an_owner_that_had_no_time_is_not_called_silent() -> None:
+    """One has failed, and so few are left that nobody waits for the other."""
+
+    async def story(world: World) -> None:
+        world.nodes["n2"].engine.scan_failure = OSError(errno.EIO, "no")
+        world.cut("n1", "n3")
+        with pytest.raises(QuorumNotReached) as short:
+            await page(world, r="all", timeout_s=2.0)
+        assert short.value.failed["n3"] == "no answer yet"
+        world.nodes["n2"].engine.scan_failure = None
+        with pytest.raises(QuorumNotReached) as short:
+            await page(world, r="all", timeout_s=2.0)
+        assert short.value.failed["n3"].startswith("no answer within 1.9")
+
+    run(story)

@@ -11,6 +11,7 @@ from typing import Final
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.limits import MAX_TTL_MS
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import MAX_KEYSPACES, KeyspaceEntry, Topology
 from ringmill.cluster.ring.topology_entries import check_name
@@ -48,6 +49,7 @@ class NewKeyspace:
         )  # fmt: skip
         check_name("keyspace", self.name)
         entry.check(epoch=id.epoch, n=n)
+        _check_ttl(self.ttl_ms)
         if self.kind == "registers":
             _check_registers(entry, majority)
         return entry
@@ -96,6 +98,8 @@ def altered(topology: Topology, name: str, changes: KeyspaceChanges) -> Topology
         durability=present.durability if changes.durability is None else changes.durability,
     )
     entry.check(epoch=topology.epoch, n=topology.n)
+    if changes.ttl_ms is not None:
+        _check_ttl(changes.ttl_ms)
     if entry.kind == "registers":
         _check_registers(entry, entry.r)
     if entry == present:
@@ -114,6 +118,17 @@ def dropped(topology: Topology, name: str, *, may_be_done: bool) -> Topology | N
         return None
     gone = topology.keyspace_named(name)
     return with_keyspaces(topology, tuple(each for each in topology.keyspaces if each is not gone))
+
+
+def _check_ttl(ttl_ms: int) -> None:
+    """As of a single write.  Documents may have longer ones, as nothing else was made sure of before.
+
+    Raises InvalidArgument.
+    """
+    if ttl_ms > MAX_TTL_MS:
+        raise InvalidArgument(
+            f"keyspace ttl_ms is {ttl_ms}, the limit is {MAX_TTL_MS} (100 years)", hint="0 never expires"
+        )
 
 
 def _check_registers(entry: KeyspaceEntry, majority: int) -> None:

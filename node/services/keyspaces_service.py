@@ -49,7 +49,7 @@ class KeyspacesService:
             r=asked.r,
             w=asked.w,
             ttl_ms=asked.ttl_ms,
-            durability=asked.durability or "sync",
+            durability=_kept(asked.durability or "sync"),
         )
         return await self._change(asked.name, lambda topology, _: created(topology, new), request, call)
 
@@ -58,7 +58,7 @@ class KeyspacesService:
             request.r if request.HasField("r") else None,
             request.w if request.HasField("w") else None,
             request.ttl_ms if request.HasField("ttl_ms") else None,
-            request.durability if request.HasField("durability") else None,
+            _kept(request.durability) if request.HasField("durability") else None,
         )
         name = request.name
         return await self._change(name, lambda topology, _: altered(topology, name, changes), request, call)
@@ -91,6 +91,11 @@ class KeyspacesService:
         return ListKeyspacesResponse(
             epoch=topology.epoch, keyspaces=[_settings(keyspace) for keyspace in topology.keyspaces]
         )
+
+
+def _kept(durability: str) -> str:
+    """A durability as topology documents have it; requests may say either word."""
+    return "sync" if durability == "synced" else durability
 
 
 def _settings(entry: KeyspaceEntry) -> KeyspaceSettings:

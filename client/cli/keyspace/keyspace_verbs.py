@@ -12,6 +12,7 @@ from ringmill.client.arguments import durability_named
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from ringmill.client.administration.keyspaces import AsyncKeyspaces, KeyspaceInfo
@@ -101,6 +102,10 @@ def alter(
     settings: Settings, name: str, r: int | None, w: int | None, ttl: str | None, durability: str | None
 ) -> None:
     """Change what requests to the keyspace NAME mean when they do not say; what is not given stays."""
+    if all(given is None for given in (r, w, ttl, durability)):
+        raise InvalidArgument(
+            "nothing is to be changed", hint=f"ringmill keyspace alter {name} --ttl 30d, for example"
+        )
     ttl_s = None if ttl is None else seconds(ttl)
     firm = None if durability is None else durability_named(durability)
     altered = _ask(settings, lambda keyspaces: keyspaces.alter(name, r=r, w=w, ttl=ttl_s, durability=firm))
@@ -135,9 +140,15 @@ def _tell(settings: Settings, info: KeyspaceInfo, what: str) -> None:
 
 
 def _document(info: KeyspaceInfo) -> dict[str, object]:
-    return {name: value for name, value in info.to_dict().items() if name != "changed"}
+    told = {name: value for name, value in info.to_dict().items() if name != "changed"}
+    return {**told, "durability": _typed(info.durability)}
 
 
 def _row(info: KeyspaceInfo) -> tuple[object, ...]:
     ttl = None if not info.ttl_s else output.span(info.ttl_s) if info.ttl_s >= 1 else f"{info.ttl_s:g} s"
-    return (info.name, info.kind, info.policy, info.r, info.w, ttl, info.durability, info.made_in)
+    return (info.name, info.kind, info.policy, info.r, info.w, ttl, _typed(info.durability), info.made_in)
+
+
+def _typed(durability: str) -> str:
+    """A durability as --durability takes it; topology documents have the shorter word of older releases."""
+    return "synced" if durability == "sync" else durability

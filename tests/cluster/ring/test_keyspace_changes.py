@@ -9,6 +9,7 @@ import pytest
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
+from ringmill.cluster.limits import MAX_TTL_MS
 from ringmill.cluster.ring.keyspace_changes import KeyspaceChanges, NewKeyspace, altered, created, dropped
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
@@ -110,3 +111,15 @@ def test_a_document_is_written_in_the_lowest_version_that_can_say_it() -> None:
     fields[0], fields[6] = 2, [[*keyspace, "sync"] for keyspace in fields[6]]
     with pytest.raises(InvalidArgument, match="canonical"):
         Topology.decode(msgpack.packb(fields))
+
+
+def test_a_new_ttl_is_at_most_a_hundred_years_and_older_documents_keep_theirs() -> None:
+    with pytest.raises(InvalidArgument, match="100 years"):
+        created(FIRST, NewKeyspace("carts", ttl_ms=MAX_TTL_MS + 1))
+    second = made(FIRST, NewKeyspace("carts", ttl_ms=MAX_TTL_MS))
+    with pytest.raises(InvalidArgument, match="100 years"):
+        altered(second, "carts", KeyspaceChanges(ttl_ms=MAX_TTL_MS + 1))
+    *others, carts = second.keyspaces
+    older = replace(second, keyspaces=(*others, replace(carts, ttl_ms=MAX_TTL_MS + 1)))
+    assert Topology.decode(older.encode()) == older
+    assert altered(older, "carts", KeyspaceChanges(durability="memory")) is not None

@@ -10,9 +10,14 @@ import pytest
 
 import ringmill
 from ringmill.client.blocking import Client
+from ringmill.client.connection import open_link
+from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.stubs import keyspaces_pb2
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from tests.e2e.cli.conftest import Shell
 
 NODES = [f"n{number}" for number in range(1, 6)]
@@ -30,7 +35,7 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
     assert (again["changed"], again["epoch"]) == (False, made["epoch"])
     other = shell.run("keyspace", "create", "cache", "-o", "json")
     assert (other.code, other.error["code"]) == (4, "CONFLICT")
-    assert b"cache\tobjects\tlww\t2\t2\t1 h 0 m\tsync" in shell.ok("keyspace", "list").out
+    assert b"cache\tobjects\tlww\t2\t2\t1 h 0 m\tsynced" in shell.ok("keyspace", "list").out
     shell.ok("put", "--keyspace", "cache", "k", "v")
     assert shell.ok("get", "--keyspace", "cache", "k").out == b"v\n"
     assert shell.run("get", "k").code == 3
@@ -57,11 +62,37 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
         (("drop", "nosuch"), "no keyspace 'nosuch'"),
         (("show", "nosuch"), "no keyspace 'nosuch'"),
         (("create", "x", "--durability", "never"), "durability is"),
+        (("alter", "default"), "nothing is to be changed"),
     ],
 )
 def test_what_cannot_be_is_told(shell: Shell, line: tuple[str, ...], says: str) -> None:
     refused = shell.run("keyspace", *line)
     assert refused.code in (1, 2) and says in refused.err
+
+
+def test_the_plain_api_takes_both_words_for_synced_and_no_ttl_above_a_hundred_years(shell: Shell) -> None:
+    async def ask(name: str, settings: keyspaces_pb2.KeyspaceSettings) -> keyspaces_pb2.KeyspaceAnswer:
+        link = open_link(addresses_of(shell)["n1"])
+        method = Method(f"/ringmill.v1.Keyspaces/{name}", "", keyspaces_pb2.KeyspaceAnswer, is_write=True)
+        request: Message = keyspaces_pb2.CreateKeyspaceRequest(settings=settings, timeout_ms=5000)
+        if name == "Alter":
+            request = keyspaces_pb2.AlterKeyspaceRequest(
+                name=settings.name, durability=settings.durability, timeout_ms=5000
+            )
+        try:
+            return await link.call(method, request, 5)
+        finally:
+            await link.close()
+
+    made = keyspaces_pb2.KeyspaceSettings(name="firm", durability="synced")
+    assert asyncio.run(ask("Create", made)).settings.durability == "sync"
+    again = keyspaces_pb2.KeyspaceSettings(name="firm", durability="sync")
+    assert not asyncio.run(ask("Create", again)).changed
+    assert not asyncio.run(ask("Alter", made)).changed
+    assert shell.ok("keyspace", "show", "firm", "-o", "json").json["durability"] == "synced"
+    forever = keyspaces_pb2.KeyspaceSettings(name="forever", ttl_ms=2**62)
+    with pytest.raises(InvalidArgument, match="100 years"):
+        asyncio.run(ask("Create", forever))
 
 
 def test_a_client_that_was_connected_before_uses_a_new_keyspace_at_once(shell: Shell) -> None:

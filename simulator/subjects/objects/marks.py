@@ -16,6 +16,7 @@ OBJECT_MARKS: Final = (
     "a silent node answers before the node that was asked instead",
     # Requests
     "a read replaces a silent owner",
+    "a slow owner is asked last",
     "a read does not meet its quorum",
     "a receipt has no context beside siblings",
     "a read asks further owners to hold what it shows",
@@ -72,6 +73,7 @@ OBJECT_MARKS: Final = (
     "members refuse an old copy of a folder",
     "a copy beside the folder in use is refused",
     "a start waits for its confirmation",
+    "a new disk takes the place of a lost one",
     # Probes
     "a suspect is declared down",
     "a suspect refutes",

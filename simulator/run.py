@@ -182,23 +182,34 @@ async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]
     world.trace.note("driver", "heals what can be healed")
     world.history.lost = lost
     await world.ground.heal(lost)
+    within_s = world.options.quiet_s
     try:
-        async with asyncio.timeout(world.options.quiet_s):
+        async with asyncio.timeout(within_s):
             await world.all_serve(world.living())
-            for workload in workloads:
+        for workload in workloads:  # one after the other, so each has that long
+            async with asyncio.timeout(within_s):
                 await workload.wait_idle()
-            for workload in workloads:
+        for workload in workloads:
+            async with asyncio.timeout(within_s):
                 await workload.look()
     except TimeoutError:
         restless = [violation for workload in workloads for violation in workload.unrest()]
-        return restless or [Violation("run", b"", f"not at rest {world.options.quiet_s:.0f} s after healing")]
+        return restless or [Violation("run", b"", f"not at rest {within_s:.0f} s after healing")]
     return []
 
 
 async def _beside_a_healed_core(world: World, workloads: Sequence[Workload], lost: Sequence[str]) -> None:
     """Heal as many nodes as quorums need, break the rest, and ask the core for progress (C17)."""
     draws, options, core_history = stream(world.seed, "core/rest"), world.options, world.history.core
-    damaged = {*lost, *(name for name, node in world.nodes.items() if node.disk.is_rotten)}
+    damaged = {
+        *lost,
+        *(name for name, node in world.nodes.items() if node.disk.is_rotten),
+        *(
+            name
+            for name, node in world.nodes.items()
+            if node.node and node.node.replica.engine.corrupt_ranges()
+        ),
+    }
     owners = [each for workload in workloads for each in workload.rests_on()]
     rest = draw_rest(draws, list(world.nodes), damaged, owners, max(options.w, options.r))
     if not rest:

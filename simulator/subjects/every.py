@@ -41,6 +41,11 @@ def subjects_named(names: Sequence[str]) -> list[Subject]:
         raise InvalidArgument(
             f"there is no subject {unknown[0]!r}", hint=f"one or more of {', '.join(known)}"
         )
+    if "scans" in names and (others := {"objects", "sessions", "watches"}.intersection(names)):
+        raise InvalidArgument(
+            f"scans are judged by all keys of keyspace default, and {min(others)} write keys there, too",
+            hint="run `--subjects scans` alone, or with subjects that have keyspaces of their own",
+        )
     return [subject for subject in SUBJECTS if subject.name in names]
 
 

@@ -141,8 +141,8 @@ class AsyncKeyspaces:
         """Take a keyspace away: its keys cannot be reached any more, by anybody.
 
         Returns the topology epoch in which it is gone.  A keyspace that is made later under the same name is
-        another one, and empty.  Raises InvalidArgument
-        for one that does not exist, and for `default` and `registers`, which every cluster has.
+        another one, and empty.  Raises InvalidArgument for one that does not exist, and for `default` and
+        `registers`, which every cluster has.
         """
         checked_name("name", name)
 

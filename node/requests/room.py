@@ -74,7 +74,6 @@ async def open_requests(
             flights=flights,
             forwarder=forwarder,
             attempts=attempts,
-            collector=collector,
             observer=observer,
             hybrid=core.hybrid,
             timekeeper=timekeeper,

@@ -43,7 +43,6 @@ from ringmill.node.requests.flight import Flight, WriteEnded
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.write_retries import WriteRetries
-from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.request_limits import (
@@ -70,7 +69,6 @@ class Writer:
         flights: Flights,
         forwarder: Forwarder,
         attempts: WriteRetries,
-        collector: Collector,
         observer: Observer,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
@@ -81,7 +79,6 @@ class Writer:
         self._flights = flights
         self._forwarder = forwarder
         self._attempts = attempts
-        self._collector = collector
         self._observer = observer
         self._hybrid = hybrid
         self._timekeeper = timekeeper
@@ -111,7 +108,8 @@ class Writer:
 
         try:
             if update is not None and update.observes:
-                await self._observe(route, intent, deadline)
+                r = route.row.level(route.keyspace.r)
+                await self._observe(route, r, intent, deadline)  # what it replaces (rule V10)
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
@@ -132,13 +130,15 @@ class Writer:
         self._flights.launch([flight])  # no await since the write: owners hear of it in the same tick
         return await receipt
 
-    async def _observe(self, route: Route, intent: Intent, deadline: Deadline) -> None:
-        """Merge what R owners hold into this node's copy (rule V10).
+    async def _observe(
+        self, route: Route, r: int, intent: Intent, deadline: Deadline, needed: Needed | None = None
+    ) -> None:
+        """Merge what `r` owners hold, and all that is `needed`, into this node's copy.
 
         Raises QuorumNotReached: this attempt has written nothing.
         """
         try:
-            found = await self._observer.ask(route, route.row.level(route.keyspace.r), deadline)
+            found = await self._observer.ask(route, r, deadline, needed)
         except QuorumNotReached as error:
             raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
         await self._observer.bring(found, route, deadline)
@@ -175,12 +175,7 @@ class Writer:
         Raises QuorumNotReached when nobody holds it: this attempt has written nothing.
         """
         sometimes("a coordinator catches up with the session of a write")
-        level = level_for(needed, 1, route)
-        try:
-            collected = await self._collector.collect(route, level, deadline, needed)
-        except QuorumNotReached as error:
-            raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
-        await self._objects.apply(route.place, collected.merged)
+        await self._observe(route, level_for(needed, 1, route), intent, deadline, needed)
 
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
         """Apply the write to this node's copy.

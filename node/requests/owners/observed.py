@@ -5,6 +5,7 @@ from __future__ import annotations
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
@@ -18,9 +19,14 @@ class Observer:
         self._collector = collector
         self._replicas = replicas
 
-    async def ask(self, route: Route, r: int, deadline: Deadline) -> StoredObject:
-        """What `r` owners hold, merged.  Raises QuorumNotReached: nothing was changed."""
-        return (await self._collector.collect(route, r, deadline)).merged
+    async def ask(
+        self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
+    ) -> StoredObject:
+        """What `r` owners hold, merged; more of them, where `needed` is not covered else.
+
+        Raises QuorumNotReached: nothing was changed.
+        """
+        return (await self._collector.collect(route, r, deadline, needed)).merged
 
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
         """Merge it into this node's copy.  Raises what the engine raises."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import Conflict, RingmillError
-from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchTransport, Entropy
+from ringmill.cluster.ports import Entropy
 from ringmill.simulator.subjects.keyspaces.record import KeyspaceCall, KeyspaceKind
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink
+from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.planned_client import PlannedClient
 
 __all__ = ["KeyspaceSession", "PlannedChange", "draw_changes"]
 
@@ -52,33 +50,23 @@ def draw_changes(draws: Random, *, calls: int, sessions: int, pause_s: float) ->
     ]
 
 
-class KeyspaceSession:
+class KeyspaceSession(PlannedClient):
     """One client that does one thing after the other.  `async with` owns its directory."""
 
     def __init__(
         self,
         name: str,
         *,
-        transport: BatchTransport,
-        nodes: dict[str, NodeId],
         addresses: Sequence[str],
+        dial: Dial,
         entropy: Entropy,
         timeout_s: float,
         directory: type[Directory],
     ) -> None:
-        self.name = name
-        self._timeout_s = timeout_s
-        self._directory = directory(addresses, lambda address: SimulatedLink(transport, nodes[address]))
-        self._keyspaces = AsyncKeyspaces(Router(self._directory, entropy, timeout_s))
-
-    async def __aenter__(self) -> KeyspaceSession:
-        await self._directory.__aenter__()
-        with suppress(RingmillError):  # any node takes a change
-            await self._directory.learn(self._timeout_s)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._directory.__aexit__()
+        super().__init__(
+            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
+        )
+        self._keyspaces = AsyncKeyspaces(self._router)
 
     async def make(self, plan: PlannedChange, calls: list[KeyspaceCall], *, is_of_core: bool = False) -> None:
         """One call, recorded whatever comes of it."""

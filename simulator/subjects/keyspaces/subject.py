@@ -17,7 +17,7 @@ from ringmill.simulator.subjects.keyspaces.checkers import check_documents, chec
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
-from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.world import World
@@ -125,12 +125,12 @@ class KeyspaceWorkload:
         is_of_core: bool = False,
     ) -> None:
         process, transport = self._world.client(name)
+        nodes = self._world.addresses
         order = stream(self._seed, f"client/{name}/order").sample(list(addresses), len(addresses))
         session = KeyspaceSession(
             name,
-            transport=transport,
-            nodes=self._world.addresses,
             addresses=order,
+            dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=timeout_s,
             directory=directory,

@@ -4,53 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchTransport, Entropy
+from ringmill.cluster.ports import Entropy
 from ringmill.simulator.merging_history import MergingCall
 from ringmill.simulator.subjects.merging.workload import PlannedChange
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink
+from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.planned_client import PlannedClient
 
 __all__ = ["MergingSession"]
 
 
-class MergingSession:
+class MergingSession(PlannedClient):
     """One client that does one thing after the other.  `async with` owns its directory."""
 
     def __init__(
         self,
         name: str,
         *,
-        transport: BatchTransport,
-        nodes: dict[str, NodeId],
         addresses: Sequence[str],
+        dial: Dial,
         entropy: Entropy,
         timeout_s: float,
         directory: type[Directory] = Directory,
     ) -> None:
-        self.name = name
-        self._timeout_s = timeout_s
-        self._directory = directory(addresses, lambda address: SimulatedLink(transport, nodes[address]))
-        router, operations = Router(self._directory, entropy, timeout_s), OperationNames(entropy)
+        super().__init__(
+            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
+        )
+        router, operations = self._router, OperationNames(entropy)
         self._counters = AsyncCounters(AsyncKeyspace("counters", router, operations))
         self._sets = AsyncSets(AsyncKeyspace("sets", router, operations))
         self._maps = AsyncMaps(AsyncKeyspace("maps", router, operations))
-
-    async def __aenter__(self) -> MergingSession:
-        await self._directory.__aenter__()
-        with suppress(RingmillError):  # any node coordinates
-            await self._directory.learn(self._timeout_s)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._directory.__aexit__()
 
     async def make(
         self, plan: PlannedChange, calls: list[MergingCall], *, is_of_core: bool = False

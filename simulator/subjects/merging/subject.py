@@ -17,7 +17,7 @@ from ringmill.simulator.subjects.merging.checkers import check_merging
 from ringmill.simulator.subjects.merging.marks import MERGING_MARKS
 from ringmill.simulator.subjects.merging.sessions import MergingSession
 from ringmill.simulator.subjects.merging.workload import KEYS, PlannedChange, draw_changes, keyspaces_for
-from ringmill.simulator.subjects.objects.sessions import Within
+from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.world import World
@@ -121,11 +121,11 @@ class MergingWorkload:
         is_of_core: bool = False,
     ) -> None:
         process, transport = self._world.client(name)
+        nodes = self._world.addresses
         session = MergingSession(
             name,
-            transport=transport,
-            nodes=self._world.addresses,
             addresses=addresses,
+            dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=timeout_s,
             directory=directory,

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import Conflict, RingmillError
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.simulator.register_history import RegisterCall
 from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.planned_client import PlannedClient
 from ringmill.simulator.subjects.registers.workload import PlannedCall
 
 __all__ = ["RegisterSession"]
 
 
-class RegisterSession:
-    """One client that does one thing after the other.  `async with` owns its directory."""
-
+class RegisterSession(PlannedClient):
     def __init__(
         self,
         name: str,
@@ -36,22 +33,11 @@ class RegisterSession:
         timeout_s: float,
         directory: type[Directory] = Directory,
     ) -> None:
-        self.name = name
-        self._timeout_s = timeout_s
-        self._directory = directory(addresses, dial)
-        self.registers = AsyncRegisters(
-            Router(self._directory, entropy, timeout_s), OperationNames(entropy), clock=clock, entropy=entropy
+        super().__init__(
+            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
         )
+        self.registers = AsyncRegisters(self._router, OperationNames(entropy), clock=clock, entropy=entropy)
         self._seen: dict[bytes, tuple[bytes | None, int]] = {}
-
-    async def __aenter__(self) -> RegisterSession:
-        await self._directory.__aenter__()
-        with suppress(RingmillError):  # any node coordinates
-            await self._directory.learn(self._timeout_s)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._directory.__aexit__()
 
     async def work_off(self, plans: Sequence[PlannedCall], calls: list[RegisterCall]) -> None:
         """Make all calls in order; each is in the list from its start on."""

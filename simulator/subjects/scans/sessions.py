@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.router import Router
 from ringmill.client.values import Item
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.versions.context_token import decode_context
 from ringmill.simulator.scan_history import ScannedItem, ScanRecord
 from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.planned_client import PlannedClient
 from ringmill.simulator.subjects.scans.workload import PlannedScan
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
@@ -25,7 +24,7 @@ __all__ = ["ScanSession"]
 _AGAIN_S: Final = 0.25
 
 
-class ScanSession:
+class ScanSession(PlannedClient):
     """One client that scans again and again.  `async with` owns its directory.
 
     Each page is a scan of its own that goes on with the cursor of the one before it, so whoever made the
@@ -43,21 +42,11 @@ class ScanSession:
         patience_s: float,
         directory: type[Directory] = Directory,
     ) -> None:
-        self.name = name
-        self._timeout_s = timeout_s
+        super().__init__(
+            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
+        )
         self._patience_s = patience_s
-        self._directory = directory(addresses, dial)
-        router = Router(self._directory, entropy, timeout_s)
-        self._keyspace = AsyncKeyspace("default", router, OperationNames(entropy))
-
-    async def __aenter__(self) -> ScanSession:
-        await self._directory.__aenter__()
-        with suppress(RingmillError):  # any node coordinates
-            await self._directory.learn(self._timeout_s)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._directory.__aexit__()
+        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(entropy))
 
     async def work_off(self, plans: Sequence[PlannedScan], records: list[ScanRecord]) -> None:
         for plan in plans:

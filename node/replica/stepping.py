@@ -2,7 +2,7 @@
 
 Only this node's event loop uses the engine, so nothing interleaves with a step that does not await, and
 writers of one key need no lock.  A value that is not in memory is fetched first; the step uses it if nothing
-has changed meanwhile, and begins again otherwise (rule V9).
+has changed meanwhile and there is still room for a write, and begins again otherwise (rules V9 and E8).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ async def change(engine: Engine, key: bytes, step: Callable[[bytes | None], T]) 
     Waits while the engine holds writers back.  Raises what `step` and `fetch` raise, and Overloaded when the
     value keeps changing before it can be used.
     """
-    await engine.wait_writable()
     for _ in range(MAX_FETCHES):
+        await engine.wait_writable()
         try:
             present, is_present = await _present(engine, key)
         except OSError as error:
             raise _unreadable(error) from error
-        if is_present:
+        if is_present and engine.has_room:
             return step(present)
     raise Overloaded(f"a key or its tables changed {MAX_FETCHES} times while its block was read")
 

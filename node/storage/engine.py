@@ -204,6 +204,12 @@ class Engine:
         """`wait_writable` would return at once."""
         return self._admission.is_open
 
+    @property
+    def has_room(self) -> bool:
+        """The memtable takes a batch in this step; one that waited since `wait_writable` looks again (rule
+        E8)."""
+        return self._admission.has_room
+
     async def wait_idle(self) -> None:
         """Return when all sealed memtables are flushed and no compaction is due.  Raises StorageFailed."""
         await self._upkeep.wait_idle()

@@ -144,6 +144,10 @@ class ForgetfulEngine:
     async def wait_writable(self, *, is_control: bool = False) -> None:
         return
 
+    @property
+    def has_room(self) -> bool:
+        return True
+
     def snapshot(self) -> HeldSnapshot:
         return HeldSnapshot(dict(self._content))
 

@@ -4,6 +4,7 @@ By count and never by time; and every seed that once failed, again.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,11 @@ def test_seeds_that_once_failed_stay_mended() -> None:
     lines = [line.partition("#")[0].split() for line in ONCE_FAILED.read_text(encoding="utf-8").splitlines()]
     seeds = [words for words in lines if words]
     assert seeds
-    for seed, *kinds in seeds:
-        options = SimulationOptions(faults=tuple(kinds[0].split(","))) if kinds else SimulationOptions()
-        _must_hold([int(seed)], options)
+    for seed, *rest in seeds:
+        given = {name: tuple(names.split(",")) for name, _, names in (word.partition("=") for word in rest)}
+        usual = SimulationOptions()
+        faults, subjects = given.get("faults", usual.faults), given.get("subjects", usual.subjects)
+        _must_hold([int(seed)], replace(usual, faults=faults, subjects=subjects))
 
 
 def _must_hold(seeds: Sequence[int], options: SimulationOptions) -> Summary:

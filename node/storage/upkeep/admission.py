@@ -38,6 +38,11 @@ class Admission:
         """Ordinary batches are taken without a wait."""
         return self.refusal is None and not self._rate and self._has_room.is_set()
 
+    @property
+    def has_room(self) -> bool:
+        """The memtable takes a batch now, or refuses it."""
+        return self._has_room.is_set()
+
     def check(self, *, is_control: bool) -> None:
         """Raises the refusal.  Control state is refused only when nothing can be written at all."""
         refusal = self.failure or self.log_full if is_control else self.refusal
@@ -55,7 +60,7 @@ class Admission:
         """
         if not self._has_room.is_set():
             self._counters.stalled_writes += 1
-            await self._has_room.wait()
+            await self._wait_for_room()
         if self.refusal is not None:
             self.check(is_control=is_control)
         if self._rate:
@@ -63,6 +68,13 @@ class Admission:
             if pause_s >= _SHORTEST_PAUSE_S:
                 self._counters.slowed_writes += 1
                 await asyncio.sleep(pause_s)
+                await self._wait_for_room()
+                self.check(is_control=is_control)
+
+    async def _wait_for_room(self) -> None:
+        """All who wait wake at once; the first of them may fill the memtable again (rule E8)."""
+        while not self._has_room.is_set():
+            await self._has_room.wait()
 
     def hold_back(self) -> None:
         """Hold writers while a full memtable waits for the flush of the one before it."""

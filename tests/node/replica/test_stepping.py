@@ -23,7 +23,8 @@ KEY = b"key"
 async def cold(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
     """An engine whose block no cache holds, neither its own nor the system's; KEY is 0 in a table."""
     monkeypatch.setattr(lossy._LossyReadFile, "pread_cached", lambda *_: None)
-    options, spawner = EngineOptions(block_cache_bytes=0), InlineSpawner(stream(1, "spawner"), longest_s=0)
+    options = EngineOptions(block_cache_bytes=0, memtable_bytes=1000)
+    spawner = InlineSpawner(stream(1, "spawner"), longest_s=0)
     async with await Engine.open("data", options, files=LossyDisk(), spawner=spawner) as engine:
         put(engine, 0)
         await engine.flush()
@@ -55,6 +56,19 @@ async def test_writers_of_such_a_key_lose_nothing_to_each_other_nor_to_flushes(c
 
     await asyncio.gather(*(add_often() for _ in range(4)))
     assert await cold.get(KEY) == b"80"
+
+
+async def test_none_of_many_that_read_at_once_finds_the_memtable_full(cold: Engine) -> None:
+    def put_beside(number: int) -> Commit:
+        batch = Batch()
+        batch.put(b"beside %03d" % number, bytes(100))
+        return cold.apply(batch)
+
+    async def step(number: int) -> None:
+        await change(cold, KEY, lambda _: put_beside(number))
+
+    await asyncio.gather(*(step(number) for number in range(100)))  # 8 fit into a memtable
+    assert len([key async for key, _ in cold.scan(b"beside", KEY)]) == 100
 
 
 async def test_a_value_whose_successor_was_flushed_while_it_was_read_is_not_the_present_one(

@@ -155,6 +155,19 @@ async def test_a_full_disk_in_the_middle_of_everything_loses_nothing_synced(
     assert len(synced) >= 290
 
 
+async def test_none_of_many_that_waited_for_one_flush_is_refused(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(TINY)
+
+    async def write(number: int) -> None:
+        await engine.wait_writable()
+        engine.apply(one(b"key%03d" % number, bytes(100)))
+
+    await asyncio.gather(*(write(number) for number in range(200)))  # 12 fit into a memtable
+    assert [key async for key, _ in engine.scan()] == [b"key%03d" % number for number in range(200)]
+
+
 async def test_the_reserve_is_for_control_state(disk: LossyDisk, open_engine: OpenEngine) -> None:
     options = replace(ROOMY, memtable_bytes=4000, reserve_bytes=100_000)
     engine = await open_engine(options)

@@ -201,6 +201,7 @@ class Keyspace:
 
     put = timed(AsyncKeyspace.put)
     delete = timed(AsyncKeyspace.delete)
+    touch = timed(AsyncKeyspace.touch)
     locate = timed(AsyncKeyspace.locate)
     explain = timed(AsyncKeyspace.explain)
 

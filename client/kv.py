@@ -1,4 +1,4 @@
-"""Keys and values: put, get, delete, locate in one keyspace, one key at a time or many.
+"""Keys and values: put, get, delete, touch, locate in one keyspace, one key at a time or many.
 
 Each call is one request through the router.  A write gets its operation id before its first send, so that a
 node that gets it again can tell whether it was done.  Promises: docs/guarantees.md.
@@ -31,12 +31,15 @@ from ringmill.client.kv_requests import (
     ManyPutsSettings,
     Missing,
     PutSettings,
+    TouchSettings,
     delete_options,
     found_item,
     many_puts_options,
     put_options,
     read_message,
     read_options,
+    touch_message,
+    touch_options,
     write_message,
 )
 from ringmill.client.many_keys import (
@@ -51,7 +54,7 @@ from ringmill.client.many_keys import (
 from ringmill.client.operations import OperationNames
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
-from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LIST_KEYSPACES, LOCATE, PUT
+from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LIST_KEYSPACES, LOCATE, PUT, TOUCH, Method
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.session_memory import SessionMemory
@@ -59,10 +62,10 @@ from ringmill.client.values import Item, KeyChange, Location, Receipt, location_
 from ringmill.client.watches.watching import PATIENCE_S, changes_of
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
+from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import keyspaces_pb2, kv_pb2
 
-__all__ = ["AsyncKeyspace", "read", "write"]
+__all__ = ["AsyncKeyspace", "read", "touch", "write"]
 
 T = TypeVar("T")
 Options = TypeVar("Options", ReadOptions, WriteOptions)
@@ -100,6 +103,15 @@ class AsyncKeyspace:
         """
         options = put_options(**settings)
         return await write(self, key, checked_value(value), options)
+
+    async def touch(self, key: Key, *, ttl: Seconds | None, **settings: Unpack[TouchSettings]) -> Receipt:
+        """Give the present value a `ttl` that counts from now, or with None no end, without sending it.
+
+        A write: its coordinator reads the key from the keyspace's R owners and writes what it has found
+        again.  A put at the same time may stay beside it as a sibling.  Raises NotFound when the key has no
+        value, UnresolvedSiblings when it has several, and what `put` raises.
+        """
+        return await touch(self, key, touch_options(ttl, **settings))
 
     async def delete(
         self,
@@ -247,16 +259,45 @@ async def write(
     """
     data = checked_key(key)
 
+    def message_with(options: WriteOptions) -> WriteMessage:
+        return write_message(space.name, data, value, options, space._operations, entry=entry, amount=amount)
+
+    return await _written(space, data, DELETE if value is None else PUT, message_with, options, memory)
+
+
+async def touch(
+    space: AsyncKeyspace, key: Key, options: WriteOptions, memory: SessionMemory | None = None
+) -> Receipt:
+    """Give a value another expiry; under a session, whose memory this is.
+
+    Raises as `AsyncKeyspace.touch`.
+    """
+    data = checked_key(key)
+
+    def message_with(options: WriteOptions) -> WriteMessage:
+        return touch_message(space.name, data, options, space._operations)
+
+    return await _written(space, data, TOUCH, message_with, options, memory)
+
+
+async def _written(
+    space: AsyncKeyspace,
+    data: bytes,
+    method: Method[kv_pb2.WriteReceipt],
+    message_with: Callable[[WriteOptions], WriteMessage],
+    options: WriteOptions,
+    memory: SessionMemory | None,
+) -> Receipt:
+    """Send one write, and note in the session's memory what came of it."""
+
     async def send(options: WriteOptions) -> kv_pb2.WriteReceipt:
-        request = write_message(
-            space.name, data, value, options, space._operations, entry=entry, amount=amount
-        )
+        request = message_with(options)
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return attempt_message(request, epoch, timeout_ms, attempt)
 
         return await space._router.ask(
-            DELETE if value is None else PUT,
+            method,
             prepare,
             target=Target(space.name, data),
             timeout_s=options.timeout_s or None,

@@ -32,12 +32,15 @@ __all__ = [
     "ManyPutsSettings",
     "Missing",
     "PutSettings",
+    "TouchSettings",
     "delete_options",
     "found_item",
     "many_puts_options",
     "put_options",
     "read_message",
     "read_options",
+    "touch_message",
+    "touch_options",
     "write_message",
 ]
 
@@ -95,6 +98,20 @@ def put_options(
     )
 
 
+class TouchSettings(TypedDict, total=False):
+    """What the caller of `touch` may ask of it, beside the ttl."""
+
+    w: Level | None
+    durability: Durability | None
+    timeout: Seconds | None
+
+
+def touch_options(ttl: Seconds | None, **settings: Unpack[TouchSettings]) -> WriteOptions:
+    """The options of a touch; without a ttl the value never expires.  Raises InvalidArgument; TypeError for a
+    context."""
+    return put_options(ttl=ttl, **_without(settings, "context", "touch"))
+
+
 def many_puts_options(**settings: Unpack[ManyPutsSettings]) -> WriteOptions:
     """The options of each put of many.  Raises InvalidArgument; TypeError for a context."""
     return put_options(**_without(settings, "context", "mput"))
@@ -124,16 +141,24 @@ def write_message(
 
     Of an `entry`, or of an `amount` to add, where the keyspace has such values (client/merging/).
     """
-    name = operations.next()
-    message: WriteMessage = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)
+    message = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)
     message.keyspace, message.key = keyspace, key
-    operation = message.operation
-    operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
+    _name(message, operations)
     options.fill(message)
     if entry:
         message.entry = entry
     if amount and isinstance(message, kv_pb2.PutRequest):
         message.amount = amount
+    return message
+
+
+def touch_message(
+    keyspace: str, key: bytes, options: WriteOptions, operations: OperationNames
+) -> kv_pb2.TouchRequest:
+    """A touch.  It has an operation id of its own."""
+    message = kv_pb2.TouchRequest(keyspace=keyspace, key=key)
+    _name(message, operations)
+    options.fill(message)
     return message
 
 
@@ -157,6 +182,11 @@ def found_item(answer: kv_pb2.GetResponse, keyspace: str, key: bytes, default: T
             hint=f"`ringmill locate {shown}` shows what each owner holds of it",
         )
     return default
+
+
+def _name(message: WriteMessage, operations: OperationNames) -> None:
+    name, operation = operations.next(), message.operation
+    operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
 
 
 def _without(settings: T, name: str, verb: str) -> T:

@@ -32,6 +32,7 @@ __all__ = [
     "json_bytes",
     "location_of",
     "receipt_from",
+    "ttl_left_s",
 ]
 
 
@@ -89,7 +90,8 @@ class Item:
 
     `siblings`, `dots` and `expiries` have the same order, newest write first by hybrid time.  A write with
     `context` replaces all of them.  An expiry is in seconds since 1970, or None for a value that does not
-    expire.
+    expire.  `ttls` are the seconds that each had left when it was read, by the clock of the cluster, which
+    may differ from this machine's.
     """
 
     siblings: tuple[bytes, ...]
@@ -100,6 +102,7 @@ class Item:
     weak: bool = False
     epoch: int = 0
     expiries: tuple[float | None, ...] = ()
+    ttls: tuple[float | None, ...] = ()
 
     @property
     def conflict(self) -> bool:
@@ -120,6 +123,11 @@ class Item:
     def expires_at(self) -> float | None:
         """When the newest value expires, in seconds since 1970 like time.time(); None for never."""
         return self.expiries[0] if self.expiries else None
+
+    @property
+    def ttl(self) -> float | None:
+        """The seconds that the newest value had left when it was read; None when it never expires."""
+        return self.ttls[0] if self.ttls else None
 
     def one(self, merge: Callable[[Sequence[bytes]], bytes] | None = None) -> bytes:
         """The one value; if there are several, the result of `merge`, which gets them newest first.
@@ -151,6 +159,7 @@ class Item:
             "context": self.context.text,
             "dots": list(self.dots),
             "expires_at": self.expires_at,
+            "ttl": self.ttl,
             "answered": list(self.answered),
             "repaired": self.repaired,
             "weak": self.weak,
@@ -293,7 +302,16 @@ def item_of(message: GetResponse) -> Item | None:
         weak=message.weak,
         epoch=message.epoch,
         expiries=tuple([sibling.expires_at_ms / 1000 or None for sibling in siblings]),
+        ttls=tuple([ttl_left_s(sibling.expires_at_ms, message.judged_at_ms) for sibling in siblings]),
     )
+
+
+def ttl_left_s(expires_at_ms: int, judged_at_ms: int) -> float | None:
+    """Seconds from the judging of an answer until a value of it expires; None when it never does, or when a
+    node of an older release did not tell."""
+    if not expires_at_ms or not judged_at_ms:
+        return None
+    return max(0, expires_at_ms - judged_at_ms) / 1000
 
 
 def location_of(message: LocateResponse) -> Location:

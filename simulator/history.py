@@ -34,7 +34,7 @@ __all__ = [
     "covers",
 ]
 
-Kind = Literal["put", "delete", "get"]
+Kind = Literal["put", "delete", "get", "touch"]
 Outcome = Literal["ok", "failed", "unknown"]
 Vector = Mapping[str, int]
 """Actor to the highest counter seen: a causal context, opened."""
@@ -52,6 +52,7 @@ class SeenSibling:
 
     value: bytes
     dot: str
+    ttl_s: float | None = None  # that it had left, as the reader was told
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Operation:
     invoked: float
     returned: float | None
     outcome: Outcome
-    value: bytes = b""  # a put's argument
+    value: bytes = b""  # a put's argument; a touch keeps one that its client is not told
     given: Vector | None = None  # context handed in; None: none was
     is_blind: bool = False  # a put that asked for a true sibling
     is_synced: bool = True  # a write that asked for the disk before its acknowledgement
@@ -85,7 +86,7 @@ class Operation:
     is_weak: bool = False
     error: str = ""
     timeout_s: float | None = None  # how long its client waited at most
-    ttl_s: float | None = None  # of a put
+    ttl_s: float | None = None  # of a put or touch
     has_token: bool = False  # its session keeps what it has seen, so that its weak requests are judged, too
 
     @property
@@ -121,6 +122,7 @@ class Coordinated:
     key: bytes
     value: bytes | None
     dot: str
+    is_touch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,9 @@ ringmill = _Program(
         "delete": Verb(
             "ringmill.client.cli.kv.kv_write:delete", "delete a key by writing a tombstone", "token_file"
         ),
+        "touch": Verb(
+            "ringmill.client.cli.kv.kv_touch:touch", "give a value another time to live", "token_file"
+        ),
         "locate": Verb(
             "ringmill.client.cli.kv.kv_read:locate",
             "show where a key lives and what each owner holds",

@@ -40,6 +40,7 @@ __all__ = [
     "SCAN",
     "STATUS",
     "TOPOLOGY",
+    "TOUCH",
     "WATCH",
     "Abandon",
     "Link",
@@ -100,6 +101,7 @@ def read_answer(method: Method[Answer], address: str, told: bytes) -> Answer:
 
 PUT = Method("/ringmill.v1.Kv/Put", "kv.put", kv_pb2.WriteReceipt, is_write=True)
 DELETE = Method("/ringmill.v1.Kv/Delete", "kv.delete", kv_pb2.WriteReceipt, is_write=True)
+TOUCH = Method("/ringmill.v1.Kv/Touch", "kv.touch", kv_pb2.WriteReceipt, is_write=True)
 GET = Method("/ringmill.v1.Kv/Get", "kv.get", kv_pb2.GetResponse)
 EXPLAIN = Method("/ringmill.v1.Explain/Get", "", explain_pb2.ExplainedGet)
 SCAN = Method("/ringmill.v1.Scans/Page", "", scans_pb2.ScanPage)

@@ -18,7 +18,7 @@ from ringmill.client.kv_requests import read_options
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.links import SCAN
 from ringmill.client.routing.router import Router, Target
-from ringmill.client.values import CausalContext, Item
+from ringmill.client.values import CausalContext, Item, ttl_left_s
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_SCAN_ITEMS
 from ringmill.cluster.wire.request_options import ReadOptions
@@ -184,4 +184,5 @@ def _item_of(found: ScanItem, page: ScanPage) -> Item:
         weak=page.weak,
         epoch=page.epoch,
         expiries=tuple([sibling.expires_at_ms / 1000 or None for sibling in siblings]),
+        ttls=tuple([ttl_left_s(sibling.expires_at_ms, page.judged_at_ms) for sibling in siblings]),
     )

@@ -15,15 +15,17 @@ from collections.abc import Callable
 from typing import TypeVar, Unpack, overload
 
 from ringmill.client.arguments import Key, Level, Seconds, Value, checked_value
-from ringmill.client.kv import AsyncKeyspace, read, write
+from ringmill.client.kv import AsyncKeyspace, read, touch, write
 from ringmill.client.kv_requests import (
     MISSING,
     DeleteSettings,
     Missing,
     PutSettings,
+    TouchSettings,
     delete_options,
     put_options,
     read_options,
+    touch_options,
 )
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Item, Receipt
@@ -35,7 +37,7 @@ T = TypeVar("T")
 
 
 class AsyncSessionKeyspace:
-    """One keyspace under a session: `put`, `get` and `delete` as of AsyncKeyspace."""
+    """One keyspace under a session: `put`, `get`, `delete` and `touch` as of AsyncKeyspace."""
 
     def __init__(self, space: AsyncKeyspace, memory: SessionMemory) -> None:
         self._space = space
@@ -55,6 +57,10 @@ class AsyncSessionKeyspace:
         """
         options = put_options(**settings)
         return await write(self._space, key, checked_value(value), options, self._usable())
+
+    async def touch(self, key: Key, *, ttl: Seconds | None, **settings: Unpack[TouchSettings]) -> Receipt:
+        """As AsyncKeyspace.touch, of a value that covers what the session has seen of the key."""
+        return await touch(self._space, key, touch_options(ttl, **settings), self._usable())
 
     async def delete(self, key: Key, **settings: Unpack[DeleteSettings]) -> Receipt:
         """As AsyncKeyspace.delete, under the rules of `put`."""

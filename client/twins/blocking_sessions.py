@@ -30,6 +30,7 @@ class SessionKeyspace:
 
     put = timed(AsyncSessionKeyspace.put)
     delete = timed(AsyncSessionKeyspace.delete)
+    touch = timed(AsyncSessionKeyspace.touch)
 
     @overload
     def get(self, key: Key, *, r: Level | None = None, timeout: Seconds | None = None) -> Item: ...

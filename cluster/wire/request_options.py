@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest
+from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest, TouchRequest
 
 __all__ = ["NOTHING_SEEN", "ReadOptions", "Seen", "WriteMessage", "WriteOptions"]
 
-WriteMessage: TypeAlias = PutRequest | DeleteRequest
+WriteMessage: TypeAlias = PutRequest | DeleteRequest | TouchRequest
 
 
 class Seen(NamedTuple):
@@ -40,36 +40,40 @@ NOTHING_SEEN: Final = Seen()
 
 
 class WriteOptions(NamedTuple):
-    """Of a put or a delete.  An empty text, 0 and False mean the default."""
+    """Of a put, a delete or a touch.  An empty text, 0 and False mean the default."""
 
     level: str = ""  # owners that must ack: a number, "one", "quorum", "all"; default: the keyspace's W
     durability: str = ""  # how firmly they hold it then: "memory", "buffered", "sync" (default)
     context: bytes = b""  # token of what the writer has read
     is_blind: bool = False  # one more sibling beside whatever there is
-    ttl_ms: int = 0  # default: the keyspace's
+    ttl_ms: int = 0  # default: the keyspace's; of a touch: never expires
     timeout_s: float = 0.0  # how long the caller waits
     seen: Seen | None = None  # by the session that the writer has
 
     @classmethod
     def of(cls, message: WriteMessage) -> Self:
+        context, is_blind = b"", False
+        if not isinstance(message, TouchRequest):
+            context, is_blind = message.context, message.no_context
         return cls(
             message.w,
             message.durability,
-            message.context,
-            message.no_context,
-            message.ttl_ms if isinstance(message, PutRequest) else 0,
+            context,
+            is_blind,
+            0 if isinstance(message, DeleteRequest) else message.ttl_ms,
             message.timeout_ms / 1000,
             Seen.of(message),
         )
 
     def fill(self, message: WriteMessage) -> None:
-        """Set the fields of a message.  A delete has no ttl."""
+        """Set the fields of a message.  A delete has no ttl, and a touch no context."""
         message.w = self.level
         message.durability = self.durability
-        message.context = self.context
-        message.no_context = self.is_blind
+        if not isinstance(message, TouchRequest):
+            message.context = self.context
+            message.no_context = self.is_blind
         message.timeout_ms = round(self.timeout_s * 1000)
-        if isinstance(message, PutRequest):
+        if not isinstance(message, DeleteRequest):
             message.ttl_ms = self.ttl_ms
         if self.seen is not None:
             self.seen.fill(message)

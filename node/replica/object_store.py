@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
@@ -59,6 +59,10 @@ REPLACED_HINT: Final = "get the key to see what it holds now"
 _log = logging.getLogger(__name__)
 
 
+Kept: TypeAlias = Callable[[StoredObject, int], bytes]
+"""The value that a write keeps of the present object at a time in milliseconds since 1970 (rule V11)."""
+
+
 class Intent(NamedTuple):
     """What a client wants written.  `context` None overwrites what this copy knows; value None deletes.
 
@@ -68,10 +72,11 @@ class Intent(NamedTuple):
     value: bytes | None
     operation: OperationId
     context: ContextToken | None = None
-    expires_at_ms: int = 0
+    ttl_ms: int = 0  # from the step that applies it on; 0: never expires
     is_retry: bool = False
     needed: Needed | None = None  # what its session has seen; means nothing beside a context
     update: Update | None = None
+    kept: Kept | None = None  # of a touch, which finds its value
 
 
 class NotCaughtUp(Exception):
@@ -363,6 +368,8 @@ class ObjectStore:
                 f"the context names write {forged}, which this node has not made",
                 hint="get the key and hand back that answer's context",
             )
+        if intent.kept is not None:
+            intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
         sibling = self._sibling(place, intent, context.time)
         stored = supersede(present, context.vector, sibling)
         return Written(batch.store(key, present, encoded, stored, admit), sibling, is_repeat=False)
@@ -434,7 +441,10 @@ class ObjectStore:
         # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).
         time = self._clock.stamp(above=max(seen, intent.operation.birth))
         dot = self._actors.next_dot(place.copy)
-        return Sibling(dot, intent.value, time, intent.operation, intent.expires_at_ms, intent.is_retry)
+        expires_at_ms = 0
+        if intent.ttl_ms and intent.value is not None:  # no clock of others is consulted here (rule G3)
+            expires_at_ms = self._clock.expiry_ms() + intent.ttl_ms
+        return Sibling(dot, intent.value, time, intent.operation, expires_at_ms, intent.is_retry)
 
     def _forget_synced(self) -> None:
         commits, unsynced = self._commits, self._unsynced

@@ -59,6 +59,11 @@ class Requests:
         assert request.value is None, "a delete has no value"
         return await self._writer.write(request)
 
+    async def touch(self, request: WriteRequest) -> QuorumReceipt:
+        """Give the present value another expiry.  Raises as Writer.write."""
+        assert request.is_touch, "a touch finds its value"
+        return await self._writer.write(request)
+
     async def get(self, request: ReadRequest) -> ReadResult:
         """What a key holds.  Raises as Reader.read."""
         return await self._reader.read(request)

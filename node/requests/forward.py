@@ -27,7 +27,7 @@ from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import WriteMessage
-from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest
+from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest, TouchRequest
 from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
@@ -37,7 +37,9 @@ from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["FORWARDS", "Forwarder"]
 
-FORWARDS: Final = MappingProxyType({"put": "forward.put", "delete": "forward.delete"})
+FORWARDS: Final = MappingProxyType(
+    {"put": "forward.put", "delete": "forward.delete", "touch": "forward.touch"}
+)
 """The method for each verb.  Only nodes may call it; clients may call methods that begin with "kv."."""
 
 
@@ -100,7 +102,11 @@ class Forwarder:
 
     def handlers(self, write: Write) -> dict[str, Handler]:
         """Answers forwarded writes with `write`, within the time that the sender has left."""
-        kinds: tuple[tuple[str, type[WriteMessage]], ...] = (("put", PutRequest), ("delete", DeleteRequest))
+        kinds: tuple[tuple[str, type[WriteMessage]], ...] = (
+            ("put", PutRequest),
+            ("delete", DeleteRequest),
+            ("touch", TouchRequest),
+        )
         return {FORWARDS[verb]: self._handler(kind, write) for verb, kind in kinds}
 
     def _handler(self, kind: type[WriteMessage], write: Write) -> Handler:

@@ -186,8 +186,10 @@ class Reader:
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
         token = encode_context(seen, route.keyspace.id, route.key)
-        shown = merged.shown(route.keyspace.policy, self._hybrid.expiry_ms())
-        return self._shown(route, r, collected, shown, token, repaired)
+        now_ms = self._hybrid.expiry_ms()
+        shown = merged.shown(route.keyspace.policy, now_ms)
+        judged_at_ms = now_ms if any(sibling.expires_at_ms for sibling in shown) else 0
+        return self._shown(route, r, collected, shown, token, repaired, judged_at_ms)
 
     def _shown(
         self,
@@ -197,10 +199,18 @@ class Reader:
         siblings: tuple[Sibling, ...],
         token: bytes,
         repaired: int,
+        judged_at_ms: int = 0,
     ) -> ReadResult:
         is_weak = r < min(route.keyspace.r, len(route.owners))
         return ReadResult(
-            siblings, token, tuple(collected.held), repaired, is_weak, route.epoch, self._hybrid.now()
+            siblings,
+            token,
+            tuple(collected.held),
+            repaired,
+            is_weak,
+            route.epoch,
+            self._hybrid.now(),
+            judged_at_ms,
         )
 
     async def _repair(

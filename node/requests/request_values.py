@@ -24,9 +24,10 @@ __all__ = [
 
 
 class WriteRequest(NamedTuple):
-    """A put, or with value None a delete; of an `entry` of the value, or an `amount` to add, where the
-    keyspace has such values (node/requests/updates.py).
+    """A put, with value None a delete, or a touch, whose value its coordinator finds.
 
+    Of an `entry` of the value, or an `amount` to add, where the keyspace has such values
+    (node/requests/updates.py).
     `epoch` is the topology by which the client routed, 0 when it knows none.  `left_s` is how long its caller
     still waits in seconds, None if unknown.  `encoded` is the message it came in; empty when there was none
     or the request was changed since.
@@ -44,9 +45,12 @@ class WriteRequest(NamedTuple):
     encoded: bytes = b""
     entry: bytes = b""
     amount: int = 0
+    is_touch: bool = False
 
     @property
     def verb(self) -> str:
+        if self.is_touch:
+            return "touch"
         return "delete" if self.value is None else "put"
 
 
@@ -73,7 +77,7 @@ class WatchRequest(NamedTuple):
 
 class ReadResult(NamedTuple):
     """`siblings` are newest first, empty when the key is not found; `context` is the token of all that was
-    read."""
+    read; `judged_at_ms` is the cluster's time by which it was judged what has expired."""
 
     siblings: tuple[Sibling, ...]
     context: bytes
@@ -82,6 +86,7 @@ class ReadResult(NamedTuple):
     is_weak: bool
     epoch: Epoch
     time: HybridTime
+    judged_at_ms: int = 0  # 0: nothing of it expires
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,11 @@ def update_of(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
     attempt of an update that cannot be known again.
     """
     policy = keyspace.policy
+    if request.is_touch and policy in _VERBS:
+        raise InvalidArgument(
+            f"keyspace {keyspace.name!r} keeps {policy}s: a touch gives a value another expiry",
+            hint="add the element, or put the entry, again with the ttl that it is to have",
+        )
     if policy not in _VERBS:
         if request.entry or request.amount:
             raise InvalidArgument(

@@ -4,7 +4,8 @@ The coordinator is an owner that can read its own copy; another node forwards on
 get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
 is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
 another one (rule H9).  What a request does not say, its keyspace does; one of `lww` takes no blind siblings
-(rule V3).  An update of a counter, set or map may first ask others what it replaces (rule V10).
+(rule V3).  An update of a counter, set or map may first ask others what it replaces (rule V10), and a touch
+asks them what it keeps (rule V11).
 
 `write` is the whole story, and may wait before the write is applied.  Most writes need not: those of one
 frame are applied together by a `WriteBatch`, which takes what can be applied at once and leaves the others to
@@ -22,9 +23,11 @@ from ringmill.cluster.errors import (
     CorruptData,
     DeadlineExceeded,
     DiskFull,
+    NotFound,
     Overloaded,
     QuorumNotReached,
     RingmillError,
+    UnresolvedSiblings,
 )
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
@@ -54,6 +57,7 @@ from ringmill.node.requests.request_limits import (
     time_allowed,
 )
 from ringmill.node.requests.request_values import WriteRequest
+from ringmill.node.requests.touching import kept_value
 from ringmill.node.requests.updates import update_of
 from ringmill.node.storage.storage_errors import NotCached, StorageFailed
 
@@ -85,8 +89,9 @@ class Writer:
         self._clock = clock
 
     async def write(self, request: WriteRequest) -> QuorumReceipt:
-        """Put or delete.
+        """Put, delete or touch.
 
+        Of a touch also NotFound and UnresolvedSiblings.
         Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened;
         QuorumNotReached (outcome unknown), which names the owners that acked and those that did not.
         """
@@ -100,16 +105,16 @@ class Writer:
         durability = _asked_or_default(durability, request, route)
         update = update_of(request, route.keyspace)
         w = parse_level(options.level, len(route.owners), route.keyspace.w)
-        if options.ttl_ms or route.keyspace.ttl_ms:
+        if options.ttl_ms or route.keyspace.ttl_ms or request.is_touch:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
         intent = self._intent(request, route, update)
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
 
         try:
-            if update is not None and update.observes:
+            if request.is_touch or (update is not None and update.observes):
                 r = route.row.level(route.keyspace.r)
-                await self._observe(route, r, intent, deadline)  # what it replaces (rule V10)
+                await self._observe(route, r, intent, deadline)  # what it replaces (rules V10 and V11)
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
@@ -189,7 +194,7 @@ class Writer:
             async with asyncio.timeout(deadline.left_s):
                 admit = partial(_admit, deadline, _most(intent, route))
                 return await self._objects.write(route.place, intent, admit)
-        except (DiskFull, StorageFailed, CorruptData) as error:
+        except (DiskFull, StorageFailed, CorruptData, NotFound, UnresolvedSiblings) as error:
             raise error.with_outcome(outcome) from error
         except DeadlineExceeded:
             raise  # applied by another attempt, and replaced
@@ -204,7 +209,13 @@ class Writer:
         seen = request.options.seen
         if seen is not None and seen.forgotten:
             return False  # other owners are asked before
-        if request.attempt or changes.is_full or not self._objects.takes_batches or self._hybrid.jumped_ms:
+        if (
+            request.attempt
+            or request.is_touch
+            or changes.is_full
+            or not self._objects.takes_batches
+            or self._hybrid.jumped_ms
+        ):
             return False
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None or self._routes.node not in route.owners:
@@ -247,12 +258,12 @@ class Writer:
             context = BLIND
         elif request.options.context:
             context = decode_context(request.options.context, route.keyspace.id, request.key)
-        # From here on the clocks of others are not consulted (rule G3).
-        ttl_ms = request.options.ttl_ms or route.keyspace.ttl_ms
-        expires_at_ms = self._hybrid.expiry_ms() + ttl_ms if ttl_ms and request.value is not None else 0
+        keyspace = route.keyspace
+        ttl_ms = request.options.ttl_ms or (0 if request.is_touch else keyspace.ttl_ms)
         needed = None if context is not None else need_of(request.options.seen, route)
+        kept = partial(kept_value, keyspace.policy) if request.is_touch else None
         is_retry = request.attempt > 0
-        return Intent(request.value, request.operation, context, expires_at_ms, is_retry, needed, update)
+        return Intent(request.value, request.operation, context, ttl_ms, is_retry, needed, update, kept)
 
 
 class WriteBatch:

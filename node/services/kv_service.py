@@ -1,7 +1,7 @@
 """The key-value API of a node: decodes, asks the room of requests, encodes.  It decides nothing.
 
 The same methods answer unary gRPC calls and the operations of a session stream ("kv.put", "kv.delete",
-"kv.get"), with the same messages (proto/kv.proto).
+"kv.touch", "kv.get"), with the same messages (proto/kv.proto).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
     LocateRequest,
     LocateResponse,
     PutRequest,
+    TouchRequest,
     WatchKeyRequest,
     WatchKeyResponse,
     WriteReceipt,
@@ -30,6 +31,7 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
 from ringmill.node.core import Core
 from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
 from ringmill.node.requests.encoding.kv_codec import (
+    Write,
     answer_locate,
     answer_read,
     answer_watch,
@@ -46,8 +48,11 @@ __all__ = ["KvService", "open_kv"]
 
 PUT: Final = "kv.put"
 DELETE: Final = "kv.delete"
+TOUCH: Final = "kv.touch"
 GET: Final = "kv.get"
-_WRITES: Final[Mapping[str, type[WriteMessage]]] = MappingProxyType({PUT: PutRequest, DELETE: DeleteRequest})
+_WRITES: Final[Mapping[str, type[WriteMessage]]] = MappingProxyType(
+    {PUT: PutRequest, DELETE: DeleteRequest, TOUCH: TouchRequest}
+)
 
 
 def open_kv(core: Core, requests: Requests) -> KvService:
@@ -66,6 +71,7 @@ class KvService:
         self._methods = {
             "Put": unary(PutRequest, self._put, tells_clock=True),
             "Delete": unary(DeleteRequest, self._delete, tells_clock=True),
+            "Touch": unary(TouchRequest, self._touch, tells_clock=True),
             "Get": unary(GetRequest, self._get, tells_clock=True),
             "Watch": unary(WatchKeyRequest, self._watch, tells_clock=True),
             "Locate": unary(LocateRequest, self._locate),
@@ -80,6 +86,7 @@ class KvService:
         return {
             PUT: self._writes,
             DELETE: self._writes,
+            TOUCH: self._writes,
             GET: self._gets,
         }
 
@@ -97,8 +104,12 @@ class KvService:
 
     async def _write(self, message: WriteMessage, arrival: Arrival) -> bytes:
         body, left_s = arrival.body, arrival.deadline - self._clock.monotonic()
-        write = self._requests.put if isinstance(message, PutRequest) else self._requests.delete
-        return serialized(await answer_write(write, message, body, left_s))
+        return serialized(await answer_write(self._write_of(message), message, body, left_s))
+
+    def _write_of(self, message: WriteMessage) -> Write:
+        if isinstance(message, TouchRequest):
+            return self._requests.touch
+        return self._requests.put if isinstance(message, PutRequest) else self._requests.delete
 
     def _gets(self, arrivals: Sequence[Arrival]) -> None:
         now = self._clock.monotonic()
@@ -121,6 +132,9 @@ class KvService:
 
     async def _delete(self, message: DeleteRequest, call: Call) -> WriteReceipt:
         return await answer_write(self._requests.delete, message, call.body, call.left_s)
+
+    async def _touch(self, message: TouchRequest, call: Call) -> WriteReceipt:
+        return await answer_write(self._requests.touch, message, call.body, call.left_s)
 
     async def _get(self, message: GetRequest, call: Call) -> GetResponse:
         return await answer_read(self._requests.get, message, call.left_s)

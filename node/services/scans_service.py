@@ -46,6 +46,7 @@ class ScansService:
             hybrid_time=result.time,
             partition=result.partition,
             partitions=result.partitions,
+            judged_at_ms=result.judged_at_ms,
         )
 
 

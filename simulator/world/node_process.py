@@ -308,7 +308,9 @@ class NodeProcess:
         def note(key: bytes, intent: Intent, written: Written) -> None:
             if not written.is_repeat:
                 at, dot = self._world.loop.time(), str(written.sibling.dot)
-                self._world.coordinated.append(Coordinated(at, self.name, key, intent.value, dot))
+                self._world.coordinated.append(
+                    Coordinated(at, self.name, key, written.sibling.value, dot, intent.kept is not None)
+                )
 
         async def noted(place: Place, intent: Intent, admit: Admission) -> Written:
             written = await write(place, intent, admit)  # nothing is awaited between the log and here

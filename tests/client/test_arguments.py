@@ -26,6 +26,7 @@ from ringmill.client.kv_requests import (
     DeleteSettings,
     ManyPutsSettings,
     PutSettings,
+    TouchSettings,
     delete_options,
     many_puts_options,
     put_options,
@@ -100,6 +101,7 @@ GIVEN: dict[str, object] = {
     "target": "examples/wordcount.py:wordcount",
     "input": "in",
     "output": "out",
+    "ttl": 60,
     "endpoints": NOBODY,
 }
 """What the other arguments of a call are, where it cannot be without them."""
@@ -118,6 +120,7 @@ def methods() -> Iterator[tuple[type, str]]:
 SETTINGS = {
     "put": PutSettings,
     "delete": DeleteSettings,
+    "touch": TouchSettings,
     "mput": ManyPutsSettings,
     "scan": ScanSettings,
 }

@@ -91,8 +91,10 @@ def test_every_method_refuses_rubbish_as_one_typed_error(seed: int) -> None:
         "hint.deliver",
         "forward.put",
         "forward.delete",
+        "forward.touch",
         "swim.ping",
         "kv.put",
+        "kv.touch",
         "task.start",
         "jobs.PutBundle",
     } <= asked

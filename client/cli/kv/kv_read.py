@@ -30,6 +30,7 @@ __all__ = ["get", "locate"]
 @click.option(
     "--sibling", type=click.IntRange(min=1), metavar="N", help="print only the Nth sibling; 1 is the newest"
 )
+@click.option("--info", is_flag=True, help="also print the dot of each value, and how long it still lives")
 @session_option
 @keyspace_option
 @click.pass_obj
@@ -38,6 +39,7 @@ def get(
     key: str,
     r: str | None,
     sibling: int | None,
+    info: bool,
     session: str | None,
     keyspace: str,
     is_hex: bool,
@@ -69,6 +71,8 @@ def get(
             output.note(f"{len(item.siblings)} siblings: concurrent writes that nobody has resolved")
             resolve = f"ringmill put --context {item.context.text} {typed_key(name)} VALUE"
             output.next_command(settings, f"{resolve}   (resolves them)")
+        if info:
+            _print_info(item)
         if settings.verbose:
             output.note(f"dots {' '.join(item.dots)}  answered {' '.join(item.answered)}  {took_ms:.1f} ms")
 
@@ -120,6 +124,12 @@ def _one_of(item: Item, sibling: int | None) -> bytes:
     if sibling > len(item.siblings):
         raise NotFound(f"there is no sibling {sibling}; the key holds {len(item.siblings)}")
     return item.siblings[sibling - 1]
+
+
+def _print_info(item: Item) -> None:
+    """A line for each value, newest first, beside the output."""
+    for dot, left_s in zip_longest(item.dots, item.ttls):
+        output.note(f"{dot}  {'never expires' if left_s is None else f'expires in {output.span(left_s)}'}")
 
 
 def _print_values(settings: Settings, values: tuple[bytes, ...], is_hex: bool) -> None:

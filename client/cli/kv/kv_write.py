@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import click
 
@@ -18,15 +18,28 @@ from ringmill.client.cli.frame.failure_text import Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
 from ringmill.client.cli.kv.session_file import kept_session, session_option
-from ringmill.client.kv import write
+from ringmill.client.kv import AsyncKeyspace, write
 from ringmill.client.kv_requests import put_options
+from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Receipt, json_bytes
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.request_options import WriteOptions
 
-__all__ = ["delete", "put"]
+__all__ = ["ask_and_show", "delete", "durability_option", "level_option", "put", "ttl_s_of"]
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
+Ask: TypeAlias = Callable[[AsyncKeyspace, SessionMemory | None], Awaitable[Receipt]]
+
+level_option = click.option(
+    "-w", "w", metavar="LEVEL", help="owners that must ack: a number, one, quorum or all"
+)
+durability_option = click.option(
+    "--durability",
+    type=click.Choice(["memory", "buffered", "synced", "sync"]),
+    metavar="[memory|buffered|synced]",
+    help="what an owner does before it acks: memory, buffered (handed to the system)"
+    " or synced (on its disk)  [the keyspace's: synced unless it says otherwise]",
+)
 
 
 def takes_write_options(verb: Verb) -> Verb:
@@ -46,7 +59,7 @@ def takes_write_options(verb: Verb) -> Verb:
             w=None if w is None else level_named(w, "w"),
             durability=None if durability is None else durability_named(durability),
             context=context_of(context, no_context),
-            ttl=None if ttl is None else _ttl_s(ttl, key_of(named["key"], named["is_hex"])),
+            ttl=None if ttl is None else ttl_s_of(ttl, key_of(named["key"], named["is_hex"])),
         )
         return verb(*rest, options=options, **named)
 
@@ -56,14 +69,8 @@ def takes_write_options(verb: Verb) -> Verb:
         click.option(
             "--context", metavar="TOKEN", help="replace the values that the read with this context returned"
         ),
-        click.option(
-            "--durability",
-            type=click.Choice(["memory", "buffered", "synced", "sync"]),
-            metavar="[memory|buffered|synced]",
-            help="what an owner does before it acks: memory, buffered (handed to the system)"
-            " or synced (on its disk)  [the keyspace's: synced unless it says otherwise]",
-        ),
-        click.option("-w", "w", metavar="LEVEL", help="owners that must ack: a number, one, quorum or all"),
+        durability_option,
+        level_option,
     ):
         flagged = option(flagged)
     flagged = session_option(flagged)
@@ -90,7 +97,15 @@ def put(
 ) -> None:
     """Write VALUE (- for stdin) to KEY."""
     name = key_of(key, is_hex)
-    _write(settings, "put", name, value_of(value, file, is_hex), keyspace, options, session)
+    content = value_of(value, file, is_hex)
+    ask_and_show(
+        settings,
+        "put",
+        name,
+        keyspace,
+        session,
+        lambda space, memory: write(space, name, content, options, memory),
+    )
     output.next_command(settings, f"ringmill get {typed_key(name)}", f"ringmill locate {typed_key(name)}")
 
 
@@ -104,25 +119,26 @@ def delete(
 ) -> None:
     """Delete KEY by writing a tombstone."""
     name = key_of(key, is_hex)
-    _write(settings, "delete", name, None, keyspace, options, session)
+    ask_and_show(
+        settings,
+        "delete",
+        name,
+        keyspace,
+        session,
+        lambda space, memory: write(space, name, None, options, memory),
+    )
     output.next_command(settings, f"ringmill locate {typed_key(name)}")
 
 
-def _ttl_s(ttl: str, key: bytes) -> float:
+def ttl_s_of(ttl: str, key: bytes) -> float:
     ttl_s = seconds(ttl)
     if ttl_s <= 0:
         raise InvalidArgument(f"--ttl {ttl} is not above 0", hint=f"`ringmill delete {typed_key(key)}`")
     return ttl_s
 
 
-def _write(
-    settings: Settings,
-    verb: str,
-    key: bytes,
-    value: bytes | None,
-    keyspace: str,
-    options: WriteOptions,
-    session: str | None,
+def ask_and_show(
+    settings: Settings, verb: str, key: bytes, keyspace: str, session: str | None, ask: Ask
 ) -> None:
     """Write and show the receipt.  Raises Interrupted, with outcome unknown, on Ctrl-C."""
 
@@ -131,7 +147,7 @@ def _write(
             space = db if keyspace == "default" else db.keyspace(keyspace)
             with kept_session(session, db) as memory:
                 begun = time.perf_counter()
-                receipt = await write(space, key, value, options, memory)
+                receipt = await ask(space, memory)
             return receipt, (time.perf_counter() - begun) * 1000
 
     try:

@@ -247,6 +247,59 @@ class DeleteRequest(_message.Message):
 Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
 
 @_typing.final
+class TouchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYSPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    W_FIELD_NUMBER: _builtins.int
+    DURABILITY_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    FORWARDED_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    keyspace: _builtins.str
+    """its policy is siblings or lww"""
+    key: _builtins.bytes
+    ttl_ms: _builtins.int
+    """from now on; 0: the value never expires, whatever the keyspace says"""
+    w: _builtins.str
+    durability: _builtins.str
+    epoch: _builtins.int
+    attempt: _builtins.int
+    forwarded: _builtins.bool
+    timeout_ms: _builtins.int
+    @_builtins.property
+    def operation(self) -> Global___OperationId: ...
+    @_builtins.property
+    def seen(self) -> Global___Seen: ...
+    def __init__(
+        self,
+        *,
+        keyspace: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+        ttl_ms: _builtins.int = ...,
+        w: _builtins.str = ...,
+        durability: _builtins.str = ...,
+        operation: Global___OperationId | None = ...,
+        epoch: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        forwarded: _builtins.bool = ...,
+        timeout_ms: _builtins.int = ...,
+        seen: Global___Seen | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "durability", b"durability", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchRequest: _TypeAlias = TouchRequest  # noqa: Y015
+
+@_typing.final
 class ReplicaAck(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -395,6 +448,7 @@ class GetResponse(_message.Message):
     WEAK_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     HYBRID_TIME_FIELD_NUMBER: _builtins.int
+    JUDGED_AT_MS_FIELD_NUMBER: _builtins.int
     context: _builtins.bytes
     """covers all siblings, and tombstones when not found"""
     repaired: _builtins.int
@@ -404,6 +458,8 @@ class GetResponse(_message.Message):
     epoch: _builtins.int
     hybrid_time: _builtins.int
     """the coordinator's present hybrid time"""
+    judged_at_ms: _builtins.int
+    """the cluster's time by which it was judged what has expired"""
     @_builtins.property
     def siblings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sibling]:
         """newest first by hybrid time; empty when the key is not found"""
@@ -422,10 +478,11 @@ class GetResponse(_message.Message):
         weak: _builtins.bool = ...,
         epoch: _builtins.int = ...,
         hybrid_time: _builtins.int = ...,
+        judged_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "context", b"context", "epoch", b"epoch", "hybrid_time", b"hybrid_time", "repaired", b"repaired", "siblings", b"siblings", "weak", b"weak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "context", b"context", "epoch", b"epoch", "hybrid_time", b"hybrid_time", "judged_at_ms", b"judged_at_ms", "repaired", b"repaired", "siblings", b"siblings", "weak", b"weak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

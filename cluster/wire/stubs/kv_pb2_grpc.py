@@ -44,6 +44,11 @@ class KvStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WriteReceipt.FromString,
                 _registered_method=True)
+        self.Touch = channel.unary_unary(
+                '/ringmill.v1.Kv/Touch',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.TouchRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WriteReceipt.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/ringmill.v1.Kv/Get',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.GetRequest.SerializeToString,
@@ -83,6 +88,14 @@ class KvServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Touch(self, request, context):
+        """Give the present value another expiry, without sending it.  NOT_FOUND where the key has no value,
+        UNRESOLVED_SIBLINGS where it has several.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """Read a key from r owners, merged; answers that differed are written back before this returns.
         """
@@ -106,7 +119,7 @@ class KvServicer:
 
     def Session(self, request_iterator, context):
         """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-        is "kv.put", "kv.delete" or "kv.get", its body and answer are the messages of the unary methods.
+        is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +136,11 @@ def add_KvServicer_to_server(servicer, server):
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.DeleteRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WriteReceipt.SerializeToString,
+            ),
+            'Touch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Touch,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.TouchRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WriteReceipt.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
@@ -199,6 +217,33 @@ class Kv:
             target,
             '/ringmill.v1.Kv/Delete',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.DeleteRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WriteReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Touch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Kv/Touch',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.TouchRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WriteReceipt.FromString,
             options,
             channel_credentials,

@@ -38,6 +38,10 @@ class KvStub:
     """Write a value.  Without context and without no_context it overwrites what the coordinator knows."""
     Delete: _grpc.UnaryUnaryMultiCallable[_kv_pb2.DeleteRequest, _kv_pb2.WriteReceipt]
     """Write a tombstone.  Same rules as Put."""
+    Touch: _grpc.UnaryUnaryMultiCallable[_kv_pb2.TouchRequest, _kv_pb2.WriteReceipt]
+    """Give the present value another expiry, without sending it.  NOT_FOUND where the key has no value,
+    UNRESOLVED_SIBLINGS where it has several.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_kv_pb2.GetRequest, _kv_pb2.GetResponse]
     """Read a key from r owners, merged; answers that differed are written back before this returns."""
     Watch: _grpc.UnaryUnaryMultiCallable[_kv_pb2.WatchKeyRequest, _kv_pb2.WatchKeyResponse]
@@ -46,7 +50,7 @@ class KvStub:
     """Where a key lives, and what each owner holds of it now."""
     Session: _grpc.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]
     """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-    is "kv.put", "kv.delete" or "kv.get", its body and answer are the messages of the unary methods.
+    is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
     """
 
 @_typing.type_check_only
@@ -56,6 +60,10 @@ class KvAsyncStub(KvStub):
     """Write a value.  Without context and without no_context it overwrites what the coordinator knows."""
     Delete: _aio.UnaryUnaryMultiCallable[_kv_pb2.DeleteRequest, _kv_pb2.WriteReceipt]  # type: ignore[assignment]
     """Write a tombstone.  Same rules as Put."""
+    Touch: _aio.UnaryUnaryMultiCallable[_kv_pb2.TouchRequest, _kv_pb2.WriteReceipt]  # type: ignore[assignment]
+    """Give the present value another expiry, without sending it.  NOT_FOUND where the key has no value,
+    UNRESOLVED_SIBLINGS where it has several.
+    """
     Get: _aio.UnaryUnaryMultiCallable[_kv_pb2.GetRequest, _kv_pb2.GetResponse]  # type: ignore[assignment]
     """Read a key from r owners, merged; answers that differed are written back before this returns."""
     Watch: _aio.UnaryUnaryMultiCallable[_kv_pb2.WatchKeyRequest, _kv_pb2.WatchKeyResponse]  # type: ignore[assignment]
@@ -64,7 +72,7 @@ class KvAsyncStub(KvStub):
     """Where a key lives, and what each owner holds of it now."""
     Session: _aio.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]  # type: ignore[assignment]
     """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-    is "kv.put", "kv.delete" or "kv.get", its body and answer are the messages of the unary methods.
+    is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
     """
 
 class KvServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +91,16 @@ class KvServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kv_pb2.WriteReceipt, _abc.Awaitable[_kv_pb2.WriteReceipt]]:
         """Write a tombstone.  Same rules as Put."""
+
+    @_abc_1.abstractmethod
+    def Touch(
+        self,
+        request: _kv_pb2.TouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kv_pb2.WriteReceipt, _abc.Awaitable[_kv_pb2.WriteReceipt]]:
+        """Give the present value another expiry, without sending it.  NOT_FOUND where the key has no value,
+        UNRESOLVED_SIBLINGS where it has several.
+        """
 
     @_abc_1.abstractmethod
     def Get(
@@ -115,7 +133,7 @@ class KvServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_kv_pb2.Frame], _abc.AsyncIterator[_kv_pb2.Frame]]:
         """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-        is "kv.put", "kv.delete" or "kv.get", its body and answer are the messages of the unary methods.
+        is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
         """
 
 def add_KvServicer_to_server(servicer: KvServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

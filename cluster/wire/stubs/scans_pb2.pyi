@@ -117,6 +117,7 @@ class ScanPage(_message.Message):
     HYBRID_TIME_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    JUDGED_AT_MS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
     """where the next page begins; empty: this was the last one"""
     weak: _builtins.bool
@@ -127,6 +128,8 @@ class ScanPage(_message.Message):
     partition: _builtins.int
     """that the cursor stands in, of `partitions`"""
     partitions: _builtins.int
+    judged_at_ms: _builtins.int
+    """as in GetResponse"""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScanItem]:
         """may be empty though more follow"""
@@ -141,10 +144,11 @@ class ScanPage(_message.Message):
         hybrid_time: _builtins.int = ...,
         partition: _builtins.int = ...,
         partitions: _builtins.int = ...,
+        judged_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "epoch", b"epoch", "hybrid_time", b"hybrid_time", "items", b"items", "partition", b"partition", "partitions", b"partitions", "weak", b"weak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "epoch", b"epoch", "hybrid_time", b"hybrid_time", "items", b"items", "judged_at_ms", b"judged_at_ms", "partition", b"partition", "partitions", b"partitions", "weak", b"weak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ def receipt_bytes(receipt: QuorumReceipt) -> bytes:
 
 def result_bytes(result: ReadResult) -> bytes:
     """A GetResponse."""
-    siblings, context, answered, repaired, is_weak, epoch, time = result
+    siblings, context, answered, repaired, is_weak, epoch, time, judged_at_ms = result
     return b"".join(
         (
             *map(_sibling, siblings),
@@ -48,6 +48,7 @@ def result_bytes(result: ReadResult) -> bytes:
             b"\x28\x01" if is_weak else b"",
             b"\x30" + _varint(epoch) if epoch else b"",
             b"\x39" + time.to_bytes(8, "little") if time else b"",
+            b"\x40" + _varint(judged_at_ms) if judged_at_ms else b"",
         )
     )
 

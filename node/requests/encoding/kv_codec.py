@@ -29,6 +29,7 @@ from ringmill.node.requests.request_values import (
 )
 
 __all__ = [
+    "Write",
     "answer_locate",
     "answer_read",
     "answer_watch",
@@ -61,7 +62,7 @@ def write_request(
     return WriteRequest(
         message.keyspace,
         message.key,
-        message.value if isinstance(message, kv_pb2.PutRequest) else None,
+        _value_of(message),
         WriteOptions.of(message),
         operation_of(message),
         Epoch(message.epoch),
@@ -69,9 +70,16 @@ def write_request(
         is_forwarded or message.forwarded,
         left_s,
         body,
-        message.entry,
+        b"" if isinstance(message, kv_pb2.TouchRequest) else message.entry,
         message.amount if isinstance(message, kv_pb2.PutRequest) else 0,
+        isinstance(message, kv_pb2.TouchRequest),
     )
+
+
+def _value_of(message: WriteMessage) -> bytes | None:
+    if isinstance(message, kv_pb2.PutRequest):
+        return message.value
+    return b"" if isinstance(message, kv_pb2.TouchRequest) else None
 
 
 async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:
@@ -121,10 +129,11 @@ async def answer_locate(locate: Locate, message: kv_pb2.LocateRequest) -> kv_pb2
 
 def encode_write(request: WriteRequest) -> bytes:
     """Encode a write as a client would: one that did not come as bytes, or got its operation id here."""
-    message = kv_pb2.DeleteRequest() if request.value is None else kv_pb2.PutRequest(value=request.value)
+    message = _empty_message(request)
     message.keyspace, message.key = request.keyspace, request.key
     message.epoch, message.attempt = request.epoch, request.attempt
-    message.entry = request.entry
+    if not isinstance(message, kv_pb2.TouchRequest):
+        message.entry = request.entry
     if isinstance(message, kv_pb2.PutRequest):
         message.amount = request.amount
     request.options.fill(message)
@@ -132,6 +141,12 @@ def encode_write(request: WriteRequest) -> bytes:
         message.operation.session, message.operation.sequence = operation.session, operation.sequence
         message.operation.birth = operation.birth
     return serialized(message)
+
+
+def _empty_message(request: WriteRequest) -> WriteMessage:
+    if request.is_touch:
+        return kv_pb2.TouchRequest()
+    return kv_pb2.DeleteRequest() if request.value is None else kv_pb2.PutRequest(value=request.value)
 
 
 def receipt_of(body: bytes) -> QuorumReceipt:

@@ -46,3 +46,4 @@ class ScanResult(NamedTuple):
     time: HybridTime
     partition: PartitionId
     partitions: int
+    judged_at_ms: int = 0  # 0: nothing of it expires

@@ -92,6 +92,7 @@ class Scanner:
             time=self._hybrid.now(),
             partition=walk.last if ended is None else ended.partition,
             partitions=topology.partitions,
+            judged_at_ms=self._hybrid.expiry_ms() if _expires(filling.items) else 0,
         )
 
     async def _fill(self, scan: _Scan, filling: PageFilling) -> Step | None:
@@ -165,3 +166,7 @@ class Scanner:
         check_shown(merged)
         seen = ContextToken(merged.context, merged.newest)
         return ScannedKey(key, siblings, encode_context(seen, scan.keyspace.id, key))
+
+
+def _expires(items: Sequence[ScannedKey]) -> bool:
+    return any(sibling.expires_at_ms for item in items for sibling in item.siblings)

@@ -23,7 +23,7 @@ from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Prepare, Router, Target
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.sessions.sessions import AsyncSessionKeyspace
-from ringmill.client.values import EMPTY, CausalContext
+from ringmill.client.values import EMPTY, CausalContext, ttl_left_s
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import BatchTransport, Ended, Entropy, Priority
@@ -210,11 +210,13 @@ class Session:
             await space.put(
                 plan.key, plan.value, context=given, w=level, durability=durability, ttl=plan.ttl_s
             )
+        elif plan.kind == "touch":
+            await space.touch(plan.key, ttl=plan.ttl_s, w=level, durability=durability)
         else:
             await space.delete(plan.key, context=given, w=level, durability=durability)
 
     def _given(self, plan: PlannedOperation) -> CausalContext | None:
-        if plan.kind == "get" or plan.context == "none":
+        if plan.kind in ("get", "touch") or plan.context == "none":
             return None
         return EMPTY if plan.context == "blind" else self._contexts.get(plan.key)
 
@@ -229,9 +231,11 @@ class Session:
         seen = _vector(answer.context, begun.key) if answer.context else {}
         done = replace(begun, returned=_now(), outcome="ok", seen=seen, is_weak=answer.weak)
         if isinstance(answer, kv_pb2.GetResponse):
-            return replace(
-                done, siblings=tuple(SeenSibling(sibling.value, sibling.dot) for sibling in answer.siblings)
+            shown = tuple(
+                SeenSibling(each.value, each.dot, ttl_left_s(each.expires_at_ms, answer.judged_at_ms))
+                for each in answer.siblings
             )
+            return replace(done, siblings=shown)
         return replace(
             done,
             dot=answer.dot,

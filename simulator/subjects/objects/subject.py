@@ -19,7 +19,12 @@ from ringmill.simulator.subjects.objects.mix import draw_twists, mix_of
 from ringmill.simulator.subjects.objects.progress import CORE_CLIENTS, ask_core
 from ringmill.simulator.subjects.objects.rest import Rest
 from ringmill.simulator.subjects.objects.sessions import AnyNode, Session, SimulatedLink
-from ringmill.simulator.subjects.objects.workload import PlannedOperation, draw_workload, with_ttl
+from ringmill.simulator.subjects.objects.workload import (
+    PlannedOperation,
+    draw_workload,
+    with_touches,
+    with_ttl,
+)
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.transport import SimulatedTransport
@@ -61,7 +66,7 @@ class ObjectWorkload:
             keys=options.keys * (_MANY if stream(seed, "workload/many keys").random() < _MANY_CHANCE else 1),
             mix=mix_of(self._twists),
         )
-        return with_ttl(stream(seed, "workload/ttl"), plans)
+        return with_touches(stream(seed, "workload/touch"), with_ttl(stream(seed, "workload/ttl"), plans))
 
     def _names_of(self, options: SimulationOptions) -> list[str]:
         return [f"s{number}" for number in range(options.sessions)]

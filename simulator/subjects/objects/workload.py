@@ -14,10 +14,12 @@ from typing import Final, Literal
 from ringmill.simulator.history import Kind
 from ringmill.simulator.subjects.objects.mix import USUAL, Mix
 
-__all__ = ["PlannedOperation", "draw_workload", "with_ttl"]
+__all__ = ["PlannedOperation", "draw_workload", "with_touches", "with_ttl"]
 
 _TTL_RUNS: Final = 1 / 2
 _TTL_CHANCE: Final = 1 / 4
+_TOUCH_CHANCE: Final = 1 / 3
+_TTLS_S: Final = (1.0, 3.0, 10.0, 7200.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class PlannedOperation:
     level: str  # "" is the keyspace's default
     durability: str  # "" is "sync"
     pause_s: float  # before asking
-    ttl_s: float | None = None  # of a put
+    ttl_s: float | None = None  # of a put or touch
 
 
 def draw_workload(
@@ -72,6 +74,18 @@ def with_ttl(draws: Random, plans: list[PlannedOperation]) -> list[PlannedOperat
         return plans
     found = []
     for plan in plans:
-        has_ttl, ttl_s = draws.random() < _TTL_CHANCE, draws.choice((1.0, 3.0, 10.0, 7200.0))
+        has_ttl, ttl_s = draws.random() < _TTL_CHANCE, draws.choice(_TTLS_S)
         found.append(replace(plan, ttl_s=ttl_s) if has_ttl and plan.kind == "put" else plan)
+    return found
+
+
+def with_touches(draws: Random, plans: list[PlannedOperation]) -> list[PlannedOperation]:
+    """The same plans, where values have a ttl: some reads touch the key in place of reading it."""
+    if all(plan.ttl_s is None for plan in plans):
+        return plans
+    found = []
+    for plan in plans:
+        is_touched, ttl_s = draws.random() < _TOUCH_CHANCE, draws.choice((*_TTLS_S, None))
+        is_touched = is_touched and plan.kind == "get"
+        found.append(replace(plan, kind="touch", context="none", ttl_s=ttl_s) if is_touched else plan)
     return found

@@ -155,3 +155,16 @@ def test_a_watch_prints_what_is_there_what_comes_and_goes_on_after_a_context(she
     out, err = following.communicate(timeout=60)
     assert following.returncode == 0, err
     assert json.loads(out)["deleted"] is True
+
+
+def test_a_touch_changes_how_long_a_value_lives_and_a_get_tells_it(shell: Shell) -> None:
+    assert shell.run("touch", "session", "--ttl", "1h").code == 3
+    shell.ok("put", "session", "v", "--ttl", "60s")
+    assert 0 < shell.ok("get", "session", "-o", "json").json["ttl"] <= 60
+    shell.ok("touch", "session", "--ttl", "2h")
+    assert 7000 < shell.ok("get", "session", "-o", "json").json["ttl"] <= 7200
+    assert "expires in 1 h 59 m" in shell.ok("get", "session", "--info").err
+    shell.ok("touch", "session", "--no-ttl", "--session", "seen")
+    told = shell.ok("get", "session", "--info", "--session", "seen")
+    assert told.out == b"v\n" and "never expires" in told.err
+    assert shell.run("touch", "session").code == 2

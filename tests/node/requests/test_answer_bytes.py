@@ -68,6 +68,7 @@ def result_message(result: ReadResult) -> kv_pb2.GetResponse:
         weak=result.is_weak,
         epoch=result.epoch,
         hybrid_time=result.time,
+        judged_at_ms=result.judged_at_ms,
     )
 
 
@@ -80,6 +81,10 @@ def test_a_receipt(receipt: QuorumReceipt) -> None:
     assert receipt_bytes(receipt) == serialized(receipt_message(receipt))
 
 
-@given(st.builds(ReadResult, several(SIBLINGS), BYTES, several(NODES), NUMBERS, st.booleans(), EPOCHS, TIMES))
+@given(
+    st.builds(
+        ReadResult, several(SIBLINGS), BYTES, several(NODES), NUMBERS, st.booleans(), EPOCHS, TIMES, LONG
+    )
+)
 def test_a_result(result: ReadResult) -> None:
     assert result_bytes(result) == serialized(result_message(result))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import ringmill.simulator.world.transport
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -38,9 +38,7 @@ def _whole_ttl() -> Bends:
 
     def short(writer: Writer, request: WriteRequest, route: Route, update: Update | None) -> Intent:
         whole = intent(writer, request, route, update)
-        now_ms = writer._hybrid.expiry_ms()
-        left_ms = (whole.expires_at_ms - now_ms) // 10
-        return whole._replace(expires_at_ms=now_ms + left_ms) if whole.expires_at_ms else whole
+        return whole._replace(ttl_ms=whole.ttl_ms // 10)
 
     return (method(Writer._intent, short),)
 
@@ -48,6 +46,17 @@ def _whole_ttl() -> Bends:
 def _shared_expiry() -> Bends:
     """Expiry is judged by each node's own wall clock."""
     return (method(HybridClock.expiry_ms, lambda clock: int(clock._clock.wall() * 1000)),)
+
+
+def _touch_observes() -> Bends:
+    """A touch keeps what its coordinator knows by itself."""
+    observe = Writer._observe
+
+    async def trust_own(writer: Writer, route: Route, r: int, intent: Intent, *rest: Any) -> None:
+        if intent.kept is None:
+            await observe(writer, route, r, intent, *rest)
+
+    return (method(Writer._observe, trust_own),)
 
 
 _SKEWED: Final = SimulationOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))
@@ -78,5 +87,12 @@ TIME: Final = (
     ),
     Ablation(
         "shared-expiry", "expiry goes by the median of all clocks", _shared_expiry(), _SKEWED, rules=("G3",)
+    ),
+    Ablation(
+        "touch-observes",
+        "a touch keeps what R owners hold, not what its coordinator knows",
+        _touch_observes(),
+        SimulationOptions(operations=300, keys=2, faults=("loss", "split_one", "one_way", "slow_link")),
+        rules=("V11",),
     ),
 )

@@ -2,6 +2,8 @@
 
 No strict read that began after a write with a context was acknowledged shows a dot that the context covers,
 nor the same value under another dot: then one write was applied twice, around the one that replaced it.
+A touch gives the value another dot; one that began before the write was over may have kept it as a sibling,
+under a dot that the write's context does not cover.
 A receipt's own context counts as one: it says that the written value was the only one left.
 """
 
@@ -19,14 +21,23 @@ def check_deletes(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
         values = _values(operations)
         reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_weak]
+        touches = [each for each in operations if each.kind == "touch" and each.outcome != "failed"]
         for write in operations:
             replaced = _replaced_by(write)
             if not replaced or write.is_weak or not history.is_firm(write):
                 continue
             gone = {value for dot, value in values.items() if dot != write.dot and covers(replaced, dot)}
+            if write.kind == "touch" or any(_may_keep(each, write, replaced) for each in touches):
+                gone = set()
             for read in reads:
                 if write.returned is not None and read.invoked > write.returned:
                     yield from _come_back(key, write, read, replaced, gone - {write.value})
+
+
+def _may_keep(touch: Operation, write: Operation, replaced: Vector) -> bool:
+    """Whether the touch may have kept a value under a dot that the write knew nothing of."""
+    is_known = bool(touch.dot) and covers(replaced, touch.dot)
+    return not is_known and (write.returned is None or touch.invoked <= write.returned)
 
 
 def _come_back(

@@ -56,7 +56,7 @@ def _two_of_one_name(key: bytes, operations: list[Operation]) -> Iterator[Violat
     for read in operations:
         for version in read.siblings:
             written = named.get(version.dot)
-            if written is not None and written.value != version.value:
+            if written is not None and written.kind != "touch" and written.value != version.value:
                 story = (
                     f"a read shows {version.value!r} as {version.dot}, which was written as {written.value!r}"
                 )

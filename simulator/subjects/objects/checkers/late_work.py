@@ -21,7 +21,7 @@ def check_late_work(history: History) -> Iterator[Violation]:
     puts = {(put.key, put.value): put for put in history.operations if put.kind == "put"}
     for write in history.coordinated:
         put = puts.get((write.key, write.value or b""))
-        if write.value is None or put is None or put.timeout_s is None:
+        if write.is_touch or write.value is None or put is None or put.timeout_s is None:
             continue
         late_s = write.at - put.invoked - put.timeout_s
         if late_s > _SLACK_S:

@@ -22,8 +22,6 @@ from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
-from ringmill.client.administration.keyspaces import AsyncKeyspaces
-from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.connection import AsyncClient, connect
@@ -37,17 +35,18 @@ from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
+from ringmill.client.twins.blocking_administration import Keyspaces, Members
 from ringmill.client.twins.blocking_mergeables import Counters, Maps, Sets
 from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
-from ringmill.client.values import Item, KeyChange, Receipt
+from ringmill.client.values import Item, KeyChange, PrefixChange, Receipt
 from ringmill.client.watches.watching import PATIENCE_S
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
-__all__ = ["Client", "Jobs", "Keyspace", "Keyspaces", "Lease", "Registers"]
+__all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
 
 CLOSE_S = 5.0
 JOIN_S = 5.0
@@ -259,7 +258,22 @@ class Keyspace:
 
     watch.__doc__ = AsyncKeyspace.watch.__doc__
 
-    def _changes(self, changes: AsyncIterator[KeyChange]) -> Iterator[KeyChange]:
+    def watch_prefix(
+        self,
+        prefix: Key,
+        *,
+        after: str | None = None,
+        from_now: bool = False,
+        r: Level | None = None,
+        patience: Seconds = PATIENCE_S,
+    ) -> Iterator[PrefixChange]:
+        return self._changes(
+            self._subject.watch_prefix(prefix, after=after, from_now=from_now, r=r, patience=patience)
+        )
+
+    watch_prefix.__doc__ = AsyncKeyspace.watch_prefix.__doc__
+
+    def _changes(self, changes: AsyncIterator[T]) -> Iterator[T]:
         while (change := self._loop.run(_next(changes))) is not None:
             yield change
 
@@ -274,33 +288,6 @@ class Keyspace:
         Use it with `with`.  Threads may share it.
         """
         return Pipeline(self._subject.pipeline(), self._loop)
-
-
-class Keyspaces:
-    """The keyspaces of a cluster, blocking, as client/administration/keyspaces.py promises."""
-
-    def __init__(self, subject: AsyncKeyspaces, loop: _Loop, timeout_s: float) -> None:
-        self._subject = subject
-        self._loop = loop
-        self._timeout_s = timeout_s
-
-    create = timed(AsyncKeyspaces.create)
-    alter = timed(AsyncKeyspaces.alter)
-    drop = timed(AsyncKeyspaces.drop)
-    list = timed(AsyncKeyspaces.list)
-    show = timed(AsyncKeyspaces.show)
-
-
-class Members:
-    """The members of a cluster, blocking, as client/administration/members.py promises."""
-
-    def __init__(self, subject: AsyncMembers, loop: _Loop, timeout_s: float) -> None:
-        self._subject = subject
-        self._loop = loop
-        self._timeout_s = timeout_s
-
-    plan_replacement = timed(AsyncMembers.plan_replacement)
-    replace = timed(AsyncMembers.replace)
 
 
 class Registers:

@@ -58,7 +58,8 @@ from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LIST_KEYSPACES, 
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.session_memory import SessionMemory
-from ringmill.client.values import Item, KeyChange, Location, Receipt, location_of, receipt_from
+from ringmill.client.values import Item, KeyChange, Location, PrefixChange, Receipt, location_of, receipt_from
+from ringmill.client.watches.prefix_watching import prefix_changes_of
 from ringmill.client.watches.watching import PATIENCE_S, changes_of
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import KeyspaceId
@@ -209,6 +210,33 @@ class AsyncKeyspace:
         ClientClosed; what the last node raised when none could serve a poll for as long as `patience`.
         """
         return changes_of(self._router, self.name, key, after, r, patience)
+
+    def watch_prefix(
+        self,
+        prefix: Key,
+        *,
+        after: str | None = None,
+        from_now: bool = False,
+        r: Level | None = None,
+        patience: Seconds = PATIENCE_S,
+    ) -> AsyncIterator[PrefixChange]:
+        """The changes of all keys that begin with `prefix`, beginning with what each of them holds now.
+
+        With `from_now` only what changes from now on; `after` is the `cursor` of an earlier change.  Each
+        change is told at least once, those of a key in causal order; several that come close together may be
+        told as one, the newest.  After the start of a node all keys are read again, as changes may have been
+        missed.  Raises as `watch`.
+        """
+        return prefix_changes_of(
+            self._router,
+            self._operations,
+            self.name,
+            prefix,
+            after=after,
+            from_now=from_now,
+            r=r,
+            patience=patience,
+        )
 
     async def locate(self, key: Key, *, timeout: Seconds | None = None) -> Location:
         """The partition and owners of a key, and what each owner holds now.

@@ -26,6 +26,7 @@ __all__ = [
     "Item",
     "Location",
     "OwnerCopy",
+    "PrefixChange",
     "Receipt",
     "ReplicaAck",
     "item_of",
@@ -192,6 +193,21 @@ class KeyChange:
             **shown,
             "context": self.context.text,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixChange(KeyChange):
+    """The same of one key of a prefix, by `watch_prefix`.
+
+    `cursor` is where another watch goes on (`after=`): it tells again what had not been told by then.
+    `context` is that of the key.
+    """
+
+    cursor: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON values: what `KeyChange.to_dict` has, and the cursor."""
+        return {**KeyChange.to_dict(self), "cursor": self.cursor}
 
 
 @dataclass(frozen=True, slots=True)

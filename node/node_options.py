@@ -45,6 +45,7 @@ class ReplicaOptions:
     count_slice: int = 128  # objects counted in one turn of the loop, well under a millisecond
     count_pause_s: float = 0.004  # between two slices: counting takes an eighth of the loop's time
     page_items: int = 1000  # most objects of one page for healing, catch-up or a scan; at most 1,000
+    feed_keys: int = 65_536  # most keys that the feed of changes remembers, each with its last change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ringmill.client.many_keys import raise_first
     from ringmill.client.pipeline import AsyncPipeline
     from ringmill.client.twins.blocking_pipeline import Pipeline
-    from ringmill.client.values import EMPTY, CausalContext, Item, KeyChange, Location, Receipt
+    from ringmill.client.values import EMPTY, CausalContext, Item, KeyChange, Location, PrefixChange, Receipt
     from ringmill.cluster.errors import (
         ClientClosed,
         Conflict,
@@ -49,9 +49,9 @@ __all__ = [
     "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Conflict", "Context",
     "CorruptData", "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument",
     "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState", "KeyChange", "Location", "NotFound",
-    "Overloaded", "PermissionDenied", "Pipeline", "ProtocolMismatch", "QuorumNotReached", "Receipt",
-    "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job",
-    "raise_first", "run_local",
+    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
+    "Receipt", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect",
+    "job", "raise_first", "run_local",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -63,7 +63,9 @@ _HOMES: Final = {
     "ringmill.client.jobs.run_local": ("run_local",),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
-    "ringmill.client.values": ("CausalContext", "EMPTY", "Item", "KeyChange", "Location", "Receipt"),
+    "ringmill.client.values": (
+        "CausalContext", "EMPTY", "Item", "KeyChange", "Location", "PrefixChange", "Receipt",
+    ),
     "ringmill.cluster.errors": (
         "ClientClosed", "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument",
         "JobFailed", "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",

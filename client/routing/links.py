@@ -42,6 +42,7 @@ __all__ = [
     "TOPOLOGY",
     "TOUCH",
     "WATCH",
+    "WATCH_PREFIX",
     "Abandon",
     "Link",
     "Method",
@@ -107,6 +108,7 @@ EXPLAIN = Method("/ringmill.v1.Explain/Get", "", explain_pb2.ExplainedGet)
 SCAN = Method("/ringmill.v1.Scans/Page", "", scans_pb2.ScanPage)
 LOCATE = Method("/ringmill.v1.Kv/Locate", "", kv_pb2.LocateResponse)
 WATCH = Method("/ringmill.v1.Kv/Watch", "", kv_pb2.WatchKeyResponse)
+WATCH_PREFIX = Method("/ringmill.v1.Kv/WatchPrefix", "", kv_pb2.WatchPrefixResponse)
 LIST_KEYSPACES = Method("/ringmill.v1.Keyspaces/List", "", keyspaces_pb2.ListKeyspacesResponse)
 TOPOLOGY = Method("/ringmill.v1.Topology/Get", "", topology_pb2.GetTopologyResponse)
 IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyResponse)

@@ -141,8 +141,9 @@ def scan_of(
     cursor: str | None = None,
     r: Level | None = None,
     timeout: Seconds | None = None,
+    deleted_too: bool = False,
 ) -> AsyncScan:
-    """A scan that has not begun.  Raises InvalidArgument."""
+    """A scan that has not begun; with `deleted_too` also of keys without a value.  Raises InvalidArgument."""
     options = read_options(r=r, timeout=timeout)
     request = ScanRequest(
         keyspace=keyspace,
@@ -152,6 +153,7 @@ def scan_of(
         cursor=_parsed(cursor),
         keys_only=checked_flag("keys_only", keys_only),
         r=options.level,
+        deleted_too=deleted_too,
     )
     if cursor and (request.prefix or request.start or request.end):
         raise InvalidArgument("a cursor knows its prefix, start and end: give the cursor alone")

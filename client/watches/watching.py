@@ -37,14 +37,14 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import joined
 from ringmill.cluster.wire.stubs import kv_pb2
 
-__all__ = ["PATIENCE_S", "POLL_S", "changes_of"]
+__all__ = ["ANSWER_S", "PASSING", "PATIENCE_S", "POLL_S", "changes_of"]
 
 POLL_S: Final = 10.0
 """How long a node holds a poll.  One that is stopped by SIGSTOP holds up a change for as long."""
 ANSWER_S: Final = 1.0
 PATIENCE_S: Final = 60.0
 
-_PASSING: Final = (Unavailable, DeadlineExceeded, QuorumNotReached, Overloaded, WrongEpoch, CorruptData)
+PASSING: Final = (Unavailable, DeadlineExceeded, QuorumNotReached, Overloaded, WrongEpoch, CorruptData)
 
 
 def changes_of(
@@ -102,7 +102,7 @@ class _Polls:
             answer = await directory.link(address).call(WATCH, request, POLL_S + ANSWER_S)
         except RingmillError as error:
             error.detail.setdefault("address", address)
-            if not isinstance(error, _PASSING):
+            if not isinstance(error, PASSING):
                 raise
             await self._note_failure(address, error)
             return None

@@ -17,7 +17,7 @@ from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit
 
-__all__ = ["Admission", "Applied", "Change", "ObjectBatch", "decoded"]
+__all__ = ["Admission", "Applied", "Change", "Kept", "ObjectBatch", "decoded"]
 
 FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
@@ -25,6 +25,9 @@ FULL_BYTES: Final = 256 * 1024
 Admission = Callable[[int, int, int], None]
 """Called with the number of values that the object shows before and after, and its size after in bytes;
 raises to refuse the write."""
+
+Kept = Callable[[StoredObject, int], bytes]
+"""The value that a touch keeps of the present object, at a time in milliseconds since 1970 (rule V11)."""
 
 
 class Applied:

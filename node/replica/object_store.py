@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.quorum.receipt import Durability
@@ -36,9 +36,10 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.comparing.copy_sums import CopySums
-from ringmill.node.replica.object_batch import Admission, Applied, ObjectBatch, decoded
+from ringmill.node.replica.object_batch import Admission, Applied, Kept, ObjectBatch, decoded
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
+from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.replica.watching.waiters import Waiters
 from ringmill.node.storage.engine import Commit, Engine, Told
 
@@ -57,10 +58,6 @@ CANNOT_TELL: Final = (
 REPLACED_HINT: Final = "get the key to see what it holds now"
 
 _log = logging.getLogger(__name__)
-
-
-Kept: TypeAlias = Callable[[StoredObject, int], bytes]
-"""The value that a write keeps of the present object at a time in milliseconds since 1970 (rule V11)."""
 
 
 class Intent(NamedTuple):
@@ -96,7 +93,13 @@ class ObjectStore:
     """All objects of the node, in all its copies."""
 
     def __init__(
-        self, engine: Engine, *, actors: CopyActors, clock: HybridClock, options: ReplicaOptions
+        self,
+        engine: Engine,
+        *,
+        actors: CopyActors,
+        clock: HybridClock,
+        options: ReplicaOptions,
+        feed: ChangeFeed,
     ) -> None:
         self._engine = engine
         self._actors = actors
@@ -113,6 +116,7 @@ class ObjectStore:
         self.sums = CopySums()
         self.changes = 0  # of objects, since the start
         self.waiters = Waiters()
+        self.feed = feed
 
     @property
     def keys(self) -> int:
@@ -253,6 +257,8 @@ class ObjectStore:
         self.changes += len(batch.changes)
         if self.waiters.are_there:
             self.waiters.wake(batch.changes)
+        if self.feed.is_on:
+            self.feed.note(batch.changes)
         self._forget_synced()
         return commit
 

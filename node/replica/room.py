@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ringmill.cluster.versions.dots import BOOT_DIGITS
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
@@ -22,6 +23,8 @@ from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.replica.watching.change_feed import ChangeFeed
+from ringmill.node.replica.watching.feed_serving import FeedServing
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["Replica", "open_replica", "serve_replica"]
@@ -46,7 +49,11 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
     engine, start = storage.engine, storage.identity.start
     control = await ControlStore.open(engine, ControlCopy(core.config.data, core.doors.files))
     objects = ObjectStore(
-        engine, actors=CopyActors(core.node, start), clock=core.hybrid, options=core.options.replica
+        engine,
+        actors=CopyActors(core.node, start),
+        clock=core.hybrid,
+        options=core.options.replica,
+        feed=ChangeFeed(start.boot[:BOOT_DIGITS], core.clock, most_keys=core.options.replica.feed_keys),
     )
     return Replica(
         engine=engine,
@@ -75,3 +82,4 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
     core.serve(exchange.handlers())
+    core.serve(FeedServing(replica.objects.feed, core.clock).handlers())

@@ -23,6 +23,8 @@ from ringmill.node.requests.request_values import (
 )
 from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
 from ringmill.node.requests.scans.scanner import Scanner
+from ringmill.node.requests.watches.held_watches import HeldWatches
+from ringmill.node.requests.watches.prefix_watches import PrefixNews, PrefixRequest, PrefixWatches
 from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import WriteBatch, Writer
 
@@ -38,6 +40,8 @@ class Requests:
         registers: RegisterCoordinator,
         locator: Locator,
         watches: Watches,
+        prefix_watches: PrefixWatches,
+        held_watches: HeldWatches,
         scanner: Scanner,
         explainer: Explainer,
     ) -> None:
@@ -46,6 +50,8 @@ class Requests:
         self._registers = registers
         self._locator = locator
         self._watches = watches
+        self._prefix_watches = prefix_watches
+        self._held_watches = held_watches
         self._scanner = scanner
         self._explainer = explainer
 
@@ -72,9 +78,13 @@ class Requests:
         """Wait until a key holds something new.  Raises as Watches.watch."""
         return await self._watches.watch(request)
 
+    async def watch_prefix(self, request: PrefixRequest) -> PrefixNews:
+        """Wait until a key with a prefix changes.  Raises as PrefixWatches.poll."""
+        return await self._prefix_watches.poll(request)
+
     def end_watches(self) -> None:
         """The node stops: nobody may wait here any more."""
-        self._watches.end()
+        self._held_watches.end()
 
     def write_batch(self) -> WriteBatch:
         """For writes that came together, to be applied at once where they can be."""

@@ -27,6 +27,8 @@ from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.scanner import Scanner
+from ringmill.node.requests.watches.held_watches import HeldWatches
+from ringmill.node.requests.watches.prefix_watches import PrefixWatches
 from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import Writer
 
@@ -90,8 +92,13 @@ async def open_requests(
             options=options,
         )
         core.serve(forwarder.handlers(writer.write))
+        held = HeldWatches(options)
         yield Requests(
-            watches=_watches(core, replica, routes, reader),
+            watches=_watches(core, replica, routes, reader, held),
+            prefix_watches=PrefixWatches(
+                routes=routes, transport=core.transport, held=held, clock=core.clock, options=options
+            ),
+            held_watches=held,
             writer=writer,
             reader=reader,
             registers=_registers(core, start, routes, background, timekeeper, operations),
@@ -101,11 +108,12 @@ async def open_requests(
         )
 
 
-def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader) -> Watches:
+def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader, held: HeldWatches) -> Watches:
     return Watches(
         routes=routes,
         reader=reader,
         waiters=replica.objects.waiters,
+        held=held,
         clock=core.clock,
         options=core.options.requests,
     )

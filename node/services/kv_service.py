@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.parsing import parsed, serialized
-from ringmill.cluster.wire.request_options import WriteMessage
+from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import (
     DeleteRequest,
     GetRequest,
@@ -26,6 +27,8 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
     TouchRequest,
     WatchKeyRequest,
     WatchKeyResponse,
+    WatchPrefixRequest,
+    WatchPrefixResponse,
     WriteReceipt,
 )
 from ringmill.node.core import Core
@@ -41,6 +44,7 @@ from ringmill.node.requests.encoding.kv_codec import (
 )
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.request_values import ReadResult
+from ringmill.node.requests.watches.prefix_watches import PrefixRequest
 from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["KvService", "open_kv"]
@@ -74,6 +78,7 @@ class KvService:
             "Touch": unary(TouchRequest, self._touch, tells_clock=True),
             "Get": unary(GetRequest, self._get, tells_clock=True),
             "Watch": unary(WatchKeyRequest, self._watch, tells_clock=True),
+            "WatchPrefix": unary(WatchPrefixRequest, self._watch_prefix, tells_clock=True),
             "Locate": unary(LocateRequest, self._locate),
         }
 
@@ -141,6 +146,22 @@ class KvService:
 
     async def _watch(self, message: WatchKeyRequest, call: Call) -> WatchKeyResponse:
         return await answer_watch(self._requests.watch, message, call.left_s, call.peer)
+
+    async def _watch_prefix(self, message: WatchPrefixRequest, call: Call) -> WatchPrefixResponse:
+        news = await self._requests.watch_prefix(
+            PrefixRequest(
+                message.keyspace,
+                message.prefix,
+                message.cursor,
+                ReadOptions("", message.timeout_ms / 1000),
+                Epoch(message.epoch),
+                call.left_s,
+                call.peer,
+            )
+        )
+        return WatchPrefixResponse(
+            keys=news.keys, cursor=news.cursor, unscanned=news.unscanned, epoch=news.epoch
+        )
 
     async def _locate(self, message: LocateRequest, call: Call) -> LocateResponse:
         return await answer_locate(self._requests.locate, message)

@@ -33,6 +33,7 @@ class ScansService:
                 message.cursor,
                 message.limit,
                 message.keys_only,
+                message.deleted_too,
                 ReadOptions(message.r, message.timeout_ms / 1000),
                 Epoch(message.epoch),
                 call.left_s,

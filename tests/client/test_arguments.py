@@ -65,6 +65,7 @@ WRONG: dict[str, list[object]] = {
     "end": [3, True, 1.5, [0], object(), "k" * 1025, bytes(1025), NO_TEXT, RELEASED],
     "limit": [True, "4", 1.5, -1, -HUGE],
     "keys_only": [None, 1, "yes"],
+    "from_now": [None, 1, "yes"],
     "cursor": [3, True, b"AA", [], object(), "not base64!", "AAAA", "A" * 100_000, NO_TEXT],
     "w": NO_LEVELS,
     "r": NO_LEVELS,
@@ -102,6 +103,7 @@ GIVEN: dict[str, object] = {
     "input": "in",
     "output": "out",
     "ttl": 60,
+    "prefix": "k",
     "endpoints": NOBODY,
 }
 """What the other arguments of a call are, where it cannot be without them."""

@@ -13,15 +13,15 @@ from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.sessions.sessions import AsyncSession
-from ringmill.client.twins import blocking_sessions
+from ringmill.client.twins import blocking_administration, blocking_sessions
 
 PAIRS = [
     (AsyncKeyspace, blocking.Keyspace),
     (AsyncClient, blocking.Client),
     (AsyncJobs, blocking.Jobs),
     (AsyncSession, blocking_sessions.Session),
-    (AsyncKeyspaces, blocking.Keyspaces),
-    (AsyncMembers, blocking.Members),
+    (AsyncKeyspaces, blocking_administration.Keyspaces),
+    (AsyncMembers, blocking_administration.Members),
 ]
 TWIN_NAMES = {"aclose": "close"}
 """What asyncio calls otherwise than the rest of Python."""

@@ -1,4 +1,4 @@
-"""`ringmill watch`: prints what a key holds, again at each change."""
+"""`ringmill watch`: prints what a key holds, or the keys of a prefix, again at each change."""
 
 from __future__ import annotations
 
@@ -13,27 +13,36 @@ from ringmill.client.arguments import level_named
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option
+from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
+    from ringmill.client.kv import AsyncKeyspace
     from ringmill.client.values import KeyChange
 
 __all__ = ["watch"]
 
 
 @click.command()
-@click.argument("key")
-@click.option("--after", metavar="CONTEXT", help="begin with what is newer than this context")
+@click.argument("key", required=False)
+@click.option("--prefix", metavar="P", help="all keys that begin with P, in place of KEY")
+@click.option(
+    "--after", metavar="TOKEN", help="go on after this context of a KEY, or cursor of a prefix, of -o json"
+)
+@click.option("--from-now", is_flag=True, help="with --prefix: not what the keys hold already")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="end after N changes")
 @click.option("-r", "r", metavar="LEVEL", help="owners that must answer: a number, one, quorum or all")
 @keyspace_option
 @click.pass_obj
 def watch(
     settings: Settings,
-    key: str,
+    key: str | None,
+    prefix: str | None,
     after: str | None,
+    from_now: bool,
     count: int | None,
     r: str | None,
     keyspace: str,
@@ -41,19 +50,34 @@ def watch(
 ) -> None:
     """Print what KEY holds, and again whenever that changes, until Ctrl-C.  -o json prints a line a change.
 
-    Changes that come close together may be shown as one.
+    With --prefix the same of all keys that begin with P.  Changes that come close together may be shown as
+    one.
     """
-    name, context = key_of(key, is_hex), context_of(after, no_context=False)
+    if (key is None) is (prefix is None):
+        raise InvalidArgument(
+            "give a KEY or --prefix P, one of the two", hint="`ringmill watch --prefix user:`"
+        )
+    if from_now and prefix is None:
+        raise InvalidArgument(
+            "--from-now needs --prefix: `ringmill watch KEY --after CONTEXT` skips what is seen"
+        )
     level = None if r is None else level_named(r, "r")
+    context = context_of(after, no_context=False) if prefix is None else None
+    name = key_of(prefix or "" if key is None else key, is_hex)
+
+    def changes_in(space: AsyncKeyspace) -> AsyncIterator[KeyChange]:
+        if prefix is None:
+            return space.watch(name, after=context, r=level)
+        return space.watch_prefix(name, after=after, from_now=from_now, r=level)
 
     async def follow() -> None:
         async with open_client(settings) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
-            changes = cast("AsyncGenerator[KeyChange, None]", space.watch(name, after=context, r=level))
+            changes = cast("AsyncGenerator[KeyChange, None]", changes_in(space))
             shown = 0
             async with aclosing(changes):
                 async for change in changes:
-                    _show(settings, change, is_hex)
+                    _show(settings, change, is_hex, is_named=prefix is not None)
                     shown += 1
                     if shown == count:
                         return
@@ -61,11 +85,26 @@ def watch(
     asyncio.run(follow())
 
 
-def _show(settings: Settings, change: KeyChange, is_hex: bool) -> None:
-    """One change, at once, though nobody may read on a terminal."""
+def _show(settings: Settings, change: KeyChange, is_hex: bool, *, is_named: bool) -> None:
+    """One change, at once, though nobody may read on a terminal; with the name of its key if `is_named`."""
     if settings.output == "json":
         print(output.to_json(change.to_dict(), sys.stdout), flush=True)
+    elif is_named:
+        _show_named(settings, change, is_hex)
+    else:
+        _show_values(settings, change, is_hex)
+
+
+def _show_named(settings: Settings, change: KeyChange, is_hex: bool) -> None:
+    name = change.key.hex() if is_hex else field_of(change.key)
+    if change.item is None:
+        print(f"{name}\t{output.paint(settings, '(deleted)', 'dim')}", flush=True)
         return
+    for value in change.item.siblings:
+        print(f"{name}\t{value.hex() if is_hex else field_of(value)}", flush=True)
+
+
+def _show_values(settings: Settings, change: KeyChange, is_hex: bool) -> None:
     if change.item is None:
         print(output.paint(settings, "(deleted)", "dim"), flush=True)
         return

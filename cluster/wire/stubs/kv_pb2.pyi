@@ -547,6 +547,74 @@ class WatchKeyResponse(_message.Message):
 Global___WatchKeyResponse: _TypeAlias = WatchKeyResponse  # noqa: Y015
 
 @_typing.final
+class WatchPrefixRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYSPACE_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    keyspace: _builtins.str
+    prefix: _builtins.bytes
+    """empty: all keys"""
+    cursor: _builtins.bytes
+    """of an earlier answer; empty: begins now"""
+    epoch: _builtins.int
+    timeout_ms: _builtins.int
+    """at most 60,000"""
+    def __init__(
+        self,
+        *,
+        keyspace: _builtins.str = ...,
+        prefix: _builtins.bytes = ...,
+        cursor: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "epoch", b"epoch", "keyspace", b"keyspace", "prefix", b"prefix", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPrefixRequest: _TypeAlias = WatchPrefixRequest  # noqa: Y015
+
+@_typing.final
+class WatchPrefixResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    UNSCANNED_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.bytes
+    """for the next call, once the keys were looked at"""
+    unscanned: _builtins.bytes
+    """not empty: changes may have been missed.  Scan the prefix with deleted_too before"""
+    epoch: _builtins.int
+    """the next call; this cursor, in place of the other, remembers that it is owed"""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """changed since the cursor, each once; a Get tells what they hold"""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        cursor: _builtins.bytes = ...,
+        unscanned: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "epoch", b"epoch", "keys", b"keys", "unscanned", b"unscanned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPrefixResponse: _TypeAlias = WatchPrefixResponse  # noqa: Y015
+
+@_typing.final
 class LocateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

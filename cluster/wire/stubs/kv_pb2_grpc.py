@@ -59,6 +59,11 @@ class KvStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyResponse.FromString,
                 _registered_method=True)
+        self.WatchPrefix = channel.unary_unary(
+                '/ringmill.v1.Kv/WatchPrefix',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchPrefixRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchPrefixResponse.FromString,
+                _registered_method=True)
         self.Locate = channel.unary_unary(
                 '/ringmill.v1.Kv/Locate',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.LocateRequest.SerializeToString,
@@ -110,6 +115,13 @@ class KvServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchPrefix(self, request, context):
+        """Wait until a key that begins with a prefix changes on any member, for as long as the call may take.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Locate(self, request, context):
         """Where a key lives, and what each owner holds of it now.
         """
@@ -152,6 +164,11 @@ def add_KvServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyResponse.SerializeToString,
+            ),
+            'WatchPrefix': grpc.unary_unary_rpc_method_handler(
+                    servicer.WatchPrefix,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchPrefixRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchPrefixResponse.SerializeToString,
             ),
             'Locate': grpc.unary_unary_rpc_method_handler(
                     servicer.Locate,
@@ -299,6 +316,33 @@ class Kv:
             '/ringmill.v1.Kv/Watch',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPrefix(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Kv/WatchPrefix',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchPrefixRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2.WatchPrefixResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class KvStub:
     """Read a key from r owners, merged; answers that differed are written back before this returns."""
     Watch: _grpc.UnaryUnaryMultiCallable[_kv_pb2.WatchKeyRequest, _kv_pb2.WatchKeyResponse]
     """Wait until the key holds something that `after` does not cover, for as long as the call may take."""
+    WatchPrefix: _grpc.UnaryUnaryMultiCallable[_kv_pb2.WatchPrefixRequest, _kv_pb2.WatchPrefixResponse]
+    """Wait until a key that begins with a prefix changes on any member, for as long as the call may take."""
     Locate: _grpc.UnaryUnaryMultiCallable[_kv_pb2.LocateRequest, _kv_pb2.LocateResponse]
     """Where a key lives, and what each owner holds of it now."""
     Session: _grpc.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]
@@ -68,6 +70,8 @@ class KvAsyncStub(KvStub):
     """Read a key from r owners, merged; answers that differed are written back before this returns."""
     Watch: _aio.UnaryUnaryMultiCallable[_kv_pb2.WatchKeyRequest, _kv_pb2.WatchKeyResponse]  # type: ignore[assignment]
     """Wait until the key holds something that `after` does not cover, for as long as the call may take."""
+    WatchPrefix: _aio.UnaryUnaryMultiCallable[_kv_pb2.WatchPrefixRequest, _kv_pb2.WatchPrefixResponse]  # type: ignore[assignment]
+    """Wait until a key that begins with a prefix changes on any member, for as long as the call may take."""
     Locate: _aio.UnaryUnaryMultiCallable[_kv_pb2.LocateRequest, _kv_pb2.LocateResponse]  # type: ignore[assignment]
     """Where a key lives, and what each owner holds of it now."""
     Session: _aio.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]  # type: ignore[assignment]
@@ -117,6 +121,14 @@ class KvServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kv_pb2.WatchKeyResponse, _abc.Awaitable[_kv_pb2.WatchKeyResponse]]:
         """Wait until the key holds something that `after` does not cover, for as long as the call may take."""
+
+    @_abc_1.abstractmethod
+    def WatchPrefix(
+        self,
+        request: _kv_pb2.WatchPrefixRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kv_pb2.WatchPrefixResponse, _abc.Awaitable[_kv_pb2.WatchPrefixResponse]]:
+        """Wait until a key that begins with a prefix changes on any member, for as long as the call may take."""
 
     @_abc_1.abstractmethod
     def Locate(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ringmill.cluster.wire.stubs import kv_pb2 as ringmill_dot_cluster_dot_wire_dot_stubs_dot_kv__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ringmill/cluster/wire/stubs/scans.proto\x12\x0bringmill.v1\x1a$ringmill/cluster/wire/stubs/kv.proto\"\xab\x01\n\x0bScanRequest\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\x0c\x12\r\n\x05start\x18\x03 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x11\n\tkeys_only\x18\x07 \x01(\x08\x12\t\n\x01r\x18\x08 \x01(\t\x12\r\n\x05\x65poch\x18\t \x01(\x04\x12\x12\n\ntimeout_ms\x18\n \x01(\r\"P\n\x08ScanItem\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x08siblings\x18\x02 \x03(\x0b\x32\x14.ringmill.v1.Sibling\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\"\xaf\x01\n\x08ScanPage\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.ringmill.v1.ScanItem\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x0c\n\x04weak\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x13\n\x0bhybrid_time\x18\x05 \x01(\x06\x12\x11\n\tpartition\x18\x06 \x01(\r\x12\x12\n\npartitions\x18\x07 \x01(\r\x12\x14\n\x0cjudged_at_ms\x18\x08 \x01(\x04\x32@\n\x05Scans\x12\x37\n\x04Page\x12\x18.ringmill.v1.ScanRequest\x1a\x15.ringmill.v1.ScanPageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ringmill/cluster/wire/stubs/scans.proto\x12\x0bringmill.v1\x1a$ringmill/cluster/wire/stubs/kv.proto\"\xc0\x01\n\x0bScanRequest\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\x0c\x12\r\n\x05start\x18\x03 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x11\n\tkeys_only\x18\x07 \x01(\x08\x12\t\n\x01r\x18\x08 \x01(\t\x12\r\n\x05\x65poch\x18\t \x01(\x04\x12\x12\n\ntimeout_ms\x18\n \x01(\r\x12\x13\n\x0b\x64\x65leted_too\x18\x0b \x01(\x08\"P\n\x08ScanItem\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x08siblings\x18\x02 \x03(\x0b\x32\x14.ringmill.v1.Sibling\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\"\xaf\x01\n\x08ScanPage\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.ringmill.v1.ScanItem\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x0c\n\x04weak\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x13\n\x0bhybrid_time\x18\x05 \x01(\x06\x12\x11\n\tpartition\x18\x06 \x01(\r\x12\x12\n\npartitions\x18\x07 \x01(\r\x12\x14\n\x0cjudged_at_ms\x18\x08 \x01(\x04\x32@\n\x05Scans\x12\x37\n\x04Page\x12\x18.ringmill.v1.ScanRequest\x1a\x15.ringmill.v1.ScanPageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ringmill.cluster.wire.stubs
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCANREQUEST']._serialized_start=95
-  _globals['_SCANREQUEST']._serialized_end=266
-  _globals['_SCANITEM']._serialized_start=268
-  _globals['_SCANITEM']._serialized_end=348
-  _globals['_SCANPAGE']._serialized_start=351
-  _globals['_SCANPAGE']._serialized_end=526
-  _globals['_SCANS']._serialized_start=528
-  _globals['_SCANS']._serialized_end=592
+  _globals['_SCANREQUEST']._serialized_end=287
+  _globals['_SCANITEM']._serialized_start=289
+  _globals['_SCANITEM']._serialized_end=369
+  _globals['_SCANPAGE']._serialized_start=372
+  _globals['_SCANPAGE']._serialized_end=547
+  _globals['_SCANS']._serialized_start=549
+  _globals['_SCANS']._serialized_end=613
 # @@protoc_insertion_point(module_scope)

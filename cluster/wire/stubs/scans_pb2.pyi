@@ -35,6 +35,7 @@ class ScanRequest(_message.Message):
     R_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    DELETED_TOO_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     """name; "" is "default" """
     prefix: _builtins.bytes
@@ -55,6 +56,8 @@ class ScanRequest(_message.Message):
     """newest topology that the client knows; 0 when it knows none"""
     timeout_ms: _builtins.int
     """0: the call's own deadline"""
+    deleted_too: _builtins.bool
+    """also keys that have no value any more, as items without siblings"""
     def __init__(
         self,
         *,
@@ -68,10 +71,11 @@ class ScanRequest(_message.Message):
         r: _builtins.str = ...,
         epoch: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        deleted_too: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "end", b"end", "epoch", b"epoch", "keys_only", b"keys_only", "keyspace", b"keyspace", "limit", b"limit", "prefix", b"prefix", "r", b"r", "start", b"start", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "deleted_too", b"deleted_too", "end", b"end", "epoch", b"epoch", "keys_only", b"keys_only", "keyspace", b"keyspace", "limit", b"limit", "prefix", b"prefix", "r", b"r", "start", b"start", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,14 +15,18 @@ __all__ = ["ScanRequest", "ScanResult", "ScannedKey"]
 
 
 class ScanRequest(NamedTuple):
-    """One page.  With a `cursor` it goes on there, and `bounds` are those of the cursor.  A `limit` of 0 is
-    the largest there is."""
+    """One page, also of keys without a value where `deleted_too`.
+
+    With a `cursor` it goes on there, and `bounds` are those of the cursor.  A `limit` of 0 is the largest
+    there is.
+    """
 
     keyspace: str
     bounds: ScanBounds = ScanBounds()
     cursor: bytes = b""
     limit: int = 0
     keys_only: bool = False
+    deleted_too: bool = False
     options: ReadOptions = ReadOptions()
     epoch: Epoch = ANY_EPOCH
     left_s: float | None = None

@@ -51,6 +51,7 @@ class _Scan(NamedTuple):
     level: str
     begun: Step | None
     deadline: Deadline
+    deleted_too: bool
 
 
 class Scanner:
@@ -72,7 +73,8 @@ class Scanner:
         self._clock = clock
 
     async def page(self, request: ScanRequest) -> ScanResult:
-        """The keys that come next, each with what it holds; those without a value are left out.
+        """The keys that come next, each with what it holds; those without a value are left out, unless asked
+        for.
 
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached when fewer than r owners tell of the
         place where the page begins.
@@ -83,7 +85,9 @@ class Scanner:
         owners, level = len(topology.rows[0].nodes), request.options.level
         is_weak = parse_level(level, owners, keyspace.r) < min(keyspace.r, owners)
         walk, begun = walk_of(request, keyspace.id, topology.partitions)
-        ended = await self._fill(_Scan(topology, keyspace, walk, level, begun, deadline), filling)
+        ended = await self._fill(
+            _Scan(topology, keyspace, walk, level, begun, deadline, request.deleted_too), filling
+        )
         return ScanResult(
             items=tuple(filling.items),
             cursor=walk.cursor(ended),
@@ -161,7 +165,7 @@ class Scanner:
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(scan.deadline.left_s / 2)
         siblings = merged.shown(scan.keyspace.policy, self._hybrid.expiry_ms())
-        if not siblings:
+        if not siblings and (merged.is_absent or not scan.deleted_too):
             return None
         check_shown(merged)
         seen = ContextToken(merged.context, merged.newest)

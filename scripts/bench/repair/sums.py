@@ -40,6 +40,7 @@ from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.storage.engine import Engine, EngineOptions
 
 PARTITIONS = 256
@@ -63,7 +64,13 @@ def encoded(counter: int, value: bytes) -> bytes:
 
 def store_on(engine: Engine) -> ObjectStore:
     actors = CopyActors(NodeId("n1"), Start(1, "0" * 16))
-    return ObjectStore(engine, actors=actors, clock=HybridClock(SystemClock()), options=ReplicaOptions())
+    return ObjectStore(
+        engine,
+        actors=actors,
+        clock=HybridClock(SystemClock()),
+        options=ReplicaOptions(),
+        feed=ChangeFeed("0" * 10, SystemClock(), most_keys=100),
+    )
 
 
 @contextmanager

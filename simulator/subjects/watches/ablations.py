@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from ringmill.client.values import PrefixChange
+from ringmill.client.watches.prefix_watching import _PrefixPolls
 from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.cluster.wire.watch_cursor import decode_watch_cursor, encode_watch_cursor
+from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
 from ringmill.node.requests.watches.watches import Watches
@@ -41,6 +45,30 @@ def _cursor_covered() -> Bends:
     return (method(Watches._read, read_anything),)
 
 
+def _lost_place() -> Bends:
+    """A node goes on from any place, also from one of a start before this one."""
+    since = ChangeFeed._since
+
+    def believe(feed: ChangeFeed, place: FeedPlace, *rest: Any) -> FeedNews:
+        news = since(feed, place, *rest)
+        if news.is_lost and place.feed:
+            return news._replace(is_lost=False)
+        return news
+
+    return (method(ChangeFeed._since, believe),)
+
+
+def _scan_owed() -> Bends:
+    """The cursor of a change says that nothing is owed, though some keys have not been looked at yet."""
+    with_cursor = _PrefixPolls._with
+
+    def settled(polls: _PrefixPolls, change: PrefixChange, cursor: bytes) -> PrefixChange:
+        place = decode_watch_cursor(cursor)
+        return with_cursor(polls, change, encode_watch_cursor(place._replace(is_scan_owed=False)))
+
+    return (method(_PrefixPolls._with, settled),)
+
+
 WATCH_ABLATIONS: Final = (
     Ablation(
         "watch-from-cursor",
@@ -55,5 +83,18 @@ WATCH_ABLATIONS: Final = (
         _cursor_covered(),
         _CUT,
         rules=("N2",),
+    ),
+    Ablation(
+        "watch-lost-place",
+        "where a node's feed began anew, all keys are looked at again",
+        _lost_place(),
+        replace(_CUT, faults=("crash", "crash_all", "restart", "loss")),
+        rules=("N4",),
+    ),
+    Ablation(
+        "watch-scan-owed",
+        "a cursor says that keys have not been looked at until all are",
+        _scan_owed(),
+        rules=("N4",),
     ),
 )

@@ -18,6 +18,7 @@ from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.object_store import Intent, ObjectStore, hold
 from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.storage.engine import Batch
 from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.forgetful_engine import ForgetfulEngine
@@ -43,7 +44,8 @@ class StillClock:
 def store_on(engine: ForgetfulEngine, *, actor: int = 1) -> ObjectStore:
     actors = CopyActors(NodeId("n1"), Start(actor, "0" * 16))
     clock, options = HybridClock(StillClock()), ReplicaOptions(count_pause_s=0, count_slice=SLICE)
-    return ObjectStore(engine.as_engine(), actors=actors, clock=clock, options=options)
+    feed = ChangeFeed("0" * 10, StillClock(), most_keys=100)
+    return ObjectStore(engine.as_engine(), actors=actors, clock=clock, options=options, feed=feed)
 
 
 def intent(number: int, value: bytes | None = b"v", context: ContextToken | None = None) -> Intent:

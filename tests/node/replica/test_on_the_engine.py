@@ -22,6 +22,7 @@ from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import Intent, ObjectStore, Written, hold
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
+from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.requests.request_limits import admit_growth
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -65,6 +66,7 @@ async def replica_on(disk: LossyDisk, *, stops_cleanly: bool) -> AsyncIterator[R
         actors=actors,
         clock=HybridClock(StillClock()),
         options=ReplicaOptions(count_pause_s=0, count_slice=SLICE),
+        feed=ChangeFeed("0" * 10, StillClock(), most_keys=100),
     )
     yield Replica(identity, objects, await HintStore.open(engine), control, actors)
     if stops_cleanly:

@@ -23,7 +23,7 @@ async def watch(
 
 def holder(world: World, at: str) -> int:
     """How many watches a node holds."""
-    return len(world.nodes[at].requests._watches._held)
+    return len(world.nodes[at].requests._held_watches)
 
 
 def test_what_is_there_already_is_told_at_once_and_then_only_what_is_new() -> None:
@@ -115,7 +115,7 @@ def test_limits_a_node_and_a_connection() -> None:
     world = World()
 
     async def story() -> None:
-        watches = world.nodes["n1"].requests._watches
+        watches = world.nodes["n1"].requests._held_watches
         watches._options = replace(watches._options, watches=3, watches_of_a_connection=2)
         held = [asyncio.ensure_future(watch(world, "n1", connection=name)) for name in ("a", "a", "b")]
         await world.until(lambda: holder(world, "n1") == 3)

@@ -11,8 +11,6 @@ from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.quorum.tally import WriteTally
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.owners.proofs import Proofs
-from ringmill.node.storage.engine import Engine
-from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -59,15 +57,6 @@ def _silence_passed() -> Bends:
     return (method(Flight.needs_deferred, wait),)
 
 
-def _room_looked_for() -> Bends:
-    """Who waited for a flush writes as soon as it has ended, however full the memtable is again."""
-
-    async def wait(admission: Admission) -> None:
-        await admission._has_room.wait()
-
-    return (method(Admission._wait_for_room, wait), method(Engine.has_room, property(lambda engine: True)))
-
-
 _CORE: Final = SimulationOptions(core=1.0)
 _HEALTHY: Final = SimulationOptions(core=1.0, faults=())
 _SEEN_DOWN: Final = SimulationOptions(core=1.0, nodes=3, faults=("split_one", "one_way"))
@@ -85,13 +74,6 @@ PROGRESS: Final = (
         _proved_first(),
         _HEALTHY,
         rules=("W5",),
-    ),
-    Ablation(
-        "room-looked-for",
-        "a writer that waited for a flush looks for room again when it wakes",
-        _room_looked_for(),
-        SimulationOptions(core=1.0, subjects=("registers",)),
-        rules=("E8",),
     ),
     Ablation(
         "forwards-proved",

@@ -1,0 +1,36 @@
+"""The keyspaces and members of the blocking client, as client/administration/ promises."""
+
+from __future__ import annotations
+
+from ringmill.client.administration.keyspaces import AsyncKeyspaces
+from ringmill.client.administration.members import AsyncMembers
+from ringmill.client.twins.blocking_twins import WaitingLoop, timed
+
+__all__ = ["Keyspaces", "Members"]
+
+
+class Keyspaces:
+    """The keyspaces of a cluster, blocking, as client/administration/keyspaces.py promises."""
+
+    def __init__(self, subject: AsyncKeyspaces, loop: WaitingLoop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    create = timed(AsyncKeyspaces.create)
+    alter = timed(AsyncKeyspaces.alter)
+    drop = timed(AsyncKeyspaces.drop)
+    list = timed(AsyncKeyspaces.list)
+    show = timed(AsyncKeyspaces.show)
+
+
+class Members:
+    """The members of a cluster, blocking, as client/administration/members.py promises."""
+
+    def __init__(self, subject: AsyncMembers, loop: WaitingLoop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    plan_replacement = timed(AsyncMembers.plan_replacement)
+    replace = timed(AsyncMembers.replace)

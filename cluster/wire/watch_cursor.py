@@ -1,0 +1,76 @@
+"""The cursor of a watch of a prefix: a place in the feed of changes of each member, by its node.
+
+It is opaque to clients and grows with the members alone, never with the keys.  Any node goes on with it.
+`is_scan_owed` says that some keys may have changed before its places: all of them have to be looked at before
+it counts (rule N4: docs/protocol/watches.md).  Layout: docs/formats/watch_cursor.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+import msgpack
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import Epoch, KeyspaceId
+from ringmill.cluster.limits import MAX_KEY_BYTES
+
+__all__ = ["MAX_WATCH_CURSOR_BYTES", "WatchCursor", "decode_watch_cursor", "encode_watch_cursor"]
+
+FORMAT_VERSION: Final = 1
+MAX_WATCH_CURSOR_BYTES: Final = 64 * 1024
+"""Above what 256 members with long names take."""
+_HEAD: Final = bytes([FORMAT_VERSION])
+_CHECK_BYTES: Final = 4
+_SHAPE: Final = (int, int, bytes, bool, dict)
+
+
+class WatchCursor(NamedTuple):
+    """`places` are by node: the name of its feed, and a number in it."""
+
+    keyspace: KeyspaceId
+    prefix: bytes
+    is_scan_owed: bool
+    places: dict[str, tuple[bytes, int]]
+
+
+def encode_watch_cursor(cursor: WatchCursor) -> bytes:
+    places = {node: list(place) for node, place in sorted(cursor.places.items())}
+    body: bytes = msgpack.packb([*cursor.keyspace, cursor.prefix, cursor.is_scan_owed, places])
+    sealed = _HEAD + body
+    return sealed + crc32(sealed).to_bytes(_CHECK_BYTES, "big")
+
+
+def decode_watch_cursor(data: bytes) -> WatchCursor:
+    """Raises InvalidArgument for anything but what `encode_watch_cursor` made."""
+    if len(data) > MAX_WATCH_CURSOR_BYTES:
+        raise _refused(f"is {len(data)} bytes long, at most {MAX_WATCH_CURSOR_BYTES} are taken")
+    sealed, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
+    if not sealed or crc32(sealed).to_bytes(_CHECK_BYTES, "big") != check:
+        raise _refused("is damaged")
+    if sealed[0] != FORMAT_VERSION:
+        raise _refused(f"is of format version {sealed[0]}, this release knows {FORMAT_VERSION}")
+    try:
+        fields: Any = msgpack.unpackb(sealed[1:])
+    except (ValueError, msgpack.UnpackException) as error:
+        raise _refused(f"does not decode: {error}") from error
+    if type(fields) is not list or tuple(map(type, fields)) != _SHAPE or min(fields[:2]) < 0:
+        raise _refused("does not decode")
+    epoch, ordinal, prefix, is_scan_owed, told = fields
+    places: dict[str, tuple[bytes, int]] = {}
+    for node, place in told.items():
+        if type(node) is not str or type(place) is not list or tuple(map(type, place)) != (bytes, int):
+            raise _refused("does not decode")
+        if not 0 <= place[1] < 1 << 63:
+            raise _refused("does not decode")
+        places[node] = (place[0], place[1])
+    if len(prefix) > MAX_KEY_BYTES:
+        raise _refused("names what does not exist")
+    return WatchCursor(KeyspaceId(Epoch(epoch), ordinal), prefix, is_scan_owed, places)
+
+
+def _refused(why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"the cursor {why}", hint="hand back the cursor of a change unchanged, or watch from the beginning"
+    )

@@ -1,0 +1,136 @@
+"""The feed of changes: which objects were changed on this node, in their order, for those who ask.
+
+A place in it names this start of the node and a number; who hands in a place is told of every key that was
+changed here since.  The feed is in memory, runs while somebody asks, and is bounded: a place that it does not
+reach back to is lost, and its holder has to look at all keys again (rule N4: docs/protocol/watches.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ports import Clock
+
+__all__ = ["ChangeFeed", "FeedNews", "FeedPlace"]
+
+MOST_BYTES: Final = 8 << 20
+_KEPT_S: Final = 120.0
+"""Without a question for this long the feed ends: longer than a client pauses that goes on elsewhere."""
+
+
+class FeedPlace(NamedTuple):
+    """`feed` is empty before the first answer."""
+
+    feed: bytes = b""
+    number: int = 0
+
+
+class FeedNews(NamedTuple):
+    """Stored keys, each once; `place` is behind all of them."""
+
+    keys: tuple[bytes, ...]
+    place: FeedPlace
+    is_lost: bool = False
+
+
+class ChangeFeed:
+    """By the number of its last change, each key.  While it is off, a write pays for one look at `is_on`."""
+
+    def __init__(self, boot: str, clock: Clock, *, most_keys: int) -> None:
+        self.is_on = False
+        self._boot = boot
+        self._clock = clock
+        self._most_keys = most_keys
+        self._begun = 0
+        self._number = 0
+        self._forgotten = 0  # the highest number that is gone
+        self._last: dict[bytes, int] = {}  # the key changed last is at the end
+        self._size_bytes = 0
+        self._asked_at = 0.0
+        self._waiting: set[asyncio.Event] = set()
+        self._is_over = False
+
+    def note(self, keys: Iterable[bytes]) -> None:
+        """These keys have changed, in the step that made it visible."""
+        if not self._waiting and self._clock.monotonic() - self._asked_at > _KEPT_S:
+            self._stop()
+            return
+        for key in keys:
+            self._number += 1
+            if self._last.pop(key, None) is None:
+                self._size_bytes += len(key)
+            self._last[key] = self._number
+        while len(self._last) > self._most_keys or self._size_bytes > MOST_BYTES:
+            oldest = next(iter(self._last))
+            self._forgotten = self._last.pop(oldest)
+            self._size_bytes -= len(oldest)
+        for woken in self._waiting:
+            woken.set()
+
+    async def after(
+        self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int, within_s: float
+    ) -> FeedNews:
+        """What has changed since, as soon as there is any of it; nothing when time is up.
+
+        A place that is lost is told at once, with the present one.  Raises Unavailable when the node stops.
+        """
+        now = self._clock.monotonic()
+        until = now + within_s
+        self._begin(now)
+        woken = asyncio.Event()
+        self._waiting.add(woken)
+        try:
+            while True:
+                woken.clear()
+                news = self._since(place, is_wanted, most)
+                left_s = until - self._clock.monotonic()
+                if news.keys or news.is_lost or left_s <= 0:
+                    return news
+                if self._is_over:
+                    raise Unavailable("the node is stopping", hint="ask again after its start")
+                place = news.place
+                try:
+                    async with asyncio.timeout(left_s):
+                        await woken.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            self._waiting.discard(woken)
+            self._asked_at = self._clock.monotonic()
+
+    def end(self) -> None:
+        """The node stops: nobody waits here any more."""
+        self._is_over = True
+        for woken in self._waiting:
+            woken.set()
+
+    def _begin(self, now: float) -> None:
+        self._asked_at = now
+        if not self.is_on:
+            self.is_on = True
+            self._begun += 1
+            self._forgotten = self._number
+
+    def _stop(self) -> None:
+        self.is_on = False
+        self._last.clear()
+        self._size_bytes = 0
+
+    def _since(self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int) -> FeedNews:
+        name = f"{self._boot}.{self._begun}".encode()
+        if place.feed != name or not self._forgotten <= place.number <= self._number:
+            return FeedNews((), FeedPlace(name, self._number), is_lost=True)
+        found: list[tuple[bytes, int]] = []
+        for key in reversed(self._last):
+            number = self._last[key]
+            if number <= place.number:
+                break
+            if is_wanted(key):
+                found.append((key, number))
+        found.reverse()
+        taken = found[:most]
+        behind = taken[-1][1] if len(taken) < len(found) else self._number
+        return FeedNews(tuple(key for key, _ in taken), FeedPlace(name, behind))

@@ -1,0 +1,206 @@
+"""Watches of a prefix: a call that waits until any of its keys has changed on any member.
+
+Every member is asked at the same time what has changed on it since the place that the cursor names.  The
+first that knows of something ends the wait.  What the keys hold is for reads of the caller to say.  A place
+that a member does not know, as after its start, means that changes may have been missed: then the caller has
+to look at all keys (rules N3 and N4: docs/protocol/watches.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.limits import MAX_KEY_BYTES
+from ringmill.cluster.ports import Clock, Priority, Transport
+from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.cluster.wire.watch_cursor import WatchCursor, decode_watch_cursor, encode_watch_cursor
+from ringmill.node.node_options import RequestOptions
+from ringmill.node.replica.routes import Routes
+from ringmill.node.replica.watching.change_feed import FeedPlace
+from ringmill.node.replica.watching.feed_serving import FEED, FeedAnswer, FeedRequest
+from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.request_limits import time_allowed
+from ringmill.node.requests.request_values import ANY_EPOCH
+from ringmill.node.requests.watches.held_watches import HeldWatches
+
+__all__ = ["PrefixNews", "PrefixRequest", "PrefixWatches"]
+
+_MOST_KEYS: Final = 256
+_BEGIN_S: Final = 1.0  # for a member to tell its first place
+_TOGETHER_S: Final = 0.02  # the owners of a key apply a change at nearly the same time
+_AGAIN_S: Final = 0.5
+_ANSWER_S: Final = 0.3
+_SHORTEST_S: Final = 0.05
+
+
+class PrefixRequest(NamedTuple):
+    """With a `cursor` it goes on there, and the prefix is that of the cursor."""
+
+    keyspace: str
+    prefix: bytes = b""
+    cursor: bytes = b""
+    options: ReadOptions = ReadOptions()
+    epoch: Epoch = ANY_EPOCH
+    left_s: float | None = None
+    connection: str = ""
+
+
+class PrefixNews(NamedTuple):
+    """Keys that have changed, each once.  With `unscanned` all keys have to be looked at before `cursor`
+    counts; until then that one is the place to go on from."""
+
+    keys: tuple[bytes, ...]
+    cursor: bytes
+    unscanned: bytes
+    epoch: Epoch
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What came of one poll: news by node, who has answered at all, and why others did not."""
+
+    news: dict[NodeId, FeedAnswer] = field(default_factory=dict)
+    nodes: set[NodeId] = field(default_factory=set)
+    failures: dict[NodeId, str] = field(default_factory=dict)
+
+
+class PrefixWatches:
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        transport: Transport,
+        held: HeldWatches,
+        clock: Clock,
+        options: RequestOptions,
+    ) -> None:
+        self._routes = routes
+        self._transport = transport
+        self._held = held
+        self._clock = clock
+        self._options = options
+
+    async def poll(self, request: PrefixRequest) -> PrefixNews:
+        """What has changed since the cursor, as soon as there is something; nothing when time is up.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable, Overloaded; QuorumNotReached when so few owners of
+        some partition have answered that a write which was acknowledged may be among the others.
+        """
+        if len(request.prefix) > MAX_KEY_BYTES:
+            raise InvalidArgument(
+                f"the prefix has {len(request.prefix)} bytes, the limit is {MAX_KEY_BYTES} bytes"
+            )
+        deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
+        topology, keyspace = await self._routes.objects_named(request.keyspace, request.epoch)
+        cursor = _begun(request, keyspace)
+        if cursor.is_scan_owed:
+            return _owed(cursor, topology.epoch)
+        heard = _Heard()
+        with self._held.holding(request.connection) as woken:
+            await self._listen(cursor, topology, heard, woken, deadline)
+        self._held.check()
+        if not heard.news:
+            _check_heard(topology, keyspace, heard)
+        return _told(cursor, heard, topology.epoch)
+
+    async def _listen(
+        self,
+        cursor: WatchCursor,
+        topology: Topology,
+        heard: _Heard,
+        woken: asyncio.Event,
+        deadline: Deadline,
+    ) -> None:
+        """Follow all members until one has news; at the beginning until all have told their places."""
+        follows = [
+            asyncio.create_task(self._follow(member.id, cursor, heard, deadline), name="watch-member")
+            for member in topology.members
+        ]
+        stopping = asyncio.create_task(woken.wait(), name="watch-stopping")
+        left_s = max(0.0, deadline.left_s - _ANSWER_S)
+        try:
+            if cursor.places:
+                await asyncio.wait([*follows, stopping], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(follows, timeout=min(_TOGETHER_S, left_s))
+            else:
+                await asyncio.wait(follows, timeout=min(_BEGIN_S, left_s))
+        finally:
+            for task in (*follows, stopping):
+                task.cancel()
+            await asyncio.gather(*follows, stopping, return_exceptions=True)
+        for task in follows:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _follow(self, node: NodeId, cursor: WatchCursor, heard: _Heard, deadline: Deadline) -> None:
+        """Ask one member until it has news; one that fails is asked again after a moment."""
+        place = FeedPlace(*cursor.places.get(node, FeedPlace()))
+        while (left_s := deadline.left_s - _ANSWER_S) > _SHORTEST_S:
+            wait_s = min(self._options.watch_again_s, left_s)
+            asked = FeedRequest(cursor.keyspace, cursor.prefix, place, round(wait_s * 1000), _MOST_KEYS)
+            try:
+                body = await self._transport.call(
+                    node, FEED, asked.encode(), timeout_s=wait_s + _ANSWER_S, priority=Priority.READ
+                )
+                answer = FeedAnswer.decode(body)
+            except RingmillError as error:
+                heard.failures[node] = str(error) or type(error).__name__
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            heard.nodes.add(node)
+            if answer.keys or answer.is_lost:
+                heard.news[node] = answer
+                return
+            place = answer.place
+
+
+def _begun(request: PrefixRequest, keyspace: KeyspaceEntry) -> WatchCursor:
+    """Raises InvalidArgument for a cursor that is not of this watch."""
+    if not request.cursor:
+        return WatchCursor(keyspace.id, request.prefix, is_scan_owed=False, places={})
+    cursor = decode_watch_cursor(request.cursor)
+    if cursor.keyspace != keyspace.id:
+        raise InvalidArgument("the cursor is of another keyspace", hint="watch from the beginning")
+    if request.prefix and request.prefix != cursor.prefix:
+        raise InvalidArgument("the cursor is of another prefix", hint="give the cursor alone")
+    return cursor
+
+
+def _told(cursor: WatchCursor, heard: _Heard, epoch: Epoch) -> PrefixNews:
+    """Where a place was lost nothing but that is told: a look at all keys finds the other news, too."""
+    lost = {node: answer for node, answer in heard.news.items() if answer.is_lost}
+    if lost and cursor.places:
+        sometimes("a watch of a prefix looks at all its keys again")
+    moved = cursor._replace(places={**cursor.places, **_places(lost or heard.news)})
+    if lost:
+        return _owed(moved, epoch)
+    keys = tuple(dict.fromkeys(key for answer in heard.news.values() for key in answer.keys))
+    return PrefixNews(keys, encode_watch_cursor(moved), b"", epoch)
+
+
+def _owed(cursor: WatchCursor, epoch: Epoch) -> PrefixNews:
+    settled, owed = cursor._replace(is_scan_owed=False), cursor._replace(is_scan_owed=True)
+    return PrefixNews((), encode_watch_cursor(settled), encode_watch_cursor(owed), epoch)
+
+
+def _places(answers: Mapping[NodeId, FeedAnswer]) -> dict[str, tuple[bytes, int]]:
+    return {node: (answer.place.feed, answer.place.number) for node, answer in answers.items()}
+
+
+def _check_heard(topology: Topology, keyspace: KeyspaceEntry, heard: _Heard) -> None:
+    """Raises QuorumNotReached unless one of any w owners of each partition was heard."""
+    for row in {row.nodes: row for row in topology.rows}.values():
+        needed = len(row.nodes) - row.level(keyspace.w) + 1
+        told = [node for node in row.nodes if node in heard.nodes]
+        if len(told) < needed:
+            failed: dict[str, str] = {
+                node: heard.failures.get(node, "no answer yet") for node in row.nodes if node not in told
+            }
+            raise QuorumNotReached.of("watch", needed, told, failed, outcome="failed")

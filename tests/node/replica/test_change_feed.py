@@ -1,0 +1,86 @@
+"""The feed of changes: each key once, from a place on, and a place that it does not reach back to is lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ringmill.cluster.errors import Unavailable
+from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
+
+
+class HandClock:
+    """A clock that goes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def boottime(self) -> float:
+        return self.now
+
+
+async def ask(feed: ChangeFeed, place: FeedPlace, most: int = 100, within_s: float = 0.0) -> FeedNews:
+    return await feed.after(place, lambda key: key.startswith(b"k"), most, within_s)
+
+
+async def test_each_key_is_told_once_in_the_order_of_its_last_change() -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=10)
+    assert not feed.is_on
+    begun = await ask(feed, FeedPlace())
+    assert begun.is_lost and feed.is_on
+    feed.note([b"k1", b"k2", b"other"])
+    feed.note([b"k1"])
+    first = await ask(feed, begun.place, most=1)
+    assert (first.keys, first.is_lost) == ((b"k2",), False)
+    rest = await ask(feed, first.place)
+    assert rest.keys == (b"k1",)
+    assert (await ask(feed, rest.place)).keys == ()
+    assert (await ask(feed, begun.place)).keys == (b"k2", b"k1")
+
+
+async def test_a_change_ends_the_wait_and_a_stop_does() -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=10)
+    place = (await ask(feed, FeedPlace())).place
+    waiting = asyncio.ensure_future(ask(feed, place, within_s=60))
+    await asyncio.sleep(0)
+    feed.note([b"other"])
+    await asyncio.sleep(0)
+    feed.note([b"k"])
+    news = await waiting
+    assert news.keys == (b"k",)
+    waiting = asyncio.ensure_future(ask(feed, news.place, within_s=60))
+    await asyncio.sleep(0)
+    feed.end()
+    with pytest.raises(Unavailable, match="stopping"):
+        await waiting
+
+
+async def test_a_place_of_another_start_or_behind_what_is_kept_is_lost() -> None:
+    clock = HandClock()
+    feed = ChangeFeed("boot", clock, most_keys=3)
+    place = (await ask(feed, FeedPlace())).place
+    feed.note([b"k1", b"k2", b"k3"])
+    assert not (await ask(feed, place)).is_lost
+    feed.note([b"k4"])
+    assert (await ask(feed, place)).is_lost
+    assert (await ask(ChangeFeed("other", clock, most_keys=3), place)).is_lost
+
+
+async def test_nobody_asks_for_long_and_the_feed_ends_and_begins_anew() -> None:
+    clock = HandClock()
+    feed = ChangeFeed("boot", clock, most_keys=10)
+    place = (await ask(feed, FeedPlace())).place
+    clock.now += 119
+    feed.note([b"k1"])
+    assert feed.is_on
+    clock.now += 2
+    feed.note([b"k2"])
+    assert not feed.is_on
+    assert (await ask(feed, place)).is_lost

@@ -1,0 +1,95 @@
+"""Watches of a prefix over a few nodes: whatever changes anywhere is told, and what may be missed is owed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, Unavailable
+from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.node.requests.scans.scan_values import ScanRequest
+from ringmill.node.requests.watches.prefix_watches import PrefixNews, PrefixRequest
+from tests.node.one_key import write_request
+from tests.node.small_world import World
+
+
+async def poll(world: World, at: str, cursor: bytes = b"", timeout_s: float = 10.0) -> PrefixNews:
+    request = PrefixRequest("", b"user:", cursor, ReadOptions("", timeout_s), connection="c")
+    return await world.on(at, world.nodes[at].requests.watch_prefix(request))
+
+
+async def put(world: World, at: str, key: bytes, value: bytes | None = b"v") -> None:
+    requests, request = world.nodes[at].requests, write_request("", key, value)
+    await world.on(at, requests.delete(request) if value is None else requests.put(request))
+
+
+def test_a_watch_begins_with_all_keys_and_then_hears_of_what_changes_anywhere() -> None:
+    world = World(5)
+
+    async def story() -> None:
+        begun = await poll(world, "n1")
+        assert begun.keys == () and begun.unscanned
+        owed = await poll(world, "n2", begun.unscanned)
+        assert owed.unscanned == begun.unscanned and owed.cursor == begun.cursor
+        await put(world, "n3", b"other:1")
+        await put(world, "n4", b"user:1")
+        cursor, keys = begun.cursor, set[bytes]()
+        for name in ("n2", "n3", "n4", "n5"):
+            news = await poll(world, name, cursor, timeout_s=1.0)
+            cursor, keys = news.cursor, {*keys, *news.keys}
+        assert keys == {b"user:1"}
+        waiting = asyncio.ensure_future(poll(world, "n5", cursor))
+        await put(world, "n2", b"user:2", None)
+        news = await waiting
+        assert news.keys == (b"user:2",) and not news.unscanned
+
+    world.run(story())
+
+
+def test_a_node_that_hears_too_few_says_so() -> None:
+    world = World(3)
+
+    async def story() -> None:
+        cursor = (await poll(world, "n1")).cursor
+        world.cut("n1", "n2")
+        assert (await poll(world, "n1", cursor, timeout_s=2.0)).keys == ()  # n1 and n3 are enough at w = 2
+        world.cut("n1", "n3")
+        with pytest.raises(QuorumNotReached, match="watch needs 2 owners, 1 answered"):
+            await poll(world, "n1", cursor, timeout_s=2.0)
+
+    world.run(story())
+
+
+def test_cursors_of_other_watches_are_refused_and_a_stopping_node_sends_watches_elsewhere() -> None:
+    world = World(3)
+
+    async def story() -> None:
+        cursor = (await poll(world, "n1")).cursor
+        other = PrefixRequest("", b"job:", cursor)
+        with pytest.raises(InvalidArgument, match="another prefix"):
+            await world.on("n1", world.nodes["n1"].requests.watch_prefix(other))
+        with pytest.raises(InvalidArgument, match="damaged"):
+            await poll(world, "n1", cursor[:-1] + b"?")
+        waiting = asyncio.ensure_future(poll(world, "n1", cursor))
+        await world.until(lambda: len(world.nodes["n1"].requests._held_watches) > 0)
+        world.nodes["n1"].requests.end_watches()
+        with pytest.raises(Unavailable, match="stopping"):
+            await waiting
+
+    world.run(story())
+
+
+def test_a_scan_names_keys_without_a_value_where_it_is_asked_for_them() -> None:
+    world = World(3)
+
+    async def story() -> None:
+        await put(world, "n1", b"user:1")
+        await put(world, "n1", b"user:2", None)
+        scan = world.nodes["n2"].requests.scan
+        page = await world.on("n2", scan(ScanRequest("", deleted_too=True)))
+        assert {item.key: len(item.siblings) for item in page.items} == {b"user:1": 1, b"user:2": 0}
+        page = await world.on("n2", scan(ScanRequest("")))
+        assert [item.key for item in page.items] == [b"user:1"]
+
+    world.run(story())

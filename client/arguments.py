@@ -296,7 +296,7 @@ def checked_token(token: str) -> str:
 
 
 def checked_session_token(token: bytes) -> bytes:
-    """What `session.token()` gave, in bytes; empty for a new session."""
+    """What `session.token()` gave, in bytes."""
     if not isinstance(token, bytes | bytearray | memoryview):
         raise _mistyped("token", token, "the bytes that session.token() gave")
     return bytes(token)

@@ -427,7 +427,7 @@ class Client(Keyspace):
         """
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
-    def session(self, *, token: bytes = b"") -> Session:
+    def session(self, *, token: bytes | None = None) -> Session:
         return Session(self._subject.session(token=token), self._loop, self._timeout_s)
 
     session.__doc__ = AsyncClient.session.__doc__

@@ -166,14 +166,16 @@ class AsyncClient(AsyncKeyspace):
         checked_name("name", name)
         return AsyncKeyspace(name, self._router, self._operations)
 
-    def session(self, *, token: bytes = b"") -> AsyncSession:
+    def session(self, *, token: bytes | None = None) -> AsyncSession:
         """A session: its reads show what it has read and written before, at any level; use `async with`.
 
         With the `token` of another session it goes on where that one was.  Raises InvalidArgument for what is
         no token of this cluster.
         """
-        given = checked_session_token(token)
-        memory = SessionMemory.decode(given) if given else SessionMemory(self.topology.cluster)
+        if token is None:
+            memory = SessionMemory(self.topology.cluster)
+        else:
+            memory = SessionMemory.decode(checked_session_token(token))
         memory.check_cluster(self.topology.cluster)
         return AsyncSession(self, memory, self.keyspace)
 

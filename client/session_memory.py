@@ -134,6 +134,8 @@ class SessionMemory:
     ) -> SessionMemory:
         """Raises InvalidArgument for what is no token, is damaged, or is not of this cluster, if one is
         named."""
+        if not token:
+            raise _refused("is empty")
         if len(token) > _LONGEST_TOKEN:
             raise _refused(f"is {len(token)} bytes long, and none has more than {_LONGEST_TOKEN}")
         body, check = token[1:-_CHECK_BYTES], token[-_CHECK_BYTES:]

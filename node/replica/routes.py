@@ -20,7 +20,7 @@ REGISTERS: Final = "registers"
 """The keyspace of registers that every cluster is formed with."""
 
 _LOOK_S: Final = 2.0
-"""To find out whether a keyspace was made that this node has not heard of."""
+"""The longest look for a keyspace that was made and that this node has not heard of."""
 
 
 class Route(NamedTuple):
@@ -46,21 +46,26 @@ class Routes:
         self.node = node
         self._view = topology
 
-    async def by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
+    async def by_name(self, keyspace: str, key: bytes, epoch: Epoch, within_s: float) -> Route:
         """The route of a client's request; `epoch` 0 when the client knows none, keyspace "" is `default`.
 
-        Raises WrongEpoch, InvalidArgument for an unknown keyspace, Unavailable before there is a topology.
+        A keyspace that this node has not heard of is asked for, for half of `within_s` at most, so that the
+        answer reaches a caller who waits that long.  Raises WrongEpoch, InvalidArgument for an unknown
+        keyspace, Unavailable before there is a topology, and when nobody tells of the keyspace.
         """
-        return self._named(await self._holding(keyspace or "default", epoch), keyspace, key, epoch)
+        topology = await self._holding(keyspace or "default", epoch, within_s)
+        return self._named(topology, keyspace, key, epoch)
 
-    async def objects_named(self, keyspace: str, epoch: Epoch) -> tuple[Topology, KeyspaceEntry]:
+    async def objects_named(
+        self, keyspace: str, epoch: Epoch, within_s: float
+    ) -> tuple[Topology, KeyspaceEntry]:
         """Keyspace and topology of a client's request about many keys.  Raises as `by_name`."""
-        topology = await self._holding(keyspace or "default", epoch)
+        topology = await self._holding(keyspace or "default", epoch, within_s)
         return topology, _objects(topology, keyspace)
 
-    async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch) -> Route:
+    async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch, within_s: float) -> Route:
         """The same for a register; keyspace "" is `registers`."""
-        topology = await self._holding(keyspace or REGISTERS, epoch)
+        topology = await self._holding(keyspace or REGISTERS, epoch, within_s)
         named = topology.keyspace_named(keyspace or REGISTERS)
         if named.kind != "registers":
             raise InvalidArgument(
@@ -109,7 +114,7 @@ class Routes:
             raise _not_an_owner(self.node, partition, topology.epoch)
         return row
 
-    async def _holding(self, keyspace: str, epoch: Epoch) -> Topology:
+    async def _holding(self, keyspace: str, epoch: Epoch, within_s: float) -> Topology:
         """A topology of at least `epoch`, and the newest one unless it has this keyspace (rule T5).
 
         Raises Unavailable when nobody can tell whether there is a newer one.
@@ -118,7 +123,7 @@ class Routes:
         if topology.has_keyspace(keyspace):
             return topology
         try:
-            return await self._view.newest(_LOOK_S)
+            return await self._view.newest(min(_LOOK_S, within_s / 2))
         except QuorumNotReached as error:
             raise Unavailable(
                 f"{self.node} has not heard of a keyspace {keyspace[:80]!r}, and cannot ask: {error.message}",

@@ -99,7 +99,7 @@ class Reader:
         answered and why the others did not.
         """
         deadline = self._checked(request)
-        route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
+        route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
         needed = need_of(request.options.seen, route)
         collected = await self._collector.collect(route, level_for(needed, r, route), deadline, needed, trace)

@@ -97,7 +97,7 @@ class Writer:
         """
         options = request.options
         durability, deadline = self._checked(request)
-        route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
+        route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         request = self._attempts.named(request)
         if self._routes.node not in route.owners:
             sometimes("a write is forwarded to an owner")

@@ -123,6 +123,8 @@ def test_what_is_no_token_is_refused(cut: int) -> None:
     for wrong in (whole[:cut], b"\x02" + whole[1:], whole + b"x", bytes(1 << 20)):
         with pytest.raises(InvalidArgument, match="session token"):
             SessionMemory.decode(wrong, CLUSTER)
+    with pytest.raises(InvalidArgument, match="session token is empty"):
+        SessionMemory.decode(b"", CLUSTER)
     with pytest.raises(InvalidArgument, match="of another cluster"):
         SessionMemory.decode(whole, ClusterId("d" * 32))
 

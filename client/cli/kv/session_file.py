@@ -51,7 +51,7 @@ def kept_session(path: str | None, db: AsyncClient) -> Iterator[SessionMemory | 
     cluster = db.topology.cluster
     token = _read(path)
     try:
-        memory = SessionMemory.decode(token, cluster) if token else SessionMemory(cluster)
+        memory = SessionMemory(cluster) if token is None else SessionMemory.decode(token, cluster)
     except InvalidArgument as error:
         raise _refused(path, error.message, "name another file to begin a new session") from error
     draft = _new_draft(path)  # while nothing has been sent yet
@@ -61,15 +61,15 @@ def kept_session(path: str | None, db: AsyncClient) -> Iterator[SessionMemory | 
         _replace(path, draft, memory.encode())
 
 
-def _read(path: str) -> bytes:
-    """b"" where there is no file."""
+def _read(path: str) -> bytes | None:
+    """None where there is no file."""
     try:
         if why := distrust(path):
             raise _refused(path, why, "name a file of your own")
         with open(path, "rb") as file:
             return file.read(_LONGEST_BYTES)
     except FileNotFoundError:
-        return b""
+        return None
     except OSError as error:
         raise _refused(path, error.strerror or str(error), "name a file of your own") from error
 

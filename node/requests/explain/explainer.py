@@ -21,6 +21,7 @@ from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import HintKey
 from ringmill.node.requests.owners.read_trace import OwnerTrace, ReadTrace
 from ringmill.node.requests.read import Reader
+from ringmill.node.requests.request_limits import time_allowed
 from ringmill.node.requests.request_values import ReadRequest
 
 __all__ = ["Explainer"]
@@ -46,7 +47,8 @@ class Explainer:
 
     async def explain(self, request: ReadRequest) -> ExplainedGet:
         """A read that fails is an answer.  Raises InvalidArgument, WrongEpoch, Unavailable."""
-        route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
+        allowed_s = time_allowed(request.options.timeout_s, request.left_s)
+        route = await self._routes.by_name(request.keyspace, request.key, request.epoch, allowed_s)
         level = parse_level(request.options.level, len(route.owners), route.keyspace.r)
         hinted = await self._hinted(route.hint_key)
         explained = ExplainedGet(

@@ -16,7 +16,7 @@ from ringmill.cluster.versions.objects import StoredObject, merge_all, newest_fi
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.replicas import Replicas
-from ringmill.node.requests.request_limits import check_key
+from ringmill.node.requests.request_limits import DEFAULT_TIMEOUT_S, check_key
 from ringmill.node.requests.request_values import ANY_EPOCH, Located, LocateRequest, OwnerAnswer
 
 __all__ = ["Locator"]
@@ -39,7 +39,7 @@ class Locator:
         Raises InvalidArgument, and Unavailable before there is a topology.
         """
         check_key(request.key)
-        route = await self._routes.by_name(request.keyspace, request.key, ANY_EPOCH)
+        route = await self._routes.by_name(request.keyspace, request.key, ANY_EPOCH, DEFAULT_TIMEOUT_S)
         held = await gather_all(self._held(node, route) for node in route.owners)
         merged = merge_all(each for each in held if isinstance(each, StoredObject))
         return Located(

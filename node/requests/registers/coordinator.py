@@ -115,7 +115,10 @@ class RegisterCoordinator:
     async def _admitted(self, request: RegisterRead) -> tuple[Route, Deadline]:
         check_key(request.key)
         deadline = Deadline.after(time_allowed(request.timeout_s, request.left_s), self._clock)
-        return await self._routes.register_by_name(request.keyspace, request.key, request.epoch), deadline
+        route = await self._routes.register_by_name(
+            request.keyspace, request.key, request.epoch, deadline.left_s
+        )
+        return route, deadline
 
     @asynccontextmanager
     async def _turn(self, request: RegisterRead, deadline: Deadline) -> AsyncIterator[None]:

@@ -81,7 +81,9 @@ class Scanner:
         """
         deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
         filling = PageFilling(checked_limit(request.limit), request.keys_only)
-        topology, keyspace = await self._routes.objects_named(request.keyspace, request.epoch)
+        topology, keyspace = await self._routes.objects_named(
+            request.keyspace, request.epoch, deadline.left_s
+        )
         owners, level = len(topology.rows[0].nodes), request.options.level
         is_weak = parse_level(level, owners, keyspace.r) < min(keyspace.r, owners)
         walk, begun = walk_of(request, keyspace.id, topology.partitions)

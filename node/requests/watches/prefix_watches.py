@@ -98,7 +98,9 @@ class PrefixWatches:
                 f"the prefix has {len(request.prefix)} bytes, the limit is {MAX_KEY_BYTES} bytes"
             )
         deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
-        topology, keyspace = await self._routes.objects_named(request.keyspace, request.epoch)
+        topology, keyspace = await self._routes.objects_named(
+            request.keyspace, request.epoch, deadline.left_s
+        )
         cursor = _begun(request, keyspace)
         if cursor.is_scan_owed:
             return _owed(cursor, topology.epoch)

@@ -56,7 +56,7 @@ class Watches:
         """
         check_key(request.key)
         deadline = Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
-        route = await self._routes.by_name(request.keyspace, request.key, request.epoch)
+        route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         known = ContextToken()
         if request.after:
             known = decode_context(request.after, route.keyspace.id, request.key)

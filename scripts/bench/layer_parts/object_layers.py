@@ -79,7 +79,9 @@ def _routing() -> list[Layer]:
     return [
         Layer("routing: partition of a key", 4, 3, lambda: topology.partition_of(KEYSPACE, KEY)),
         Layer("routing: addresses for a key", 1, 1, lambda: directory.addresses_for("default", KEY)),
-        Layer("routing: route of a client", 1, 1, async_work=lambda: routes.by_name("default", KEY, epoch)),
+        Layer(
+            "routing: route of a client", 1, 1, async_work=lambda: routes.by_name("default", KEY, epoch, 5)
+        ),
         Layer(
             "routing: route of a peer",
             2,

@@ -48,8 +48,8 @@ def _never_back(mine: Sequence[Told]) -> Iterator[Violation]:
 def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
     """In the end it has been told all that the owners hold.
 
-    A disk that lied, or is gone, may have taken a write with it that its node had shown at level one.  Who was
-    told of that waits for it, as nobody shows it less (rule N2).
+    A disk that lied, or is gone, may have taken a write with it that its node had shown at level one.  Who
+    was told of that waits for it, as nobody shows it less (rule N2).
     """
     seen = mine[-1].seen if mine else {}
     finals = [final for final in history.finals if final.key == key]

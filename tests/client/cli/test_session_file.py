@@ -45,6 +45,15 @@ def test_a_file_that_fails_later_does_not_say_that_nothing_was_changed(tmp_path:
     assert "the request was sent" in refusal.value.detail["changed"]
 
 
+def test_an_empty_file_is_no_session_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "session"
+    path.touch(mode=0o600)
+    with pytest.raises(InvalidArgument, match="is empty") as refusal, kept_session(str(path), DB):
+        pytest.fail("a new session began silently")
+    assert "begin a new session" in refusal.value.hint
+    assert os.listdir(tmp_path) == ["session"]
+
+
 def test_nothing_but_the_session_is_left(tmp_path: Path) -> None:
     path = tmp_path / "session"
     with pytest.raises(ZeroDivisionError), kept_session(str(path), DB):

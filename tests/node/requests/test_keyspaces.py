@@ -74,6 +74,21 @@ def test_who_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
     world.run(story())
 
 
+def test_a_node_that_cannot_ask_says_so_while_its_caller_still_waits() -> None:
+    """A client gives one attempt of a read a quarter of its deadline."""
+    world = World(nodes=4)
+
+    async def story() -> None:
+        for other in ("n1", "n2", "n3"):
+            world.cut("n4", other)
+        begun, request = world.loop.time(), ReadRequest("carts", b"key", left_s=1.25)
+        with pytest.raises(Unavailable, match="has not heard of a keyspace 'carts'"):
+            await world.on("n4", world.nodes["n4"].requests.get(request))
+        assert world.loop.time() - begun < 1.25
+
+    world.run(story())
+
+
 def test_a_scan_through_a_node_that_has_not_heard_of_a_keyspace_asks_before_it_says_no() -> None:
     world = World(nodes=4)
 

@@ -78,6 +78,7 @@ class Effort:
     check: Callable[[str], None] = _no_process
     dial: Callable[[str], Link] = open_link
     waiting: dict[str, str] = field(default_factory=dict)
+    unformed: list[str] = field(default_factory=list)  # restarted nodes whose folders belong to no cluster
 
 
 async def form(effort: Effort, shape: Shape) -> Formed:
@@ -109,6 +110,10 @@ async def wait_ready(effort: Effort) -> None:
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
+        asked = IdentifyRequest()
+        identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+        found = zip(effort.addresses, identities, strict=True)
+        effort.unformed += [address for address, one in found if not one.cluster]
         await _all(_ready(effort, links, address) for address in effort.addresses)
 
 

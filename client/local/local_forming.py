@@ -40,10 +40,19 @@ async def wait_local_ready(
     cluster: LocalCluster, nodes: Sequence[LocalNode], started: Processes, timeout_s: float
 ) -> None:
     """Wait until restarted nodes serve again.  Raises what `form_local` raises."""
+    effort = _effort(cluster, nodes, started, timeout_s)
     try:
-        await cluster_forming.wait_ready(_effort(cluster, nodes, started, timeout_s))
+        await cluster_forming.wait_ready(effort)
     except DeadlineExceeded as error:
-        raise _too_slow(cluster, error) from None
+        slow = _too_slow(cluster, error)
+        if effort.unformed:
+            names = [effort.names[address] for address in effort.unformed]
+            slow.detail["empty"] = names
+            slow.hint = (
+                f"the folder of {' '.join(names)} is empty: give it back, or if its disk is lost "
+                f"`ringmill --cluster {cluster.name} cluster replace {names[0]}`"
+            )
+        raise slow from None
 
 
 def _effort(

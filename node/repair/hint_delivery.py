@@ -20,11 +20,14 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
+from ringmill.cluster.versions.objects import merge
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
-from ringmill.node.replica.stored_key import HintKey
+from ringmill.node.replica.stored_key import Copy, HintKey, Place
 
 __all__ = ["HintDelivery"]
 
@@ -51,6 +54,7 @@ class HintDelivery:
         node: NodeId,
         *,
         hints: HintStore,
+        objects: ObjectStore,
         topology: TopologyView,
         liveness: LivenessView,
         transport: Transport,
@@ -59,6 +63,7 @@ class HintDelivery:
     ) -> None:
         self._node = node
         self._hints = hints
+        self._objects = objects
         self._topology = topology
         self._liveness = liveness
         self._transport = transport
@@ -138,6 +143,8 @@ class HintDelivery:
                 priority=Priority.REPAIR,
             )
         except InvalidArgument as error:  # one too large to cross, alone as it is larger than a batch
+            if await self._shrink(items[0][0], target):
+                return 1, 0
             self._tell_once(target, items[0][0], error)
             raise
         answer = DeliverAnswer.decode(body, len(items))
@@ -185,6 +192,20 @@ class HintDelivery:
         if damage is not None and not items:
             raise damage
         return items
+
+    async def _shrink(self, key: HintKey, target: NodeId) -> bool:
+        """Merge this node's own copy into a hint that is too large to cross: a later write or delete may have
+        made the object small, and the target may have acked that one.  Whether the hint is smaller now."""
+        topology = self._topology.topology()
+        row = topology.row(key.partition)
+        if self._node not in row.nodes:
+            return False
+        hint = await self._hints.get(key)
+        own = await self._objects.read(Place(Copy(key.partition, row.copy_epoch), key.keyspace, key.key))
+        if hint is None or len(encode_object(merge(decode_object(hint.encoded), own))) >= len(hint.encoded):
+            return False
+        await self._hints.keep(key, (target,), own)
+        return True
 
     def _tell_once(self, target: NodeId, key: HintKey, error: Exception) -> None:
         if key not in self._told:

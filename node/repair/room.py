@@ -56,6 +56,7 @@ def open_repair(
     delivery = HintDelivery(
         core.node,
         hints=replica.hints,
+        objects=replica.objects,
         topology=topology,
         liveness=liveness,
         transport=core.transport,

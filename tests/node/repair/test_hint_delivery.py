@@ -176,6 +176,30 @@ def test_a_hint_too_large_to_cross_is_kept_told_of_once_and_in_nobody_s_way(
     assert len([record for record in own_records(caplog) if "cannot be delivered" in record.message]) == 1
 
 
+def test_a_hint_too_large_to_cross_is_delivered_once_a_delete_has_made_its_key_small() -> None:
+    world = World()
+
+    async def story() -> None:
+        transport = world.nodes["n1"].transport
+        call = transport.call
+
+        async def limited(to: NodeId, method: str, body: bytes, **options: Any) -> bytes:
+            if len(body) > 500_000:
+                raise InvalidArgument(f"{method}: a body of {len(body)} bytes is over the frame limit")
+            return await call(to, method, body, **options)
+
+        world.seen("n3", "down")
+        await put(world, "n1", b"key", bytes(600_000))
+        await world.until(lambda: hints(world) == 1)
+        transport.call = limited  # type: ignore[method-assign]
+        world.seen("n3", "up")
+        await world.on("n2", world.nodes["n2"].requests.delete(write_request("", b"key", None, level="3")))
+        await world.until(lambda: hints(world) == 0)
+        assert await get(world, "n3", b"key") == []
+
+    world.run(story())
+
+
 def test_a_write_merged_in_while_a_hint_is_under_way_is_delivered_too() -> None:
     assert _last_value_after_a_merge_under_way(strike_off_blindly=False) == [b"new"]
 

@@ -71,6 +71,9 @@ class RequestOptions:
     to."""
     deferred_patience_s: float = 0.25
     """How long the owners that a write asks first have to meet its level, before one seen down is asked."""
+    fallback_patience_s: float = 1.0
+    """How long a member may take to keep a hint that counts, its sync included, before the next one is
+    asked; an owner of a sloppy keyspace has `deferred_patience_s` before one stands in for it."""
     proof_patience_s: float = 0.15
     """How long an owner may take to show that it answers, before a write is forwarded to the next one."""
     last_moment_s: float = 1.0

@@ -15,6 +15,7 @@ from ringmill.node.replica.comparing.comparisons import Comparisons
 from ringmill.node.replica.comparing.exchange_serving import ExchangeServing
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
+from ringmill.node.replica.fallbacks.fallback_serving import FallbackServing
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
@@ -75,3 +76,5 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
     core.serve(exchange.handlers())
+    fallbacks = FallbackServing(routes=routes, hints=replica.hints, hybrid=core.hybrid)
+    core.serve(fallbacks.handlers())

@@ -94,7 +94,7 @@ class Asker(Protocol):
 class Collection:
     __slots__ = (
         "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_needed", "_stall_s", "_tally",
-        "deadline", "message", "route",
+        "candidates", "deadline", "message", "route",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +110,7 @@ class Collection:
     ) -> None:
         self.route = route
         self.deadline = deadline
+        self.candidates = len(nearest_first)  # the owners, and fallbacks behind them
         self.message = b""  # what every owner is asked, made when the first is
         self._asker = asker
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)

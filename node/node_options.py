@@ -40,10 +40,13 @@ TASK_LIMITS: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaOptions:
-    """How a start counts its objects beside the requests that it answers, and how long its pages are."""
+    """How a start counts its objects beside the requests that it answers, and how long its answers are."""
 
     count_slice: int = 128  # objects counted in one turn of the loop, well under a millisecond
     count_pause_s: float = 0.004  # between two slices: counting takes an eighth of the loop's time
+    most_whole_bytes: int = 1024
+    """A larger object is told by its digest to who asks for one (rule G6): about what a frame costs beside
+    its content.  Chosen, not measured."""
     page_items: int = 1000  # most objects of one page for healing, catch-up or a scan; at most 1,000
 
 

@@ -62,7 +62,9 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
 def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
-    serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
+    serving = ReplicaServing(
+        routes=routes, objects=replica.objects, hybrid=core.hybrid, options=core.options.replica
+    )
     pages = PageServing(
         routes=routes,
         engine=replica.engine,

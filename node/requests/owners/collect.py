@@ -1,4 +1,4 @@
-"""Asking the owners of a key, this node's own copy without a message (rules G1 and G4).
+"""Asking the owners of a key, this node's own copy without a message (rules G1, G4 and G6).
 
 In a sloppy keyspace fallbacks are asked when owners do not answer (rule G5).
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
@@ -55,6 +55,7 @@ class Collector:
         self._options = options
         self._wheel = DeadlineWheel()
         self._slow = SlowOwners(clock)
+        self._without_digests: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
 
     async def collect(
         self,
@@ -119,8 +120,21 @@ class Collector:
             self._background.start(self._ask_fallback(collection, node))
             return
         if node == self._replicas.node:
+            collection.teller = node
             self._read_own(collection)
             return
+        if collection.teller is None or node in self._without_digests:
+            collection.teller = collection.teller or node
+            self.ask_whole(collection, node)
+            return
+        message = collection.message
+        if not message:
+            message = collection.message = self._replicas.read_message(collection.route)
+        left_s = collection.deadline.left_s
+        told = partial(self._digested, collection, node, left_s)
+        self._replicas.send_digest(node, message, left_s, told)
+
+    def ask_whole(self, collection: Collection, node: NodeId) -> None:
         if not collection.message:
             collection.message = self._replicas.read_message(collection.route)
         left_s = collection.deadline.left_s
@@ -154,6 +168,24 @@ class Collector:
             collection.failed(node, error)
         else:
             collection.heard(node, encoded, row_epoch)
+
+    def _digested(
+        self, collection: Collection, node: NodeId, asked_left_s: float, told: bytes | RingmillError
+    ) -> None:
+        """As `_answered`, to who was asked for a digest if the object is large."""
+        try:
+            digest = None if isinstance(told, RingmillError) else self._replicas.digest_told(told)
+        except RingmillError as error:
+            told, digest = error, None
+        if isinstance(told, ProtocolMismatch):  # one of an earlier release knows no digests
+            sometimes("an owner that knows no digests tells its object")
+            self._without_digests[node] = None
+            self.ask_whole(collection, node)
+        elif digest is None:
+            self._answered(collection, node, asked_left_s, told)
+        else:
+            self._slow.answered(node, asked_left_s - collection.deadline.left_s)
+            collection.heard_digest(node, *digest)
 
     async def _ask_fallback(self, collection: Collection, node: NodeId) -> None:
         """What a member holds for owners that do not answer; perhaps this node itself (rule G5)."""

@@ -81,11 +81,8 @@ class Replicas:
         """As `send_read`; a large object is told by its digest."""
         self._transport.send(node, DIGEST, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
 
-    def digest_told(self, answer: bytes) -> tuple[bytes, Epoch] | None:
-        """The digest in an owner's answer, and the row epoch; None when it is an object.  Raises
-        ProtocolMismatch."""
-        if not DigestAnswer.is_one(answer):
-            return None
+    def digest_told(self, answer: bytes) -> tuple[bytes, Epoch]:
+        """The digest in an owner's answer, and the row epoch.  Raises ProtocolMismatch."""
         told = DigestAnswer.decode(answer)
         return told.digest, told.row_epoch
 

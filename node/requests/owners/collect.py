@@ -19,6 +19,7 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.replica_messages import DigestAnswer
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
@@ -173,19 +174,24 @@ class Collector:
         self, collection: Collection, node: NodeId, asked_left_s: float, told: bytes | RingmillError
     ) -> None:
         """As `_answered`, to who was asked for a digest if the object is large."""
-        try:
-            digest = None if isinstance(told, RingmillError) else self._replicas.digest_told(told)
-        except RingmillError as error:
-            told, digest = error, None
+        if isinstance(told, bytes):
+            if not DigestAnswer.is_one(told):
+                self._answered(collection, node, asked_left_s, told)
+                return
+            try:
+                digest, row_epoch = self._replicas.digest_told(told)
+            except RingmillError as error:
+                told = error
+            else:
+                self._slow.answered(node, asked_left_s - collection.deadline.left_s)
+                collection.heard_digest(node, digest, row_epoch)
+                return
         if isinstance(told, ProtocolMismatch):  # one of an earlier release knows no digests
             sometimes("an owner that knows no digests tells its object")
             self._without_digests[node] = None
             self.ask_whole(collection, node)
-        elif digest is None:
-            self._answered(collection, node, asked_left_s, told)
         else:
-            self._slow.answered(node, asked_left_s - collection.deadline.left_s)
-            collection.heard_digest(node, *digest)
+            self._answered(collection, node, asked_left_s, told)
 
     async def _ask_fallback(self, collection: Collection, node: NodeId) -> None:
         """What a member holds for owners that do not answer; perhaps this node itself (rule G5)."""

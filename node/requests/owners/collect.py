@@ -187,7 +187,6 @@ class Collector:
                 collection.heard_digest(node, digest, row_epoch)
                 return
         if isinstance(told, ProtocolMismatch):  # one of an earlier release knows no digests
-            sometimes("an owner that knows no digests tells its object")
             self._without_digests[node] = None
             self.ask_whole(collection, node)
         else:

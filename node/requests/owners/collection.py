@@ -165,8 +165,7 @@ class Collection:
             return
         for held in self._answers.values():
             if held.digest == digest:
-                sometimes("a digest stands for an object")
-                self.heard(node, held.encoded, row_epoch)
+                self._take_as_told(node, held, row_epoch)
                 return
         if self._answers or self.teller is None:
             self._have_told(node)
@@ -214,10 +213,13 @@ class Collection:
         told, self._digests = self._digests or {}, None
         for node, (digest, row_epoch) in told.items():
             if digest == held.digest:
-                sometimes("a digest stands for an object")
-                self.heard(node, held.encoded, row_epoch)
+                self._take_as_told(node, held, row_epoch)
             else:
                 self._have_told(node)
+
+    def _take_as_told(self, node: NodeId, held: Held, row_epoch: Epoch) -> None:
+        sometimes("a digest stands for an object")
+        self.heard(node, held.encoded, row_epoch)
 
     def _have_told(self, node: NodeId) -> None:
         sometimes("a digest differs, and its owner tells the object")

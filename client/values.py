@@ -212,11 +212,19 @@ class PrefixChange(KeyChange):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaAck:
-    """One node's ack of a write: role owner or hinted; durability memory, buffered or synced."""
+    """One node's ack of a write: role owner, hinted or fallback; durability memory, buffered or synced.
+
+    A fallback `stands_for` an owner that could not be reached, and brings it the write.
+    """
 
     node: str
     role: str
     durability: str
+    stands_for: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """JSON values; `stands_for` of a fallback only."""
+        return {name: text for name, text in asdict(self).items() if text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +250,7 @@ class Receipt:
             "epoch": self.epoch,
             "w": self.w,
             "weak": self.weak,
-            "replicas": [asdict(ack) for ack in self.replicas],
+            "replicas": [ack.to_dict() for ack in self.replicas],
             "hybrid_time": self.hybrid_time,
         }
 
@@ -287,9 +295,9 @@ class Location:
 
 
 @lru_cache(256)
-def _ack(node: str, role: str, durability: str) -> ReplicaAck:
+def _ack(node: str, role: str, durability: str, stands_for: str) -> ReplicaAck:
     """The same few for nearly all receipts."""
-    return ReplicaAck(node, role, durability)
+    return ReplicaAck(node, role, durability, stands_for)
 
 
 def receipt_from(message: WriteReceipt) -> Receipt:
@@ -298,7 +306,9 @@ def receipt_from(message: WriteReceipt) -> Receipt:
         context=CausalContext(message.context) if message.context else None,
         epoch=message.epoch,
         w=message.w,
-        replicas=tuple([_ack(ack.node, ack.role, ack.durability) for ack in message.replicas]),
+        replicas=tuple(
+            [_ack(ack.node, ack.role, ack.durability, ack.stands_for) for ack in message.replicas]
+        ),
         weak=message.weak,
         hybrid_time=message.hybrid_time,
     )

@@ -40,10 +40,13 @@ TASK_LIMITS: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaOptions:
-    """How a start counts its objects beside the requests that it answers, and how long its pages are."""
+    """How a start counts its objects beside the requests that it answers, and how long its answers are."""
 
     count_slice: int = 128  # objects counted in one turn of the loop, well under a millisecond
     count_pause_s: float = 0.004  # between two slices: counting takes an eighth of the loop's time
+    most_whole_bytes: int = 1024
+    """A larger object is told by its digest to who asks for one (rule G6): about what a frame costs beside
+    its content.  Chosen, not measured."""
     page_items: int = 1000  # most objects of one page for healing, catch-up or a scan; at most 1,000
     feed_keys: int = 65_536  # most keys that the feed of changes remembers, each with its last change
 
@@ -72,6 +75,9 @@ class RequestOptions:
     to."""
     deferred_patience_s: float = 0.25
     """How long the owners that a write asks first have to meet its level, before one seen down is asked."""
+    fallback_patience_s: float = 1.0
+    """How long a member may take to keep a hint that counts, its sync included, before the next one is
+    asked; an owner of a sloppy keyspace has `deferred_patience_s` before one stands in for it."""
     proof_patience_s: float = 0.15
     """How long an owner may take to show that it answers, before a write is forwarded to the next one."""
     last_moment_s: float = 1.0

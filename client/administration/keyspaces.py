@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -26,13 +26,14 @@ from ringmill.client.routing.router import Prepare, Router
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.stubs import keyspaces_pb2 as pb
 
-__all__ = ["AsyncKeyspaces", "KeyspaceInfo"]
+__all__ = ["AsyncKeyspaces", "KeyspaceInfo", "Quorum"]
 
 _PATH: Final = "/ringmill.v1.Keyspaces/"
 _CREATE: Final = Method(f"{_PATH}Create", "", pb.KeyspaceAnswer, is_write=True)
 _ALTER: Final = Method(f"{_PATH}Alter", "", pb.KeyspaceAnswer, is_write=True)
 _DROP: Final = Method(f"{_PATH}Drop", "", pb.KeyspaceAnswer, is_write=True)
 _MOST_OWNERS: Final = 1000
+Quorum: TypeAlias = Literal["strict", "sloppy"]
 Answer = TypeVar("Answer", pb.KeyspaceAnswer, pb.ListKeyspacesResponse)
 
 
@@ -51,6 +52,7 @@ class KeyspaceInfo:
     w: int
     ttl_s: float
     durability: str
+    quorum: str
     made_in: int
     epoch: int
     changed: bool = False
@@ -83,6 +85,7 @@ class AsyncKeyspaces:
         w: int | None = None,
         ttl: Seconds | None = None,
         durability: Durability | None = None,
+        quorum: Quorum = "strict",
         timeout: Seconds | None = None,
     ) -> KeyspaceInfo:
         """Make a keyspace; one that exists with these settings is fine, and `changed` is False then.
@@ -90,7 +93,10 @@ class AsyncKeyspaces:
         `kind` is "objects" or "registers".  `policy` is "siblings", "lww" (of concurrent writes the last
         one is shown), "counter", "set" or "map" (client/merging/mergeables.py).  `r`, `w`, `ttl` and
         `durability` are what its requests mean when they do not say; `r` and `w` are majorities unless
-        given.  Raises Conflict when it exists with other settings, InvalidArgument.
+        given.  With `quorum` "sloppy" other nodes stand in for owners that cannot be reached: writes and
+        reads go on, and reads may miss writes for a while.  It cannot be changed.
+
+        Raises Conflict when it exists with other settings, InvalidArgument.
         """
         settings = pb.KeyspaceSettings(
             name=checked_name("name", name),
@@ -100,6 +106,7 @@ class AsyncKeyspaces:
             w=_checked_owners("w", w) or 0,
             ttl_ms=checked_ttl_ms(ttl),
             durability=checked_durability(durability),
+            quorum=checked_name("quorum", quorum),
         )
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -200,6 +207,7 @@ def _info_of(settings: pb.KeyspaceSettings, epoch: int, *, changed: bool = False
         settings.w,
         settings.ttl_ms / 1000,
         settings.durability,
+        settings.quorum or "strict",
         settings.made_in,
         epoch,
         changed,

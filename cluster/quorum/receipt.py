@@ -43,17 +43,20 @@ class Role(StrEnum):
 
     OWNER = "owner"
     HINTED = "hinted"  # the coordinator keeps a hint for this owner
+    FALLBACK = "fallback"  # stands in for an owner, with a hint that counts (rule W7)
 
 
 class QuorumAck(NamedTuple):
     node: NodeId
     role: Role
     durability: Durability
+    stands_for: NodeId | str = ""  # the owner, of a fallback
 
 
 class QuorumReceipt(NamedTuple):
     """`context` is a token, empty unless the written value is the only sibling left: a vector cannot say
-    "mine, but not those before it".  `is_weak`: the level was below the keyspace's own W."""
+    "mine, but not those before it".  `is_weak`: fewer owners than the keyspace's own W are known to hold
+    it."""
 
     dot: Dot
     context: bytes

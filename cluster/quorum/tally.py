@@ -7,13 +7,17 @@ T5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability
 
-__all__ = ["ReadTally", "WriteTally"]
+__all__ = ["ReadTally", "SloppyTally", "WriteTally"]
+
+_NOBODY: Final[Mapping[NodeId, NodeId]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -25,6 +29,11 @@ class WriteTally:
     row_epoch: Epoch
     acks: dict[NodeId, Durability] = field(default_factory=dict)
     failures: dict[NodeId, str] = field(default_factory=dict)
+
+    @property
+    def stand_ins(self) -> Mapping[NodeId, NodeId]:
+        """The fallback of each owner that has one, in a sloppy quorum."""
+        return _NOBODY
 
     def record_ack(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
         self._expect(node)
@@ -66,11 +75,44 @@ class WriteTally:
 
 
 @dataclass(slots=True)
+class SloppyTally(WriteTally):
+    """As WriteTally, where another member may stand in for an owner (rule W7).
+
+    An owner and who stands in for it are one seat, which counts once.  A member stands in for one owner at
+    most, so `w` seats are `w` nodes.
+    """
+
+    _stand_ins: dict[NodeId, NodeId] = field(default_factory=dict)
+
+    @property
+    def stand_ins(self) -> Mapping[NodeId, NodeId]:
+        return self._stand_ins
+
+    def record_stand_in(self, owner: NodeId, fallback: NodeId) -> None:
+        """Count a member's synced hint for an owner, given under this row."""
+        assert owner in self.owners and fallback not in self.owners, f"{fallback} stands in for {owner}"
+        assert owner not in self._stand_ins and fallback not in self._stand_ins.values(), "one seat for each"
+        self._stand_ins[owner] = fallback
+
+    @property
+    def is_met(self) -> bool:
+        return self._seats() >= self.w
+
+    @property
+    def is_lost(self) -> bool:
+        given_up = sum(node not in self._stand_ins for node in self.failures)
+        return len(self.owners) - given_up < self.w
+
+    def _seats(self) -> int:
+        return len(self.acks) + sum(owner not in self.acks for owner in self._stand_ins)
+
+
+@dataclass(slots=True)
 class ReadTally:
     """The answers of one read, and the owners to ask: `r` at first, one more for each that fails or stalls.
 
-    `candidates` are the row's owners in the order in which to ask them.  A late answer of a stalled owner
-    still counts.
+    `candidates` are the row's owners in the order in which to ask them, and behind them those who may stand
+    in for them (rule G5).  A late answer of a stalled owner still counts.
     """
 
     r: int

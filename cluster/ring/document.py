@@ -17,8 +17,9 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner,
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 _FIRST_VERSION: Final = 1
+_SECOND_VERSION: Final = 2
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def pack_document(document: Document) -> bytes:
 
     Its version is the lowest that can say it: what nodes of the release before can read, they are given.
     """
-    version = FORMAT_VERSION if any(_needs_second(each) for each in document.keyspaces) else _FIRST_VERSION
+    version = max(_lowest_version(each) for each in document.keyspaces)
     seats = sorted({*document.voters, *(owner for row in document.rows for owner in row.owners)})
     index = {seat: i for i, seat in enumerate(seats)}
     packed: bytes = msgpack.packb(
@@ -76,10 +77,10 @@ def unpack_document(data: bytes) -> Document:
         raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
     if not isinstance(fields, list) or not fields:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
-    if fields[0] not in (_FIRST_VERSION, FORMAT_VERSION):
+    if fields[0] not in (_FIRST_VERSION, _SECOND_VERSION, FORMAT_VERSION):
         raise ProtocolMismatch(
             f"topology document has format version {_shown(fields[0])}, this release reads {_FIRST_VERSION} "
-            f"and {FORMAT_VERSION}"
+            f"to {FORMAT_VERSION}"
         )
     return _read(fields)
 
@@ -101,20 +102,24 @@ def _read(fields: Sequence[Any]) -> Document:
     )
 
 
-def _needs_second(keyspace: KeyspaceEntry) -> bool:
-    """Version 1 has no durability: it is "sync" there."""
-    return keyspace.durability != "sync"
+def _lowest_version(keyspace: KeyspaceEntry) -> int:
+    """The first that can say it: before version 3 quorums are "strict", in version 1 durability is "sync"."""
+    if keyspace.quorum != "strict":
+        return FORMAT_VERSION
+    return _FIRST_VERSION if keyspace.durability == "sync" else _SECOND_VERSION
 
 
 def _packed_keyspace(keyspace: KeyspaceEntry, version: int) -> list[Any]:
     k = keyspace
     fields: list[Any] = [*k.id, k.name, k.kind, k.policy, k.r, k.w, k.ttl_ms]
-    return fields if version == _FIRST_VERSION else [*fields, k.durability]
+    later = [k.durability, k.quorum]
+    return [*fields, *later[: version - _FIRST_VERSION]]
 
 
 def _keyspace(entry: Any, version: int) -> KeyspaceEntry:
-    types: tuple[type, ...] = (int, int, str, str, str, int, int, int)
-    epoch, ordinal, *rest = _typed("keyspace", entry, types if version == _FIRST_VERSION else (*types, str))
+    later = (str, str)[: version - _FIRST_VERSION]
+    types: tuple[type, ...] = (int, int, str, str, str, int, int, int, *later)
+    epoch, ordinal, *rest = _typed("keyspace", entry, types)
     return KeyspaceEntry(KeyspaceId(epoch, ordinal), *rest)
 
 

@@ -39,13 +39,14 @@ class NewKeyspace:
     w: int = 0
     ttl_ms: int = 0
     durability: str = "sync"
+    quorum: str = "strict"
 
     def entry(self, id: KeyspaceId, n: int) -> KeyspaceEntry:
         """Raises InvalidArgument."""
         majority = n // 2 + 1
         entry = KeyspaceEntry(
             id, self.name, self.kind, self.policy, self.r or majority, self.w or majority,
-            self.ttl_ms, self.durability,
+            self.ttl_ms, self.durability, self.quorum,
         )  # fmt: skip
         check_name("keyspace", self.name)
         entry.check(epoch=id.epoch, n=n)
@@ -57,7 +58,12 @@ class NewKeyspace:
 
 @dataclass(frozen=True, slots=True)
 class KeyspaceChanges:
-    """What is to be different; None leaves it as it is."""
+    """What is to be different; None leaves it as it is.
+
+    The quorum is not among it.  What was acknowledged with the help of fallbacks may not be with its owners
+    yet, so a keyspace that became strict would break its promise at once; one that became sloppy would take
+    away what its clients rely on (docs/decisions/sloppy-quorums-need-an-owner.md).
+    """
 
     r: int | None = None
     w: int | None = None
@@ -145,5 +151,5 @@ def _check_registers(entry: KeyspaceEntry, majority: int) -> None:
 def _shown(entry: KeyspaceEntry) -> str:
     return (
         f"kind {entry.kind}, policy {entry.policy}, r={entry.r}, w={entry.w}, ttl {entry.ttl_ms} ms, "
-        f"durability {entry.durability}"
+        f"durability {entry.durability}, quorum {entry.quorum}"
     )

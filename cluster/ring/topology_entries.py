@@ -23,6 +23,7 @@ __all__ = [
     "DURABILITIES",
     "PHASES",
     "POLICIES",
+    "QUORUMS",
     "KeyspaceEntry",
     "Member",
     "Owner",
@@ -40,6 +41,8 @@ MAX_EPOCH: Final = 2**63 - 1
 KINDS: Final = ("objects", "registers")
 POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
 DURABILITIES: Final = ("memory", "buffered", "sync")
+QUORUMS: Final = ("strict", "sloppy")
+_SLOPPY_POLICIES: Final = ("siblings", "lww")
 MEMBER_STATES: Final = ("joining", "up", "leaving")
 PHASES: Final = ("normal",)
 
@@ -52,7 +55,8 @@ _ADDRESS: Final = re.compile(r"\S+:[0-9]{1,5}")
 class KeyspaceEntry:
     """A named set of keys.
 
-    `r`, `w`, `ttl_ms` and `durability` are the defaults of its requests; `ttl_ms` 0 means no expiry.
+    `r`, `w`, `ttl_ms` and `durability` are the defaults of its requests; `ttl_ms` 0 means no expiry.  With
+    `quorum` sloppy, other members stand in for owners that cannot be reached (rule W7).
     """
 
     id: KeyspaceId
@@ -63,6 +67,11 @@ class KeyspaceEntry:
     w: int = 2
     ttl_ms: int = 0
     durability: str = "sync"
+    quorum: str = "strict"
+
+    @property
+    def is_sloppy(self) -> bool:
+        return self.quorum == "sloppy"
 
     def check(self, *, epoch: int, n: int) -> None:
         """Raise InvalidArgument unless this may stand in a document of `epoch` with `n` replicas."""
@@ -70,6 +79,7 @@ class KeyspaceEntry:
         _check_one_of("keyspace kind", self.kind, KINDS)
         _check_one_of("keyspace policy", self.policy, POLICIES)
         _check_one_of("keyspace durability", self.durability, DURABILITIES)
+        _check_one_of("keyspace quorum", self.quorum, QUORUMS)
         check_between("keyspace epoch", self.id.epoch, 1, epoch)
         check_between("keyspace ordinal", self.id.ordinal, 0, 2**32 - 1)
         check_between("keyspace r", self.r, 1, n)
@@ -77,6 +87,12 @@ class KeyspaceEntry:
         check_between("keyspace ttl_ms", self.ttl_ms, 0, MAX_EPOCH)
         if self.policy == "counter" and self.ttl_ms:
             raise InvalidArgument("a keyspace of policy counter has no ttl: counts do not expire")
+        if self.is_sloppy and (self.kind != "objects" or self.policy not in _SLOPPY_POLICIES):
+            raise InvalidArgument(
+                f"a keyspace of {self.kind} with policy {self.policy} has strict quorums: what it promises "
+                "needs r + w > n owners",
+                hint="sloppy quorums are for objects with policy siblings or lww",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Rule H1: a hint belongs to (partition, key) and names its target owners; a newer
 into it.  A target is removed only if the hint still holds what was delivered: if a newer write was merged in
 meanwhile, removing the target would lose that write.  Each change is one step (rule V9).  Hints for one owner
 are bounded in bytes and in time; what is over the bound is dropped, and the partition owed to that owner
-first (rule H2).  Layout: docs/formats/hint.md.
+first (rule H2).  A hint that counts for its owner in a write's level is never dropped: one that is over the
+bound is refused instead, and does not count (rule H11).  Layout: docs/formats/hint.md.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 __all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
 
 FORMAT_VERSION: Final = 1
-_SPARE: Final = 0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """`targets` are the owners it is for, sorted."""
+    """`targets` are the owners it is for, sorted; for those in `counted` it has counted toward a level."""
 
     targets: tuple[NodeId, ...]
     encoded: bytes  # the object, docs/formats/object.md
+    counted: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class HintStore:
         self._since = dict.fromkeys(index, self._now())  # the first of those that wait was kept then
         self._refused: dict[HintKey, RefusedHint] = {}
         self._has_lost = False
+        self._last: Commit | None = None  # of the newest change; those before it are synced with it
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
         self.dropped = 0  # over the bound, since the start
         self.on_dropped: Callable[[PartitionId, NodeId], None] = self._lose_dropped
@@ -135,6 +137,13 @@ class HintStore:
         value = await fetch(self._engine, hint_key(key))
         return None if value is None else decode_hint(value)
 
+    async def get_synced(self, key: HintKey) -> Hint | None:
+        """The same, once this node cannot forget it."""
+        hint, commit = await self.get(key), self._last
+        if commit is not None and not commit.is_synced:
+            await commit.synced()
+        return hint
+
     async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit | None:
         """Keep an object for these owners, merged into the hint that exists already.
 
@@ -154,6 +163,19 @@ class HintStore:
         except RingmillError:
             self.note_lost()
             raise
+
+    async def keep_counted(self, key: HintKey, target: NodeId, stored: StoredObject) -> Commit:
+        """Keep an object that is to count for this owner once the commit is synced (rule H11).
+
+        Raises Overloaded over the bound, and what `keep` raises; then nothing is kept, not even in memory.
+        """
+        commit = await change(
+            self._engine,
+            hint_key(key),
+            lambda present: self._keep(key, (target,), stored, present, is_counted=True),
+        )
+        assert commit is not None, "what counts is refused, not dropped"
+        return commit
 
     async def keep_refused(self) -> None:
         """Store refused hints durably, as far as the disk accepts them now."""
@@ -196,9 +218,15 @@ class HintStore:
         def step(value: bytes | None) -> None:
             present = None if value is None else decode_hint(value)
             if present is not None:
-                self._keep(key, owners, decode_object(present.encoded), value)
+                counted = {*present.counted, *(owners if target in present.counted else ())}
+                ours = replace(present, counted=tuple(sorted(counted)))  # so that none of these is dropped
+                self._keep(key, owners, decode_object(present.encoded), encode_hint(ours))
                 named = sorted({*present.targets, *owners})  # but for those whose hint was dropped just now
-                present = replace(present, targets=tuple(each for each in named if self._waits(each, key)))
+                present = replace(
+                    present,
+                    targets=tuple(each for each in named if self._waits(each, key)),
+                    counted=tuple(each for each in named if each in counted),
+                )
             self._strike_off(key, target, present)
 
         await change(self._engine, hint_key(key), step)
@@ -209,42 +237,67 @@ class HintStore:
         )
 
     def _keep(
-        self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject, value: bytes | None
+        self,
+        key: HintKey,
+        targets: Iterable[NodeId],
+        stored: StoredObject,
+        value: bytes | None,
+        *,
+        is_counted: bool = False,
     ) -> Commit | None:
-        if value is None:
-            former: tuple[NodeId, ...] = ()
-            encoded = encode_object(stored)
-        else:
-            present = decode_hint(value)
-            sometimes("a newer write is merged into a hint")
-            former, encoded = present.targets, encode_object(merge(decode_object(present.encoded), stored))
-        size = len(key.key) + len(encoded)
         asked = tuple(targets)
-        wanted = sorted({*former, *asked})
-        over = [target for target in wanted if not self._has_room(target, key, size)]
+        former = Hint((), b"")
+        encoded = encode_object(stored)
+        if value is not None:
+            former = decode_hint(value)
+            sometimes("a newer write is merged into a hint")
+            encoded = encode_object(merge(decode_object(former.encoded), stored))
+        size = len(key.key) + len(encoded)
+        if is_counted:
+            self._admit_counted(asked, key, size)
+        counted = {*former.counted, *asked} if is_counted else set(former.counted)
+        wanted = sorted({*former.targets, *asked})
+        over = [target for target in wanted if self._is_dropped(target, key, size, target in counted)]
         for target in over:
             sometimes("a hint over the bound is dropped")
             self.on_dropped(key.partition, target)
             self.dropped += 1
-        hint = Hint(tuple(target for target in wanted if target not in over), encoded)
-        if not hint.targets:
+        left = tuple(target for target in wanted if target not in over)
+        if not left:
             return None  # an older hint of the key stays as it is: its owner lacks that one, too
-        commit = self._put(key, hint)
-        for target in hint.targets:
+        commit = self._put(key, Hint(left, encoded, tuple(each for each in left if each in counted)))
+        for target in left:
             self._note(target, key, size)
         for target in over:
             self._unnote(target, key)
         self.kept.set()
         return None if all(target in over for target in asked) else commit
 
+    def _admit_counted(self, targets: Iterable[NodeId], key: HintKey, size: int) -> None:
+        """Raises Overloaded over the bound in bytes.  That in time does not hold for what counts."""
+        for target in targets:
+            if not self._fits(target, key, size):
+                sometimes("a hint that was to count is refused")
+                raise Overloaded(
+                    f"hints for {target} have {self._bytes.get(target, 0)} bytes here, the limit is "
+                    f"{self._options.most_bytes}"
+                )
+
+    def _is_dropped(self, target: NodeId, key: HintKey, size: int, is_counted: bool) -> bool:
+        """What has counted is never dropped (rule H11)."""
+        return not is_counted and not self._has_room(target, key, size)
+
     def _waits(self, target: NodeId, key: HintKey) -> bool:
         return key in self._by_target.get(target, {})
 
     def _has_room(self, target: NodeId, key: HintKey, size: int) -> bool:
         """Whether one more hint of this size, or in the place of that key's, is within the bound."""
-        total = self._bytes.get(target, 0) - self._by_target.get(target, {}).get(key, 0) + size
         age_s = self._now() - self._since.get(target, self._now())
-        return total <= self._options.most_bytes and age_s <= self._options.longest_s
+        return self._fits(target, key, size) and age_s <= self._options.longest_s
+
+    def _fits(self, target: NodeId, key: HintKey, size: int) -> bool:
+        total = self._bytes.get(target, 0) - self._by_target.get(target, {}).get(key, 0) + size
+        return total <= self._options.most_bytes
 
     def _note(self, target: NodeId, key: HintKey, size: int) -> None:
         waiting = self._by_target.setdefault(target, {})
@@ -271,7 +324,8 @@ class HintStore:
             return
         left = tuple(node for node in present.targets if node != target)
         if left:
-            self._put(key, replace(present, targets=left))
+            counted = tuple(node for node in present.counted if node != target)
+            self._put(key, replace(present, targets=left, counted=counted))
         else:
             batch = Batch()
             batch.delete(hint_key(key))
@@ -280,7 +334,8 @@ class HintStore:
     def _put(self, key: HintKey, hint: Hint) -> Commit:
         batch = Batch()
         batch.put(hint_key(key), encode_hint(hint))
-        return self._engine.apply(batch)
+        commit = self._last = self._engine.apply(batch)
+        return commit
 
 
 async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeId, dict[HintKey, int]]:
@@ -294,7 +349,8 @@ async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeI
 
 
 def encode_hint(hint: Hint) -> bytes:
-    packed: bytes = msgpack.packb([FORMAT_VERSION, list(hint.targets), _SPARE, hint.encoded])
+    counted = list(hint.counted) or 0  # as releases wrote it before there were any
+    packed: bytes = msgpack.packb([FORMAT_VERSION, list(hint.targets), counted, hint.encoded])
     return packed
 
 
@@ -302,9 +358,13 @@ def decode_hint(data: bytes) -> Hint:
     """Raises CorruptData."""
     try:
         fields: Any = msgpack.unpackb(data)
-        version, targets, _, encoded = fields
+        version, targets, counted, encoded = fields
         if version != FORMAT_VERSION or not isinstance(encoded, bytes):
             raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
-        return Hint(tuple(NodeId(str(target)) for target in targets), encoded)
+        return Hint(_nodes(targets), encoded, _nodes(counted) if counted else ())
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CorruptData(f"a hint of {len(data)} bytes does not decode: {error}") from error
+
+
+def _nodes(names: Iterable[object]) -> tuple[NodeId, ...]:
+    return tuple(NodeId(str(name)) for name in names)

@@ -1,4 +1,4 @@
-"""The messages between replicas about objects: apply one, read one, deliver hints.
+"""The messages between replicas about objects: apply one, read one or its digest, deliver hints.
 
 Frozen values, encoded once as msgpack arrays; the frame around them carries version and checksum.  Every
 request carries the epoch it was made under and the keyspace's id, every answer the row epoch it was given
@@ -17,18 +17,21 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
-    "APPLY", "DELIVER", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "HintItem", "Read",
-    "ReadAnswer",
+    "APPLY", "DELIVER", "DIGEST", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "DigestAnswer",
+    "HintItem", "Read", "ReadAnswer",
 ]  # fmt: skip
 
 APPLY: Final = "replica.apply"
 READ: Final = "replica.read"
+DIGEST: Final = "replica.digest"
+"""As READ, but a large object is told by its digest."""
 DELIVER: Final = "hint.deliver"
 
 _APPLY: Final = (int, int, int, bytes, str, bytes)
 _APPLY_ANSWER: Final = (int, str, int)
 _READ: Final = (int, int, int, bytes)
 _READ_ANSWER: Final = (int, bytes)
+_DIGEST_ANSWER: Final = (int, bytes, int)
 _DURABILITIES: Final = {durability.value: durability for durability in Durability}
 
 
@@ -95,6 +98,27 @@ class ReadAnswer(NamedTuple):
     def decode(cls, body: bytes) -> ReadAnswer:
         row_epoch, encoded = unpack(body, _READ_ANSWER)
         return cls(row_epoch, encoded)
+
+
+class DigestAnswer(NamedTuple):
+    """The digest of an object (cluster/versions/digests.py) and its size, durable on the replica."""
+
+    row_epoch: Epoch
+    digest: bytes
+    size_bytes: int
+
+    def encode(self) -> bytes:
+        return pack([self.row_epoch, self.digest, self.size_bytes])
+
+    @classmethod
+    def is_one(cls, body: bytes) -> bool:
+        """Whether an answer is this and not a ReadAnswer."""
+        return body[:1] == b"\x93"
+
+    @classmethod
+    def decode(cls, body: bytes) -> DigestAnswer:
+        row_epoch, digest, size_bytes = unpack(body, _DIGEST_ANSWER)
+        return cls(row_epoch, digest, size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

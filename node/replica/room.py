@@ -16,6 +16,7 @@ from ringmill.node.replica.comparing.comparisons import Comparisons
 from ringmill.node.replica.comparing.exchange_serving import ExchangeServing
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
+from ringmill.node.replica.fallbacks.fallback_serving import FallbackServing
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
@@ -68,7 +69,9 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
 def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
-    serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
+    serving = ReplicaServing(
+        routes=routes, objects=replica.objects, hybrid=core.hybrid, options=core.options.replica
+    )
     pages = PageServing(
         routes=routes,
         engine=replica.engine,
@@ -83,3 +86,5 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
     core.serve(exchange.handlers())
     core.serve(FeedServing(replica.objects.feed, core.clock).handlers())
+    fallbacks = FallbackServing(routes=routes, hints=replica.hints, hybrid=core.hybrid)
+    core.serve(fallbacks.handlers())

@@ -92,6 +92,28 @@ class Routes:
         topology = self._view.topology()
         return self._owned(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
 
+    async def of_fallback(
+        self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId, owner: NodeId | None = None
+    ) -> Route:
+        """The route of a peer's message to this node as one that stands in for an owner (rule W7).
+
+        Raises WrongEpoch when this node owns the key, or when `owner` does not; else as `by_id`.
+        """
+        topology = await self._at(epoch, sender)
+        route = self._route(topology, topology.keyspace(keyspace), key, epoch)
+        if self.node in route.owners or (owner is not None and owner not in route.owners):
+            raise WrongEpoch(
+                f"{self.node} does not stand in for {owner or 'an owner'} of partition {route.partition} in "
+                f"epoch {topology.epoch}",
+                detail={"epoch": topology.epoch, "partition": route.partition},
+                hint="fetch the topology again",
+            )
+        return route
+
+    def fallbacks(self, route: Route) -> tuple[NodeId, ...]:
+        """Who may stand in for owners of a key, in the order of the ring; nobody in a strict keyspace."""
+        return self._view.topology().fallbacks(route.partition) if route.keyspace.is_sloppy else ()
+
     async def place_of(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Place:
         """Where an object that a peer brings lies here; also one of a keyspace that was dropped, as copies
         are compared with all that they hold.  Raises as `by_id`."""

@@ -7,6 +7,7 @@ G2).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -16,19 +17,23 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.digests import digest_of
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.object_batch import Applied, ObjectBatch
 from ringmill.node.replica.object_store import ObjectStore, hold, tell_held
 from ringmill.node.replica.replica_messages import (
     APPLY,
     DELIVER,
+    DIGEST,
     READ,
     Apply,
     ApplyAnswer,
     Deliver,
     DeliverAnswer,
+    DigestAnswer,
     HintItem,
     Read,
     ReadAnswer,
@@ -41,13 +46,16 @@ __all__ = ["ReplicaServing"]
 
 
 class ReplicaServing:
-    def __init__(self, *, routes: Routes, objects: ObjectStore, hybrid: HybridClock) -> None:
+    def __init__(
+        self, *, routes: Routes, objects: ObjectStore, hybrid: HybridClock, options: ReplicaOptions
+    ) -> None:
         self._routes = routes
         self._objects = objects
         self._clock = hybrid
+        self._most_bytes = options.most_whole_bytes
 
     def batch_handlers(self) -> Mapping[str, BatchHandler]:
-        return {APPLY: self.apply_batch, READ: self.read_batch}
+        return {APPLY: self.apply_batch, READ: self.read_batch, DIGEST: self.digest_batch}
 
     def handlers(self) -> Mapping[str, Handler]:
         return {DELIVER: self.deliver}
@@ -123,24 +131,39 @@ class ReplicaServing:
             except RingmillError as error:
                 arrival.fail(error)
 
-    def _read_now(self, arrival: Arrival) -> None:
+    def digest_batch(self, arrivals: Sequence[Arrival]) -> None:
+        """The same, but a large object is told by its digest (rule G6)."""
+        for arrival in arrivals:
+            try:
+                self._read_now(arrival, self._most_bytes)
+            except (NotCached, CorruptData, OSError):
+                arrival.answer_later(self.read(arrival, self._most_bytes))
+            except RingmillError as error:
+                arrival.fail(error)
+
+    def _read_now(self, arrival: Arrival, most_bytes: int = sys.maxsize) -> None:
         request = Read.decode(arrival.body)
         route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
         if route is None:
-            arrival.answer_later(self.read(arrival))
+            arrival.answer_later(self.read(arrival, most_bytes))
             return
         encoded, commit = self._objects.read_now(route.place)
-        answer = ReadAnswer(route.row.row_epoch, encoded).encode()
+        if len(encoded) <= most_bytes:
+            answer = ReadAnswer(route.row.row_epoch, encoded).encode()
+        else:
+            answer = _digest(route.row.row_epoch, encoded)
         if commit is None:
             arrival.answer(answer)
         else:
             commit.tell_synced(partial(_show, arrival, answer))
 
-    async def read(self, arrival: Arrival) -> bytes:
-        """The whole story of one."""
+    async def read(self, arrival: Arrival, most_bytes: int = sys.maxsize) -> bytes:
+        """The whole story of one; one of more than `most_bytes` is told by its digest."""
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         encoded = await self._objects.read_synced(route.place)
+        if len(encoded) > most_bytes:
+            return _digest(route.row.row_epoch, encoded)
         return ReadAnswer(route.row.row_epoch, encoded).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:
@@ -170,6 +193,10 @@ class _Taken(NamedTuple):
     applied: Applied
     durability: Durability
     row_epoch: Epoch
+
+
+def _digest(row_epoch: Epoch, encoded: bytes) -> bytes:
+    return DigestAnswer(row_epoch, digest_of(encoded), len(encoded)).encode()
 
 
 def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> None:

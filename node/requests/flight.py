@@ -18,12 +18,13 @@ from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
-from ringmill.cluster.quorum.tally import WriteTally
+from ringmill.cluster.quorum.tally import SloppyTally, WriteTally
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken, encode_context
 from ringmill.node.replica.object_store import Written
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.fallbacks.fallbacks import Search
 from ringmill.node.storage.engine import Commit
 
 __all__ = ["Crew", "Flight", "WriteEnded"]
@@ -51,7 +52,7 @@ class Crew(Protocol):
 class Flight:
     __slots__ = (
         "_bucket", "_crew", "_ended", "_first_round_over", "_hints", "_tally", "deadline", "deferred",
-        "durability", "route", "verb", "written",
+        "durability", "route", "search", "verb", "written",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +76,9 @@ class Flight:
         self._crew = crew
         self._ended: WriteEnded | None = ended
         self._bucket: Bucket | None = None
-        self._tally = WriteTally(w, route.owners, route.row.row_epoch)
+        is_sloppy = route.keyspace.is_sloppy
+        self.search = Search() if is_sloppy else None
+        self._tally = (SloppyTally if is_sloppy else WriteTally)(w, route.owners, route.row.row_epoch)
         self._hints: dict[NodeId, Commit] = {}
         self._first_round_over: asyncio.Event | None = None  # made when somebody waits for it
 
@@ -91,6 +94,15 @@ class Flight:
     def failed(self, node: NodeId, why: str) -> None:
         self._tally.record_failure(node, why)
         self._look()
+
+    def stood_in(self, owner: NodeId, fallback: NodeId) -> None:
+        """Another member holds the write for an owner, on its disk (rule W7)."""
+        assert isinstance(self._tally, SloppyTally), "only owners count in a strict keyspace"
+        self._tally.record_stand_in(owner, fallback)
+        self._look()
+
+    def has_stand_in(self, owner: NodeId) -> bool:
+        return owner in self._tally.stand_ins
 
     def hinted(self, node: NodeId, commit: Commit) -> None:
         self._hints[node] = commit
@@ -157,13 +169,22 @@ class Flight:
         is_alone = stored.siblings == (sibling,)
         if not is_alone:
             sometimes("a receipt has no context beside siblings")
-        acks = self._tally.acks
+        acks, stand_ins = self._tally.acks, self._tally.stand_ins
         replicas = [QuorumAck(node, Role.OWNER, acks[node]) for node in self.route.owners if node in acks]
         replicas += [
             QuorumAck(node, Role.HINTED, Durability.SYNCED if commit.is_synced else Durability.MEMORY)
             for node, commit in sorted(self._hints.items())
-            if node not in acks
+            if node not in acks and node not in stand_ins
         ]
+        needed = min(default_w, len(self.route.owners))
+        is_weak = self._tally.w < needed
+        if stand_ins:
+            replicas += [
+                QuorumAck(fallback, Role.FALLBACK, Durability.SYNCED, owner)
+                for owner, fallback in sorted(stand_ins.items())
+                if owner not in acks
+            ]
+            is_weak = is_weak or len(acks) < needed
         return QuorumReceipt(
             sibling.dot,
             self._token(ContextToken(stored.context, sibling.time)) if is_alone else b"",
@@ -171,7 +192,7 @@ class Flight:
             self.route.epoch,
             self._tally.w,
             tuple(replicas),
-            is_weak=self._tally.w < min(default_w, len(self.route.owners)),
+            is_weak=is_weak,
         )
 
     def lost(self, verb: str) -> QuorumNotReached:
@@ -182,6 +203,7 @@ class Flight:
         silent = f"no ack within {self.deadline.allowed_s:.2f} s"
         failed = self._tally.reasons(silent)
         acked = [node for node in self.route.owners if self.counts(node)]
+        acked += [node for owner, node in sorted(self._tally.stand_ins.items()) if owner not in acked]
         return QuorumNotReached.of(verb, self._tally.w, acked, failed, outcome="unknown")
 
     def _token(self, context: ContextToken) -> bytes:

@@ -2,7 +2,7 @@
 
 An owner that acks costs no task: its answer is counted as it comes.  Whatever else happens is told here as it
 happens, step by step: an owner that fails, one that is seen down, a level that is lost, a node that stops
-(rules W1 to W3, W6, H1 and H7).
+(rules W1 to W3, W6, H1 and H7).  In a sloppy keyspace another member may stand in for an owner (rule W7).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import hold, tell_held
 from ringmill.node.requests.background import Background
+from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.engine import Commit
@@ -40,6 +41,7 @@ class Flights:
         *,
         replicas: Replicas,
         hints: HintStore,
+        fallbacks: Fallbacks,
         liveness: LivenessView,
         background: Background,
         options: RequestOptions,
@@ -47,6 +49,7 @@ class Flights:
         self._node = replicas.node
         self._replicas = replicas
         self._hints = hints
+        self._fallbacks = fallbacks
         self._liveness = liveness
         self._background = background
         self._options = options
@@ -78,12 +81,12 @@ class Flights:
 
     async def abandon(self, flight: Flight) -> None:
         for node in flight.outstanding:
-            if node != self._node and flight.hint_of(node) is None:
+            if node != self._node and flight.hint_of(node) is None and not flight.has_stand_in(node):
                 await self._leave_hint(flight, node)
 
     def _send(self, flight: Flight) -> None:
         owners = flight.route.owners
-        flight.deferred = self._deferred(owners, flight.w)
+        flight.deferred = self._deferred(owners, flight.w, is_sloppy=flight.search is not None)
         body = self._replicas.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
         left_s = flight.deadline.left_s
         for node in owners:
@@ -93,11 +96,22 @@ class Flights:
                 self._background.start(self._defer(flight, node, body))
             else:
                 self._reach(flight, node, body, left_s)
+        if flight.search is not None:
+            self._wheel.add(_Patience(self, flight), min(self._options.deferred_patience_s, left_s))
 
-    def _deferred(self, owners: Sequence[NodeId], w: int) -> tuple[NodeId, ...]:
-        """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7)."""
+    def silent(self, flight: Flight) -> None:
+        """The owners of a sloppy quorum have had their time to ack."""
+        if self._background.is_over:
+            return
+        for node in flight.outstanding:
+            if node != self._node and node not in flight.deferred:
+                self._background.start(self._replace_silent(flight, node))
+
+    def _deferred(self, owners: Sequence[NodeId], w: int, *, is_sloppy: bool) -> tuple[NodeId, ...]:
+        """Owners seen down are not asked at first, unless the level cannot be met without them (rule T7);
+        in a sloppy quorum somebody stands in for them."""
         down = [node for node in owners if node != self._node and not self._liveness.is_up(node)]
-        return tuple(down) if len(owners) - len(down) >= w else ()
+        return tuple(down) if is_sloppy or len(owners) - len(down) >= w else ()
 
     def _held(self, flights: Sequence[Flight], durability: Durability, failure: RingmillError | None) -> None:
         """This node's own acks, of writes that became durable together."""
@@ -131,6 +145,9 @@ class Flights:
     async def _defer(self, flight: Flight, node: NodeId, body: bytes) -> None:
         """Give an owner seen down its hint at once, and ask it only if others fail or are silent."""
         sometimes("an owner seen down is not asked")
+        if await self._is_stood_in(flight, node):
+            flight.failed(node, "seen down, so not asked; a fallback stands in for it")
+            return
         why = await self._keep_hint(flight, node)
         self._background.start(self._sync_hint(flight, node))
         if await flight.needs_deferred(self._options.deferred_patience_s):
@@ -143,7 +160,7 @@ class Flights:
         """The level was not met: time is up, or no owner is left to answer.  Hints for the silent come first,
         as the client is told who acked."""
         for node in flight.outstanding:
-            if node != self._node:
+            if node != self._node and not flight.has_stand_in(node):
                 await self._keep_hint(flight, node)
                 self._background.start(self._sync_hint(flight, node))
         sometimes("a write loses its quorum after sending")
@@ -151,8 +168,28 @@ class Flights:
 
     async def _miss(self, flight: Flight, node: NodeId, why: str) -> None:
         """An owner did not get the write: the hint first, then the tally, so that an error finds it kept."""
+        if await self._is_stood_in(flight, node):
+            flight.failed(node, why)
+            return
         flight.failed(node, why + await self._keep_hint(flight, node))
         await self._sync_hint(flight, node)
+
+    async def _replace_silent(self, flight: Flight, owner: NodeId) -> None:
+        await self._is_stood_in(flight, owner)
+
+    async def _is_stood_in(self, flight: Flight, owner: NodeId) -> bool:
+        """Whether another member holds the write for an owner, found now if need be (rule W7)."""
+        if flight.search is None:
+            return False
+        encoded, deadline = flight.written.applied.encoded, flight.deadline
+        try:
+            found = await self._fallbacks.find(flight.search, flight.route, owner, encoded, deadline)
+        except asyncio.CancelledError:
+            await self._leave_hint(flight, owner)
+            raise
+        if found is not None and not flight.has_stand_in(owner):
+            flight.stood_in(owner, found)
+        return found is not None
 
     async def _hint(self, flight: Flight, node: NodeId) -> None:
         await self._keep_hint(flight, node)
@@ -200,6 +237,19 @@ class Flights:
         except (TimeoutError, RingmillError) as error:
             self._hints.note_lost()
             _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
+
+
+class _Patience:
+    """With the silent owners of one write; what a wheel expires."""
+
+    __slots__ = ("_flight", "_flights")
+
+    def __init__(self, flights: Flights, flight: Flight) -> None:
+        self._flights = flights
+        self._flight = flight
+
+    def expire(self) -> None:
+        self._flights.silent(self._flight)
 
 
 def _why(error: Exception) -> str:

@@ -102,7 +102,14 @@ class Reader:
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
         needed = need_of(request.options.seen, route)
-        collected = await self._collector.collect(route, level_for(needed, r, route), deadline, needed, trace)
+        collected = await self._collector.collect(
+            route,
+            level_for(needed, r, route),
+            deadline,
+            needed,
+            trace,
+            is_strict=not route.keyspace.is_sloppy,
+        )
         return await self._finish(route, r, collected, deadline, trace)
 
     def begin(self, request: ReadRequest, ended: ReadEnded) -> bool:
@@ -118,10 +125,11 @@ class Reader:
         r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
         told = partial(self._collected, route, r, deadline, ended)
         if request.options.seen is None:
-            self._collector.begin(route, r, deadline, told)
+            self._collector.begin(route, r, deadline, told, is_strict=not route.keyspace.is_sloppy)
         else:
-            needed = need_of(request.options.seen, route)
-            self._collector.begin(route, level_for(needed, r, route), deadline, told, needed)
+            needed, is_strict = need_of(request.options.seen, route), not route.keyspace.is_sloppy
+            level = level_for(needed, r, route)
+            self._collector.begin(route, level, deadline, told, needed, is_strict=is_strict)
         return True
 
     def _checked(self, request: ReadRequest) -> Deadline:
@@ -202,6 +210,8 @@ class Reader:
         judged_at_ms: int = 0,
     ) -> ReadResult:
         is_weak = r < min(route.keyspace.r, len(route.owners))
+        if route.keyspace.is_sloppy and not is_weak:
+            is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
         return ReadResult(
             siblings,
             token,
@@ -224,14 +234,15 @@ class Reader:
         """Write the merged object back to owners whose answer differed.  Returns how many were written to.
 
         A weak read, which asks too few owners for rule G2, begins with the owners that it asked; others are
-        written to when those do not ack.
+        written to when those do not ack.  Fallbacks that answered hold it for owners, and are not written to.
         """
-        stale = [node for node, stored in collected.answers.items() if stored != merged]
+        of_owners = {node: told for node, told in collected.answers.items() if node in route.owners}
+        stale = [node for node, stored in of_owners.items() if stored != merged]
         if not stale:
             return 0
-        equal = [node for node in collected.answers if node not in stale]
+        equal = [node for node in of_owners if node not in stale]
         wanted = holders_for_a_strict_read(len(route.owners), route.keyspace.r)
-        repair = ReadRepair(min(wanted, len(collected.answers)), equal)
+        repair = ReadRepair(min(wanted, len(of_owners)), equal)
         encoded = encode_object(merged)
         self._write_back(stale, route, encoded, repair, deadline)
         patience_s = min(self._options.repair_patience_s, deadline.left_s / 2)

@@ -9,7 +9,16 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.replica_messages import APPLY, READ, Apply, ApplyAnswer, Read, ReadAnswer
+from ringmill.node.replica.replica_messages import (
+    APPLY,
+    DIGEST,
+    READ,
+    Apply,
+    ApplyAnswer,
+    DigestAnswer,
+    Read,
+    ReadAnswer,
+)
 from ringmill.node.replica.routes import Route
 
 __all__ = ["Replicas"]
@@ -67,6 +76,15 @@ class Replicas:
     def send_read(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
         """As `read` likewise."""
         self._transport.send(node, READ, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def send_digest(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
+        """As `send_read`; a large object is told by its digest."""
+        self._transport.send(node, DIGEST, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def digest_told(self, answer: bytes) -> tuple[bytes, Epoch]:
+        """The digest in an owner's answer, and the row epoch.  Raises ProtocolMismatch."""
+        told = DigestAnswer.decode(answer)
+        return told.digest, told.row_epoch
 
     def apply_message(self, route: Route, encoded: bytes, durability: Durability) -> bytes:
         """What every owner is sent of one write."""

@@ -13,6 +13,7 @@ from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
+from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.own_operations import OwnOperations
@@ -50,9 +51,13 @@ async def open_requests(
     async with Background(options.drain_s) as background:
         routes = Routes(core.node, topology)
         replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
+        fallbacks = Fallbacks(
+            routes=routes, liveness=liveness, transport=core.transport, hybrid=core.hybrid, options=options
+        )
         collector = Collector(
             objects=replica.objects,
             replicas=replicas,
+            fallbacks=fallbacks,
             liveness=liveness,
             background=background,
             clock=core.clock,
@@ -61,6 +66,7 @@ async def open_requests(
         flights = Flights(
             replicas=replicas,
             hints=replica.hints,
+            fallbacks=fallbacks,
             liveness=liveness,
             background=background,
             options=options,

@@ -50,6 +50,7 @@ class KeyspacesService:
             w=asked.w,
             ttl_ms=asked.ttl_ms,
             durability=_kept(asked.durability or "sync"),
+            quorum=asked.quorum or "strict",
         )
         return await self._change(asked.name, lambda topology, _: created(topology, new), request, call)
 
@@ -107,6 +108,7 @@ def _settings(entry: KeyspaceEntry) -> KeyspaceSettings:
         w=entry.w,
         ttl_ms=entry.ttl_ms,
         durability=entry.durability,
+        quorum=entry.quorum,
         made_in=entry.id.epoch,
         ordinal=entry.id.ordinal,
     )

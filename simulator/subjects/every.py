@@ -17,6 +17,7 @@ from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
 from ringmill.simulator.subjects.scans.subject import SCANS
 from ringmill.simulator.subjects.sessions.subject import SESSIONS
+from ringmill.simulator.subjects.sloppy.subject import SLOPPY
 from ringmill.simulator.subjects.subject import Subject
 from ringmill.simulator.subjects.watches.subject import WATCHES
 
@@ -31,6 +32,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     SESSIONS,
     WATCHES,
     SCANS,
+    SLOPPY,
 )
 
 

@@ -60,5 +60,6 @@ def draw_tunables(draws: Random) -> Tunables:
         most_bytes=draws.choice((HintOptions().most_bytes, HintOptions().most_bytes, 300)),
         longest_s=draws.choice((HintOptions().longest_s, HintOptions().longest_s, 1.0)),
     )
-    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints)
+    replica = replace(drawn.node.replica, most_whole_bytes=draws.choice((1024, 60, 0, 0)))
+    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints, replica=replica)
     return replace(drawn, node=node, gather_s=gather_s)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["alter", "create", "drop", "list_keyspaces", "show"]
 
-_COLUMNS = ("NAME", "KIND", "POLICY", "R", "W", "TTL", "DURABILITY", "MADE IN")
+_COLUMNS = ("NAME", "KIND", "POLICY", "R", "W", "TTL", "DURABILITY", "QUORUM", "MADE IN")
 _OWNERS = click.IntRange(1, 1000)
 T = TypeVar("T")
 
@@ -41,6 +41,11 @@ T = TypeVar("T")
 @click.option(
     "--durability", metavar="HOW", help="how firmly owners hold what they ack: synced, buffered or memory"
 )
+@click.option(
+    "--sloppy", is_flag=True,
+    help="other nodes stand in for owners that cannot be reached; reads may miss writes for a while"
+    "  [only owners count]",
+)  # fmt: skip
 @click.pass_obj
 def create(
     settings: Settings,
@@ -51,17 +56,26 @@ def create(
     w: int | None,
     ttl: str | None,
     durability: str | None,
+    sloppy: bool,
 ) -> None:
     """Make the keyspace NAME; one that exists with these settings is fine.
 
-    -r, -w, --ttl and --durability are what its requests mean when they do not say.
+    -r, -w, --ttl and --durability are what its requests mean when they do not say.  --sloppy cannot be
+    changed later.
     """
     ttl_s = None if ttl is None else seconds(ttl)
     firm = None if durability is None else durability_named(durability)
     made = _ask(
         settings,
         lambda keyspaces: keyspaces.create(
-            name, kind=kind, policy=policy, r=r, w=w, ttl=ttl_s, durability=firm
+            name,
+            kind=kind,
+            policy=policy,
+            r=r,
+            w=w,
+            ttl=ttl_s,
+            durability=firm,
+            quorum="sloppy" if sloppy else "strict",
         ),
     )
     _tell(settings, made, "made" if made.changed else "was there with these settings")
@@ -146,7 +160,17 @@ def _document(info: KeyspaceInfo) -> dict[str, object]:
 
 def _row(info: KeyspaceInfo) -> tuple[object, ...]:
     ttl = None if not info.ttl_s else output.span(info.ttl_s) if info.ttl_s >= 1 else f"{info.ttl_s:g} s"
-    return (info.name, info.kind, info.policy, info.r, info.w, ttl, _typed(info.durability), info.made_in)
+    return (
+        info.name,
+        info.kind,
+        info.policy,
+        info.r,
+        info.w,
+        ttl,
+        _typed(info.durability),
+        info.quorum,
+        info.made_in,
+    )
 
 
 def _typed(durability: str) -> str:

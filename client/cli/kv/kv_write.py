@@ -165,13 +165,14 @@ def ask_and_show(
         "epoch": receipt.epoch,
         "w": receipt.w,
         "weak": receipt.weak,
-        "replicas": [
-            {"node": ack.node, "role": ack.role, "durability": ack.durability} for ack in receipt.replicas
-        ],
+        "replicas": [ack.to_dict() for ack in receipt.replicas],
         "ms": round(took_ms, 1),
     }
     acked = ", ".join(
-        ack.node if ack.role == "owner" else f"{ack.node} ({ack.role})" for ack in receipt.replicas
+        ack.node
+        if ack.role == "owner"
+        else f"{ack.node} ({ack.role}{' for ' if ack.stands_for else ''}{ack.stands_for})"
+        for ack in receipt.replicas
     )
     row = ("OK", output.text_of(key), receipt.dot, f"acked by {acked}", f"{took_ms:.1f} ms")
     if settings.output == "json" or not settings.is_terminal:

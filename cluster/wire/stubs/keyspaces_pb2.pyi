@@ -33,6 +33,7 @@ class KeyspaceSettings(_message.Message):
     DURABILITY_FIELD_NUMBER: _builtins.int
     MADE_IN_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """objects or registers; "" of a new one is objects"""
@@ -48,6 +49,8 @@ class KeyspaceSettings(_message.Message):
     made_in: _builtins.int
     """with `ordinal` its id: the epoch that made it, and its number there"""
     ordinal: _builtins.int
+    quorum: _builtins.str
+    """strict, or sloppy: fallbacks may stand in for owners; "" of a new one is strict"""
     def __init__(
         self,
         *,
@@ -60,10 +63,11 @@ class KeyspaceSettings(_message.Message):
         durability: _builtins.str = ...,
         made_in: _builtins.int = ...,
         ordinal: _builtins.int = ...,
+        quorum: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durability", b"durability", "kind", b"kind", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "policy", b"policy", "r", b"r", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durability", b"durability", "kind", b"kind", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "policy", b"policy", "quorum", b"quorum", "r", b"r", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -306,21 +306,25 @@ class ReplicaAck(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
+    STANDS_FOR_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     role: _builtins.str
-    """owner or hinted"""
+    """owner, hinted or fallback"""
     durability: _builtins.str
     """memory, buffered, synced"""
+    stands_for: _builtins.str
+    """of a fallback: the owner for which it holds the write"""
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         role: _builtins.str = ...,
         durability: _builtins.str = ...,
+        stands_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durability", b"durability", "node", b"node", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durability", b"durability", "node", b"node", "role", b"role", "stands_for", b"stands_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,7 +349,7 @@ class WriteReceipt(_message.Message):
     w: _builtins.int
     """the level that was met"""
     weak: _builtins.bool
-    """w below the keyspace's W: no promise about later reads"""
+    """fewer than W owners hold it: no promise about later reads"""
     hybrid_time: _builtins.int
     """of this write; clients keep the highest they saw"""
     @_builtins.property

@@ -71,8 +71,11 @@ def _sibling(sibling: Sibling) -> bytes:
 def _acks(replicas: tuple[QuorumAck, ...]) -> bytes:
     """The same few for nearly all receipts."""
     bodies = [
-        _text(b"\x0a", node.encode()) + _text(b"\x12", role.encode()) + _text(b"\x1a", durability.encode())
-        for node, role, durability in replicas
+        _text(b"\x0a", node.encode())
+        + _text(b"\x12", role.encode())
+        + _text(b"\x1a", durability.encode())
+        + _text(b"\x22", stands_for.encode())
+        for node, role, durability, stands_for in replicas
     ]
     return b"".join(b"\x2a" + _varint(len(body)) + body for body in bodies)
 

@@ -160,7 +160,7 @@ def receipt_of(body: bytes) -> QuorumReceipt:
             Epoch(message.epoch),
             message.w,
             tuple(
-                QuorumAck(NodeId(ack.node), Role(ack.role), Durability(ack.durability))
+                QuorumAck(NodeId(ack.node), Role(ack.role), Durability(ack.durability), ack.stands_for)
                 for ack in message.replicas
             ),
             message.weak,

@@ -77,7 +77,8 @@ class Explainer:
             if told.encoded is not None
         }
         merged = merge_all(held.values())
-        for node in route.owners:
+        standing_in = [node for node in trace.owners if node not in route.owners]
+        for node in (*route.owners, *standing_in):
             owner = self._owner(node, trace, held.get(node), merged)
             owner.hinted = node in hinted
             explained.owners.append(owner)

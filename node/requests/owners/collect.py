@@ -1,4 +1,7 @@
-"""Asking the owners of a key, this node's own copy without a message (rules G1 and G4)."""
+"""Asking the owners of a key, this node's own copy without a message (rules G1, G4 and G6).
+
+In a sloppy keyspace fallbacks are asked when owners do not answer (rule G5).
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,20 @@ from collections.abc import Sequence
 from functools import partial
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.replica_messages import DigestAnswer
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
@@ -36,6 +42,7 @@ class Collector:
         *,
         objects: ObjectStore,
         replicas: Replicas,
+        fallbacks: Fallbacks,
         liveness: LivenessView,
         background: Background,
         clock: Clock,
@@ -43,11 +50,13 @@ class Collector:
     ) -> None:
         self._objects = objects
         self._replicas = replicas
+        self._fallbacks = fallbacks
         self._liveness = liveness
         self._background = background
         self._options = options
         self._wheel = DeadlineWheel()
         self._slow = SlowOwners(clock)
+        self._without_digests: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
 
     async def collect(
         self,
@@ -56,10 +65,12 @@ class Collector:
         deadline: Deadline,
         needed: Needed | None = None,
         trace: ReadTrace | None = None,
+        *,
+        is_strict: bool = True,
     ) -> Collected:
         """The answers of `r` owners under one row epoch; of more, where `needed` is not covered else.
 
-        `trace` notes how they came.
+        `trace` notes how they came.  Unless `is_strict`, fallbacks answer for owners that do not (rule G5).
 
         Raises QuorumNotReached (nothing was changed) when too many fail or the deadline comes first.
         """
@@ -73,7 +84,7 @@ class Collector:
             else:
                 waiting.set_result(told)
 
-        collection = self.begin(route, r, deadline, ended, needed, trace)
+        collection = self.begin(route, r, deadline, ended, needed, trace, is_strict=is_strict)
         try:
             return await waiting
         finally:
@@ -87,9 +98,13 @@ class Collector:
         ended: CollectionEnded,
         needed: Needed | None = None,
         trace: ReadTrace | None = None,
+        *,
+        is_strict: bool = True,
     ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
         nearest = nearest_first(self._liveness, self._replicas.node, route.owners, self._slow)
+        if not is_strict:
+            nearest += self._fallbacks.of(route)
         stall_s = self._options.stall_s
         collection: Collection
         if trace is None:
@@ -102,9 +117,25 @@ class Collector:
         return collection
 
     def ask(self, collection: Collection, node: NodeId) -> None:
+        if len(collection.route.owners) < collection.candidates and node not in collection.route.owners:
+            self._background.start(self._ask_fallback(collection, node))
+            return
         if node == self._replicas.node:
+            collection.teller = node
             self._read_own(collection)
             return
+        if collection.teller is None or node in self._without_digests:
+            collection.teller = collection.teller or node
+            self.ask_whole(collection, node)
+            return
+        message = collection.message
+        if not message:
+            message = collection.message = self._replicas.read_message(collection.route)
+        left_s = collection.deadline.left_s
+        told = partial(self._digested, collection, node, left_s)
+        self._replicas.send_digest(node, message, left_s, told)
+
+    def ask_whole(self, collection: Collection, node: NodeId) -> None:
         if not collection.message:
             collection.message = self._replicas.read_message(collection.route)
         left_s = collection.deadline.left_s
@@ -138,6 +169,38 @@ class Collector:
             collection.failed(node, error)
         else:
             collection.heard(node, encoded, row_epoch)
+
+    def _digested(
+        self, collection: Collection, node: NodeId, asked_left_s: float, told: bytes | RingmillError
+    ) -> None:
+        """As `_answered`, to who was asked for a digest if the object is large."""
+        if isinstance(told, bytes):
+            if not DigestAnswer.is_one(told):
+                self._answered(collection, node, asked_left_s, told)
+                return
+            try:
+                digest, row_epoch = self._replicas.digest_told(told)
+            except RingmillError as error:
+                told = error
+            else:
+                self._slow.answered(node, asked_left_s - collection.deadline.left_s)
+                collection.heard_digest(node, digest, row_epoch)
+                return
+        if isinstance(told, ProtocolMismatch):  # one of an earlier release knows no digests
+            self._without_digests[node] = None
+            self.ask_whole(collection, node)
+        else:
+            self._answered(collection, node, asked_left_s, told)
+
+    async def _ask_fallback(self, collection: Collection, node: NodeId) -> None:
+        """What a member holds for owners that do not answer; perhaps this node itself (rule G5)."""
+        sometimes("a read asks a fallback")
+        try:
+            told = await self._fallbacks.read(node, collection.route, collection.deadline.left_s)
+        except RingmillError as error:
+            collection.failed(node, error)
+        else:
+            collection.heard(node, *told)
 
     def _read_own(self, collection: Collection) -> None:
         """This node's own copy: at once when it is in memory and on the disk, else as soon as it is."""

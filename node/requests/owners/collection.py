@@ -3,6 +3,10 @@
 The nearest live ones first.  One that fails is replaced at once, one that stays silent for long is replaced
 too, so that a stopped process costs a read a moment and not its deadline (rule G1).  It waits for nothing: an
 answer, a failure and the end of its patience are events.
+
+One owner is asked for the object, the others for its digest if it is large (rule G6).  A digest is an answer
+when it is that of an object that somebody else has told; else its owner is asked again, for the object.
+Until then it has not answered, so that one that dies meanwhile is replaced as any other.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.digests import digest_of
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import decode_object
@@ -29,18 +34,25 @@ __all__ = ["Asker", "Collected", "CollectionEnded", "Collection", "Held"]
 class Held:
     """What an owner holds.  `lone` is set when that is one value; else the object is made at once."""
 
-    __slots__ = ("_encoded", "_stored", "lone")
+    __slots__ = ("_digest", "_stored", "encoded", "lone")
 
     def __init__(self, encoded: bytes, lone: LoneValue | None, stored: StoredObject | None) -> None:
-        self._encoded = encoded
+        self.encoded = encoded
         self.lone = lone
         self._stored = stored
+        self._digest = b""
+
+    @property
+    def digest(self) -> bytes:
+        if not self._digest:
+            self._digest = digest_of(self.encoded)
+        return self._digest
 
     @property
     def stored(self) -> StoredObject:
         stored = self._stored
         if stored is None:
-            stored = self._stored = decode_object(self._encoded)
+            stored = self._stored = decode_object(self.encoded)
         return stored
 
 
@@ -78,6 +90,10 @@ class Asker(Protocol):
         """Have `heard` or `failed` called with what this owner says, perhaps at once."""
         ...
 
+    def ask_whole(self, collection: Collection, node: NodeId) -> None:
+        """The same for an owner that has told a digest: it is to tell its object."""
+        ...
+
     def decode(self, collection: Collection, encoded: bytes) -> Held:
         """Raises RingmillError for what no owner can hold."""
         ...
@@ -93,8 +109,8 @@ class Asker(Protocol):
 
 class Collection:
     __slots__ = (
-        "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_needed", "_stall_s", "_tally",
-        "deadline", "message", "route",
+        "_answers", "_asker", "_bucket", "_decoded", "_digests", "_ended", "_is_asking", "_needed",
+        "_stall_s", "_tally", "candidates", "deadline", "message", "route", "teller",
     )  # fmt: skip
 
     def __init__(
@@ -110,7 +126,10 @@ class Collection:
     ) -> None:
         self.route = route
         self.deadline = deadline
+        self.candidates = len(nearest_first)  # the owners, and fallbacks behind them
         self.message = b""  # what every owner is asked, made when the first is
+        self.teller: NodeId | None = None  # who is asked for its object, whatever its size
+        self._digests: dict[NodeId, tuple[bytes, Epoch]] | None = None  # told before any object
         self._asker = asker
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
         self._stall_s = stall_s
@@ -136,12 +155,30 @@ class Collection:
             return
         if self._tally.record_answer(node, row_epoch):
             self._answers[node] = held
+        if self._digests:
+            self._compare_digests(held)
         self._step()
+
+    def heard_digest(self, node: NodeId, digest: bytes, row_epoch: Epoch) -> None:
+        """An owner holds an object with this digest."""
+        if self._ended is None:
+            return
+        for held in self._answers.values():
+            if held.digest == digest:
+                self._take_as_told(node, held, row_epoch)
+                return
+        if self._answers or self.teller is None:
+            self._have_told(node)
+        else:
+            self._digests = self._digests or {}
+            self._digests[node] = digest, row_epoch
 
     def failed(self, node: NodeId, error: Exception) -> None:
         """An owner gives no answer."""
         if self._ended is not None:
             self._tally.record_failure(node, str(error) or type(error).__name__)
+            if node == self.teller:
+                self._replace_teller()
             self._step()
 
     def expire(self) -> None:
@@ -151,17 +188,53 @@ class Collection:
             self._fail()
         else:
             sometimes("a read replaces a silent owner")
-            self._asker.silent(self._tally.outstanding, self._patience_s())
+            silent = [node for node in self._tally.outstanding if node not in (self._digests or ())]
+            self._asker.silent(silent, self._patience_s())
             self._tally.record_stall()
+            if self.teller in silent:
+                self._replace_teller()
             self._step()
 
     def forget(self) -> None:
         """Nobody waits any more."""
         self._ended = None
-        self._answers, self._decoded, self.message = {}, None, b""  # a silent owner may keep this for long
+        self._answers, self._decoded, self._digests, self.message = (
+            {},
+            None,
+            None,
+            b"",
+        )  # a silent owner may keep this for long
         if self._bucket is not None:
             self._bucket.pop(self, None)
             self._bucket = None
+
+    def _compare_digests(self, held: Held) -> None:
+        """Somebody has told an object: those that hold the same have answered, others are to tell theirs."""
+        told, self._digests = self._digests or {}, None
+        for node, (digest, row_epoch) in told.items():
+            if digest == held.digest:
+                self._take_as_told(node, held, row_epoch)
+            else:
+                self._have_told(node)
+
+    def _take_as_told(self, node: NodeId, held: Held, row_epoch: Epoch) -> None:
+        sometimes("a digest stands for an object")
+        self.heard(node, held.encoded, row_epoch)
+
+    def _have_told(self, node: NodeId) -> None:
+        sometimes("a digest differs, and its owner tells the object")
+        if self._ended is not None:
+            self.teller = self.teller or node
+            self._asker.ask_whole(self, node)
+
+    def _replace_teller(self) -> None:
+        """Who was asked for its object fails or is silent: one that has told a digest is asked instead, else
+        the next that is asked at all."""
+        self.teller = None
+        if self._digests:
+            node = next(iter(self._digests))
+            del self._digests[node]
+            self._have_told(node)
 
     def _decode(self, encoded: bytes) -> Held:
         """Equal bytes are equal objects: they are decoded once."""
@@ -172,6 +245,8 @@ class Collection:
 
     def _step(self) -> None:
         """Something happened, or nothing yet."""
+        if self._ended is None:
+            return
         tally = self._tally
         if tally.is_met and self._covers_session():
             self._end(Collected(self._answers))

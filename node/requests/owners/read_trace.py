@@ -64,6 +64,9 @@ class TracingAsker:
         self._trace.asked(node)
         self._asker.ask(collection, node)
 
+    def ask_whole(self, collection: Collection, node: NodeId) -> None:
+        self._asker.ask_whole(collection, node)
+
     def decode(self, collection: Collection, encoded: bytes) -> Held:
         return self._asker.decode(collection, encoded)
 

@@ -45,6 +45,8 @@ OBJECT_MARKS: Final = (
     "a hint has changed while it was delivered",
     "a newer write is merged into a hint",
     "a read waits for the disk",
+    "a digest stands for an object",
+    "a digest differs, and its owner tells the object",
     "a late copy changes nothing",
     "an object is stored as it came",
     "a key is written while its range is healed",

@@ -72,6 +72,9 @@ def test_keyspaces_may_hold_values_that_merge(policy: str) -> None:
         NewKeyspace("x", policy="newest"),
         NewKeyspace("x", policy="counter", ttl_ms=1000),
         NewKeyspace("x", durability="never"),
+        NewKeyspace("x", quorum="loose"),
+        NewKeyspace("x", quorum="sloppy", policy="counter"),
+        NewKeyspace("x", quorum="sloppy", kind="registers"),
         NewKeyspace("x", r=4),
         NewKeyspace("x", ttl_ms=1 << 63),
         NewKeyspace("x", kind="registers", policy="lww"),
@@ -107,6 +110,9 @@ def test_a_document_is_written_in_the_lowest_version_that_can_say_it() -> None:
     fields[6] = [keyspace[:8] if keyspace[2] != "quick" else keyspace for keyspace in fields[6]]
     with pytest.raises(InvalidArgument):
         Topology.decode(msgpack.packb(fields))
+    third = made(second, NewKeyspace("loose", quorum="sloppy"))
+    assert msgpack.unpackb(third.encode())[0] == 3
+    assert Topology.decode(third.encode()) == third
     fields = msgpack.unpackb(FIRST.encode())
     fields[0], fields[6] = 2, [[*keyspace, "sync"] for keyspace in fields[6]]
     with pytest.raises(InvalidArgument, match="canonical"):

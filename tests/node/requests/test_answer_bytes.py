@@ -43,7 +43,12 @@ def receipt_message(receipt: QuorumReceipt) -> kv_pb2.WriteReceipt:
         epoch=receipt.epoch,
         w=receipt.w,
         replicas=[
-            kv_pb2.ReplicaAck(node=ack.node, role=ack.role.value, durability=ack.durability.value)
+            kv_pb2.ReplicaAck(
+                node=ack.node,
+                role=ack.role.value,
+                durability=ack.durability.value,
+                stands_for=ack.stands_for,
+            )
             for ack in receipt.replicas
         ],
         weak=receipt.is_weak,

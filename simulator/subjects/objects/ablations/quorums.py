@@ -9,6 +9,7 @@ import ringmill.client.kv
 import ringmill.cluster.versions.objects
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
@@ -16,6 +17,7 @@ from ringmill.cluster.versions.replaced import remember, union
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.operations.write_retries import WriteRetries
+from ringmill.node.requests.owners.collection import Collection, Held
 from ringmill.node.requests.read import Reader
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -29,6 +31,27 @@ def _w_acks() -> Bends:
 
 def _r_answers() -> Bends:
     return (method(ReadTally.is_met, property(lambda tally: len(tally.answered) >= max(1, tally.r - 1))),)
+
+
+def _digests_compared() -> Bends:
+    """Any digest counts as that of the first object that was told."""
+    heard_digest = Collection.heard_digest
+
+    def take_any(collection: Collection, node: NodeId, digest: bytes, row_epoch: Epoch) -> None:
+        for held in list(collection._answers.values()):
+            collection.heard(node, held.encoded, row_epoch)
+            return
+        heard_digest(collection, node, digest, row_epoch)
+
+    def compare_none(collection: Collection, held: Held) -> None:
+        told, collection._digests = collection._digests or {}, None
+        for node, (_, row_epoch) in told.items():
+            collection.heard(node, held.encoded, row_epoch)
+
+    return (
+        method(Collection.heard_digest, take_any),
+        method(Collection._compare_digests, compare_none),
+    )
 
 
 def _write_back() -> Bends:
@@ -121,6 +144,12 @@ QUORUMS: Final = (
     ),
     Ablation(
         "synced-reads", "a replica shows only what it cannot forget", _synced_reads(), _POWER, rules=("G2",)
+    ),
+    Ablation(
+        "digests-compared",
+        "a digest is an answer when it is that of an object that was told",
+        _digests_compared(),
+        rules=("G6",),
     ),
     Ablation(
         "holders-by-default-r",

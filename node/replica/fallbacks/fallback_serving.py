@@ -1,0 +1,59 @@
+"""A fallback's side of a request: keeps hints that count for an owner, and tells what it holds of a key.
+
+It is no owner of the key and makes none of its versions.  A hint counts from the moment it is on the disk
+(rules W7 and H11); delivering it is node/repair's.  What it tells to a read is on the disk too (rule G5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
+from ringmill.cluster.ports import Handler, Incoming
+from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.replica.fallbacks.fallback_messages import KEEP_HINT, READ_HINT, KeepHint, KeepHintAnswer
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.replica_messages import Read, ReadAnswer
+from ringmill.node.replica.routes import Routes
+
+__all__ = ["FallbackServing"]
+
+
+class FallbackServing:
+    def __init__(self, *, routes: Routes, hints: HintStore, hybrid: HybridClock) -> None:
+        self._routes = routes
+        self._hints = hints
+        self._clock = hybrid
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {KEEP_HINT: self.keep, READ_HINT: self.read}
+
+    async def keep(self, incoming: Incoming) -> bytes:
+        """Answered once the hint is on the disk.
+
+        Raises WrongEpoch when this node may not stand in for that owner, Overloaded when its hints for it are
+        full, and what keeping a hint raises: then it counts for nothing.
+        """
+        request = KeepHint.decode(incoming.body)
+        route = await self._routes.of_fallback(
+            request.keyspace, request.key, request.epoch, sender=incoming.sender, owner=request.owner
+        )
+        try:
+            stored = decode_object(request.encoded)
+        except CorruptData as error:
+            raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error
+        self._clock.observe(stored.newest)
+        commit = await self._hints.keep_counted(route.hint_key, request.owner, stored)
+        await commit.synced()
+        self._routes.check_same(route)  # those who own it now may have asked others
+        return KeepHintAnswer(route.row.row_epoch, self._clock.now()).encode()
+
+    async def read(self, incoming: Incoming) -> bytes:
+        """What this node holds for owners of the key; empty when it holds nothing."""
+        request = Read.decode(incoming.body)
+        route = await self._routes.of_fallback(
+            request.keyspace, request.key, request.epoch, sender=incoming.sender
+        )
+        hint = await self._hints.get_synced(route.hint_key)
+        return ReadAnswer(route.row.row_epoch, b"" if hint is None else hint.encoded).encode()

@@ -1,0 +1,118 @@
+"""Safeguards that sloppy quorums rely on (rules W7 and H11)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.quorum.tally import SloppyTally
+from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.requests.fallbacks.fallbacks import Fallbacks, Search
+from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.simulator.options import SimulationOptions
+
+__all__ = ["SLOPPY_ABLATIONS"]
+
+# An owner has to be away while its fallback loses power, and the fallback to be back before it.
+_POWER: Final = SimulationOptions(("sloppy",), faults=("crash_all", "split_one", "disk_slow"))
+_AWAY: Final = SimulationOptions(("sloppy",), faults=("split_one", "pause", "crash"))
+_SPLIT: Final = SimulationOptions(("sloppy",), faults=("split_halves", "crash", "split_ring"))
+_SILENT: Final = SimulationOptions(("sloppy",), faults=("slow_link", "pause", "stuck_link", "loss"))
+
+
+class _Unsynced:
+    async def synced(self) -> None:
+        """Nobody waits for the disk."""
+
+
+def _fallback_synced() -> Bends:
+    """A fallback answers when the hint is in its memory."""
+    keep_counted = HintStore.keep_counted
+
+    async def keep_unsynced(hints: HintStore, *rest: Any) -> Any:
+        await keep_counted(hints, *rest)
+        return _Unsynced()
+
+    return (method(HintStore.keep_counted, keep_unsynced),)
+
+
+def _one_seat() -> Bends:
+    """An owner that acks late has another seat than its fallback."""
+
+    def seats(tally: SloppyTally) -> int:
+        return len(tally.acks) + len(tally.stand_ins)
+
+    return (method(SloppyTally._seats, seats),)
+
+
+def _counted_kept() -> Bends:
+    """The bound takes hints that have counted, too."""
+
+    def is_dropped(hints: HintStore, target: Any, key: Any, size: int, is_counted: bool) -> bool:
+        return not hints._has_room(target, key, size)
+
+    return (method(HintStore._is_dropped, is_dropped),)
+
+
+def _one_owner_each() -> Bends:
+    """One member may stand in for several owners of a write."""
+
+    async def ask_anybody(fallbacks: Fallbacks, search: Search, *rest: Any) -> Any:
+        search.asked.clear()
+        return await look(fallbacks, search, *rest)
+
+    look = Fallbacks._look
+    return (method(Fallbacks._look, ask_anybody),)
+
+
+def _counted_delivered() -> Bends:
+    """A fallback forgets a hint when it sends it."""
+    load = HintDelivery._load
+
+    async def load_and_forget(delivery: HintDelivery, target: NodeId, keys: Any) -> Any:
+        items = await load(delivery, target, keys)
+        for key, item in items:
+            await delivery._hints.strike_off(key, target, item.encoded)
+        return items
+
+    return (method(HintDelivery._load, load_and_forget),)
+
+
+SLOPPY_ABLATIONS: Final = (
+    Ablation(
+        "fallback-synced",
+        "a fallback counts once the hint is on its disk",
+        _fallback_synced(),
+        _POWER,
+        rules=("W7",),
+    ),
+    Ablation(
+        "one-seat",
+        "an owner and its fallback have one seat",
+        _one_seat(),
+        _SILENT,
+        rules=("W7",),
+    ),
+    Ablation(
+        "counted-kept",
+        "a hint that counted is refused over the bound, and never dropped",
+        _counted_kept(),
+        _AWAY,
+        rules=("H11",),
+    ),
+    Ablation(
+        "one-owner-each",
+        "a fallback stands in for one owner of a write",
+        _one_owner_each(),
+        _SPLIT,
+        rules=("W7",),
+    ),
+    Ablation(
+        "counted-delivered",
+        "a hint that counted goes when its owner has it on the disk",
+        _counted_delivered(),
+        _AWAY,
+        rules=("H11",),
+    ),
+)

@@ -1,0 +1,81 @@
+"""Clients of a sloppy keyspace: the production client over simulated links, its answers kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.directory import Directory
+from ringmill.client.values import EMPTY, Item
+from ringmill.cluster.errors import NotFound, RingmillError
+from ringmill.cluster.ports import Entropy
+from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.sloppy.record import SloppyCall
+from ringmill.simulator.subjects.sloppy.workload import SPACE, PlannedCall
+
+__all__ = ["SloppySession"]
+
+
+class SloppySession(PlannedClient):
+    """One client that does one thing after the other.  `async with` owns its directory."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str],
+        dial: Dial,
+        entropy: Entropy,
+        timeout_s: float,
+        directory: type[Directory] = Directory,
+    ) -> None:
+        super().__init__(
+            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
+        )
+        self._space = AsyncKeyspace(SPACE, self._router, OperationNames(entropy))
+
+    async def make(self, plan: PlannedCall, calls: list[SloppyCall], *, is_of_core: bool = False) -> None:
+        """One call, recorded whatever comes of it."""
+        now = asyncio.get_running_loop().time
+        found: Item | None = None
+        if plan.kind == "replace":
+            try:
+                found = await self._read(plan)
+            except RingmillError:
+                return  # it knows nothing that it could replace
+        value = b"" if plan.kind == "get" else b"%s %d" % (self.name.encode(), plan.index)
+        call = SloppyCall(self.name, plan.kind, plan.key, value, now(), is_of_core=is_of_core)
+        if found is not None:
+            call.replaces = frozenset(found.siblings)
+        calls.append(call)
+        try:
+            await self._send(plan, call, found)
+            call.outcome = "ok"
+        except RingmillError as error:
+            call.outcome = _lost(plan.kind == "get", error)
+            call.error = f"{error.code}: {error.message}"
+        call.returned = now()
+
+    async def _send(self, plan: PlannedCall, call: SloppyCall, found: Item | None) -> None:
+        if plan.kind == "get":
+            item = await self._read(plan)
+            call.shown = () if item is None else item.siblings
+            return
+        context = EMPTY if found is None else found.context
+        receipt = await self._space.put(plan.key, call.value, context=context, w=plan.level)
+        call.dot, call.w, call.weak = receipt.dot, receipt.w, receipt.weak
+        call.replicas = receipt.replicas
+
+    async def _read(self, plan: PlannedCall) -> Item | None:
+        try:
+            return await self._space.get(plan.key, r=plan.level)
+        except NotFound:
+            return None
+
+
+def _lost(is_read: bool, error: RingmillError) -> Literal["failed", "unknown"]:
+    return "failed" if is_read or error.outcome == "failed" else "unknown"

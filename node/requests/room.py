@@ -63,14 +63,7 @@ async def open_requests(
             clock=core.clock,
             options=options,
         )
-        flights = Flights(
-            replicas=replicas,
-            hints=replica.hints,
-            fallbacks=fallbacks,
-            liveness=liveness,
-            background=background,
-            options=options,
-        )
+        flights = _flights(core, replica, replicas, fallbacks, liveness, background)
         proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
         forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
@@ -101,9 +94,7 @@ async def open_requests(
         held = HeldWatches(options)
         yield Requests(
             watches=_watches(core, replica, routes, reader, held),
-            prefix_watches=PrefixWatches(
-                routes=routes, transport=core.transport, held=held, clock=core.clock, options=options
-            ),
+            prefix_watches=_prefix_watches(core, routes, held),
             held_watches=held,
             writer=writer,
             reader=reader,
@@ -112,6 +103,30 @@ async def open_requests(
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=_scanner(core, replica, routes, topology, liveness, timekeeper),
         )
+
+
+def _flights(
+    core: Core,
+    replica: Replica,
+    replicas: Replicas,
+    fallbacks: Fallbacks,
+    liveness: LivenessView,
+    background: Background,
+) -> Flights:
+    return Flights(
+        replicas=replicas,
+        hints=replica.hints,
+        fallbacks=fallbacks,
+        liveness=liveness,
+        background=background,
+        options=core.options.requests,
+    )
+
+
+def _prefix_watches(core: Core, routes: Routes, held: HeldWatches) -> PrefixWatches:
+    return PrefixWatches(
+        routes=routes, transport=core.transport, held=held, clock=core.clock, options=core.options.requests
+    )
 
 
 def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader, held: HeldWatches) -> Watches:

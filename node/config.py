@@ -41,6 +41,8 @@ class NodeConfig:
     compare_every_s: float = (
         60.0  # owners compare their copies this often; 0 only when one may lack something
     )
+    purge_after_s: float = 300.0
+    """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
@@ -75,6 +77,12 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         help="seconds between two comparisons with the other owners; 0 for only when one may lack something",
     )
     parser.add_argument(
+        "--purge-after",
+        type=float,
+        default=os.environ.get("RINGMILL_PURGE_AFTER", "300"),
+        help="seconds after which deletes are forgotten, once all owners have them; 0 for never",
+    )
+    parser.add_argument(
         "--hint-bytes",
         type=int,
         default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
@@ -101,6 +109,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
     if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
         raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
+    if not (given.purge_after == 0 or 1 <= given.purge_after <= 366 * 86_400):
+        raise InvalidArgument(f"--purge-after {given.purge_after}: 0, or from 1 second to a year")
     if given.hint_bytes < 0 or given.hint_age < 0:
         raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
     return NodeConfig(
@@ -113,6 +123,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         slots=given.slots,
         scrub_every_s=given.scrub_every,
         compare_every_s=given.compare_every,
+        purge_after_s=given.purge_after,
         hint_bytes=given.hint_bytes,
         hint_age_s=given.hint_age,
         peer_transport=given.peer_transport,

@@ -29,6 +29,7 @@ _APPLY: Final = (int, int, int, bytes, str, bytes)
 _APPLY_ANSWER: Final = (int, str, int)
 _READ: Final = (int, int, int, bytes)
 _READ_ANSWER: Final = (int, bytes)
+_THREE_FIELDS: Final = b"\x93"
 _DURABILITIES: Final = {durability.value: durability for durability in Durability}
 
 
@@ -106,21 +107,29 @@ class HintItem:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Delivers hints to their target."""
+    """Delivers hints to their target, or what comparing has found that it lacks.
+
+    `attempt` is the one to prove a watermark whose exchange it belongs to (rule P2); "", as of a hint, is not
+    in the message.
+    """
 
     epoch: Epoch
     items: tuple[HintItem, ...]
+    attempt: str = ""
 
     def encode(self) -> bytes:
-        return pack([self.epoch, [[*item.keyspace, item.key, item.encoded] for item in self.items]])
+        items = [[*item.keyspace, item.key, item.encoded] for item in self.items]
+        return pack([self.epoch, items, self.attempt] if self.attempt else [self.epoch, items])
 
     @classmethod
     def decode(cls, body: bytes) -> Deliver:
-        epoch, rows = unpack(body, (int, list))
+        has_attempt = body[:1] == _THREE_FIELDS
+        epoch, rows, *attempt = unpack(body, (int, list, str) if has_attempt else (int, list))
         items = [check_fields(row, (int, int, bytes, bytes)) for row in rows]
         return cls(
             Epoch(epoch),
             tuple(HintItem(KeyspaceId(made, ordinal), key, encoded) for made, ordinal, key, encoded in items),
+            *attempt,
         )
 
 

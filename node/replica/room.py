@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ringmill.cluster.ids import Start
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
@@ -18,6 +19,8 @@ from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
+from ringmill.node.replica.purging.purge_serving import PurgeServing
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.routes import Routes
@@ -35,6 +38,7 @@ class Replica:
     hints: HintStore
     registers: RegisterStore
     comparisons: Comparisons
+    watermarks: Watermarks
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node."""
@@ -45,8 +49,13 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
     """Read what is kept in memory of the engine's content.  Raises CorruptData."""
     engine, start = storage.engine, storage.identity.start
     control = await ControlStore.open(engine, ControlCopy(core.config.data, core.doors.files))
+    watermarks = Watermarks(control)
     objects = ObjectStore(
-        engine, actors=CopyActors(core.node, start), clock=core.hybrid, options=core.options.replica
+        engine,
+        actors=CopyActors(core.node, start),
+        clock=core.hybrid,
+        options=core.options.replica,
+        watermarks=watermarks,
     )
     return Replica(
         engine=engine,
@@ -55,10 +64,11 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
         comparisons=Comparisons(core.node, core.clock),
+        watermarks=watermarks,
     )
 
 
-def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
+def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: Start) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
     serving = ReplicaServing(routes=routes, objects=replica.objects, hybrid=core.hybrid)
@@ -75,3 +85,14 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
     core.serve(exchange.handlers())
+    purging = PurgeServing(
+        start,
+        routes=routes,
+        engine=replica.engine,
+        objects=replica.objects,
+        hints=replica.hints,
+        watermarks=replica.watermarks,
+        hybrid=core.hybrid,
+        after_s=core.options.purge.after_s,
+    )
+    core.serve(purging.handlers())

@@ -19,8 +19,8 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.node.replica.object_batch import Applied, ObjectBatch
-from ringmill.node.replica.object_store import ObjectStore, hold, tell_held
+from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, tell_held
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import (
     APPLY,
     DELIVER,
@@ -156,7 +156,7 @@ class ReplicaServing:
         """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
             place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._objects.apply(place, _object(item.encoded))
+            applied = await self._objects.apply(place, _object(item.encoded), request.attempt)
         except RingmillError as error:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"

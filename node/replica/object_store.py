@@ -38,7 +38,7 @@ from ringmill.node.replica.comparing.stored_count import StoredCount
 from ringmill.node.replica.object_batch import Admission, Applied, ObjectBatch, decoded
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stepping import change, fetch
-from ringmill.node.replica.stored_key import Place, parse_object_key
+from ringmill.node.replica.stored_key import Place, parse_copy, parse_object_key
 from ringmill.node.replica.watching.waiters import Waiters
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
@@ -289,7 +289,7 @@ class ObjectStore(StoredCount):
         self._touched = touched
         self.sums.forget(start)
         self.heals += 1
-        self._watermarks.voids_all([parse_object_key(start).copy.partition])
+        self._watermarks.voids_all([parse_copy(start).partition])
         try:
             survivors, stale = await self._survivors(start, end, found)
             for number, (key, copies) in enumerate(found.items(), 1):
@@ -405,7 +405,8 @@ class ObjectStore(StoredCount):
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
-        may_be_gone = intent.operation.birth <= self._watermarks.proven(place.copy.partition)  # rule P4
+        proven = self._watermarks.proven(place.copy.partition)
+        may_be_gone = bool(proven) and intent.operation.birth <= proven  # rule P4
         if intent.is_retry and (may_be_gone or present.forgets_since(intent.operation)):
             # A majority was asked before (operations/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")

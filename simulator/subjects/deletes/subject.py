@@ -12,8 +12,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.versions.dead import last_time
-from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.storage.storage_errors import NotCached
@@ -34,6 +32,7 @@ __all__ = ["DELETES", "DeleteWorkload"]
 
 _MIX: Final = Mix(kinds=(4, 2, 4), pauses_s=(0.0, 0.2, 1.0, 3.0))
 _AGES_S: Final = (7.0, 10.0)  # above 5 s, the longest that a request waits
+_CLOCKS: Final = frozenset({"clock_drift", "clock_jump", "host_clock_step", "skewed_clock"})
 _LOOK_S: Final = 0.5
 _LAST: Final = 40_000
 
@@ -63,8 +62,10 @@ class DeleteWorkload(ObjectWorkload):
         return [f"ds{number}" for number in range(options.sessions)]
 
     async def wait_idle(self) -> None:
-        await super().wait_idle()
         await self._delete_all()
+        await super().wait_idle()
+        if _CLOCKS & set(self._world.trace.faults):
+            return  # times of versions and of watermarks may be hours apart
         while self._remembered():  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_LOOK_S)
 
@@ -108,8 +109,8 @@ class DeleteWorkload(ObjectWorkload):
         if not encoded:
             return ""
         stored = decode_object(encoded)
-        if millis(last_time(stored)) > process.node.core.hybrid.wall_ms():
-            return ""  # a clock was ahead: it is forgotten in hours
+        if any(sibling.value is not None for sibling in stored.siblings):
+            return ""  # written since, beside damage, or concurrently
         held_back = {
             name: each.node.repair.purging.held_back for name, each in self._world.nodes.items() if each.node
         }

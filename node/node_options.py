@@ -123,6 +123,7 @@ class PurgeOptions:
     tries: int = 3
     settle_s: float = 5.0  # after which an owner asks the others what came of an attempt that it has kept
     at_once: int = 8  # partitions that are compared at the same time
+    least_garbage_bytes: int = 64 * _KIB
     garbage_share: float = 0.1
     """Of the stored bytes: when as many were forgotten the tables are merged, so that space returns."""
 

@@ -36,7 +36,6 @@ __all__ = ["Forgetting"]
 
 SCAN_TURN: Final = 256
 BATCH: Final = 256
-LEAST_GARBAGE_BYTES: Final = 64 * 1024
 
 
 class Forgetting:
@@ -117,7 +116,9 @@ class Forgetting:
 
     async def _merge_tables(self) -> None:
         """Give the space back, when there is enough of it to be worth it."""
-        enough = max(LEAST_GARBAGE_BYTES, self._options.garbage_share * self._objects.size_bytes)
+        enough = max(
+            self._options.least_garbage_bytes, self._options.garbage_share * self._objects.size_bytes
+        )
         if not self._garbage_bytes or not (self._is_merge_wanted or self._garbage_bytes >= enough):
             return
         self._garbage_bytes, self._is_merge_wanted = 0, False

@@ -13,28 +13,27 @@ from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.versions.object_codec import decode_object
-from ringmill.node.node_options import PurgeOptions
 from ringmill.node.storage.storage_errors import NotCached
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.deletes.ablations import DELETE_ABLATIONS
 from ringmill.simulator.subjects.deletes.marks import DELETE_MARKS
+from ringmill.simulator.subjects.deletes.tunables import tuned
 from ringmill.simulator.subjects.objects.mix import Mix
 from ringmill.simulator.subjects.objects.subject import ObjectWorkload
 from ringmill.simulator.subjects.objects.workload import PlannedOperation, draw_workload, with_ttl
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.seeds import stream
-from ringmill.simulator.world.tunables import Tunables
 
 __all__ = ["DELETES", "DeleteWorkload"]
 
 _MIX: Final = Mix(kinds=(4, 2, 4), pauses_s=(0.0, 0.2, 1.0, 3.0))
-_AGES_S: Final = (7.0, 10.0)  # above 5 s, the longest that a request waits
 _CLOCKS: Final = frozenset({"clock_drift", "clock_jump", "host_clock_step", "skewed_clock"})
 _LOOK_S: Final = 0.5
 _LAST: Final = 40_000
+_TRIES: Final = 20
 
 
 class DeleteWorkload(ObjectWorkload):
@@ -77,7 +76,9 @@ class DeleteWorkload(ObjectWorkload):
             async with session:
                 for at, key in enumerate(self._keys):
                     plan = PlannedOperation(_LAST + at, session.name, "delete", key, b"", "none", "", "", 0.0)
-                    while not (await session.ask(plan, operations)).is_ok:  # noqa: ASYNC110 - nothing tells
+                    for _ in range(_TRIES):  # an owner whose clock has jumped refuses it for hours
+                        if (await session.ask(plan, operations)).is_ok:
+                            break
                         await asyncio.sleep(_LOOK_S)
 
         await self._world.loop.spawn(process, work())
@@ -130,17 +131,6 @@ class DeleteWorkload(ObjectWorkload):
         }
 
 
-def _tuned(seed: int, tunables: Tunables) -> Tunables:
-    draws = stream(seed, "deletes/tunables")
-    purge = PurgeOptions(
-        after_s=draws.choice(_AGES_S),
-        every_s=draws.choice((0.5, 2.0)),
-        settle_s=draws.choice((0.5, 3.0)),
-        at_once=draws.choice((1, 8)),
-    )
-    return replace(tunables, node=replace(tunables.node, purge=purge))
-
-
 def _told(figures: Figures) -> str:
     return (
         f"{figures['ops']:,} operations around deletes ({figures['answered']:,} answered), "
@@ -160,5 +150,5 @@ DELETES: Final = Subject(
     fields=_fields,
     ablations=DELETE_ABLATIONS,
     marks=DELETE_MARKS,
-    tuned=_tuned,
+    tuned=tuned,
 )

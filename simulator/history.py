@@ -134,6 +134,7 @@ class Purged:
     seen: Vector
     dots: tuple[str, ...]  # of the siblings that were left
     alive_at: tuple[str, ...] = ()  # owners that then showed a version which it had replaced
+    is_alive: bool = False  # it held a value that had not expired
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,18 @@ class Purging:
         self._forgetting.merge_soon()
         self._woken.set()
 
+    @property
+    def story(self) -> str:
+        """Why deletes are not forgotten now, in one line for people; "" when nothing is known to hold them
+        back."""
+        if not self.held_back:
+            return ""
+        reasons = sorted({*self.held_back.values()})
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        number = len(self.held_back)
+        told = "1 partition keeps its deletes" if number == 1 else f"{number} partitions keep their deletes"
+        return f"{told}: {reasons[0]}{more}"
+
     async def run(self) -> None:
         """Until cancelled."""
         await self._topology.wait_formed()

@@ -21,6 +21,8 @@ def check_purged(history: History) -> Iterator[Violation]:
         by_key.setdefault(one.key, []).append(one)
     for key, purged in sorted(by_key.items()):
         yield from _too_early(key, purged)
+        if "host_clock_step" not in history.faults:
+            yield from _too_young(key, purged)
         yield from _back(history, key, purged)
 
 
@@ -29,6 +31,14 @@ def _too_early(key: bytes, purged: list[Purged]) -> Iterator[Violation]:
         if one.alive_at:
             story = f"{one.node} forgot {list(one.dots)} while {one.alive_at[0]} showed what they replaced"
             yield Violation("C20", key, story)
+            return
+
+
+def _too_young(key: bytes, purged: list[Purged]) -> Iterator[Violation]:
+    """By the clocks that were never wrong."""
+    for one in purged:
+        if one.is_alive:
+            yield Violation("C20", key, f"{one.node} forgot {list(one.dots)} before it had expired")
             return
 
 

@@ -120,9 +120,13 @@ class World:
             gone = {sibling.dot for sibling in stored.siblings}
             if any(stored.context.covers(one.dot) and one.dot not in gone for one in held):
                 alive.append(owner)
+        now_ms = round(SimulatedClock(self.loop).wall() * 1000)
+        is_alive = any(sibling.is_live(now_ms) for sibling in stored.siblings)
         seen = {str(actor): count for actor, count in stored.context.entries}
         dots = tuple(str(sibling.dot) for sibling in stored.siblings)
-        self.history.purged.append(Purged(self.loop.time(), name, place.key, seen, dots, tuple(alive)))
+        self.history.purged.append(
+            Purged(self.loop.time(), name, place.key, seen, dots, tuple(alive), is_alive)
+        )
 
     async def all_serve(self, nodes: Iterable[NodeProcess]) -> None:
         """Wait until each of them is up and serves."""

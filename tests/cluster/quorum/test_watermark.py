@@ -44,15 +44,9 @@ def test_owners_agree_on_every_attempt(steps: list[tuple[int, int, int]]) -> Non
                     disks[owner] = mark.kept
             case 3:
                 marks[owner] = OwnerMark(disks[owner])
-            case 4 if attempt := mark.kept.attempt:
+            case 4 | 5 if attempt := mark.kept.attempt:
                 heard = [each.fate(attempt) for each in marks if each is not mark]
-                fate = fate_of(heard, is_same_row=True)
-                if mark.settle(attempt, fate):
-                    disks[owner] = mark.kept
-                    outcome.setdefault(attempt, set()).add(fate)
-            case 5 if attempt := mark.kept.attempt:
-                fates = [marks[(owner + 1) % OWNERS].fate(attempt), Fate.SILENT]
-                fate = fate_of(fates, is_same_row=True)
+                fate = fate_of(heard if step == 4 else [heard[0], Fate.SILENT], is_same_row=True)
                 if mark.settle(attempt, fate):
                     disks[owner] = mark.kept
                     outcome.setdefault(attempt, set()).add(fate)

@@ -109,6 +109,10 @@ class ObjectStore(StoredCount):
         self.heals = 0  # of damaged ranges, likewise
         self.waiters = Waiters()
 
+    def proven(self, place: Place) -> HybridTime:
+        """At or below this what was deleted may have been forgotten here."""
+        return self._watermarks.proven(place.copy.partition)
+
     async def read(self, place: Place) -> StoredObject:
         """The present object, or ABSENT.  Raises CorruptData, Unavailable."""
         return decoded(await fetch(self._engine, place.stored_key))

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
@@ -29,6 +29,7 @@ _APPLY: Final = (int, int, int, bytes, str, bytes)
 _APPLY_ANSWER: Final = (int, str, int)
 _READ: Final = (int, int, int, bytes)
 _READ_ANSWER: Final = (int, bytes)
+_READ_ANSWER_WITH_MARK: Final = (int, bytes, int)
 _THREE_FIELDS: Final = b"\x93"
 _DURABILITIES: Final = {durability.value: durability for durability in Durability}
 
@@ -84,18 +85,23 @@ class Read(NamedTuple):
 
 
 class ReadAnswer(NamedTuple):
-    """The bytes of the object, durable on the replica; empty when nothing was ever written there."""
+    """The bytes of the object, durable on the replica; empty when nothing was ever written there, or all of
+    it was deleted and forgotten: at or below `mark` that may be so (rule P3).  0 is not in the message."""
 
     row_epoch: Epoch
     encoded: bytes
+    mark: HybridTime = ZERO
 
     def encode(self) -> bytes:
+        if self.mark:
+            return pack([self.row_epoch, self.encoded, self.mark])
         return pack([self.row_epoch, self.encoded])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadAnswer:
-        row_epoch, encoded = unpack(body, _READ_ANSWER)
-        return cls(row_epoch, encoded)
+        types = _READ_ANSWER_WITH_MARK if body[:1] == _THREE_FIELDS else _READ_ANSWER
+        row_epoch, encoded, *mark = unpack(body, types)
+        return cls(row_epoch, encoded, *mark)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,8 @@ class ReplicaServing:
             arrival.answer_later(self.read(arrival))
             return
         encoded, commit = self._objects.read_now(route.place)
-        answer = ReadAnswer(route.row.row_epoch, encoded).encode()
+        mark = self._objects.proven(route.place)
+        answer = ReadAnswer(route.row.row_epoch, encoded, mark).encode()
         if commit is None:
             arrival.answer(answer)
         else:
@@ -141,7 +142,8 @@ class ReplicaServing:
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         encoded = await self._objects.read_synced(route.place)
-        return ReadAnswer(route.row.row_epoch, encoded).encode()
+        mark = self._objects.proven(route.place)
+        return ReadAnswer(route.row.row_epoch, encoded, mark).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:
         """Accept hints, synced (rule H1); a refused one does not delay the others (rule H5)."""

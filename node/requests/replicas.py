@@ -33,18 +33,16 @@ class Replicas:
         data = await self._transport.call(
             node, READ, self.read_message(route), timeout_s=timeout_s, priority=Priority.READ
         )
-        encoded, row_epoch = self.was_read(data)
-        return self.decoded(route, encoded), row_epoch
+        told = self.was_read(data)
+        return self.decoded(route, told.encoded), told.row_epoch
 
     def read_message(self, route: Route) -> bytes:
         """What every owner is asked by one read."""
         return Read(route.epoch, route.keyspace.id, route.key).encode()
 
-    def was_read(self, answer: bytes) -> tuple[bytes, Epoch]:
-        """The object's bytes in an owner's answer, b"" for none, and the row epoch.  Raises
-        ProtocolMismatch."""
-        told = ReadAnswer.decode(answer)
-        return told.encoded, told.row_epoch
+    def was_read(self, answer: bytes) -> ReadAnswer:
+        """What an owner's answer says.  Raises ProtocolMismatch."""
+        return ReadAnswer.decode(answer)
 
     def decoded(self, route: Route, encoded: bytes) -> StoredObject:
         """The object that an owner told of.  Raises CorruptData, ProtocolMismatch."""

@@ -133,11 +133,11 @@ class Collector:
             collection.failed(node, told)
             return
         try:
-            encoded, row_epoch = self._replicas.was_read(told)
+            answer = self._replicas.was_read(told)
         except RingmillError as error:
             collection.failed(node, error)
         else:
-            collection.heard(node, encoded, row_epoch)
+            collection.heard(node, answer.encoded, answer.row_epoch, answer.mark)
 
     def _read_own(self, collection: Collection) -> None:
         """This node's own copy: at once when it is in memory and on the disk, else as soon as it is."""
@@ -157,7 +157,9 @@ class Collector:
         if failure is not None:
             collection.failed(self._replicas.node, failure)
         else:
-            collection.heard(self._replicas.node, encoded, collection.route.row.row_epoch)
+            route = collection.route
+            mark = self._objects.proven(route.place)
+            collection.heard(self._replicas.node, encoded, route.row.row_epoch, mark)
 
     async def _fetch_own(self, collection: Collection) -> None:
         try:

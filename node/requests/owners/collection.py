@@ -16,6 +16,7 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject, merge_all
@@ -93,7 +94,8 @@ class Asker(Protocol):
 
 class Collection:
     __slots__ = (
-        "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_needed", "_stall_s", "_tally",
+        "_answers", "_asker", "_bucket", "_decoded", "_ended", "_is_asking", "_mark", "_needed", "_stall_s",
+        "_tally",
         "deadline", "message", "route",
     )  # fmt: skip
 
@@ -120,13 +122,15 @@ class Collection:
         self._decoded: tuple[bytes, Held] | None = None
         self._bucket: Bucket | None = None
         self._is_asking = False
+        self._mark = ZERO
 
     def begin(self) -> None:
         """Ask the first."""
         self._step()
 
-    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch) -> None:
-        """An owner holds this; b"" when nothing was ever written there."""
+    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
+        """An owner holds this; b"" when nothing was ever written there, or, at or below `mark`, when it was
+        deleted and forgotten."""
         if self._ended is None:
             return
         try:
@@ -136,6 +140,7 @@ class Collection:
             return
         if self._tally.record_answer(node, row_epoch):
             self._answers[node] = held
+            self._mark = max(self._mark, mark)
         self._step()
 
     def failed(self, node: NodeId, error: Exception) -> None:
@@ -188,6 +193,8 @@ class Collection:
         return False
 
     def _missing(self) -> Dot | None:
+        if self._needed is not None and self._needed.is_settled_at(self._mark):
+            return None
         known = EMPTY_VECTOR
         for held in self._answers.values():
             known = known.join(held.stored.context)

@@ -17,7 +17,7 @@ from ringmill.client.many_keys import raise_first
 from tests.e2e.cli.conftest import Shell
 
 NODES = ("n1", "n2", "n3")
-KEYS = [f"key:{number}" for number in range(300)]
+KEYS = [f"key:{number}" for number in range(120)]
 PATIENT_S = 20.0
 
 

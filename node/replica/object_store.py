@@ -345,7 +345,6 @@ class ObjectStore(StoredCount):
             elif key not in touched and kept is not None:
                 batch.put(key, kept)
         if len(batch):
-            sometimes("what survived of a deleted key is not brought back")
             await self._engine.wait_writable()
             await self._engine.apply(batch).synced()
 

@@ -83,7 +83,6 @@ class Watermarks:
             return
         if (one := stale(present, incoming, mark.proven)) is not None:
             self.refused += 1
-            sometimes("a version that was deleted and forgotten is refused")
             raise Stale(f"version {one.dot} is older than the watermark, and was deleted and forgotten here")
         if present.is_absent and all_dead(incoming, mark.proven):
             return  # it will be forgotten again at once

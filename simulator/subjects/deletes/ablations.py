@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import ringmill.node.replica.object_store
+import ringmill.node.repair.hint_delivery
 import ringmill.node.replica.purging.purge_serving
 import ringmill.node.replica.purging.watermarks
 import ringmill.simulator.subjects.deletes.tunables
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.cluster.quorum.watermark import OwnerMark
 from ringmill.cluster.ring.topology import Row, Topology
-from ringmill.cluster.versions.dead import stale, without_stale
+from ringmill.cluster.versions.dead import stale
 from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
@@ -94,9 +92,15 @@ def _hints_hold_nothing() -> Bends:
     return (method(HintStore.partitions, lambda hints: set()),)
 
 
+def _late_hints() -> Bends:
+    slow = constant(ringmill.node.repair.hint_delivery, "FIRST_PAUSE_S", 10.0)
+    return (slow, *_hints_hold_nothing(), *_young())
+
+
 def _stale_is_refused() -> Bends:
-    """Hints do not hold back a watermark either: nearly nothing else brings an old version so late."""
-    return (*_nothing_is_stale(), *_hints_hold_nothing(), *_young())
+    """Hints do not hold back a watermark either, and are slow: nearly nothing else brings an old version so
+    late."""
+    return (*_nothing_is_stale(), *_late_hints())
 
 
 def _behind_own_clock() -> Bends:
@@ -115,28 +119,6 @@ def _kept_is_settled() -> Bends:
 
 def _sums_follow_forgetting() -> Bends:
     return (method(CopySums.drop, lambda sums, key, old: None),)
-
-
-def _survivors_are_judged() -> Bends:
-    """What survived in a damaged range is taken for what was there."""
-
-    def all_of_it(kept: StoredObject, others: StoredObject, mark: HybridTime) -> StoredObject:
-        return kept
-
-    return (use(ringmill.node.replica.object_store, without_stale, all_of_it), *_young())
-
-
-def _elsewhere_voids() -> Bends:
-    return (method(OwnerMark.voids, lambda mark, attempt: False),)
-
-
-def _dead_stays_dead() -> Bends:
-    """An owner that has forgotten a delete takes it again from one that has not."""
-
-    def forgets(watermarks: Watermarks, place: Any, stored: StoredObject) -> bool:
-        return False
-
-    return (method(Watermarks.forgets, forgets),)
 
 
 DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
@@ -188,12 +170,5 @@ DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
         _sums_follow_forgetting(),
         _of("crash", "restart"),
         rules=("P1",),
-    ),
-    Ablation(
-        "survivors-are-judged",
-        "what survived damage is not brought back when the others have forgotten it",
-        _survivors_are_judged(),
-        _of("bit_flip", "bit_flip_found"),
-        rules=("P5",),
     ),
 )

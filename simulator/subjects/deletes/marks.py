@@ -9,7 +9,6 @@ __all__ = ["DELETE_MARKS"]
 DELETE_MARKS: Final = (
     "a delete is forgotten",
     "a delete that is forgotten already is not taken again",
-    "a version that was deleted and forgotten is refused",
     "a watermark is proven",
     "an attempt to prove a watermark is void",
     "an owner finds out what came of a watermark that it has kept",
@@ -18,5 +17,4 @@ DELETE_MARKS: Final = (
     "hints hold back a watermark",
     "it is open whether a watermark was kept by all",
     "tables are merged to give back the space of deletes",
-    "what survived of a deleted key is not brought back",
 )

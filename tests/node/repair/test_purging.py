@@ -17,11 +17,11 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica import object_store
 from ringmill.node.replica.object_store import Intent
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
 from ringmill.node.replica.stored_key import Copy, HintKey, Place, copy_prefix, prefix_end
 from ringmill.node.requests.request_values import WriteRequest
-from ringmill.simulator.subjects.every import ablation_named
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -194,7 +194,10 @@ def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
 
 
 @pytest.mark.parametrize("is_judged", [True, False])
-def test_what_survived_damage_does_not_come_back(is_judged: bool) -> None:
+def test_what_survived_damage_does_not_come_back(is_judged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_judged:
+        monkeypatch.setattr(object_store, "without_stale", lambda kept, others, mark: kept)
+
     async def story(world: HealingWorld) -> None:
         await fill(world, KEYS[:8])
         objects = world["n1"].replica.objects
@@ -213,11 +216,7 @@ def test_what_survived_damage_does_not_come_back(is_judged: bool) -> None:
             back += place.stored_key not in stale
         assert back == (0 if is_judged else 8)
 
-    if is_judged:
-        run(story, purge=SOON)
-    else:
-        with ablation_named("survivors-are-judged").off():
-            run(story, purge=PurgeOptions(after_s=5.0, every_s=0.5))
+    run(story, purge=SOON)
 
 
 async def _survivors(objects: object, survived: dict[bytes, StoredObject], prefix: bytes) -> object:

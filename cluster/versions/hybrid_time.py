@@ -103,7 +103,7 @@ class HybridClock:
 
         A stamp lies at most 500 ms ahead of the wall, so a context from a node whose clock ran far ahead
         is not followed.  It is above `floor` without a bound: a watermark was behind the clocks of all owners
-        when it was proven (rule P2).  Raises Unavailable (outcome "failed") after a clock jump.
+        when it was proven (rules P2 and P4).  Raises Unavailable (outcome "failed") after a clock jump.
         """
         self._refuse_after_jump()
         wall = self._wall()

@@ -127,7 +127,7 @@ def test_hints_that_are_refused_for_good_are_in_nobody_s_way() -> None:
         objects = world.nodes["n3"].objects
         apply = objects.apply
 
-        async def damaged(place: Place, incoming: StoredObject, attempt: str) -> Applied:
+        async def damaged(place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
             if place.key.startswith(b"bad"):
                 raise CorruptData("000003.table: a damaged block")
             return await apply(place, incoming, attempt)

@@ -4,7 +4,8 @@ back."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -219,19 +220,19 @@ def test_what_survived_damage_does_not_come_back(is_judged: bool, monkeypatch: p
     run(story, purge=SOON)
 
 
-async def _survivors(objects: object, survived: dict[bytes, StoredObject], prefix: bytes) -> object:
+async def _survivors(objects: Any, survived: dict[bytes, StoredObject], prefix: bytes) -> Any:
     """What healing makes of keys of which only this survived."""
 
-    async def found(start: bytes, end: bytes | None) -> object:
+    async def found(start: bytes, end: bytes | None) -> AsyncIterator[tuple[bytes, bytes]]:
         for key, stored in survived.items():
             yield key, encode_object(stored)
 
     class Survived:
         survivors = staticmethod(found)
 
-    engine = objects._engine  # type: ignore[attr-defined]
-    objects._engine = Survived()  # type: ignore[attr-defined]
+    engine = objects._engine
+    objects._engine = Survived()
     try:
-        return await objects._survivors(prefix, prefix_end(prefix), {})  # type: ignore[attr-defined]
+        return await objects._survivors(prefix, prefix_end(prefix), {})
     finally:
-        objects._engine = engine  # type: ignore[attr-defined]
+        objects._engine = engine

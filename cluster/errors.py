@@ -25,6 +25,7 @@ __all__ = [
     "ProtocolMismatch",
     "QuorumNotReached",
     "RingmillError",
+    "Stale",
     "Unavailable",
     "UnresolvedSiblings",
     "WrongEpoch",
@@ -170,6 +171,12 @@ class WrongEpoch(RingmillError):
     code, grpc_status, exit_code = "WRONG_EPOCH", "FAILED_PRECONDITION", 1
 
 
+class Stale(RingmillError):
+    """A replica refuses a version that was deleted and forgotten (rule P3).  To try again is of no use."""
+
+    code, grpc_status, exit_code = "STALE", "FAILED_PRECONDITION", 1
+
+
 class CorruptData(RingmillError):
     """Stored bytes do not match their checksum: an error, never an absence."""
 
@@ -211,7 +218,7 @@ _BY_CODE: Final[dict[str, type[RingmillError]]] = {
     for cls in (
         RingmillError, NotFound, Conflict, QuorumNotReached, Unavailable, DeadlineExceeded, InvalidArgument,
         Overloaded, WrongEpoch, CorruptData, DiskFull, PermissionDenied, JobFailed, JobKilled,
-        ProtocolMismatch, UnresolvedSiblings, ClientClosed,
+        ProtocolMismatch, UnresolvedSiblings, ClientClosed, Stale,
     )
 }  # fmt: skip
 

@@ -83,7 +83,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
         core, replica, identity.start, topology=topology, liveness=liveness, timekeeper=watch
     ) as requests:
         repair = open_repair(core, replica, identity.start, topology=topology, liveness=liveness)
-        serve_replica(core, replica, topology)
+        serve_replica(core, replica, topology, identity.start)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()
         async with (

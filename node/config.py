@@ -41,6 +41,8 @@ class NodeConfig:
     compare_every_s: float = (
         60.0  # owners compare their copies this often; 0 only when one may lack something
     )
+    purge_after_s: float = 0.0
+    """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
@@ -62,6 +64,39 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
     parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
+    _add_upkeep(parser)
+    parser.add_argument(
+        "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
+    )
+    parser.add_argument(
+        "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
+    )
+    given = parser.parse_args(arguments)
+    if not _ID.fullmatch(given.id):
+        raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
+    if not 0 <= given.slots <= 64:
+        raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
+    _check_upkeep(given)
+    return NodeConfig(
+        id=NodeId(given.id),
+        address=_loopback(given.listen),
+        data=str(Path(given.data).absolute()),
+        zone=given.zone,
+        token=_token(given.token_file),
+        profile=given.profile,
+        slots=given.slots,
+        scrub_every_s=given.scrub_every,
+        compare_every_s=given.compare_every,
+        purge_after_s=given.purge_after,
+        hint_bytes=given.hint_bytes,
+        hint_age_s=given.hint_age,
+        peer_transport=given.peer_transport,
+        client_transport=given.client_transport,
+    )
+
+
+def _add_upkeep(parser: argparse.ArgumentParser) -> None:
+    """The flags of what a node does by itself, now and then."""
     parser.add_argument(
         "--scrub-every",
         type=float,
@@ -75,6 +110,12 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         help="seconds between two comparisons with the other owners; 0 for only when one may lack something",
     )
     parser.add_argument(
+        "--purge-after",
+        type=float,
+        default=os.environ.get("RINGMILL_PURGE_AFTER", "0"),
+        help="seconds after which deletes are forgotten, once all owners have them; 0 for never, the default",
+    )
+    parser.add_argument(
         "--hint-bytes",
         type=int,
         default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
@@ -86,38 +127,18 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         default=os.environ.get("RINGMILL_HINT_AGE", "10800"),
         help="seconds after which no more hints are kept for an owner that is away",
     )
-    parser.add_argument(
-        "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
-    )
-    parser.add_argument(
-        "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
-    )
-    given = parser.parse_args(arguments)
-    if not _ID.fullmatch(given.id):
-        raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
-    if not 0 <= given.slots <= 64:
-        raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
+
+
+def _check_upkeep(given: argparse.Namespace) -> None:
+    """Raises InvalidArgument."""
     if not (given.scrub_every == 0 or 1 <= given.scrub_every <= 366 * 86_400):
         raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
     if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
         raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
+    if not (given.purge_after == 0 or 1 <= given.purge_after <= 366 * 86_400):
+        raise InvalidArgument(f"--purge-after {given.purge_after}: 0, or from 1 second to a year")
     if given.hint_bytes < 0 or given.hint_age < 0:
         raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
-    return NodeConfig(
-        id=NodeId(given.id),
-        address=_loopback(given.listen),
-        data=str(Path(given.data).absolute()),
-        zone=given.zone,
-        token=_token(given.token_file),
-        profile=given.profile,
-        slots=given.slots,
-        scrub_every_s=given.scrub_every,
-        compare_every_s=given.compare_every,
-        hint_bytes=given.hint_bytes,
-        hint_age_s=given.hint_age,
-        peer_transport=given.peer_transport,
-        client_transport=given.client_transport,
-    )
 
 
 def _loopback(address: str) -> str:

@@ -33,7 +33,7 @@ from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
-from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions
+from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions, PurgeOptions
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
@@ -148,4 +148,7 @@ def _options(config: NodeConfig) -> NodeOptions:
     return NodeOptions(
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),
+        purge=PurgeOptions(
+            after_s=config.purge_after_s, every_s=min(30.0, max(1.0, config.purge_after_s / 2))
+        ),
     )

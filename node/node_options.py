@@ -20,6 +20,7 @@ __all__ = [
     "NodeOptions",
     "AttemptTimeouts",
     "CompareOptions",
+    "PurgeOptions",
     "ReplicaOptions",
     "RequestOptions",
     "WorkerOptions",
@@ -120,6 +121,21 @@ class CompareOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeOptions:
+    """How deletes are forgotten (node/repair)."""
+
+    after_s: float = 300.0  # how old they are then; 0 never
+    every_s: float = 30.0  # between two rounds
+    wait_s: float = 1.0  # before a partition is tried again that another pair of owners compares
+    tries: int = 3
+    settle_s: float = 5.0  # after which an owner asks the others what came of an attempt that it has kept
+    at_once: int = 8  # partitions that are compared at the same time
+    least_garbage_bytes: int = 64 * _KIB
+    garbage_share: float = 0.1
+    """Of the stored bytes: when as many were forgotten the tables are merged, so that space returns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTimeouts:
     """How long an attempt of a task may take."""
 
@@ -149,8 +165,8 @@ class CoordinatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """The options of all rooms: `hints` and `compare` of repair, `worker` of compute, `coordinator` of
-    jobs."""
+    """The options of all rooms: `hints`, `compare` and `purge` of repair, `worker` of compute,
+    `coordinator` of jobs."""
 
     storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)
@@ -158,5 +174,6 @@ class NodeOptions:
     requests: RequestOptions = field(default_factory=RequestOptions)
     hints: HintOptions = field(default_factory=HintOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
+    purge: PurgeOptions = field(default_factory=PurgeOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)

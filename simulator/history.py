@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from ringmill.cluster.versions.objects import StoredObject
@@ -27,6 +27,7 @@ __all__ = [
     "History",
     "Kind",
     "Operation",
+    "Purged",
     "Outcome",
     "ReceiptLine",
     "Vector",
@@ -126,6 +127,19 @@ class Coordinated:
 
 
 @dataclass(frozen=True, slots=True)
+class Purged:
+    """An object that a node forgot, as all of it was deleted or had expired; seen from outside."""
+
+    at: float  # on the clock of `Operation.invoked`
+    node: str
+    key: bytes
+    seen: Vector
+    dots: tuple[str, ...]  # of the siblings that were left
+    alive_at: tuple[str, ...] = ()  # owners that then showed a version which it had replaced
+    is_alive: bool = False  # it held a value that had not expired
+
+
+@dataclass(frozen=True, slots=True)
 class BesideDamage:
     """A put at the default level while bits had turned on the disk of one node."""
 
@@ -168,6 +182,7 @@ class History:
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
     core: CoreHistory = field(default_factory=CoreHistory)
     coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
+    purged: list[Purged] = field(default_factory=list)  # likewise
     fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
     first_fired_at: Mapping[str, float] = field(default_factory=dict)  # likewise
     jobs: JobHistory = field(default_factory=JobHistory)
@@ -194,6 +209,28 @@ class History:
         return write.is_synced or not any(
             at >= write.invoked for node in holders for at in self.crashed.get(node, ())
         )
+
+    def remember_purged(self) -> None:
+        """Take what owners have forgotten for known, in what reads and owners showed afterwards: who finds
+        nothing where all was deleted has missed nothing.  For checkers that count on contexts."""
+        if not self.purged:
+            return
+        by_key: dict[bytes, list[Purged]] = {}
+        for one in self.purged:
+            by_key.setdefault(one.key, []).append(one)
+        for at, operation in enumerate(self.operations):
+            returned = operation.returned
+            if not operation.is_write and operation.is_ok and returned is not None:
+                known = [one for one in by_key.get(operation.key, []) if one.at <= returned]
+                if known:
+                    self.operations[at] = replace(operation, seen=_joined(operation.seen, known))
+        for finals in (self.finals, self.handed_over, self.shown_by_lost):
+            for at, final in enumerate(finals):
+                known = by_key.get(final.key, [])
+                if known:
+                    gone = {dot for one in known for dot in one.dots}
+                    dots = tuple(dot for dot in final.dots if dot not in gone)
+                    finals[at] = replace(final, seen=_joined(final.seen, known), dots=dots)
 
     def by_key(self) -> dict[bytes, list[Operation]]:
         """Operations of each key, in order; keys sorted."""
@@ -271,6 +308,14 @@ class History:
                 }
                 finals[name].append(_final(final))
         return history
+
+
+def _joined(seen: Vector, known: Iterable[Purged]) -> Vector:
+    joined = dict(seen)
+    for one in known:
+        for actor, count in one.seen.items():
+            joined[actor] = max(count, joined.get(actor, 0))
+    return joined
 
 
 def _by_key(finals: Iterable[Final]) -> dict[bytes, list[Final]]:

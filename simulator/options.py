@@ -38,5 +38,7 @@ class SimulationOptions:
 
 def usual_options(subjects: tuple[str, ...]) -> SimulationOptions:
     """What a run of these subjects is unless it is told otherwise: jobs alone need three nodes only."""
+    if "deletes" in subjects:  # faults strike for as long as deletes take to be forgotten
+        return SimulationOptions(subjects, load_s=20.0)
     is_wide = "objects" in subjects or any(name in subjects for name in ("sessions", "watches", "sloppy"))
     return SimulationOptions(subjects) if is_wide else SimulationOptions(subjects, nodes=3)

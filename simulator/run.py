@@ -18,6 +18,7 @@ from typing import Final
 
 from ringmill.cluster.sometimes import heard_by
 from ringmill.simulator.checkers.core import check_core
+from ringmill.simulator.checkers.purged import check_purged
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.core import break_rest, draw_rest
 from ringmill.simulator.faults.drawing import draw_faults, lost_for_good
@@ -151,6 +152,8 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     history.fired = dict(sorted(world.trace.faults.items()))
     history.first_fired_at = dict(world.trace.first_at)
     history.jobs.struck = dict(world.trace.struck)
+    found += check_purged(history)
+    history.remember_purged()
     for workload in workloads.values():
         found += workload.check(history)
     result = SimulationResult(

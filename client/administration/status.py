@@ -54,6 +54,8 @@ class NodeStatus:
     engine: Mapping[str, int] = field(default_factory=dict)  # figures of the storage engine, by name
     engine_failure: str = ""  # its last flush or compaction that failed
     unfilled: int | None = None  # partitions that wait to be filled from other owners
+    tombstones: int | None = None  # deleted keys that it has not forgotten yet
+    purge_held_back: str = ""  # why it has not, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _node(
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
-        own.engine_failure, own.unfilled,
+        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back,
     )  # fmt: skip
 
 

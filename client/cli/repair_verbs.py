@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ringmill.cluster.ring.topology import Topology
-    from ringmill.cluster.wire.stubs.repair_pb2 import ComparedPair
+    from ringmill.cluster.wire.stubs.repair_pb2 import ComparedPair, Watermark
 
 __all__ = ["repair", "run", "status"]
 
 RUN_S = 120.0
 LOOK_S = 0.5
-COLUMNS = ("NODE", "PAIRS", "EQUAL", "OLDEST", "OWED", "PULLED", "PUSHED", "MOVED", "SENT", "DROPPED")
+COLUMNS = (
+    "NODE", "PAIRS", "EQUAL", "OLDEST", "OWED", "PULLED", "PUSHED", "MOVED", "SENT", "DROPPED",
+    "DELETES", "WATERMARK", "FORGOTTEN",
+)  # fmt: skip
 
 FIGURES = ("pulled", "pushed", "moved_bytes", "wire_bytes", "hints_dropped")
 
@@ -63,6 +66,9 @@ _partitions = click.option(
 def status(settings: Settings, partitions: tuple[int, ...]) -> None:
     """Show when owners were last found equal, what is owed to whom, and what holds it back.
 
+    DELETES are deleted keys that are not forgotten yet; WATERMARK is up to when all owners have proven that
+    they may be.
+
     In JSON each pair of owners of each partition is listed.
     """
 
@@ -79,6 +85,8 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
 @click.pass_obj
 def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     """Compare the owners of all partitions now, make them equal, and wait for the end (--timeout).
+
+    Deletes that are old enough are forgotten, too, without waiting for that here.
 
     Owners that are down are compared when they are up again, without waiting for them here.
     """
@@ -135,12 +143,44 @@ def _show(settings: Settings, answers: RepairViews, partitions: tuple[int, ...])
         oldest = f"{output.span(max(known))} ago" if known else ""
         figures = {figure: int(getattr(view, figure)) for figure in FIGURES}
         owed = sum(pair.owed for pair in pairs)
-        rows.append((name, len(pairs), len(known), oldest, owed, *figures.values()))
+        marks = [mark for mark in view.watermarks if not partitions or mark.partition in partitions]
+        deletes = sum(mark.tombstones for mark in marks)
+        compared = (len(pairs), len(known), oldest, owed)
+        rows.append((name, *compared, *figures.values(), deletes, _oldest(marks), view.forgotten))
+        kept = sorted({mark.held_back for mark in marks if mark.held_back})
+        reasons += [f"{name} cannot have deletes forgotten now: {why}" for why in kept]
         reasons += sorted({f"{name} and {pair.other}: {pair.held_back}" for pair in pairs if pair.held_back})
-        document.append({"node": name, **figures, "pairs": [_pair(pair) for pair in pairs]})
+        document.append(
+            {
+                "node": name,
+                **figures,
+                "forgotten": view.forgotten,
+                "stale_refused": view.stale_refused,
+                "pairs": [_pair(pair) for pair in pairs],
+                "watermarks": [_mark(mark) for mark in marks],
+            }
+        )
     output.show(settings, document, COLUMNS, rows)
     for reason in reasons if settings.output != "json" else ():
         output.note(reason)
+
+
+def _oldest(marks: Sequence[Watermark]) -> str:
+    """The watermark that is furthest behind, of the partitions that hold deletes."""
+    behind = [mark.proven_ms for mark in marks if mark.tombstones]
+    if not behind:
+        return ""
+    return f"{output.span(time.time() - min(behind) / 1000)} ago" if min(behind) else "none"
+
+
+def _mark(mark: Watermark) -> dict[str, Any]:
+    return {
+        "partition": mark.partition,
+        "proven_ms": mark.proven_ms,
+        "tombstones": mark.tombstones,
+        "leads": mark.leads,
+        "held_back": mark.held_back,
+    }
 
 
 def _pair(pair: ComparedPair) -> dict[str, Any]:

@@ -89,20 +89,25 @@ class HybridClock:
         clock."""
         self._median_ms = median_ms
 
+    def wall_ms(self) -> int:
+        """This node's own wall clock, milliseconds since 1970."""
+        return int(self._clock.wall() * 1000)
+
     def now(self) -> HybridTime:
         """The present reading; never below an earlier one."""
         self._last = HybridTime(max(self._last, self._wall()))
         return self._last
 
-    def stamp(self, above: HybridTime = ZERO) -> HybridTime:
+    def stamp(self, above: HybridTime = ZERO, floor: HybridTime = ZERO) -> HybridTime:
         """A stamp for a fresh write: above all earlier ones of this node and, within the bound, `above`.
 
         A stamp lies at most 500 ms ahead of the wall, so a context from a node whose clock ran far ahead
-        is not followed.  Raises Unavailable (outcome "failed") after a clock jump.
+        is not followed.  It is above `floor` without a bound: a watermark was behind the clocks of all owners
+        when it was proven (rules P2 and P4).  Raises Unavailable (outcome "failed") after a clock jump.
         """
         self._refuse_after_jump()
         wall = self._wall()
-        wanted = max(self._last + 1, wall, min(above + 1, self._ceiling(wall)))
+        wanted = max(self._last + 1, wall, floor + 1, min(above + 1, self._ceiling(wall)))
         self._last = HybridTime(wanted)
         return self._last
 

@@ -47,6 +47,11 @@ class LoneValue(NamedTuple):
         return self.fields[3]  # type: ignore[no-any-return]
 
     @property
+    def expires_at_ms(self) -> int:
+        """In milliseconds since 1970; 0: never."""
+        return self.fields[7]  # type: ignore[no-any-return]
+
+    @property
     def is_plain(self) -> bool:
         """It never expires and is no larger than a client's value may be: a reader is shown it as it is."""
         fields = self.fields

@@ -25,6 +25,7 @@ __all__ = [
     "forgets_since",
     "is_well_formed",
     "knows",
+    "newest_time",
     "remember",
     "union",
 ]
@@ -86,6 +87,11 @@ def knows(replaced: bytes, session: int, sequence: int, birth: int) -> bool:
         return False
     sought = _hash(session, sequence, birth).to_bytes(7, "big")
     return sought in replaced and any(entry[8:15] == sought for entry in _entries(replaced))
+
+
+def newest_time(replaced: bytes) -> int:
+    """The highest time among the entries, 0 when there are none."""
+    return max((int.from_bytes(entry[_TIME], "big") for entry in _entries(replaced)), default=0)
 
 
 def forgets_since(replaced: bytes, birth: int) -> bool:

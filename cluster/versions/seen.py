@@ -18,6 +18,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.versions.context_token import ContextToken, decode_context
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, parse_dot
+from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 
 __all__ = ["Forgotten", "Needed", "needed_of"]
@@ -44,6 +45,11 @@ class Needed(NamedTuple):
             if known.counter(actor) < counter:
                 return Dot(actor, counter)
         return None
+
+    def is_settled_at(self, mark: HybridTime) -> bool:
+        """Whether an owner with this watermark holds or covers all of it, or has forgotten it as deleted
+        (rule P3).  Not known of writes whose receipts had no context, as nothing tells their times."""
+        return bool(mark) and self.exact.time <= mark and self.exact.vector.covers_all(self.least)
 
     def known_with(self, present: StoredObject) -> ContextToken | None:
         """The context of a write over `present` that replaces what the session has seen, too; None when

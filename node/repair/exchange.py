@@ -88,11 +88,13 @@ class _Unit:
 
 
 class _Other(NamedTuple):
-    """The owner that this node compares with, under one row.  `prefix` is that of this node's copy."""
+    """The owner that this node compares with, under one row.  `prefix` is that of this node's copy, `attempt`
+    names what they are compared for (rule P2)."""
 
     node: NodeId
     row: Row
     prefix: bytes
+    attempt: str
 
 
 class Exchange:
@@ -131,8 +133,9 @@ class Exchange:
         body = await self._ask(peer, ROOTS, AskRoots(self._epoch, tuple(roots)).encode())
         return Verdicts.decode(body, len(roots)).each
 
-    async def mend(self, partition: PartitionId, row: Row, peer: NodeId) -> None:
-        """Make two copies equal that differ: both hold, synced, what either held when this began.
+    async def mend(self, partition: PartitionId, row: Row, peer: NodeId, attempt: str = "") -> None:
+        """Make two copies equal that differ: both hold, synced, what either held when this began.  `attempt`
+        is the one to prove a watermark that this is done for, "" for none.
 
         Raises RingmillError and OSError when it cannot be done now.
         """
@@ -140,7 +143,7 @@ class Exchange:
         try:
             leaves = await self._differing(partition, row, peer)
             if leaves:
-                await self._walk(partition, row, peer, leaves)
+                await self._walk(partition, row, peer, leaves, attempt)
             else:
                 sometimes("copies that differed for a moment need no repair")
         finally:
@@ -173,7 +176,9 @@ class Exchange:
             look += 1
         return leaves
 
-    async def _walk(self, partition: PartitionId, row: Row, peer: NodeId, leaves: Sequence[int]) -> None:
+    async def _walk(
+        self, partition: PartitionId, row: Row, peer: NodeId, leaves: Sequence[int], attempt: str
+    ) -> None:
         bits = bytearray(LEAVES // 8)
         for leaf in leaves:
             bits[leaf >> 3] |= 1 << (leaf & 7)
@@ -189,7 +194,7 @@ class Exchange:
             _check_row(peer, row, answer.row_epoch)
             if answer.covered_to and answer.covered_to <= start:
                 raise ProtocolMismatch(f"{peer} answered with a unit that does not lead on")
-            moved, left = await self._equalize(_Other(peer, row, prefix), unit, answer)
+            moved, left = await self._equalize(_Other(peer, row, prefix, attempt), unit, answer)
             too_large = left or too_large
             start = answer.covered_to or unit.end
             if not start and too_large is not None:
@@ -231,7 +236,8 @@ class Exchange:
         theirs = [*answer.items, *await self._newer(other, unit, answer.contexts)]
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
-            applied = await self._objects.apply(parse_object_key(prefix + key), decode_object(encoded))
+            place = parse_object_key(prefix + key)
+            applied = await self._objects.apply(place, decode_object(encoded), other.attempt)
             merged[key] = b"" if applied.encoded == encoded else applied.encoded
         await self._objects.wait_synced()
         self._comparisons.pulled += len(theirs)
@@ -291,7 +297,9 @@ class Exchange:
             HintItem(place.keyspace, place.key, encoded)
             for place, (_, encoded) in zip(places, batch, strict=True)
         ]
-        body = await self._ask(other.node, DELIVER, Deliver(self._epoch, tuple(items)).encode())
+        body = await self._ask(
+            other.node, DELIVER, Deliver(self._epoch, tuple(items), other.attempt).encode()
+        )
         refused = [refusal for refusal in DeliverAnswer.decode(body, len(items)).refusals if refusal]
         self._comparisons.pushed += len(items) - len(refused)
         sometimes("an owner brings another one what it lacks")

@@ -31,6 +31,7 @@ from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.version.version import CorruptMark
@@ -60,6 +61,7 @@ class Healing:
         engine: Engine,
         objects: ObjectStore,
         control: ControlStore,
+        watermarks: Watermarks,
         topology: TopologyView,
         transport: Transport,
         on_lost_hints: Callable[[], None],
@@ -69,6 +71,7 @@ class Healing:
         self._engine = engine
         self._objects = objects
         self._control = control
+        self._watermarks = watermarks
         self._topology = topology
         self._transport = transport
         self._on_lost_hints = on_lost_hints
@@ -175,6 +178,9 @@ class Healing:
 
     async def _heal_copy(self, part: Part) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None
+        if attempt := self._watermarks.of(part.partition).kept.attempt:
+            # What survived may be a value that the others have forgotten (rule P5): first it has to be known.
+            raise Unavailable(f"whether watermark {attempt} was proven is not known yet")
         copy = Copy(part.partition, part.row.copy_epoch)
         prefix = copy_prefix(copy)
         need = self._sources_needed(part.row)

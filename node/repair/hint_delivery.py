@@ -4,7 +4,7 @@ One loop.  In each round every owner that seems up and has hints gets its batche
 at a time, and one batch in flight to each.  After a failure an owner gets a pause, which doubles each time.
 A hint is deleted only when the owner durably holds what the hint still holds (rule H1).  A hint that the
 owner refuses because its own copy of the key is damaged stays, and is tried again while that copy is healed
-(rule H5).
+(rule H5).  One that it refuses as stale has nothing that it lacks (rule P3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock, Priority, Transport
@@ -148,10 +148,11 @@ class HintDelivery:
             self._tell_once(target, items[0][0], error)
             raise
         answer = DeliverAnswer.decode(body, len(items))
-        refusals = [refusal for refusal in answer.refusals if refusal]
+        refusals = [each for each in answer.refusals if each and not each.startswith(Stale.code)]
         self.refused += len(refusals)
         for (key, item), refusal in zip(items, answer.refusals, strict=True):
-            if not refusal and await self._hints.strike_off(key, target, item.encoded):
+            is_held = not refusal or refusal.startswith(Stale.code)
+            if is_held and await self._hints.strike_off(key, target, item.encoded):
                 sometimes("a hint is delivered")
                 self.delivered += 1
                 self._told.pop(key, None)

@@ -1,4 +1,4 @@
-"""Builds the repair of a node: hint delivery, healing, anti-entropy, scrub."""
+"""Builds the repair of a node: hint delivery, healing, anti-entropy, forgetting of deletes, scrub."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from ringmill.node.core import Core
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
 from ringmill.node.repair.exchange import Exchange
+from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.purging import Purging
 from ringmill.node.repair.register_healing import RegisterHealing
 from ringmill.node.repair.scrub_schedule import scrub_now_and_then
 from ringmill.node.replica.room import Replica
@@ -26,6 +28,8 @@ class Repair:
     delivery: HintDelivery
     healing: Healing
     anti_entropy: AntiEntropy
+    purging: Purging
+    forgetting: Forgetting
     _replica: Replica
     _start: Start
     _scrub_every_s: float
@@ -36,6 +40,7 @@ class Repair:
             self.delivery.run(),
             self.healing.run(),
             self.anti_entropy.run(),
+            self.purging.run(),
             scrub_now_and_then(self._replica.engine, self._scrub_every_s),
         ]
 
@@ -64,16 +69,18 @@ def open_repair(
         options=core.options.hints,
     )
     options = core.options.compare
+    exchange = Exchange(
+        engine=replica.engine,
+        objects=replica.objects,
+        comparisons=replica.comparisons,
+        topology=topology,
+        transport=core.transport,
+        options=options,
+    )
+    forgetting, purging = _open_purging(core, replica, start, exchange, topology=topology, liveness=liveness)
     anti_entropy = AntiEntropy(
         core.node,
-        exchange=Exchange(
-            engine=replica.engine,
-            objects=replica.objects,
-            comparisons=replica.comparisons,
-            topology=topology,
-            transport=core.transport,
-            options=options,
-        ),
+        exchange=exchange,
         comparisons=replica.comparisons,
         hints=replica.hints,
         topology=topology,
@@ -92,6 +99,7 @@ def open_repair(
         engine=replica.engine,
         objects=replica.objects,
         control=replica.control,
+        watermarks=replica.watermarks,
         topology=topology,
         transport=core.transport,
         on_lost_hints=anti_entropy.want,
@@ -101,7 +109,44 @@ def open_repair(
         delivery=delivery,
         healing=healing,
         anti_entropy=anti_entropy,
+        purging=purging,
+        forgetting=forgetting,
         _replica=replica,
         _start=start,
         _scrub_every_s=core.config.scrub_every_s,
     )
+
+
+def _open_purging(
+    core: Core,
+    replica: Replica,
+    start: Start,
+    exchange: Exchange,
+    *,
+    topology: TopologyView,
+    liveness: LivenessView,
+) -> tuple[Forgetting, Purging]:
+    options = core.options.purge
+    forgetting = Forgetting(
+        core.node,
+        engine=replica.engine,
+        objects=replica.objects,
+        watermarks=replica.watermarks,
+        topology=topology,
+        options=options,
+    )
+    purging = Purging(
+        core.node,
+        start,
+        exchange=exchange,
+        objects=replica.objects,
+        watermarks=replica.watermarks,
+        forgetting=forgetting,
+        topology=topology,
+        liveness=liveness,
+        transport=core.transport,
+        clock=core.clock,
+        hybrid=core.hybrid,
+        options=options,
+    )
+    return forgetting, purging

@@ -121,6 +121,11 @@ class HintStore:
                 waiting[target] = waiting.get(target, 0) + 1
         return dict(sorted(waiting.items()))
 
+    def partitions(self) -> set[PartitionId]:
+        """The partitions of which some hint waits."""
+        waiting = {key.partition for keys in self._by_target.values() for key in keys}
+        return waiting | {key.partition for key in self._refused}
+
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
         """Some hints for an owner, oldest first (by when they were kept or last tried)."""
         return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]

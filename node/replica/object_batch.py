@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.engine import Commit
+from ringmill.node.storage.engine import Commit, Told
 
-__all__ = ["Admission", "Applied", "Change", "Kept", "ObjectBatch", "decoded"]
+__all__ = ["Admission", "Applied", "Change", "Kept", "ObjectBatch", "decoded", "hold", "tell_held"]
 
 FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
@@ -138,3 +139,26 @@ def _has_value(stored: StoredObject) -> bool:
         if sibling.value is not None:
             return True
     return False
+
+
+async def hold(commit: Commit | None, durability: Durability) -> None:
+    """Return once an applied write has this durability (rule W2).
+
+    Raises Unavailable or DiskFull when it cannot be.
+    """
+    if commit is None or durability is Durability.MEMORY:
+        return
+    if durability is Durability.BUFFERED:
+        await commit.buffered()
+    else:
+        await commit.synced()
+
+
+def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None:
+    """The same without waiting: `told` None or what `hold` raises, perhaps before this returns."""
+    if commit is None or durability is Durability.MEMORY:
+        told(None)
+    elif durability is Durability.BUFFERED:
+        commit.tell_buffered(told)
+    else:
+        commit.tell_synced(told)

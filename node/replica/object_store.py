@@ -9,21 +9,20 @@ docs/protocol/versions.md.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch, RingmillError
-from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
+from ringmill.cluster.versions.dead import without_stale
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
 from ringmill.cluster.versions.mergeable import Update, after_update
-from ringmill.cluster.versions.object_codec import decode_object, encode_object, holds_value
+from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import (
     OperationId,
     Sibling,
@@ -35,15 +34,17 @@ from ringmill.cluster.versions.objects import (
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.comparing.stored_count import StoredCount
 from ringmill.node.replica.object_batch import Admission, Applied, Kept, ObjectBatch, decoded
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stepping import change, fetch
-from ringmill.node.replica.stored_key import Kind, Place, kind_prefix, parse_object_key, prefix_end
+from ringmill.node.replica.stored_key import Place, parse_copy, parse_object_key
 from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.replica.watching.waiters import Waiters
-from ringmill.node.storage.engine import Commit, Engine, Told
+from ringmill.node.storage.batch import Batch
+from ringmill.node.storage.engine import Commit, Engine
 
-__all__ = ["Intent", "NotCaughtUp", "ObjectStore", "Written", "hold", "tell_held"]
+__all__ = ["Intent", "NotCaughtUp", "ObjectStore", "Written"]
 
 HEAL_TURN: Final = 64
 SCAN_TURN: Final = 1024
@@ -56,8 +57,6 @@ CANNOT_TELL: Final = (
     "an earlier attempt of this write may have been applied and superseded since, so it is not applied again"
 )
 REPLACED_HINT: Final = "get the key to see what it holds now"
-
-_log = logging.getLogger(__name__)
 
 
 class Intent(NamedTuple):
@@ -89,7 +88,7 @@ class Written:
     is_repeat: bool
 
 
-class ObjectStore:
+class ObjectStore(StoredCount):
     """All objects of the node, in all its copies."""
 
     def __init__(
@@ -100,33 +99,23 @@ class ObjectStore:
         clock: HybridClock,
         options: ReplicaOptions,
         feed: ChangeFeed,
+        watermarks: Watermarks | None = None,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, options)
+        self._watermarks = watermarks or Watermarks()
         self._actors = actors
         self._clock = clock
-        self._options = options
         self._unsynced: dict[bytes, Commit] = {}
         self._commits: deque[tuple[Commit, list[bytes]]] = deque()  # with their keys, until they are synced
         self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
-        self._keys = 0
-        self._size_bytes = 0
-        self._count_wanted = asyncio.Event()
-        self._count_wanted.set()
-        self.is_counted = False
-        self.sums = CopySums()
         self.changes = 0  # of objects, since the start
+        self.heals = 0  # of damaged ranges, likewise
         self.waiters = Waiters()
         self.feed = feed
 
-    @property
-    def keys(self) -> int:
-        """Keys with a value; those found so far until `is_counted`."""
-        return max(0, self._keys)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of keys and objects, likewise."""
-        return max(0, self._size_bytes)
+    def proven(self, place: Place) -> HybridTime:
+        """At or below this what was deleted may have been forgotten here."""
+        return self._watermarks.proven(place.copy.partition)
 
     async def read(self, place: Place) -> StoredObject:
         """The present object, or ABSENT.  Raises CorruptData, Unavailable."""
@@ -183,28 +172,31 @@ class ObjectStore:
         pending, encoded = batch.pending(key), None
         if pending is None:
             encoded, theirs = self._engine.get_nowait(key), lone_of(told)
-            if theirs is not None and self.has_made(place, theirs):
+            watched = self._watermarks.watched(place.copy.partition)
+            if theirs is not None and theirs.time > watched and self.has_made(place, theirs):
                 ours = None if encoded is None else lone_of(encoded)
                 if encoded is None or (ours is not None and replaces(theirs, ours)):
                     sometimes("an object is stored as it came")
                     self._clock.observe(theirs.time)
+                    self.dead.expires(key, theirs.expires_at_ms)
                     return batch.put(key, encoded, Applied(None, told), encoded is None)
         incoming = decode_object(told)
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
         if pending is None:
-            return self._merge(batch, key, decoded(encoded), encoded, incoming, told)
+            return self._merge(batch, place, decoded(encoded), encoded, incoming, told=told)
+        self._watermarks.judge(place, pending.stored, incoming, "")
         merged = merge(pending.stored, incoming)
         if merged == pending.stored:
             return batch.unchanged(pending)
         return batch.store(key, pending.stored, pending.encoded, merged)
 
-    async def apply(self, place: Place, incoming: StoredObject) -> Applied:
-        """Merge an object in.
+    async def apply(self, place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
+        """Merge an object in; `attempt` is the one to prove a watermark whose exchange brings it (rule P2).
 
         A late or repeated object changes nothing; its commit still waits until it is durable.
 
-        Raises ProtocolMismatch for an object with a dot that this node has not given, CorruptData;
+        Raises ProtocolMismatch for an object with a dot that this node has not given, CorruptData, Stale;
         Overloaded, Unavailable and DiskFull when the engine accepts no writes.
         """
         self.check_made(place, incoming)
@@ -213,7 +205,7 @@ class ObjectStore:
 
         def step(encoded: bytes | None) -> Applied:
             batch = ObjectBatch()
-            applied = self._merge(batch, key, decoded(encoded), encoded, incoming)
+            applied = self._merge(batch, place, decoded(encoded), encoded, incoming, attempt)
             self.commit(batch)
             return applied
 
@@ -222,13 +214,22 @@ class ObjectStore:
     def _merge(
         self,
         batch: ObjectBatch,
-        key: bytes,
+        place: Place,
         present: StoredObject,
         encoded: bytes | None,
         incoming: StoredObject,
+        attempt: str = "",
+        *,
         told: bytes | None = None,
     ) -> Applied:
+        key = place.stored_key
+        self._watermarks.judge(place, present, incoming, attempt)
         merged = merge(present, incoming)
+        if encoded is None and self._watermarks.forgets(place, merged):
+            sometimes("a delete that is forgotten already is not taken again")
+            return Applied(present, b"", self._unsynced.get(key))
+        for sibling in merged.siblings:
+            self.dead.expires(key, sibling.expires_at_ms)
         if merged is incoming and merged != present:
             return batch.store(key, present, encoded, merged, encoded=told)  # stored as it came
         if merged == present:
@@ -248,10 +249,7 @@ class ObjectStore:
         self._commits.append((commit, list(batch.changes)))
         for key, changed in batch.changes.items():
             self._unsynced[key] = commit
-            self._keys += changed.new_values
-            old, new = changed.old, changed.applied.encoded
-            self._size_bytes += len(new) + (len(key) if old is None else -len(old))
-            self.sums.change(key, old, new)
+            self.note_changed(key, changed.old, changed.applied.encoded, changed.new_values)
         if self._touched is not None:
             self._touched.update(batch.changes)
         self.changes += len(batch.changes)
@@ -267,6 +265,29 @@ class ObjectStore:
         if self._commits:
             await self._commits[-1][0].synced()
 
+    async def forget(self, dead: Iterable[tuple[Place, bytes]]) -> int:
+        """Remove objects that are dead at their partition's watermark, if they still are what was read; for
+        good once the engine has merged its tables.  Returns how many (rule P1).  Raises as `apply`."""
+        gone = 0
+        for place, read in dead:
+            key = place.stored_key
+
+            def step(
+                encoded: bytes | None, place: Place = place, key: bytes = key, read: bytes = read
+            ) -> bool:
+                if encoded != read or not self._watermarks.forgets(place, decode_object(read)):
+                    return False
+                batch = Batch()
+                batch.delete(key)
+                self._engine.apply(batch)
+                self.note_forgotten(key, read)
+                return True
+
+            gone += await change(self._engine, key, step)
+        if gone:
+            sometimes("a delete is forgotten")
+        return gone
+
     async def heal(self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]) -> None:
         """Merge the copies of other owners into what survived in a damaged range; durable on return.
 
@@ -277,16 +298,10 @@ class ObjectStore:
         touched: set[bytes] = set()
         self._touched = touched
         self.sums.forget(start)
+        self.heals += 1
+        self._watermarks.voids_all([parse_copy(start).partition])
         try:
-            survivors: dict[bytes, bytes] = {}
-            async with aclosing(self._engine.survivors(start, end)) as scan:
-                passed = 0
-                async for key, encoded in scan:
-                    if key in found:
-                        survivors[key] = encoded
-                    passed += 1
-                    if passed % SCAN_TURN == 0:
-                        await asyncio.sleep(0)
+            survivors, stale = await self._survivors(start, end, found)
             for number, (key, copies) in enumerate(found.items(), 1):
                 await self._engine.wait_writable()
                 if key in touched:  # a client has written it since, so it is readable and merged as usual
@@ -296,9 +311,48 @@ class ObjectStore:
                     self._put_healed(key, survivors.get(key), copies)
                 if number % HEAL_TURN == 0:
                     await asyncio.sleep(0)
+            await self._put_back(stale, touched)
             await self.wait_synced()
         finally:
             self._touched = None
+
+    async def _survivors(
+        self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]
+    ) -> tuple[dict[bytes, bytes], dict[bytes, bytes | None]]:
+        """What survived of the keys in `found`; and of other keys what is to stand in the place of what
+        survived, None for nothing: a version that no other owner knows though it is at or below the watermark
+        was deleted and forgotten, and what knew of that may have been lost with the range (rule P5)."""
+        survivors: dict[bytes, bytes] = {}
+        stale: dict[bytes, bytes | None] = {}
+        async with aclosing(self._engine.survivors(start, end)) as scan:
+            passed = 0
+            async for key, encoded in scan:
+                mark = self._watermarks.proven(parse_object_key(key).copy.partition)
+                kept = encoded
+                if mark:
+                    survivor = decode_object(encoded)
+                    known = without_stale(survivor, _merged(found.get(key, ())), mark)
+                    kept = encoded if known is survivor else encode_object(known) if known.siblings else b""
+                if key in found and kept:
+                    survivors[key] = kept
+                elif key not in found and kept != encoded:
+                    stale[key] = kept or None
+                passed += 1
+                if passed % SCAN_TURN == 0:
+                    await asyncio.sleep(0)
+        return survivors, stale
+
+    async def _put_back(self, stale: Mapping[bytes, bytes | None], touched: Collection[bytes]) -> None:
+        """Put what is left of survivors in their place, but where a client has written meanwhile."""
+        batch = Batch()
+        for key, kept in stale.items():
+            if key not in touched and kept is None:
+                batch.delete(key)
+            elif key not in touched and kept is not None:
+                batch.put(key, kept)
+        if len(batch):
+            await self._engine.wait_writable()
+            await self._engine.apply(batch).synced()
 
     def _put_healed(self, key: bytes, survivor: bytes | None, copies: Sequence[bytes]) -> None:
         incoming, place = _merged(copies), parse_object_key(key)
@@ -360,7 +414,9 @@ class ObjectStore:
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
-        if intent.is_retry and present.forgets_since(intent.operation):
+        proven = self._watermarks.proven(place.copy.partition)
+        may_be_gone = bool(proven) and intent.operation.birth <= proven  # rule P4
+        if intent.is_retry and (may_be_gone or present.forgets_since(intent.operation)):
             # A majority was asked before (operations/write_retries.py), but this write has waited since.
             raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
         if intent.update is not None:
@@ -378,6 +434,8 @@ class ObjectStore:
             intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
         sibling = self._sibling(place, intent, context.time)
         stored = supersede(present, context.vector, sibling)
+        if context.time > sibling.time:  # what it replaces may be forgotten only behind that (rule P1)
+            stored = stored._replace(forgotten=HybridTime(max(stored.forgotten, context.time)))
         return Written(batch.store(key, present, encoded, stored, admit), sibling, is_repeat=False)
 
     def _overwrite(
@@ -398,58 +456,15 @@ class ObjectStore:
         applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
         return Written(applied, sibling, is_repeat=False)
 
-    async def keep_counted(self) -> None:
-        """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
-        while await self._count_wanted.wait():
-            self._count_wanted.clear()
-            await self.count_stored()
-
-    def count_again(self) -> None:
-        """Count again, because damage has hidden keys and the figures may be wrong."""
-        self._count_wanted.set()
-
-    async def count_stored(self) -> None:
-        """Count keys and bytes once, in the background; later writes keep them up to date.
-
-        One count at a time.
-
-        A million objects take half a minute, in slices between which requests are served.  Unreadable data
-        ends the count, and the figures are then too low: they are only for people, so a node must not fail
-        for them.
-        """
-        self._keys = self._size_bytes = 0
-        self.is_counted = False
-        self.sums.begin()
-        prefix = kind_prefix(Kind.OBJECT)
-        with self._engine.snapshot() as snapshot:  # no await before: later changes count themselves
-            scan = self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot)
-            try:
-                async with aclosing(scan):
-                    await self._count(scan)
-                self.sums.end()
-            except (RingmillError, OSError) as error:
-                _log.warning("keys and bytes are counted only up to the first unreadable data: %s", error)
-        self.is_counted = True
-
-    async def _count(self, scan: AsyncIterator[tuple[bytes, bytes]]) -> None:
-        """The scan itself never waits while its blocks are cached, so the pause is made here."""
-        in_slice = 0
-        async for key, encoded in scan:
-            self._keys += holds_value(encoded)
-            self._size_bytes += len(key) + len(encoded)
-            self.sums.add(key, encoded)
-            in_slice += 1
-            if in_slice == self._options.count_slice:
-                in_slice = 0
-                await asyncio.sleep(self._options.count_pause_s)
-
     def _sibling(self, place: Place, intent: Intent, seen: HybridTime) -> Sibling:
         # The birth, too: what one client writes after an answer is newer than what that answer told of (V2).
-        time = self._clock.stamp(above=max(seen, intent.operation.birth))
+        watched = self._watermarks.watched(place.copy.partition)
+        time = self._clock.stamp(above=max(seen, intent.operation.birth), floor=watched)
         dot = self._actors.next_dot(place.copy)
         expires_at_ms = 0
         if intent.ttl_ms and intent.value is not None:  # no clock of others is consulted here (rule G3)
             expires_at_ms = self._clock.expiry_ms() + intent.ttl_ms
+        self.dead.expires(place.stored_key, expires_at_ms)
         return Sibling(dot, intent.value, time, intent.operation, expires_at_ms, intent.is_retry)
 
     def _forget_synced(self) -> None:
@@ -459,29 +474,6 @@ class ObjectStore:
             for key in keys:
                 if unsynced.get(key) is commit:  # else it was written again
                     del unsynced[key]
-
-
-async def hold(commit: Commit | None, durability: Durability) -> None:
-    """Return once an applied write has this durability (rule W2).
-
-    Raises Unavailable or DiskFull when it cannot be.
-    """
-    if commit is None or durability is Durability.MEMORY:
-        return
-    if durability is Durability.BUFFERED:
-        await commit.buffered()
-    else:
-        await commit.synced()
-
-
-def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None:
-    """The same without waiting: `told` None or what `hold` raises, perhaps before this returns."""
-    if commit is None or durability is Durability.MEMORY:
-        told(None)
-    elif durability is Durability.BUFFERED:
-        commit.tell_buffered(told)
-    else:
-        commit.tell_synced(told)
 
 
 def _known(present: StoredObject, needed: Needed | None) -> ContextToken:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
@@ -31,7 +31,10 @@ _APPLY: Final = (int, int, int, bytes, str, bytes)
 _APPLY_ANSWER: Final = (int, str, int)
 _READ: Final = (int, int, int, bytes)
 _READ_ANSWER: Final = (int, bytes)
-_DIGEST_ANSWER: Final = (int, bytes, int)
+_DIGEST_ANSWER: Final = (int, bytes, int, int)
+_FOUR_FIELDS: Final = b"\x94"
+_READ_ANSWER_WITH_MARK: Final = (int, bytes, int)
+_THREE_FIELDS: Final = b"\x93"
 _DURABILITIES: Final = {durability.value: durability for durability in Durability}
 
 
@@ -86,18 +89,23 @@ class Read(NamedTuple):
 
 
 class ReadAnswer(NamedTuple):
-    """The bytes of the object, durable on the replica; empty when nothing was ever written there."""
+    """The bytes of the object, durable on the replica; empty when nothing was ever written there, or all of
+    it was deleted and forgotten: at or below `mark` that may be so (rule P3).  0 is not in the message."""
 
     row_epoch: Epoch
     encoded: bytes
+    mark: HybridTime = ZERO
 
     def encode(self) -> bytes:
+        if self.mark:
+            return pack([self.row_epoch, self.encoded, self.mark])
         return pack([self.row_epoch, self.encoded])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadAnswer:
-        row_epoch, encoded = unpack(body, _READ_ANSWER)
-        return cls(row_epoch, encoded)
+        types = _READ_ANSWER_WITH_MARK if body[:1] == _THREE_FIELDS else _READ_ANSWER
+        row_epoch, encoded, *mark = unpack(body, types)
+        return cls(row_epoch, encoded, *mark)
 
 
 class DigestAnswer(NamedTuple):
@@ -106,19 +114,20 @@ class DigestAnswer(NamedTuple):
     row_epoch: Epoch
     digest: bytes
     size_bytes: int
+    mark: HybridTime = ZERO  # as in a ReadAnswer
 
     def encode(self) -> bytes:
-        return pack([self.row_epoch, self.digest, self.size_bytes])
+        return pack([self.row_epoch, self.digest, self.size_bytes, self.mark])
 
     @classmethod
     def is_one(cls, body: bytes) -> bool:
         """Whether an answer is this and not a ReadAnswer."""
-        return body[:1] == b"\x93"
+        return body[:1] == _FOUR_FIELDS
 
     @classmethod
     def decode(cls, body: bytes) -> DigestAnswer:
-        row_epoch, digest, size_bytes = unpack(body, _DIGEST_ANSWER)
-        return cls(row_epoch, digest, size_bytes)
+        row_epoch, digest, size_bytes, mark = unpack(body, _DIGEST_ANSWER)
+        return cls(row_epoch, digest, size_bytes, HybridTime(mark))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +139,29 @@ class HintItem:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Delivers hints to their target."""
+    """Delivers hints to their target, or what comparing has found that it lacks.
+
+    `attempt` is the one to prove a watermark whose exchange it belongs to (rule P2); "", as of a hint, is not
+    in the message.
+    """
 
     epoch: Epoch
     items: tuple[HintItem, ...]
+    attempt: str = ""
 
     def encode(self) -> bytes:
-        return pack([self.epoch, [[*item.keyspace, item.key, item.encoded] for item in self.items]])
+        items = [[*item.keyspace, item.key, item.encoded] for item in self.items]
+        return pack([self.epoch, items, self.attempt] if self.attempt else [self.epoch, items])
 
     @classmethod
     def decode(cls, body: bytes) -> Deliver:
-        epoch, rows = unpack(body, (int, list))
+        has_attempt = body[:1] == _THREE_FIELDS
+        epoch, rows, *attempt = unpack(body, (int, list, str) if has_attempt else (int, list))
         items = [check_fields(row, (int, int, bytes, bytes)) for row in rows]
         return cls(
             Epoch(epoch),
             tuple(HintItem(KeyspaceId(made, ordinal), key, encoded) for made, ordinal, key, encoded in items),
+            *attempt,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ringmill.cluster.ids import Start
 from ringmill.cluster.versions.dots import BOOT_DIGITS
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
@@ -20,6 +21,8 @@ from ringmill.node.replica.fallbacks.fallback_serving import FallbackServing
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
+from ringmill.node.replica.purging.purge_serving import PurgeServing
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.routes import Routes
@@ -39,6 +42,7 @@ class Replica:
     hints: HintStore
     registers: RegisterStore
     comparisons: Comparisons
+    watermarks: Watermarks
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node."""
@@ -49,12 +53,14 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
     """Read what is kept in memory of the engine's content.  Raises CorruptData."""
     engine, start = storage.engine, storage.identity.start
     control = await ControlStore.open(engine, ControlCopy(core.config.data, core.doors.files))
+    watermarks = Watermarks(control)
     objects = ObjectStore(
         engine,
         actors=CopyActors(core.node, start),
         clock=core.hybrid,
         options=core.options.replica,
         feed=ChangeFeed(start.boot[:BOOT_DIGITS], core.clock, most_keys=core.options.replica.feed_keys),
+        watermarks=watermarks,
     )
     return Replica(
         engine=engine,
@@ -63,10 +69,11 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
         comparisons=Comparisons(core.node, core.clock),
+        watermarks=watermarks,
     )
 
 
-def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
+def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: Start) -> None:
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
     serving = ReplicaServing(
@@ -88,3 +95,14 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView) -> None:
     core.serve(FeedServing(replica.objects.feed, core.clock).handlers())
     fallbacks = FallbackServing(routes=routes, hints=replica.hints, hybrid=core.hybrid)
     core.serve(fallbacks.handlers())
+    purging = PurgeServing(
+        start,
+        routes=routes,
+        engine=replica.engine,
+        objects=replica.objects,
+        hints=replica.hints,
+        watermarks=replica.watermarks,
+        hybrid=core.hybrid,
+        after_s=core.options.purge.after_s,
+    )
+    core.serve(purging.handlers())

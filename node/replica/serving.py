@@ -18,12 +18,12 @@ from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.digests import digest_of
-from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
-from ringmill.node.replica.object_batch import Applied, ObjectBatch
-from ringmill.node.replica.object_store import ObjectStore, hold, tell_held
+from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, tell_held
+from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import (
     APPLY,
     DELIVER,
@@ -148,10 +148,11 @@ class ReplicaServing:
             arrival.answer_later(self.read(arrival, most_bytes))
             return
         encoded, commit = self._objects.read_now(route.place)
+        mark = self._objects.proven(route.place)
         if len(encoded) <= most_bytes:
-            answer = ReadAnswer(route.row.row_epoch, encoded).encode()
+            answer = ReadAnswer(route.row.row_epoch, encoded, mark).encode()
         else:
-            answer = _digest(route.row.row_epoch, encoded)
+            answer = _digest(route.row.row_epoch, encoded, mark)
         if commit is None:
             arrival.answer(answer)
         else:
@@ -162,9 +163,10 @@ class ReplicaServing:
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         encoded = await self._objects.read_synced(route.place)
+        mark = self._objects.proven(route.place)
         if len(encoded) > most_bytes:
-            return _digest(route.row.row_epoch, encoded)
-        return ReadAnswer(route.row.row_epoch, encoded).encode()
+            return _digest(route.row.row_epoch, encoded, mark)
+        return ReadAnswer(route.row.row_epoch, encoded, mark).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:
         """Accept hints, synced (rule H1); a refused one does not delay the others (rule H5)."""
@@ -179,7 +181,7 @@ class ReplicaServing:
         """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
             place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._objects.apply(place, _object(item.encoded))
+            applied = await self._objects.apply(place, _object(item.encoded), request.attempt)
         except RingmillError as error:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"
@@ -195,8 +197,8 @@ class _Taken(NamedTuple):
     row_epoch: Epoch
 
 
-def _digest(row_epoch: Epoch, encoded: bytes) -> bytes:
-    return DigestAnswer(row_epoch, digest_of(encoded), len(encoded)).encode()
+def _digest(row_epoch: Epoch, encoded: bytes, mark: HybridTime) -> bytes:
+    return DigestAnswer(row_epoch, digest_of(encoded), len(encoded), mark).encode()
 
 
 def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "keyspace_prefix",
     "kind_prefix",
     "meta_key",
+    "parse_copy",
     "parse_hint_key",
     "parse_object_key",
     "prefix_end",
@@ -110,6 +111,12 @@ def hint_key(hint: HintKey) -> bytes:
 def parse_hint_key(stored: bytes) -> HintKey:
     _, partition, epoch, ordinal = _HINT.unpack_from(stored)
     return HintKey(PartitionId(partition), KeyspaceId(epoch, ordinal), stored[_HINT.size :])
+
+
+def parse_copy(stored: bytes) -> Copy:
+    """The copy of an object's key, or of the beginning of one."""
+    _, partition, copy_epoch = _COPY.unpack_from(stored)
+    return Copy(PartitionId(partition), Epoch(copy_epoch))
 
 
 def parse_object_key(stored: bytes) -> Place:

@@ -20,7 +20,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.object_store import hold, tell_held
+from ringmill.node.replica.object_batch import hold, tell_held
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flight import Flight

@@ -29,6 +29,8 @@ class NodeFigures:
     damaged_ranges: int = 0  # key ranges of the store that wait to be healed
     healing: str = ""  # the range that is being healed now, in words
     unfilled: int = 0  # partitions of which something waits to be filled from other owners
+    tombstones: int = 0  # deleted keys that are not forgotten yet
+    purge_held_back: str = ""  # why they are not, in words
     reasons: Sequence[str] = ()  # why this node is less than well
     is_counting: bool = False  # keys and bytes are those found so far
     engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
@@ -51,6 +53,8 @@ def figures_of(
         damaged_ranges=len(replica.engine.corrupt_ranges()),
         healing=repair.healing.now,
         unfilled=repair.healing.unfilled,
+        tombstones=replica.objects.dead.total,
+        purge_held_back=repair.purging.story,
         reasons=_reasons(replica, membership, repair, complaint),
         is_counting=not replica.objects.is_counted,
         engine=stats.figures(),

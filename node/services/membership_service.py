@@ -54,6 +54,8 @@ class MembershipService:
             damaged_ranges=figures.damaged_ranges,
             healing=figures.healing,
             unfilled=figures.unfilled,
+            tombstones=figures.tombstones,
+            purge_held_back=figures.purge_held_back,
             reasons=figures.reasons,
             counting=figures.is_counting,
             engine=figures.engine,

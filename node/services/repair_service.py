@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ring.topology import Row
+from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.wire.stubs.repair_pb2 import (
     ComparedPair,
     RepairRunRequest,
     RepairRunResponse,
     RepairStatusRequest,
     RepairStatusResponse,
+    Watermark,
 )
 from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.room import Repair
 from ringmill.node.replica.room import Replica
+from ringmill.node.replica.stored_key import Copy
 from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["RepairService"]
@@ -24,6 +28,8 @@ class RepairService:
         self._node = node
         self._replica = replica
         self._anti_entropy = repair.anti_entropy
+        self._purging = repair.purging
+        self._forgetting = repair.forgetting
         self._topology = topology
 
     def service(self) -> Service:
@@ -48,6 +54,9 @@ class RepairService:
             for other in others
         ]
         return RepairStatusResponse(
+            watermarks=[self._watermark(partition, row) for partition, row in self._rows().items()],
+            forgotten=self._forgetting.forgotten,
+            stale_refused=self._replica.watermarks.refused,
             node=self._node,
             pairs=pairs,
             pulled=comparisons.pulled,
@@ -65,12 +74,28 @@ class RepairService:
             if partition not in owned:
                 raise InvalidArgument(f"{self._node} does not own partition {partition}")
         self._anti_entropy.compare_now(partitions)
+        self._purging.purge_now()
         return RepairRunResponse(partitions=len(partitions))
 
     def _owned(self) -> dict[PartitionId, list[NodeId]]:
         """The partitions of this node, with their other owners."""
         return {
-            PartitionId(number): [other for other in row.nodes if other != self._node]
+            partition: [other for other in row.nodes if other != self._node]
+            for partition, row in self._rows().items()
+        }
+
+    def _rows(self) -> dict[PartitionId, Row]:
+        return {
+            PartitionId(number): row
             for number, row in enumerate(self._topology.topology().rows)
             if self._node in row.nodes
         }
+
+    def _watermark(self, partition: PartitionId, row: Row) -> Watermark:
+        return Watermark(
+            partition=partition,
+            proven_ms=millis(self._replica.watermarks.proven(partition)),
+            tombstones=self._replica.objects.dead.tombstones(Copy(partition, row.copy_epoch)),
+            leads=self._node == min(row.nodes),
+            held_back=self._purging.held_back.get(partition, ""),
+        )

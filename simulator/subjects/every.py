@@ -10,6 +10,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.bending import Ablation
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.fault import FaultKind
+from ringmill.simulator.subjects.deletes.subject import DELETES
 from ringmill.simulator.subjects.jobs.subject import JOBS
 from ringmill.simulator.subjects.keyspaces.subject import KEYSPACES
 from ringmill.simulator.subjects.merging.subject import MERGING
@@ -33,6 +34,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     WATCHES,
     SCANS,
     SLOPPY,
+    DELETES,
 )
 
 
@@ -43,7 +45,7 @@ def subjects_named(names: Sequence[str]) -> list[Subject]:
         raise InvalidArgument(
             f"there is no subject {unknown[0]!r}", hint=f"one or more of {', '.join(known)}"
         )
-    if "scans" in names and (others := {"objects", "sessions", "watches"}.intersection(names)):
+    if "scans" in names and (others := {"deletes", "objects", "sessions", "watches"}.intersection(names)):
         raise InvalidArgument(
             f"scans are judged by all keys of keyspace default, and {min(others)} write keys there, too",
             hint="run `--subjects scans` alone, or with subjects that have keyspaces of their own",

@@ -20,7 +20,7 @@ from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.replica.object_batch import Admission, ObjectBatch
 from ringmill.node.replica.object_store import Intent, Written
-from ringmill.node.replica.stored_key import Place
+from ringmill.node.replica.stored_key import Place, parse_object_key
 from ringmill.node.service_tables import service_tables
 from ringmill.node.storage.engine import Commit
 from ringmill.node.storage.storage_errors import StorageFailed
@@ -51,7 +51,7 @@ _LONGEST_BOOTED_S: Final = 1e6  # machines were started at different times, so t
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SharedWorld:
     """What all nodes of a world share."""
 
@@ -64,6 +64,7 @@ class SharedWorld:
     pace: TaskPace
     coordinated: list[Coordinated] = field(default_factory=list)  # every write that a node coordinates
     on_up: list[Callable[[str, Node], None]] = field(default_factory=list)  # told of each start of a node
+    on_purged: Callable[[str, Place, bytes], None] = lambda name, place, old: None
 
 
 @dataclass(slots=True)
@@ -330,6 +331,13 @@ class NodeProcess:
                 note(*each)
             return told
 
+        forgotten = objects.note_forgotten
+
+        def purged(key: bytes, old: bytes) -> None:
+            forgotten(key, old)
+            self._world.on_purged(self.name, parse_object_key(key), old)
+
+        objects.note_forgotten = purged  # type: ignore[method-assign]
         objects.write = noted  # type: ignore[method-assign]
         objects.write_into = gathered  # type: ignore[method-assign]
         objects.commit = committed  # type: ignore[method-assign]

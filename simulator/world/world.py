@@ -9,10 +9,14 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Row, Topology, first_topology
+from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.replica.stored_key import Place
+from ringmill.node.storage.storage_errors import NotCached
 from ringmill.simulator.disk.folder_tree import FolderTree
-from ringmill.simulator.history import History
+from ringmill.simulator.history import History, Purged
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
@@ -58,6 +62,7 @@ class World:
             TaskPace.draw(stream(seed, "tasks"), options.task_pause_s),
             self.history.coordinated,
         )
+        around.on_purged = self._note_purged
         self.on_up = around.on_up
         """Called with each start of a node once its rooms are open, before it answers anybody."""
         self.nodes = {
@@ -98,6 +103,30 @@ class World:
             node = await process.up()
             await process.inside(node.membership.topology.take_first(document))
         await self.all_serve(self.nodes.values())
+
+    def _note_purged(self, name: str, place: Place, old: bytes) -> None:
+        """A node forgets an object: note it, and who still shows what it had replaced."""
+        if place.keyspace != DEFAULT_KEYSPACE:
+            return
+        stored = decode_object(old)
+        alive = []
+        for owner in self.topology.row(place.copy.partition).nodes:
+            node = self.nodes[owner].node
+            try:
+                encoded = b"" if node is None else node.replica.objects.read_now(place)[0]
+            except (NotCached, RingmillError, OSError):
+                continue
+            held = decode_object(encoded).siblings if encoded else ()
+            gone = {sibling.dot for sibling in stored.siblings}
+            if any(stored.context.covers(one.dot) and one.dot not in gone for one in held):
+                alive.append(owner)
+        now_ms = round(SimulatedClock(self.loop).wall() * 1000)
+        is_alive = any(sibling.is_live(now_ms) for sibling in stored.siblings)
+        seen = {str(actor): count for actor, count in stored.context.entries}
+        dots = tuple(str(sibling.dot) for sibling in stored.siblings)
+        self.history.purged.append(
+            Purged(self.loop.time(), name, place.key, seen, dots, tuple(alive), is_alive)
+        )
 
     async def all_serve(self, nodes: Iterable[NodeProcess]) -> None:
         """Wait until each of them is up and serves."""

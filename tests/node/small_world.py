@@ -133,7 +133,7 @@ class Node:
         topology.confirm_start()
         await topology.start()
         await topology.take_first(self._document)
-        serve_replica(core, replica, topology)
+        serve_replica(core, replica, topology, storage.identity.start)
         self.hints, self.objects = replica.hints, replica.objects
         async with open_requests(
             core,

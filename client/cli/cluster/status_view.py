@@ -50,6 +50,8 @@ def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster |
     output.show(settings, _document(seen, pids), COLUMNS, [_row(node, pids[node.id]) for node in seen.nodes])
     for reason in seen.reasons if settings.output != "json" else ():
         tell(f"  {reason}")
+    if settings.output != "json" and (kept := _deletes(seen)):
+        tell(f"  {kept}")
 
 
 def summary(settings: Settings, seen: ClusterStatus) -> str:
@@ -67,6 +69,16 @@ def next_commands(seen: ClusterStatus) -> list[str]:
     states = {state: [node.id for node in seen.nodes if node.state == state] for state in ("paused", "down")}
     verbs = {"paused": "resume", "down": "restart"}
     return [f"ringmill cluster {verbs[state]} {' '.join(names)}" for state, names in states.items() if names]
+
+
+def _deletes(seen: ClusterStatus) -> str:
+    """How many deletes are still stored, and why; "" when none are."""
+    most = max((node.tombstones or 0 for node in seen.nodes), default=0)
+    if not most:
+        return ""
+    why = next((node.purge_held_back for node in seen.nodes if node.purge_held_back), "")
+    told = "1 deleted key is" if most == 1 else f"up to {most} deleted keys of a node are"
+    return f"{told} not forgotten yet" + (f"; {why}" if why else "")
 
 
 def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, Any]:
@@ -98,6 +110,8 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
                 "damaged_ranges": node.damaged_ranges,
                 "healing": node.healing,
                 "unfilled": node.unfilled,
+                "tombstones": node.tombstones,
+                "purge_held_back": node.purge_held_back,
                 "counting": node.is_counting,
                 "engine": dict(node.engine),
                 "engine_failure": node.engine_failure,

@@ -72,6 +72,43 @@ class ComparedPair(_message.Message):
 Global___ComparedPair: _TypeAlias = ComparedPair  # noqa: Y015
 
 @_typing.final
+class Watermark(_message.Message):
+    """How far a partition's deletes may be forgotten, as one of its owners knows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    PROVEN_MS_FIELD_NUMBER: _builtins.int
+    TOMBSTONES_FIELD_NUMBER: _builtins.int
+    LEADS_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    proven_ms: _builtins.int
+    """milliseconds since 1970; 0: nothing is proven yet"""
+    tombstones: _builtins.int
+    """deleted keys of this copy that are not forgotten yet"""
+    leads: _builtins.bool
+    """this node is the owner that proves it"""
+    held_back: _builtins.str
+    """why it did not move at the last try, in words; told by the owner that leads"""
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        proven_ms: _builtins.int = ...,
+        tombstones: _builtins.int = ...,
+        leads: _builtins.bool = ...,
+        held_back: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_back", b"held_back", "leads", b"leads", "partition", b"partition", "proven_ms", b"proven_ms", "tombstones", b"tombstones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Watermark: _TypeAlias = Watermark  # noqa: Y015
+
+@_typing.final
 class RepairStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -82,6 +119,9 @@ class RepairStatusResponse(_message.Message):
     MOVED_BYTES_FIELD_NUMBER: _builtins.int
     WIRE_BYTES_FIELD_NUMBER: _builtins.int
     HINTS_DROPPED_FIELD_NUMBER: _builtins.int
+    WATERMARKS_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    STALE_REFUSED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     pulled: _builtins.int
     """objects of others that were merged in here, since the start"""
@@ -93,8 +133,16 @@ class RepairStatusResponse(_message.Message):
     """of all messages of comparing that this node asked with, answers included"""
     hints_dropped: _builtins.int
     """over their bound"""
+    forgotten: _builtins.int
+    """deleted and expired keys, since the start"""
+    stale_refused: _builtins.int
+    """versions that were refused as deleted and forgotten, since the start"""
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComparedPair]: ...
+    @_builtins.property
+    def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Watermark]:
+        """of the partitions that this node owns"""
+
     def __init__(
         self,
         *,
@@ -105,10 +153,13 @@ class RepairStatusResponse(_message.Message):
         moved_bytes: _builtins.int = ...,
         wire_bytes: _builtins.int = ...,
         hints_dropped: _builtins.int = ...,
+        watermarks: _abc.Iterable[Global___Watermark] | None = ...,
+        forgotten: _builtins.int = ...,
+        stale_refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hints_dropped", b"hints_dropped", "moved_bytes", b"moved_bytes", "node", b"node", "pairs", b"pairs", "pulled", b"pulled", "pushed", b"pushed", "wire_bytes", b"wire_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "hints_dropped", b"hints_dropped", "moved_bytes", b"moved_bytes", "node", b"node", "pairs", b"pairs", "pulled", b"pulled", "pushed", b"pushed", "stale_refused", b"stale_refused", "watermarks", b"watermarks", "wire_bytes", b"wire_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,7 +48,8 @@ class Comparisons:
         Overloaded."""
         if (other := self._answered(partition)) is not None:
             raise self._busy(partition, other)
-        assert partition not in self._asking, f"partition {partition} is mended already"
+        if (asked := self._asking.get(partition)) is not None:  # for a watermark, or for no reason but time
+            raise self._busy(partition, asked)
         self._asking[partition] = node
 
     def end_turn(self, partition: PartitionId) -> None:

@@ -31,6 +31,7 @@ SUM_BYTES: Final = 8
 _NAME: Final = Struct("<QI")
 _ITEMS: Final = LEAVES  # where the number of objects stands, behind the sums
 _BLANK: Final = bytes((LEAVES + 1) * SUM_BYTES)
+_WORD: Final = (1 << 64) - 1  # while a pass counts, more may be forgotten than was counted so far
 
 
 def leaf_of(key: bytes) -> int:
@@ -84,10 +85,20 @@ class CopySums:
         if sums is None:
             sums = self._sums[stored_key[:COPY_PREFIX_BYTES]] = array("Q", _BLANK)
         if old is None:
-            sums[_ITEMS] += 1
+            sums[_ITEMS] = (sums[_ITEMS] + 1) & _WORD
         else:
             changed ^= xxh3_64_intdigest(old, seed)
         sums[seed % LEAVES] ^= changed
+
+    def drop(self, stored_key: bytes, old: bytes) -> None:
+        """An object is forgotten (rule P1)."""
+        key = stored_key[COPY_PREFIX_BYTES:]
+        seed = xxh3_64_intdigest(key)
+        sums = self._sums.get(stored_key[:COPY_PREFIX_BYTES])
+        if sums is None:
+            sums = self._sums[stored_key[:COPY_PREFIX_BYTES]] = array("Q", _BLANK)
+        sums[_ITEMS] = (sums[_ITEMS] - 1) & _WORD
+        sums[seed % LEAVES] ^= xxh3_64_intdigest(old, seed)
 
     def of(self, copy: Copy) -> LeafSums | None:
         """What the copy holds now, synced or not; None while that is not known."""

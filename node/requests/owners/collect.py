@@ -164,11 +164,11 @@ class Collector:
             collection.failed(node, told)
             return
         try:
-            encoded, row_epoch = self._replicas.was_read(told)
+            answer = self._replicas.was_read(told)
         except RingmillError as error:
             collection.failed(node, error)
         else:
-            collection.heard(node, encoded, row_epoch)
+            collection.heard(node, answer.encoded, answer.row_epoch, answer.mark)
 
     def _digested(
         self, collection: Collection, node: NodeId, asked_left_s: float, told: bytes | RingmillError
@@ -179,12 +179,12 @@ class Collector:
                 self._answered(collection, node, asked_left_s, told)
                 return
             try:
-                digest, row_epoch = self._replicas.digest_told(told)
+                digest, row_epoch, mark = self._replicas.digest_told(told)
             except RingmillError as error:
                 told = error
             else:
                 self._slow.answered(node, asked_left_s - collection.deadline.left_s)
-                collection.heard_digest(node, digest, row_epoch)
+                collection.heard_digest(node, digest, row_epoch, mark)
                 return
         if isinstance(told, ProtocolMismatch):  # one of an earlier release knows no digests
             self._without_digests[node] = None
@@ -220,7 +220,9 @@ class Collector:
         if failure is not None:
             collection.failed(self._replicas.node, failure)
         else:
-            collection.heard(self._replicas.node, encoded, collection.route.row.row_epoch)
+            route = collection.route
+            mark = self._objects.proven(route.place)
+            collection.heard(self._replicas.node, encoded, route.row.row_epoch, mark)
 
     async def _fetch_own(self, collection: Collection) -> None:
         try:

@@ -21,6 +21,7 @@ from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.digests import digest_of
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject, merge_all
@@ -109,7 +110,7 @@ class Asker(Protocol):
 
 class Collection:
     __slots__ = (
-        "_answers", "_asker", "_bucket", "_decoded", "_digests", "_ended", "_is_asking", "_needed",
+        "_answers", "_asker", "_bucket", "_decoded", "_digests", "_ended", "_is_asking", "_mark", "_needed",
         "_stall_s", "_tally", "candidates", "deadline", "message", "route", "teller",
     )  # fmt: skip
 
@@ -129,7 +130,7 @@ class Collection:
         self.candidates = len(nearest_first)  # the owners, and fallbacks behind them
         self.message = b""  # what every owner is asked, made when the first is
         self.teller: NodeId | None = None  # who is asked for its object, whatever its size
-        self._digests: dict[NodeId, tuple[bytes, Epoch]] | None = None  # told before any object
+        self._digests: dict[NodeId, tuple[bytes, Epoch, HybridTime]] | None = None  # told before any object
         self._asker = asker
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
         self._stall_s = stall_s
@@ -139,13 +140,15 @@ class Collection:
         self._decoded: tuple[bytes, Held] | None = None
         self._bucket: Bucket | None = None
         self._is_asking = False
+        self._mark = ZERO
 
     def begin(self) -> None:
         """Ask the first."""
         self._step()
 
-    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch) -> None:
-        """An owner holds this; b"" when nothing was ever written there."""
+    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
+        """An owner holds this; b"" when nothing was ever written there, or, at or below `mark`, when it was
+        deleted and forgotten."""
         if self._ended is None:
             return
         try:
@@ -155,23 +158,24 @@ class Collection:
             return
         if self._tally.record_answer(node, row_epoch):
             self._answers[node] = held
+            self._mark = max(self._mark, mark)
         if self._digests:
             self._compare_digests(held)
         self._step()
 
-    def heard_digest(self, node: NodeId, digest: bytes, row_epoch: Epoch) -> None:
-        """An owner holds an object with this digest."""
+    def heard_digest(self, node: NodeId, digest: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
+        """An owner holds an object with this digest; `mark` as in `heard`."""
         if self._ended is None:
             return
         for held in self._answers.values():
             if held.digest == digest:
-                self._take_as_told(node, held, row_epoch)
+                self._take_as_told(node, held, row_epoch, mark)
                 return
         if self._answers or self.teller is None:
             self._have_told(node)
         else:
             self._digests = self._digests or {}
-            self._digests[node] = digest, row_epoch
+            self._digests[node] = digest, row_epoch, mark
 
     def failed(self, node: NodeId, error: Exception) -> None:
         """An owner gives no answer."""
@@ -211,15 +215,15 @@ class Collection:
     def _compare_digests(self, held: Held) -> None:
         """Somebody has told an object: those that hold the same have answered, others are to tell theirs."""
         told, self._digests = self._digests or {}, None
-        for node, (digest, row_epoch) in told.items():
+        for node, (digest, row_epoch, mark) in told.items():
             if digest == held.digest:
-                self._take_as_told(node, held, row_epoch)
+                self._take_as_told(node, held, row_epoch, mark)
             else:
                 self._have_told(node)
 
-    def _take_as_told(self, node: NodeId, held: Held, row_epoch: Epoch) -> None:
+    def _take_as_told(self, node: NodeId, held: Held, row_epoch: Epoch, mark: HybridTime) -> None:
         sometimes("a digest stands for an object")
-        self.heard(node, held.encoded, row_epoch)
+        self.heard(node, held.encoded, row_epoch, mark)
 
     def _have_told(self, node: NodeId) -> None:
         sometimes("a digest differs, and its owner tells the object")
@@ -263,6 +267,8 @@ class Collection:
         return False
 
     def _missing(self) -> Dot | None:
+        if self._needed is not None and self._needed.is_settled_at(self._mark):
+            return None
         known = EMPTY_VECTOR
         for held in self._answers.values():
             known = known.join(held.stored.context)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.node.requests.owners.collection import Asker, Collection, Held
 
 __all__ = ["OwnerTrace", "ReadTrace", "TracedCollection", "TracingAsker"]
@@ -82,9 +83,9 @@ class TracedCollection(Collection):
 
     trace: ReadTrace
 
-    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch) -> None:
+    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
         self.trace.told(node, encoded)
-        super().heard(node, encoded, row_epoch)
+        super().heard(node, encoded, row_epoch, mark)
 
     def failed(self, node: NodeId, error: Exception) -> None:
         self.trace.told(node, None, str(error) or type(error).__name__)

@@ -9,7 +9,7 @@ from typing import Final
 import ringmill.node.requests.scans.scanner
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import Incoming
-from ringmill.cluster.versions.object_codec import decode_object, holds_value
+from ringmill.cluster.versions.object_codec import decode_object, outline
 from ringmill.cluster.versions.objects import ABSENT, StoredObject, merge_all
 from ringmill.node.replica.pages import Page, PageServing, ReadPage
 from ringmill.node.replica.stored_key import Copy, copy_prefix
@@ -43,7 +43,7 @@ def _tombstones_count() -> Bends:
 
     def merged_values(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
         told = [encoded for answer in answers if (encoded := answer.objects.get(key)) is not None]
-        return merge_all(decode_object(each) for each in told if holds_value(each))
+        return merge_all(decode_object(each) for each in told if outline(each)[0])
 
     return (use(ringmill.node.requests.scans.scanner, merged_of, merged_values),)
 

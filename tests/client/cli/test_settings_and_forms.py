@@ -32,7 +32,7 @@ def test_the_codes_of_all_errors_are_the_published_ones() -> None:
         "CLIENT_CLOSED": 6, "CONFLICT": 4, "CORRUPT_DATA": 1, "DEADLINE_EXCEEDED": 5, "DISK_FULL": 1,
         "INTERNAL": 1,
         "INVALID_ARGUMENT": 2, "JOB_FAILED": 1, "JOB_KILLED": 9, "NOT_FOUND": 3, "OVERLOADED": 1,
-        "PERMISSION_DENIED": 1, "PROTOCOL_MISMATCH": 1, "QUORUM_NOT_REACHED": 5, "UNAVAILABLE": 6,
+        "PERMISSION_DENIED": 1, "PROTOCOL_MISMATCH": 1, "QUORUM_NOT_REACHED": 5, "STALE": 1, "UNAVAILABLE": 6,
         "UNRESOLVED_SIBLINGS": 1, "WRONG_EPOCH": 1,
     }  # fmt: skip
     kinds = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
@@ -82,7 +82,7 @@ def test_an_unknown_setting_is_warned_about() -> None:
     assert "RINGMILL_CLUSTRE" in warning and "cluster" in warning
 
 
-@pytest.mark.parametrize("name", ["HINT_BYTES", "HINT_AGE", "COMPARE_EVERY"])
+@pytest.mark.parametrize("name", ["HINT_BYTES", "HINT_AGE", "COMPARE_EVERY", "PURGE_AFTER"])
 def test_what_the_nodes_of_a_local_cluster_read_is_nothing_to_warn_about(name: str) -> None:
     assert Settings.gathered({f"RINGMILL_{name}": "60"}, []).warnings == []
 

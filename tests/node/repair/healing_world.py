@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.assembly import Node
+from ringmill.node.node_options import PurgeOptions
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.node.storage.log.log_format import BatchGroup, read_log
@@ -27,10 +28,11 @@ T = TypeVar("T")
 class HealingWorld:
     """Three nodes, or more; `inside` runs work as part of a node."""
 
-    def __init__(self, nodes: int = 3, seed: int = 1) -> None:
+    def __init__(self, nodes: int = 3, seed: int = 1, purge: PurgeOptions | None = None) -> None:
         drawn = draw_tunables(stream(seed, "tunables"))
         storage = replace(drawn.node.storage, memtable_bytes=1 << 16)
-        tunables = replace(drawn, node=replace(drawn.node, storage=storage))
+        node = replace(drawn.node, storage=storage, purge=purge or drawn.node.purge)
+        tunables = replace(drawn, node=node)
         self.world = World(seed, SimulationOptions(nodes=nodes), tunables)
 
     def __getitem__(self, name: str) -> Node:
@@ -44,6 +46,10 @@ class HealingWorld:
     async def put(self, name: str, key: bytes, value: bytes, level: str = "") -> None:
         request = WriteRequest("", key, value, WriteOptions(level))
         await self.inside(name, self[name].requests.put(request))
+
+    async def delete(self, name: str, key: bytes, level: str = "") -> None:
+        request = WriteRequest("", key, None, WriteOptions(level))
+        await self.inside(name, self[name].requests.delete(request))
 
     async def get(self, name: str, key: bytes, level: str = "") -> list[bytes | None]:
         found = await self.inside(name, self[name].requests.get(ReadRequest("", key, ReadOptions(level))))
@@ -94,10 +100,16 @@ class HealingWorld:
             disk.lossy.flip(path, batches[-1] - 1, 4)
 
 
-def run(story: Callable[[HealingWorld], Awaitable[None]], *, nodes: int = 3, seed: int = 1) -> None:
+def run(
+    story: Callable[[HealingWorld], Awaitable[None]],
+    *,
+    nodes: int = 3,
+    seed: int = 1,
+    purge: PurgeOptions | None = None,
+) -> None:
     """Form a cluster, tell the story, and require that no node met a bug."""
     with quiet():
-        _run(HealingWorld(nodes, seed), story)  # nobody here keeps the world: `quiet` collects it
+        _run(HealingWorld(nodes, seed, purge), story)  # nobody here keeps the world: `quiet` collects it
 
 
 def _run(world: HealingWorld, story: Callable[[HealingWorld], Awaitable[None]]) -> None:

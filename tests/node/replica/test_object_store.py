@@ -16,7 +16,8 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.object_store import Intent, ObjectStore, hold
+from ringmill.node.replica.object_batch import hold
+from ringmill.node.replica.object_store import Intent, ObjectStore
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.storage.engine import Batch

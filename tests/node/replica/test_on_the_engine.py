@@ -20,7 +20,8 @@ from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.object_store import Intent, ObjectStore, Written, hold
+from ringmill.node.replica.object_batch import hold
+from ringmill.node.replica.object_store import Intent, ObjectStore, Written
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.requests.request_limits import admit_growth

@@ -46,7 +46,8 @@ def test_every_message_comes_back_as_it_was() -> None:
     applied = ApplyAnswer(Epoch(3), Durability.MEMORY, HybridTime(9))
     assert ApplyAnswer.decode(applied.encode()) == applied
     assert Read.decode(Read(Epoch(3), HOME, b"k").encode()) == Read(Epoch(3), HOME, b"k")
-    assert ReadAnswer.decode(ReadAnswer(Epoch(3), b"").encode()) == ReadAnswer(Epoch(3), b"")
+    for read in (ReadAnswer(Epoch(3), b""), ReadAnswer(Epoch(3), b"", HybridTime(7))):
+        assert ReadAnswer.decode(read.encode()) == read
     deliver = Deliver(Epoch(3), (HintItem(HOME, b"k", b"object"), HintItem(HOME, b"l", b"")))
     assert Deliver.decode(deliver.encode()) == deliver
     assert DeliverAnswer.decode(DeliverAnswer(("", "why")).encode(), 2) == DeliverAnswer(("", "why"))
@@ -65,7 +66,8 @@ def _with_a_field_of_another_type(whole: bytes) -> Iterator[bytes]:
     fields = msgpack.unpackb(whole)
     for at in range(len(fields)):
         yield msgpack.packb([*fields[:at], 1.5, *fields[at + 1 :]])
-    yield msgpack.packb([*fields, 1])
+    yield msgpack.packb([*fields, 1.5])
+    yield msgpack.packb([*fields, 1, 1])  # one more may be the last field of a message that can do without
     yield msgpack.packb(fields[:-1])
 
 

@@ -13,7 +13,7 @@ import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.replica.object_store import hold, tell_held
+from ringmill.node.replica.object_batch import hold, tell_held
 from ringmill.node.storage.engine import Engine, Told
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder

@@ -9,7 +9,7 @@ import ringmill.node.membership.room
 from ringmill.client.routing.retries import Next, next_step
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import Arrival
-from ringmill.cluster.versions.object_codec import holds_value
+from ringmill.cluster.versions.object_codec import outline
 from ringmill.node.membership.room import fence_copies
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.healing import Healing
@@ -78,7 +78,7 @@ def _sums_follow_deletes() -> Bends:
     change = CopySums.change
 
     def change_values(sums: CopySums, key: bytes, old: bytes | None, new: bytes) -> None:
-        if holds_value(new):
+        if outline(new)[0]:
             change(sums, key, old, new)
 
     return (method(CopySums.change, change_values),)

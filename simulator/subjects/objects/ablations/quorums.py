@@ -11,6 +11,7 @@ from ringmill.client.routing.attempts import attempt_message
 from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.replaced import remember, union
@@ -37,16 +38,18 @@ def _digests_compared() -> Bends:
     """Any digest counts as that of the first object that was told."""
     heard_digest = Collection.heard_digest
 
-    def take_any(collection: Collection, node: NodeId, digest: bytes, row_epoch: Epoch) -> None:
+    def take_any(
+        collection: Collection, node: NodeId, digest: bytes, row_epoch: Epoch, mark: HybridTime = ZERO
+    ) -> None:
         for held in list(collection._answers.values()):
-            collection.heard(node, held.encoded, row_epoch)
+            collection.heard(node, held.encoded, row_epoch, mark)
             return
-        heard_digest(collection, node, digest, row_epoch)
+        heard_digest(collection, node, digest, row_epoch, mark)
 
     def compare_none(collection: Collection, held: Held) -> None:
         told, collection._digests = collection._digests or {}, None
-        for node, (_, row_epoch) in told.items():
-            collection.heard(node, held.encoded, row_epoch)
+        for node, (_, row_epoch, mark) in told.items():
+            collection.heard(node, held.encoded, row_epoch, mark)
 
     return (
         method(Collection.heard_digest, take_any),

@@ -21,6 +21,9 @@ def check_siblings(history: History) -> Iterator[Violation]:
         if not finals.get(key):
             continue
         visible = {dot for final in finals[key] for dot in final.dots}
+        visible |= {
+            dot for one in history.purged if one.key == key for dot in one.dots
+        }  # it had expired: C21
         writes = [operation for operation in operations if operation.is_write]
         for put in writes:
             if put.kind != "put" or not put.is_ok or put.dot in visible or not history.is_firm(put):

@@ -1,0 +1,62 @@
+"""What is dead at a watermark: deletes, and values that have expired, as old as all owners agree on.
+
+Every owner of a partition holds or covers each version at or below the partition's watermark.  So an object
+of which nothing but dead siblings is left may be forgotten there, and a live version of that age which an
+owner neither holds nor covers is one that was deleted and forgotten: it is *stale*.
+
+Pure.  Rules P1 and P3: docs/protocol/deletes.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ringmill.cluster.versions.hybrid_time import HybridTime, millis
+from ringmill.cluster.versions.objects import Sibling, StoredObject
+from ringmill.cluster.versions.replaced import newest_time
+
+__all__ = ["all_dead", "is_dead", "last_time", "news", "stale", "without_stale"]
+
+
+def is_dead(sibling: Sibling, mark: HybridTime) -> bool:
+    """Whether nobody is shown this version any more, whatever the clock of the reader says."""
+    if sibling.time > mark:
+        return False
+    return sibling.value is None or sibling.is_expired(millis(mark))
+
+
+def last_time(stored: StoredObject) -> HybridTime:
+    """The newest time that the object knows of, also of what it has replaced.
+
+    A delete may have an older time than the value that it removed, when that one's clock was ahead.
+    """
+    return HybridTime(max(stored.newest, stored.forgotten, newest_time(stored.replaced)))
+
+
+def all_dead(stored: StoredObject, mark: HybridTime) -> bool:
+    """Whether the object may be forgotten at this watermark: nothing of it is shown to anybody, and nothing
+    that it has replaced is newer than the watermark, so that a late copy of it is known as stale."""
+    if last_time(stored) > mark:
+        return False
+    return all(is_dead(sibling, mark) for sibling in stored.siblings)
+
+
+def news(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> Iterator[Sibling]:
+    """The versions at or below the watermark that `incoming` has and `present` neither holds nor covers."""
+    for sibling in incoming.siblings:
+        if sibling.time <= mark and not present.context.covers(sibling.dot):
+            yield sibling
+
+
+def stale(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> Sibling | None:
+    """A version that was deleted and forgotten, or that this owner has lost; None when there is none."""
+    return next((one for one in news(present, incoming, mark) if not is_dead(one, mark)), None)
+
+
+def without_stale(kept: StoredObject, others: StoredObject, mark: HybridTime) -> StoredObject:
+    """`kept` without the versions that no other owner holds or covers though they are at or below the
+    watermark: these were deleted, and what knew of it is lost."""
+    gone = {sibling.dot for sibling in news(others, kept, mark)}
+    if not gone:
+        return kept
+    return kept._replace(siblings=tuple(one for one in kept.siblings if one.dot not in gone))

@@ -1,0 +1,128 @@
+"""Forgets what is dead at or below the proven watermarks of this node's partitions.
+
+A pass reads the copies that may hold something dead, and removes it from the engine; the space returns when
+the engine merges its tables, which is asked for once a good part of the store is garbage.
+
+Rule P1: docs/protocol/deletes.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Final
+
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dead import all_dead
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime, millis
+from ringmill.cluster.versions.object_codec import decode_object, outline
+from ringmill.node.contracts import TopologyView
+from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.stored_key import (
+    Copy,
+    Kind,
+    Place,
+    copy_prefix,
+    kind_prefix,
+    parse_object_key,
+    prefix_end,
+)
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["Forgetting"]
+
+SCAN_TURN: Final = 256
+BATCH: Final = 256
+
+
+class Forgetting:
+    """`forgotten` counts objects since the start."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        engine: Engine,
+        objects: ObjectStore,
+        watermarks: Watermarks,
+        topology: TopologyView,
+        options: PurgeOptions,
+    ) -> None:
+        self._node = node
+        self._engine = engine
+        self._objects = objects
+        self._watermarks = watermarks
+        self._topology = topology
+        self._options = options
+        self._passed: dict[PartitionId, tuple[HybridTime, int]] = {}  # watermark, and healings before it
+        self._garbage_bytes = 0
+        self._is_merge_wanted = False
+        self.forgotten = 0
+
+    def merge_soon(self) -> None:
+        """Merge tables after the next round, however little it has to give back."""
+        self._is_merge_wanted = True
+
+    async def round(self) -> None:
+        """One pass over every copy that may hold something dead.  Raises CorruptData, OSError, and what
+        writing raises."""
+        document = self._topology.current
+        if document is None or not self._objects.is_counted:
+            return
+        for partition, mark in list(self._watermarks.known().items()):
+            row = document.rows[partition]
+            copy = Copy(partition, row.copy_epoch)
+            proven = mark.proven
+            if self._node not in row.nodes or proven == ZERO:
+                continue
+            if self._objects.dead.may_hold_dead(copy, millis(proven)):
+                await self._pass(copy, proven)
+        await self._merge_tables()
+
+    async def _pass(self, copy: Copy, proven: HybridTime) -> None:
+        state, changes = (proven, self._objects.heals), self._objects.changes
+        if self._passed.get(copy.partition) == state:
+            return
+        prefix = copy_prefix(copy)
+        dead: list[tuple[Place, bytes]] = []
+        first_expiry_ms = passed = 0
+        async with aclosing(self._engine.scan(prefix, prefix_end(prefix))) as scan:
+            async for key, encoded in scan:
+                has_value, expires_at_ms = outline(encoded)
+                is_dead = (not has_value or expires_at_ms) and all_dead(decode_object(encoded), proven)
+                if is_dead:
+                    dead.append((parse_object_key(key), encoded))
+                elif expires_at_ms and (not first_expiry_ms or expires_at_ms < first_expiry_ms):
+                    first_expiry_ms = expires_at_ms
+                if len(dead) == BATCH:
+                    await self._forget(dead)
+                passed += 1
+                if passed % SCAN_TURN == 0:
+                    await asyncio.sleep(0)
+        await self._forget(dead)
+        if changes == self._objects.changes:
+            self._objects.dead.scanned(copy, first_expiry_ms)
+        self._passed[copy.partition] = state
+
+    async def _forget(self, dead: list[tuple[Place, bytes]]) -> None:
+        if not dead:
+            return
+        self._garbage_bytes += sum(len(place.stored_key) + len(encoded) for place, encoded in dead)
+        self.forgotten += await self._objects.forget(dead)
+        dead.clear()
+
+    async def _merge_tables(self) -> None:
+        """Give the space back, when there is enough of it to be worth it."""
+        enough = max(
+            self._options.least_garbage_bytes, self._options.garbage_share * self._objects.size_bytes
+        )
+        if not self._garbage_bytes or not (self._is_merge_wanted or self._garbage_bytes >= enough):
+            return
+        self._garbage_bytes, self._is_merge_wanted = 0, False
+        prefix = kind_prefix(Kind.OBJECT)
+        await self._engine.flush()
+        await self._engine.compact_range(prefix, prefix_end(prefix))
+        sometimes("tables are merged to give back the space of deletes")

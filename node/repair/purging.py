@@ -1,0 +1,353 @@
+"""Proves watermarks, so that deletes can be forgotten.
+
+Of the owners of a partition the one whose name comes first leads.  Every round it takes the partitions in
+which something is dead, and tries to prove a watermark for them: all owners note the attempt; they are
+compared, each with the leader and those before the last one twice, as the leader may get from one what
+another lacks; all that have accepted nothing older from elsewhere keep it; then it is proven.  A round that
+fails at any step leaves the former watermark in force.
+
+Every owner settles the attempts that it has kept, should the leader be gone.
+
+Rule P2: docs/protocol/deletes.md.  Who may forget what: node/repair/forgetting.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final
+
+from ringmill.cluster.errors import Overloaded, RingmillError
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId, PartitionId, Start
+from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.ports import Clock, Priority, Transport
+from ringmill.cluster.quorum.watermark import Fate, fate_of
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime, hybrid_time
+from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.node_options import PurgeOptions
+from ringmill.node.repair.exchange import Exchange
+from ringmill.node.repair.forgetting import Forgetting
+from ringmill.node.replica.comparing.exchange_messages import EQUAL, UNTOLD
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.purging.purge_messages import (
+    FATE,
+    KEEP,
+    NOTE,
+    SETTLE,
+    AskFate,
+    AskKeep,
+    AskNote,
+    Fates,
+    KeepAnswer,
+    NoteAnswer,
+    Settle,
+)
+from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.stored_key import Copy
+
+__all__ = ["Purging"]
+
+CALL_TIMEOUT_S: Final = 5.0
+PARTITIONS_AT_ONCE: Final = 64  # of one attempt
+SLOPPY: Final = "a keyspace is sloppy, so fallbacks may hold what no owner has"
+
+_log = logging.getLogger(__name__)
+
+
+class Purging:
+    """`run` it as long as the node runs."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        start: Start,
+        *,
+        exchange: Exchange,
+        objects: ObjectStore,
+        watermarks: Watermarks,
+        forgetting: Forgetting,
+        topology: TopologyView,
+        liveness: LivenessView,
+        transport: Transport,
+        clock: Clock,
+        hybrid: HybridClock,
+        options: PurgeOptions,
+    ) -> None:
+        self._node = node
+        self._start = start
+        self._exchange = exchange
+        self._objects = objects
+        self._watermarks = watermarks
+        self._forgetting = forgetting
+        self._topology = topology
+        self._liveness = liveness
+        self._transport = transport
+        self._clock = clock
+        self._hybrid = hybrid
+        self._options = options
+        self._attempts = 0
+        self._open: dict[PartitionId, tuple[str, float]] = {}  # kept attempts, and since when they are known
+        self._woken = asyncio.Event()
+        self.held_back: dict[PartitionId, str] = {}
+        """Why the watermark of a partition that this node leads did not move at the last try."""
+
+    def purge_now(self) -> None:
+        """Begin a round, as somebody asks for it, and merge tables after it."""
+        self._forgetting.merge_soon()
+        self._woken.set()
+
+    @property
+    def story(self) -> str:
+        """Why deletes are not forgotten now, in one line for people; "" when nothing is known to hold them
+        back."""
+        if not self.held_back:
+            return ""
+        reasons = sorted({*self.held_back.values()})
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        number = len(self.held_back)
+        told = "1 partition keeps its deletes" if number == 1 else f"{number} partitions keep their deletes"
+        return f"{told}: {reasons[0]}{more}"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._topology.wait_formed()
+        while self._options.after_s or self._watermarks.known():
+            self._woken.clear()
+            try:
+                await self.round()
+            except (RingmillError, OSError) as error:
+                _log.debug("deletes are forgotten later: %s", error)
+            try:
+                async with asyncio.timeout(self._options.every_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def round(self) -> None:
+        """Settle what is open, prove what can be proven, and forget what is dead."""
+        document = self._topology.current
+        if document is None or not self._topology.serving:
+            return
+        await self._settle_open(document)
+        if self._options.after_s and not self._hybrid.jumped_ms:
+            mark = hybrid_time(max(0, self._hybrid.wall_ms() - round(self._options.after_s * 1000)))
+            due = self._due(document, mark)
+            if any(keyspace.is_sloppy for keyspace in document.keyspaces):
+                # A fallback may hold for an owner what the proof never hears of (rules P2, H11).
+                self.held_back.update((each, SLOPPY) for partitions in due.values() for each in partitions)
+                due = {}
+            for owners, partitions in due.items():
+                for first in range(0, len(partitions), PARTITIONS_AT_ONCE):
+                    await self._prove(document, owners, partitions[first : first + PARTITIONS_AT_ONCE], mark)
+        await self._forgetting.round()
+
+    def _due(self, document: Topology, mark: HybridTime) -> dict[tuple[NodeId, ...], list[PartitionId]]:
+        """The partitions that this node leads and in which something is dead, by their owners."""
+        due: dict[tuple[NodeId, ...], list[PartitionId]] = {}
+        self.held_back = {}
+        for number, row in enumerate(document.rows):
+            partition = PartitionId(number)
+            if self._node != min(row.nodes) or not self._may_hold_dead(partition, row, mark):
+                continue
+            if self._watermarks.of(partition).kept.attempt:
+                self.held_back[partition] = "an earlier attempt is not settled yet"
+                continue
+            due.setdefault(tuple(sorted(row.nodes)), []).append(partition)
+        return due
+
+    def _may_hold_dead(self, partition: PartitionId, row: Row, mark: HybridTime) -> bool:
+        return self._objects.dead.may_hold_dead(Copy(partition, row.copy_epoch), mark >> 16)
+
+    async def _prove(
+        self,
+        document: Topology,
+        owners: Sequence[NodeId],
+        partitions: Sequence[PartitionId],
+        mark: HybridTime,
+    ) -> None:
+        """One attempt, for partitions of the same owners."""
+        away = [node for node in owners if node != self._node and not self._seems_up(node)]
+        if away:
+            sometimes("an owner that is away holds back a watermark")
+            self.held_back.update(dict.fromkeys(partitions, f"{', '.join(away)} is away"))
+            return
+        self._attempts += 1
+        attempt = f"{self._node}.{self._start.number}.{self._start.boot}.{self._attempts}"
+        rows = {partition: document.rows[partition] for partition in partitions}
+        try:
+            tokens = await self._note(attempt, owners, rows, mark, document)
+            others = [node for node in owners if node != self._node]
+            for peer in (*others, *others[:-1]):
+                tokens = await self._compare(attempt, peer, rows, tokens)
+            await self._keep(attempt, owners, tokens, document)
+        except (RingmillError, OSError) as error:
+            self.held_back.update(dict.fromkeys(partitions, str(error) or type(error).__name__))
+
+    def _seems_up(self, node: NodeId) -> bool:
+        return self._liveness.state(node) is MemberState.UP
+
+    async def _note(
+        self,
+        attempt: str,
+        owners: Sequence[NodeId],
+        rows: Mapping[PartitionId, Row],
+        mark: HybridTime,
+        document: Topology,
+    ) -> dict[PartitionId, dict[NodeId, str]]:
+        """The tokens of the notes, of the partitions that all owners have noted."""
+        pairs = tuple((partition, row.row_epoch) for partition, row in rows.items())
+        request = AskNote(document.epoch, attempt, mark, pairs).encode()
+        bodies = await gather_all(self._ask(node, NOTE, request) for node in owners)
+        tokens: dict[PartitionId, dict[NodeId, str]] = {partition: {} for partition in rows}
+        for node, body in zip(owners, bodies, strict=True):
+            for partition, (token, why) in zip(rows, NoteAnswer.decode(body, len(rows)).each, strict=True):
+                if why:
+                    self.held_back[partition] = f"{node}: {why}"
+                    tokens.pop(partition, None)
+                elif partition in tokens:
+                    tokens[partition][node] = token
+        return tokens
+
+    async def _compare(
+        self,
+        attempt: str,
+        peer: NodeId,
+        rows: Mapping[PartitionId, Row],
+        tokens: Mapping[PartitionId, dict[NodeId, str]],
+    ) -> dict[PartitionId, dict[NodeId, str]]:
+        """Make this node and another owner equal.  Returns the tokens of the partitions where that worked."""
+        left = dict(tokens)
+        roots = []
+        for partition in tokens:
+            root = self._exchange.root(partition, rows[partition])
+            if root is None:
+                self._hold(left, partition, "damaged, or not counted yet, on this node")
+            else:
+                roots.append(root)
+        if not roots:
+            return left
+        slots = asyncio.Semaphore(self._options.at_once)
+
+        async def mend(partition: PartitionId) -> None:
+            async with slots:
+                try:
+                    await self._mend(attempt, partition, rows[partition], peer)
+                except (RingmillError, OSError) as error:
+                    self._hold(left, partition, f"{peer}: {error}")
+
+        works: list[Awaitable[None]] = []
+        for one, verdict in zip(roots, await self._exchange.judge(peer, roots), strict=True):
+            if verdict == UNTOLD:
+                self._hold(left, one.partition, f"damaged, or not counted yet, on {peer}")
+            elif verdict != EQUAL:
+                works.append(mend(one.partition))
+        await gather_all(works)
+        return left
+
+    def _hold(self, left: dict[PartitionId, dict[NodeId, str]], partition: PartitionId, why: str) -> None:
+        self.held_back[partition] = why
+        left.pop(partition, None)
+
+    async def _mend(self, attempt: str, partition: PartitionId, row: Row, peer: NodeId) -> None:
+        for left in range(self._options.tries - 1, -1, -1):
+            try:
+                await self._exchange.mend(partition, row, peer, attempt)
+            except Overloaded:
+                if not left:
+                    raise
+                await asyncio.sleep(self._options.wait_s)
+            else:
+                return
+
+    async def _keep(
+        self,
+        attempt: str,
+        owners: Sequence[NodeId],
+        tokens: Mapping[PartitionId, dict[NodeId, str]],
+        document: Topology,
+    ) -> None:
+        """Have all owners keep the attempt, and tell them what came of it where that is certain."""
+        if not tokens:
+            return
+        partitions = list(tokens)
+
+        async def keep(node: NodeId) -> Sequence[str] | None:
+            pairs = tuple((partition, tokens[partition][node]) for partition in partitions)
+            try:
+                body = await self._ask(node, KEEP, AskKeep(document.epoch, attempt, pairs).encode())
+            except (RingmillError, OSError) as error:
+                _log.debug("%s may or may not have kept %s: %s", node, attempt, error)
+                return None
+            return KeepAnswer.decode(body, len(partitions)).refusals
+
+        answers = dict(zip(owners, await gather_all(keep(node) for node in owners), strict=True))
+        fates: dict[Fate, list[PartitionId]] = {Fate.PROVEN: [], Fate.DEAD: []}
+        for at, partition in enumerate(partitions):
+            refusals = {node: each[at] for node, each in answers.items() if each is not None and each[at]}
+            if refusals:
+                node, why = min(refusals.items())
+                self.held_back[partition] = f"{node}: {why}"
+                fates[Fate.DEAD].append(partition)
+            elif None in answers.values():
+                self.held_back[partition] = "an owner did not say whether it keeps the watermark"
+                sometimes("it is open whether a watermark was kept by all")
+            else:
+                sometimes("a watermark is proven")
+                fates[Fate.PROVEN].append(partition)
+        for fate, settled in fates.items():
+            if settled:
+                await self._tell(owners, Settle(attempt, fate, tuple(settled)))
+
+    async def _tell(self, owners: Sequence[NodeId], told: Settle) -> None:
+        """Who does not hear it asks for it (`_settle_open`)."""
+
+        async def tell(node: NodeId) -> None:
+            try:
+                await self._ask(node, SETTLE, told.encode())
+            except (RingmillError, OSError) as error:
+                _log.debug("%s is not told what came of %s: %s", node, told.attempt, error)
+
+        await gather_all(tell(node) for node in owners)
+
+    async def _settle_open(self, document: Topology) -> None:
+        """Ask the other owners what came of attempts that this node has kept."""
+        now = self._clock.monotonic()
+        found = {
+            partition: mark.kept.attempt
+            for partition, mark in self._watermarks.known().items()
+            if mark.kept.attempt
+        }
+        known = {partition: self._open.get(partition) for partition in found}
+        self._open = {
+            partition: former if (former := known[partition]) and former[0] == attempt else (attempt, now)
+            for partition, attempt in found.items()
+        }
+        due = [each for each, (_, since) in self._open.items() if now - since >= self._options.settle_s]
+        changed = False
+        for partition in due:
+            row, mark = document.rows[partition], self._watermarks.of(partition)
+            attempt = mark.kept.attempt
+            others = [node for node in row.nodes if node != self._node]
+            fates = await gather_all(self._fate(node, partition, attempt) for node in others)
+            fate = fate_of(fates, is_same_row=row.row_epoch == mark.kept.row_epoch)
+            if mark.settle(attempt, fate):
+                sometimes("an owner finds out what came of a watermark that it has kept")
+                changed = True
+        if changed:
+            await self._watermarks.store()
+
+    async def _fate(self, node: NodeId, partition: PartitionId, attempt: str) -> Fate:
+        try:
+            body = await self._ask(node, FATE, AskFate(((partition, attempt),)).encode())
+        except (RingmillError, OSError):
+            return Fate.SILENT
+        return Fates.decode(body, 1).each[0]
+
+    async def _ask(self, node: NodeId, method: str, request: bytes) -> bytes:
+        return await self._transport.call(
+            node, method, request, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+        )

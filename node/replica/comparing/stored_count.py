@@ -1,0 +1,112 @@
+"""What a node's copies hold, in figures: keys, bytes, what is dead, and the sums by which owners compare.
+
+A scan after the start counts what is stored, while requests are served; every change keeps the figures right
+from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.versions.object_codec import outline
+from ringmill.node.node_options import ReplicaOptions
+from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.purging.dead_counts import DeadCounts
+from ringmill.node.replica.stored_key import Kind, kind_prefix, prefix_end
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["StoredCount"]
+
+_log = logging.getLogger(__name__)
+
+
+class StoredCount:
+    def __init__(self, engine: Engine, options: ReplicaOptions) -> None:
+        self._engine = engine
+        self._options = options
+        self._keys = 0
+        self._size_bytes = 0
+        self._count_wanted = asyncio.Event()
+        self._count_wanted.set()
+        self.is_counted = False
+        self.sums = CopySums()
+        self.dead = DeadCounts()
+
+    @property
+    def keys(self) -> int:
+        """Keys with a value; those found so far until `is_counted`."""
+        return max(0, self._keys)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of keys and objects, likewise."""
+        return max(0, self._size_bytes)
+
+    def note_changed(self, key: bytes, old: bytes | None, new: bytes, new_values: int) -> None:
+        """An object stands in the place of another, or of none; `new_values` is 1 when the key holds a value
+        now and held none, -1 the other way round."""
+        self._keys += new_values
+        self._size_bytes += len(new) + (len(key) if old is None else -len(old))
+        self.dead.change(key, (old is None) - new_values)
+        self.sums.change(key, old, new)
+
+    def note_forgotten(self, key: bytes, old: bytes) -> None:
+        """An object is gone."""
+        has_value, _ = outline(old)
+        self._keys -= has_value
+        self._size_bytes -= len(key) + len(old)
+        self.dead.change(key, -(not has_value))
+        self.sums.drop(key, old)
+
+    async def keep_counted(self) -> None:
+        """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
+        while await self._count_wanted.wait():
+            self._count_wanted.clear()
+            await self.count_stored()
+
+    def count_again(self) -> None:
+        """Count again, because damage has hidden keys and the figures may be wrong."""
+        self._count_wanted.set()
+
+    async def count_stored(self) -> None:
+        """Count keys and bytes once, in the background; later writes keep them up to date.
+
+        One count at a time.
+
+        A million objects take half a minute, in slices between which requests are served.  Unreadable data
+        ends the count, and the figures are then too low: they are only for people, so a node must not fail
+        for them.
+        """
+        self._keys = self._size_bytes = 0
+        self.is_counted = False
+        self.dead.clear()
+        self.sums.begin()
+        prefix = kind_prefix(Kind.OBJECT)
+        with self._engine.snapshot() as snapshot:  # no await before: later changes count themselves
+            scan = self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot)
+            try:
+                async with aclosing(scan):
+                    await self._count(scan)
+                self.sums.end()
+            except (RingmillError, OSError) as error:
+                _log.warning("keys and bytes are counted only up to the first unreadable data: %s", error)
+        self.is_counted = True
+
+    async def _count(self, scan: AsyncIterator[tuple[bytes, bytes]]) -> None:
+        """The scan itself never waits while its blocks are cached, so the pause is made here."""
+        in_slice = 0
+        async for key, encoded in scan:
+            has_value, expires_at_ms = outline(encoded)
+            self._keys += has_value
+            self.dead.change(key, not has_value)
+            self.dead.expires(key, expires_at_ms)
+            self._size_bytes += len(key) + len(encoded)
+            self.sums.add(key, encoded)
+            in_slice += 1
+            if in_slice == self._options.count_slice:
+                in_slice = 0
+                await asyncio.sleep(self._options.count_pause_s)

@@ -1,0 +1,168 @@
+"""An owner's side of the proof of a watermark: it notes an attempt, keeps it, and says what it knows of one.
+
+Rules P1 and P2: docs/protocol/deletes.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId, PartitionId, Start
+from ringmill.cluster.ports import Handler, Incoming
+from ringmill.cluster.quorum.watermark import Fate, Note
+from ringmill.cluster.ring.topology import Row
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime, millis
+from ringmill.node.replica.comparing.exchange_serving import known_sums
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.purging.purge_messages import (
+    FATE,
+    KEEP,
+    NOTE,
+    SETTLE,
+    AskFate,
+    AskKeep,
+    AskNote,
+    Fates,
+    KeepAnswer,
+    NoteAnswer,
+    Settle,
+)
+from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.routes import Routes
+from ringmill.node.replica.stored_key import Copy, Kind, kind_prefix, prefix_end
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["PurgeServing"]
+
+BEHIND: Final = 0.8
+"""Of the age of what is forgotten: a watermark that is less far behind an owner's own clock is refused, so
+that no clock, however far ahead, has fresh writes of another node taken for old ones."""
+
+
+class PurgeServing:
+    def __init__(
+        self,
+        start: Start,
+        *,
+        routes: Routes,
+        engine: Engine,
+        objects: ObjectStore,
+        hints: HintStore,
+        watermarks: Watermarks,
+        hybrid: HybridClock,
+        after_s: float,
+    ) -> None:
+        self._start = start
+        self._routes = routes
+        self._engine = engine
+        self._objects = objects
+        self._hints = hints
+        self._watermarks = watermarks
+        self._hybrid = hybrid
+        self._after_s = after_s
+        self._notes = 0  # since the start
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {NOTE: self.note, KEEP: self.keep, SETTLE: self.settle, FATE: self.fate}
+
+    async def note(self, incoming: Incoming) -> bytes:
+        asked = AskNote.decode(incoming.body)
+        rows: dict[PartitionId, Row | str] = {}
+        for partition, row_epoch in asked.partitions:
+            row = await self._row(partition, asked.epoch, incoming.sender)
+            is_same = isinstance(row, str) or row.row_epoch == row_epoch
+            rows[partition] = row if is_same else "its owners have changed"
+        complaint, hinted = self._complaint(asked.mark), self._hints.partitions()
+        answers = []
+        for partition, row in rows.items():
+            why = (
+                row
+                if isinstance(row, str)
+                else complaint or self._refusal(partition, row, asked.mark, hinted)
+            )
+            answers.append(("", why) if why else (self._written_down(partition, row, asked), ""))  # type: ignore[arg-type]
+        return NoteAnswer(tuple(answers)).encode()
+
+    async def _row(self, partition: PartitionId, epoch: int, sender: NodeId) -> Row | str:
+        try:
+            return await self._routes.row_of(partition, epoch, sender=sender)  # type: ignore[arg-type]
+        except RingmillError as error:
+            return f"{error.code}: {error.message}"
+
+    def _complaint(self, mark: HybridTime) -> str:
+        """Why this node takes part in no attempt for this watermark; "" when it may."""
+        if not self._after_s:
+            return "deletes are never forgotten there (--purge-after 0)"
+        if self._hybrid.jumped_ms:
+            return "its clock has jumped"
+        if millis(mark) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:
+            sometimes("an owner refuses a watermark that is too young by its clock")
+            return "the watermark is too young by its clock"
+        prefix = kind_prefix(Kind.HINT)
+        end = prefix_end(prefix)
+        if any(
+            one.start < end and (one.end is None or prefix < one.end) for one in self._engine.corrupt_ranges()
+        ):
+            return "hints there may be damaged"
+        return ""
+
+    def _refusal(self, partition: PartitionId, row: Row, mark: HybridTime, hinted: set[PartitionId]) -> str:
+        present = self._watermarks.of(partition)
+        if present.kept.attempt:
+            return "an earlier attempt is not settled yet"
+        if mark <= present.proven:
+            return "the watermark is behind what is proven already"
+        if partition in hinted:
+            sometimes("hints hold back a watermark")
+            return "hints wait there for another owner"
+        if known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch)) is None:
+            return "damaged, or not counted yet"
+        return ""
+
+    def _written_down(self, partition: PartitionId, row: Row, asked: AskNote) -> str:
+        self._notes += 1
+        token = f"{self._start.number}.{self._start.boot}.{self._notes}"
+        note = Note(asked.attempt, asked.mark, row.row_epoch, token)
+        self._watermarks.of(partition).write_down(note)
+        return token
+
+    async def keep(self, incoming: Incoming) -> bytes:
+        """Raises what storing raises: then it may or may not be kept, and the owners settle it later."""
+        asked = AskKeep.decode(incoming.body)
+        refusals = []
+        for partition, token in asked.partitions:
+            row = await self._row(partition, asked.epoch, incoming.sender)
+            mark = self._watermarks.of(partition)
+            if isinstance(row, str):
+                why = row
+            else:
+                why = mark.may_keep(asked.attempt, token, row.row_epoch)
+                sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch))
+                why = why or ("" if sums is not None else "damaged meanwhile")
+            if why:
+                mark.give_up(asked.attempt)
+            elif mark.note is not None:
+                mark.keep()
+            refusals.append(why)
+        await self._objects.wait_synced()
+        await self._watermarks.store()
+        return KeepAnswer(tuple(refusals)).encode()
+
+    async def settle(self, incoming: Incoming) -> bytes:
+        told = Settle.decode(incoming.body)
+        marks = [self._watermarks.of(partition) for partition in told.partitions]
+        changed = [mark.settle(told.attempt, told.fate) for mark in marks]
+        if any(changed):
+            await self._watermarks.store()
+        return b""
+
+    async def fate(self, incoming: Incoming) -> bytes:
+        asked = AskFate.decode(incoming.body)
+        fates = [self._watermarks.of(partition).fate(attempt) for partition, attempt in asked.attempts]
+        if Fate.OPEN in fates:  # it may be kept in memory only, as the disk refused it
+            await self._watermarks.store()
+        return Fates(tuple(fates)).encode()

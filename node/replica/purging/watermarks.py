@@ -1,0 +1,129 @@
+"""The watermarks of this node's partitions: what each has proven and kept, on its disk, and what it watches.
+
+Everything that is merged into an object is judged here first: a live version at or below the watermark that
+this owner neither holds nor covers was deleted and forgotten, and is refused; one at or below a watermark
+that is being proven makes the attempt void, unless the attempt's own exchange brought it.
+
+Rules P2 and P3: docs/protocol/deletes.md.  Layout: docs/formats/control.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgpack
+
+from ringmill.cluster.errors import CorruptData, Stale, Unavailable
+from ringmill.cluster.ids import Epoch, PartitionId
+from ringmill.cluster.quorum.watermark import Kept, OwnerMark
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dead import all_dead, news, stale
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.replica.control import ControlStore
+from ringmill.node.replica.stored_key import Place
+
+__all__ = ["Watermarks", "decode_watermarks", "encode_watermarks"]
+
+NAME: Final = "watermarks"
+FORMAT_VERSION: Final = 1
+
+
+class Watermarks:
+    """`refused` counts versions that were refused as stale since the start."""
+
+    def __init__(self, control: ControlStore | None = None) -> None:
+        self._control = control
+        self._marks: dict[PartitionId, OwnerMark] = {}
+        self._storing = asyncio.Lock()
+        self.refused = 0
+        stored = None if control is None else control.get(NAME)
+        if stored is not None:
+            kept = decode_watermarks(stored)
+            self._marks = {partition: OwnerMark(each) for partition, each in kept.items()}
+
+    def of(self, partition: PartitionId) -> OwnerMark:
+        """The watermark of a partition, made when there is none yet."""
+        mark = self._marks.get(partition)
+        if mark is None:
+            mark = self._marks[partition] = OwnerMark()
+        return mark
+
+    def known(self) -> dict[PartitionId, OwnerMark]:
+        """Of every partition that has ever been part of an attempt here."""
+        return self._marks
+
+    def proven(self, partition: PartitionId) -> HybridTime:
+        mark = self._marks.get(partition)
+        return ZERO if mark is None else mark.proven
+
+    def watched(self, partition: PartitionId) -> HybridTime:
+        """Versions at or below this have to be judged before they are merged in."""
+        mark = self._marks.get(partition)
+        return ZERO if mark is None else mark.watched
+
+    async def store(self) -> None:
+        """Make what is kept durable.  Raises what `ControlStore.put_synced` raises."""
+        assert self._control is not None, "there is no control state to store it in"
+        async with self._storing:
+            kept = {partition: mark.kept for partition, mark in self._marks.items()}
+            await self._control.put_synced(NAME, encode_watermarks(kept))
+
+    def judge(self, place: Place, present: StoredObject, incoming: StoredObject, attempt: str) -> None:
+        """Look at what is to be merged into the present object; `attempt` is the one whose exchange brings
+        it.
+
+        Raises Stale for what was deleted and forgotten; Unavailable while an attempt is open whose outcome
+        decides whether it was.
+        """
+        mark = self._marks.get(place.copy.partition)
+        if mark is None or not any(sibling.time <= mark.watched for sibling in incoming.siblings):
+            return
+        if (one := stale(present, incoming, mark.proven)) is not None:
+            self.refused += 1
+            raise Stale(f"version {one.dot} is older than the watermark, and was deleted and forgotten here")
+        if present.is_absent and all_dead(incoming, mark.proven):
+            return  # it will be forgotten again at once
+        if mark.closed > mark.proven and any(True for _ in news(present, incoming, mark.closed)):
+            raise Unavailable("an older version is not taken while a watermark is being settled")
+        note = mark.note
+        has_news = note is not None and any(True for _ in news(present, incoming, note.mark))
+        if has_news and mark.voids(attempt):
+            sometimes("an attempt to prove a watermark is void")
+
+    def voids_all(self, partitions: Iterable[PartitionId]) -> None:
+        """Something of these partitions is filled from other owners: what is proven now may not hold."""
+        for partition in partitions:
+            mark = self._marks.get(partition)
+            if mark is not None:
+                mark.voids("")
+
+    def forgets(self, place: Place, stored: StoredObject) -> bool:
+        """Whether nothing but what is dead at the watermark is left of an object."""
+        mark = self._marks.get(place.copy.partition)
+        return mark is not None and mark.proven > ZERO and all_dead(stored, mark.proven)
+
+
+def encode_watermarks(kept: dict[PartitionId, Kept]) -> bytes:
+    rows = [[partition, *each] for partition, each in sorted(kept.items()) if each != Kept()]
+    packed: bytes = msgpack.packb([FORMAT_VERSION, rows])
+    return packed
+
+
+def decode_watermarks(data: bytes) -> dict[PartitionId, Kept]:
+    """Raises CorruptData."""
+    try:
+        fields: Any = msgpack.unpackb(data)
+        version, rows = fields
+        if version != FORMAT_VERSION:
+            raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
+        return {
+            PartitionId(int(partition)): Kept(
+                HybridTime(int(proven)), str(proof), str(attempt), HybridTime(int(mark)), Epoch(int(made))
+            )
+            for partition, proven, proof, attempt, mark, made in rows
+        }
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptData(f"watermarks of {len(data)} bytes do not decode: {error}") from error

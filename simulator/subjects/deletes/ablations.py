@@ -1,0 +1,174 @@
+"""Safeguards that forgetting deletes relies on (docs/protocol/deletes.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import ringmill.node.repair.hint_delivery
+import ringmill.node.replica.purging.purge_serving
+import ringmill.node.replica.purging.watermarks
+import ringmill.simulator.subjects.deletes.tunables
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.versions.dead import stale
+from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.repair.purging import Purging
+from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.hints import HintStore
+from ringmill.simulator.bending import Ablation, Bends, constant, method, use
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
+
+__all__ = ["DELETE_ABLATIONS"]
+
+_DELETES: Final = ("deletes",)
+
+
+def _of(*faults: str, keys: int = 8, core: float = 0.0, load_s: float = 20.0) -> SimulationOptions:
+    return SimulationOptions(
+        _DELETES, nodes=3, operations=200, keys=keys, faults=faults, core=core, load_s=load_s
+    )
+
+
+def _young() -> Bends:
+    """Deletes are forgotten within the time that faults last."""
+    return (constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (1.0, 2.0)),)
+
+
+def _age_alone() -> Bends:
+    """Each owner forgets what is old enough by its own clock."""
+    one_round = Purging.round
+
+    async def forget_old(purging: Purging) -> None:
+        mark = hybrid_time(max(0, purging._hybrid.wall_ms() - round(purging._options.after_s * 1000)))
+        document = purging._topology.current
+        for number in range(len(document.rows) if document is not None else 0):
+            present = purging._watermarks.of(PartitionId(number))
+            present.kept = present.kept._replace(proven=HybridTime(max(present.proven, mark)))
+        await one_round(purging)
+
+    return (method(Purging.round, forget_old), *_nothing_is_stale(), *_young())
+
+
+def _nothing_is_stale() -> Bends:
+    def never(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> None:
+        return None
+
+    return (use(ringmill.node.replica.purging.watermarks, stale, never),)
+
+
+def _all_owners_prove() -> Bends:
+    """Those that are up prove a watermark among themselves."""
+    prove = Purging._prove
+
+    async def prove_with_living(
+        purging: Purging,
+        document: Topology,
+        owners: Sequence[NodeId],
+        partitions: Sequence[PartitionId],
+        mark: HybridTime,
+    ) -> None:
+        living = [node for node in owners if node == purging._node or purging._seems_up(node)]
+        await prove(purging, document, living, partitions, mark)
+
+    return (method(Purging._prove, prove_with_living), *_young())
+
+
+def _proof_compares() -> Bends:
+    """A watermark is kept without a comparison.  Nor are owners compared for another reason, and hints that
+    are on their way to an owner say nothing either: each would tell of most that one lacks."""
+
+    async def as_it_is(
+        purging: Purging, attempt: str, peer: NodeId, rows: Mapping[PartitionId, Row], tokens: Any
+    ) -> Any:
+        return tokens
+
+    return (method(Purging._compare, as_it_is), *without_comparing(), *_hints_hold_nothing(), *_young())
+
+
+def _hints_hold_nothing() -> Bends:
+    return (method(HintStore.partitions, lambda hints: set()),)
+
+
+def _late_hints() -> Bends:
+    slow = constant(ringmill.node.repair.hint_delivery, "FIRST_PAUSE_S", 10.0)
+    return (slow, *_hints_hold_nothing(), *_young())
+
+
+def _stale_is_refused() -> Bends:
+    """Hints do not hold back a watermark either, and are slow: nearly nothing else brings an old version so
+    late."""
+    return (*_nothing_is_stale(), *_late_hints())
+
+
+def _behind_own_clock() -> Bends:
+    """An owner takes part in a proof of any watermark."""
+    return (constant(ringmill.node.replica.purging.purge_serving, "BEHIND", -1e6), *_young())
+
+
+def _kept_is_settled() -> Bends:
+    """An owner that has kept an attempt waits to be told what came of it."""
+
+    async def wait(purging: Purging, document: Topology) -> None:
+        return
+
+    return (method(Purging._settle_open, wait),)
+
+
+def _sums_follow_forgetting() -> Bends:
+    return (method(CopySums.drop, lambda sums, key, old: None),)
+
+
+DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
+    Ablation(
+        "age-alone",
+        "age alone forgets no delete: there is a watermark that all owners have proven",
+        _age_alone(),
+        _of("pause", "crash", "split_one"),
+        rules=("P1",),
+    ),
+    Ablation(
+        "all-owners-prove",
+        "an owner that is away holds back the watermark",
+        _all_owners_prove(),
+        _of("pause", "crash", "split_one"),
+        rules=("P2",),
+    ),
+    Ablation(
+        "proof-compares",
+        "owners are compared between the note of a watermark and its proof",
+        _proof_compares(),
+        _of("crash", "loss", "split_one"),
+        rules=("P2",),
+    ),
+    Ablation(
+        "kept-is-settled",
+        "an owner that has kept a watermark finds out what came of it",
+        _kept_is_settled(),
+        _of("crash", "loss", "split_one"),
+        rules=("P2",),
+    ),
+    Ablation(
+        "behind-own-clock",
+        "an owner takes part in no proof of a watermark that is young by its own clock",
+        _behind_own_clock(),
+        _of("skewed_clock"),
+        rules=("P2",),
+    ),
+    Ablation(
+        "stale-is-refused",
+        "a version that was deleted and forgotten is refused",
+        _stale_is_refused(),
+        _of("flapping", "split_one"),
+        rules=("P3",),
+    ),
+    Ablation(
+        "sums-follow-forgetting",
+        "the sum of a copy changes when a delete is forgotten",
+        _sums_follow_forgetting(),
+        _of("crash", "restart"),
+        rules=("P1",),
+    ),
+)

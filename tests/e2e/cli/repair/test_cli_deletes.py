@@ -1,0 +1,84 @@
+"""Deletes on real processes: nothing is forgotten while an owner is away, no key comes back with it, and then
+all deletes are forgotten and their space returns."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringmill.client.blocking import Client
+from ringmill.client.local.tcp_ports import free_base
+from ringmill.client.many_keys import raise_first
+from tests.e2e.cli.conftest import Shell
+
+NODES = ("n1", "n2", "n3")
+KEYS = [f"{{tag {number % 2}}}:{number}" for number in range(120)]
+PATIENT_S = 20.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENT_S
+    while not condition():
+        assert time.monotonic() < deadline, "that never came about"
+        time.sleep(0.2)
+
+
+def members(shell: Shell) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = shell.ok("-o", "json", "cluster", "status").json["nodes"]
+    return found
+
+
+def views(shell: Shell) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = shell.ok("-o", "json", "repair", "status").json
+    return found
+
+
+def disk_bytes(shell: Shell) -> int:
+    """Of all logs and tables of the three nodes."""
+    files = shell.folder.glob("home/*/n*/store/*")
+    return sum(path.stat().st_size for path in files if path.suffix in (".log", ".sst"))
+
+
+def test_deletes_are_forgotten_when_every_owner_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGMILL_PURGE_AFTER", "1")
+    shell = Shell(tmp_path)
+    start = 20000 + (os.getpid() + 500) % 1000 * 12
+    shell.ok("cluster", "up", "--nodes", "3", "--partitions", "16", "--base-port", str(free_base(3, start)))
+    try:
+        tell_the_story(shell)
+    finally:
+        shell.ok("cluster", "down")
+
+
+def tell_the_story(shell: Shell) -> None:
+    with Client(members(shell)[0]["address"], timeout=10) as db:
+        raise_first(db.mput((key, os.urandom(2000)) for key in KEYS))
+        db.put("kept", b"kept")
+        before = disk_bytes(shell)
+        shell.ok("cluster", "kill", "n3")
+        for key in KEYS:
+            db.delete(key)
+        until(lambda: "n3 is away" in str([node["purge_held_back"] for node in members(shell)]))
+        shell.ok("repair", "run")
+        time.sleep(3)  # three rounds of a node
+        living = [node for node in members(shell) if node["id"] != "n3"]
+        assert [node["tombstones"] for node in living] == [len(KEYS)] * 2
+        assert all(not view["forgotten"] for view in views(shell) if "error" not in view)
+        assert "not forgotten yet" in shell.ok("cluster", "status").err
+        shell.ok("cluster", "restart", "n3")
+        until(lambda: all(node["tombstones"] == 0 for node in members(shell)))
+        shell.run("--timeout", "1s", "repair", "run")  # it would wait for comparisons, too
+        until(lambda: disk_bytes(shell) < before / 4)
+        assert before > len(KEYS) * 2000
+        assert [node["keys"] for node in members(shell)] == [1, 1, 1]
+        for key in KEYS[::20]:
+            assert db.get(key, default=None, r="all") is None
+        assert db.get("kept", r="all").value == b"kept"
+        assert all(view["forgotten"] == len(KEYS) for view in views(shell))

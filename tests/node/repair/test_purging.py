@@ -1,0 +1,238 @@
+"""Deletes are forgotten once all owners have them, what they took on the disk returns, and no key comes
+back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.errors import DeadlineExceeded, Stale
+from ringmill.cluster.ids import Actor, Epoch, NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import OperationId, StoredObject
+from ringmill.cluster.wire.request_options import WriteOptions
+from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica import object_store
+from ringmill.node.replica.object_store import Intent
+from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
+from ringmill.node.replica.stored_key import Copy, HintKey, Place, copy_prefix, prefix_end
+from ringmill.node.requests.request_values import WriteRequest
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE
+from tests.node.repair.healing_world import HealingWorld, run
+
+KEYS = [b"key%03d" % number for number in range(60)]
+VALUE = bytes(range(256)) * 4
+NAMES = ("n1", "n2", "n3")
+SOON = PurgeOptions(after_s=5.0, every_s=0.5, settle_s=1.0, least_garbage_bytes=1)
+
+
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(0.25)
+
+
+def tombstones(world: HealingWorld, *names: str) -> int:
+    return sum(world[name].replica.objects.dead.total for name in names or NAMES)
+
+
+def place_of(world: HealingWorld, key: bytes) -> Place:
+    copy = Copy(world.world.partition(key), world.world.row(key).copy_epoch)
+    return Place(copy, DEFAULT_KEYSPACE, key)
+
+
+def disk_bytes(world: HealingWorld, name: str) -> int:
+    """Of all tables."""
+    disk = world.world.nodes[name].disk.lossy
+    tables = [each for each in disk.list("/data/store") if each.endswith(".sst")]
+    return sum(disk.size(f"/data/store/{each}") for each in tables)
+
+
+async def fill(world: HealingWorld, keys: list[bytes] = KEYS) -> None:
+    for number, key in enumerate(keys):
+        await world.put(f"n{1 + number % 3}", key, VALUE, "all")
+
+
+async def nothing_left(world: HealingWorld, keys: list[bytes] = KEYS) -> None:
+    for key in keys:
+        for name in NAMES:
+            assert (await world.held(name, key)).is_absent, (name, key)
+
+
+def test_deletes_are_forgotten_and_their_space_returns() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        await world.put("n1", b"kept", VALUE, "all")
+        for name in NAMES:
+            await world.inside(name, world[name].replica.engine.flush())
+        before = {name: disk_bytes(world, name) for name in NAMES}
+        for key in KEYS:
+            await world.delete("n2", key, "all")
+        assert tombstones(world) > 2 * len(KEYS)  # the first may be forgotten already
+        await until(lambda: not tombstones(world))
+        await until(lambda: all(disk_bytes(world, name) < before[name] / 10 for name in NAMES))
+        assert all(before[name] > len(KEYS) * 100 for name in NAMES)
+        await nothing_left(world)
+        assert await world.get("n3", b"kept") == [VALUE]
+        assert [world[name].replica.objects.keys for name in NAMES] == [1, 1, 1]
+        assert all(world[name].replica.objects.size_bytes < 2 * len(VALUE) for name in NAMES)
+
+    run(story, purge=SOON)
+
+
+def test_what_has_expired_is_forgotten_too() -> None:
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS[:10]:
+            request = WriteRequest("", key, VALUE, WriteOptions("all", ttl_ms=2000))
+            await world.inside("n1", world["n1"].requests.put(request))
+        request = WriteRequest("", b"later", VALUE, WriteOptions("all", ttl_ms=3_600_000))
+        await world.inside("n1", world["n1"].requests.put(request))
+        forgotten = [world[name].repair.forgetting for name in NAMES]
+        await until(lambda: all(each.forgotten == 10 for each in forgotten))
+        await nothing_left(world, KEYS[:10])
+        assert await world.get("n2", b"later") == [VALUE]
+
+    run(story, purge=SOON)
+
+
+def test_an_owner_that_is_away_holds_everything_back() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill(world, KEYS[:20])
+        await world.down("n3")
+        for key in KEYS[:20]:
+            await world.delete("n1", key)
+        await asyncio.sleep(60)
+        assert tombstones(world, "n1", "n2") == 40
+        assert "n3 is away" in world["n1"].repair.purging.story
+        await world.up("n3")
+        await until(lambda: not tombstones(world))
+        await nothing_left(world, KEYS[:20])
+        assert not world["n1"].repair.purging.story
+
+    run(story, purge=SOON)
+
+
+async def forget_one(world: HealingWorld, key: bytes) -> StoredObject:
+    """Put and delete it, and wait until it is forgotten.  Returns the value's object."""
+    await world.put("n1", key, VALUE, "all")
+    old = await world.held("n2", key)
+    await world.delete("n1", key, "all")
+    await until(lambda: not tombstones(world))
+    return old
+
+
+def test_a_version_that_was_deleted_and_forgotten_is_refused() -> None:
+    async def story(world: HealingWorld) -> None:
+        old = await forget_one(world, b"k")
+        place = place_of(world, b"k")
+        with pytest.raises(Stale, match="older than the watermark"):
+            await world.inside("n2", world["n2"].replica.objects.apply(place, old))
+        hints = world["n1"].replica.hints
+        key = HintKey(place.copy.partition, DEFAULT_KEYSPACE, b"k")
+        await world.inside("n1", hints.keep(key, ["n3"], old))  # type: ignore[list-item]
+        await until(lambda: not hints.total)
+        await nothing_left(world, [b"k"])
+        assert world["n3"].replica.watermarks.refused == 1
+        await world.put("n3", b"k", b"again", "all")
+        assert await world.get("n1", b"k") == [b"again"]
+
+    run(story, purge=SOON)
+
+
+def test_a_later_attempt_of_a_write_that_may_be_forgotten_is_not_applied() -> None:
+    async def story(world: HealingWorld) -> None:
+        old = await forget_one(world, b"k")
+        intent = Intent(VALUE, old.siblings[0].operation, is_retry=True)
+        work = world["n2"].replica.objects.write(place_of(world, b"k"), intent, lambda *_: None)
+        with pytest.raises(DeadlineExceeded):
+            await world.inside("n2", work)
+        await nothing_left(world, [b"k"])
+
+    run(story, purge=SOON)
+
+
+def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
+    async def story(world: HealingWorld) -> None:
+        await world.put("n1", b"other", VALUE, "all")
+        old = await world.held("n2", b"other")
+        await world.delete("n1", b"other", "all")
+        await asyncio.sleep(6)
+        purging, dot = world["n1"].repair.purging, Dot(Actor("n9#1.0"), 1)
+        compare = purging._compare
+
+        async def beside(*rest: object) -> object:
+            operation = OperationId(9, 9, HybridTime(0))
+            one = old.siblings[0]._replace(dot=dot, operation=operation)
+            late = encode_object(StoredObject(VersionVector((dot,)), (one,)))
+            item = HintItem(DEFAULT_KEYSPACE, b"other", late)
+            work = world["n3"].core.transport.call(
+                NodeId("n2"),
+                DELIVER,
+                Deliver(Epoch(1), (item,)).encode(),
+                timeout_s=5,
+                priority=Priority.REPAIR,
+            )
+            assert DeliverAnswer.decode(await world.inside("n3", work), 1).refusals == ("",)
+            return await compare(*rest)  # type: ignore[arg-type]
+
+        purging._compare = beside  # type: ignore[method-assign, assignment]
+        await world.inside("n1", purging.round())
+        assert "n2: it accepted an older version meanwhile" in purging.held_back.values()
+        partition = world.world.partition(b"other")
+        assert not any(world[name].replica.watermarks.proven(partition) for name in NAMES)
+        purging._compare = compare  # type: ignore[method-assign]
+        await world.inside("n1", purging.round())
+        for name in NAMES:
+            assert dot in [one.dot for one in (await world.held(name, b"other")).siblings]
+
+    run(story, purge=PurgeOptions(after_s=5.0, every_s=1000.0, settle_s=1.0))
+
+
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_what_survived_damage_does_not_come_back(is_judged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_judged:
+        monkeypatch.setattr(object_store, "without_stale", lambda kept, others, mark: kept)
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world, KEYS[:8])
+        objects = world["n1"].replica.objects
+        await world.inside("n1", world["n1"].replica.engine.flush())
+        former = {key: await world.held("n1", key) for key in KEYS[:8]}
+        for key in KEYS[:8]:
+            await world.delete("n2", key, "all")
+        await until(lambda: not tombstones(world))
+        back = 0
+        for key in KEYS[:8]:
+            place = place_of(world, key)
+            survived = {place.stored_key: former[key]}
+            prefix = copy_prefix(place.copy)
+            left, stale = await world.inside("n1", _survivors(objects, survived, prefix))
+            assert not left
+            back += place.stored_key not in stale
+        assert back == (0 if is_judged else 8)
+
+    run(story, purge=SOON)
+
+
+async def _survivors(objects: Any, survived: dict[bytes, StoredObject], prefix: bytes) -> Any:
+    """What healing makes of keys of which only this survived."""
+
+    async def found(start: bytes, end: bytes | None) -> AsyncIterator[tuple[bytes, bytes]]:
+        for key, stored in survived.items():
+            yield key, encode_object(stored)
+
+    class Survived:
+        survivors = staticmethod(found)
+
+    engine = objects._engine
+    objects._engine = Survived()
+    try:
+        return await objects._survivors(prefix, prefix_end(prefix), {})
+    finally:
+        objects._engine = engine

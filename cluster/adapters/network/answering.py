@@ -4,7 +4,8 @@ frames.
 If a handler returns bytes, the answer is sent in the same turn of the loop.  If it returns an awaitable, this
 becomes a task of the transport, so that a disconnecting peer cancels no work in progress (rules F4 and W1).
 A batch handler gets all calls of its method in a frame at once, and answers each without a task.  A stream
-has a limit of calls in progress; calls above it are refused as OVERLOADED.
+has a limit of calls in progress; calls above it are refused as OVERLOADED.  What clients ask passes a gate
+first, which refuses what this node has no room for before anything is made of it (rule O3).
 
 Deadlines count from the time of sending, which the stamp of a frame gives.  A call that waited past its
 deadline, for instance in the socket of a stopped process, is refused and not executed (rules D1 and D2).
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -30,7 +31,8 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchHandler, Clock, Handler, Incoming, Priority
+from ringmill.cluster.overload.gate import Gate, Run
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -62,6 +64,8 @@ class Dialler:
     prefix: str = ""
     floor: Priority = Priority.CONTROL
     gathers: bool = True
+    takes_runs: bool = False  # it understands one answer that refuses many calls
+    is_screened: bool = False  # what it asks has to pass the gate
 
 
 class Answering:
@@ -89,6 +93,8 @@ class Answering:
         self._streams: dict[_Stream, asyncio.Task[None]] = {}
         self._is_stopping = False
         self._complaints = Complaints(name, clock)
+        self.gate: Gate | None = None
+        """Refuses operations of clients before anything is made of them."""
 
     async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
         """Answer one stream until its dialler closes it, or `drain` does.
@@ -156,6 +162,10 @@ class Answering:
     async def _take_frame(self, served: _Stream, frame: bytes) -> None:
         operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
         served.is_stamped = sent_us is not None
+        if self.gate is not None and served.dialler.is_screened:
+            operations, runs = self.gate.screen(operations)
+            if runs:
+                served.refuse(runs, self.gate.refusal())
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
         looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
@@ -262,7 +272,7 @@ class Answering:
 class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
-    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method")
+    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end")
 
     def __init__(
         self, answering: Answering, stream: _Stream, identity: int, method: str, body: bytes, deadline: float
@@ -271,6 +281,7 @@ class _Arrival:
         self._stream = stream
         self._identity = identity
         self._is_ended = False
+        self.on_end: Callable[[Arrival], None] | None = None
         self.method = method
         self.body = body
         self.deadline = deadline
@@ -308,6 +319,8 @@ class _Arrival:
         self._is_ended = True
         self._stream.under_way -= 1
         self._answering.ended_one()
+        if self.on_end is not None:
+            self.on_end(self)
         return True
 
 
@@ -335,6 +348,16 @@ class _Stream:
             self.fail(identity, RingmillError(too_long, outcome="unknown"))
         else:
             self.outbox.offer((identity, body), len(body))
+
+    def refuse(self, runs: list[Run], error: RingmillError) -> None:
+        """The calls of these ids are not done."""
+        packed = encode_error(error)
+        for first, last in runs:
+            if self.dialler.takes_runs:
+                self.outbox.offer((first, b"", packed, last), len(packed))
+                continue
+            for identity in range(first, last + 1):
+                self.outbox.offer((identity, b"", packed), len(packed))
 
     def fail(self, identity: int, error: RingmillError) -> None:
         packed = encode_error(error)

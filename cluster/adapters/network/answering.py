@@ -49,6 +49,11 @@ __all__ = ["Answering", "Dialler"]
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
 _OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
 _PRIORITIES: Final = tuple(Priority)
+STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
+LEAST_STREAM_BYTES: Final = 256 * 1024
+NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
+FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
+ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +174,12 @@ class Answering:
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
         looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
+        room = served.room(len(self._streams), len(operations))
         for number, operation in enumerate(operations, 1):
+            if number > room:
+                self._hand_over(batches)
+                looked_at, more = await self._wait_for_room(served)
+                room += more
             deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
             handler = self._batch_handlers.get(operation[1])
             if handler is not None:
@@ -181,6 +191,15 @@ class Answering:
                 await asyncio.sleep(0)
                 looked_at = self._clock.monotonic()
         self._hand_over(batches)
+
+    async def _wait_for_room(self, served: _Stream) -> tuple[float, int]:
+        """Return when the answers to one more call have room: the time then, and to how many.
+
+        Meanwhile nothing is read from the stream, so whoever does not read its answers cannot ask on.
+        """
+        while (room := served.room(len(self._streams), 1)) < 1:
+            await served.outbox.wrote()
+        return self._clock.monotonic(), room
 
     def _gather(
         self, served: _Stream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]
@@ -327,13 +346,14 @@ class _Arrival:
 class _Stream:
     """One stream that is being answered."""
 
-    __slots__ = ("_clock", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
+    __slots__ = ("_clock", "_expected_bytes", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
 
     def __init__(self, dialler: Dialler, clock: Clock) -> None:
         self._clock = clock
         self.dialler = dialler
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
+        self._expected_bytes = FIRST_ANSWER_BYTES
         self.is_stamped = False
         self.is_ended = False
 
@@ -342,11 +362,24 @@ class _Stream:
         clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
         return encode_answers(answers, clock_us)
 
+    def room(self, streams: int, wanted: int) -> int:
+        """How many of `wanted` calls may begin, so that there is room for their answers beside those that
+        wait to be written (rule O5).  `streams` share the room of the node."""
+        if not self.dialler.is_screened:
+            return wanted
+        most = share_of_answers(streams) - self.outbox.depth[1]
+        room = most // self._expected_bytes - self.under_way
+        if room >= wanted:
+            return wanted
+        is_idle = not self.under_way and not self.outbox.depth[0]
+        return max(room, 1) if is_idle else room
+
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
             too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
             self.fail(identity, RingmillError(too_long, outcome="unknown"))
         else:
+            self._expected_bytes += (len(body) - self._expected_bytes) // ANSWERS_MEANT + 1
             self.outbox.offer((identity, body), len(body))
 
     def refuse(self, runs: list[Run], error: RingmillError) -> None:
@@ -362,6 +395,11 @@ class _Stream:
     def fail(self, identity: int, error: RingmillError) -> None:
         packed = encode_error(error)
         self.outbox.offer((identity, b"", packed), len(packed))
+
+
+def share_of_answers(streams: int) -> int:
+    """Bytes of answers that one of this number of streams may have under way and waiting."""
+    return min(STREAM_BYTES, max(LEAST_STREAM_BYTES, NODE_BYTES // max(1, streams)))
 
 
 def came_too_late(name: str, method: str) -> DeadlineExceeded:

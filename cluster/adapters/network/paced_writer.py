@@ -72,6 +72,10 @@ class PacedWriter(Generic[T]):
         while self.is_full:
             await self._written.wait()
 
+    async def wrote(self) -> None:
+        """Return when the next frame has been written."""
+        await self._written.wait()
+
     async def flushed(self) -> None:
         """Return when nothing waits and nothing is being written."""
         while self._queue or self._is_writing:

@@ -88,6 +88,8 @@ class Generator:
         if not line:
             raise SystemExit(f"the generator ended with {self._process.wait(30)}")
         told: dict[str, Any] = json.loads(line)
+        if "broken" in told:
+            raise SystemExit(f"a stream of the generator broke: {told['broken']}")
         return told
 
     def _nodes_s(self) -> float:

@@ -158,7 +158,7 @@ class NullStream:
         self._refusal = encode_error(Overloaded("a ghost", detail={"retry_after": 0.1}))
 
     async def write(self, frame: bytes) -> None:
-        _, operations = msgpack.unpackb(frame[FRAME_HEAD_BYTES:], use_list=False)
+        operations = msgpack.unpackb(frame[FRAME_HEAD_BYTES:], use_list=False)
         last = operations[-1][0]
         refused: Any = [(operations[0][0], b"", self._refusal, last)]
         self._frames.put_nowait(encode_answers(refused, 1))

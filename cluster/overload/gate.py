@@ -5,7 +5,7 @@ It stands between a transport and the handlers of batches.  What is refused has 
 first, unless a line has less than its floor of what is under way.  So a storm of reads leaves the writes
 their half.
 
-How much is let in: cluster/overload/work_limit.py.  Rules O2, O3 and O4: docs/protocol/overload.md.
+How much is let in: cluster/overload/work_limit.py.  Rules O2, O3, O4 and O7: docs/protocol/overload.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
+from ringmill.cluster.overload.governor import stretch
+from ringmill.cluster.overload.ladder import Ladder, Rung
 from ringmill.cluster.overload.work_limit import WorkLimit, WorkLimitOptions, cost_of
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Priority
 from ringmill.cluster.sometimes import sometimes
@@ -53,6 +55,7 @@ class Gate:
         self.name = name
         self._clock = clock
         self.work = WorkLimit(options, clock.monotonic())
+        self._ladder = Ladder(clock.monotonic())
         self._lines = {priority: _Line(floor) for priority, floor in FLOORS.items()}
         self._in_use = 0
         self._waiting = 0
@@ -76,6 +79,32 @@ class Gate:
     def in_use(self) -> int:
         """Units under way."""
         return self._in_use
+
+    @property
+    def step(self) -> Rung:
+        """What this node leaves off now."""
+        return self._ladder.step(self._clock.monotonic())
+
+    @property
+    def stretch(self) -> float:
+        """The factor by which pauses of background work grow now."""
+        return stretch(self._in_use / self.work.limit, self.step)
+
+    @property
+    def reason(self) -> str:
+        """Why this node is less than well, a sentence; "" while it has room."""
+        left_off = self._ladder.left_off(self._clock.monotonic())
+        if not left_off:
+            return ""
+        return (
+            f"has more to do than it can: without {left_off}; {self._waiting} wait, "
+            f"{self.refused} requests refused since the start"
+        )
+
+    def check_scan(self) -> None:
+        """Raises Overloaded while scans are left off."""
+        if self.step >= Rung.SCANS:
+            raise self.refusal()
 
     def screen(self, operations: list[Screened]) -> tuple[list[Screened], list[Run]]:
         """What of a frame may come to the gate, and what is refused before anything is made of it.
@@ -125,6 +154,7 @@ class Gate:
 
     def _note_refused(self, requests: int, cost: int) -> None:
         self.refused += requests
+        self._ladder.refused(self._clock.monotonic())
         self.work.refused(cost)
 
     def _room(self, line: _Line, total: float) -> float:
@@ -204,6 +234,8 @@ class Gate:
             count += 1
             batches.setdefault(handler, []).append(arrival)
         self.work.queued(self._waiting, now)
+        if self._waiting:
+            self._ladder.waited(now)
         for handler, arrivals in batches.items():
             self._begin(handler, arrivals, now)
         if self._waiting and self._in_use < limit and not self._is_woken:

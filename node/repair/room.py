@@ -61,6 +61,7 @@ def open_repair(
         transport=core.transport,
         clock=core.clock,
         options=core.options.hints,
+        gate=core.gate,
     )
     options = core.options.compare
     anti_entropy = AntiEntropy(
@@ -72,6 +73,7 @@ def open_repair(
             topology=topology,
             transport=core.transport,
             options=options,
+            gate=core.gate,
         ),
         comparisons=replica.comparisons,
         hints=replica.hints,
@@ -95,6 +97,7 @@ def open_repair(
         transport=core.transport,
         on_lost_hints=anti_entropy.want,
         heal_registers=registers.heal,
+        gate=core.gate,
     )
     return Repair(
         delivery=delivery,

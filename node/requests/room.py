@@ -55,6 +55,7 @@ async def open_requests(
             background=background,
             clock=core.clock,
             options=options,
+            gate=core.gate,
         )
         flights = Flights(
             replicas=replicas,

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Arrival, Priority
 
@@ -151,3 +154,20 @@ async def test_a_bug_of_a_handler_ends_the_calls_that_waited_for_it() -> None:
     gate.guard(broken, Priority.READ)(calls)
     assert all(isinstance(call.told[0], ZeroDivisionError) for call in calls)
     assert gate.in_use == 0
+
+
+async def test_a_gate_says_what_its_node_leaves_off() -> None:
+    gate, handled = a_gate(), Handled()
+    assert gate.reason == ""
+    assert gate.stretch == 1
+    guarded = gate.guard(handled, Priority.READ)
+    async with asyncio.timeout(30):
+        while gate.step is not Rung.SCANS:
+            guarded([Call() for _ in range(20)])
+            await asyncio.sleep(0.01)
+    assert gate.reason.startswith(
+        "has more to do than it can: without hedging, background repair, scans; 6 wait"
+    )
+    assert gate.stretch == 100
+    with pytest.raises(Overloaded):
+        gate.check_scan()

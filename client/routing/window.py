@@ -242,7 +242,7 @@ class Window:
         loop = asyncio.get_running_loop()
         now = loop.time()
         pause_s = error.retry_after * (1 + self._router.entropy.uniform("client.window"))
-        if self._is_closed or now + pause_s >= request.until:
+        if self._is_closed or error.outcome != "failed" or now + pause_s >= request.until:
             return False
         self._directory.unwell(request.address)
         if now - self._shrunk_at >= SHRINK_EVERY_S:

@@ -1,7 +1,8 @@
 """How much work a node takes on at a time, and how long a queue it allows before it refuses.
 
 Pure: times and costs in, numbers out; cluster/overload/gate.py acts.  Cost is in units: 1 for a request, and
-1 more for each 4 KiB of its message.
+1 more for each 4 KiB of its message, up to 16.  A put of 1 MiB is no more than that, or a few of them would
+keep all small requests waiting; their bytes are bounded by the streams.
 
 - The *limit* on what is under way follows the time that requests take: above `target_s` it shrinks, below it
   grows while requests wait for it.  More under way than that makes each turn of the loop longer, so that even
@@ -21,6 +22,7 @@ from typing import Final
 __all__ = ["WorkLimit", "WorkLimitOptions", "cost_of"]
 
 UNIT_SHIFT: Final = 12  # 4 KiB
+MOST_UNITS: Final = 16  # of one request
 _SHRINK: Final = 0.85
 _GROW: Final = 1.05
 _MEANT: Final = 0.3  # weight of the last window in the rate
@@ -115,4 +117,4 @@ class WorkLimit:
 
 def cost_of(body: bytes) -> int:
     """Of a request with this message."""
-    return 1 + (len(body) >> UNIT_SHIFT)
+    return 1 + min(len(body) >> UNIT_SHIFT, MOST_UNITS - 1)

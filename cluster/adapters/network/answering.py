@@ -385,6 +385,7 @@ class _Stream:
     def refuse(self, runs: list[Run], error: RingmillError) -> None:
         """The calls of these ids are not done."""
         packed = encode_error(error)
+        self.outbox.hurry()
         for first, last in runs:
             if self.dialler.takes_runs:
                 self.outbox.offer((first, b"", packed, last), len(packed))

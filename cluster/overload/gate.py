@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -20,7 +20,7 @@ from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.overload.governor import stretch
 from ringmill.cluster.overload.ladder import Ladder, Rung
 from ringmill.cluster.overload.work_limit import WorkLimit, WorkLimitOptions, cost_of
-from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Priority
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Gate", "Run", "Screened"]
@@ -69,6 +69,18 @@ class Gate:
         """The handler behind the gate."""
         line = self._lines[priority]
         return partial(self._enter, line, partial(self._left, line), handler)
+
+    def guard_call(self, handler: Handler, priority: Priority) -> Handler:
+        """The same for a handler of single calls."""
+        line = self._lines[priority]
+        left = partial(self._left, line)
+
+        def answer(incoming: Incoming) -> Awaitable[bytes]:
+            call = _Single(incoming)
+            self._enter(line, left, _begin_all, [call])
+            return call.run(handler)
+
+        return answer
 
     @property
     def waiting(self) -> int:
@@ -259,6 +271,58 @@ class Gate:
             if line.in_use < line.floor * self.work.limit:
                 return line
         return min(full, key=lambda line: line.queue[0][0])
+
+
+class _Single:
+    """A single call at the gate (ringmill.cluster.ports.Arrival): `run` waits until it is let in."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sender, self.method = incoming.sender, incoming.method
+        self.body, self.deadline = incoming.body, incoming.deadline
+        self.on_end: Callable[[Arrival], None] | None = None
+
+    async def run(self, handler: Handler) -> bytes:
+        """Raises Overloaded, DeadlineExceeded, and what the handler raises."""
+        try:
+            await self._let_in
+        except asyncio.CancelledError:
+            if self._let_in.done() and not self._let_in.cancelled():
+                self._end()  # let in, and cancelled in the same turn
+            raise
+        try:
+            result = handler(self._incoming)
+            return result if isinstance(result, bytes) else await result
+        finally:
+            self._end()
+
+    def begin(self) -> None:
+        if self._let_in.done():
+            self._end()  # nobody waits any more
+        else:
+            self._let_in.set_result(None)
+
+    def answer(self, body: bytes) -> None:
+        raise NotImplementedError("a single call is answered by its task")
+
+    def answer_later(self, result: Awaitable[bytes]) -> None:
+        raise NotImplementedError("a single call is answered by its task")
+
+    def fail(self, error: Exception) -> None:
+        if not self._let_in.done():
+            self._let_in.set_exception(error)
+
+    def _end(self) -> None:
+        if self.on_end is not None:
+            on_end, self.on_end = self.on_end, None
+            on_end(self)
+
+
+def _begin_all(calls: Sequence[Arrival]) -> None:
+    for call in calls:
+        assert isinstance(call, _Single)
+        call.begin()
 
 
 def _expired(name: str, arrival: Arrival) -> DeadlineExceeded:

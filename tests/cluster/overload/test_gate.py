@@ -14,7 +14,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
-from ringmill.cluster.ports import Arrival, Priority
+from ringmill.cluster.ports import Arrival, Incoming, Priority
 
 FAR = 1e12
 CLIENT = NodeId("")
@@ -171,3 +171,28 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
     assert gate.stretch == 100
     with pytest.raises(Overloaded):
         gate.check_scan()
+
+
+async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun() -> None:
+    gate, handled = a_gate(), Handled()
+    batch = [Call() for _ in range(4)]
+    gate.guard(handled, Priority.WRITE)(batch)
+    begun: list[bytes] = []
+
+    async def change(incoming: Incoming) -> bytes:
+        begun.append(incoming.body)
+        return incoming.body
+
+    guarded = gate.guard_call(change, Priority.WRITE)
+    incoming = [Incoming(CLIENT, "kv.cas", b"%d" % number, FAR, Priority.WRITE) for number in range(8)]
+    answers = [asyncio.ensure_future(guarded(each)) for each in incoming]  # type: ignore[arg-type]
+    await settled()
+    assert begun == []
+    assert [answer.done() for answer in answers] == [False] * 6 + [True] * 2
+    answers[0].cancel()
+    for call in batch:
+        call.answer(b"")
+    ended = await asyncio.gather(*answers, return_exceptions=True)
+    assert begun == [b"%d" % number for number in range(1, 6)]
+    assert [type(each) for each in ended[6:]] == [Overloaded, Overloaded]
+    assert (gate.in_use, gate.waiting) == (0, 0), "nobody leaves a place behind, cancelled or not"

@@ -42,7 +42,7 @@ def _refused_undone() -> Bends:
     return (method(Gate._line_up, refuse_and_do),)
 
 
-_CROWDED: Final = SimulationOptions(keys=2, sessions=24, operations=400, mix=(), faults=("crowd",))
+_CROWDED: Final = SimulationOptions(nodes=3, keys=2, sessions=48, operations=400, mix=(), faults=("crowd",))
 
 OVERLOAD: Final = (
     Ablation(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
@@ -35,6 +36,7 @@ class Core:
     options: NodeOptions
     hybrid: HybridClock
     transport: BatchTransport  # reaches the other nodes and this one
+    gate: Gate  # what clients ask for passes it
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -44,6 +46,7 @@ class Core:
             options=options,
             hybrid=HybridClock(doors.clock),
             transport=CallsToSelf(config.id, doors.transport, doors.clock),
+            gate=Gate(config.id, doors.clock, options.work_limit),
         )
 
     @property

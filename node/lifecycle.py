@@ -26,6 +26,7 @@ from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_na
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
+from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ports import Clock
@@ -69,8 +70,10 @@ async def run_node(config: NodeConfig) -> None:
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
             async with running_node(config, doors, _options(config)) as node:
+                transport.admit_by(node.core.gate)
+                dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
-                process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason)
+                process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
                 tables = grpc_handlers(service_tables(node, process), clock)
                 services = Services(GrpcAcceptor(transport), tables)
                 carriers = {"grpc", config.peer_transport, config.client_transport}
@@ -86,7 +89,8 @@ async def run_node(config: NodeConfig) -> None:
                     )
                     if os.geteuid() == 0:
                         _log.warning("%s", _AS_ROOT)
-                    await _serve_until(stop, node, server, watch)
+                    with dog:
+                        await _serve_until(stop, node, server, watch)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
                     node.requests.end_watches()  # each goes on at another node (rule N3)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = [
@@ -172,6 +173,7 @@ class NodeOptions:
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     requests: RequestOptions = field(default_factory=RequestOptions)
+    work_limit: WorkLimitOptions = field(default_factory=WorkLimitOptions)
     hints: HintOptions = field(default_factory=HintOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     purge: PurgeOptions = field(default_factory=PurgeOptions)

@@ -47,7 +47,11 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         agent=membership.topology,
         liveness=membership.liveness,
         figures=lambda: figures_of(
-            node.replica, membership, node.repair, node.jobs, complaint=process.complaint()
+            node.replica,
+            membership,
+            node.repair,
+            node.jobs,
+            complaints=(process.complaint(), node.core.gate.reason),
         ),
         pid=process.pid,
         clock=node.core.clock,
@@ -55,7 +59,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
     return (
         node.kv.service(),
         node.registers.service(),
-        ScansService(node.requests).service(),
+        ScansService(node.requests, node.core.gate).service(),
         ExplainService(node.requests).service(),
         TopologyService(card, membership.topology).service(),
         KeyspacesService(membership).service(),

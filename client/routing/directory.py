@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from ringmill.client.lifetime import Lifetime
+from ringmill.client.routing.breakers import Breakers
 from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link, SendingLink
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -43,6 +44,7 @@ class Directory:
         self._links: dict[str, Link] = {}
         self._senders: dict[str, SendingLink | None] = {}
         self._suspects = Suspects()
+        self._breakers = Breakers()
         self._orders: dict[PartitionId, list[str]] = {}
         self._answered_at: dict[str, float] = {}
         self._proofs: dict[str, asyncio.Task[str]] = {}
@@ -119,7 +121,7 @@ class Directory:
         order = self._orders.get(partition)
         if order is None:
             order = self._orders[partition] = coordinators(self.topology, partition)
-        return self._suspects.last(order)
+        return self._suspects.last(self._breakers.last(order, asyncio.get_running_loop().time()))
 
     def knows(self, keyspace: str) -> bool:
         """Whether the known topology has a keyspace of this name."""
@@ -139,6 +141,15 @@ class Directory:
         """This address answered."""
         self._answered_at[address] = asyncio.get_running_loop().time()
         self._suspects.clear(address)
+
+    def well(self, address: str) -> None:
+        """This address has answered a request."""
+        self.clear(address)
+        self._breakers.answered(address)
+
+    def unwell(self, address: str) -> None:
+        """This address has not answered a request, or had no room for it."""
+        self._breakers.failed(address, asyncio.get_running_loop().time())
 
     def answered_at(self, address: str) -> float:
         """When the address answered last, on the loop's clock; 0 when it never did."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -30,12 +30,21 @@ from ringmill.client.routing.retries import (
     pause_s,
 )
 from ringmill.client.routing.silence import SilenceWatch
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.client.routing.throttle import Throttle
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Prepare", "Router", "Target"]
+
+THROTTLED_S: Final = 1.0
 
 Answer = TypeVar("Answer", bound=Message)
 Prepare = Callable[[int, int, int], Message]
@@ -65,6 +74,7 @@ class Router:
         self.entropy = entropy
         self._retry_budget = Budget()
         self._further_budget = Budget(limit=FURTHER_SAVED)
+        self._throttle = Throttle()
 
     async def ask(
         self,
@@ -80,9 +90,23 @@ class Router:
         """
         self.directory.lifetime.check()
         whole_s = self.timeout_s if timeout_s is None else timeout_s
+        now = asyncio.get_running_loop().time()
+        if method.frame_name:
+            self._check_throttle(now)
         self._earn()
-        attempts = Attempts(whole_s, asyncio.get_running_loop().time() + whole_s)
+        attempts = Attempts(whole_s, now + whole_s)
         return await self._answer(method, prepare, target, attempts, None)
+
+    def _check_throttle(self, now: float) -> None:
+        """Raises Overloaded for a request that nodes would refuse most likely (rule O6)."""
+        chance = self._throttle.refusal_chance(now)
+        if chance and self.entropy.uniform("client.throttle") < chance:
+            self._throttle.refused(now)
+            raise Overloaded(
+                f"nodes refuse most requests: this client sends {1 - chance:.0%} of its own, not this one",
+                detail={"retry_after": THROTTLED_S},
+                hint="send less at a time",
+            )
 
     def first(self, target: Target) -> str:
         """The node that a request goes to first."""
@@ -137,7 +161,8 @@ class Router:
                     self._note_failure(attempt.address, told)
                     error = told
                     continue
-                self.directory.clear(attempt.address)
+                self.directory.well(attempt.address)
+                self._throttle.accepted(asyncio.get_running_loop().time())
                 if len(attempts.tried) > 1 and attempt.address == attempts.tried[0]:
                     sometimes("a silent node answers before the node that was asked instead")
                 return (
@@ -191,6 +216,10 @@ class Router:
 
     def _note_failure(self, address: str, error: RingmillError) -> None:
         error.detail.setdefault("address", address)
+        if isinstance(error, Unavailable | DeadlineExceeded | Overloaded):
+            self.directory.unwell(address)
+        if isinstance(error, Overloaded):
+            self._throttle.refused(asyncio.get_running_loop().time())
         is_refusal = error.was_told and error.outcome == "failed" and not isinstance(error, DeadlineExceeded)
         if isinstance(error, Unavailable | DeadlineExceeded) and not is_refusal:
             self.directory.blame(address)  # but whoever refuses has answered

@@ -26,7 +26,7 @@ from ringmill.client.routing.key_order import KeyOrder
 from ringmill.client.routing.links import Abandon, Method, SendingLink, read_answer
 from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s
 from ringmill.client.routing.router import Router, Target
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 
@@ -35,6 +35,8 @@ __all__ = ["BEGUN_AT_ONCE", "WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window",
 WINDOW_REQUESTS: Final = 512
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 UNARY_AT_ONCE: Final = 32
+LEAST_REQUESTS: Final = 8  # under way, however often nodes have no room
+SHRINK_EVERY_S: Final = 0.1  # what was under way then is refused as well
 BEGUN_AT_ONCE: Final = 128  # in one turn of the loop, in which others run too
 FIRST_ANSWER_BYTES: Final = WINDOW_BYTES // 128  # that a read is taken to bring, before any has
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
@@ -84,7 +86,8 @@ class Window:
         self._router = router
         self._directory = router.directory
         self._pull = pull
-        self._most = WINDOW_REQUESTS
+        self._most = self._largest = WINDOW_REQUESTS
+        self._shrunk_at = 0.0
         self._taken = 0  # requests that were pulled and have not ended
         self._taken_bytes = 0
         self._answer_bytes = FIRST_ANSWER_BYTES
@@ -192,9 +195,9 @@ class Window:
         except RingmillError as error:
             self._end(request, error)
             return
-        request.until = asyncio.get_running_loop().time() + request.whole_s
+        request.until = request.until or asyncio.get_running_loop().time() + request.whole_s
         if sender is None:
-            self._most = UNARY_AT_ONCE
+            self._most = self._largest = UNARY_AT_ONCE
             self._start_task(self._ask(request))
             return
         self._router.count()
@@ -219,7 +222,8 @@ class Window:
     def _answered(self, request: WindowRequest, told: bytes) -> None:
         if self._is_closed:
             return
-        self._directory.clear(request.address)
+        self._directory.well(request.address)
+        self._most = min(self._largest, self._most + 1)
         if not request.method.is_write:
             self._answer_bytes += (len(told) - self._answer_bytes) // ANSWERS_MEANT
         answer: Message | RingmillError
@@ -228,6 +232,31 @@ class Window:
         except RingmillError as error:
             answer = error
         self._end(request, answer)
+
+    def put_off(self, request: WindowRequest, error: Overloaded) -> bool:
+        """The node has no room for a request: fewer are under way from now on, and it begins again later.
+
+        False when it has no time for that.  This is no retry in the sense of client/routing/retries.py: a
+        window that shrinks adds no load (rule O6).
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        pause_s = error.retry_after * (1 + self._router.entropy.uniform("client.window"))
+        if self._is_closed or error.outcome != "failed" or now + pause_s >= request.until:
+            return False
+        self._directory.unwell(request.address)
+        if now - self._shrunk_at >= SHRINK_EVERY_S:
+            self._most, self._shrunk_at = max(LEAST_REQUESTS, self._most // 2), now
+        loop.call_later(pause_s, self._begin_again, request)
+        return True
+
+    def _begin_again(self, request: WindowRequest) -> None:
+        if self._is_closed:
+            return
+        try:
+            self._begin(request)
+        except Exception as error:  # noqa: BLE001 - a bug, told to whoever waits for the batch
+            self._fail(error)
 
     def _hand_over(self, request: WindowRequest) -> Sending | None:
         """The first attempt has failed or is silent: the router goes on, and hears of it by what returns."""
@@ -330,6 +359,8 @@ class _FirstAttempt:
         self._window._router.watch.end(self._request.address, self)
         if self._rest is None and not isinstance(told, RingmillError):
             self._window._answered(self._request, told)
+            return
+        if self._rest is None and isinstance(told, Overloaded) and self._window.put_off(self._request, told):
             return
         rest = self._rest or self._window._hand_over(self._request)
         if rest is not None:

@@ -186,6 +186,10 @@ class Detector:
             self._rotation.hurry(node)
             self._round_at = now
 
+    def stood_still(self) -> None:
+        """This node's loop stood still: what it thinks of others is worth less for a while."""
+        self._health.worse()
+
     def heard(self, message: Message, now: float) -> tuple[Message, list[Instruction]]:
         """A probe arrived; the message is its answer."""
         instructions = self._learn_all(message, now)

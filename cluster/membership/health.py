@@ -1,8 +1,8 @@
 """The health of this node itself: a slow node must not suspect others too early (Lifeguard, section 4.1).
 
 A score from 0 (well) upward.  It stretches this node's probe interval and timeout, and rises with what
-speaks against this node itself: its event loop ran late, a helper that should have answered at least "I
-cannot reach it either" said nothing, or others suspected it.
+speaks against this node itself (rule O1): its event loop ran late, a helper that should have
+answered at least "I cannot reach it either" said nothing, or others suspected it.
 """
 
 from __future__ import annotations

@@ -46,11 +46,12 @@ Operation: TypeAlias = tuple[int, str, int, int, bytes]
 """One call: (id chosen by the side that asks and unique on its stream, method, remaining microseconds until
 nobody waits for the answer any more, priority, body)."""
 
-Answer: TypeAlias = tuple[int, bytes] | tuple[int, bytes, bytes]
-"""What came of one call: (id, body), or (id, b"", the error as `error_bytes` writes it)."""
+Answer: TypeAlias = tuple[int, bytes] | tuple[int, bytes, bytes] | tuple[int, bytes, bytes, int]
+"""What came of one call: (id, body), or (id, b"", the error as `error_bytes` writes it).  With a fourth field
+the error is that of all calls from the id on up to that id, which are refused together."""
 
 _OPERATION_SHAPE: Final = (int, str, int, int, bytes)
-_ANSWER_SHAPES: Final = ((int, bytes), (int, bytes, bytes))
+_ANSWER_SHAPES: Final = ((int, bytes), (int, bytes, bytes), (int, bytes, bytes, int))
 _STAMPED_SHAPE: Final = (int, tuple)
 
 
@@ -85,7 +86,7 @@ def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[l
     answers, clock_us = _open(_ANSWERS, frame, max_bytes)
     for answer in answers:
         if type(answer) is not tuple or tuple(map(type, answer)) not in _ANSWER_SHAPES:
-            raise ProtocolMismatch("a frame holds an answer that is none: expected 2 or 3 typed fields")
+            raise ProtocolMismatch("a frame holds an answer that is none: expected 2 to 4 typed fields")
     return answers, clock_us
 
 

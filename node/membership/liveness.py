@@ -97,6 +97,11 @@ class Liveness:
         """Call `listener` on the loop at each change of a node's state."""
         self._listeners.append(listener)
 
+    def stood_still(self, stood_s: float) -> None:
+        """This node's event loop did nothing for `stood_s` seconds: it doubts itself."""
+        _log.info("%s doubts itself after standing still for %.1f s", self._node, stood_s)
+        self._detector.stood_still()
+
     # The loop.
 
     async def run(self) -> None:

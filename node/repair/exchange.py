@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
@@ -107,7 +108,9 @@ class Exchange:
         topology: TopologyView,
         transport: Transport,
         options: CompareOptions,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._engine = engine
         self._objects = objects
         self._comparisons = comparisons
@@ -201,7 +204,8 @@ class Exchange:
                 raise too_large
             if not start:
                 return
-            await asyncio.sleep(moved * self._options.at_once / self._options.bytes_per_s)
+            pause_s = moved * self._options.at_once / self._options.bytes_per_s
+            await asyncio.sleep(pause_s * self._gate.stretch)  # requests go first (rule O8)
 
     async def _read(self, prefix: bytes, bits: bytes, start: bytes) -> _Unit:
         """Raises CorruptData when this node may have lost some of it, OSError."""

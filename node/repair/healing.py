@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
@@ -66,7 +67,9 @@ class Healing:
         transport: Transport,
         on_lost_hints: Callable[[], None],
         heal_registers: Callable[[Part], Awaitable[None]],
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._node = node
         self._engine = engine
         self._objects = objects
@@ -199,7 +202,7 @@ class Healing:
             sometimes("a damaged range is healed from other owners")
             start = stop
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
-            await asyncio.sleep(size_bytes / BYTES_PER_S)
+            await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
 
     def _sources_needed(self, row: Row) -> int:
         """The number of other owners whose copies are needed.

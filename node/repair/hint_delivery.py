@@ -18,6 +18,7 @@ from typing import Final
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Clock, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
@@ -34,6 +35,7 @@ __all__ = ["HintDelivery"]
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 ROUND_S: Final = 0.25
+LONGEST_WAY_S: Final = 10.0  # given to requests after one batch
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,9 @@ class HintDelivery:
         transport: Transport,
         clock: Clock,
         options: HintOptions,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._node = node
         self._hints = hints
         self._objects = objects
@@ -112,7 +116,9 @@ class HintDelivery:
                     keys = self._hints.waiting_for(target, self._options.batch_items)
                     if not keys:
                         break
+                    began = self._clock.monotonic()
                     tried, refused = await self._deliver_batch(target, keys)
+                    await self._give_way(self._clock.monotonic() - began)
                     waiting -= tried
                     fenced += refused
                 if fenced:
@@ -121,6 +127,12 @@ class HintDelivery:
                 self._leave_alone(target, error)
             else:
                 self._pauses.pop(target, None)
+
+    async def _give_way(self, worked_s: float) -> None:
+        """Requests of clients go first (rule O8)."""
+        longer = self._gate.stretch - 1.0
+        if longer > 0:
+            await asyncio.sleep(min(longer * worked_s, LONGEST_WAY_S))
 
     async def _deliver_batch(self, target: NodeId, keys: Sequence[HintKey]) -> tuple[int, int]:
         """Send one batch and remove the target from the hints that it accepted.

@@ -67,6 +67,7 @@ def open_repair(
         transport=core.transport,
         clock=core.clock,
         options=core.options.hints,
+        gate=core.gate,
     )
     options = core.options.compare
     exchange = Exchange(
@@ -76,6 +77,7 @@ def open_repair(
         topology=topology,
         transport=core.transport,
         options=options,
+        gate=core.gate,
     )
     forgetting, purging = _open_purging(core, replica, start, exchange, topology=topology, liveness=liveness)
     anti_entropy = AntiEntropy(
@@ -104,6 +106,7 @@ def open_repair(
         transport=core.transport,
         on_lost_hints=anti_entropy.want,
         heal_registers=registers.heal,
+        gate=core.gate,
     )
     return Repair(
         delivery=delivery,

@@ -62,6 +62,7 @@ async def open_requests(
             background=background,
             clock=core.clock,
             options=options,
+            gate=core.gate,
         )
         flights = _flights(core, replica, replicas, fallbacks, liveness, background)
         proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)

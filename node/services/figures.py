@@ -38,9 +38,14 @@ class NodeFigures:
 
 
 def figures_of(
-    replica: Replica, membership: Membership, repair: Repair, jobs: JobCoordinator, *, complaint: str
+    replica: Replica,
+    membership: Membership,
+    repair: Repair,
+    jobs: JobCoordinator,
+    *,
+    complaints: Sequence[str],
 ) -> NodeFigures:
-    """What the rooms say now.  `complaint` is the process's own, "" while all is well.
+    """What the rooms say now.  `complaints` are those of the process and of the gate, "" for none.
 
     Counts of a damaged store may be off until it is healed; they are for people and never below 0.
     """
@@ -55,16 +60,18 @@ def figures_of(
         unfilled=repair.healing.unfilled,
         tombstones=replica.objects.dead.total,
         purge_held_back=repair.purging.story,
-        reasons=_reasons(replica, membership, repair, complaint),
+        reasons=_reasons(replica, membership, repair, complaints),
         is_counting=not replica.objects.is_counted,
         engine=stats.figures(),
         engine_failure=stats.counters.last_failure,
     )
 
 
-def _reasons(replica: Replica, membership: Membership, repair: Repair, complaint: str) -> list[str]:
+def _reasons(
+    replica: Replica, membership: Membership, repair: Repair, complaints: Sequence[str]
+) -> list[str]:
     """Why this node is less than well, each a sentence without its name."""
-    reasons = [complaint] if complaint else []
+    reasons = [complaint for complaint in complaints if complaint]
     reasons += membership.watch.reasons
     damaged = len(replica.engine.corrupt_ranges())
     if damaged:

@@ -13,7 +13,8 @@ from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import Epoch
-from ringmill.cluster.ports import Arrival, BatchHandler, Clock
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Priority
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage
@@ -62,8 +63,17 @@ _WRITES: Final[Mapping[str, type[WriteMessage]]] = MappingProxyType(
 def open_kv(core: Core, requests: Requests) -> KvService:
     """Answers session streams from now on, through the transport."""
     kv = KvService(requests, core.clock)
-    core.serve_batches(kv.batch_handlers())
+    core.serve_batches(_behind(core.gate, kv.batch_handlers()))
     return kv
+
+
+def _behind(gate: Gate, handlers: Mapping[str, BatchHandler]) -> dict[str, BatchHandler]:
+    """The handlers behind the gate; methods that share one go on sharing it."""
+    guarded: dict[BatchHandler, BatchHandler] = {}
+    for method, handler in handlers.items():
+        if handler not in guarded:
+            guarded[handler] = gate.guard(handler, Priority.READ if method == GET else Priority.WRITE)
+    return {method: guarded[handler] for method, handler in handlers.items()}
 
 
 class KvService:

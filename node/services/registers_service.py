@@ -12,7 +12,7 @@ from typing import Final
 from ringmill.cluster.consensus.register import ABSENT, Cas, Change, Incr
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch
-from ringmill.cluster.ports import Handler, Incoming
+from ringmill.cluster.ports import Handler, Incoming, Priority
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.stubs.registers_pb2 import (
     CasRequest,
@@ -50,9 +50,9 @@ def open_registers(core: Core, requests: Requests) -> RegistersService:
 
     core.serve(
         {
-            CAS: framed(CasRequest, service.cas),
-            INCR: framed(IncrRequest, service.incr),
-            READ: framed(ReadRegisterRequest, service.read),
+            CAS: core.gate.guard_call(framed(CasRequest, service.cas), Priority.WRITE),
+            INCR: core.gate.guard_call(framed(IncrRequest, service.incr), Priority.WRITE),
+            READ: core.gate.guard_call(framed(ReadRegisterRequest, service.read), Priority.READ),
         }
     )
     return service

@@ -6,6 +6,7 @@ Pages are plain calls: a client that does not read asks for no more of them, and
 from __future__ import annotations
 
 from ringmill.cluster.ids import Epoch
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds
 from ringmill.cluster.wire.stubs.kv_pb2 import Sibling
@@ -19,13 +20,15 @@ __all__ = ["ScansService"]
 
 
 class ScansService:
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, gate: Gate) -> None:
         self._requests = requests
+        self._gate = gate
 
     def service(self) -> Service:
         return Service("ringmill.v1.Scans", {"Page": unary(ScanMessage, self._page, tells_clock=True)})
 
     async def _page(self, message: ScanMessage, call: Call) -> ScanPage:
+        self._gate.check_scan()
         result = await self._requests.scan(
             ScanRequest(
                 message.keyspace,

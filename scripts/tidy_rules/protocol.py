@@ -21,7 +21,7 @@ from tidy_rules.finding import Finding
 
 __all__ = ["protocol"]
 
-LETTERS = "DEFGHIJLMNPRSTVW"
+LETTERS = "DEFGHIJLMNOPRSTVW"
 """What rules are numbered under.  C is for the properties that checkers judge: docs/testing.md."""
 
 RULE = re.compile(rf"(?<![\w#.'])[{LETTERS}][1-9][0-9]?(?![\w'])")

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from ringmill.simulator.faults import clocks, disks, folders, links, processes, replacing, silence, splits
+from ringmill.simulator.faults import (
+    clocks,
+    crowds,
+    disks,
+    folders,
+    links,
+    processes,
+    replacing,
+    silence,
+    splits,
+)
 from ringmill.simulator.faults.fault import FaultKind
 
 __all__ = ["GENERAL_KINDS"]
@@ -18,4 +28,5 @@ GENERAL_KINDS: Final[tuple[FaultKind, ...]] = (
     *disks.KINDS,
     *folders.KINDS,
     *replacing.KINDS,
+    *crowds.KINDS,
 )

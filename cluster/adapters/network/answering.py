@@ -4,7 +4,8 @@ frames.
 If a handler returns bytes, the answer is sent in the same turn of the loop.  If it returns an awaitable, this
 becomes a task of the transport, so that a disconnecting peer cancels no work in progress (rules F4 and W1).
 A batch handler gets all calls of its method in a frame at once, and answers each without a task.  A stream
-has a limit of calls in progress; calls above it are refused as OVERLOADED.
+has a limit of calls in progress; calls above it are refused as OVERLOADED.  What clients ask passes a gate
+first, which refuses what this node has no room for before anything is made of it (rule O3).
 
 Deadlines count from the time of sending, which the stamp of a frame gives.  A call that waited past its
 deadline, for instance in the socket of a stopped process, is refused and not executed (rules D1 and D2).
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -30,7 +31,8 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchHandler, Clock, Handler, Incoming, Priority
+from ringmill.cluster.overload.gate import Gate, Run
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -47,6 +49,11 @@ __all__ = ["Answering", "Dialler"]
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
 _OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
 _PRIORITIES: Final = tuple(Priority)
+STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
+LEAST_STREAM_BYTES: Final = 256 * 1024
+NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
+FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
+ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +69,8 @@ class Dialler:
     prefix: str = ""
     floor: Priority = Priority.CONTROL
     gathers: bool = True
+    takes_runs: bool = False  # it understands one answer that refuses many calls
+    is_screened: bool = False  # what it asks has to pass the gate
 
 
 class Answering:
@@ -89,6 +98,8 @@ class Answering:
         self._streams: dict[_Stream, asyncio.Task[None]] = {}
         self._is_stopping = False
         self._complaints = Complaints(name, clock)
+        self.gate: Gate | None = None
+        """Refuses operations of clients before anything is made of them."""
 
     async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
         """Answer one stream until its dialler closes it, or `drain` does.
@@ -156,10 +167,19 @@ class Answering:
     async def _take_frame(self, served: _Stream, frame: bytes) -> None:
         operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
         served.is_stamped = sent_us is not None
+        if self.gate is not None and served.dialler.is_screened:
+            operations, runs = self.gate.screen(operations)
+            if runs:
+                served.refuse(runs, self.gate.refusal())
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
         looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
+        room = served.room(len(self._streams), len(operations))
         for number, operation in enumerate(operations, 1):
+            if number > room:
+                self._hand_over(batches)
+                looked_at, more = await self._wait_for_room(served)
+                room += more
             deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
             handler = self._batch_handlers.get(operation[1])
             if handler is not None:
@@ -171,6 +191,15 @@ class Answering:
                 await asyncio.sleep(0)
                 looked_at = self._clock.monotonic()
         self._hand_over(batches)
+
+    async def _wait_for_room(self, served: _Stream) -> tuple[float, int]:
+        """Return when the answers to one more call have room: the time then, and to how many.
+
+        Meanwhile nothing is read from the stream, so whoever does not read its answers cannot ask on.
+        """
+        while (room := served.room(len(self._streams), 1)) < 1:
+            await served.outbox.wrote()
+        return self._clock.monotonic(), room
 
     def _gather(
         self, served: _Stream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]
@@ -262,7 +291,7 @@ class Answering:
 class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
-    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method")
+    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end")
 
     def __init__(
         self, answering: Answering, stream: _Stream, identity: int, method: str, body: bytes, deadline: float
@@ -271,6 +300,7 @@ class _Arrival:
         self._stream = stream
         self._identity = identity
         self._is_ended = False
+        self.on_end: Callable[[Arrival], None] | None = None
         self.method = method
         self.body = body
         self.deadline = deadline
@@ -308,19 +338,22 @@ class _Arrival:
         self._is_ended = True
         self._stream.under_way -= 1
         self._answering.ended_one()
+        if self.on_end is not None:
+            self.on_end(self)
         return True
 
 
 class _Stream:
     """One stream that is being answered."""
 
-    __slots__ = ("_clock", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
+    __slots__ = ("_clock", "_expected_bytes", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
 
     def __init__(self, dialler: Dialler, clock: Clock) -> None:
         self._clock = clock
         self.dialler = dialler
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
+        self._expected_bytes = FIRST_ANSWER_BYTES
         self.is_stamped = False
         self.is_ended = False
 
@@ -329,16 +362,45 @@ class _Stream:
         clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
         return encode_answers(answers, clock_us)
 
+    def room(self, streams: int, wanted: int) -> int:
+        """How many of `wanted` calls may begin, so that there is room for their answers beside those that
+        wait to be written (rule O5).  `streams` share the room of the node."""
+        if not self.dialler.is_screened:
+            return wanted
+        most = share_of_answers(streams) - self.outbox.depth[1]
+        room = most // self._expected_bytes - self.under_way
+        if room >= wanted:
+            return wanted
+        is_idle = not self.under_way and not self.outbox.depth[0]
+        return max(room, 1) if is_idle else room
+
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
             too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
             self.fail(identity, RingmillError(too_long, outcome="unknown"))
         else:
+            self._expected_bytes += (len(body) - self._expected_bytes) // ANSWERS_MEANT + 1
             self.outbox.offer((identity, body), len(body))
+
+    def refuse(self, runs: list[Run], error: RingmillError) -> None:
+        """The calls of these ids are not done."""
+        packed = encode_error(error)
+        self.outbox.hurry()
+        for first, last in runs:
+            if self.dialler.takes_runs:
+                self.outbox.offer((first, b"", packed, last), len(packed))
+                continue
+            for identity in range(first, last + 1):
+                self.outbox.offer((identity, b"", packed), len(packed))
 
     def fail(self, identity: int, error: RingmillError) -> None:
         packed = encode_error(error)
         self.outbox.offer((identity, b"", packed), len(packed))
+
+
+def share_of_answers(streams: int) -> int:
+    """Bytes of answers that one of this number of streams may have under way and waiting."""
+    return min(STREAM_BYTES, max(LEAST_STREAM_BYTES, NODE_BYTES // max(1, streams)))
 
 
 def came_too_late(name: str, method: str) -> DeadlineExceeded:

@@ -258,6 +258,9 @@ class FrameLink:
             answers, theirs_us = decode_answers(frame, max_bytes=self._max_frame_bytes)
             sent_us: int | None = None
             for answer in answers:
+                if len(answer) == 4:
+                    sent_us = max(self._refuse_run(answer), sent_us or 0)
+                    continue
                 call = self._sent.pop(answer[0], None)
                 if call is None:
                     continue  # it came after its deadline
@@ -266,6 +269,20 @@ class FrameLink:
             if theirs_us is not None and self._peer_clock is not None:
                 received_us = microseconds(self._clock.boottime())
                 self._peer_clock.learn(theirs_us, received_us=received_us, sent_us=sent_us)
+
+    def _refuse_run(self, answer: tuple[int, bytes, bytes, int]) -> int:
+        """End the calls that were refused together; when the last of them was sent, 0 if none was."""
+        first, _, packed, last = answer
+        few = range(first, last + 1)  # it is for the other side to say how many, so what was sent bounds it
+        refused = few if len(few) <= len(self._sent) else [each for each in self._sent if each in few]
+        sent_us = 0
+        for identity in refused:
+            call = self._sent.pop(identity, None)
+            if call is None:
+                continue
+            sent_us = max(sent_us, call.sent_us)
+            call.end(decode_error(packed))
+        return sent_us
 
     def _back_off(self, error: RingmillError) -> None:
         """Tell those who wait, and try again no sooner than after a jittered while."""

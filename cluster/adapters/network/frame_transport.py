@@ -22,6 +22,7 @@ from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.sending_time import microseconds
@@ -170,9 +171,15 @@ class FrameTransport:
         self._is_alive(dialler)
         return self._admitted(Dialler(dialler, gathers=told.traffic_class != _CONTROL))
 
-    def admit_client(self) -> Dialler:
+    def admit_client(self, told: Introduction) -> Dialler:
         """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
-        return self._admitted(Dialler(NodeId(""), CLIENT_PREFIX, Priority.WRITE))
+        return self._admitted(
+            Dialler(NodeId(""), CLIENT_PREFIX, Priority.WRITE, takes_runs=told.takes_runs, is_screened=True)
+        )
+
+    def admit_by(self, gate: Gate) -> None:
+        """Have a gate look at what clients ask before anything is made of it."""
+        self._answering.gate = gate
 
     def introduction(self, dialler: Dialler) -> Introduction:
         """What this side answers to an admitted dialler."""

@@ -28,11 +28,12 @@ class GrpcAcceptor:
 
     async def session(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Kv.Session."""
-        await self._accept(context, self._transport.admit_client)
+        told = _introduction(context)
+        await self._accept(context, lambda: self._transport.admit_client(told))
 
     async def link(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Peer.Link."""
-        told = Introduction.of({key: str(value) for key, value in context.invocation_metadata() or ()})
+        told = _introduction(context)
         await self._accept(context, lambda: self._transport.admit_peer(told))
 
     async def _accept(self, context: grpc.aio.ServicerContext, admit: Callable[[], Dialler]) -> None:
@@ -47,6 +48,11 @@ class GrpcAcceptor:
             await refuse(context, error)
         except Unavailable:
             return  # the dialler is gone, or this node is going; what was asked for goes on
+
+
+def _introduction(context: grpc.aio.ServicerContext) -> Introduction:
+    """What the dialler says of itself."""
+    return Introduction.of({key: str(value) for key, value in context.invocation_metadata() or ()})
 
 
 class _PeerServicer(PeerServicer):

@@ -162,7 +162,7 @@ class ClientLink:
         return self._session
 
     async def _dial_session(self) -> FrameStream:
-        ours = Introduction(traffic_class=SESSION)
+        ours = Introduction(traffic_class=SESSION, takes_runs=True)
         return await self._carrier.dial(self._address, ours, lambda _: None, timeout_s=CONNECT_TIMEOUT_S)
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:

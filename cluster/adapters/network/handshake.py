@@ -23,6 +23,7 @@ SESSION: Final = "session"  # the class of a client's stream
 _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _CLASS_KEY: Final = "ringmill-class"
+_RUNS_KEY: Final = "ringmill-runs"
 _CLOCK_DIGITS: Final = 18
 
 
@@ -34,6 +35,7 @@ class Introduction:
     cluster: str = ""  # "" before it belongs to one
     traffic_class: str = ""  # of the dialling side alone
     clock_us: int | None = None  # of the answering side alone: its boot clock
+    takes_runs: bool = False  # of the dialling side alone: understands refusals of many calls at once
     offer: str = ""  # of the answering side alone: where else it takes frames (cluster/wire/offers.py)
 
     @classmethod
@@ -43,6 +45,7 @@ class Introduction:
             cluster=told.get(_CLUSTER_KEY, ""),
             traffic_class=told.get(_CLASS_KEY, ""),
             clock_us=clock_reading(told.get(CLOCK_KEY)),
+            takes_runs=told.get(_RUNS_KEY) == "1",
             offer=told.get(OFFER_KEY, ""),
         )
 
@@ -50,6 +53,8 @@ class Introduction:
         told = {_NODE_KEY: self.node, _CLUSTER_KEY: self.cluster} if self.node else {}
         if self.traffic_class:
             told[_CLASS_KEY] = self.traffic_class
+        if self.takes_runs:
+            told[_RUNS_KEY] = "1"
         if self.clock_us is not None:
             told[CLOCK_KEY] = str(self.clock_us)
         if self.offer:

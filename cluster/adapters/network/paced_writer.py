@@ -47,6 +47,7 @@ class PacedWriter(Generic[T]):
         self._queue: deque[tuple[T, int]] = deque()
         self._queued_bytes = 0
         self._is_writing = False
+        self._is_urgent = False
         self._filled = asyncio.Event()
         self._written = asyncio.Event()
 
@@ -56,6 +57,10 @@ class PacedWriter(Generic[T]):
         self._queue.append((item, size))
         self._queued_bytes += size
         self._filled.set()
+
+    def hurry(self) -> None:
+        """What waits leaves without further company: turns of the loop are long when a node refuses."""
+        self._is_urgent = True
 
     @property
     def is_full(self) -> bool:
@@ -71,6 +76,10 @@ class PacedWriter(Generic[T]):
         """Return when the queue is not full."""
         while self.is_full:
             await self._written.wait()
+
+    async def wrote(self) -> None:
+        """Return when the next frame has been written."""
+        await self._written.wait()
 
     async def flushed(self) -> None:
         """Return when nothing waits and nothing is being written."""
@@ -103,9 +112,10 @@ class PacedWriter(Generic[T]):
 
     async def _gather(self) -> None:
         for _ in range(self._turns):
-            if self._queued_bytes >= FRAME_TARGET_BYTES:
-                return
+            if self._is_urgent or self._queued_bytes >= FRAME_TARGET_BYTES:
+                break
             await asyncio.sleep(0)
+        self._is_urgent = False
 
     def _take(self) -> list[T]:
         """The items of the next frame: up to the target size, a larger one alone."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.lone_value import lone_of
@@ -33,6 +36,9 @@ from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["Collector"]
 
+UNHEDGED: Final = 8.0
+"""Times as late as usual an owner has to be, while this node has more to do than it can."""
+
 
 class Collector:
     """Every read of a node asks through it; it keeps nothing of them but their deadlines."""
@@ -47,7 +53,9 @@ class Collector:
         background: Background,
         clock: Clock,
         options: RequestOptions,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._objects = objects
         self._replicas = replicas
         self._fallbacks = fallbacks
@@ -106,6 +114,8 @@ class Collector:
         if not is_strict:
             nearest += self._fallbacks.of(route)
         stall_s = self._options.stall_s
+        if self._gate.waiting and self._gate.step >= Rung.HEDGING:  # it is late as all are (rule O7)
+            stall_s *= UNHEDGED
         collection: Collection
         if trace is None:
             collection = Collection(self, route, r, nearest, deadline, stall_s, ended, needed)

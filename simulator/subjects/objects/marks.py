@@ -15,6 +15,7 @@ OBJECT_MARKS: Final = (
     "a client sends a request again that may have been done",
     "a silent node answers before the node that was asked instead",
     # Requests
+    "a node refuses a request as it has too much to do",
     "a read replaces a silent owner",
     "a slow owner is asked last",
     "a read does not meet its quorum",

@@ -214,6 +214,16 @@ async def test_a_stale_topology_and_an_overload_are_got_over_as_for_a_single_req
     assert cluster.writes[-1].epoch == 2
 
 
+async def test_a_batch_waits_for_nodes_that_have_no_room_and_spends_no_retry_on_it() -> None:
+    cluster = SendingCluster()
+    async with client_of(cluster, timeout_s=20) as db:
+        raise_first(await db.mput(pairs()))
+        for node in cluster.nodes.values():
+            node.refusals += [Overloaded("busy", detail={"retry_after": 0.001}) for _ in range(30)]
+        raise_first(await db.mput(pairs()))
+    assert all(not node.refusals for node in cluster.nodes.values())
+
+
 async def test_values_of_one_key_are_written_in_their_order_while_others_pass() -> None:
     cluster = SendingCluster()
     async with client_of(cluster, timeout_s=5) as db:

@@ -416,6 +416,12 @@ def test_a_late_loop_is_the_nodes_own_illness_and_costs_no_suspect_its_time() ->
     assert detector.health.stretch == 2
 
 
+def test_a_node_whose_loop_stood_still_doubts_itself() -> None:
+    detector = machine(DEFAULT, N2, N3)
+    detector.stood_still()
+    assert detector.health.stretch == 2
+
+
 def test_a_helper_that_says_nothing_counts_against_the_own_health_and_one_that_says_no_does_not() -> None:
     for is_silent, score in ((False, 0), (True, 1)):
         detector = machine(DEFAULT, N2, N3)

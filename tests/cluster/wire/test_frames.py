@@ -20,7 +20,11 @@ from ringmill.cluster.wire.frames import (
 
 counts = st.integers(0, 2**63 - 1)
 operations = st.tuples(counts, st.text(max_size=20), counts, st.integers(0, 4), st.binary(max_size=200))
-answers = st.tuples(counts, st.binary(max_size=200)) | st.tuples(counts, st.just(b""), st.binary(max_size=99))
+answers = (
+    st.tuples(counts, st.binary(max_size=200))
+    | st.tuples(counts, st.just(b""), st.binary(max_size=99))
+    | st.tuples(counts, st.just(b""), st.binary(max_size=99), counts)
+)
 
 
 stamps = st.none() | st.integers(0, 2**63 - 1)

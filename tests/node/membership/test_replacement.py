@@ -163,7 +163,7 @@ def test_a_kill_of_all_at_each_step_delays_and_nothing_more() -> None:
 
 def told(world: HealingWorld, name: str) -> list[str]:
     node = world[name]
-    figures = figures_of(node.replica, node.membership, node.repair, node.jobs, complaint="")
+    figures = figures_of(node.replica, node.membership, node.repair, node.jobs, complaints=())
     return list(figures.reasons)
 
 

@@ -134,5 +134,5 @@ class SocketListener:
 
     def _admit(self, told: Introduction) -> Dialler:
         if told.traffic_class == SESSION:
-            return self._transport.admit_client()
+            return self._transport.admit_client(told)
         return self._transport.admit_peer(told)

@@ -13,6 +13,7 @@ from ringmill.simulator.subjects.objects.ablations.durability import DURABILITY
 from ringmill.simulator.subjects.objects.ablations.healing import HEALING
 from ringmill.simulator.subjects.objects.ablations.hints import HINTS
 from ringmill.simulator.subjects.objects.ablations.identity import IDENTITY
+from ringmill.simulator.subjects.objects.ablations.overload import OVERLOAD
 from ringmill.simulator.subjects.objects.ablations.progress import PROGRESS
 from ringmill.simulator.subjects.objects.ablations.quorums import QUORUMS
 from ringmill.simulator.subjects.objects.ablations.time import TIME
@@ -20,4 +21,6 @@ from ringmill.simulator.subjects.objects.ablations.versions import VERSIONS
 
 __all__ = ["OBJECT_ABLATIONS"]
 
-OBJECT_ABLATIONS: Final = (*DURABILITY, *IDENTITY, *QUORUMS, *VERSIONS, *HINTS, *HEALING, *TIME, *PROGRESS)
+OBJECT_ABLATIONS: Final = (
+    *DURABILITY, *IDENTITY, *QUORUMS, *VERSIONS, *HINTS, *HEALING, *TIME, *PROGRESS, *OVERLOAD,
+)  # fmt: skip

@@ -1,0 +1,72 @@
+"""A breaker for each node: one that fails half of what it is asked is asked last for a while.
+
+Pure; times are seconds.  A breaker opens when at least 20 requests have ended in the last 10 s and half of
+them failed: the node did not answer, or had no room.  It is open for 2 s, then requests show whether it is
+well: a failure opens it for twice as long, up to 30 s, and an answer closes it.  An open breaker fails no
+request: when there is no better node, this one is asked.
+
+Rule O6: docs/protocol/overload.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Breakers"]
+
+COUNTED_S: Final = 10.0
+LEAST_ENDED: Final = 20
+FAILED_SHARE: Final = 0.5
+FIRST_OPEN_S: Final = 2.0
+LONGEST_OPEN_S: Final = 30.0
+
+
+class _Breaker:
+    __slots__ = ("ended", "failed", "open_s", "open_until", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.ended = self.failed = 0
+        self.open_s = 0.0  # how long it was open the last time; 0 while it is closed
+        self.open_until = 0.0
+
+
+class Breakers:
+    """The breakers of one client, by address."""
+
+    def __init__(self) -> None:
+        self._breakers: dict[str, _Breaker] = {}
+        self._open_until = 0.0  # of the last one to open
+
+    def answered(self, address: str) -> None:
+        breaker = self._breakers.get(address)
+        if breaker is not None:
+            breaker.ended += 1
+            breaker.open_s = 0.0
+
+    def failed(self, address: str, now: float) -> None:
+        breaker = self._breakers.get(address)
+        if breaker is None:
+            breaker = self._breakers[address] = _Breaker(now)
+        if now < breaker.open_until:
+            return
+        if now - breaker.since > COUNTED_S:
+            breaker.since, breaker.ended, breaker.failed = now, 0, 0
+        breaker.ended += 1
+        breaker.failed += 1
+        is_ill = breaker.ended >= LEAST_ENDED and breaker.failed >= FAILED_SHARE * breaker.ended
+        if is_ill or breaker.open_s:
+            breaker.open_s = min(LONGEST_OPEN_S, 2 * breaker.open_s or FIRST_OPEN_S)
+            breaker.open_until = now + breaker.open_s
+            breaker.since, breaker.ended, breaker.failed = breaker.open_until, 0, 0
+            self._open_until = max(self._open_until, breaker.open_until)
+
+    def is_open(self, address: str, now: float) -> bool:
+        breaker = self._breakers.get(address)
+        return breaker is not None and now < breaker.open_until
+
+    def last(self, addresses: list[str], now: float) -> list[str]:
+        """The same addresses in the same order, those with an open breaker moved to the end."""
+        if now >= self._open_until:
+            return addresses
+        return sorted(addresses, key=lambda address: self.is_open(address, now))

@@ -1,0 +1,55 @@
+"""Safeguards of a node that has more to do than it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.ports import Arrival, BatchHandler
+from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.simulator.options import SimulationOptions
+
+__all__ = ["OVERLOAD"]
+
+
+class _Unheard:
+    """A call whose client was told already: what comes of it is heard by nobody."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        self.sender, self.method = arrival.sender, arrival.method
+        self.body, self.deadline = arrival.body, arrival.deadline
+        self.on_end: Callable[[Arrival], None] | None = None
+
+    def answer(self, body: bytes) -> None:
+        return
+
+    def fail(self, error: Exception) -> None:
+        return
+
+    def answer_later(self, result: Any) -> None:
+        result.close()
+
+
+def _refused_undone() -> Bends:
+    line_up = Gate._line_up
+
+    def refuse_and_do(gate: Gate, line: Any, handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
+        line_up(gate, line, handler, arrivals)
+        refused = [arrival for arrival in arrivals if arrival.on_end is None]
+        handler([_Unheard(arrival) for arrival in refused])
+
+    return (method(Gate._line_up, refuse_and_do),)
+
+
+_CROWDED: Final = SimulationOptions(nodes=3, keys=2, sessions=48, operations=400, mix=(), faults=("crowd",))
+
+OVERLOAD: Final = (
+    Ablation(
+        "refused-undone",
+        "what is refused for want of room has not been done",
+        _refused_undone(),
+        _CROWDED,
+        rules=("O3",),
+    ),
+)

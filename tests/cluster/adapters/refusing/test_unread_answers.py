@@ -1,0 +1,64 @@
+"""Who does not read its answers cannot ask on: their bytes are bounded on each stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from ringmill.cluster.adapters.network.answering import (
+    FIRST_ANSWER_BYTES,
+    LEAST_STREAM_BYTES,
+    NODE_BYTES,
+    STREAM_BYTES,
+    Answering,
+    Dialler,
+    share_of_answers,
+)
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Arrival, Priority
+from ringmill.cluster.wire.frames import decode_answers, encode_operations
+
+LARGE = b"." * (1024 * 1024)
+GETS = 400
+
+
+async def settled() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_a_stream_that_is_not_read_has_few_calls_begun_and_all_once_it_is(memory_streams: Any) -> None:
+    ours, theirs = memory_streams
+    begun: list[bytes] = []
+
+    def answer(arrivals: Sequence[Arrival]) -> None:
+        begun.extend(arrival.body for arrival in arrivals)
+        for arrival in arrivals:
+            arrival.answer(LARGE)
+
+    theirs.moves.clear()
+    async with asyncio.TaskGroup() as group:
+        answering = Answering(
+            {}, batch_handlers={"kv.get": answer}, name="n1", clock=SystemClock(), group=group
+        )
+        dialler = Dialler(NodeId(""), "kv.", Priority.WRITE, is_screened=True)
+        serving = group.create_task(answering.serve(theirs, dialler))
+        calls = [(number, "kv.get", 60_000_000, int(Priority.READ), b"%d" % number) for number in range(GETS)]
+        await ours.write(encode_operations(calls))
+        await settled()
+        assert 0 < len(begun) <= STREAM_BYTES // FIRST_ANSWER_BYTES
+        theirs.moves.set()
+        answered = 0
+        async with asyncio.timeout(30):
+            while answered < GETS:
+                answered += len(decode_answers(await ours.read())[0])
+        assert len(begun) == GETS
+        serving.cancel()
+
+
+def test_the_room_of_a_node_is_shared_by_its_streams() -> None:
+    assert share_of_answers(1) == STREAM_BYTES
+    assert share_of_answers(NODE_BYTES // STREAM_BYTES * 4) == STREAM_BYTES // 4
+    assert share_of_answers(16_384) == LEAST_STREAM_BYTES

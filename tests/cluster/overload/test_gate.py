@@ -1,0 +1,198 @@
+"""The gate lets in what there is room for, keeps the classes apart, and refuses the rest at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.ladder import Rung
+from ringmill.cluster.overload.work_limit import WorkLimitOptions
+from ringmill.cluster.ports import Arrival, Incoming, Priority
+
+FAR = 1e12
+CLIENT = NodeId("")
+FEW = WorkLimitOptions(first_limit=4, least_limit=4, most_limit=4, least_queue=6, first_rate=1)
+
+
+@dataclass(eq=False)
+class Call:
+    """ringmill.cluster.ports.Arrival."""
+
+    body: bytes = b""
+    deadline: float = FAR
+    method: str = "kv.get"
+    sender: NodeId = CLIENT
+    on_end: Callable[[Arrival], None] | None = None
+    told: list[bytes | Exception] = field(default_factory=list)
+
+    def answer(self, body: bytes) -> None:
+        self._end(body)
+
+    def fail(self, error: Exception) -> None:
+        self._end(error)
+
+    def answer_later(self, result: object) -> None:
+        raise NotImplementedError
+
+    def _end(self, told: bytes | Exception) -> None:
+        self.told.append(told)
+        if self.on_end is not None:
+            self.on_end(self)
+
+
+class Handled:
+    """What came through the gate, in order."""
+
+    def __init__(self) -> None:
+        self.begun: list[Arrival] = []
+
+    def __call__(self, arrivals: Sequence[Arrival]) -> None:
+        self.begun += arrivals
+
+
+def a_gate(options: WorkLimitOptions = FEW) -> Gate:
+    return Gate("n1", SystemClock(), options)
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_what_there_is_room_for_goes_through_at_once_as_one_batch() -> None:
+    gate, handled = a_gate(), Handled()
+    calls = [Call() for _ in range(4)]
+    gate.guard(handled, Priority.READ)(calls)
+    assert handled.begun == calls
+    assert (gate.in_use, gate.waiting) == (4, 0)
+    for call in calls:
+        call.answer(b"")
+    assert gate.in_use == 0
+
+
+async def test_the_rest_waits_up_to_the_bound_of_the_queue_and_then_is_refused_with_nothing_done() -> None:
+    gate, handled = a_gate(), Handled()
+    calls = [Call() for _ in range(20)]
+    gate.guard(handled, Priority.READ)(calls)
+    assert handled.begun == calls[:4]
+    assert gate.waiting == 6
+    refused = [call.told[0] for call in calls if call.told]
+    assert len(refused) == 10
+    assert all(isinstance(each, Overloaded) and each.outcome == "failed" for each in refused)
+    assert all(isinstance(each, Overloaded) and each.retry_after >= 0.1 for each in refused)
+    for call in calls[:3]:
+        call.answer(b"")
+    await settled()
+    assert handled.begun == calls[:7]
+    assert gate.refused == 10
+
+
+async def test_what_has_waited_past_its_deadline_is_not_begun() -> None:
+    gate, handled = a_gate(), Handled()
+    first, late, fresh = [Call() for _ in range(4)], Call(deadline=-FAR), Call()
+    guarded = gate.guard(handled, Priority.READ)
+    guarded(first)
+    guarded([late, fresh])
+    first[0].answer(b"")
+    await settled()
+    assert handled.begun == [*first, fresh]
+    assert isinstance(late.told[0], DeadlineExceeded)
+    assert late.told[0].outcome == "failed"
+
+
+async def test_writes_have_their_half_while_reads_storm() -> None:
+    gate, reads, writes = a_gate(), Handled(), Handled()
+    read, write = gate.guard(reads, Priority.READ), gate.guard(writes, Priority.WRITE)
+    read([Call() for _ in range(100)])
+    asked = [Call() for _ in range(3)]
+    write(asked)
+    assert not any(call.told for call in asked), "their queue has room of its own"
+    for call in reads.begun[:3]:
+        call.answer(b"")
+    await settled()
+    assert writes.begun == asked[:2], "up to half of what is under way"
+
+
+async def test_a_frame_is_refused_in_runs_of_ids_before_anything_is_made_of_it() -> None:
+    gate, handled = a_gate(), Handled()
+    gate.guard(handled, Priority.READ)([Call() for _ in range(4)])
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(10, 30)]
+    let_in, runs = gate.screen(frame)
+    assert [operation[0] for operation in let_in] == list(range(10, 16))
+    assert runs == [(16, 29)]
+    assert gate.refused == 14
+
+
+async def test_control_is_never_screened_out() -> None:
+    gate, handled = a_gate(), Handled()
+    gate.guard(handled, Priority.READ)([Call() for _ in range(50)])
+    frame = [(number, "kv.get", 1, int(number % 2 * Priority.READ), b"") for number in range(40)]
+    let_in, runs = gate.screen(frame)
+    assert [operation[0] for operation in let_in] == list(range(0, 40, 2))
+    assert len(runs) == 20
+
+
+async def test_with_room_a_frame_passes_whole() -> None:
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(4)]
+    assert a_gate().screen(frame) == (frame, [])
+
+
+async def test_a_bug_of_a_handler_ends_the_calls_that_waited_for_it() -> None:
+    gate = a_gate()
+
+    def broken(arrivals: Sequence[Arrival]) -> None:
+        raise ZeroDivisionError
+
+    calls = [Call(), Call()]
+    gate.guard(broken, Priority.READ)(calls)
+    assert all(isinstance(call.told[0], ZeroDivisionError) for call in calls)
+    assert gate.in_use == 0
+
+
+async def test_a_gate_says_what_its_node_leaves_off() -> None:
+    gate, handled = a_gate(), Handled()
+    assert gate.reason == ""
+    assert gate.stretch == 1
+    guarded = gate.guard(handled, Priority.READ)
+    async with asyncio.timeout(30):
+        while gate.step is not Rung.SCANS:
+            guarded([Call() for _ in range(20)])
+            await asyncio.sleep(0.01)
+    assert gate.reason.startswith(
+        "has more to do than it can: without hedging, background repair, scans; 6 wait"
+    )
+    assert gate.stretch == 100
+    with pytest.raises(Overloaded):
+        gate.check_scan()
+
+
+async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun() -> None:
+    gate, handled = a_gate(), Handled()
+    batch = [Call() for _ in range(4)]
+    gate.guard(handled, Priority.WRITE)(batch)
+    begun: list[bytes] = []
+
+    async def change(incoming: Incoming) -> bytes:
+        begun.append(incoming.body)
+        return incoming.body
+
+    guarded = gate.guard_call(change, Priority.WRITE)
+    incoming = [Incoming(CLIENT, "kv.cas", b"%d" % number, FAR, Priority.WRITE) for number in range(8)]
+    answers = [asyncio.ensure_future(guarded(each)) for each in incoming]  # type: ignore[arg-type]
+    await settled()
+    assert begun == []
+    assert [answer.done() for answer in answers] == [False] * 6 + [True] * 2
+    answers[0].cancel()
+    for call in batch:
+        call.answer(b"")
+    ended = await asyncio.gather(*answers, return_exceptions=True)
+    assert begun == [b"%d" % number for number in range(1, 6)]
+    assert [type(each) for each in ended[6:]] == [Overloaded, Overloaded]
+    assert (gate.in_use, gate.waiting) == (0, 0), "nobody leaves a place behind, cancelled or not"

@@ -1,0 +1,57 @@
+"""Steps are taken in their order while there is a reason, and taken back one by one."""
+
+from __future__ import annotations
+
+from ringmill.cluster.overload.governor import BUSY, CROWDED, stretch
+from ringmill.cluster.overload.ladder import FALL_S, HOLD_S, RISE_S, Ladder, Rung
+
+
+def steps_while(ladder: Ladder, refused: bool, *, now: float, seconds: float) -> tuple[list[Rung], float]:
+    seen: list[Rung] = []
+    until = now + seconds
+    while now < until:
+        now += 0.01
+        if refused:
+            ladder.refused(now)
+        else:
+            ladder.waited(now)
+        step = ladder.step(now)
+        if not seen or seen[-1] is not step:
+            seen.append(step)
+    return seen, now
+
+
+def test_while_requests_wait_hedging_and_background_work_are_left_off_and_no_more() -> None:
+    seen, _ = steps_while(Ladder(0.0), False, now=0.0, seconds=60)
+    assert seen == [Rung.NONE, Rung.HEDGING, Rung.BACKGROUND]
+
+
+def test_while_requests_are_refused_scans_follow() -> None:
+    ladder = Ladder(0.0)
+    seen, now = steps_while(ladder, True, now=0.0, seconds=4 * RISE_S)
+    assert seen == [Rung.NONE, Rung.HEDGING, Rung.BACKGROUND, Rung.SCANS]
+    assert ladder.left_off(now) == "hedging, background repair, scans"
+
+
+def test_one_request_that_waited_takes_no_more_than_a_moment() -> None:
+    ladder = Ladder(0.0)
+    ladder.waited(0.0)
+    assert ladder.step(HOLD_S) is Rung.BACKGROUND
+    assert ladder.step(HOLD_S + 2 * FALL_S + 0.01) is Rung.NONE
+
+
+def test_steps_are_taken_back_in_the_reverse_order() -> None:
+    ladder = Ladder(0.0)
+    _, now = steps_while(ladder, True, now=0.0, seconds=5)
+    calm = now + HOLD_S
+    assert ladder.step(calm) is Rung.SCANS
+    assert ladder.step(calm + 0.5 * FALL_S) is Rung.BACKGROUND
+    assert ladder.step(calm + 1.5 * FALL_S) is Rung.HEDGING
+    assert ladder.step(calm + 3 * FALL_S + 0.01) is Rung.NONE
+    assert ladder.left_off(calm + 4 * FALL_S) == ""
+
+
+def test_background_work_gives_way_the_more_the_busier_and_always_has_a_hundredth() -> None:
+    assert stretch(0.0, Rung.NONE) == stretch(0.05, Rung.NONE) == 1
+    assert 1 < stretch(0.5, Rung.NONE) < stretch(1.0, Rung.NONE) == BUSY
+    assert stretch(0.0, Rung.BACKGROUND) == stretch(1.0, Rung.SCANS) == CROWDED == 100

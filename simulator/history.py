@@ -337,7 +337,9 @@ def _jsonable(value: Any) -> Any:
 
 def _operation(row: dict[str, Any]) -> Operation:
     row["key"], row["value"] = b64decode(row["key"]["b64"]), b64decode(row["value"]["b64"])
-    row["siblings"] = tuple(SeenSibling(b64decode(v["value"]["b64"]), v["dot"]) for v in row["siblings"])
+    row["siblings"] = tuple(
+        SeenSibling(b64decode(v["value"]["b64"]), v["dot"], v["ttl_s"]) for v in row["siblings"]
+    )
     row["replicas"] = tuple(ReceiptLine(**replica) for replica in row["replicas"])
     return Operation(**row)
 

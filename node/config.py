@@ -43,6 +43,7 @@ class NodeConfig:
     )
     purge_after_s: float = 0.0
     """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
+    gate: bool = False  # whether requests that the node has no room for are refused (rule O2)
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
@@ -88,6 +89,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         scrub_every_s=given.scrub_every,
         compare_every_s=given.compare_every,
         purge_after_s=given.purge_after,
+        gate=given.gate == "on",
         hint_bytes=given.hint_bytes,
         hint_age_s=given.hint_age,
         peer_transport=given.peer_transport,
@@ -116,6 +118,12 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
         help="seconds after which deletes are forgotten, once all owners have them; 0 for never, the default",
     )
     parser.add_argument(
+        "--gate",
+        choices=("off", "on"),
+        default=os.environ.get("RINGMILL_GATE", "off"),
+        help="whether requests that the node cannot do soon are refused at once",
+    )
+    parser.add_argument(
         "--hint-bytes",
         type=int,
         default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
@@ -131,6 +139,8 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
 
 def _check_upkeep(given: argparse.Namespace) -> None:
     """Raises InvalidArgument."""
+    if given.gate not in ("off", "on"):  # argparse does not look at what comes from the environment
+        raise InvalidArgument(f"--gate {given.gate}: off or on")
     if not (given.scrub_every == 0 or 1 <= given.scrub_every <= 366 * 86_400):
         raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
     if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):

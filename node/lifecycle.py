@@ -29,6 +29,7 @@ from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, con
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
@@ -152,6 +153,7 @@ def _options(config: NodeConfig) -> NodeOptions:
     return NodeOptions(
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),
+        work_limit=WorkLimitOptions(is_on=config.gate),
         purge=PurgeOptions(
             after_s=config.purge_after_s, every_s=min(30.0, max(1.0, config.purge_after_s / 2))
         ),

@@ -54,6 +54,7 @@ class Gate:
     def __init__(self, name: str, clock: Clock, options: WorkLimitOptions) -> None:
         self.name = name
         self._clock = clock
+        self._is_on = options.is_on
         self.work = WorkLimit(options, clock.monotonic())
         self._ladder = Ladder(clock.monotonic())
         self._lines = {priority: _Line(floor) for priority, floor in FLOORS.items()}
@@ -67,11 +68,15 @@ class Gate:
 
     def guard(self, handler: BatchHandler, priority: Priority) -> BatchHandler:
         """The handler behind the gate."""
+        if not self._is_on:
+            return handler
         line = self._lines[priority]
         return partial(self._enter, line, partial(self._left, line), handler)
 
     def guard_call(self, handler: Handler, priority: Priority) -> Handler:
         """The same for a handler of single calls."""
+        if not self._is_on:
+            return handler
         line = self._lines[priority]
         left = partial(self._left, line)
 
@@ -125,7 +130,7 @@ class Gate:
         """
         now = self._clock.monotonic()
         total = self.work.queue_limit(now)
-        if len(operations) <= self.work.limit - self._in_use and not self._waiting:
+        if not self._is_on or (len(operations) <= self.work.limit - self._in_use and not self._waiting):
             return operations, []
         room = {priority: self._room(line, total) for priority, line in self._lines.items()}
         free = max(0.0, self.work.limit - self._in_use - self._waiting)

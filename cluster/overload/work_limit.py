@@ -30,8 +30,9 @@ _MEANT: Final = 0.3  # weight of the last window in the rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkLimitOptions:
-    """Costs in units, times in seconds."""
+    """Costs in units, times in seconds.  Not `is_on`: everything is let in at once."""
 
+    is_on: bool = True
     first_limit: float = 128.0
     least_limit: float = 32.0
     most_limit: float = 1024.0

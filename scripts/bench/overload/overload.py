@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -219,6 +220,7 @@ def main() -> None:
     }  # fmt: skip
     report = Report("overload", settings, options.json)
     carried = ("--peer-transport", options.transport, "--client-transport", options.transport)
+    os.environ.setdefault("RINGMILL_GATE", "on")
     with BenchCluster(nodes=NODES, options=carried) as cluster:
         with Client(cluster.endpoints, timeout=30.0) as db:
             space = db.keyspace("default")

@@ -124,7 +124,7 @@ async def test_what_scans_read_is_counted(open_engine: OpenEngine) -> None:
     after = engine.stats()
     assert (after.scans, before.scans) == (1, 0)
     assert 0.5 * table_bytes < after.scanned_bytes - before.scanned_bytes <= table_bytes
-    engine.get_nowait(b"key00001")
+    await engine.get(b"key00001")
     assert engine.stats().figures()["scanned_bytes"] == after.scanned_bytes
 
 

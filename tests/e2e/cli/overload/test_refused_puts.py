@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING
+
+import pytest
 
 import ringmill
 from ringmill.client.connection import open_link
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
 PUTS = 4000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gate() -> Iterator[None]:
+    """The nodes of `shell` start with it on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RINGMILL_GATE", "on")
+        yield
 
 
 async def test_refused_puts_are_not_there_and_answered_ones_are(shell: Shell) -> None:

@@ -22,6 +22,7 @@ TABLE = {
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5),
     "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2),
     "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1),
+    "Stale": ("STALE", "FAILED_PRECONDITION", 1),
     "WrongEpoch": ("WRONG_EPOCH", "FAILED_PRECONDITION", 1),
     "CorruptData": ("CORRUPT_DATA", "DATA_LOSS", 1),
     "DiskFull": ("DISK_FULL", "RESOURCE_EXHAUSTED", 1),

@@ -52,7 +52,7 @@ _PRIORITIES: Final = tuple(Priority)
 STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
 LEAST_STREAM_BYTES: Final = 256 * 1024
 NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
-FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
+FIRST_ANSWER_BYTES: Final = 64 * 1024  # taken for the size of an answer before there was any
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 _log = logging.getLogger(__name__)

@@ -128,10 +128,9 @@ class Gate:
 
         Costs nothing while there is room for all.
         """
-        now = self._clock.monotonic()
-        total = self.work.queue_limit(now)
         if not self._is_on or (len(operations) <= self.work.limit - self._in_use and not self._waiting):
             return operations, []
+        total = self.work.queue_limit(self._clock.monotonic())
         room = {priority: self._room(line, total) for priority, line in self._lines.items()}
         free = max(0.0, self.work.limit - self._in_use - self._waiting)
         let_in: list[Screened] = []

@@ -7,22 +7,18 @@ Layout: docs/formats/scan_cursor.md.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
-from zlib import crc32
-
-import msgpack
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId, PartitionId
 from ringmill.cluster.limits import MAX_KEY_BYTES
 from ringmill.cluster.ring.hashing import MAX_PARTITIONS
+from ringmill.cluster.wire.sealed_fields import open_sealed, seal
 
 __all__ = ["FORMAT_VERSION", "MAX_CURSOR_BYTES", "ScanBounds", "ScanCursor", "decode_cursor", "encode_cursor"]
 
 FORMAT_VERSION: Final = 1
 MAX_CURSOR_BYTES: Final = 4 * MAX_KEY_BYTES + 64
-_HEAD: Final = bytes([FORMAT_VERSION])
-_CHECK_BYTES: Final = 4
 _SHAPE: Final = (int, int, int, bytes, bytes, bytes, bytes)
 
 
@@ -44,24 +40,12 @@ class ScanCursor(NamedTuple):
 
 
 def encode_cursor(cursor: ScanCursor) -> bytes:
-    body: bytes = msgpack.packb([*cursor.keyspace, cursor.partition, cursor.key, *cursor.bounds])
-    sealed = _HEAD + body
-    return sealed + crc32(sealed).to_bytes(_CHECK_BYTES, "big")
+    return seal(FORMAT_VERSION, [*cursor.keyspace, cursor.partition, cursor.key, *cursor.bounds])
 
 
 def decode_cursor(data: bytes) -> ScanCursor:
     """Raises InvalidArgument for anything but what `encode_cursor` made."""
-    if len(data) > MAX_CURSOR_BYTES:
-        raise _refused(f"is {len(data)} bytes long, at most {MAX_CURSOR_BYTES} are taken")
-    sealed, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
-    if not sealed or crc32(sealed).to_bytes(_CHECK_BYTES, "big") != check:
-        raise _refused("is damaged")
-    if sealed[0] != FORMAT_VERSION:
-        raise _refused(f"is of format version {sealed[0]}, this release knows {FORMAT_VERSION}")
-    try:
-        fields: Any = msgpack.unpackb(sealed[1:])
-    except (ValueError, msgpack.UnpackException) as error:
-        raise _refused(f"does not decode: {error}") from error
+    fields = open_sealed(data, FORMAT_VERSION, most_bytes=MAX_CURSOR_BYTES, refused=_refused)
     if type(fields) is not list or tuple(map(type, fields)) != _SHAPE or min(fields[:3]) < 0:
         raise _refused("does not decode")
     epoch, ordinal, partition, key, *bounds = fields

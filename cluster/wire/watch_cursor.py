@@ -7,22 +7,18 @@ it counts (rule N4: docs/protocol/watches.md).  Layout: docs/formats/watch_curso
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
-from zlib import crc32
-
-import msgpack
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.limits import MAX_KEY_BYTES
+from ringmill.cluster.wire.sealed_fields import open_sealed, seal
 
 __all__ = ["MAX_WATCH_CURSOR_BYTES", "WatchCursor", "decode_watch_cursor", "encode_watch_cursor"]
 
 FORMAT_VERSION: Final = 1
 MAX_WATCH_CURSOR_BYTES: Final = 64 * 1024
 """Above what 256 members with long names take."""
-_HEAD: Final = bytes([FORMAT_VERSION])
-_CHECK_BYTES: Final = 4
 _SHAPE: Final = (int, int, bytes, bool, dict)
 
 
@@ -37,24 +33,12 @@ class WatchCursor(NamedTuple):
 
 def encode_watch_cursor(cursor: WatchCursor) -> bytes:
     places = {node: list(place) for node, place in sorted(cursor.places.items())}
-    body: bytes = msgpack.packb([*cursor.keyspace, cursor.prefix, cursor.is_scan_owed, places])
-    sealed = _HEAD + body
-    return sealed + crc32(sealed).to_bytes(_CHECK_BYTES, "big")
+    return seal(FORMAT_VERSION, [*cursor.keyspace, cursor.prefix, cursor.is_scan_owed, places])
 
 
 def decode_watch_cursor(data: bytes) -> WatchCursor:
     """Raises InvalidArgument for anything but what `encode_watch_cursor` made."""
-    if len(data) > MAX_WATCH_CURSOR_BYTES:
-        raise _refused(f"is {len(data)} bytes long, at most {MAX_WATCH_CURSOR_BYTES} are taken")
-    sealed, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
-    if not sealed or crc32(sealed).to_bytes(_CHECK_BYTES, "big") != check:
-        raise _refused("is damaged")
-    if sealed[0] != FORMAT_VERSION:
-        raise _refused(f"is of format version {sealed[0]}, this release knows {FORMAT_VERSION}")
-    try:
-        fields: Any = msgpack.unpackb(sealed[1:])
-    except (ValueError, msgpack.UnpackException) as error:
-        raise _refused(f"does not decode: {error}") from error
+    fields = open_sealed(data, FORMAT_VERSION, most_bytes=MAX_WATCH_CURSOR_BYTES, refused=_refused)
     if type(fields) is not list or tuple(map(type, fields)) != _SHAPE or min(fields[:2]) < 0:
         raise _refused("does not decode")
     epoch, ordinal, prefix, is_scan_owed, told = fields

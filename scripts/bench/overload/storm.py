@@ -44,7 +44,6 @@ TICK_S = 0.005  # a client makes its frames about as often
 TIMEOUT_S = 5.0
 DRAIN_S = 6.0  # all operations have ended by then
 DRAWN = 65_536  # operations that are drawn beforehand and sent again and again
-LARGEST_BATCH = 512
 FRAME_HEAD_BYTES = 6
 OVERLOADED = b"\x95\xaaOVERLOADED"  # how such an error begins
 Drawn = tuple[int, str, int, bytes]  # stream, method, class, body

@@ -17,9 +17,10 @@ from ringmill.simulator.subjects.keyspaces.checkers import check_documents, chec
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
+from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.subjects.working_off import client_in, work_off
+from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.world import World
 
 __all__ = ["KEYSPACES", "KeyspaceWorkload"]
@@ -124,25 +125,11 @@ class KeyspaceWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        process, transport = self._world.client(name)
-        nodes = self._world.addresses
         order = stream(self._seed, f"client/{name}/order").sample(list(addresses), len(addresses))
-        session = KeyspaceSession(
-            name,
-            addresses=order,
-            dial=lambda address: SimulatedLink(transport, nodes[address]),
-            entropy=SeededEntropy(self._seed, f"client/{name}"),
-            timeout_s=timeout_s,
-            directory=directory,
+        process, session = client_in(
+            self._world, KeyspaceSession, name, self._seed, timeout_s, order, directory
         )
-
-        async def work() -> None:
-            async with session:
-                for plan in plans:
-                    await asyncio.sleep(plan.pause_s)
-                    await session.make(plan, self.calls, is_of_core=is_of_core)
-
-        await self._world.loop.spawn(process, work())
+        await work_off(self._world, process, session, plans, self.calls, is_of_core=is_of_core)
 
 
 def _told(figures: Figures) -> str:

@@ -17,9 +17,10 @@ from ringmill.simulator.subjects.merging.checkers import check_merging
 from ringmill.simulator.subjects.merging.marks import MERGING_MARKS
 from ringmill.simulator.subjects.merging.sessions import MergingSession
 from ringmill.simulator.subjects.merging.workload import KEYS, PlannedChange, draw_changes, keyspaces_for
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
+from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.subjects.working_off import client_in, work_off
+from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.world import World
 
 __all__ = ["MERGING", "MergingWorkload"]
@@ -120,25 +121,11 @@ class MergingWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        process, transport = self._world.client(name)
-        nodes = self._world.addresses
-        session = MergingSession(
-            name,
-            addresses=addresses,
-            dial=lambda address: SimulatedLink(transport, nodes[address]),
-            entropy=SeededEntropy(self._seed, f"client/{name}"),
-            timeout_s=timeout_s,
-            directory=directory,
+        process, session = client_in(
+            self._world, MergingSession, name, self._seed, timeout_s, addresses, directory
         )
         calls = self._world.history.merging
-
-        async def work() -> None:
-            async with session:
-                for plan in plans:
-                    await asyncio.sleep(plan.pause_s)
-                    await session.make(plan, calls, is_of_core=is_of_core)
-
-        await self._world.loop.spawn(process, work())
+        await work_off(self._world, process, session, plans, calls, is_of_core=is_of_core)
 
 
 def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedChange:

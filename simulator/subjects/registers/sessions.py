@@ -39,12 +39,6 @@ class RegisterSession(PlannedClient):
         self.registers = AsyncRegisters(self._router, OperationNames(entropy), clock=clock, entropy=entropy)
         self._seen: dict[bytes, tuple[bytes | None, int]] = {}
 
-    async def work_off(self, plans: Sequence[PlannedCall], calls: list[RegisterCall]) -> None:
-        """Make all calls in order; each is in the list from its start on."""
-        for plan in plans:
-            await asyncio.sleep(plan.pause_s)
-            await self.make(plan, calls)
-
     async def make(
         self, plan: PlannedCall, calls: list[RegisterCall], *, is_of_core: bool = False
     ) -> RegisterCall:

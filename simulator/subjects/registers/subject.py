@@ -13,8 +13,7 @@ from ringmill.cluster.ids import KeyspaceId
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
-from ringmill.simulator.register_history import RegisterCall
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
+from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.registers.ablations import REGISTER_ABLATIONS
 from ringmill.simulator.subjects.registers.checkers import check_leases, check_registers
 from ringmill.simulator.subjects.registers.contenders import contend
@@ -22,8 +21,9 @@ from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
 from ringmill.simulator.subjects.registers.workload import KEYS, PlannedCall, draw_calls, is_counter
 from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.subjects.working_off import client_in, work_off
 from ringmill.simulator.world.clocks import SimulatedClock
-from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
@@ -131,15 +131,8 @@ class RegisterWorkload:
         is_of_core: bool = False,
     ) -> None:
         process, session = self._session(name, timeout_s, addresses, directory)
-        calls: list[RegisterCall] = self._world.history.registers
-
-        async def work() -> None:
-            async with session:
-                for plan in plans:
-                    await asyncio.sleep(plan.pause_s)
-                    await session.make(plan, calls, is_of_core=is_of_core)
-
-        await self._world.loop.spawn(process, work())
+        calls = self._world.history.registers
+        await work_off(self._world, process, session, plans, calls, is_of_core=is_of_core)
 
     async def _contend(self, name: str) -> None:
         process, session = self._session(name, 1.0, list(self._world.addresses), Directory)
@@ -154,18 +147,10 @@ class RegisterWorkload:
     def _session(
         self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
     ) -> tuple[Process, RegisterSession]:
-        process, transport = self._world.client(name)
-        nodes = self._world.addresses
-        session = RegisterSession(
-            name,
-            addresses=addresses,
-            dial=lambda address: SimulatedLink(transport, nodes[address]),
-            entropy=SeededEntropy(self._seed, f"client/{name}"),
-            clock=SimulatedClock(self._world.loop),
-            timeout_s=timeout_s,
-            directory=directory,
+        clock = SimulatedClock(self._world.loop)
+        return client_in(
+            self._world, RegisterSession, name, self._seed, timeout_s, addresses, directory, clock=clock
         )
-        return process, session
 
 
 def _tuned(seed: int, tunables: Tunables) -> Tunables:

@@ -12,7 +12,7 @@ from ringmill.client.routing.directory import Directory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
-from ringmill.simulator.subjects.objects.sessions import SimulatedLink, Within
+from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.sloppy.ablations import SLOPPY_ABLATIONS
 from ringmill.simulator.subjects.sloppy.checkers import check_kept, check_receipts, check_sloppy
 from ringmill.simulator.subjects.sloppy.keepers import Keepers
@@ -21,8 +21,9 @@ from ringmill.simulator.subjects.sloppy.record import SloppyCall, SloppyKind
 from ringmill.simulator.subjects.sloppy.sessions import SloppySession
 from ringmill.simulator.subjects.sloppy.workload import KEYS, PlannedCall, draw_calls, keyspaces_for
 from ringmill.simulator.subjects.subject import Figures, Subject
+from ringmill.simulator.subjects.working_off import client_in, work_off
 from ringmill.simulator.world.node_process import NodeProcess
-from ringmill.simulator.world.seeds import SeededEntropy, stream
+from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.world import World
 
@@ -179,24 +180,10 @@ class SloppyWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        process, transport = self._world.client(name)
-        nodes = self._world.addresses
-        session = SloppySession(
-            name,
-            addresses=addresses,
-            dial=lambda address: SimulatedLink(transport, nodes[address]),
-            entropy=SeededEntropy(self._seed, f"client/{name}"),
-            timeout_s=timeout_s,
-            directory=directory,
+        process, session = client_in(
+            self._world, SloppySession, name, self._seed, timeout_s, addresses, directory
         )
-
-        async def work() -> None:
-            async with session:
-                for plan in plans:
-                    await asyncio.sleep(plan.pause_s)
-                    await session.make(plan, self.calls, is_of_core=is_of_core)
-
-        await self._world.loop.spawn(process, work())
+        await work_off(self._world, process, session, plans, self.calls, is_of_core=is_of_core)
 
 
 def _tuned(seed: int, tunables: Tunables) -> Tunables:

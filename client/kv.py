@@ -106,7 +106,7 @@ class AsyncKeyspace:
         return await write(self, key, checked_value(value), options)
 
     async def touch(self, key: Key, *, ttl: Seconds | None, **settings: Unpack[TouchSettings]) -> Receipt:
-        """Give the present value a `ttl` that counts from now, or with None no end, without sending it.
+        """Let the present value expire `ttl` from now (None: never), without sending the value again.
 
         A write: its coordinator reads the key from the keyspace's R owners and writes what it has found
         again.  A put at the same time may stay beside it as a sibling.  Raises NotFound when the key has no

@@ -46,7 +46,7 @@ ringmill = _Program(
             "ringmill.client.cli.kv.kv_write:delete", "delete a key by writing a tombstone", "token_file"
         ),
         "touch": Verb(
-            "ringmill.client.cli.kv.kv_touch:touch", "give a value another time to live", "token_file"
+            "ringmill.client.cli.kv.kv_touch:touch", "give a value a new time to live", "token_file"
         ),
         "locate": Verb(
             "ringmill.client.cli.kv.kv_read:locate",

@@ -66,8 +66,8 @@ _partitions = click.option(
 def status(settings: Settings, partitions: tuple[int, ...]) -> None:
     """Show when owners were last found equal, what is owed to whom, and what holds it back.
 
-    DELETES are deleted keys that are not forgotten yet; WATERMARK is up to when all owners have proven that
-    they may be.
+    DELETES are deleted keys that are not forgotten yet; WATERMARK is the time up to which all owners have
+    proven that deletes may be forgotten.
 
     In JSON each pair of owners of each partition is listed.
     """
@@ -86,7 +86,8 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
 def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     """Compare the owners of all partitions now, make them equal, and wait for the end (--timeout).
 
-    Deletes that are old enough are forgotten, too, without waiting for that here.
+    Deletes that are old enough are forgotten, too, where nodes run with --purge-after; this command does not
+    wait for that.
 
     Owners that are down are compared when they are up again, without waiting for them here.
     """
@@ -148,7 +149,7 @@ def _show(settings: Settings, answers: RepairViews, partitions: tuple[int, ...])
         compared = (len(pairs), len(known), oldest, owed)
         rows.append((name, *compared, *figures.values(), deletes, _oldest(marks), view.forgotten))
         kept = sorted({mark.held_back for mark in marks if mark.held_back})
-        reasons += [f"{name} cannot have deletes forgotten now: {why}" for why in kept]
+        reasons += [f"{name} cannot forget deletes now: {why}" for why in kept]
         reasons += sorted({f"{name} and {pair.other}: {pair.held_back}" for pair in pairs if pair.held_back})
         document.append(
             {

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
@@ -18,7 +19,17 @@ from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Told
 
-__all__ = ["Admission", "Applied", "Change", "Kept", "ObjectBatch", "decoded", "hold", "tell_held"]
+__all__ = [
+    "Admission",
+    "Applied",
+    "Change",
+    "Kept",
+    "ObjectBatch",
+    "decoded",
+    "hold",
+    "peers_object",
+    "tell_held",
+]
 
 FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
@@ -162,3 +173,14 @@ def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None
         commit.tell_buffered(told)
     else:
         commit.tell_synced(told)
+
+
+def peers_object(encoded: bytes) -> StoredObject:
+    """Decode a peer's object.
+
+    Raises ProtocolMismatch, not CorruptData, because no disk of ours is damaged.
+    """
+    try:
+        return decode_object(encoded)
+    except CorruptData as error:
+        raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error

@@ -12,17 +12,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import CorruptData, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.digests import digest_of
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
-from ringmill.cluster.versions.object_codec import decode_object
-from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
-from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, tell_held
+from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import (
     APPLY,
@@ -116,7 +114,7 @@ class ReplicaServing:
         """The whole story of one: it may wait for an epoch, a block or the engine."""
         request = Apply.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
-        applied = await self._objects.apply(route.place, _object(request.encoded))
+        applied = await self._objects.apply(route.place, peers_object(request.encoded))
         self._routes.check_same(route)  # a new owner may have been told what was here before
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
@@ -181,7 +179,7 @@ class ReplicaServing:
         """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
             place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._objects.apply(place, _object(item.encoded), request.attempt)
+            applied = await self._objects.apply(place, peers_object(item.encoded), request.attempt)
         except RingmillError as error:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"
@@ -206,14 +204,3 @@ def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> Non
         arrival.answer(answer)
     else:
         arrival.fail(failure)
-
-
-def _object(encoded: bytes) -> StoredObject:
-    """Decode a peer's object.
-
-    Raises ProtocolMismatch, not CorruptData, because no disk of ours is damaged.
-    """
-    try:
-        return decode_object(encoded)
-    except CorruptData as error:
-        raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error

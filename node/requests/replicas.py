@@ -5,7 +5,7 @@ from __future__ import annotations
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import BatchTransport, Ended, Priority
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.replica.object_store import ObjectStore
@@ -15,7 +15,6 @@ from ringmill.node.replica.replica_messages import (
     READ,
     Apply,
     ApplyAnswer,
-    DigestAnswer,
     Read,
     ReadAnswer,
 )
@@ -42,16 +41,12 @@ class Replicas:
         data = await self._transport.call(
             node, READ, self.read_message(route), timeout_s=timeout_s, priority=Priority.READ
         )
-        told = self.was_read(data)
+        told = ReadAnswer.decode(data)
         return self.decoded(route, told.encoded), told.row_epoch
 
     def read_message(self, route: Route) -> bytes:
         """What every owner is asked by one read."""
         return Read(route.epoch, route.keyspace.id, route.key).encode()
-
-    def was_read(self, answer: bytes) -> ReadAnswer:
-        """What an owner's answer says.  Raises ProtocolMismatch."""
-        return ReadAnswer.decode(answer)
 
     def decoded(self, route: Route, encoded: bytes) -> StoredObject:
         """The object that an owner told of.  Raises CorruptData, ProtocolMismatch."""
@@ -78,11 +73,6 @@ class Replicas:
     def send_digest(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
         """As `send_read`; a large object is told by its digest."""
         self._transport.send(node, DIGEST, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
-
-    def digest_told(self, answer: bytes) -> tuple[bytes, Epoch, HybridTime]:
-        """The digest in an owner's answer, the row epoch and the watermark.  Raises ProtocolMismatch."""
-        told = DigestAnswer.decode(answer)
-        return told.digest, told.row_epoch, told.mark
 
     def apply_message(self, route: Route, encoded: bytes, durability: Durability) -> bytes:
         """What every owner is sent of one write."""

@@ -19,9 +19,7 @@ def kept_value(policy: str, present: StoredObject, wall_ms: int) -> bytes:
     """
     shown = present.shown(policy, wall_ms)
     if not shown:
-        raise NotFound(
-            "the key has no value that could be touched", hint="put one, with the ttl it is to have"
-        )
+        raise NotFound("the key has no value to touch", hint="put one, with the ttl it is to have")
     if len(shown) > 1:
         raise UnresolvedSiblings(
             f"the key holds {len(shown)} values: a touch does not choose one of them",

@@ -1,4 +1,4 @@
-"""`ringmill touch`: gives the present value of a key another time to live, without sending the value."""
+"""`ringmill touch`: gives the present value of a key a new time to live, without sending the value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def touch(
     keyspace: str,
     is_hex: bool,
 ) -> None:
-    """Give the value of KEY another time to live, from now on.
+    """Give the value of KEY a new time to live, counted from now.
 
     A key without a value is not found, and one with siblings is refused: put one merged value first.
     """

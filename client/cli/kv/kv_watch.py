@@ -30,9 +30,11 @@ __all__ = ["watch"]
 @click.argument("key", required=False)
 @click.option("--prefix", metavar="P", help="all keys that begin with P, in place of KEY")
 @click.option(
-    "--after", metavar="TOKEN", help="go on after this context of a KEY, or cursor of a prefix, of -o json"
+    "--after",
+    metavar="TOKEN",
+    help="continue after this context (KEY) or cursor (--prefix), as -o json prints it",
 )
-@click.option("--from-now", is_flag=True, help="with --prefix: not what the keys hold already")
+@click.option("--from-now", is_flag=True, help="with --prefix: skip what the keys hold already")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="end after N changes")
 @click.option("-r", "r", metavar="LEVEL", help="owners that must answer: a number, one, quorum or all")
 @keyspace_option
@@ -50,7 +52,7 @@ def watch(
 ) -> None:
     """Print what KEY holds, and again whenever that changes, until Ctrl-C.  -o json prints a line a change.
 
-    With --prefix the same of all keys that begin with P.  Changes that come close together may be shown as
+    With --prefix, do so for all keys that begin with P.  Changes that come close together may be shown as
     one.
     """
     if (key is None) is (prefix is None):

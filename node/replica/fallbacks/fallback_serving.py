@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ports import Handler, Incoming
 from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.replica.fallbacks.fallback_messages import KEEP_HINT, READ_HINT, KeepHint, KeepHintAnswer
 from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.object_batch import peers_object
 from ringmill.node.replica.replica_messages import Read, ReadAnswer
 from ringmill.node.replica.routes import Routes
 
@@ -39,10 +38,7 @@ class FallbackServing:
         route = await self._routes.of_fallback(
             request.keyspace, request.key, request.epoch, sender=incoming.sender, owner=request.owner
         )
-        try:
-            stored = decode_object(request.encoded)
-        except CorruptData as error:
-            raise ProtocolMismatch(f"a peer sent what is no object: {error}") from error
+        stored = peers_object(request.encoded)
         self._clock.observe(stored.newest)
         commit = await self._hints.keep_counted(route.hint_key, request.owner, stored)
         await commit.synced()

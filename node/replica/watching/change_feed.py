@@ -77,9 +77,8 @@ class ChangeFeed:
 
         A place that is lost is told at once, with the present one.  Raises Unavailable when the node stops.
         """
-        now = self._clock.monotonic()
-        until = now + within_s
-        self._begin(now)
+        until = self._clock.monotonic() + within_s
+        self._begin()
         woken = asyncio.Event()
         self._waiting.add(woken)
         try:
@@ -107,8 +106,7 @@ class ChangeFeed:
         for woken in self._waiting:
             woken.set()
 
-    def _begin(self, now: float) -> None:
-        self._asked_at = now
+    def _begin(self) -> None:
         if not self.is_on:
             self.is_on = True
             self._begun += 1

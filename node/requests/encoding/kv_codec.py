@@ -59,10 +59,18 @@ def write_request(
     message: WriteMessage, body: bytes, left_s: float | None, *, is_forwarded: bool = False
 ) -> WriteRequest:
     """The write that came as `body`, which is `message`."""
+    value: bytes | None = None
+    entry, amount, is_touch = b"", 0, False
+    if isinstance(message, kv_pb2.PutRequest):
+        value, entry, amount = message.value, message.entry, message.amount
+    elif isinstance(message, kv_pb2.TouchRequest):
+        value, is_touch = b"", True
+    else:
+        entry = message.entry
     return WriteRequest(
         message.keyspace,
         message.key,
-        _value_of(message),
+        value,
         WriteOptions.of(message),
         operation_of(message),
         Epoch(message.epoch),
@@ -70,16 +78,10 @@ def write_request(
         is_forwarded or message.forwarded,
         left_s,
         body,
-        b"" if isinstance(message, kv_pb2.TouchRequest) else message.entry,
-        message.amount if isinstance(message, kv_pb2.PutRequest) else 0,
-        isinstance(message, kv_pb2.TouchRequest),
+        entry,
+        amount,
+        is_touch,
     )
-
-
-def _value_of(message: WriteMessage) -> bytes | None:
-    if isinstance(message, kv_pb2.PutRequest):
-        return message.value
-    return b"" if isinstance(message, kv_pb2.TouchRequest) else None
 
 
 async def answer_read(read: Read, message: kv_pb2.GetRequest, left_s: float | None) -> kv_pb2.GetResponse:

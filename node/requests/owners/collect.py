@@ -22,7 +22,7 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.replica_messages import DigestAnswer
+from ringmill.node.replica.replica_messages import DigestAnswer, ReadAnswer
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
@@ -127,7 +127,7 @@ class Collector:
         return collection
 
     def ask(self, collection: Collection, node: NodeId) -> None:
-        if len(collection.route.owners) < collection.candidates and node not in collection.route.owners:
+        if node not in collection.route.owners:
             self._background.start(self._ask_fallback(collection, node))
             return
         if node == self._replicas.node:
@@ -138,19 +138,20 @@ class Collector:
             collection.teller = collection.teller or node
             self.ask_whole(collection, node)
             return
-        message = collection.message
-        if not message:
-            message = collection.message = self._replicas.read_message(collection.route)
         left_s = collection.deadline.left_s
         told = partial(self._digested, collection, node, left_s)
-        self._replicas.send_digest(node, message, left_s, told)
+        self._replicas.send_digest(node, self._message(collection), left_s, told)
 
     def ask_whole(self, collection: Collection, node: NodeId) -> None:
-        if not collection.message:
-            collection.message = self._replicas.read_message(collection.route)
         left_s = collection.deadline.left_s
         told = partial(self._answered, collection, node, left_s)
-        self._replicas.send_read(node, collection.message, left_s, told)
+        self._replicas.send_read(node, self._message(collection), left_s, told)
+
+    def _message(self, collection: Collection) -> bytes:
+        """What every owner is asked."""
+        if not collection.message:
+            collection.message = self._replicas.read_message(collection.route)
+        return collection.message
 
     def decode(self, collection: Collection, encoded: bytes) -> Held:
         place = collection.route.place
@@ -174,7 +175,7 @@ class Collector:
             collection.failed(node, told)
             return
         try:
-            answer = self._replicas.was_read(told)
+            answer = ReadAnswer.decode(told)
         except RingmillError as error:
             collection.failed(node, error)
         else:
@@ -189,12 +190,12 @@ class Collector:
                 self._answered(collection, node, asked_left_s, told)
                 return
             try:
-                digest, row_epoch, mark = self._replicas.digest_told(told)
+                answer = DigestAnswer.decode(told)
             except RingmillError as error:
                 told = error
             else:
                 self._slow.answered(node, asked_left_s - collection.deadline.left_s)
-                collection.heard_digest(node, digest, row_epoch, mark)
+                collection.heard_digest(node, answer.digest, answer.row_epoch, answer.mark)
                 return
         if isinstance(told, ProtocolMismatch):  # one of an earlier release knows no digests
             self._without_digests[node] = None

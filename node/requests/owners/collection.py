@@ -111,7 +111,7 @@ class Asker(Protocol):
 class Collection:
     __slots__ = (
         "_answers", "_asker", "_bucket", "_decoded", "_digests", "_ended", "_is_asking", "_mark", "_needed",
-        "_stall_s", "_tally", "candidates", "deadline", "message", "route", "teller",
+        "_stall_s", "_tally", "deadline", "message", "route", "teller",
     )  # fmt: skip
 
     def __init__(
@@ -127,7 +127,6 @@ class Collection:
     ) -> None:
         self.route = route
         self.deadline = deadline
-        self.candidates = len(nearest_first)  # the owners, and fallbacks behind them
         self.message = b""  # what every owner is asked, made when the first is
         self.teller: NodeId | None = None  # who is asked for its object, whatever its size
         self._digests: dict[NodeId, tuple[bytes, Epoch, HybridTime]] | None = None  # told before any object

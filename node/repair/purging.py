@@ -104,6 +104,8 @@ class Purging:
     def story(self) -> str:
         """Why deletes are not forgotten now, in one line for people; "" when nothing is known to hold them
         back."""
+        if not self._options.after_s:
+            return "the node runs without --purge-after"
         if not self.held_back:
             return ""
         reasons = sorted({*self.held_back.values()})

@@ -274,7 +274,7 @@ class FrameLink:
         """End the calls that were refused together; when the last of them was sent, 0 if none was."""
         first, _, packed, last = answer
         few = range(first, last + 1)  # it is for the other side to say how many, so what was sent bounds it
-        refused = few if len(few) <= len(self._sent) else [each for each in self._sent if each in few]
+        refused = few if last - first < len(self._sent) else [each for each in self._sent if each in few]
         sent_us = 0
         for identity in refused:
             call = self._sent.pop(identity, None)

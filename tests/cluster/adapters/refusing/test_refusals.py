@@ -43,7 +43,7 @@ async def test_calls_that_are_refused_together_each_hear_of_it_and_others_do_not
     assert frame is not None
     assert [operation[0] for operation in decode_operations(frame)[0]] == [1, 2, 3, 4, 5, 6]
     refusal = encode_error(Overloaded("too much", detail={"retry_after": 0.5}))
-    await theirs.write(encode_answers([(2, b"", refusal, 4), (5, b"five"), (6, b"", refusal, 2**62)]))
+    await theirs.write(encode_answers([(2, b"", refusal, 4), (5, b"five"), (6, b"", refusal, 2**64 - 1)]))
     for _ in range(20):
         await settled()
     await link.close()

@@ -43,7 +43,7 @@ class NodeConfig:
     )
     purge_after_s: float = 0.0
     """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
-    gate: bool = False  # whether requests that the node has no room for are refused (rule O2)
+    gate: bool = False  # whether requests that the node has no room for are refused (rule O3)
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC

@@ -36,7 +36,7 @@ class Core:
     options: NodeOptions
     hybrid: HybridClock
     transport: BatchTransport  # reaches the other nodes and this one
-    gate: Gate  # what clients ask for passes it
+    gate: Gate  # what clients ask for passes it, if it is on
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:

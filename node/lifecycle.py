@@ -71,7 +71,8 @@ async def run_node(config: NodeConfig) -> None:
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
             async with running_node(config, doors, _options(config)) as node:
-                transport.admit_by(node.core.gate)
+                if config.gate:
+                    transport.admit_by(node.core.gate)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)

@@ -128,7 +128,7 @@ class Gate:
 
         Costs nothing while there is room for all.
         """
-        if not self._is_on or (len(operations) <= self.work.limit - self._in_use and not self._waiting):
+        if len(operations) <= self.work.limit - self._in_use and not self._waiting:
             return operations, []
         total = self.work.queue_limit(self._clock.monotonic())
         room = {priority: self._room(line, total) for priority, line in self._lines.items()}

@@ -55,7 +55,6 @@ class WorkLimit:
         self.limit = options.first_limit
         self.rate = options.first_rate
         """Units a second that are done when requests wait."""
-        self.offered = 0.0
         self._window_at = now
         self._took_s = 0.0
         self._samples = 0

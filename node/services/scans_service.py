@@ -28,7 +28,7 @@ class ScansService:
         return Service("ringmill.v1.Scans", {"Page": unary(ScanMessage, self._page, tells_clock=True)})
 
     async def _page(self, message: ScanMessage, call: Call) -> ScanPage:
-        self._gate.check_scan()
+        self._gate.check_scan()  # rule O7
         result = await self._requests.scan(
             ScanRequest(
                 message.keyspace,

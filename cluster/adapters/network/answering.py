@@ -5,7 +5,7 @@ If a handler returns bytes, the answer is sent in the same turn of the loop.  If
 becomes a task of the transport, so that a disconnecting peer cancels no work in progress (rules F4 and W1).
 A batch handler gets all calls of its method in a frame at once, and answers each without a task.  A stream
 has a limit of calls in progress; calls above it are refused as OVERLOADED.  What clients ask passes a gate
-first, which refuses what this node has no room for before anything is made of it (rule O3).
+first, if there is one, which refuses what this node has no room for before anything is made of it (rule O3).
 
 Deadlines count from the time of sending, which the stamp of a frame gives.  A call that waited past its
 deadline, for instance in the socket of a stopped process, is refused and not executed (rules D1 and D2).
@@ -70,7 +70,7 @@ class Dialler:
     floor: Priority = Priority.CONTROL
     gathers: bool = True
     takes_runs: bool = False  # it understands one answer that refuses many calls
-    is_screened: bool = False  # what it asks has to pass the gate
+    is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
 
 
 class Answering:
@@ -178,8 +178,8 @@ class Answering:
         for number, operation in enumerate(operations, 1):
             if number > room:
                 self._hand_over(batches)
-                looked_at, more = await self._wait_for_room(served)
-                room += more
+                room += await self._wait_for_room(served, len(operations) - number + 1)
+                looked_at = self._clock.monotonic()
             deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
             handler = self._batch_handlers.get(operation[1])
             if handler is not None:
@@ -192,14 +192,14 @@ class Answering:
                 looked_at = self._clock.monotonic()
         self._hand_over(batches)
 
-    async def _wait_for_room(self, served: _Stream) -> tuple[float, int]:
-        """Return when the answers to one more call have room: the time then, and to how many.
+    async def _wait_for_room(self, served: _Stream, wanted: int) -> int:
+        """Return when the answers to one more call have room: to how many of `wanted`.
 
         Meanwhile nothing is read from the stream, so whoever does not read its answers cannot ask on.
         """
-        while (room := served.room(len(self._streams), 1)) < 1:
+        while (room := served.room(len(self._streams), wanted)) < 1:
             await served.outbox.wrote()
-        return self._clock.monotonic(), room
+        return room
 
     def _gather(
         self, served: _Stream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]

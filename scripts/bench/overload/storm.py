@@ -70,7 +70,6 @@ class Lane:
         self.due: list[float] = []  # by id
         self.heard = Heard()
         self.answered = 0
-        self.unsent = 0
         self._filled = asyncio.Event()
 
     def begin(self) -> None:
@@ -114,7 +113,6 @@ class Lane:
         taken, self.pending = self.pending[:count], self.pending[count:]
         if self.due[taken[0][0]] < oldest:
             fresh = [each for each in taken if self.due[each[0]] >= oldest]
-            self.unsent += len(taken) - len(fresh)
             self._fail("never sent", len(taken) - len(fresh))
             return fresh
         return taken

@@ -149,13 +149,17 @@ async def _ready_once_formed(node: Node, server: NodeServer) -> None:
     _log.info("%s serves cluster %s", node.core.node, node.cluster)
 
 
+def _purge(after_s: float) -> PurgeOptions:
+    """A node that forgets nothing still settles now and then what it had kept."""
+    every_s = PurgeOptions().every_s if not after_s else min(PurgeOptions().every_s, max(1.0, after_s / 2))
+    return PurgeOptions(after_s=after_s, every_s=every_s)
+
+
 def _options(config: NodeConfig) -> NodeOptions:
     """The tunable numbers of a node with this configuration."""
     return NodeOptions(
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),
         work_limit=WorkLimitOptions(is_on=config.gate),
-        purge=PurgeOptions(
-            after_s=config.purge_after_s, every_s=min(30.0, max(1.0, config.purge_after_s / 2))
-        ),
+        purge=_purge(config.purge_after_s),
     )

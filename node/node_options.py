@@ -125,7 +125,7 @@ class CompareOptions:
 class PurgeOptions:
     """How deletes are forgotten (node/repair)."""
 
-    after_s: float = 300.0  # how old they are then; 0 never
+    after_s: float = 0.0  # how old they are then; 0 never
     every_s: float = 30.0  # between two rounds
     wait_s: float = 1.0  # before a partition is tried again that another pair of owners compares
     tries: int = 3

@@ -6,8 +6,9 @@ accepted nothing at or below T from elsewhere meanwhile *keeps* it, durably; whe
 proven when all have kept it, and dead when one has not and never will.
 
 - A note is in memory only: an owner that starts again has none, and keeps nothing.
-- The answer to a note has a token of its own, and only who shows it may have the owner keep the attempt: so a
-  copy of a message that comes late makes no owner keep what it did not watch from the beginning.
+- The answer to a note has a token of its own, and only a caller that shows it may have the owner keep the
+  attempt: so a copy of a message that comes late makes no owner keep what it did not watch from the
+  beginning.
 - An owner that has kept an attempt takes no other one until it knows what came of it.
 
 Pure.  Rule P2: docs/protocol/deletes.md.
@@ -106,15 +107,17 @@ class OwnerMark:
             return "the owners have changed meanwhile"
         return ""
 
-    def keep(self) -> None:
-        """The noted attempt is kept from now on; durable once `kept` is stored."""
+    def keep(self, attempt: str) -> None:
+        """The attempt, which it may keep, is kept from now on; durable once `kept` is stored."""
         note = self.note
-        assert note is not None and not note.is_void, "there is nothing to be kept"
+        if note is None or note.attempt != attempt:
+            return  # it was kept before; another one may be noted by now
+        assert not note.is_void, "there is nothing to be kept"
         self.kept = self.kept._replace(attempt=note.attempt, mark=note.mark, row_epoch=note.row_epoch)
         self.note = None
 
     def give_up(self, attempt: str) -> None:
-        """This owner keeps the attempt never, if it has not done so."""
+        """This owner will never keep the attempt, if it has not done so."""
         if self.note is not None and self.note.attempt == attempt:
             self.note = None
 

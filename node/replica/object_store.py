@@ -178,7 +178,8 @@ class ObjectStore(StoredCount):
                 if encoded is None or (ours is not None and replaces(theirs, ours)):
                     sometimes("an object is stored as it came")
                     self._clock.observe(theirs.time)
-                    self.dead.expires(key, theirs.expires_at_ms)
+                    if theirs.expires_at_ms:
+                        self.dead.expires(key, theirs.expires_at_ms)
                     return batch.put(key, encoded, Applied(None, told), encoded is None)
         incoming = decode_object(told)
         self.check_made(place, incoming)
@@ -189,6 +190,7 @@ class ObjectStore(StoredCount):
         merged = merge(pending.stored, incoming)
         if merged == pending.stored:
             return batch.unchanged(pending)
+        self._note_expiries(key, incoming)
         return batch.store(key, pending.stored, pending.encoded, merged)
 
     async def apply(self, place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
@@ -228,14 +230,17 @@ class ObjectStore(StoredCount):
         if encoded is None and self._watermarks.forgets(place, merged):
             sometimes("a delete that is forgotten already is not taken again")
             return Applied(present, b"", self._unsynced.get(key))
-        for sibling in merged.siblings:
-            self.dead.expires(key, sibling.expires_at_ms)
-        if merged is incoming and merged != present:
-            return batch.store(key, present, encoded, merged, encoded=told)  # stored as it came
         if merged == present:
             sometimes("a late copy changes nothing")
             return Applied(present, encoded or b"", self._unsynced.get(key))
-        return batch.store(key, present, encoded, merged)
+        self._note_expiries(key, incoming)
+        # Stored as it came where nothing of the present one is left.
+        return batch.store(key, present, encoded, merged, encoded=told if merged is incoming else None)
+
+    def _note_expiries(self, key: bytes, incoming: StoredObject) -> None:
+        for sibling in incoming.siblings:
+            if sibling.expires_at_ms:
+                self.dead.expires(key, sibling.expires_at_ms)
 
     def commit(self, batch: ObjectBatch) -> Commit | None:
         """Make a batch visible, all of it at once; None for one that changes nothing.
@@ -414,11 +419,12 @@ class ObjectStore(StoredCount):
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
-        proven = self._watermarks.proven(place.copy.partition)
-        may_be_gone = bool(proven) and intent.operation.birth <= proven  # rule P4
-        if intent.is_retry and (may_be_gone or present.forgets_since(intent.operation)):
-            # A majority was asked before (operations/write_retries.py), but this write has waited since.
-            raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
+        if intent.is_retry:
+            proven = self._watermarks.proven(place.copy.partition)
+            may_be_gone = bool(proven) and intent.operation.birth <= proven  # rule P4
+            if may_be_gone or present.forgets_since(intent.operation):
+                # A majority was asked before (operations/write_retries.py), but this write has waited since.
+                raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
         if intent.update is not None:
             sibling = self._sibling(place, intent, present.newest)
             stored = after_update(present, intent.update, sibling, self._clock.expiry_ms())
@@ -464,7 +470,7 @@ class ObjectStore(StoredCount):
         expires_at_ms = 0
         if intent.ttl_ms and intent.value is not None:  # no clock of others is consulted here (rule G3)
             expires_at_ms = self._clock.expiry_ms() + intent.ttl_ms
-        self.dead.expires(place.stored_key, expires_at_ms)
+            self.dead.expires(place.stored_key, expires_at_ms)
         return Sibling(dot, intent.value, time, intent.operation, expires_at_ms, intent.is_retry)
 
     def _forget_synced(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions, PurgeOptions, RequestOptions
+from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions, RequestOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["Tunables", "draw_tunables"]
@@ -61,7 +61,5 @@ def draw_tunables(draws: Random) -> Tunables:
         longest_s=draws.choice((HintOptions().longest_s, HintOptions().longest_s, 1.0)),
     )
     replica = replace(drawn.node.replica, most_whole_bytes=draws.choice((1024, 60, 0, 0)))
-    # A subject of its own has deletes forgotten within a run.
-    never = PurgeOptions(after_s=0.0)
-    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints, replica=replica, purge=never)
+    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints, replica=replica)
     return replace(drawn, node=node, gather_s=gather_s)

@@ -51,7 +51,8 @@ class StoredCount:
         now and held none, -1 the other way round."""
         self._keys += new_values
         self._size_bytes += len(new) + (len(key) if old is None else -len(old))
-        self.dead.change(key, (old is None) - new_values)
+        if tombstones := (old is None) - new_values:
+            self.dead.change(key, tombstones)
         self.sums.change(key, old, new)
 
     def note_forgotten(self, key: bytes, old: bytes) -> None:
@@ -59,7 +60,8 @@ class StoredCount:
         has_value, _ = outline(old)
         self._keys -= has_value
         self._size_bytes -= len(key) + len(old)
-        self.dead.change(key, -(not has_value))
+        if not has_value:
+            self.dead.change(key, -1)
         self.sums.drop(key, old)
 
     async def keep_counted(self) -> None:
@@ -102,8 +104,10 @@ class StoredCount:
         async for key, encoded in scan:
             has_value, expires_at_ms = outline(encoded)
             self._keys += has_value
-            self.dead.change(key, not has_value)
-            self.dead.expires(key, expires_at_ms)
+            if not has_value:
+                self.dead.change(key, 1)
+            if expires_at_ms:
+                self.dead.expires(key, expires_at_ms)
             self._size_bytes += len(key) + len(encoded)
             self.sums.add(key, encoded)
             in_slice += 1

@@ -23,16 +23,14 @@ class DeadCounts:
 
     def change(self, stored_key: bytes, tombstones: int) -> None:
         """An object lost its last value (1), or has one again or is gone (-1)."""
-        if tombstones:
-            prefix = stored_key[:COPY_PREFIX_BYTES]
-            self._tombstones[prefix] = self._tombstones.get(prefix, 0) + tombstones
+        prefix = stored_key[:COPY_PREFIX_BYTES]
+        self._tombstones[prefix] = self._tombstones.get(prefix, 0) + tombstones
 
     def expires(self, stored_key: bytes, expires_at_ms: int) -> None:
-        """A value of this object expires then; 0: never."""
-        if expires_at_ms:
-            prefix = stored_key[:COPY_PREFIX_BYTES]
-            former = self._expiries.get(prefix, expires_at_ms)
-            self._expiries[prefix] = min(former, expires_at_ms)
+        """A value of this object expires then."""
+        prefix = stored_key[:COPY_PREFIX_BYTES]
+        former = self._expiries.get(prefix, expires_at_ms)
+        self._expiries[prefix] = min(former, expires_at_ms)
 
     def scanned(self, copy: Copy, first_expiry_ms: int) -> None:
         """A scan of the copy has found this as the first expiry that is still to come; 0: none."""

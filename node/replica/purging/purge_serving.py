@@ -145,8 +145,8 @@ class PurgeServing:
                 why = why or ("" if sums is not None else "damaged meanwhile")
             if why:
                 mark.give_up(asked.attempt)
-            elif mark.note is not None:
-                mark.keep()
+            else:
+                mark.keep(asked.attempt)
             refusals.append(why)
         await self._objects.wait_synced()
         await self._watermarks.store()

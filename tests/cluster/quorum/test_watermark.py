@@ -39,8 +39,8 @@ def test_owners_agree_on_every_attempt(steps: list[tuple[int, int, int]]) -> Non
                 mark.voids("")
             case 2 if mark.note is not None:
                 token = tokens.get((owner, attempt), "")
-                if not mark.may_keep(attempt, token, ROW) and mark.note is not None:
-                    mark.keep()
+                if not mark.may_keep(attempt, token, ROW):
+                    mark.keep(attempt)
                     disks[owner] = mark.kept
             case 3:
                 marks[owner] = OwnerMark(disks[owner])
@@ -78,7 +78,7 @@ def test_what_is_kept_closes_and_what_is_proven_forgets() -> None:
     mark = OwnerMark(Kept(HybridTime(3), "a"))
     mark.write_down(Note("b", HybridTime(7), ROW, "t"))
     assert (mark.proven, mark.closed, mark.watched) == (3, 3, 7)
-    mark.keep()
+    mark.keep("b")
     assert (mark.proven, mark.closed, mark.watched) == (3, 7, 7)
     dead = OwnerMark(mark.kept)
     assert dead.settle("b", Fate.DEAD) and (dead.proven, dead.closed) == (3, 3)
@@ -94,3 +94,14 @@ def test_after_a_change_of_owners_all_are_heard() -> None:
     assert fate_of([Fate.OPEN, Fate.OPEN], is_same_row=True) is Fate.PROVEN
     assert fate_of([Fate.OPEN, Fate.SILENT], is_same_row=True) is Fate.OPEN
     assert replace(Note("a", HybridTime(1), ROW, "t"), is_void=True).is_void
+
+
+def test_an_attempt_that_is_asked_for_again_keeps_no_other_one() -> None:
+    mark = OwnerMark()
+    noted(mark, "a", 1, "t")
+    mark.keep("a")
+    assert mark.settle("a", Fate.PROVEN)
+    noted(mark, "b", 2, "u")
+    assert mark.may_keep("a", "t", ROW) == ""
+    mark.keep("a")
+    assert mark.kept.attempt == "" and mark.note is not None and mark.note.attempt == "b"

@@ -46,6 +46,7 @@ class NodeConfig:
     gate: bool = False  # whether requests that the node has no room for are refused (rule O3)
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
+    pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
 
@@ -92,6 +93,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         gate=given.gate == "on",
         hint_bytes=given.hint_bytes,
         hint_age_s=given.hint_age,
+        pass_vote_after_s=given.pass_vote_after,
         peer_transport=given.peer_transport,
         client_transport=given.client_transport,
     )
@@ -135,6 +137,12 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("RINGMILL_HINT_AGE", "10800"),
         help="seconds after which no more hints are kept for an owner that is away",
     )
+    parser.add_argument(
+        "--pass-vote-after",
+        type=float,
+        default=os.environ.get("RINGMILL_PASS_VOTE_AFTER", "600"),
+        help="seconds after which a voter that is down loses its vote to a member that is up and has none",
+    )
 
 
 def _check_upkeep(given: argparse.Namespace) -> None:
@@ -149,6 +157,8 @@ def _check_upkeep(given: argparse.Namespace) -> None:
         raise InvalidArgument(f"--purge-after {given.purge_after}: 0, or from 1 second to a year")
     if given.hint_bytes < 0 or given.hint_age < 0:
         raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
+    if not 1 <= given.pass_vote_after <= 366 * 86_400:
+        raise InvalidArgument(f"--pass-vote-after {given.pass_vote_after}: from 1 second to a year")
 
 
 def _loopback(address: str) -> str:

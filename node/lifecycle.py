@@ -35,7 +35,13 @@ from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
-from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions, PurgeOptions
+from ringmill.node.node_options import (
+    CompareOptions,
+    HintOptions,
+    MembershipOptions,
+    NodeOptions,
+    PurgeOptions,
+)
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
@@ -162,4 +168,5 @@ def _options(config: NodeConfig) -> NodeOptions:
         compare=CompareOptions(every_s=config.compare_every_s),
         work_limit=WorkLimitOptions(is_on=config.gate),
         purge=_purge(config.purge_after_s),
+        membership=MembershipOptions(voter_down_s=config.pass_vote_after_s),
     )

@@ -60,6 +60,8 @@ class MembershipOptions:
     look_at_clock_every_s: float = 1.0
     compare_clocks_every_s: float = 10.0
     clock_answer_s: float = 0.5  # how long to wait for the time of another node
+    voter_down_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
+    voter_turn_s: float = 10.0  # between the proposals of two voters, and between two tries of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,10 +70,12 @@ class ClusterStatus:
     coordinator: str
     ranges: Ranges
     nodes: tuple[NodeStatus, ...]
+    voters: tuple[str, ...] = ()  # of the members, those who decide on the next epoch
 
     def to_dict(self) -> dict[str, object]:
         """The status as JSON values."""
-        return {**asdict(self), "reasons": list(self.reasons), "nodes": [asdict(node) for node in self.nodes]}
+        lists = {"reasons": list(self.reasons), "voters": list(self.voters)}
+        return {**asdict(self), **lists, "nodes": [asdict(node) for node in self.nodes]}
 
     @property
     def hints(self) -> int:
@@ -115,6 +117,7 @@ def combine(topology: Topology, answers: Answers) -> ClusterStatus:
         coordinator=next((view.coordinator for view in views if view.coordinator), ""),
         ranges=ranges,
         nodes=nodes,
+        voters=topology.voter_nodes,
     )
 
 

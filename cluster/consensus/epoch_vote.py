@@ -2,7 +2,7 @@
 
 The value that is accepted is an encoded topology document.  A voter remembers one epoch at a time, the one
 after the document that it holds: what was agreed to for an earlier one is decided, and is not needed any
-more.  Rule T2: docs/protocol/topology.md.  Layout: docs/formats/topology.md.
+more.  Rules T2 and T3: docs/protocol/topology.md.  Layout: docs/formats/topology.md.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
+from ringmill.cluster.consensus.ballots import NO_BALLOT
 from ringmill.cluster.consensus.register_codec import decode_acceptor, encode_acceptor
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
 
-__all__ = ["EpochVote", "decode_vote", "encode_vote"]
+__all__ = ["STORED_AS", "EpochVote", "decode_vote", "encode_vote"]
 
 FORMAT_VERSION: Final = 1
+
+STORED_AS: Final = "epoch-vote"
+"""Name in the control state of a node."""
 
 
 class EpochVote(NamedTuple):
@@ -28,6 +32,10 @@ class EpochVote(NamedTuple):
     def of(self, epoch: Epoch) -> AcceptorState:
         """What was agreed to for an epoch: nothing, unless it is the one that is remembered."""
         return self.state if self.epoch == epoch else UNTOUCHED
+
+    def has_accepted(self, epoch: Epoch) -> bool:
+        """Whether a document of this epoch may have been decided, as far as this voter knows."""
+        return self.of(epoch).accepted != NO_BALLOT
 
 
 def encode_vote(vote: EpochVote) -> bytes:

@@ -4,7 +4,7 @@ What is wanted is a function of the newest document.  If another node's document
 is applied to that one and the next epoch is tried.  A change is answered once a majority of the voters holds
 its document.  Any member may propose; two that do so at once are safe, and one of them pauses.
 
-Rule T2: docs/protocol/topology.md.  cluster/consensus/proposer.py counts the answers.
+Rules T2 and T3: docs/protocol/topology.md.  cluster/consensus/proposer.py counts the answers.
 """
 
 from __future__ import annotations
@@ -32,11 +32,16 @@ _LONGEST_PAUSE_S: Final = 0.5
 _AGAIN_S: Final = 0.25  # between two attempts to reach a voter
 _STALL_S: Final = 0.25  # for silent voters, once another one has refused: the next round will not need them
 _CALL_TIMEOUT_S: Final = 2.0  # a voter syncs before it answers
+_FINISH_S: Final = 5.0
 _VERB: Final = "a change of the topology"
 
 TopologyChange = Callable[[Topology, bool], Topology | None]
 """The next document, or None when the present one is as wanted.  The flag says whether this change may have
 been made already.  Raises InvalidArgument and Conflict when the present document does not allow it."""
+
+
+def _as_it_is(topology: Topology, may_be_made: bool) -> Topology | None:
+    return None
 
 
 class TopologyChanged(NamedTuple):
@@ -67,6 +72,20 @@ class EpochProposer:
         self._entropy = entropy
         self._counter = 0
         self._turn = asyncio.Lock()
+        topology.settling.finish_by(self.finish)
+
+    async def finish(self, current: Topology) -> bool:
+        """Adopt what was decided after `current`, or may have been and is now; false when nothing was.
+
+        Raises QuorumNotReached, DeadlineExceeded; Unavailable when this node does not serve.
+        """
+        attempt = _Attempt(self, _as_it_is, self._clock.monotonic() + _FINISH_S)
+        decided = await attempt.decide(current, None)
+        if decided is None:
+            return False
+        sometimes("who asks for the newest document finishes its decision")
+        await self._topology.adopt(decided)
+        return True
 
     async def change(self, change: TopologyChange, within_s: float) -> TopologyChanged:
         """Make a change, whatever other changes are made meanwhile.
@@ -123,7 +142,8 @@ class _Attempt:
             wanted = self._change(current, self.may_be_made)
             if wanted is None:
                 return TopologyChanged(current, was_made=False)
-            decided = await self._decide(current, wanted)
+            decided = await self.decide(current, wanted)
+            assert decided is not None
             await self._topology.adopt(decided)
             if decided == wanted:
                 await self._topology.settling.spread()
@@ -141,9 +161,12 @@ class _Attempt:
                     raise
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _decide(self, current: Topology, wanted: Topology) -> Topology:
-        """The document of the next epoch, `wanted` or another one, or that of a later epoch."""
-        proposer, mine, preempted = self._proposer, wanted.encode(), 0
+    async def decide(self, current: Topology, wanted: Topology | None) -> Topology | None:
+        """The document of the next epoch, `wanted` or another one, or that of a later epoch.
+
+        None when nothing is wanted and a majority of the voters has accepted nothing.
+        """
+        proposer, mine, preempted = self._proposer, wanted.encode() if wanted else b"", 0
         while True:
             self._checked_left_s()
             ballot = proposer.next_ballot()
@@ -153,6 +176,8 @@ class _Attempt:
                 document = phase.value or mine
                 if phase.value:
                     sometimes("a change of the topology is finished for another node")
+                if not document:
+                    return None
                 self.may_be_made |= document == mine
                 phase, newest = await self._ask(EPOCH_ACCEPT, current, ballot, document)
                 proposer.see(phase)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
-from ringmill.cluster.consensus.epoch_vote import EpochVote, decode_vote, encode_vote
+from ringmill.cluster.consensus.epoch_vote import STORED_AS, EpochVote, decode_vote, encode_vote
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Handler, Incoming
@@ -27,7 +27,6 @@ from ringmill.node.membership.topology_agent import TopologyAgent
 
 __all__ = ["EpochVoter"]
 
-_STORED_AS: Final = "epoch-vote"
 _FARTHEST: Final = 1 << 40
 """Counters above the promised one that are believed; a message with a wild one would use up all of them."""
 
@@ -74,7 +73,7 @@ class EpochVoter:
             return (await self._step(request, step)).encode()
 
     async def _step(self, request: EpochRequest, step: Step) -> EpochAnswer:
-        present = decode_vote(self._store.get(_STORED_AS)).of(request.epoch)
+        present = decode_vote(self._store.get(STORED_AS)).of(request.epoch)
         if request.ballot.counter > present.promised.counter + _FARTHEST:
             raise ProtocolMismatch(f"a ballot counts to {request.ballot.counter}, far above all that was met")
         following = step(present)
@@ -87,7 +86,7 @@ class EpochVoter:
 
     async def _keep(self, vote: EpochVote) -> None:
         """Durable on return."""
-        await self._store.put_synced(_STORED_AS, encode_vote(vote))
+        await self._store.put_synced(STORED_AS, encode_vote(vote))
 
     def _check_may_vote(self, current: Topology) -> None:
         if self._seat not in current.voters:

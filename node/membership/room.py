@@ -18,6 +18,7 @@ from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.membership.voter_seats import VoterSeats
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.stored_key import Kind, kind_prefix
 
@@ -32,6 +33,7 @@ class Membership:
     liveness: Liveness
     watch: ClockWatch
     offering: Offering
+    voter_seats: VoterSeats
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node; start the topology first."""
@@ -41,6 +43,7 @@ class Membership:
             self.liveness.run(),
             self.watch.run(),
             self.offering.run(),
+            self.voter_seats.run(),
         ]
 
 
@@ -93,10 +96,24 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         clock=core.clock,
         entropy=core.doors.entropy,
     )
+    voter_seats = VoterSeats(
+        seat,
+        topology=agent,
+        liveness=liveness,
+        epochs=epochs,
+        clock=core.clock,
+        options=core.options.membership,
+    )
     for served in (agent, voter, starts, liveness, watch, offering):
         core.serve(served.handlers())
     return Membership(
-        topology=agent, epochs=epochs, starts=starts, liveness=liveness, watch=watch, offering=offering
+        topology=agent,
+        epochs=epochs,
+        starts=starts,
+        liveness=liveness,
+        watch=watch,
+        offering=offering,
+        voter_seats=voter_seats,
     )
 
 

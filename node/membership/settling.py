@@ -1,30 +1,38 @@
 """Makes sure that this node holds the newest document that was acknowledged to anybody.
 
-A change of the topology is acknowledged once a majority of the voters holds its document.  So a node that
-asks a majority of them, and hears of nothing newer, knows as much as any client can.  Who is asked and knows
-less than the asker catches up before it answers, so that asking spreads a document, too.
+A change of the topology is acknowledged once it is decided and a majority of the voters holds its document.
+So a node asks a majority of them.  If none holds a newer document or has accepted one, the node knows as much
+as any client can.  One that is accepted may have been decided, even by voters that it replaced: the node then
+finishes that decision, as a read of a register does.  Who is asked and knows less than the asker catches up
+before it answers, so that asking spreads a document, too.
 
-Rules T2 and T5: docs/protocol/topology.md.
+Rules T2, T3 and T5: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ringmill.cluster.consensus.epoch_vote import STORED_AS, decode_vote
 from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
-from ringmill.node.contracts import TopologyView
+from ringmill.node.contracts import ControlState, TopologyView
 
-__all__ = ["KNOW", "Settling", "voters_missing"]
+__all__ = ["KNOW", "Finish", "Settling", "voters_missing"]
 
 KNOW: Final = "topology.know"
 """Peer method: 8 bytes of an epoch, big-endian.  The node catches up with it first, and answers the epoch
-that it knows then, in the same form.  Exempt from epoch checks."""
+that it knows then, in the same form, and one byte more: whether it has accepted a document of the epoch after
+that one.  Exempt from epoch checks."""
+
+Finish = Callable[[Topology], Awaitable[bool]]
+"""Finish the decision on the epoch after this document and adopt what it is; false when there was none.
+Raises QuorumNotReached, DeadlineExceeded."""
 
 _ASK_TIMEOUT_S: Final = 2.0  # a node that is behind fetches and syncs a document before it answers
 _LINGER_S: Final = 0.25  # for members that a change need not wait for
@@ -32,23 +40,32 @@ _LINGER_S: Final = 0.25  # for members that a change need not wait for
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What each node knows, and why others do not tell."""
+    """What each node knows, who has accepted a document of the next epoch, and why others do not tell."""
 
     epochs: dict[NodeId, Epoch] = field(default_factory=dict)
+    undecided: set[NodeId] = field(default_factory=set)
     failures: dict[str, str] = field(default_factory=dict)
 
 
 class Settling:
     """One round of questions at a time; who waits for one joins it only if it begins later."""
 
-    def __init__(self, seat: Owner, *, topology: TopologyView, transport: Transport) -> None:
+    def __init__(
+        self, seat: Owner, *, topology: TopologyView, store: ControlState, transport: Transport
+    ) -> None:
         self._seat = seat
         self._topology = topology
+        self._store = store
+        self._finish: Finish | None = None
         self._transport = transport
         self._round = asyncio.Lock()
         self._begun = 0
         self._last_settled = 0
         self._heard = _Heard()  # in the round that began last
+
+    def finish_by(self, finish: Finish) -> None:
+        """Who can finish a decision that others have begun."""
+        self._finish = finish
 
     async def newest(self, within_s: float) -> Topology:
         """The newest document of which a client can know, held by a majority of its voters.
@@ -80,7 +97,11 @@ class Settling:
         epoch = Epoch(int.from_bytes(incoming.body, "big"))
         if epoch > self._topology.topology().epoch:
             await self._topology.know(epoch, ask=incoming.sender)
-        return self._topology.topology().epoch.to_bytes(8, "big")
+        epoch = self._topology.topology().epoch
+        return epoch.to_bytes(8, "big") + bytes([self._has_accepted_after(epoch)])
+
+    def _has_accepted_after(self, epoch: Epoch) -> bool:
+        return decode_vote(self._store.get(STORED_AS)).has_accepted(Epoch(epoch + 1))
 
     async def _is_settled(self) -> bool:
         """Whether a majority of the voters holds this node's document, and none of them a newer one.
@@ -99,6 +120,8 @@ class Settling:
             return False
         if len(epochs) <= len(topology.voters) // 2:
             raise _unsettled(topology, heard, _ASK_TIMEOUT_S)
+        if heard.undecided and self._finish is not None:
+            return not await self._finish(topology)
         return True
 
     async def _ask(
@@ -116,10 +139,14 @@ class Settling:
             except RingmillError as error:
                 failures[node] = f"{error.code}: {error.message}"
             else:
-                epochs[node] = Epoch(int.from_bytes(answer, "big"))
+                epochs[node] = Epoch(int.from_bytes(answer[:8], "big"))
+                if any(answer[8:]):
+                    heard.undecided.add(node)
 
         if self._seat.node in (asked := list(nodes)):
             epochs[self._seat.node] = topology.epoch
+            if self._has_accepted_after(topology.epoch):
+                heard.undecided.add(self._seat.node)
         async with asyncio.TaskGroup() as group:
             waiting = {group.create_task(ask(node)) for node in asked if node != self._seat.node}
             if is_all and waiting:

@@ -77,7 +77,7 @@ class TopologyAgent:
         self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
-        self.settling = Settling(self._seat, topology=self, transport=transport)
+        self.settling = Settling(self._seat, topology=self, store=store, transport=transport)
         self._forming = Forming(
             self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
         )

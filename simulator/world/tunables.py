@@ -61,5 +61,8 @@ def draw_tunables(draws: Random) -> Tunables:
         longest_s=draws.choice((HintOptions().longest_s, HintOptions().longest_s, 1.0)),
     )
     replica = replace(drawn.node.replica, most_whole_bytes=draws.choice((1024, 60, 0, 0)))
-    node = replace(drawn.node, requests=late_acks, compare=compare, hints=hints, replica=replica)
+    membership = replace(drawn.node.membership, voter_down_s=draws.choice((600.0, 2.0)), voter_turn_s=1.0)
+    node = replace(
+        drawn.node, requests=late_acks, compare=compare, hints=hints, replica=replica, membership=membership
+    )
     return replace(drawn, node=node, gather_s=gather_s)

@@ -89,6 +89,7 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
         "health": seen.health,
         "reasons": list(seen.reasons),
         "coordinator": seen.coordinator,
+        "voters": list(seen.voters),
         "ranges": {
             "ok": ranges.ok,
             "under_replicated": ranges.under_replicated,

@@ -16,9 +16,9 @@ from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 
 __all__ = ["check_documents", "check_newest"]
 
-_ONE_CHANGE: Final = ((1, 0), (2, 0), (0, 2))
-"""Entries of keyspaces, and of members, that one of two documents has: a keyspace was made, changed or
-dropped, or the disk of a member was replaced."""
+_ONE_CHANGE: Final = ((1, 0, 0), (2, 0, 0), (0, 2, 0), (0, 2, 2), (0, 0, 2))
+"""Entries of keyspaces, members and voters that one of two documents has: a keyspace was made, changed or
+dropped, the disk of a member was replaced, or the vote of a member passed to another."""
 
 
 def check_documents(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[Violation]:
@@ -65,10 +65,15 @@ def _derived(chain: dict[int, Topology]) -> Iterator[str]:
             check_next(chain[epoch - 1], chain[epoch])
         except InvalidArgument as error:
             yield f"epoch {epoch} does not follow from epoch {epoch - 1}: {error.message}"
-        before, after = set(chain[epoch - 1].keyspaces), set(chain[epoch].keyspaces)
-        disks = set(chain[epoch - 1].members) ^ set(chain[epoch].members)
-        if (len(before ^ after), len(disks)) not in _ONE_CHANGE:
+        if _entries_changed(chain[epoch - 1], chain[epoch]) not in _ONE_CHANGE:
             yield f"epoch {epoch} is not one change of epoch {epoch - 1}"
+
+
+def _entries_changed(before: Topology, after: Topology) -> tuple[int, int, int]:
+    keyspaces = set(before.keyspaces) ^ set(after.keyspaces)
+    members = set(before.members) ^ set(after.members)
+    voters = set(before.voters) ^ set(after.voters)
+    return len(keyspaces), len(members), len(voters)
 
 
 def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:

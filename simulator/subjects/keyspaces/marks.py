@@ -11,4 +11,5 @@ KEYSPACE_MARKS: Final = (
     "another change of the topology came first",
     "a change of the topology is finished for another node",
     "two nodes propose an epoch at once",
+    "who asks for the newest document finishes its decision",
 )

@@ -30,6 +30,7 @@ _SESSIONS: Final = 4
 _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its node
 _LOOK_EVERY_S: Final = 0.25
 _CORE, _LAST = "k-core", "k-last"
+_OF_DOCUMENTS: Final = ("epochs", "votes passed on")
 
 
 class KeyspaceWorkload:
@@ -108,7 +109,9 @@ class KeyspaceWorkload:
     def figures(self, history: History) -> Figures:
         calls = Counter(f"{call.kind} {call.outcome}" for call in self.calls)
         newest = max((each.topology.epoch for each in self.adopted), default=0)
-        return {**calls, "epochs": newest}
+        voters = {int(each.topology.epoch): each.topology.voter_nodes for each in self.adopted}
+        passed_on = sum(voters[epoch] != voters[epoch - 1] for epoch in voters if epoch - 1 in voters)
+        return {**calls, "epochs": newest, "votes passed on": passed_on}
 
     async def _work(self, name: str) -> None:
         timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
@@ -133,9 +136,11 @@ class KeyspaceWorkload:
 
 
 def _told(figures: Figures) -> str:
-    ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()) if name != "epochs")
-    calls = sum(count for name, count in figures.items() if name != "epochs")
-    return f"{calls:,} calls about keyspaces ({ends or 'none'}), {figures.get('epochs', 0):,} epochs"
+    asked = {name: count for name, count in sorted(figures.items()) if name not in _OF_DOCUMENTS}
+    ends = ", ".join(f"{count:,} {name}" for name, count in asked.items())
+    epochs, passed_on = (figures.get(name, 0) for name in _OF_DOCUMENTS)
+    told = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
+    return f"{told}, {passed_on:,} votes passed on" if passed_on else told
 
 
 def _fields(figures: Figures) -> Mapping[str, Any]:

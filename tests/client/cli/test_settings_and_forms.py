@@ -82,7 +82,9 @@ def test_an_unknown_setting_is_warned_about() -> None:
     assert "RINGMILL_CLUSTRE" in warning and "cluster" in warning
 
 
-@pytest.mark.parametrize("name", ["HINT_BYTES", "HINT_AGE", "COMPARE_EVERY", "GATE", "PURGE_AFTER"])
+@pytest.mark.parametrize(
+    "name", ["HINT_BYTES", "HINT_AGE", "COMPARE_EVERY", "GATE", "PURGE_AFTER", "PASS_VOTE_AFTER"]
+)
 def test_what_the_nodes_of_a_local_cluster_read_is_nothing_to_warn_about(name: str) -> None:
     assert Settings.gathered({f"RINGMILL_{name}": "60"}, []).warnings == []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "MAX_CLIENT_MESSAGE_BYTES",
     "MAX_CONTEXT_BYTES",
     "MAX_ENTRIES",
     "MAX_KEY_BYTES",
@@ -32,6 +33,7 @@ MAX_REDUCERS: Final = 4096
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
+MAX_CLIENT_MESSAGE_BYTES: Final = 4 * 1024 * 1024 + MAX_VALUE_BYTES
 MAX_ENTRIES: Final = 1000
 """Of a set or a map: each change reads and writes the whole object."""
 MAX_TOTAL: Final = (1 << 63) - 1

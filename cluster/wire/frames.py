@@ -16,7 +16,6 @@ import google_crc32c
 import msgpack
 
 from ringmill.cluster.errors import ProtocolMismatch
-from ringmill.cluster.limits import MAX_VALUE_BYTES
 
 __all__ = [
     "FRAME_TARGET_BYTES",
@@ -33,7 +32,9 @@ __all__ = [
 
 FRAME_VERSION: Final = 2
 FRAME_TARGET_BYTES: Final = 256 * 1024  # a frame is closed when it reaches this; a larger item goes alone
-MAX_FRAME_BYTES: Final = 4 * 1024 * 1024 + MAX_VALUE_BYTES
+MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
+"""Room for one object: clients make it no larger than MAX_OBJECT_BYTES at each owner, of which there are at
+most seven, and merging adds these up.  Rule V5: docs/protocol/versions.md."""
 OPERATION_OVERHEAD_BYTES: Final = 96  # upper bound of all that is in an operation beside its body
 
 _UNSTAMPED_VERSION: Final = 1

@@ -34,9 +34,9 @@ __all__ = [
 FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
 
-Admission = Callable[[int, int, int], None]
-"""Called with the number of values that the object shows before and after, and its size after in bytes;
-raises to refuse the write."""
+Admission = Callable[[int, int, int, int], None]
+"""Called with the number of values that the object shows before and after, and its size before and after in
+bytes; raises to refuse the write."""
 
 Kept = Callable[[StoredObject, int], bytes]
 """The value that a touch keeps of the present object, at a time in milliseconds since 1970 (rule V11)."""
@@ -105,7 +105,7 @@ class ObjectBatch:
         if encoded is None:
             encoded = encode_object(after)
         if admit is not None:
-            admit(len(before.visible()), len(after.visible()), len(encoded))
+            admit(len(before.visible()), len(after.visible()), len(old or b""), len(encoded))
         if len(after.siblings) > 1:
             sometimes("siblings stand beside each other")
         return self.put(key, old, Applied(after, encoded), _has_value(after) - _has_value(before))

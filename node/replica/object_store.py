@@ -458,7 +458,7 @@ class ObjectStore(StoredCount):
         sibling = self._sibling(place, intent, ZERO if present is None else present.time)
         changed = overwritten(present, sibling)
         told = encode_object(changed)
-        admit(encoded is not None, 1, len(told))
+        admit(encoded is not None, 1, len(encoded or b""), len(told))
         applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
         return Written(applied, sibling, is_repeat=False)
 

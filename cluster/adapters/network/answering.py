@@ -69,6 +69,7 @@ class Dialler:
     prefix: str = ""
     floor: Priority = Priority.CONTROL
     gathers: bool = True
+    max_frame_bytes: int = MAX_FRAME_BYTES
     takes_runs: bool = False  # it understands one answer that refuses many calls
     is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
 
@@ -165,7 +166,8 @@ class Answering:
             await served.outbox.room()
 
     async def _take_frame(self, served: _Stream, frame: bytes) -> None:
-        operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
+        limit = min(self.max_frame_bytes, served.dialler.max_frame_bytes)
+        operations, sent_us = decode_operations(frame, max_bytes=limit)
         served.is_stamped = sent_us is not None
         if self.gate is not None and served.dialler.is_screened:
             operations, runs = self.gate.screen(operations)

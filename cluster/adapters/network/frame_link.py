@@ -110,6 +110,7 @@ class FrameLink:
         entropy: Entropy,
         start_task: Callable[[Coroutine[None, None, None]], asyncio.Task[None]] = asyncio.create_task,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        max_call_bytes: int = MAX_FRAME_BYTES,
         gathers: bool = True,
         broke: Callable[[], None] = lambda: None,
     ) -> None:
@@ -120,6 +121,7 @@ class FrameLink:
         self._start_task = start_task
         self._broke = broke
         self._max_frame_bytes = max_frame_bytes
+        self._max_call_bytes = min(max_call_bytes, max_frame_bytes)
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode, gathers=gathers)
         self._sent: dict[int, _Call] = {}
         self._wheel = DeadlineWheel(_GRACE_S)
@@ -177,8 +179,8 @@ class FrameLink:
 
     def _admit(self, method: str, body: bytes) -> None:
         """Refuse what cannot be sent now, and see that a stream is there or being dialled."""
-        if len(body) + OPERATION_OVERHEAD_BYTES > self._max_frame_bytes:
-            size, limit = len(body), self._max_frame_bytes
+        if len(body) + OPERATION_OVERHEAD_BYTES > self._max_call_bytes:
+            size, limit = len(body), self._max_call_bytes
             raise InvalidArgument(f"{method}: a body of {size} bytes is over the frame limit of {limit}")
         if self._outbox.is_full:
             items, waiting_bytes = self._outbox.depth

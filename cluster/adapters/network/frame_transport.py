@@ -22,6 +22,7 @@ from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
@@ -174,7 +175,14 @@ class FrameTransport:
     def admit_client(self, told: Introduction) -> Dialler:
         """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
         return self._admitted(
-            Dialler(NodeId(""), CLIENT_PREFIX, Priority.WRITE, takes_runs=told.takes_runs, is_screened=True)
+            Dialler(
+                NodeId(""),
+                CLIENT_PREFIX,
+                Priority.WRITE,
+                max_frame_bytes=MAX_CLIENT_MESSAGE_BYTES,
+                takes_runs=told.takes_runs,
+                is_screened=True,
+            )
         )
 
     def admit_by(self, gate: Gate) -> None:

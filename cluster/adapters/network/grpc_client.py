@@ -30,6 +30,7 @@ from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_na
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Ended, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.offers import CarrierName
@@ -158,6 +159,7 @@ class ClientLink:
                 clock=self._clock,
                 entropy=OsEntropy(),
                 max_frame_bytes=self._max_frame_bytes,
+                max_call_bytes=MAX_CLIENT_MESSAGE_BYTES,
             )
         return self._session
 

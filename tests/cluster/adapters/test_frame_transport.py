@@ -112,15 +112,15 @@ async def test_a_body_larger_than_a_frame_should_be_travels_alone(nodes: Any) ->
 async def test_a_body_over_the_frame_limit_is_refused_before_it_is_sent(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
     n2.serve("echo", echo)
-    with pytest.raises(InvalidArgument, match="6000000 bytes is over the frame limit"):
-        await n1.call(N2, "echo", bytes(6_000_000), timeout_s=9, priority=WRITE)
+    with pytest.raises(InvalidArgument, match="34000000 bytes is over the frame limit"):
+        await n1.call(N2, "echo", bytes(34_000_000), timeout_s=9, priority=WRITE)
 
 
 async def test_an_answer_over_the_frame_limit_is_an_error_of_that_call_alone(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
-    n2.serve("long", lambda _: bytes(6_000_000))
+    n2.serve("long", lambda _: bytes(34_000_000))
     n2.serve("echo", echo)
-    with pytest.raises(RingmillError, match="the answer to long has 6000000 bytes") as told:
+    with pytest.raises(RingmillError, match="the answer to long has 34000000 bytes") as told:
         await n1.call(N2, "long", b"", timeout_s=9, priority=WRITE)
     assert told.value.code == "INTERNAL"
     assert await n1.call(N2, "echo", b"still here", timeout_s=9, priority=WRITE) == b"still here"

@@ -23,9 +23,10 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.wire.error_status import error_in_metadata
-from ringmill.cluster.wire.frames import encode_operations
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, encode_operations
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
@@ -224,17 +225,17 @@ async def test_a_broken_frame_ends_its_stream_as_a_mismatch(
     await assert_unharmed(server)
 
 
-@pytest.mark.parametrize("path", [SESSION, LINK])
-async def test_an_over_long_frame_is_refused_by_its_length(server: NodeServer, path: str) -> None:
-    refusal = await refusal_of(server.address, path, bytes(5 * 1024 * 1024 + 1))
+@pytest.mark.parametrize(("path", "limit"), [(SESSION, MAX_CLIENT_MESSAGE_BYTES), (LINK, MAX_FRAME_BYTES)])
+async def test_an_over_long_frame_is_refused_by_its_length(server: NodeServer, path: str, limit: int) -> None:
+    refusal = await refusal_of(server.address, path, bytes(limit + 1))
     error = error_in_metadata(refusal.trailing_metadata())
     assert isinstance(error, ProtocolMismatch)
-    assert "5242881 bytes is over the limit of 5242880" in error.message
+    assert f"{limit + 1} bytes is over the limit of {limit}" in error.message
     await assert_unharmed(server)
 
 
 @pytest.mark.parametrize("path", [SESSION, LINK])
 async def test_a_message_beyond_every_limit_is_refused_by_the_carrier(server: NodeServer, path: str) -> None:
-    refusal = await refusal_of(server.address, path, bytes(20 * 1024 * 1024))
+    refusal = await refusal_of(server.address, path, bytes(33 * 1024 * 1024))
     assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await assert_unharmed(server)

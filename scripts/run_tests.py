@@ -27,6 +27,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
 QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lines
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # else each of some hundred nodes compiles its 400 modules anew
 GRACE_S = 10.0  # for what tests left behind to end by itself
 END_S = 10.0  # for a killed process to be gone
 SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
@@ -45,7 +46,7 @@ def run(arguments: list[str], limit_s: float) -> int:
     pytest = subprocess.Popen(
         [sys.executable, "-m", "pytest", *TELL_FAILURES, *(arguments or DEFAULTS)],
         cwd=ROOT,
-        env={**os.environ, **QUIET, MARK: mark, "PYTHONPATH": _with_plugins()},
+        env={**os.environ, **QUIET, **COMPILED, MARK: mark, "PYTHONPATH": _with_plugins()},
     )
     try:
         code = code_within(pytest, limit_s)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,13 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A shell in a folder with a running cluster of five; nothing of it is left afterwards."""
+    with cluster_of_five(tmp_path_factory) as shell:
+        yield shell
+
+
+@contextmanager
+def cluster_of_five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell in a folder with a running cluster; nothing of it is left afterwards."""
     shell = Shell(tmp_path_factory.mktemp("cli"))
     start = 20000 + os.getpid() % 1000 * 12  # another place for another test process
     shell.ok("cluster", "up", "--base-port", str(free_base(5, start)))

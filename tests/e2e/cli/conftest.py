@@ -45,8 +45,8 @@ class Ended:
 class Shell:
     """Types `ringmill ...` in a folder.
 
-    Verbs on processes run as a command of their own; the others run in this process, through the same
-    `main`, as an interpreter a command would be most of the time that the tests take.
+    Verbs that start and end processes run as a command of their own; the others run in this process, through
+    the same `main`, as an interpreter a command would be most of the time that the tests take.
     """
 
     folder: Path
@@ -64,7 +64,8 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *line: str, stdin: bytes = b"") -> Ended:
-        return self.command(*line) if "cluster" in line else self.call(*line, stdin=stdin)
+        is_on_processes = "cluster" in line and "status" not in line
+        return self.command(*line) if is_on_processes else self.call(*line, stdin=stdin)
 
     def command(self, *line: str) -> Ended:
         """Run a command of its own."""

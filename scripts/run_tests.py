@@ -34,7 +34,7 @@ SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
 HELPERS = {"ringmill.node.task_main", "ringmill.cluster.adapters.processes.worker_main"}
 TELL_FAILURES = ["-p", "pytest_early_failures"]
-# A third of the tests wait for processes: on two cores a third worker has something to do meanwhile.
+# Many tests wait for processes: on two cores a third worker has something to do meanwhile.
 DEFAULTS = ["-n", "3", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
 
 

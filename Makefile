@@ -11,7 +11,7 @@ $(shell rm -f $(STAMP))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster status demo job bench test lint proto down clean
+.PHONY: help setup cluster status demo job bench test lint lint-types lint-rules proto down clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,12 +43,17 @@ test: setup ## all tests, with a limit on time and nothing left behind
 	@$(PY) scripts/run_tests.py
 
 lint: setup ## ruff, mypy --strict, import-linter, tidy
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going lint-types lint-rules
+
+lint-types:  # the longest, so beside all others
+	@.venv/bin/mypy --no-error-summary
+
+lint-rules:
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/ruff check -q .
-	@.venv/bin/mypy --no-error-summary
+	@$(PY) scripts/tidy.py
 	@rm -rf .venv/imports && mkdir .venv/imports && cp -RL ringmill .venv/imports/  # grimp follows no links
 	@PYTHONPATH=.venv/imports .venv/bin/lint-imports --no-cache >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
-	@$(PY) scripts/tidy.py
 
 proto: setup ## rebuild the gRPC stubs from proto/
 	@.venv/bin/pip install -q -c constraints.txt grpcio-tools mypy-protobuf

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+
+# What importing makes stays, and looking for garbage in it was a seventh of a start.  run_node turns it on.
+gc.disable()
 
 # gRPC reads these when it is imported: else its core would write its own lines into our log, and hook into
 # forks.  Its event engine hands each event through three threads, the poller that it replaced through one:

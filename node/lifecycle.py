@@ -137,6 +137,7 @@ def _spare_the_collector() -> None:
     loop, and look for cycles less often: a request leaves none, so nearly every look finds nothing."""
     gc.collect()
     gc.freeze()
+    gc.enable()  # importing this program had it off
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 

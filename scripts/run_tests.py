@@ -27,13 +27,15 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
 QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lines
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # else each of some hundred nodes compiles its 400 modules anew
 GRACE_S = 10.0  # for what tests left behind to end by itself
 END_S = 10.0  # for a killed process to be gone
 SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
 HELPERS = {"ringmill.node.task_main", "ringmill.cluster.adapters.processes.worker_main"}
 TELL_FAILURES = ["-p", "pytest_early_failures"]
-DEFAULTS = ["-n", "2", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
+# Many tests wait for processes: on two cores a third worker has something to do meanwhile.
+DEFAULTS = ["-n", "3", "--dist", "worksteal", "-rs", "--durations=10", "--durations-min=1", "tests"]
 
 
 def run(arguments: list[str], limit_s: float) -> int:
@@ -45,7 +47,7 @@ def run(arguments: list[str], limit_s: float) -> int:
     pytest = subprocess.Popen(
         [sys.executable, "-m", "pytest", *TELL_FAILURES, *(arguments or DEFAULTS)],
         cwd=ROOT,
-        env={**os.environ, **QUIET, MARK: mark, "PYTHONPATH": _with_plugins()},
+        env={**os.environ, **QUIET, **COMPILED, MARK: mark, "PYTHONPATH": _with_plugins()},
     )
     try:
         code = code_within(pytest, limit_s)

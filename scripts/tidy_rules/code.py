@@ -19,7 +19,7 @@ def sizes(source: SourceFile) -> Iterator[Finding]:
     lines = len(source.text.splitlines())
     if lines > FILE_LINES:
         yield source.finding(1, f"{lines} lines, more than {FILE_LINES}; split it by idea into two modules")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > FUNCTION_LINES:
@@ -58,7 +58,7 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
 
 def swallowed_errors(source: SourceFile) -> Iterator[Finding]:
     """`except Exception` with a body that only logs: the error is gone and the state is a guess."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and all(map(_says_little, node.body)):
             what = "a broad except that only logs; catch the one error you can act on, let the rest pass"
             yield source.finding(node.lineno, what)
@@ -68,7 +68,7 @@ def lost_cancellations(source: SourceFile) -> Iterator[Finding]:
     """`asyncio.gather` in a node: it loses a cancellation that comes in the turn of an error."""
     if source.room not in ("cluster", "node"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Call) or ast.unparse(node.func) != "asyncio.gather":
             continue
         if not any(each.arg == "return_exceptions" for each in node.keywords):

@@ -83,7 +83,7 @@ def doors(source: SourceFile) -> Iterator[Finding]:
     """Imports and calls that go round the ports."""
     if source.is_in(*OPEN_ROOMS):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         for module in imported(node):
             top = module.split(".")[0]
             if top in MODULES and not (top == "random" and source.is_in("simulator")):
@@ -97,7 +97,7 @@ def error_numbers(source: SourceFile) -> Iterator[Finding]:
     """What an errno means is decided once, so that one fault is not told in two ways."""
     if source.is_in(*ERRNO_ROOMS):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if "errno" in imported(node):
             yield source.finding(_line(node), "imports errno; ask meaning_of(error) (cluster/os_errors.py)")
 
@@ -106,8 +106,8 @@ def determinism(source: SourceFile) -> Iterator[Finding]:
     """What differs between two runs of one seed: hash() of strings, id(), the order of a set."""
     if source.room not in {"cluster", "node", "simulator"}:
         return
-    exempt = [call for node in ast.walk(source.tree) if _is_dunder_hash(node) for call in ast.walk(node)]
-    for node in ast.walk(source.tree):
+    exempt = [call for node in source.nodes if _is_dunder_hash(node) for call in ast.walk(node)]
+    for node in source.nodes:
         if (name := _called(node)) in {"hash", "id"} and node not in exempt:
             what = (
                 f"{name}() differs from run to run; hash bytes with xxhash, name things by an id of their own"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,13 @@ class SourceFile:
     path: Path
     text: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+    """Of the tree, in the order of `ast.walk`, but for `Load` and its like: walked once for all rules."""
 
     @classmethod
     def parse(cls, path: Path, text: str) -> SourceFile:
-        return cls(path, text, ast.parse(text, str(path)))
+        tree = ast.parse(text, str(path))
+        return cls(path, text, tree, tuple(_nodes(tree)))
 
     @property
     def room(self) -> str:
@@ -44,6 +48,21 @@ class SourceFile:
 
     def finding(self, line: int, what: str) -> Finding:
         return Finding(self.path, line, what)
+
+
+def _nodes(tree: ast.Module) -> Iterator[ast.AST]:
+    level: list[ast.AST] = [tree]
+    while level:
+        yield from level
+        below: list[ast.AST] = []
+        for node in level:
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if isinstance(value, list):
+                    below += [each for each in value if isinstance(each, ast.AST)]
+                elif isinstance(value, ast.AST) and name != "ctx":
+                    below.append(value)
+        level = below
 
 
 def imported(node: ast.AST) -> list[str]:

@@ -13,11 +13,11 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tidy_rules.ablations import Shown, ablations
-from tidy_rules.finding import Finding
+from tidy_rules.finding import Finding, SourceFile
 
 __all__ = ["protocol"]
 
@@ -43,10 +43,11 @@ Lines = list[tuple[int, str]]
 Cites = Mapping[Path, set[str]]
 
 
-def protocol(root: Path, texts: Mapping[Path, str]) -> Iterator[Finding]:
+def protocol(root: Path, texts: Mapping[Path, str], sources: Sequence[SourceFile]) -> Iterator[Finding]:
     """Everything about rules and their citations, in files given by their path from `root`."""
+    parsed = {source.path: source for source in sources}
     pages = {path: _prose(text) for path, text in texts.items() if path.suffix == ".md"}
-    code = {path: _said(path, text) for path, text in texts.items() if path.suffix != ".md"}
+    code = {path: _said(path, text, parsed.get(path)) for path, text in texts.items() if path.suffix != ".md"}
     stated = [
         (path, number, found)
         for path, lines in pages.items()
@@ -136,10 +137,10 @@ def _is_protocol(path: Path) -> bool:
     return path.parts[:2] == ("docs", "protocol")
 
 
-def _said(path: Path, text: str) -> Lines:
+def _said(path: Path, text: str, source: SourceFile | None) -> Lines:
     """What code says to its readers: comments and docstrings, by line."""
     if path.suffix == ".py":
-        return _said_in_python(text)
+        return _said_in_python(source) if source else []  # tidy says elsewhere what does not parse
     mark = COMMENT_MARKS.get(path.suffix, "#" if path.name == "Makefile" else "")
     if not mark:
         return []
@@ -147,16 +148,16 @@ def _said(path: Path, text: str) -> Lines:
     return [(number, line.partition(mark)[2]) for number, line in lines if mark in line]
 
 
-def _said_in_python(text: str) -> Lines:
+def _said_in_python(source: SourceFile) -> Lines:
+    text = source.text
     if not any(pattern.search(text) for pattern in (RULE, OUTSIDE, PAGE)):
         return []
     try:
-        tree = ast.parse(text)
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-    except (SyntaxError, tokenize.TokenError):
-        return []  # tidy says so elsewhere
+    except tokenize.TokenError:
+        return []
     said = [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
-    for node in ast.walk(tree):
+    for node in source.nodes:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and _is_text(node.value):
             first, last = node.lineno, node.end_lineno or node.lineno
             said += enumerate(text.splitlines()[first - 1 : last], start=first)

@@ -23,7 +23,7 @@ MEDIAN_LINES = 120
 
 def bare_imports(source: SourceFile) -> Iterator[Finding]:
     """`import cluster` works in a checkout and takes whatever a user calls cluster.py everywhere else."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         for name in imported(node):
             top = name.split(".")[0]
             if top in TOP:
@@ -68,7 +68,7 @@ def _module(path: Path) -> str:
 def _needs(source: SourceFile, modules: Mapping[str, SourceFile]) -> list[str]:
     own = _module(source.path)
     found: set[str] = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"

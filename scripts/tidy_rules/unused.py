@@ -34,9 +34,7 @@ PLAIN_BASES = {"Enum", "Flag", "Generic", "IntEnum", "IntFlag", "NamedTuple", "P
 
 def unused_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
     used = {name for source in sources if source.room != "tests" for name in _used(source)}
-    classes = {
-        each.name for source in sources for each in ast.walk(source.tree) if isinstance(each, ast.ClassDef)
-    }
+    classes = {each.name for source in sources for each in source.nodes if isinstance(each, ast.ClassDef)}
     for source in sources:
         if source.room in PRODUCT:
             for name, line in _defined(source.tree.body, classes | PLAIN_BASES):
@@ -47,7 +45,7 @@ def unused_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
 
 def _used(source: SourceFile) -> Iterator[str]:
     surface = {id(inner) for node in source.tree.body if _is_surface(node) for inner in ast.walk(node)}
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name, ctx=ast.Load()):
                 yield name

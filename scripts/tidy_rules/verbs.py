@@ -42,7 +42,7 @@ def unknown_verbs(sources: Sequence[SourceFile], texts: Mapping[Path, str]) -> I
 
 
 def _tables(source: SourceFile) -> Iterator[tuple[str, set[str]]]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Call(args=[ast.Constant(value=str(name)), ast.Dict(keys=keys), *_]):
                 yield name, {str(key.value) for key in keys if isinstance(key, ast.Constant)}

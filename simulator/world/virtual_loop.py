@@ -68,6 +68,26 @@ class _SequencedTask(asyncio.Task[T]):
         return self._sequence
 
 
+class _PlainHandle(asyncio.Handle):
+    """As asyncio's, but it never asks whether the loop is in debug mode: a run makes 25,000 of them."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+
+
 # Sockets, signals and subprocesses of the abstract loop stay unimplemented: asking for one is an error.
 _AbstractLoop: Any = asyncio.AbstractEventLoop
 
@@ -157,7 +177,7 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _PlainHandle(callback, args, self, context)
         self._enqueue(handle)
         return handle
 
@@ -209,8 +229,9 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         self._running = True
         asyncio._set_running_loop(self)  # what asyncio.run does through BaseEventLoop
         try:
-            while not waited.done():
-                self._step()
+            done, step = waited.done, self._step
+            while not done():
+                step()
         finally:
             asyncio._set_running_loop(None)
             self._running = False
@@ -240,17 +261,20 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         process.ready.append(handle)
 
     def _step(self) -> None:
-        while not self._runnable:
+        runnable = self._runnable
+        while not runnable:
             self._advance()
-        index = int(self._draw.random() * len(self._runnable)) if len(self._runnable) > 1 else 0
-        process = self._runnable[index]
-        if not process.ready or process.paused or not process.alive:
+        count = len(runnable)
+        index = int(self._draw.random() * count) if count > 1 else 0
+        process = runnable[index]
+        ready = process.ready
+        if not ready or process.paused or not process.alive:
             self._forget(index)
             return
-        handle = process.ready.popleft()
-        if not process.ready:
+        handle = ready.popleft()
+        if not ready:
             self._forget(index)
-        if not handle.cancelled():
+        if not handle._cancelled:
             self.steps += 1
             handle._run()
 
@@ -262,14 +286,14 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
     def _advance(self) -> None:
         """Jump to the next timer and make everything that is due ready."""
         timers = self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers:
             raise Stuck(f"nothing is ready and no timer is set at {self._now:.6f} s of virtual time")
-        self._now = max(self._now, timers[0][0])
-        if self._now > self.longest_s:
+        now = self._now = max(self._now, timers[0][0])
+        if now > self.longest_s:
             raise Stuck(f"it has not ended after {self._now:.0f} s of virtual time")
-        while timers and timers[0][0] <= self._now:
+        while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]
-            if not handle.cancelled():
+            if not handle._cancelled:
                 self._enqueue(handle)

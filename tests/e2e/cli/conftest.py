@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class Ended:
 class Shell:
     """Types `ringmill ...` in a folder.
 
-    Verbs on processes run as a command of their own; the others run in this process, through the same
-    `main`, as an interpreter a command would be most of the time that the tests take.
+    Verbs that start and end processes run as a command of their own; the others run in this process, through
+    the same `main`, as an interpreter a command would be most of the time that the tests take.
     """
 
     folder: Path
@@ -64,7 +64,8 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *line: str, stdin: bytes = b"") -> Ended:
-        return self.command(*line) if "cluster" in line else self.call(*line, stdin=stdin)
+        is_on_processes = "cluster" in line and "status" not in line
+        return self.command(*line) if is_on_processes else self.call(*line, stdin=stdin)
 
     def command(self, *line: str) -> Ended:
         """Run a command of its own."""
@@ -94,7 +95,13 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A shell in a folder with a running cluster of five; nothing of it is left afterwards."""
+    with cluster_of_five(tmp_path_factory) as shell:
+        yield shell
+
+
+@contextmanager
+def cluster_of_five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell in a folder with a running cluster; nothing of it is left afterwards."""
     shell = Shell(tmp_path_factory.mktemp("cli"))
     start = 20000 + os.getpid() % 1000 * 12  # another place for another test process
     shell.ok("cluster", "up", "--base-port", str(free_base(5, start)))

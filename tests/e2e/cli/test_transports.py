@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -14,23 +14,22 @@ import pytest
 from ringmill.client.blocking import Client
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.wire.offers import CarrierName
-
-if TYPE_CHECKING:
-    from tests.e2e.cli.conftest import Shell
+from tests.e2e.cli.conftest import Shell
 
 NODES = ("n1", "n2", "n3")
 TIMEOUT_S = 20.0
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture(scope="module", params=["tcp", "unix"])
 def transport(request: pytest.FixtureRequest) -> CarrierName:
     name: CarrierName = request.param
     return name
 
 
-@pytest.fixture
-def cluster(transport: CarrierName, shell: Shell) -> Iterator[Shell]:
-    """Three nodes beside the cluster of the module, which talk by `transport`."""
+@pytest.fixture(scope="module")
+def cluster(transport: CarrierName, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Three nodes that talk by `transport`, for the tests of this module in their order."""
+    shell = Shell(tmp_path_factory.mktemp(transport))
     base = free_base(3, 20_000 + os.getpid() % 1000 * 12 + 6)
     up = ("--cluster", transport, "cluster", "up", "-n", "3", "--base-port", str(base))
     shell.ok(*up, "--peer-transport", transport, "--client-transport", transport)
@@ -76,6 +75,22 @@ def test_requests_go_over_the_transport_and_survive_a_kill(cluster: Shell, trans
             assert db.get(f"k{number}", r="all").value == b"3"
 
 
+def test_a_socket_file_of_a_killed_node_is_replaced_and_a_stopped_one_leaves_none(
+    cluster: Shell, transport: CarrierName
+) -> None:
+    if transport != "unix":
+        pytest.skip("TCP leaves no files")
+    here = ("--cluster", transport, "cluster")
+    path = cluster.folder / "home" / transport / "n1" / "frames.sock"
+    cluster.ok(*here, "kill", "n1")
+    assert path.is_socket()
+    cluster.ok(*here, "restart", "n1")
+    assert path.is_socket()
+    cluster.ok(*here, "down")
+    assert not path.exists()
+    cluster.ok(*here, "up")
+
+
 def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: CarrierName) -> None:
     address = written(cluster, transport)["nodes"][0]["address"]
     here = ("--cluster", transport, "cluster")
@@ -91,23 +106,8 @@ def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: Car
     assert any(f"does not offer {transport}" in line for line in said(cluster, transport, "n3"))
 
 
-def test_a_socket_file_of_a_killed_node_is_replaced_and_a_stopped_one_leaves_none(
-    cluster: Shell, transport: CarrierName
-) -> None:
-    if transport != "unix":
-        pytest.skip("TCP leaves no files")
-    here = ("--cluster", transport, "cluster")
-    path = cluster.folder / "home" / transport / "n1" / "frames.sock"
-    cluster.ok(*here, "kill", "n1")
-    assert path.is_socket()
-    cluster.ok(*here, "restart", "n1")
-    assert path.is_socket()
-    cluster.ok(*here, "down")
-    assert not path.exists()
-
-
-def test_a_transport_that_is_none_is_refused_by_name(shell: Shell, tmp_path: Path) -> None:
-    ended = shell.command("--cluster", "none", "cluster", "up", "--peer-transport", "udp")
+def test_a_transport_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    ended = Shell(tmp_path).command("--cluster", "none", "cluster", "up", "--peer-transport", "udp")
     assert ended.code == 2
     assert "--peer-transport" in ended.err
     assert "'udp'" in ended.err

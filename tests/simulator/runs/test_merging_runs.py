@@ -25,10 +25,10 @@ def test_no_seed_loses_a_count_an_element_or_an_entry() -> None:
     ("name", "first"),
     [
         ("own-count", 1),
-        ("counted-once", 1),
+        ("counted-once", 15),
         ("own-element", 1),
-        ("removal-observes", 1),
-        ("entry-observes", 1),
+        ("removal-observes", 20),
+        ("entry-observes", 4),
     ],
 )
 def test_a_safeguard_of_updates_that_is_off_is_missed(name: str, first: int) -> None:

@@ -34,6 +34,12 @@ def test_sessions_and_watches_run_beside_keys_and_values() -> None:
     assert run_seed(3, options).violations == ()
 
 
+def test_a_seed_with_watches_is_one_story() -> None:
+    """Watches that wait for one change were woken in the order of their addresses."""
+    options = usual_options(("watches",))
+    assert len({run_seed(100, options).trace for _ in range(3)}) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "first"),
     [

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
-from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ids import Actor, KeyspaceId
 from ringmill.cluster.limits import MAX_ENTRIES, MAX_TOTAL
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.mergeable import count_of, elements_of, entries_of
-from ringmill.cluster.versions.objects import OperationId
+from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest
 from tests.node.one_key import write_request
 from tests.node.small_world import World
@@ -40,6 +42,26 @@ async def shown(world: World, at: str, space: str, level: str = "") -> list[byte
     request = ReadRequest(space, b"key", ReadOptions(level))
     result = await world.on(at, world.nodes[at].requests.get(request))
     return [sibling.value for sibling in result.siblings if sibling.value is not None]
+
+
+async def add_others(world: World, more: int) -> None:
+    """Elements beside the only one of the set, on every node, as another node would have added them.
+
+    In one object, as each addition that a node takes reads and writes all elements before it.
+    """
+    home = world.topology.keyspace_named("set").id
+    partition = world.topology.partition_of(home, b"key")
+    place = Place(Copy(partition, world.topology.row(partition).copy_epoch), home, b"key")
+    held = await world.on("n1", world.nodes["n1"].objects.read(place))
+    (first,) = held.siblings
+    dots = [Dot(Actor("n9#1.0000000000"), number) for number in range(1, more + 1)]
+    others = (
+        first._replace(dot=dot, value=b"%d" % dot.counter, operation=OperationId(9, dot.counter, first.time))
+        for dot in dots
+    )
+    filled = StoredObject(held.context.join(VersionVector.of(dots)), (first, *others), held.forgotten)
+    for name in world.names:
+        await world.on(name, world.nodes[name].objects.apply(place, filled))
 
 
 def test_additions_at_every_node_add_up() -> None:
@@ -157,8 +179,9 @@ def test_one_more_entry_than_the_limit_is_refused_and_a_known_one_is_not() -> No
     world = world_of(3)
 
     async def story() -> None:
-        for number in range(MAX_ENTRIES):
-            await update(world, "n1", "set", entry=b"%d" % number, durability="memory")
+        await update(world, "n1", "set", entry=b"0")
+        await add_others(world, MAX_ENTRIES - 2)
+        await update(world, "n1", "set", entry=b"the last one")
         with pytest.raises(InvalidArgument, match=f"{MAX_ENTRIES + 1} entries, the limit is {MAX_ENTRIES}"):
             await update(world, "n1", "set", entry=b"one more")
         await update(world, "n1", "set", entry=b"0")
@@ -171,8 +194,8 @@ def test_a_set_whose_elements_have_expired_has_room_again() -> None:
     world = world_of(3)
 
     async def story() -> None:
-        for number in range(MAX_ENTRIES):
-            await update(world, "n1", "set", entry=b"%d" % number, durability="memory", ttl_ms=60_000)
+        await update(world, "n1", "set", entry=b"0", ttl_ms=60_000)
+        await add_others(world, MAX_ENTRIES - 1)
         await update(world, "n1", "set", None, entry=b"no such element")
         await asyncio.sleep(61)
         await update(world, "n1", "set", entry=b"new")

@@ -16,7 +16,7 @@ from ringmill.cluster.errors import PermissionDenied
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 WORDCOUNT = f"{EXAMPLES}/wordcount.py:wordcount"
 SLOW = """
 import time

@@ -19,7 +19,7 @@ from ringmill.client.blocking import Client
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
-RECIPES = Path(__file__).parents[3] / "examples" / "kv"
+RECIPES = Path(__file__).parents[4] / "examples" / "kv"
 
 
 def recipe(name: str) -> ModuleType:

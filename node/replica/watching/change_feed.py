@@ -50,7 +50,7 @@ class ChangeFeed:
         self._last: dict[bytes, int] = {}  # the key changed last is at the end
         self._size_bytes = 0
         self._asked_at = 0.0
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: dict[asyncio.Event, None] = {}  # woken in their order, so that a seed gives one run
         self._is_over = False
 
     def note(self, keys: Iterable[bytes]) -> None:
@@ -80,7 +80,7 @@ class ChangeFeed:
         until = self._clock.monotonic() + within_s
         self._begin()
         woken = asyncio.Event()
-        self._waiting.add(woken)
+        self._waiting[woken] = None
         try:
             while True:
                 woken.clear()
@@ -97,7 +97,7 @@ class ChangeFeed:
                 except TimeoutError:
                     continue
         finally:
-            self._waiting.discard(woken)
+            self._waiting.pop(woken, None)
             self._asked_at = self._clock.monotonic()
 
     def end(self) -> None:

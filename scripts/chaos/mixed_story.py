@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +27,8 @@ __all__ = ["MixedOptions", "MixedResult", "run_mixed"]
 FORM_S: Final = 90.0
 ROUND_S: Final = 30.0  # more than any round may take
 LOOK_S: Final = 300.0
+ANSWERED_S: Final = 60.0
+POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Call
                 for load in loads.values():
                     group.create_task(load.work())
                 await _rounds(ground, injector, result, tell)
+                await _all_answered(loads)
+                ground.is_over.set()
             result.load_s = loop.time() - began
             await _rest(ground, loads, result)
             result.violations += [found for load in loads.values() for found in load.check()]
@@ -121,7 +125,14 @@ async def _rounds(
         await asyncio.sleep(each.gap_s)
         result.rounds = number
         tell(f"{number:4} of {options.rounds}  {_named(each)}; {_asked(ground.history):,} requests so far")
-    ground.is_over.set()
+
+
+async def _all_answered(loads: Mapping[str, Load]) -> None:
+    """A run that is short, on a slow machine, shows something of each load, too."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ANSWERED_S):
+            while not all(load.figures().get("ok") for load in loads.values()):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(POLL_S)
 
 
 async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) -> None:

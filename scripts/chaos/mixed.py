@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     loads = given.loads.split(",")
     if unknown := [name for name in loads if name not in LOADS]:
         parser.error(f"there is no load {unknown[0]!r}; there are: {', '.join(LOADS)}")
-    options = MixedOptions(given.seed, given.rounds, given.nodes, tuple(loads), given.unsynced)
+    options = MixedOptions(given.seed, given.rounds, given.nodes, tuple(loads), given.crowd, given.unsynced)
 
     async def has_held(home: Path) -> bool:
         result = await run_mixed(options, str(home / "chaos"), lambda line: print(line, flush=True))
@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="seed of workload and faults  [1]")
     parser.add_argument("--nodes", type=int, default=5, help="number of node processes, 3 or more  [5]")
     parser.add_argument("--loads", default=",".join(LOADS), help="of these, by commas  [all]")
+    parser.add_argument("--crowd", type=int, default=1, help="times the usual number of clients  [1]")
     parser.add_argument("--registers", default="", help="where the history of registers goes  [nowhere]")
     parser.add_argument("--json", action="store_true", help="print one JSON document in the end, too")
     parser.add_argument(

@@ -40,6 +40,7 @@ class MixedOptions:
     rounds: int = 100
     nodes: int = 5
     loads: Sequence[str] = tuple(LOADS)
+    crowd: int = 1
     unsynced: int = 0
 
 
@@ -81,7 +82,8 @@ async def run_mixed(options: MixedOptions, folder: str, tell: Callable[[str], No
 
 async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Callable[[str], None]) -> None:
     options, history = result.options, result.history
-    ground = Ground(options.seed, nodes, await nodes.form(FORM_S, keyspaces_for(REPLICAS)), history)
+    topology = await nodes.form(FORM_S, keyspaces_for(REPLICAS))
+    ground = Ground(options.seed, nodes, topology, history, options.crowd)
     injector = RealInjector(nodes, links)
     loop = asyncio.get_running_loop()
     loads = {name: LOADS[name](ground) for name in options.loads}
@@ -90,9 +92,13 @@ async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Call
             for load in loads.values():
                 await stack.enter_async_context(load)
             began = loop.time()
-            async with asyncio.timeout(ROUND_S * (1 + options.rounds)), asyncio.TaskGroup() as group:
+            async with (
+                asyncio.timeout(2 * ANSWERED_S + ROUND_S * (1 + options.rounds)),
+                asyncio.TaskGroup() as group,
+            ):
                 for load in loads.values():
                     group.create_task(load.work())
+                await _all_answered(loads)  # first: clients find out where they are
                 await _rounds(ground, injector, result, tell)
                 await _all_answered(loads)
                 ground.is_over.set()
@@ -128,7 +134,7 @@ async def _rounds(
 
 
 async def _all_answered(loads: Mapping[str, Load]) -> None:
-    """A run that is short, on a slow machine, shows something of each load, too."""
+    """Until each load has been answered once: a short run on a slow machine shows something of it, too."""
     with suppress(TimeoutError):
         async with asyncio.timeout(ANSWERED_S):
             while not all(load.figures().get("ok") for load in loads.values()):  # noqa: ASYNC110 - no event tells

@@ -73,7 +73,7 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
 
 
 async def _story(nodes: RealNodes, links: Links, result: ChaosResult) -> None:
-    ground = Ground(result.options.seed, nodes, await nodes.form(FORM_S), result.history)
+    ground = Ground(result.options.seed, nodes, await nodes.form(FORM_S), result.history, crowd=2)
     injector = RealInjector(nodes, links)
     try:
         await _under_faults(ground, injector, result.options)

@@ -21,12 +21,16 @@ ClientT = TypeVar("ClientT")
 
 @dataclass(slots=True)
 class Ground:
-    """`is_over` tells the loads that the faults have ended."""
+    """`is_over` tells the loads that the faults have ended.
+
+    `crowd`: how many times the usual number of clients there are.
+    """
 
     seed: int
     nodes: RealNodes
     topology: Topology
     history: History
+    crowd: int = 1
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def client(self, kind: Callable[..., ClientT], name: str, timeout_s: float, **own: object) -> ClientT:

@@ -20,7 +20,7 @@ from ringmill.simulator.world.seeds import stream
 __all__ = ["MergingLoad"]
 
 CHANGES: Final = 200
-SESSIONS: Final = 5
+SESSIONS: Final = 3
 PAUSE_S: Final = 0.02
 LAST_READ_S: Final = 10.0
 
@@ -31,7 +31,7 @@ class MergingLoad(Load):
         draws = stream(ground.seed, "merging/sessions")
         self._by_name = {
             name: ground.client(MergingSession, name, drawn_timeout_s(draws))
-            for name in (f"m{number}" for number in range(SESSIONS))
+            for name in (f"m{number}" for number in range(SESSIONS * ground.crowd))
         }
         self._calls = ground.history.merging
 
@@ -60,7 +60,7 @@ class MergingLoad(Load):
 
     def _drawn(self, number: int) -> list[PlannedChange]:
         draws = stream(self._ground.seed, f"merging/{number}")
-        plans = draw_changes(draws, changes=CHANGES, sessions=SESSIONS, pause_s=PAUSE_S)
+        plans = draw_changes(draws, changes=CHANGES, sessions=len(self._by_name), pause_s=PAUSE_S)
         return [
             replace(plan, index=number * CHANGES + plan.index, key=b"%s %d" % (plan.key, number))
             for plan in plans

@@ -21,7 +21,7 @@ from ringmill.simulator.world.seeds import stream
 
 __all__ = ["ObjectLoad"]
 
-SESSIONS: Final = 8
+SESSIONS: Final = 4
 ROUND_OPERATIONS: Final = 400
 ROUND_KEYS: Final = 8
 
@@ -35,7 +35,7 @@ class ObjectLoad(Load):
         draws = stream(ground.seed, "sessions")
         self._by_name = {
             name: ground.client(Session, name, drawn_timeout_s(draws))
-            for name in (f"s{number}" for number in range(SESSIONS))
+            for name in (f"s{number}" for number in range(SESSIONS * ground.crowd))
         }
         self._operations = ground.history.operations
 
@@ -65,7 +65,7 @@ class ObjectLoad(Load):
         plans = draw_workload(
             stream(self._ground.seed, f"workload/{number}"),
             operations=ROUND_OPERATIONS,
-            sessions=SESSIONS,
+            sessions=len(self._by_name),
             keys=ROUND_KEYS,
         )
         mark = b"r%d/" % number

@@ -22,16 +22,15 @@ from ringmill.simulator.world.seeds import stream
 __all__ = ["RegisterLoad"]
 
 LAST_READ_S: Final = 10.0
-PAUSE_S: Final = 0.002
-GROUPS: Final = 2
+PAUSE_S: Final = 0.01
 ROUND_CALLS: Final = 400
-SESSIONS: Final = 6  # of a group
+SESSIONS: Final = 6  # of a group, one or more
 
 
 class RegisterLoad(Load):
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground)
-        self._groups = [self._group(number) for number in range(GROUPS)]
+        self._groups = [self._group(number) for number in range(ground.crowd)]
         self._calls = ground.history.registers
 
     def _group(self, number: int) -> dict[str, RegisterSession]:

@@ -23,7 +23,7 @@ from ringmill.simulator.world.seeds import stream
 
 __all__ = ["WatchLoad"]
 
-SESSIONS: Final = 3
+SESSIONS: Final = 2
 ROUND_OPERATIONS: Final = 100
 CAUGHT_UP_S: Final = 60.0
 LOOK_S: Final = 1.0

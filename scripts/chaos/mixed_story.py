@@ -104,12 +104,12 @@ async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Call
                 ground.is_over.set()
             result.load_s = loop.time() - began
             await _rest(ground, loads, result)
-            result.violations += [found for load in loads.values() for found in load.check()]
     finally:
         history.crashed, history.fired = nodes.crashed, injector.fired
         result.faults = dict(sorted(injector.fired.items()))
         result.figures = {name: load.figures() for name, load in loads.items()}
         result.violations += check_all(history)
+        result.violations += [found for load in loads.values() for found in load.check()]
         result.violations += [
             Violation("run", b"", f"nothing that {name} asked was answered")
             for name, figures in result.figures.items()

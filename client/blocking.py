@@ -41,7 +41,7 @@ from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
 from ringmill.client.values import Item, KeyChange, PrefixChange, Receipt
-from ringmill.client.watches.watching import PATIENCE_S
+from ringmill.client.watches.polling import PATIENCE_S
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName

@@ -59,8 +59,9 @@ from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Item, KeyChange, Location, PrefixChange, Receipt, location_of, receipt_from
+from ringmill.client.watches.polling import PATIENCE_S
 from ringmill.client.watches.prefix_watching import prefix_changes_of
-from ringmill.client.watches.watching import PATIENCE_S, changes_of
+from ringmill.client.watches.watching import changes_of
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions

@@ -8,13 +8,13 @@ docs/glossary.md ("context", "receipt", "sibling").
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ringmill.cluster.errors import InvalidArgument, UnresolvedSiblings
+from ringmill.cluster.wire.token_text import parsed_token, token_text
 
 if TYPE_CHECKING:
     from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse, LocateResponse, WriteReceipt
@@ -57,15 +57,15 @@ class CausalContext:
     @property
     def text(self) -> str:
         """The token as text: base64url without padding."""
-        return base64.urlsafe_b64encode(self.token).rstrip(b"=").decode("ascii")
+        return token_text(self.token)
 
     @classmethod
     def parse(cls, text: str) -> CausalContext:
         """The context with this `text`.  Raises InvalidArgument when it is empty or not base64url."""
         try:
-            token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidArgument(f"context {text!r} is not base64url: {error}") from error
+            token = parsed_token(text)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"context {text!r} is {error.message}") from error
         if not token:
             raise InvalidArgument(
                 "the context is empty",

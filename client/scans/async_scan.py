@@ -9,7 +9,6 @@ docs/guarantees.md; rules L1 to L5: docs/protocol/scans.md.
 
 from __future__ import annotations
 
-import base64
 from collections import deque
 from typing import TypedDict
 
@@ -24,6 +23,7 @@ from ringmill.cluster.limits import MAX_SCAN_ITEMS
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.scan_cursor import decode_cursor
 from ringmill.cluster.wire.stubs.scans_pb2 import ScanItem, ScanPage, ScanRequest
+from ringmill.cluster.wire.token_text import parsed_token, token_text
 
 __all__ = ["AsyncScan", "ScanSettings", "scan_of"]
 
@@ -74,7 +74,7 @@ class AsyncScan:
         else before the page: a scan that goes on there repeats items of one page and leaves out none.
         """
         place = self._shown if self._taken else self._request.cursor
-        return base64.urlsafe_b64encode(place).rstrip(b"=").decode("ascii")
+        return token_text(place)
 
     def __aiter__(self) -> AsyncScan:
         return self
@@ -166,12 +166,12 @@ def _parsed(cursor: str | None) -> bytes:
     if not isinstance(cursor, str):
         raise InvalidArgument(f"cursor is of type {type(cursor).__name__}; it must be a str, or None")
     try:
-        parsed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        parsed = parsed_token(cursor)
         if parsed:
             decode_cursor(parsed)
-    except (InvalidArgument, ValueError) as error:  # binascii.Error is one, too
+    except InvalidArgument as error:
         raise InvalidArgument(
-            f"cursor {cursor[:40]!r} is no cursor: {error}",
+            f"cursor {cursor[:40]!r} is no cursor: {error.message}",
             hint="pass scan.cursor of an earlier scan, unchanged",
         ) from error
     return parsed

@@ -8,11 +8,9 @@ docs/protocol/watches.md.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -28,23 +26,16 @@ from ringmill.client.kv_requests import read_message, read_options
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import GET, WATCH_PREFIX
-from ringmill.client.routing.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, scan_of
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import CausalContext, PrefixChange, item_of
-from ringmill.client.watches.watching import ANSWER_S, PASSING, POLL_S
-from ringmill.cluster.errors import (
-    DeadlineExceeded,
-    InvalidArgument,
-    RingmillError,
-    Unavailable,
-    WrongEpoch,
-)
+from ringmill.client.watches.polling import POLL_S, Polling
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import ClusterId
-from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.cluster.wire.token_text import parsed_token, token_text
 from ringmill.cluster.wire.watch_cursor import decode_watch_cursor
 
 __all__ = ["prefix_changes_of"]
@@ -53,8 +44,6 @@ _AT_ONCE: Final = 32
 """Keys read at a time."""
 _REMEMBERED: Final = 10_000
 """Keys whose last change is known, so that it is not told twice."""
-
-T = TypeVar("T")
 
 
 def prefix_changes_of(
@@ -94,24 +83,20 @@ class _PrefixPolls:
         patience_s: float,
     ) -> None:
         self._router = router
-        self._directory = router.directory
         self._operations = operations
         self._keyspace = keyspace
         self._prefix = prefix
         self._level = level
         self._options = read_options(r=level)
-        self._patience_s = patience_s
+        self._polling = Polling(router, patience_s)
         self._memory = SessionMemory(ClusterId(""))
         self._told: dict[bytes, bytes] = {}  # the context of what was told last, by key
-        self._tried: list[str] = []  # since a poll was answered last
-        self._failures = 0
-        self._failing_since: float | None = None
 
     async def changes(self, cursor: bytes, *, is_told: bool) -> AsyncIterator[PrefixChange]:
         """From the cursor on; without one all keys with a value first, if `is_told`."""
         is_first = not cursor
         while True:
-            answer = await self._insisted(partial(self._poll, cursor))
+            answer = await self._polling.insisted(partial(self._poll, cursor))
             if answer.unscanned:
                 async for page in self._pages(is_first=is_first, is_told=is_told):
                     for change in await self._read_all(page, is_first=is_first):
@@ -126,29 +111,16 @@ class _PrefixPolls:
             cursor = answer.cursor
 
     async def _poll(self, cursor: bytes) -> kv_pb2.WatchPrefixResponse:
-        directory = self._directory
-        directory.lifetime.check()
-        address = min(directory.addresses(), key=self._tried.count)
-        request = kv_pb2.WatchPrefixRequest(
-            keyspace=self._keyspace,
-            prefix=self._prefix,
-            cursor=cursor,
-            epoch=directory.epoch,
-            timeout_ms=round(POLL_S * 1000),
-        )
-        try:
-            answer = await directory.link(address).call(WATCH_PREFIX, request, POLL_S + ANSWER_S)
-        except RingmillError as error:
-            error.detail.setdefault("address", address)
-            self._tried.append(address)
-            if isinstance(error, WrongEpoch):
-                await directory.refresh(address, POLL_S)
-            elif isinstance(error, Unavailable | DeadlineExceeded) and not error.was_told:
-                directory.blame(address)
-            raise
-        directory.clear(address)
-        self._tried.clear()
-        return answer
+        def request(epoch: int) -> Message:
+            return kv_pb2.WatchPrefixRequest(
+                keyspace=self._keyspace,
+                prefix=self._prefix,
+                cursor=cursor,
+                epoch=epoch,
+                timeout_ms=round(POLL_S * 1000),
+            )
+
+        return await self._polling.poll(self._router.directory.addresses(), WATCH_PREFIX, request)
 
     async def _pages(self, *, is_first: bool, is_told: bool) -> AsyncIterator[Sequence[bytes]]:
         """All keys of the prefix, but for the first time those without a value too."""
@@ -163,7 +135,7 @@ class _PrefixPolls:
             r=self._level,
             deleted_too=not is_first,
         )
-        while page := await self._insisted(partial(_next_page, scan)):
+        while page := await self._polling.insisted(partial(_next_page, scan)):
             yield page
 
     async def _read_all(self, keys: Sequence[bytes], *, is_first: bool) -> list[PrefixChange]:
@@ -171,7 +143,7 @@ class _PrefixPolls:
         found: list[PrefixChange] = []
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
-            read = await self._insisted(partial(self._read_some, some))
+            read = await self._polling.insisted(partial(self._read_some, some))
             for change in read:
                 token = change.context.token
                 if self._told.pop(change.key, None) != token and not (is_first and change.is_deleted):
@@ -197,34 +169,8 @@ class _PrefixPolls:
         self._memory.note_read(self._keyspace, key, answer, options.seen)
         return PrefixChange(key, item_of(answer), CausalContext(answer.context))
 
-    async def _insisted(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Again after what passes, until the patience is over."""
-        while True:
-            try:
-                done = await work()
-            except RingmillError as error:
-                if not isinstance(error, PASSING):
-                    raise
-                await self._note_failure(error)
-            else:
-                self._failures, self._failing_since = 0, None
-                return done
-
-    async def _note_failure(self, error: RingmillError) -> None:
-        """Wait a moment.  Raises the error once the patience is over."""
-        self._directory.lifetime.check()
-        sometimes("a watch of a prefix goes on after a failure")
-        now = asyncio.get_running_loop().time()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        if now - self._failing_since >= self._patience_s:
-            raise error
-        self._failures += 1
-        bound = min(FIRST_PAUSE_S * float(2 ** min(self._failures, 10)), LONGEST_PAUSE_S)
-        await asyncio.sleep(bound * self._router.entropy.uniform("client.watch"))
-
     def _with(self, change: PrefixChange, cursor: bytes) -> PrefixChange:
-        text = base64.urlsafe_b64encode(cursor).rstrip(b"=").decode("ascii")
-        return PrefixChange(change.key, change.item, change.context, text)
+        return PrefixChange(change.key, change.item, change.context, token_text(cursor))
 
 
 async def _next_page(scan: AsyncScan) -> list[bytes]:
@@ -237,11 +183,11 @@ def _parsed(after: str | None) -> bytes:
     if not isinstance(after, str):
         raise InvalidArgument(f"after is of type {type(after).__name__}; it must be a str, or None")
     try:
-        parsed = base64.b64decode(after + "=" * (-len(after) % 4), altchars=b"-_", validate=True)
+        parsed = parsed_token(after)
         decode_watch_cursor(parsed)
-    except (InvalidArgument, ValueError) as error:  # binascii.Error is one, too
+    except InvalidArgument as error:
         raise InvalidArgument(
-            f"after {after[:40]!r} is no cursor of a watch: {error}",
+            f"after {after[:40]!r} is no cursor of a watch: {error.message}",
             hint="pass the cursor of a change, unchanged",
         ) from error
     return parsed

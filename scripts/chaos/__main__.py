@@ -9,13 +9,9 @@ and the history are kept then.  The seed fixes workload and faults; real process
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import shutil
-import signal
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,12 +19,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.figures import document, lines  # noqa: E402
-from chaos.run_real import ChaosOptions, ChaosResult, run_chaos  # noqa: E402
+from chaos.own_home import judged_in_a_home  # noqa: E402
+from chaos.run_real import ChaosOptions, run_chaos  # noqa: E402
 
 __all__ = ["main"]
 
 LONGEST_S = 600.0
-INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,35 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = ChaosOptions(
         seed=given.seed, seconds=given.seconds, nodes=given.nodes, operations=given.operations
     )
-    home = tempfile.mkdtemp(prefix="ringmill-chaos-")
-    is_kept = False
-    try:
-        result = asyncio.run(_until_interrupted(options, str(Path(home) / "chaos")))
-        is_kept = bool(result.violations)
+
+    async def has_held(home: Path) -> bool:
+        result = await run_chaos(options, str(home / "chaos"))
         told = document(result)
         print(json.dumps(told) if given.json else "\n".join(lines(told)))
-        if is_kept:
-            _keep(result, Path(home))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return INTERRUPTED
-    finally:
-        if not is_kept:
-            shutil.rmtree(home, ignore_errors=True)
-    return 1 if is_kept else 0
+        if result.violations:
+            text = "\n".join(result.history.to_lines()) + "\n"
+            (home / "history.jsonl").write_text(text, encoding="utf-8")
+        return not result.violations
 
-
-async def _until_interrupted(options: ChaosOptions, folder: str) -> ChaosResult:
-    """SIGTERM ends the run as Ctrl-C does: with everything stopped and removed."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run_chaos(options, folder)
-
-
-def _keep(result: ChaosResult, home: Path) -> None:
-    path = home / "history.jsonl"
-    path.write_text("\n".join(result.history.to_lines()) + "\n", encoding="utf-8")
-    print(f"history: {path}; data and logs: {home / 'chaos'}", file=sys.stderr)
+    return judged_in_a_home("chaos", has_held)
 
 
 def _parser() -> argparse.ArgumentParser:

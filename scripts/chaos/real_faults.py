@@ -20,7 +20,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -28,23 +29,31 @@ from chaos.network.links import CLIENTS, Bend, Links, both_ways
 from chaos.real_nodes import RealNodes
 from ringmill.simulator.faults.fault import Fault
 
-__all__ = ["KINDS", "RealInjector", "draw_real_faults"]
+__all__ = ["KINDS", "RealInjector", "Round", "draw_real_faults", "draw_rounds"]
 
 NODE_KINDS: Final = ("cut_node", "one_way_node", "stall_node", "delay_node")
 SPLIT: Final = "split_halves"
 LINK_KINDS: Final = ("cut_link", "one_way_link", "stall_link", "delay_link")
 KINDS: Final = ("kill", "kill_all", "pause", SPLIT, *NODE_KINDS, *LINK_KINDS)
 PACK: Final = (*KINDS, "kill", "kill", "pause")
+ROUND_PACK: Final = ("kill", "kill", "kill", "kill_all", "pause", "pause")
+BEND_PACK: Final = (SPLIT, SPLIT, *NODE_KINDS, *LINK_KINDS)
+BEND_CHANCE: Final = 1 / 3
+GAP_S: Final = (1.0, 3.0)
 APART_S: Final = (0.3, 4.0)  # so that there is mostly a quorum to talk to
 
 
-def draw_real_faults(
-    draws: Random, nodes: Sequence[str], horizon_s: float, apart_s: tuple[float, float] = APART_S
-) -> list[Fault]:
-    """Faults that begin within [0, horizon_s), in order; they may overlap.
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One kill or pause, perhaps a bent link for as long as it lasts, and peace for `gap_s` seconds."""
 
-    `apart_s`: the least and the most from one start to the next.
-    """
+    fault: Fault
+    beside: Fault | None
+    gap_s: float
+
+
+def draw_real_faults(draws: Random, nodes: Sequence[str], horizon_s: float) -> list[Fault]:
+    """Faults that begin within [0, horizon_s), in order; they may overlap."""
     faults: list[Fault] = []
     pack: list[str] = []
     at_s = draws.random()
@@ -52,17 +61,38 @@ def draw_real_faults(
         pack = pack or draws.sample(PACK, len(PACK))
         kind = pack.pop()
         order = draws.sample(list(nodes), len(nodes))
-        faults.append(
-            Fault(
-                at_s=at_s,
-                kind=kind,
-                nodes=tuple(order[: _how_many(draws, kind, len(nodes))]),
-                lasts_s=draws.choice((0.2, 1.0, 3.0)) * (0.5 + draws.random()),
-                amount=draws.choice((0.01, 0.1, 0.5)) if kind.startswith("delay") else draws.choice((0, 1)),
-            )
-        )
-        at_s += draws.uniform(*apart_s)
+        faults.append(_drawn(draws, kind, order, at_s))
+        at_s += draws.uniform(*APART_S)
     return faults
+
+
+def draw_rounds(draws: Random, nodes: Sequence[str], rounds: int) -> list[Round]:
+    """Kills and pauses one after the other, beside some of them a bent link."""
+    packs: dict[Sequence[str], list[str]] = {ROUND_PACK: [], BEND_PACK: []}
+
+    def dealt(pack: Sequence[str]) -> Fault:
+        packs[pack] = packs[pack] or draws.sample(pack, len(pack))
+        return _drawn(draws, packs[pack].pop(), draws.sample(list(nodes), len(nodes)), 0.0)
+
+    return [
+        Round(
+            dealt(ROUND_PACK),
+            dealt(BEND_PACK) if draws.random() < BEND_CHANCE else None,
+            draws.uniform(*GAP_S),
+        )
+        for _ in range(rounds)
+    ]
+
+
+def _drawn(draws: Random, kind: str, order: Sequence[str], at_s: float) -> Fault:
+    """Of this kind, at the first of these nodes."""
+    return Fault(
+        at_s=at_s,
+        kind=kind,
+        nodes=tuple(order[: _how_many(draws, kind, len(order))]),
+        lasts_s=draws.choice((0.2, 1.0, 3.0)) * (0.5 + draws.random()),
+        amount=draws.choice((0.01, 0.1, 0.5)) if kind.startswith("delay") else draws.choice((0, 1)),
+    )
 
 
 class RealInjector:
@@ -74,25 +104,21 @@ class RealInjector:
         self._busy = {name: asyncio.Lock() for name in nodes.names}
         self.fired: Counter[str] = Counter()
 
-    async def run(
-        self, faults: Sequence[Fault], seconds: float, is_over: asyncio.Event | None = None
-    ) -> None:
-        """All of them, each at its time, for `seconds` or until `is_over`; what still lasts then ends."""
-        end, is_over = asyncio.get_running_loop().time() + seconds, is_over or asyncio.Event()
+    async def run(self, faults: Sequence[Fault], seconds: float) -> None:
+        """All of them, each at its time, for `seconds`; what still lasts then ends."""
+        end = asyncio.get_running_loop().time() + seconds
         async with asyncio.TaskGroup() as group:
             for fault in faults:
-                group.create_task(self._one(fault, end, is_over))
-            await _passed(seconds, is_over)
+                group.create_task(self._one(fault, end))
 
-    async def _one(self, fault: Fault, end: float, is_over: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        await _passed(fault.at_s, is_over)
-        if not is_over.is_set():
-            async with self._applied(fault):
-                await _passed(min(fault.lasts_s, end - loop.time()), is_over)
+    async def _one(self, fault: Fault, end: float) -> None:
+        await asyncio.sleep(fault.at_s)
+        async with self.applied(fault):
+            await asyncio.sleep(min(fault.lasts_s, end - asyncio.get_running_loop().time()))
 
     @asynccontextmanager
-    async def _applied(self, fault: Fault) -> AsyncIterator[None]:
+    async def applied(self, fault: Fault) -> AsyncIterator[None]:
+        """Have it for the time of the block."""
         async with AsyncExitStack() as stack:
             if fault.kind in (SPLIT, *NODE_KINDS, *LINK_KINDS):
                 await stack.enter_async_context(self._links.bent(self._bend(fault)))
@@ -133,12 +159,6 @@ class RealInjector:
                 return Bend("delay", both_ways(pairs), fault.amount)
             case _:
                 return Bend("hold", frozenset(pairs if fault.amount else [(b, a) for a, b in pairs]))
-
-
-async def _passed(seconds: float, is_over: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            await is_over.wait()
 
 
 def _how_many(draws: Random, kind: str, nodes: int) -> int:

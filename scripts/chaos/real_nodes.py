@@ -24,6 +24,7 @@ from ringmill.client.routing.links import IDENTIFY, INIT, STATUS
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
 
@@ -37,12 +38,17 @@ PARTITIONS = 64
 
 
 class RealNodes:
-    """`count` processes with their data in `folder`.  `crashed`: when each was killed, in the loop's time."""
+    """`count` processes with their data in `folder`.  `crashed`: when each was killed, in the loop's time.
 
-    def __init__(self, folder: str, count: int) -> None:
+    `unsynced`: bytes that a killed node loses at the end of its log, as a power cut takes them from one
+    that acknowledges before its disk has them.  0, unless it is to be shown that a run then fails.
+    """
+
+    def __init__(self, folder: str, count: int, *, unsynced: int = 0) -> None:
         base = free_base(2 * count, 8000 + os.getpid() % 800 * 12)  # apart from another run's
         plan = Plan(nodes=count, replicas=REPLICAS, partitions=PARTITIONS, base_port=base)
         self._cluster = local_cluster.planned("chaos", folder, plan)
+        self._unsynced = unsynced
         self._handles: dict[str, Popen[bytes]] = {}
         self.names = [node.id for node in self._cluster.nodes]
         self.crashed: dict[str, list[float]] = {name: [] for name in self.names}
@@ -67,8 +73,11 @@ class RealNodes:
         """Where others find each node."""
         return {name: f"{HOST}:{proxy}" for name, (_, proxy) in self.ports.items()}
 
-    async def form(self, timeout_s: float) -> Topology:
-        """Start all and give them a first topology that names their proxies.  Raises RingmillError."""
+    async def form(self, timeout_s: float, keyspaces: Sequence[KeyspaceEntry] = ()) -> Topology:
+        """Start all and give them a first topology that names their proxies.  Raises RingmillError.
+
+        `keyspaces`: beside those that every cluster begins with.
+        """
         self.start(self.names)
         async with asyncio.timeout(timeout_s):
             identities = [await self._identity(node) for node in self._cluster.nodes]
@@ -76,7 +85,7 @@ class RealNodes:
             Member(NodeId(one.node), DiskId(one.disk), self.proxied[one.node], zone=one.node)
             for one in identities
         ]
-        topology = first_topology("chaos", members, partitions=PARTITIONS, n=REPLICAS)
+        topology = first_topology("chaos", members, partitions=PARTITIONS, n=REPLICAS, keyspaces=keyspaces)
         document = InitRequest(document=topology.encode())
         for node in self._cluster.nodes:
             link = open_link(node.address)
@@ -104,6 +113,13 @@ class RealNodes:
             if not await asyncio.to_thread(processes.wait_gone, node.pid, node.started, GONE_S):
                 raise RingmillError(f"{name} (pid {node.pid}) is still there {GONE_S:.0f} s after SIGKILL")
             self.crashed[name].append(asyncio.get_running_loop().time())
+            if self._unsynced:
+                self._cut_log(node)
+
+    def _cut_log(self, node: LocalNode) -> None:
+        store = Path(self._cluster.data_folder(node)) / "store"
+        newest = max(store.glob("*.log"), key=lambda path: path.name)
+        os.truncate(newest, max(0, newest.stat().st_size - self._unsynced))
 
     def pause(self, name: str) -> None:
         local_cluster.signal_node(self._cluster.node(name), signal.SIGSTOP)

@@ -13,7 +13,7 @@ import pytest
 
 from chaos.network import diallers
 from chaos.network.links import CLIENTS, Bend, Links, both_ways
-from chaos.real_faults import KINDS, draw_real_faults
+from chaos.real_faults import KINDS, draw_real_faults, draw_rounds
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.simulator.world.seeds import stream
 
@@ -122,6 +122,15 @@ def test_a_long_plan_fires_every_kind_and_a_seed_gives_one_plan() -> None:
     assert min(counts.values()) >= 10
     assert all(0 <= fault.at_s < 600.0 and fault.nodes for fault in plan)
     assert plan == draw_real_faults(stream(3, "faults"), NODES, 600.0)
+
+
+def test_rounds_kill_pause_and_bend_and_a_seed_gives_one_plan() -> None:
+    plan = draw_rounds(stream(3, "rounds"), NODES, 100)
+    assert Counter(each.fault.kind for each in plan).keys() == {"kill", "kill_all", "pause"}
+    bends = Counter(each.beside.kind for each in plan if each.beside is not None)
+    assert 20 <= bends.total() <= 50
+    assert bends.most_common(1)[0][0] == "split_halves"
+    assert plan == draw_rounds(stream(3, "rounds"), NODES, 100)
 
 
 async def test_one_look_serves_all_who_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:

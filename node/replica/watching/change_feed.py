@@ -50,7 +50,7 @@ class ChangeFeed:
         self._last: dict[bytes, int] = {}  # the key changed last is at the end
         self._size_bytes = 0
         self._asked_at = 0.0
-        self._waiting: dict[asyncio.Event, None] = {}  # woken in the order they came
+        self._waiting: dict[asyncio.Event, None] = {}  # woken in their order, so that a seed gives one run
         self._is_over = False
 
     def note(self, keys: Iterable[bytes]) -> None:

@@ -1,4 +1,7 @@
-"""Clients of counters, sets and maps: the production client over simulated links, its answers kept."""
+"""Clients of counters, sets and maps: the production client, its answers kept.
+
+Links are simulated here; a run of real processes (scripts/chaos) hands in its own.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Clients of registers: the production client, its answers kept as a record.
 
-Links are simulated here; a run of real processes (scripts/chaos/registers.py) hands in its own.
+Links are simulated here; a run of real processes (scripts/chaos) hands in its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Clients that scan: the production client over simulated links, its pages kept as a record."""
+"""Clients that scan: the production client, its pages kept as a record.
+
+Links are simulated here; a run of real processes (scripts/chaos) hands in its own.
+"""
 
 from __future__ import annotations
 

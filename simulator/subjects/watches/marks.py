@@ -10,5 +10,4 @@ WATCH_MARKS: Final = (
     "a watch is woken by a change",
     "a watch goes on at another node",
     "a watch of a prefix looks at all its keys again",
-    "a watch of a prefix goes on after a failure",
 )

@@ -27,7 +27,7 @@ def start(*options: str, home: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_real_processes_lose_nothing_under_kills_pauses_and_bent_links(tmp_path: Path) -> None:
-    process = start("--seconds", "8", "--seed", "5", "--json", home=tmp_path)
+    process = start("--seconds", "3", "--seed", "5", "--json", home=tmp_path)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, (out, err)
     told = json.loads(out)

@@ -84,3 +84,21 @@ async def test_nobody_asks_for_long_and_the_feed_ends_and_begins_anew() -> None:
     feed.note([b"k2"])
     assert not feed.is_on
     assert (await ask(feed, place)).is_lost
+
+
+async def test_who_waits_is_told_in_the_order_of_asking() -> None:
+    """So that a seed gives one run: where events lie in memory differs from one run to the next."""
+    feed = ChangeFeed("boot", HandClock(), most_keys=10)
+    place = (await ask(feed, FeedPlace())).place
+    told: list[int] = []
+
+    async def wait(number: int) -> None:
+        await ask(feed, place, within_s=60)
+        told.append(number)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(wait(number))
+        await asyncio.sleep(0)
+        feed.note([b"k"])
+    assert told == list(range(40))

@@ -1,7 +1,7 @@
 """All checkers of the product as it stands, in the order of their numbers.
 
-Not yet here, because the product has no such thing yet: C10 counters and sets.  Checked where they run: C7
-and C8 registers and leases, C9 a job's output against the one-process oracle, C12 scans.
+Checked where they run: C7 and C8 registers and leases, C9 a job's output against the one-process oracle, C10
+counters, sets and maps, C12 scans, C18 keyspaces, C19 watches, C20 sloppy writes.
 """
 
 from __future__ import annotations

@@ -1,25 +1,26 @@
-"""The gate before the requests of clients: lets in what can be done, keeps some waiting, refuses the rest.
+"""The gate before the requests of clients: begins what can be done, keeps some waiting, refuses the rest.
 
 It stands between a transport and the handlers of batches.  What is refused has done nothing (outcome
 "failed") and is told when to come back.  Writes and reads wait in lines of their own: the older head goes
-first, unless a line has less than its floor of what is under way.  So a storm of reads leaves the writes
-their half.
+first, unless a line has begun less than its floor in this turn of the loop.  So a storm of reads leaves the
+writes their half.
 
-How much is let in: cluster/overload/work_limit.py.  Rules O2, O3, O4 and O7: docs/protocol/overload.md.
+How much is begun in a turn: cluster/overload/work_limit.py.  What is under way is not counted: a request that
+waits for other nodes costs this one nothing.  Rules O2, O3, O4 and O7: docs/protocol/overload.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.overload.governor import stretch
 from ringmill.cluster.overload.ladder import Ladder, Rung
-from ringmill.cluster.overload.work_limit import WorkLimit, WorkLimitOptions, cost_of
+from ringmill.cluster.overload.work_limit import UNIT_SHIFT, WorkLimit, WorkLimitOptions, cost_of
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.sometimes import sometimes
 
@@ -33,17 +34,18 @@ Run: TypeAlias = tuple[int, int]
 
 FLOORS: Final[Mapping[Priority, float]] = {Priority.WRITE: 0.5, Priority.READ: 0.25}
 """Of the limit, and of the queue."""
-_LET_IN_A_TURN: Final = 128
+_STANDS_S: Final = 0.05
+"""A queue that has stood for so long is no burst: then things are left off."""
 
 
 class _Line:
     """The requests of one class."""
 
-    __slots__ = ("floor", "in_use", "queue", "waiting")
+    __slots__ = ("begun", "floor", "queue", "waiting")
 
     def __init__(self, floor: float) -> None:
         self.floor = floor
-        self.in_use = 0  # units under way
+        self.begun = 0  # units, in this turn
         self.waiting = 0  # units in the queue
         self.queue: deque[tuple[float, BatchHandler, Arrival]] = deque()
 
@@ -58,11 +60,9 @@ class Gate:
         self.work = WorkLimit(options, clock.monotonic())
         self._ladder = Ladder(clock.monotonic())
         self._lines = {priority: _Line(floor) for priority, floor in FLOORS.items()}
-        self._in_use = 0
+        self._begun = 0
         self._waiting = 0
-        self._is_woken = False
-        self._probe: Arrival | None = None  # whose time is taken, one at a time
-        self._probe_at = 0.0
+        self._turn_at: float | None = None  # since when the end of this turn is awaited
         self.refused = 0
         """Requests, since the start."""
 
@@ -70,19 +70,20 @@ class Gate:
         """The handler behind the gate."""
         if not self._is_on:
             return handler
-        line = self._lines[priority]
-        return partial(self._enter, line, partial(self._left, line), handler)
+        return partial(self._enter, self._lines[priority], handler)
 
     def guard_call(self, handler: Handler, priority: Priority) -> Handler:
         """The same for a handler of single calls."""
         if not self._is_on:
             return handler
         line = self._lines[priority]
-        left = partial(self._left, line)
 
-        def answer(incoming: Incoming) -> Awaitable[bytes]:
+        def answer(incoming: Incoming) -> bytes | Awaitable[bytes]:
+            if self._has_room(cost := cost_of(incoming.body)):
+                self._use(line, cost)
+                return handler(incoming)
             call = _Single(incoming)
-            self._enter(line, left, _begin_all, [call])
+            self._enter(line, _begin_all, [call])
             return call.run(handler)
 
         return answer
@@ -93,11 +94,6 @@ class Gate:
         return self._waiting
 
     @property
-    def in_use(self) -> int:
-        """Units under way."""
-        return self._in_use
-
-    @property
     def step(self) -> Rung:
         """What this node leaves off now."""
         return self._ladder.step(self._clock.monotonic())
@@ -105,7 +101,7 @@ class Gate:
     @property
     def stretch(self) -> float:
         """The factor by which pauses of background work grow now."""
-        return stretch(self._in_use / self.work.limit, self.step)
+        return stretch(self.work.busy_share(self._clock.monotonic()), self.step)
 
     @property
     def reason(self) -> str:
@@ -123,30 +119,45 @@ class Gate:
         if self.step >= Rung.SCANS:
             raise self.refusal()
 
-    def screen(self, operations: list[Screened]) -> tuple[list[Screened], list[Run]]:
-        """What of a frame may come to the gate, and what is refused before anything is made of it.
+    def screen(self, operations: list[Screened], frame_bytes: int) -> tuple[list[Screened], list[Run]]:
+        """What of a frame of this length may come to the gate, and what is refused before anything is made of
+        it.
 
         Costs nothing while there is room for all.
         """
-        if len(operations) <= self.work.limit - self._in_use and not self._waiting:
+        most_cost = len(operations) + (frame_bytes >> UNIT_SHIFT)
+        free = self.work.limit - self._begun - self._waiting
+        if most_cost <= free:
             return operations, []
         total = self.work.queue_limit(self._clock.monotonic())
-        room = {priority: self._room(line, total) for priority, line in self._lines.items()}
-        free = max(0.0, self.work.limit - self._in_use - self._waiting)
+        room: dict[int, float] = {line: self._room(each, total) for line, each in self._lines.items()}
+        if most_cost <= min(room.values()):
+            return operations, []
+        return self._sift(operations, room, free)
+
+    def _sift(
+        self, operations: list[Screened], room: dict[int, float], free: float
+    ) -> tuple[list[Screened], list[Run]]:
+        """Take from `free` first, then from the room in the line of each."""
         let_in: list[Screened] = []
         runs: list[Run] = []
         first = last = -1
+        refused = 0
         for operation in operations:
-            left = room.get(operation[3])  # type: ignore[call-overload]
-            if left is None or left + free > 0:
+            left = room.get(operation[3])
+            if left is None:
                 let_in.append(operation)
-                if left is not None:
-                    cost = cost_of(operation[4])
-                    if free > 0:
-                        free -= cost
-                    else:
-                        room[operation[3]] = left - cost  # type: ignore[index]
                 continue
+            cost = cost_of(operation[4])
+            if free > 0:
+                free -= cost
+                let_in.append(operation)
+                continue
+            if left > 0:
+                room[operation[3]] = left - cost
+                let_in.append(operation)
+                continue
+            refused += cost
             identity = operation[0]
             if identity != last + 1 or first < 0:
                 if first >= 0:
@@ -155,8 +166,7 @@ class Gate:
             last = identity
         if first >= 0:
             runs.append((first, last))
-            refused = len(operations) - len(let_in)
-            self._note_refused(refused, refused)
+            self._note_refused(len(operations) - len(let_in), refused)
         return let_in, runs
 
     def refusal(self) -> Overloaded:
@@ -178,25 +188,45 @@ class Gate:
         others = self._waiting - line.waiting
         return max(total * line.floor, total - others) - line.waiting
 
-    def _enter(
-        self, line: _Line, left: partial[None], handler: BatchHandler, arrivals: Sequence[Arrival]
-    ) -> None:
-        cost = 0
-        for arrival in arrivals:
-            arrival.on_end = left
-            cost += cost_of(arrival.body)
-        if not self._waiting and self._in_use + cost <= self.work.limit:
-            self._in_use += cost
-            line.in_use += cost
-            self._begin(handler, arrivals, None)
-            return
-        self._line_up(line, handler, arrivals)
-        self._let_in()
+    def _has_room(self, cost: int) -> bool:
+        """Whether this may begin at once."""
+        return not self._waiting and self._begun + cost <= self.work.limit
 
-    def _line_up(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
+    def _use(self, line: _Line, cost: int) -> None:
+        """This is begun in this turn of the loop, whose end is awaited."""
+        self._begun += cost
+        line.begun += cost
+        if self._turn_at is None:
+            self._turn_at = self._clock.monotonic()
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """What was ready before this has had its turn, so the time that took is what others wait here."""
         now = self._clock.monotonic()
+        assert self._turn_at is not None
+        self.work.turned(now - self._turn_at, self._begun, now)
+        self._turn_at = None
+        self._begun = 0
+        for line in self._lines.values():
+            line.begun = 0
+        if self._waiting:
+            self._let_in(now)
+
+    def _enter(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
+        cost = sum([cost_of(arrival.body) for arrival in arrivals])
+        if self._has_room(cost):
+            self._use(line, cost)
+            handler(arrivals)
+            return
+        now = self._clock.monotonic()
+        is_first = not self._waiting
+        self._line_up(line, handler, arrivals, now)
+        if is_first:
+            self._let_in(now)
+
+    def _line_up(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival], now: float) -> None:
         room = self._room(line, self.work.queue_limit(now))
-        room += max(0.0, self.work.limit - self._in_use)  # for what goes on at once
+        room += max(0.0, self.work.limit - self._begun)  # for what goes on at once
         for arrival in arrivals:
             cost = cost_of(arrival.body)
             if room > 0:
@@ -205,76 +235,50 @@ class Gate:
                 self._waiting += cost
                 line.queue.append((now, handler, arrival))
             else:
-                sometimes("a node refuses a request as it has too much to do")
-                arrival.on_end = None
-                self._note_refused(1, cost)
-                arrival.fail(self.refusal())
+                self._refuse(handler, arrival, cost)
 
-    def _left(self, line: _Line, arrival: Arrival) -> None:
-        """A request that was let in has ended."""
-        cost = cost_of(arrival.body)
-        self._in_use -= cost
-        line.in_use -= cost
-        self.work.done(cost)
-        if arrival is self._probe:
-            now = self._clock.monotonic()
-            self._probe = None
-            self.work.queued(self._waiting, now)
-            self.work.took(now - self._probe_at, now)
-        if self._waiting and not self._is_woken:
-            self._is_woken = True
-            asyncio.get_running_loop().call_soon(self._let_in_woken)
+    def _refuse(self, handler: BatchHandler, arrival: Arrival, cost: int) -> None:
+        """`handler` never hears of it."""
+        sometimes("a node refuses a request as it has too much to do")
+        self._note_refused(1, cost)
+        arrival.fail(self.refusal())
 
-    def _let_in_woken(self) -> None:
-        self._is_woken = False
-        self._let_in()
-
-    def _let_in(self) -> None:
-        """Let in what there is room for, as few batches."""
-        now = self._clock.monotonic()
+    def _let_in(self, now: float) -> None:
+        """Begin what there is room for in this turn, as few batches; one at least."""
         limit = self.work.limit
         batches: dict[BatchHandler, list[Arrival]] = {}
-        count = 0
-        while self._waiting and self._in_use < limit and count < _LET_IN_A_TURN:
+        while self._waiting and (self._begun < limit or not self._begun):
             line = self._next()
             _, handler, arrival = line.queue.popleft()
             cost = cost_of(arrival.body)
             line.waiting -= cost
             self._waiting -= cost
             if arrival.deadline <= now:
-                arrival.on_end = None
                 arrival.fail(_expired(self.name, arrival))
                 continue
-            line.in_use += cost
-            self._in_use += cost
-            count += 1
+            self._use(line, cost)
             batches.setdefault(handler, []).append(arrival)
         self.work.queued(self._waiting, now)
-        if self._waiting:
+        if self._waiting and self.work.stands_for_s(now) > _STANDS_S:
             self._ladder.waited(now)
         for handler, arrivals in batches.items():
-            self._begin(handler, arrivals, now)
-        if self._waiting and self._in_use < limit and not self._is_woken:
-            self._is_woken = True
-            asyncio.get_running_loop().call_soon(self._let_in_woken)
-
-    def _begin(self, handler: BatchHandler, arrivals: Sequence[Arrival], now: float | None) -> None:
-        if self._probe is None:
-            self._probe = arrivals[-1]
-            self._probe_at = self._clock.monotonic() if now is None else now
-        try:
-            handler(arrivals)
-        except Exception as error:  # noqa: BLE001  a bug of the handler: its callers hear of it
-            for arrival in arrivals:
-                arrival.fail(error)
+            _begin(handler, arrivals)
 
     def _next(self) -> _Line:
         """The line whose head goes first."""
         full = [line for line in self._lines.values() if line.queue]
         for line in full:
-            if line.in_use < line.floor * self.work.limit:
+            if line.begun < line.floor * self.work.limit:
                 return line
         return min(full, key=lambda line: line.queue[0][0])
+
+
+def _begin(handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
+    try:
+        handler(arrivals)
+    except Exception as error:  # noqa: BLE001  a bug of the handler: its callers hear of it
+        for arrival in arrivals:
+            arrival.fail(error)
 
 
 class _Single:
@@ -285,26 +289,15 @@ class _Single:
         self._let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sender, self.method = incoming.sender, incoming.method
         self.body, self.deadline = incoming.body, incoming.deadline
-        self.on_end: Callable[[Arrival], None] | None = None
 
     async def run(self, handler: Handler) -> bytes:
         """Raises Overloaded, DeadlineExceeded, and what the handler raises."""
-        try:
-            await self._let_in
-        except asyncio.CancelledError:
-            if self._let_in.done() and not self._let_in.cancelled():
-                self._end()  # let in, and cancelled in the same turn
-            raise
-        try:
-            result = handler(self._incoming)
-            return result if isinstance(result, bytes) else await result
-        finally:
-            self._end()
+        await self._let_in
+        result = handler(self._incoming)
+        return result if isinstance(result, bytes) else await result
 
     def begin(self) -> None:
-        if self._let_in.done():
-            self._end()  # nobody waits any more
-        else:
+        if not self._let_in.done():  # else nobody waits any more
             self._let_in.set_result(None)
 
     def answer(self, body: bytes) -> None:
@@ -316,11 +309,6 @@ class _Single:
     def fail(self, error: Exception) -> None:
         if not self._let_in.done():
             self._let_in.set_exception(error)
-
-    def _end(self) -> None:
-        if self.on_end is not None:
-            on_end, self.on_end = self.on_end, None
-            on_end(self)
 
 
 def _begin_all(calls: Sequence[Arrival]) -> None:

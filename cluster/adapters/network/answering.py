@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -32,7 +32,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate, Run
-from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
+from ringmill.cluster.ports import BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -168,7 +168,7 @@ class Answering:
         operations, sent_us = decode_operations(frame, max_bytes=self.max_frame_bytes)
         served.is_stamped = sent_us is not None
         if self.gate is not None and served.dialler.is_screened:
-            operations, runs = self.gate.screen(operations)
+            operations, runs = self.gate.screen(operations, len(frame))
             if runs:
                 served.refuse(runs, self.gate.refusal())
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
@@ -291,7 +291,7 @@ class Answering:
 class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
-    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end")
+    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method")
 
     def __init__(
         self, answering: Answering, stream: _Stream, identity: int, method: str, body: bytes, deadline: float
@@ -300,7 +300,6 @@ class _Arrival:
         self._stream = stream
         self._identity = identity
         self._is_ended = False
-        self.on_end: Callable[[Arrival], None] | None = None
         self.method = method
         self.body = body
         self.deadline = deadline
@@ -338,8 +337,6 @@ class _Arrival:
         self._is_ended = True
         self._stream.under_way -= 1
         self._answering.ended_one()
-        if self.on_end is not None:
-            self.on_end(self)
         return True
 
 

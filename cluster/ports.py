@@ -110,6 +110,9 @@ class Arrival(Protocol):
     @property
     def deadline(self) -> float: ...
 
+    on_end: Callable[[Arrival], None] | None
+    """Called once when it ends."""
+
     def answer(self, body: bytes) -> None:
         """The call was done."""
         ...

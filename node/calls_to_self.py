@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import (
+    Arrival,
     BatchHandler,
     BatchTransport,
     Clock,
@@ -86,6 +87,7 @@ class _OwnArrival:
     method: str
     body: bytes
     deadline: float
+    on_end: Callable[[Arrival], None] | None = None
     ended: Awaitable[bytes] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def answer(self, body: bytes) -> None:

@@ -2,18 +2,18 @@
 
 It stands between a transport and the handlers of batches.  What is refused has done nothing (outcome
 "failed") and is told when to come back.  Writes and reads wait in lines of their own: the older head goes
-first, unless a line has begun less than its floor in this turn of the loop.  So a storm of reads leaves the
-writes their half.
+first, unless a line has less than its floor of what is under way.  So a storm of reads leaves the writes
+their half.
 
-How much is begun in a turn: cluster/overload/work_limit.py.  What is under way is not counted: a request that
-waits for other nodes costs this one nothing.  Rules O2, O3, O4 and O7: docs/protocol/overload.md.
+How much may be under way: cluster/overload/work_limit.py.  What has been under way for `LONG_S` waits for
+other nodes and is not counted any more.  Rules O2, O3, O4 and O7: docs/protocol/overload.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -24,7 +24,7 @@ from ringmill.cluster.overload.work_limit import UNIT_SHIFT, WorkLimit, WorkLimi
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.sometimes import sometimes
 
-__all__ = ["Gate", "Run", "Screened"]
+__all__ = ["LONG_S", "Gate", "Run", "Screened"]
 
 Screened: TypeAlias = tuple[int, str, int, int, bytes]
 """An operation of a frame (cluster/wire/frames.py)."""
@@ -34,6 +34,9 @@ Run: TypeAlias = tuple[int, int]
 
 FLOORS: Final[Mapping[Priority, float]] = {Priority.WRITE: 0.5, Priority.READ: 0.25}
 """Of the limit, and of the queue."""
+LONG_S: Final = 0.25
+"""What has been under way for longer waits for others: work of this node is done in a few turns."""
+_COHORT_S: Final = 0.05  # what begins within this time becomes old together
 _STANDS_S: Final = 0.05
 """A queue that has stood for so long is no burst: then things are left off."""
 
@@ -41,28 +44,34 @@ _STANDS_S: Final = 0.05
 class _Line:
     """The requests of one class."""
 
-    __slots__ = ("begun", "floor", "queue", "waiting")
+    __slots__ = ("cohort", "floor", "in_use", "queue", "waiting")
 
     def __init__(self, floor: float) -> None:
         self.floor = floor
-        self.begun = 0  # units, in this turn
+        self.in_use = 0  # units under way, and not for long
         self.waiting = 0  # units in the queue
         self.queue: deque[tuple[float, BatchHandler, Arrival]] = deque()
+        self.cohort: _Cohort
 
 
 class Gate:
     """One gate of a node.  `name` is the node's."""
 
     def __init__(self, name: str, clock: Clock, options: WorkLimitOptions) -> None:
+        now = clock.monotonic()
         self.name = name
         self._clock = clock
         self._is_on = options.is_on
-        self.work = WorkLimit(options, clock.monotonic())
-        self._ladder = Ladder(clock.monotonic())
+        self.work = WorkLimit(options, now)
+        self._ladder = Ladder(now)
         self._lines = {priority: _Line(floor) for priority, floor in FLOORS.items()}
-        self._begun = 0
+        self._cohorts: deque[_Cohort] = deque()  # that are counted, the oldest first
+        self._renew_cohorts(now)
+        self._in_use = 0
         self._waiting = 0
+        self._begun = 0  # units, since the turn began
         self._turn_at: float | None = None  # since when the end of this turn is awaited
+        self._is_timed = False
         self.refused = 0
         """Requests, since the start."""
 
@@ -78,10 +87,7 @@ class Gate:
             return handler
         line = self._lines[priority]
 
-        def answer(incoming: Incoming) -> bytes | Awaitable[bytes]:
-            if self._has_room(cost := cost_of(incoming.body)):
-                self._use(line, cost)
-                return handler(incoming)
+        def answer(incoming: Incoming) -> Awaitable[bytes]:
             call = _Single(incoming)
             self._enter(line, _begin_all, [call])
             return call.run(handler)
@@ -92,6 +98,11 @@ class Gate:
     def waiting(self) -> int:
         """Units in the queues."""
         return self._waiting
+
+    @property
+    def in_use(self) -> int:
+        """Units under way, without those that wait for other nodes."""
+        return self._in_use
 
     @property
     def step(self) -> Rung:
@@ -126,7 +137,7 @@ class Gate:
         Costs nothing while there is room for all.
         """
         most_cost = len(operations) + (frame_bytes >> UNIT_SHIFT)
-        free = self.work.limit - self._begun - self._waiting
+        free = self.work.limit - self._in_use - self._waiting
         if most_cost <= free:
             return operations, []
         total = self.work.queue_limit(self._clock.monotonic())
@@ -188,45 +199,73 @@ class Gate:
         others = self._waiting - line.waiting
         return max(total * line.floor, total - others) - line.waiting
 
-    def _has_room(self, cost: int) -> bool:
-        """Whether this may begin at once."""
-        return not self._waiting and self._begun + cost <= self.work.limit
-
-    def _use(self, line: _Line, cost: int) -> None:
-        """This is begun in this turn of the loop, whose end is awaited."""
-        self._begun += cost
-        line.begun += cost
-        if self._turn_at is None:
-            self._turn_at = self._clock.monotonic()
-            asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """What was ready before this has had its turn, so the time that took is what others wait here."""
-        now = self._clock.monotonic()
-        assert self._turn_at is not None
-        self.work.turned(now - self._turn_at, self._begun, now)
-        self._turn_at = None
-        self._begun = 0
-        for line in self._lines.values():
-            line.begun = 0
-        if self._waiting:
-            self._let_in(now)
-
     def _enter(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
         cost = sum([cost_of(arrival.body) for arrival in arrivals])
-        if self._has_room(cost):
-            self._use(line, cost)
+        if not self._waiting and self._in_use + cost <= self.work.limit:
+            self._await_turn()
+            self._count(line, arrivals, cost)
             handler(arrivals)
             return
         now = self._clock.monotonic()
-        is_first = not self._waiting
+        self._renew_cohorts(now)
         self._line_up(line, handler, arrivals, now)
-        if is_first:
+        self._let_in(now)
+
+    def _count(self, line: _Line, arrivals: Sequence[Arrival], cost: int) -> None:
+        """These are under way from now on."""
+        line.in_use += cost
+        line.cohort.units += cost
+        self._in_use += cost
+        self._begun += cost
+        left = line.cohort.left
+        for arrival in arrivals:
+            arrival.on_end = left
+
+    def left(self, line: _Line, cost: int) -> None:
+        """Something that was counted is not any more."""
+        line.in_use -= cost
+        self._in_use -= cost
+        if self._waiting:
+            self._await_turn()
+
+    def _await_turn(self) -> None:
+        """What is ready before the end of this turn has it first, so the time until then is what others wait
+        here."""
+        if self._turn_at is None:
+            now = self._turn_at = self._clock.monotonic()
+            self._renew_cohorts(now)
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        assert self._turn_at is not None
+        now = self._clock.monotonic()
+        self.work.turned(now - self._turn_at, self._begun, now)
+        self._turn_at = None
+        self._begun = 0
+        if self._waiting:
+            self._let_in(now)
+
+    def _renew_cohorts(self, now: float) -> None:
+        """What begins from now on is of other cohorts, and what began long ago is forgotten."""
+        if self._cohorts and now - self._cohorts[-1].began < _COHORT_S:
+            return
+        while self._cohorts and self._cohorts[0].began <= now - LONG_S:
+            self._cohorts.popleft().forget()
+        for line in self._lines.values():
+            line.cohort = _Cohort(self, line, now)
+            self._cohorts.append(line.cohort)
+
+    def _look_again(self) -> None:
+        """After a while of waiting: what is under way may have become old."""
+        self._is_timed = False
+        if self._waiting:
+            now = self._clock.monotonic()
+            self._renew_cohorts(now)
             self._let_in(now)
 
     def _line_up(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival], now: float) -> None:
         room = self._room(line, self.work.queue_limit(now))
-        room += max(0.0, self.work.limit - self._begun)  # for what goes on at once
+        room += max(0.0, self.work.limit - self._in_use)  # for what goes on at once
         for arrival in arrivals:
             cost = cost_of(arrival.body)
             if room > 0:
@@ -244,10 +283,10 @@ class Gate:
         arrival.fail(self.refusal())
 
     def _let_in(self, now: float) -> None:
-        """Begin what there is room for in this turn, as few batches; one at least."""
+        """Begin what there is room for, as few batches."""
         limit = self.work.limit
         batches: dict[BatchHandler, list[Arrival]] = {}
-        while self._waiting and (self._begun < limit or not self._begun):
+        while self._waiting and (self._in_use < limit or not self._in_use):
             line = self._next()
             _, handler, arrival = line.queue.popleft()
             cost = cost_of(arrival.body)
@@ -256,21 +295,51 @@ class Gate:
             if arrival.deadline <= now:
                 arrival.fail(_expired(self.name, arrival))
                 continue
-            self._use(line, cost)
+            self._count(line, [arrival], cost)
             batches.setdefault(handler, []).append(arrival)
         self.work.queued(self._waiting, now)
-        if self._waiting and self.work.stands_for_s(now) > _STANDS_S:
-            self._ladder.waited(now)
-        for handler, arrivals in batches.items():
-            _begin(handler, arrivals)
+        if batches:
+            self._await_turn()
+        if self._waiting:
+            if self.work.stands_for_s(now) > _STANDS_S:
+                self._ladder.waited(now)
+            if not self._is_timed:
+                self._is_timed = True
+                asyncio.get_running_loop().call_later(_COHORT_S, self._look_again)
+        for handler, waited in batches.items():
+            _begin(handler, waited)
 
     def _next(self) -> _Line:
         """The line whose head goes first."""
         full = [line for line in self._lines.values() if line.queue]
         for line in full:
-            if line.begun < line.floor * self.work.limit:
+            if line.in_use < line.floor * self.work.limit:
                 return line
         return min(full, key=lambda line: line.queue[0][0])
+
+
+class _Cohort:
+    """What of a line began at about the same time, and has not ended."""
+
+    __slots__ = ("_gate", "_line", "began", "units")
+
+    def __init__(self, gate: Gate, line: _Line, now: float) -> None:
+        self._gate: Gate | None = gate
+        self._line = line
+        self.began = now
+        self.units = 0
+
+    def left(self, arrival: Arrival) -> None:
+        cost = cost_of(arrival.body)
+        self.units -= cost
+        if self._gate is not None:
+            self._gate.left(self._line, cost)
+
+    def forget(self) -> None:
+        """What is left of it has been under way for long."""
+        if self._gate is not None:
+            self._gate.left(self._line, self.units)
+            self._gate = None
 
 
 def _begin(handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
@@ -289,15 +358,26 @@ class _Single:
         self._let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sender, self.method = incoming.sender, incoming.method
         self.body, self.deadline = incoming.body, incoming.deadline
+        self.on_end: Callable[[Arrival], None] | None = None
 
     async def run(self, handler: Handler) -> bytes:
         """Raises Overloaded, DeadlineExceeded, and what the handler raises."""
-        await self._let_in
-        result = handler(self._incoming)
-        return result if isinstance(result, bytes) else await result
+        try:
+            await self._let_in
+        except asyncio.CancelledError:
+            if self._let_in.done() and not self._let_in.cancelled():
+                self._end()  # let in, and cancelled in the same turn
+            raise
+        try:
+            result = handler(self._incoming)
+            return result if isinstance(result, bytes) else await result
+        finally:
+            self._end()
 
     def begin(self) -> None:
-        if not self._let_in.done():  # else nobody waits any more
+        if self._let_in.done():
+            self._end()  # nobody waits any more
+        else:
             self._let_in.set_result(None)
 
     def answer(self, body: bytes) -> None:
@@ -309,6 +389,11 @@ class _Single:
     def fail(self, error: Exception) -> None:
         if not self._let_in.done():
             self._let_in.set_exception(error)
+
+    def _end(self) -> None:
+        if self.on_end is not None:
+            on_end, self.on_end = self.on_end, None
+            on_end(self)
 
 
 def _begin_all(calls: Sequence[Arrival]) -> None:

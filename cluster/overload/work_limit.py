@@ -1,15 +1,15 @@
-"""How much work a node begins in a turn of its event loop, and how long a queue it allows before it refuses.
+"""How much work a node has under way at a time, and how long a queue it allows before it refuses.
 
 Pure: times and costs in, numbers out; cluster/overload/gate.py acts.  Cost is in units: 1 for a request, and
 1 more for each 4 KiB of its message, up to 16.  A put of 1 MiB is no more than that, or a few of them would
 keep all small requests waiting; their bytes are bounded by the streams.
 
-- The *limit* on what is begun in a turn follows the length of turns: above `target_s` it shrinks, below it
-  grows while requests wait for it.  A turn is how long whatever comes has to wait here before anything can be
-  done about it, even a refusal.  It is made by what this node does, and not by what it waits for: a request
-  that hangs at another node makes no turn longer.  (The delay before the work as the signal, and not the
-  time of an answer, which has the delays of all others in it: Zhou et al., "Overload Control for Scaling
-  WeChat Microservices", 2018.)
+- The *limit* on what is under way follows the length of the turns of the event loop: above `target_s` it
+  shrinks, below it grows while requests wait for it.  A turn is how long whatever comes has to wait here
+  before anything can be done about it, even a refusal.  It is made by what this node does, and not by what it
+  waits for: an owner that hangs makes no turn longer.  (The delay before the work as the signal, as the time
+  of an answer has the delays of all others in it: Zhou et al., "Overload Control for Scaling WeChat
+  Microservices", 2018.)
 - The *queue* before it is bounded in time: what would wait longer than `patience_s` at the present rate is
   refused at once, before any work.  A burst may wait for long; a queue that has stood for a while may not
   (CoDel: Nichols, Jacobson, "Controlling Queue Delay", 2012; Maurer, "Fail at Scale", 2015).
@@ -27,7 +27,10 @@ __all__ = ["UNIT_SHIFT", "WorkLimit", "WorkLimitOptions", "cost_of"]
 UNIT_SHIFT: Final = 12  # 4 KiB
 MOST_UNITS: Final = 16  # of one request
 _SHRINK: Final = 0.85
+_SHRINK_MOST: Final = 0.5  # in one window
 _GROW: Final = 1.05
+_GROW_CALM: Final = 2.0
+_CALM: Final = 0.25  # turns that are shorter than this share of what they may be: there is much room
 _MEANT: Final = 0.3  # weight of the last window in the rate
 _FORGET_S: Final = 1.0  # a node that began nothing for so long is idle
 
@@ -39,7 +42,7 @@ class WorkLimitOptions:
     is_on: bool = True
     first_limit: float = 128.0
     least_limit: float = 32.0
-    most_limit: float = 1024.0
+    most_limit: float = 4096.0
     target_s: float = 0.01
     window_s: float = 0.1
     burst_s: float = 0.5  # how long a queue may be that was empty lately
@@ -57,7 +60,7 @@ class WorkLimit:
     def __init__(self, options: WorkLimitOptions, now: float) -> None:
         self._options = options
         self.limit = options.first_limit
-        """Units that are begun in one turn."""
+        """Units that may be under way."""
         self.rate = options.first_rate
         """Units a second that are begun when requests wait."""
         self.turn_s = 0.0
@@ -117,9 +120,11 @@ class WorkLimit:
         options, passed_s = self._options, now - self._window_at
         self.turn_s = self._squares / self._turns_s if self._turns_s else 0.0
         if self.turn_s > options.target_s:
-            self.limit = max(options.least_limit, self.limit * _SHRINK)
+            factor = max(_SHRINK_MOST, min(_SHRINK, options.target_s / self.turn_s))
+            self.limit = max(options.least_limit, self.limit * factor)
         elif self._was_short:
-            self.limit = min(options.most_limit, self.limit * _GROW + 1.0)
+            is_calm = self.turn_s < _CALM * options.target_s
+            self.limit = min(options.most_limit, self.limit * (_GROW_CALM if is_calm else _GROW) + 1.0)
         if self._was_short:
             self.rate += _MEANT * (self._begun / passed_s - self.rate)
         offered = self._begun + self._refused

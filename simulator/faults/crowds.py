@@ -1,8 +1,6 @@
-"""Other clients ask a node for more than it can do: it has room only now and then, and refuses the rest.
+"""Other clients ask a node for more than it can do: it has hardly any room left and refuses most requests.
 
-Those clients are not simulated.  What they leave of the node's limits is.
-
-Rule O3: docs/protocol/overload.md.
+Those clients are not simulated.  What is left of the node's limits is.  Rule O3: docs/protocol/overload.md.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ from ringmill.simulator.world.ground import Ground
 
 __all__ = ["KINDS"]
 
-_NO_ROOM: Final = WorkLimitOptions(first_limit=0.0, least_limit=0.0, least_queue=0.0, first_rate=0.0)
-_FULL_S: Final = 0.015
-_FREE_S: Final = 0.005
+_LEFT: Final = WorkLimitOptions(
+    first_limit=1.0, least_limit=1.0, most_limit=1.0, least_queue=1.0, burst_s=0.0, standing_s=0.0
+)
 _OFTEN: Final = 0.3
 
 
@@ -28,15 +26,10 @@ async def _crowd(fault: Fault, ground: Ground) -> None:
     usual = [gate.work for gate in gates]
     for gate in gates:
         ground.trace.fault(fault.kind, gate.name)
-    loop = asyncio.get_running_loop()
-    until = loop.time() + fault.lasts_s
-    while loop.time() < until:
-        for gate in gates:
-            gate.work = WorkLimit(_NO_ROOM, loop.time())
-        await asyncio.sleep(_FULL_S)
-        for gate, limit in zip(gates, usual, strict=True):
-            gate.work = limit
-        await asyncio.sleep(_FREE_S)
+        gate.work = WorkLimit(_LEFT, asyncio.get_running_loop().time())
+    await asyncio.sleep(fault.lasts_s)
+    for gate, limit in zip(gates, usual, strict=True):
+        gate.work = limit
 
 
 KINDS: Final = (FaultKind("crowd", _crowd, draw=drawn(at_some), chance=_OFTEN),)

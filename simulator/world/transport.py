@@ -19,7 +19,7 @@ from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import BatchHandler, Clock, Ended, Handler, Incoming, Priority
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Ended, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import decode_error, encode_error
 from ringmill.cluster.wire.frames import (
     Answer,
@@ -340,7 +340,7 @@ class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
     __slots__ = (
-        "_from", "_is_ended", "_number", "_transport", "body", "deadline", "method", "sender"
+        "_from", "_is_ended", "_number", "_transport", "body", "deadline", "method", "on_end", "sender"
     )  # fmt: skip
 
     def __init__(
@@ -357,6 +357,7 @@ class _Arrival:
         self._from = asker
         self._number = number
         self._is_ended = False
+        self.on_end: Callable[[Arrival], None] | None = None
         self.sender = sender
         self.method = method
         self.body = body
@@ -376,13 +377,21 @@ class _Arrival:
         self._transport.start(self._later(result))
 
     async def _later(self, result: Awaitable[bytes]) -> None:
-        await self._transport._answer(self._from, self._number, result)
+        try:
+            await self._transport._answer(self._from, self._number, result)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.on_end is not None:
+            self.on_end(self)
 
     def _end(self) -> bool:
         if self._is_ended:
             return False
         self._is_ended = True
         self._transport._arrivals -= 1
+        self._leave()
         return True
 
 

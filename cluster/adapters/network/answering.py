@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -32,7 +32,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate, Run
-from ringmill.cluster.ports import BatchHandler, Clock, Handler, Incoming, Priority
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -291,7 +291,7 @@ class Answering:
 class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
-    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method")
+    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end")
 
     def __init__(
         self, answering: Answering, stream: _Stream, identity: int, method: str, body: bytes, deadline: float
@@ -300,6 +300,7 @@ class _Arrival:
         self._stream = stream
         self._identity = identity
         self._is_ended = False
+        self.on_end: Callable[[Arrival], None] | None = None
         self.method = method
         self.body = body
         self.deadline = deadline
@@ -337,6 +338,8 @@ class _Arrival:
         self._is_ended = True
         self._stream.under_way -= 1
         self._answering.ended_one()
+        if self.on_end is not None:
+            self.on_end(self)
         return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.gate import LONG_S, Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Arrival, Incoming, Priority
@@ -29,6 +29,7 @@ class Call:
     deadline: float = FAR
     method: str = "kv.get"
     sender: NodeId = CLIENT
+    on_end: Callable[[Arrival], None] | None = None
     told: list[bytes | Exception] = field(default_factory=list)
 
     def answer(self, body: bytes) -> None:
@@ -42,6 +43,17 @@ class Call:
 
     def _end(self, told: bytes | Exception) -> None:
         self.told.append(told)
+        if self.on_end is not None:
+            self.on_end(self)
+
+
+class MovedClock(SystemClock):
+    """Stands until it is moved."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 class Handled:
@@ -68,18 +80,36 @@ async def test_what_there_is_room_for_goes_through_at_once_as_one_batch() -> Non
     calls = [Call() for _ in range(4)]
     gate.guard(handled, Priority.READ)(calls)
     assert handled.begun == calls
-    assert gate.waiting == 0
+    assert (gate.in_use, gate.waiting) == (4, 0)
+    for call in calls:
+        call.answer(b"")
+    assert gate.in_use == 0
 
 
-async def test_what_is_under_way_takes_no_room() -> None:
-    """As when an owner hangs: nothing is ever answered, and nothing is refused or kept waiting for it."""
-    gate, handled = a_gate(), Handled()
+async def test_what_waits_for_other_nodes_takes_no_room() -> None:
+    """As when an owner hangs: nothing is ever answered, and nothing is refused for it."""
+    clock = MovedClock()
+    gate, handled = Gate("n1", clock, FEW), Handled()
     guarded = gate.guard(handled, Priority.READ)
     for _ in range(100):
         guarded([Call() for _ in range(4)])
         await turns(1)
+        clock.now += 1.2 * LONG_S
     assert len(handled.begun) == 400
-    assert (gate.waiting, gate.refused) == (0, 0)
+    assert (gate.in_use, gate.waiting, gate.refused) == (4, 0, 0)
+    for call in handled.begun:
+        call.answer(b"")
+    assert gate.in_use == 0, "what was forgotten and is answered after all is not taken off twice"
+
+
+async def test_whoever_waits_goes_on_when_what_is_under_way_has_become_old() -> None:
+    gate, handled = a_gate(), Handled()
+    calls = [Call() for _ in range(10)]
+    gate.guard(handled, Priority.READ)(calls)
+    async with asyncio.timeout(30):
+        while gate.waiting:  # noqa: ASYNC110  nobody tells when it has begun
+            await asyncio.sleep(0.01)
+    assert handled.begun == calls
 
 
 async def test_the_rest_waits_up_to_the_bound_of_the_queue_and_then_is_refused_with_nothing_done() -> None:
@@ -92,10 +122,10 @@ async def test_the_rest_waits_up_to_the_bound_of_the_queue_and_then_is_refused_w
     assert len(refused) == 10
     assert all(isinstance(each, Overloaded) and each.outcome == "failed" for each in refused)
     assert all(isinstance(each, Overloaded) and each.retry_after >= 0.1 for each in refused)
+    for call in calls[:3]:
+        call.answer(b"")
     await turns(1)
-    assert handled.begun == calls[:8]
-    await turns(1)
-    assert handled.begun == calls[:10]
+    assert handled.begun == calls[:7]
     assert gate.refused == 10
 
 
@@ -105,19 +135,22 @@ async def test_what_has_waited_past_its_deadline_is_not_begun() -> None:
     guarded = gate.guard(handled, Priority.READ)
     guarded(first)
     guarded([late, fresh])
+    first[0].answer(b"")
     await turns(1)
     assert handled.begun == [*first, fresh]
     assert isinstance(late.told[0], DeadlineExceeded)
     assert late.told[0].outcome == "failed"
 
 
-async def test_one_that_costs_more_than_a_turn_has_goes_alone() -> None:
+async def test_one_that_costs_more_than_the_limit_goes_alone() -> None:
     gate, handled = a_gate(), Handled()
     large = [Call(body=bytes(1 << 20)) for _ in range(2)]
-    gate.guard(handled, Priority.READ)(large[:1])
+    guarded = gate.guard(handled, Priority.READ)
+    guarded(large[:1])
+    guarded(large[1:])
     assert handled.begun == large[:1]
-    gate.guard(handled, Priority.READ)(large[1:])
     assert gate.waiting == 16
+    large[0].answer(b"")
     await turns(1)
     assert handled.begun == large
 
@@ -129,8 +162,10 @@ async def test_writes_have_their_half_while_reads_storm() -> None:
     asked = [Call() for _ in range(3)]
     write(asked)
     assert not any(call.told for call in asked), "their queue has room of its own"
+    for call in reads.begun[:3]:
+        call.answer(b"")
     await turns(1)
-    assert writes.begun == asked[:2], "up to half of what is begun in a turn"
+    assert writes.begun == asked[:2], "up to half of what is under way"
 
 
 async def test_a_frame_is_refused_in_runs_of_ids_before_anything_is_made_of_it() -> None:
@@ -175,8 +210,11 @@ async def test_a_bug_of_a_handler_ends_the_calls_that_waited_for_it() -> None:
     calls = [Call() for _ in range(8)]
     gate.guard(Handled(), Priority.READ)(calls[:4])
     gate.guard(broken, Priority.READ)(calls[4:])
+    for call in calls[:4]:
+        call.answer(b"")
     await turns(1)
     assert all(isinstance(call.told[0], ZeroDivisionError) for call in calls[4:])
+    assert gate.in_use == 0
 
 
 async def test_a_gate_says_what_its_node_leaves_off() -> None:
@@ -196,7 +234,8 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
 
 async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun() -> None:
     gate = a_gate()
-    gate.guard(Handled(), Priority.WRITE)([Call() for _ in range(4)])
+    batch = [Call() for _ in range(4)]
+    gate.guard(Handled(), Priority.WRITE)(batch)
     begun: list[bytes] = []
 
     async def change(incoming: Incoming) -> bytes:
@@ -206,9 +245,13 @@ async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun()
     guarded = gate.guard_call(change, Priority.WRITE)
     incoming = [Incoming(CLIENT, "kv.cas", b"%d" % number, FAR, Priority.WRITE) for number in range(8)]
     answers = [asyncio.ensure_future(guarded(each)) for each in incoming]  # type: ignore[arg-type]
+    await turns(5)
     assert begun == []
+    assert [answer.done() for answer in answers] == [False] * 6 + [True] * 2
     answers[0].cancel()
+    for call in batch:
+        call.answer(b"")
     ended = await asyncio.gather(*answers, return_exceptions=True)
     assert begun == [b"%d" % number for number in range(1, 6)]
     assert [type(each) for each in ended[6:]] == [Overloaded, Overloaded]
-    assert gate.waiting == 0
+    assert (gate.in_use, gate.waiting) == (0, 0), "nobody leaves a place behind, cancelled or not"

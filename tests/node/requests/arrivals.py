@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Arrival
 from ringmill.cluster.wire.parsing import serialized
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest
 from ringmill.node.services.kv_service import DELETE, GET, PUT
@@ -27,6 +28,7 @@ class Call:
     body: bytes
     deadline: float
     sender: NodeId = CLIENT
+    on_end: Callable[[Arrival], None] | None = None
     ended: list[bytes | Exception] = field(default_factory=list)
     _later: asyncio.Task[None] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from ringmill.cluster.overload.gate import Gate
@@ -18,6 +19,7 @@ class _Unheard:
     def __init__(self, arrival: Arrival) -> None:
         self.sender, self.method = arrival.sender, arrival.method
         self.body, self.deadline = arrival.body, arrival.deadline
+        self.on_end: Callable[[Arrival], None] | None = None
 
     def answer(self, body: bytes) -> None:
         return

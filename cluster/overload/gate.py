@@ -144,6 +144,9 @@ class Gate:
         room: dict[int, float] = {line: self._room(each, total) for line, each in self._lines.items()}
         if most_cost <= min(room.values()):
             return operations, []
+        if free <= 0 and max(room.values()) <= 0 and (run := _whole_run(operations, room)):
+            self._note_refused(len(operations), most_cost)
+            return [], [run]
         return self._sift(operations, room, free)
 
     def _sift(
@@ -340,6 +343,15 @@ class _Cohort:
         if self._gate is not None:
             self._gate.left(self._line, self.units)
             self._gate = None
+
+
+def _whole_run(operations: list[Screened], room: Mapping[int, float]) -> Run | None:
+    """The ids of a frame if they are in a row and of classes that may be refused, as in most frames."""
+    ids = [operation[0] for operation in operations]
+    first, last = ids[0], ids[-1]
+    if last - first >= len(ids) or ids != list(range(first, last + 1)):
+        return None
+    return (first, last) if {operation[3] for operation in operations} <= room.keys() else None
 
 
 def _begin(handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:

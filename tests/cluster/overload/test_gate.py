@@ -187,6 +187,18 @@ async def test_control_is_never_screened_out() -> None:
     assert len(runs) == 20
 
 
+async def test_a_frame_is_refused_whole_while_nothing_has_room() -> None:
+    gate, handled = a_gate(), Handled()
+    for priority in (Priority.READ, Priority.WRITE):
+        gate.guard(handled, priority)([Call() for _ in range(20)])
+    refused = gate.refused
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(10, 30)]
+    assert gate.screen(frame, 400) == ([], [(10, 29)])
+    del frame[5]
+    assert gate.screen(frame, 400) == ([], [(10, 14), (16, 29)])
+    assert gate.refused == refused + 39
+
+
 async def test_large_requests_of_a_frame_take_their_room() -> None:
     gate, handled = a_gate(), Handled()
     gate.guard(handled, Priority.READ)([Call() for _ in range(4)])

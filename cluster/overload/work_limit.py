@@ -48,7 +48,7 @@ class WorkLimitOptions:
     burst_s: float = 0.5  # how long a queue may be that was empty lately
     standing_s: float = 0.1  # and one that was not
     standing_after_s: float = 1.0
-    least_queue: float = 64.0
+    least_queue: float = 512.0  # as some busy clients have under way
     first_rate: float = 2000.0  # units a second, until something was measured
     least_retry_s: float = 0.1
     most_retry_s: float = 2.0

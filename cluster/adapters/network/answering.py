@@ -48,6 +48,7 @@ __all__ = ["Answering", "Dialler"]
 
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
 _OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
+TURN_BYTES: Final = 1024 * 1024  # of answers, made or expected; then likewise
 _PRIORITIES: Final = tuple(Priority)
 STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
 LEAST_STREAM_BYTES: Final = 256 * 1024
@@ -175,6 +176,7 @@ class Answering:
         looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
         room = served.room(len(self._streams), len(operations))
+        turn_ends = served.calls_a_turn
         for number, operation in enumerate(operations, 1):
             if number > room:
                 self._hand_over(batches)
@@ -186,9 +188,10 @@ class Answering:
                 self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []))
             else:
                 self._take(served, operation, deadline)
-            if number % _OPERATIONS_A_TURN == 0:
+            if number >= turn_ends:
                 self._hand_over(batches)
                 await asyncio.sleep(0)
+                turn_ends = number + served.calls_a_turn
                 looked_at = self._clock.monotonic()
         self._hand_over(batches)
 
@@ -373,6 +376,11 @@ class _Stream:
             return wanted
         is_idle = not self.under_way and not self.outbox.depth[0]
         return max(room, 1) if is_idle else room
+
+    @property
+    def calls_a_turn(self) -> int:
+        """How many calls may begin in one turn of the loop: their answers are made in one, too (rule O5)."""
+        return min(_OPERATIONS_A_TURN, TURN_BYTES // self._expected_bytes + 1)
 
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:

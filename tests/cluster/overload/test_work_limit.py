@@ -43,7 +43,7 @@ def test_turns_count_by_their_length_as_whoever_comes_falls_into_long_ones_more_
 
 
 def test_a_queue_may_be_long_for_a_burst_and_short_when_it_stands() -> None:
-    limit = WorkLimit(OPTIONS, 0.0)
+    limit = WorkLimit(WorkLimitOptions(least_queue=64), 0.0)
     now = serve(limit, turn_s=0.005, waits=True, seconds=10, now=0.0)
     assert abs(limit.rate - 1000) < 50
     assert abs(limit.queue_limit(now) - 1000 * OPTIONS.standing_s) < 10

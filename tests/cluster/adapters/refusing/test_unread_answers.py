@@ -11,6 +11,7 @@ from ringmill.cluster.adapters.network.answering import (
     LEAST_STREAM_BYTES,
     NODE_BYTES,
     STREAM_BYTES,
+    TURN_BYTES,
     Answering,
     Dialler,
     share_of_answers,
@@ -32,9 +33,11 @@ async def settled() -> None:
 async def test_a_stream_that_is_not_read_has_few_calls_begun_and_all_once_it_is(memory_streams: Any) -> None:
     ours, theirs = memory_streams
     begun: list[bytes] = []
+    in_turns: list[int] = []
 
     def answer(arrivals: Sequence[Arrival]) -> None:
         begun.extend(arrival.body for arrival in arrivals)
+        in_turns.append(len(arrivals))
         for arrival in arrivals:
             arrival.answer(LARGE)
 
@@ -55,6 +58,7 @@ async def test_a_stream_that_is_not_read_has_few_calls_begun_and_all_once_it_is(
             while answered < GETS:
                 answered += len(decode_answers(await ours.read())[0])
         assert len(begun) == GETS
+        assert max(in_turns) <= TURN_BYTES // FIRST_ANSWER_BYTES + 1, "others have their turn between them"
         serving.cancel()
 
 

@@ -62,6 +62,25 @@ async def test_a_stream_that_is_not_read_has_few_calls_begun_and_all_once_it_is(
         serving.cancel()
 
 
+async def test_calls_whose_answers_are_slow_hold_up_nobody_behind_them(memory_streams: Any) -> None:
+    ours, theirs = memory_streams
+    begun: list[Arrival] = []
+    async with asyncio.TaskGroup() as group:
+        answering = Answering(
+            {}, batch_handlers={"kv.get": begun.extend}, name="n1", clock=SystemClock(), group=group
+        )
+        dialler = Dialler(NodeId(""), "kv.", Priority.WRITE, is_screened=True)
+        serving = group.create_task(answering.serve(theirs, dialler))
+        calls = [(number, "kv.get", 60_000_000, int(Priority.READ), b"") for number in range(40)]
+        await ours.write(encode_operations(calls))
+        async with asyncio.timeout(30):
+            while len(begun) < len(calls):  # noqa: ASYNC110  nobody tells when they have begun
+                await asyncio.sleep(0.01)
+        for arrival in begun:
+            arrival.answer(b"")
+        serving.cancel()
+
+
 def test_the_room_of_a_node_is_shared_by_its_streams() -> None:
     assert share_of_answers(1) == STREAM_BYTES
     assert share_of_answers(NODE_BYTES // STREAM_BYTES * 4) == STREAM_BYTES // 4

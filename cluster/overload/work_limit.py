@@ -41,7 +41,7 @@ class WorkLimitOptions:
 
     is_on: bool = True
     first_limit: float = 128.0
-    least_limit: float = 32.0
+    least_limit: float = 96.0  # 256 under way at three nodes wait for nothing
     most_limit: float = 4096.0
     target_s: float = 0.01
     window_s: float = 0.1

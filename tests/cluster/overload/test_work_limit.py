@@ -19,7 +19,7 @@ def serve(limit: WorkLimit, *, turn_s: float, waits: bool, seconds: float, now: 
 
 def test_the_limit_shrinks_while_turns_are_long_and_no_further_than_the_least() -> None:
     limit = WorkLimit(OPTIONS, 0.0)
-    now = serve(limit, turn_s=0.012, waits=True, seconds=0.5, now=0.0)
+    now = serve(limit, turn_s=0.012, waits=True, seconds=0.12, now=0.0)
     assert OPTIONS.least_limit < limit.limit < OPTIONS.first_limit
     serve(limit, turn_s=0.02, waits=True, seconds=30, now=now)
     assert limit.limit == OPTIONS.least_limit

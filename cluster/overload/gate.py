@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.overload.governor import stretch
 from ringmill.cluster.overload.ladder import Ladder, Rung
-from ringmill.cluster.overload.work_limit import UNIT_SHIFT, WorkLimit, WorkLimitOptions, cost_of
+from ringmill.cluster.overload.work_limit import UNIT_BYTES, WorkLimit, WorkLimitOptions, cost_of
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.sometimes import sometimes
 
@@ -37,6 +37,7 @@ FLOORS: Final[Mapping[Priority, float]] = {Priority.WRITE: 0.5, Priority.READ: 0
 LONG_S: Final = 0.25
 """What has been under way for longer waits for others: work of this node is done in a few turns."""
 _COHORT_S: Final = 0.05  # what begins within this time becomes old together
+_SAMPLE_S: Final = 0.002
 _STANDS_S: Final = 0.05
 """A queue that has stood for so long is no burst: then things are left off."""
 
@@ -67,10 +68,11 @@ class Gate:
         self._lines = {priority: _Line(floor) for priority, floor in FLOORS.items()}
         self._cohorts: deque[_Cohort] = deque()  # that are counted, the oldest first
         self._renew_cohorts(now)
-        self._in_use = 0
-        self._waiting = 0
+        self.waiting = 0
+        """Units in the queues."""
         self._begun = 0  # units, since the turn began
         self._turn_at: float | None = None  # since when the end of this turn is awaited
+        self._turned_at = now
         self._is_timed = False
         self.refused = 0
         """Requests, since the start."""
@@ -95,14 +97,9 @@ class Gate:
         return answer
 
     @property
-    def waiting(self) -> int:
-        """Units in the queues."""
-        return self._waiting
-
-    @property
     def in_use(self) -> int:
         """Units under way, without those that wait for other nodes."""
-        return self._in_use
+        return sum([line.in_use for line in self._lines.values()])
 
     @property
     def step(self) -> Rung:
@@ -121,7 +118,7 @@ class Gate:
         if not left_off:
             return ""
         return (
-            f"has more to do than it can: without {left_off}; {self._waiting} wait, "
+            f"has more to do than it can: without {left_off}; {self.waiting} wait, "
             f"{self.refused} requests refused since the start"
         )
 
@@ -136,8 +133,8 @@ class Gate:
 
         Costs nothing while there is room for all.
         """
-        most_cost = len(operations) + (frame_bytes >> UNIT_SHIFT)
-        free = self.work.limit - self._in_use - self._waiting
+        most_cost = len(operations) + (frame_bytes // UNIT_BYTES)
+        free = self.work.limit - self.in_use - self.waiting
         if most_cost <= free:
             return operations, []
         total = self.work.queue_limit(self._clock.monotonic())
@@ -199,13 +196,16 @@ class Gate:
 
     def _room(self, line: _Line, total: float) -> float:
         """How much more may wait in a line: its floor at least, and what others leave of the whole."""
-        others = self._waiting - line.waiting
+        others = self.waiting - line.waiting
         return max(total * line.floor, total - others) - line.waiting
 
     def _enter(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
-        cost = sum([cost_of(arrival.body) for arrival in arrivals])
-        if not self._waiting and self._in_use + cost <= self.work.limit:
-            self._await_turn()
+        cost = len(arrivals)
+        for arrival in arrivals:
+            if len(arrival.body) >= UNIT_BYTES:
+                cost += cost_of(arrival.body) - 1
+        if not self.waiting and self.in_use + cost <= self.work.limit:
+            self.await_turn()
             self._count(line, arrivals, cost)
             handler(arrivals)
             return
@@ -218,34 +218,29 @@ class Gate:
         """These are under way from now on."""
         line.in_use += cost
         line.cohort.units += cost
-        self._in_use += cost
         self._begun += cost
         left = line.cohort.left
         for arrival in arrivals:
             arrival.on_end = left
 
-    def left(self, line: _Line, cost: int) -> None:
-        """Something that was counted is not any more."""
-        line.in_use -= cost
-        self._in_use -= cost
-        if self._waiting:
-            self._await_turn()
-
-    def _await_turn(self) -> None:
+    def await_turn(self) -> None:
         """What is ready before the end of this turn has it first, so the time until then is what others wait
-        here."""
-        if self._turn_at is None:
-            now = self._turn_at = self._clock.monotonic()
-            self._renew_cohorts(now)
+        here.  While nobody waits, a turn now and then is enough to know."""
+        if self._turn_at is not None:
+            return
+        now = self._clock.monotonic()
+        self._renew_cohorts(now)
+        if self.waiting or now - self._turned_at >= _SAMPLE_S:
+            self._turn_at = now
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
         assert self._turn_at is not None
         now = self._clock.monotonic()
         self.work.turned(now - self._turn_at, self._begun, now)
-        self._turn_at = None
+        self._turn_at, self._turned_at = None, now
         self._begun = 0
-        if self._waiting:
+        if self.waiting:
             self._let_in(now)
 
     def _renew_cohorts(self, now: float) -> None:
@@ -261,20 +256,20 @@ class Gate:
     def _look_again(self) -> None:
         """After a while of waiting: what is under way may have become old."""
         self._is_timed = False
-        if self._waiting:
+        if self.waiting:
             now = self._clock.monotonic()
             self._renew_cohorts(now)
             self._let_in(now)
 
     def _line_up(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival], now: float) -> None:
         room = self._room(line, self.work.queue_limit(now))
-        room += max(0.0, self.work.limit - self._in_use)  # for what goes on at once
+        room += max(0.0, self.work.limit - self.in_use)  # for what goes on at once
         for arrival in arrivals:
             cost = cost_of(arrival.body)
             if room > 0:
                 room -= cost
                 line.waiting += cost
-                self._waiting += cost
+                self.waiting += cost
                 line.queue.append((now, handler, arrival))
             else:
                 self._refuse(handler, arrival, cost)
@@ -289,21 +284,21 @@ class Gate:
         """Begin what there is room for, as few batches."""
         limit = self.work.limit
         batches: dict[BatchHandler, list[Arrival]] = {}
-        while self._waiting and (self._in_use < limit or not self._in_use):
+        while self.waiting and ((in_use := self.in_use) < limit or not in_use):
             line = self._next()
             _, handler, arrival = line.queue.popleft()
             cost = cost_of(arrival.body)
             line.waiting -= cost
-            self._waiting -= cost
+            self.waiting -= cost
             if arrival.deadline <= now:
                 arrival.fail(_expired(self.name, arrival))
                 continue
             self._count(line, [arrival], cost)
             batches.setdefault(handler, []).append(arrival)
-        self.work.queued(self._waiting, now)
+        self.work.queued(self.waiting, now)
         if batches:
-            self._await_turn()
-        if self._waiting:
+            self.await_turn()
+        if self.waiting:
             if self.work.stands_for_s(now) > _STANDS_S:
                 self._ladder.waited(now)
             if not self._is_timed:
@@ -324,25 +319,27 @@ class Gate:
 class _Cohort:
     """What of a line began at about the same time, and has not ended."""
 
-    __slots__ = ("_gate", "_line", "began", "units")
+    __slots__ = ("_gate", "_is_old", "_line", "began", "units")
 
     def __init__(self, gate: Gate, line: _Line, now: float) -> None:
-        self._gate: Gate | None = gate
+        self._gate = gate
         self._line = line
+        self._is_old = False
         self.began = now
         self.units = 0
 
     def left(self, arrival: Arrival) -> None:
-        cost = cost_of(arrival.body)
+        cost = 1 if len(arrival.body) < UNIT_BYTES else cost_of(arrival.body)
         self.units -= cost
-        if self._gate is not None:
-            self._gate.left(self._line, cost)
+        if not self._is_old:
+            self._line.in_use -= cost
+            if self._gate.waiting:
+                self._gate.await_turn()
 
     def forget(self) -> None:
         """What is left of it has been under way for long."""
-        if self._gate is not None:
-            self._gate.left(self._line, self.units)
-            self._gate = None
+        self._is_old = True
+        self._line.in_use -= self.units
 
 
 def _whole_run(operations: list[Screened], room: Mapping[int, float]) -> Run | None:

@@ -22,9 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["UNIT_SHIFT", "WorkLimit", "WorkLimitOptions", "cost_of"]
+__all__ = ["UNIT_BYTES", "WorkLimit", "WorkLimitOptions", "cost_of"]
 
-UNIT_SHIFT: Final = 12  # 4 KiB
+UNIT_BYTES: Final = 4096
 MOST_UNITS: Final = 16  # of one request
 _SHRINK: Final = 0.85
 _SHRINK_MOST: Final = 0.5  # in one window
@@ -135,4 +135,4 @@ class WorkLimit:
 
 def cost_of(body: bytes) -> int:
     """Of a request with this message."""
-    return 1 + min(len(body) >> UNIT_SHIFT, MOST_UNITS - 1)
+    return 1 + min(len(body) // UNIT_BYTES, MOST_UNITS - 1)

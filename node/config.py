@@ -43,7 +43,7 @@ class NodeConfig:
     )
     purge_after_s: float = 0.0
     """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
-    gate: bool = False  # whether requests that the node has no room for are refused (rule O3)
+    gate: bool = True  # whether requests that the node has no room for are refused (rule O3)
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
@@ -122,8 +122,8 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gate",
         choices=("off", "on"),
-        default=os.environ.get("RINGMILL_GATE", "off"),
-        help="whether requests that the node cannot do soon are refused at once",
+        default=os.environ.get("RINGMILL_GATE", "on"),
+        help="whether requests that the node cannot do soon are refused at once; on is the default",
     )
     parser.add_argument(
         "--hint-bytes",

@@ -76,9 +76,8 @@ def decode_operations(
     Raises ProtocolMismatch: wrong version, kind, checksum, length or shape.
     """
     operations, sent_us = _open(_OPERATIONS, frame, max_bytes)
-    for operation in operations:
-        if type(operation) is not tuple or tuple(map(type, operation)) != _OPERATION_SHAPE:
-            raise ProtocolMismatch("a frame holds an operation that is none: expected 5 typed fields")
+    if operations and not _are_all(operations, _OPERATION_SHAPE):
+        raise ProtocolMismatch("a frame holds an operation that is none: expected 5 typed fields")
     return operations, sent_us
 
 
@@ -89,6 +88,19 @@ def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[l
         if type(answer) is not tuple or tuple(map(type, answer)) not in _ANSWER_SHAPES:
             raise ProtocolMismatch("a frame holds an answer that is none: expected 2 to 4 typed fields")
     return answers, clock_us
+
+
+def _are_all(entries: Sequence[Any], shape: tuple[type, ...]) -> bool:
+    """Whether each is a tuple of this shape.  A column at a time: what is refused costs mostly this."""
+    if set(map(type, entries)) != {tuple}:
+        return False
+    try:
+        columns = tuple(zip(*entries, strict=True))
+    except ValueError:  # not of one length
+        return False
+    return len(columns) == len(shape) and all(
+        set(map(type, column)) == {kind} for column, kind in zip(columns, shape, strict=True)
+    )
 
 
 def _shape(entry: object) -> tuple[type, ...]:

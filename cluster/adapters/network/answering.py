@@ -48,11 +48,13 @@ __all__ = ["Answering", "Dialler"]
 
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
 _OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
+TURN_BYTES: Final = 1024 * 1024  # of answers, made or expected; then likewise
 _PRIORITIES: Final = tuple(Priority)
 STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
 LEAST_STREAM_BYTES: Final = 256 * 1024
 NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
-FIRST_ANSWER_BYTES: Final = 64 * 1024  # taken for the size of an answer before there was any
+FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
+GUESS_S: Final = 0.05  # after this time without one, half of that: a few slow ones hold up nobody for long
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 _log = logging.getLogger(__name__)
@@ -170,13 +172,14 @@ class Answering:
         operations, sent_us = decode_operations(frame, max_bytes=limit)
         served.is_stamped = sent_us is not None
         if self.gate is not None and served.dialler.is_screened:
-            operations, runs = self.gate.screen(operations)
+            operations, runs = self.gate.screen(operations, len(frame))
             if runs:
                 served.refuse(runs, self.gate.refusal())
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
         looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
         room = served.room(len(self._streams), len(operations))
+        turn_ends = served.calls_a_turn
         for number, operation in enumerate(operations, 1):
             if number > room:
                 self._hand_over(batches)
@@ -188,9 +191,10 @@ class Answering:
                 self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []))
             else:
                 self._take(served, operation, deadline)
-            if number % _OPERATIONS_A_TURN == 0:
+            if number >= turn_ends:
                 self._hand_over(batches)
                 await asyncio.sleep(0)
+                turn_ends = number + served.calls_a_turn
                 looked_at = self._clock.monotonic()
         self._hand_over(batches)
 
@@ -200,7 +204,14 @@ class Answering:
         Meanwhile nothing is read from the stream, so whoever does not read its answers cannot ask on.
         """
         while (room := served.room(len(self._streams), wanted)) < 1:
-            await served.outbox.wrote()
+            if served.has_answered:
+                await served.outbox.wrote()
+                continue
+            try:
+                async with asyncio.timeout(GUESS_S):
+                    await served.outbox.wrote()
+            except TimeoutError:
+                served.guess_less()
         return room
 
     def _gather(
@@ -348,7 +359,10 @@ class _Arrival:
 class _Stream:
     """One stream that is being answered."""
 
-    __slots__ = ("_clock", "_expected_bytes", "dialler", "is_ended", "is_stamped", "outbox", "under_way")
+    __slots__ = (
+        "_clock", "_expected_bytes", "dialler", "has_answered", "is_ended", "is_stamped", "outbox",
+        "under_way",
+    )  # fmt: skip
 
     def __init__(self, dialler: Dialler, clock: Clock) -> None:
         self._clock = clock
@@ -356,6 +370,7 @@ class _Stream:
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
         self._expected_bytes = FIRST_ANSWER_BYTES
+        self.has_answered = False
         self.is_stamped = False
         self.is_ended = False
 
@@ -376,11 +391,22 @@ class _Stream:
         is_idle = not self.under_way and not self.outbox.depth[0]
         return max(room, 1) if is_idle else room
 
+    def guess_less(self) -> None:
+        """No answer has come yet, so its size is not known and may be small."""
+        if not self.has_answered:
+            self._expected_bytes = self._expected_bytes // 2 + 1
+
+    @property
+    def calls_a_turn(self) -> int:
+        """How many calls may begin in one turn of the loop: their answers are made in one, too (rule O5)."""
+        return min(_OPERATIONS_A_TURN, TURN_BYTES // self._expected_bytes + 1)
+
     def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
             too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
             self.fail(identity, RingmillError(too_long, outcome="unknown"))
         else:
+            self.has_answered = True
             self._expected_bytes += (len(body) - self._expected_bytes) // ANSWERS_MEANT + 1
             self.outbox.offer((identity, body), len(body))
 

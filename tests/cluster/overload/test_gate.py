@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.gate import LONG_S, Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Arrival, Incoming, Priority
@@ -47,6 +47,15 @@ class Call:
             self.on_end(self)
 
 
+class MovedClock(SystemClock):
+    """Stands until it is moved."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 class Handled:
     """What came through the gate, in order."""
 
@@ -61,8 +70,8 @@ def a_gate(options: WorkLimitOptions = FEW) -> Gate:
     return Gate("n1", SystemClock(), options)
 
 
-async def settled() -> None:
-    for _ in range(5):
+async def turns(count: int) -> None:
+    for _ in range(count):
         await asyncio.sleep(0)
 
 
@@ -77,6 +86,32 @@ async def test_what_there_is_room_for_goes_through_at_once_as_one_batch() -> Non
     assert gate.in_use == 0
 
 
+async def test_what_waits_for_other_nodes_takes_no_room() -> None:
+    """As when an owner hangs: nothing is ever answered, and nothing is refused for it."""
+    clock = MovedClock()
+    gate, handled = Gate("n1", clock, FEW), Handled()
+    guarded = gate.guard(handled, Priority.READ)
+    for _ in range(100):
+        guarded([Call() for _ in range(4)])
+        await turns(1)
+        clock.now += 1.2 * LONG_S
+    assert len(handled.begun) == 400
+    assert (gate.in_use, gate.waiting, gate.refused) == (4, 0, 0)
+    for call in handled.begun:
+        call.answer(b"")
+    assert gate.in_use == 0, "what was forgotten and is answered after all is not taken off twice"
+
+
+async def test_whoever_waits_goes_on_when_what_is_under_way_has_become_old() -> None:
+    gate, handled = a_gate(), Handled()
+    calls = [Call() for _ in range(10)]
+    gate.guard(handled, Priority.READ)(calls)
+    async with asyncio.timeout(30):
+        while gate.waiting:  # noqa: ASYNC110  nobody tells when it has begun
+            await asyncio.sleep(0.01)
+    assert handled.begun == calls
+
+
 async def test_the_rest_waits_up_to_the_bound_of_the_queue_and_then_is_refused_with_nothing_done() -> None:
     gate, handled = a_gate(), Handled()
     calls = [Call() for _ in range(20)]
@@ -89,7 +124,7 @@ async def test_the_rest_waits_up_to_the_bound_of_the_queue_and_then_is_refused_w
     assert all(isinstance(each, Overloaded) and each.retry_after >= 0.1 for each in refused)
     for call in calls[:3]:
         call.answer(b"")
-    await settled()
+    await turns(1)
     assert handled.begun == calls[:7]
     assert gate.refused == 10
 
@@ -101,10 +136,23 @@ async def test_what_has_waited_past_its_deadline_is_not_begun() -> None:
     guarded(first)
     guarded([late, fresh])
     first[0].answer(b"")
-    await settled()
+    await turns(1)
     assert handled.begun == [*first, fresh]
     assert isinstance(late.told[0], DeadlineExceeded)
     assert late.told[0].outcome == "failed"
+
+
+async def test_one_that_costs_more_than_the_limit_goes_alone() -> None:
+    gate, handled = a_gate(), Handled()
+    large = [Call(body=bytes(1 << 20)) for _ in range(2)]
+    guarded = gate.guard(handled, Priority.READ)
+    guarded(large[:1])
+    guarded(large[1:])
+    assert handled.begun == large[:1]
+    assert gate.waiting == 16
+    large[0].answer(b"")
+    await turns(1)
+    assert handled.begun == large
 
 
 async def test_writes_have_their_half_while_reads_storm() -> None:
@@ -116,7 +164,7 @@ async def test_writes_have_their_half_while_reads_storm() -> None:
     assert not any(call.told for call in asked), "their queue has room of its own"
     for call in reads.begun[:3]:
         call.answer(b"")
-    await settled()
+    await turns(1)
     assert writes.begun == asked[:2], "up to half of what is under way"
 
 
@@ -124,7 +172,7 @@ async def test_a_frame_is_refused_in_runs_of_ids_before_anything_is_made_of_it()
     gate, handled = a_gate(), Handled()
     gate.guard(handled, Priority.READ)([Call() for _ in range(4)])
     frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(10, 30)]
-    let_in, runs = gate.screen(frame)
+    let_in, runs = gate.screen(frame, 400)
     assert [operation[0] for operation in let_in] == list(range(10, 16))
     assert runs == [(16, 29)]
     assert gate.refused == 14
@@ -134,14 +182,35 @@ async def test_control_is_never_screened_out() -> None:
     gate, handled = a_gate(), Handled()
     gate.guard(handled, Priority.READ)([Call() for _ in range(50)])
     frame = [(number, "kv.get", 1, int(number % 2 * Priority.READ), b"") for number in range(40)]
-    let_in, runs = gate.screen(frame)
+    let_in, runs = gate.screen(frame, 400)
     assert [operation[0] for operation in let_in] == list(range(0, 40, 2))
     assert len(runs) == 20
 
 
+async def test_a_frame_is_refused_whole_while_nothing_has_room() -> None:
+    gate, handled = a_gate(), Handled()
+    for priority in (Priority.READ, Priority.WRITE):
+        gate.guard(handled, priority)([Call() for _ in range(20)])
+    refused = gate.refused
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(10, 30)]
+    assert gate.screen(frame, 400) == ([], [(10, 29)])
+    del frame[5]
+    assert gate.screen(frame, 400) == ([], [(10, 14), (16, 29)])
+    assert gate.refused == refused + 39
+
+
+async def test_large_requests_of_a_frame_take_their_room() -> None:
+    gate, handled = a_gate(), Handled()
+    gate.guard(handled, Priority.READ)([Call() for _ in range(4)])
+    frame = [(number, "kv.put", 1, int(Priority.WRITE), bytes(5 * 4096)) for number in range(4)]
+    let_in, runs = gate.screen(frame, 4 * 5 * 4096)
+    assert [operation[0] for operation in let_in] == [0]
+    assert runs == [(1, 3)]
+
+
 async def test_with_room_a_frame_passes_whole() -> None:
     frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(4)]
-    assert a_gate().screen(frame) == (frame, [])
+    assert a_gate().screen(frame, 400) == (frame, [])
 
 
 async def test_a_bug_of_a_handler_ends_the_calls_that_waited_for_it() -> None:
@@ -150,9 +219,13 @@ async def test_a_bug_of_a_handler_ends_the_calls_that_waited_for_it() -> None:
     def broken(arrivals: Sequence[Arrival]) -> None:
         raise ZeroDivisionError
 
-    calls = [Call(), Call()]
-    gate.guard(broken, Priority.READ)(calls)
-    assert all(isinstance(call.told[0], ZeroDivisionError) for call in calls)
+    calls = [Call() for _ in range(8)]
+    gate.guard(Handled(), Priority.READ)(calls[:4])
+    gate.guard(broken, Priority.READ)(calls[4:])
+    for call in calls[:4]:
+        call.answer(b"")
+    await turns(1)
+    assert all(isinstance(call.told[0], ZeroDivisionError) for call in calls[4:])
     assert gate.in_use == 0
 
 
@@ -164,19 +237,17 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
     async with asyncio.timeout(30):
         while gate.step is not Rung.SCANS:
             guarded([Call() for _ in range(20)])
-            await asyncio.sleep(0.01)
-    assert gate.reason.startswith(
-        "has more to do than it can: without hedging, background repair, scans; 6 wait"
-    )
+            await turns(1)
+    assert gate.reason.startswith("has more to do than it can: without hedging, background repair, scans; ")
     assert gate.stretch == 100
     with pytest.raises(Overloaded):
         gate.check_scan()
 
 
 async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun() -> None:
-    gate, handled = a_gate(), Handled()
+    gate = a_gate()
     batch = [Call() for _ in range(4)]
-    gate.guard(handled, Priority.WRITE)(batch)
+    gate.guard(Handled(), Priority.WRITE)(batch)
     begun: list[bytes] = []
 
     async def change(incoming: Incoming) -> bytes:
@@ -186,7 +257,7 @@ async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun()
     guarded = gate.guard_call(change, Priority.WRITE)
     incoming = [Incoming(CLIENT, "kv.cas", b"%d" % number, FAR, Priority.WRITE) for number in range(8)]
     answers = [asyncio.ensure_future(guarded(each)) for each in incoming]  # type: ignore[arg-type]
-    await settled()
+    await turns(5)
     assert begun == []
     assert [answer.done() for answer in answers] == [False] * 6 + [True] * 2
     answers[0].cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from ringmill.cluster.overload.gate import Gate
@@ -32,14 +32,13 @@ class _Unheard:
 
 
 def _refused_undone() -> Bends:
-    line_up = Gate._line_up
+    refuse = Gate._refuse
 
-    def refuse_and_do(gate: Gate, line: Any, handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
-        line_up(gate, line, handler, arrivals)
-        refused = [arrival for arrival in arrivals if arrival.on_end is None]
-        handler([_Unheard(arrival) for arrival in refused])
+    def refuse_and_do(gate: Gate, handler: BatchHandler, arrival: Arrival, cost: int) -> None:
+        refuse(gate, handler, arrival, cost)
+        handler([_Unheard(arrival)])
 
-    return (method(Gate._line_up, refuse_and_do),)
+    return (method(Gate._refuse, refuse_and_do),)
 
 
 _CROWDED: Final = SimulationOptions(nodes=3, keys=2, sessions=48, operations=400, mix=(), faults=("crowd",))

@@ -11,6 +11,7 @@ from ringmill.cluster.adapters.network.answering import (
     LEAST_STREAM_BYTES,
     NODE_BYTES,
     STREAM_BYTES,
+    TURN_BYTES,
     Answering,
     Dialler,
     share_of_answers,
@@ -32,9 +33,11 @@ async def settled() -> None:
 async def test_a_stream_that_is_not_read_has_few_calls_begun_and_all_once_it_is(memory_streams: Any) -> None:
     ours, theirs = memory_streams
     begun: list[bytes] = []
+    in_turns: list[int] = []
 
     def answer(arrivals: Sequence[Arrival]) -> None:
         begun.extend(arrival.body for arrival in arrivals)
+        in_turns.append(len(arrivals))
         for arrival in arrivals:
             arrival.answer(LARGE)
 
@@ -55,6 +58,26 @@ async def test_a_stream_that_is_not_read_has_few_calls_begun_and_all_once_it_is(
             while answered < GETS:
                 answered += len(decode_answers(await ours.read())[0])
         assert len(begun) == GETS
+        assert max(in_turns) <= TURN_BYTES // FIRST_ANSWER_BYTES + 1, "others have their turn between them"
+        serving.cancel()
+
+
+async def test_calls_whose_answers_are_slow_hold_up_nobody_behind_them(memory_streams: Any) -> None:
+    ours, theirs = memory_streams
+    begun: list[Arrival] = []
+    async with asyncio.TaskGroup() as group:
+        answering = Answering(
+            {}, batch_handlers={"kv.get": begun.extend}, name="n1", clock=SystemClock(), group=group
+        )
+        dialler = Dialler(NodeId(""), "kv.", Priority.WRITE, is_screened=True)
+        serving = group.create_task(answering.serve(theirs, dialler))
+        calls = [(number, "kv.get", 60_000_000, int(Priority.READ), b"") for number in range(40)]
+        await ours.write(encode_operations(calls))
+        async with asyncio.timeout(30):
+            while len(begun) < len(calls):  # noqa: ASYNC110  nobody tells when they have begun
+                await asyncio.sleep(0.01)
+        for arrival in begun:
+            arrival.answer(b"")
         serving.cancel()
 
 

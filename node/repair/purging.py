@@ -105,7 +105,7 @@ class Purging:
         """Why deletes are not forgotten now, in one line for people; "" when nothing is known to hold them
         back."""
         if not self._options.after_s:
-            return "the node runs without --purge-after"
+            return "the node runs with --purge-after off"
         if not self.held_back:
             return ""
         reasons = sorted({*self.held_back.values()})

@@ -107,7 +107,7 @@ class PurgeServing:
     def _complaint(self, mark: HybridTime) -> str:
         """Why this node takes part in no attempt for this watermark; "" when it may."""
         if not self._after_s:
-            return "deletes are never forgotten there (--purge-after 0)"
+            return "deletes are never forgotten there (--purge-after off)"
         if self._hybrid.jumped_ms:
             return "its clock has jumped"
         if millis(mark) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:

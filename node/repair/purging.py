@@ -230,7 +230,6 @@ class Purging:
         members = [member.id for member in document.members if member.id not in owners]
         away = [node for node in members if not self._seems_up(node)]
         if away:
-            sometimes("a member that may be a fallback is away, and holds back a watermark")
             why = f"{', '.join(away)} is away, and may hold writes of a sloppy keyspace"
             self.held_back.update(dict.fromkeys(tokens, why))
             return {}

@@ -272,7 +272,6 @@ class HintStore:
         size = len(key.key) + len(encoded)
         if is_counted:
             if stored.newest <= self._vouched.get(key.partition, ZERO):
-                sometimes("a fallback refuses what may have been forgotten")
                 raise Stale(
                     f"a watermark above all of it was to be proven, and {asked[0]} is to have it then"
                 )

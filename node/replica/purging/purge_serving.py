@@ -162,7 +162,6 @@ class PurgeServing:
             if not why and not isinstance(row, str) and row.row_epoch != row_epoch:
                 why = "its owners have changed"
             if not why and partition in hinted:
-                sometimes("a fallback's hints hold back a watermark")
                 why = "hints wait there for an owner"
             if not why:
                 self._hints.vouch(partition, asked.mark)

@@ -101,7 +101,7 @@ class Watermarks:
             sometimes("an attempt to prove a watermark is void")
 
     def _alarm(self, partition: PartitionId, dot: Dot) -> None:
-        """Once for each partition: a late message is harmless, but nothing else is to bring such a version."""
+        """Once for each partition: a late message is harmless, but nothing else is to bring one."""
         if partition not in self._alarmed:
             self._alarmed[partition] = None
             _log.warning(

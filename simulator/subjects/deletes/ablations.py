@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import ringmill.node.repair.hint_delivery
-import ringmill.node.replica.object_store
 import ringmill.node.replica.purging.purge_serving
 import ringmill.node.replica.purging.watermarks
 import ringmill.simulator.subjects.deletes.tunables
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.cluster.quorum.watermark import OwnerMark
 from ringmill.cluster.ring.topology import Row, Topology
-from ringmill.cluster.versions.dead import stale, without_stale
+from ringmill.cluster.versions.dead import stale
 from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.repair.purging import Purging
@@ -32,15 +30,6 @@ def _of(*faults: str, keys: int = 8, core: float = 0.0, load_s: float = 20.0) ->
     return SimulationOptions(
         _DELETES, nodes=3, operations=200, keys=keys, faults=faults, core=core, load_s=load_s
     )
-
-
-_BESIDE_SLOPPY: Final = SimulationOptions(
-    ("sloppy", "deletes"),
-    operations=200,
-    faults=("crash_all", "split_one", "disk_slow"),
-    core=0.0,
-    load_s=20.0,
-)
 
 
 def _young() -> Bends:
@@ -114,31 +103,6 @@ def _stale_is_refused() -> Bends:
     return (*_nothing_is_stale(), *_late_hints())
 
 
-def _fallbacks_vouch() -> Bends:
-    """Only owners are asked for hints.  Fallbacks are slow to deliver theirs."""
-
-    async def take_for_granted(
-        purging: Purging, attempt: str, owners: Any, rows: Any, tokens: Any, *rest: Any
-    ) -> Any:
-        return tokens
-
-    slow = constant(ringmill.node.repair.hint_delivery, "FIRST_PAUSE_S", 10.0)
-    return (method(Purging._vouched, take_for_granted), slow, *_young())
-
-
-def _elsewhere_voids() -> Bends:
-    """An attempt goes on whatever an owner accepts meanwhile.  Late hints bring it old versions."""
-    return (method(OwnerMark.voids, lambda mark, attempt: False), *_late_hints())
-
-
-def _survivors_judged() -> Bends:
-    """What survived of a damaged range is merged in, whatever the others know."""
-    return (
-        use(ringmill.node.replica.object_store, without_stale, lambda kept, others, mark: kept),
-        *_young(),
-    )
-
-
 def _behind_own_clock() -> Bends:
     """An owner takes part in a proof of any watermark."""
     return (constant(ringmill.node.replica.purging.purge_serving, "BEHIND", -1e6), *_young())
@@ -185,27 +149,6 @@ DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
         _kept_is_settled(),
         _of("crash", "loss", "split_one"),
         rules=("P2",),
-    ),
-    Ablation(
-        "fallbacks-vouch",
-        "no counted hint waits with a fallback when a watermark is proven",
-        _fallbacks_vouch(),
-        _BESIDE_SLOPPY,
-        rules=("P2",),
-    ),
-    Ablation(
-        "elsewhere-voids",
-        "an older version that comes from elsewhere makes an attempt void",
-        _elsewhere_voids(),
-        _of("flapping", "split_one", "crash"),
-        rules=("P2",),
-    ),
-    Ablation(
-        "survivors-judged",
-        "a version that survived damage and that was deleted and forgotten is dropped",
-        _survivors_judged(),
-        _of("bit_flip_found", "bit_rot", "bit_flip"),
-        rules=("P5",),
     ),
     Ablation(
         "behind-own-clock",

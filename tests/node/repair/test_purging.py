@@ -12,6 +12,7 @@ import pytest
 from ringmill.cluster.errors import DeadlineExceeded, Stale
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
+from ringmill.cluster.quorum.watermark import OwnerMark
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -160,7 +161,11 @@ def test_a_later_attempt_of_a_write_that_may_be_forgotten_is_not_applied() -> No
     run(story, purge=SOON)
 
 
-def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
+@pytest.mark.parametrize("is_voided", [True, False])
+def test_what_comes_from_elsewhere_voids_an_attempt(is_voided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_voided:
+        monkeypatch.setattr(OwnerMark, "voids", lambda mark, attempt: False)
+
     async def story(world: HealingWorld) -> None:
         await world.put("n1", b"other", VALUE, "all")
         old = await world.held("n2", b"other")
@@ -170,6 +175,7 @@ def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
         compare = purging._compare
 
         async def beside(*rest: object) -> object:
+            left = None if is_voided else await compare(*rest)  # type: ignore[arg-type]
             operation = OperationId(9, 9, HybridTime(0))
             one = old.siblings[0]._replace(dot=dot, operation=operation)
             late = encode_object(StoredObject(VersionVector((dot,)), (one,)))
@@ -182,12 +188,17 @@ def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
                 priority=Priority.REPAIR,
             )
             assert DeliverAnswer.decode(await world.inside("n3", work), 1).refusals == ("",)
-            return await compare(*rest)  # type: ignore[arg-type]
+            return await compare(*rest) if is_voided else left  # type: ignore[arg-type]
 
         purging._compare = beside  # type: ignore[method-assign, assignment]
         await world.inside("n1", purging.round())
-        assert "n2: it accepted an older version meanwhile" in purging.held_back.values()
         partition = world.world.partition(b"other")
+        if not is_voided:  # n2 alone holds it, the others refuse it forever
+            assert all(world[name].replica.watermarks.proven(partition) for name in NAMES)
+            held = [(await world.held(name, b"other")).context.covers(dot) for name in ("n2", "n3")]
+            assert held == [True, False]
+            return
+        assert "n2: it accepted an older version meanwhile" in purging.held_back.values()
         assert not any(world[name].replica.watermarks.proven(partition) for name in NAMES)
         purging._compare = compare  # type: ignore[method-assign]
         await world.inside("n1", purging.round())

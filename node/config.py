@@ -115,9 +115,10 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--purge-after",
-        type=float,
-        default=os.environ.get("RINGMILL_PURGE_AFTER", "0"),
-        help="seconds after which deletes are forgotten, once all owners have them; 0 for never, the default",
+        type=_seconds_or_off,
+        default=os.environ.get("RINGMILL_PURGE_AFTER", "off"),
+        metavar="SECONDS|off",
+        help="seconds after which deletes are forgotten, once all owners have them; or off, the default",
     )
     parser.add_argument(
         "--gate",
@@ -145,6 +146,10 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _seconds_or_off(text: str) -> float:
+    return 0.0 if text == "off" else float(text)
+
+
 def _check_upkeep(given: argparse.Namespace) -> None:
     """Raises InvalidArgument."""
     if given.gate not in ("off", "on"):  # argparse does not look at what comes from the environment
@@ -154,7 +159,7 @@ def _check_upkeep(given: argparse.Namespace) -> None:
     if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
         raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
     if not (given.purge_after == 0 or 1 <= given.purge_after <= 366 * 86_400):
-        raise InvalidArgument(f"--purge-after {given.purge_after}: 0, or from 1 second to a year")
+        raise InvalidArgument(f"--purge-after {given.purge_after}: off, or from 1 second to a year")
     if given.hint_bytes < 0 or given.hint_age < 0:
         raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
     if not 1 <= given.pass_vote_after <= 366 * 86_400:

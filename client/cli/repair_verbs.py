@@ -86,7 +86,7 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
 def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     """Compare the owners of all partitions now, make them equal, and wait for the end (--timeout).
 
-    Deletes that are old enough are forgotten, too, where nodes run with --purge-after; this command does not
+    Deletes that are old enough are forgotten, too, where nodes run with --purge-after; this does not
     wait for that.
 
     Owners that are down are compared when they are up again, without waiting for them here.
@@ -150,6 +150,11 @@ def _show(settings: Settings, answers: RepairViews, partitions: tuple[int, ...])
         rows.append((name, *compared, *figures.values(), deletes, _oldest(marks), view.forgotten))
         kept = sorted({mark.held_back for mark in marks if mark.held_back})
         reasons += [f"{name} cannot forget deletes now: {why}" for why in kept]
+        if view.stale_refused:
+            reasons.append(
+                f"{name} refused {view.stale_refused} versions that were deleted and forgotten; its log "
+                "names their partitions"
+            )
         reasons += sorted({f"{name} and {pair.other}: {pair.held_back}" for pair in pairs if pair.held_back})
         document.append(
             {

@@ -16,8 +16,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock
@@ -27,8 +25,8 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.node_options import CompareOptions
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.owed import Owed
+from ringmill.node.repair.pairwise import compare_with
 from ringmill.node.replica.comparing.comparisons import Comparisons
-from ringmill.node.replica.comparing.exchange_messages import DIFFER, EQUAL
 from ringmill.node.replica.hints import HintStore
 
 __all__ = ["AntiEntropy"]
@@ -212,53 +210,31 @@ class AntiEntropy:
 
     async def _compare(self, peer: NodeId, partitions: Sequence[PartitionId]) -> None:
         """Compare these with one other owner, and mend what differs."""
-        began, rows = self._owed.stamp, self._document().rows
-        roots = []
-        for partition in partitions:
-            root = self._exchange.root(partition, rows[partition])
-            if root is None:
-                self.held_back[partition, peer] = "damaged, or not counted yet, on this node"
-            else:
-                roots.append(root)
-        if not roots:
-            return
-        try:
-            verdicts = await self._exchange.judge(peer, roots)
-        except (RingmillError, OSError) as error:
-            self._hold_back([one.partition for one in roots], peer, error)
-            return
-        differing = []
-        for one, verdict in zip(roots, verdicts, strict=True):
-            if verdict == EQUAL:
-                self._settle(one.partition, rows[one.partition], peer, began)
-            elif verdict == DIFFER:
-                differing.append(one.partition)
-            else:
-                self.held_back[one.partition, peer] = "damaged, or not counted yet, on the other node"
-        slots = asyncio.Semaphore(self._options.at_once)
+        began, document = self._owed.stamp, self._document()
+        rows = {partition: document.rows[partition] for partition in partitions}
 
-        async def mend(partition: PartitionId) -> None:
-            async with slots:
-                await self._mend(partition, rows[partition], peer, began)
-
-        await gather_all(mend(partition) for partition in differing)
-
-    async def _mend(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
-        try:
+        async def mend(partition: PartitionId, row: Row) -> None:
             await self._exchange.mend(partition, row, peer)
-        except (RingmillError, OSError) as error:
+
+        def equal(partition: PartitionId) -> None:
+            self._settle(partition, rows[partition], peer, began)
+
+        def unequal(partition: PartitionId, why: str) -> None:
             sometimes("owners cannot be compared yet")
-            self._hold_back([partition], peer, error)
-        else:
-            self._settle(partition, row, peer, began)
+            self.held_back[partition, peer] = why
+            _log.debug("partition %d is compared with %s later: %s", partition, peer, why)
+
+        await compare_with(
+            peer,
+            rows,
+            exchange=self._exchange,
+            at_once=self._options.at_once,
+            mend=mend,
+            equal=equal,
+            unequal=unequal,
+        )
 
     def _settle(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
         self._comparisons.note_equal(partition, peer)
         self.held_back.pop((partition, peer), None)
         self._owed.settle(partition, peer, self._others(row), began)
-
-    def _hold_back(self, partitions: Sequence[PartitionId], peer: NodeId, error: Exception) -> None:
-        why = str(error) or type(error).__name__
-        _log.debug("%d partitions are compared with %s later: %s", len(partitions), peer, why)
-        for partition in partitions:
-            self.held_back[partition, peer] = why

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import Overloaded, RingmillError
@@ -31,13 +31,14 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
-from ringmill.node.replica.comparing.exchange_messages import EQUAL, UNTOLD
+from ringmill.node.repair.pairwise import compare_with
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.purge_messages import (
     FATE,
     KEEP,
     NOTE,
     SETTLE,
+    VOUCH,
     AskFate,
     AskKeep,
     AskNote,
@@ -53,7 +54,6 @@ __all__ = ["Purging"]
 
 CALL_TIMEOUT_S: Final = 5.0
 PARTITIONS_AT_ONCE: Final = 64  # of one attempt
-SLOPPY: Final = "a keyspace is sloppy, so fallbacks may hold what no owner has"
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Purging:
         """Why deletes are not forgotten now, in one line for people; "" when nothing is known to hold them
         back."""
         if not self._options.after_s:
-            return "the node runs without --purge-after"
+            return "the node runs with --purge-after off"
         if not self.held_back:
             return ""
         reasons = sorted({*self.held_back.values()})
@@ -138,10 +138,6 @@ class Purging:
         if self._options.after_s and not self._hybrid.jumped_ms:
             mark = hybrid_time(max(0, self._hybrid.wall_ms() - round(self._options.after_s * 1000)))
             due = self._due(document, mark)
-            if any(keyspace.is_sloppy for keyspace in document.keyspaces):
-                # A fallback may hold for an owner what the proof never hears of (rules P2, H11).
-                self.held_back.update((each, SLOPPY) for partitions in due.values() for each in partitions)
-                due = {}
             for owners, partitions in due.items():
                 for first in range(0, len(partitions), PARTITIONS_AT_ONCE):
                     await self._prove(document, owners, partitions[first : first + PARTITIONS_AT_ONCE], mark)
@@ -182,6 +178,7 @@ class Purging:
         rows = {partition: document.rows[partition] for partition in partitions}
         try:
             tokens = await self._note(attempt, owners, rows, mark, document)
+            tokens = await self._vouched(attempt, owners, rows, tokens, mark, document)
             others = [node for node in owners if node != self._node]
             for peer in (*others, *others[:-1]):
                 tokens = await self._compare(attempt, peer, rows, tokens)
@@ -214,6 +211,38 @@ class Purging:
                     tokens[partition][node] = token
         return tokens
 
+    async def _vouched(
+        self,
+        attempt: str,
+        owners: Sequence[NodeId],
+        rows: Mapping[PartitionId, Row],
+        tokens: dict[PartitionId, dict[NodeId, str]],
+        mark: HybridTime,
+        document: Topology,
+    ) -> dict[PartitionId, dict[NodeId, str]]:
+        """The tokens of the partitions for which every member that is no owner says that no hint waits there.
+
+        They are asked after all owners have noted the attempt: what an owner sends to a fallback from then on
+        it has made after its note, so above the watermark, or holds itself when the owners are compared.
+        """
+        if not tokens or not any(keyspace.is_sloppy for keyspace in document.keyspaces):
+            return tokens
+        members = [member.id for member in document.members if member.id not in owners]
+        away = [node for node in members if not self._seems_up(node)]
+        if away:
+            why = f"{', '.join(away)} is away, and may hold writes of a sloppy keyspace"
+            self.held_back.update(dict.fromkeys(tokens, why))
+            return {}
+        pairs = tuple((partition, rows[partition].row_epoch) for partition in tokens)
+        request = AskNote(document.epoch, attempt, mark, pairs).encode()
+        bodies = await gather_all(self._ask(node, VOUCH, request) for node in members)
+        left = dict(tokens)
+        for node, body in zip(members, bodies, strict=True):
+            for partition, why in zip(tokens, KeepAnswer.decode(body, len(tokens)).refusals, strict=True):
+                if why:
+                    self._hold(left, partition, f"{node}: {why}")
+        return left
+
     async def _compare(
         self,
         attempt: str,
@@ -223,31 +252,19 @@ class Purging:
     ) -> dict[PartitionId, dict[NodeId, str]]:
         """Make this node and another owner equal.  Returns the tokens of the partitions where that worked."""
         left = dict(tokens)
-        roots = []
-        for partition in tokens:
-            root = self._exchange.root(partition, rows[partition])
-            if root is None:
-                self._hold(left, partition, "damaged, or not counted yet, on this node")
-            else:
-                roots.append(root)
-        if not roots:
-            return left
-        slots = asyncio.Semaphore(self._options.at_once)
 
-        async def mend(partition: PartitionId) -> None:
-            async with slots:
-                try:
-                    await self._mend(attempt, partition, rows[partition], peer)
-                except (RingmillError, OSError) as error:
-                    self._hold(left, partition, f"{peer}: {error}")
+        async def mend(partition: PartitionId, row: Row) -> None:
+            await self._mend(attempt, partition, row, peer)
 
-        works: list[Awaitable[None]] = []
-        for one, verdict in zip(roots, await self._exchange.judge(peer, roots), strict=True):
-            if verdict == UNTOLD:
-                self._hold(left, one.partition, f"damaged, or not counted yet, on {peer}")
-            elif verdict != EQUAL:
-                works.append(mend(one.partition))
-        await gather_all(works)
+        await compare_with(
+            peer,
+            {partition: rows[partition] for partition in tokens},
+            exchange=self._exchange,
+            at_once=self._options.at_once,
+            mend=mend,
+            equal=lambda _: None,
+            unequal=lambda partition, why: self._hold(left, partition, f"compared with {peer}: {why}"),
+        )
         return left
 
     def _hold(self, left: dict[PartitionId, dict[NodeId, str]], partition: PartitionId, why: str) -> None:
@@ -328,13 +345,19 @@ class Purging:
             partition: former if (former := known[partition]) and former[0] == attempt else (attempt, now)
             for partition, attempt in found.items()
         }
-        due = [each for each, (_, since) in self._open.items() if now - since >= self._options.settle_s]
+        due = {
+            partition: attempt
+            for partition, (attempt, since) in self._open.items()
+            if now - since >= self._options.settle_s
+        }
+        peers = sorted({node for partition in due for node in document.rows[partition].nodes} - {self._node})
+        told = dict(
+            zip(peers, await gather_all(self._fates(node, due, document) for node in peers), strict=True)
+        )
         changed = False
-        for partition in due:
+        for partition, attempt in due.items():
             row, mark = document.rows[partition], self._watermarks.of(partition)
-            attempt = mark.kept.attempt
-            others = [node for node in row.nodes if node != self._node]
-            fates = await gather_all(self._fate(node, partition, attempt) for node in others)
+            fates = [told[node][partition] for node in row.nodes if node != self._node]
             fate = fate_of(fates, is_same_row=row.row_epoch == mark.kept.row_epoch)
             if mark.settle(attempt, fate):
                 sometimes("an owner finds out what came of a watermark that it has kept")
@@ -342,12 +365,22 @@ class Purging:
         if changed:
             await self._watermarks.store()
 
-    async def _fate(self, node: NodeId, partition: PartitionId, attempt: str) -> Fate:
-        try:
-            body = await self._ask(node, FATE, AskFate(((partition, attempt),)).encode())
-        except (RingmillError, OSError):
-            return Fate.SILENT
-        return Fates.decode(body, 1).each[0]
+    async def _fates(
+        self, node: NodeId, due: Mapping[PartitionId, str], document: Topology
+    ) -> dict[PartitionId, Fate]:
+        """What another owner says of the attempts of partitions that it shares with this node."""
+        asked = [each for each in due.items() if node in document.rows[each[0]].nodes]
+        fates: dict[PartitionId, Fate] = {}
+        for first in range(0, len(asked), PARTITIONS_AT_ONCE):
+            some = tuple(asked[first : first + PARTITIONS_AT_ONCE])
+            try:
+                body = await self._ask(node, FATE, AskFate(some).encode())
+            except (RingmillError, OSError):
+                each: tuple[Fate, ...] = (Fate.SILENT,) * len(some)
+            else:
+                each = Fates.decode(body, len(some)).each
+            fates.update(zip((partition for partition, _ in some), each, strict=True))
+        return fates
 
     async def _ask(self, node: NodeId, method: str, request: bytes) -> bytes:
         return await self._transport.call(

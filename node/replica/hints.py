@@ -19,10 +19,11 @@ from typing import Any, Final
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
+from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError, Stale
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.node_options import HintOptions
@@ -75,6 +76,7 @@ class HintStore:
         self._bytes = {target: sum(sizes.values()) for target, sizes in index.items()}
         self._since = dict.fromkeys(index, self._now())  # the first of those that wait was kept then
         self._refused: dict[HintKey, RefusedHint] = {}
+        self._vouched: dict[PartitionId, HybridTime] = {}  # since the start
         self._has_lost = False
         self._last: Commit | None = None  # of the newest change; those before it are synced with it
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
@@ -126,6 +128,15 @@ class HintStore:
         waiting = {key.partition for keys in self._by_target.values() for key in keys}
         return waiting | {key.partition for key in self._refused}
 
+    def vouch(self, partition: PartitionId, mark: HybridTime) -> None:
+        """Somebody is told that no hint of the partition waits here, as a watermark is to be proven.
+
+        From now on an object with nothing newer than `mark` cannot count here (rule P2): its coordinator
+        sent it before that, and holds it, or its delete.  A start forgets this; what was sent before it has
+        passed its deadline by then (rule D2), as a watermark is farther back than a request waits.
+        """
+        self._vouched[partition] = HybridTime(max(mark, self._vouched.get(partition, ZERO)))
+
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
         """Some hints for an owner, oldest first (by when they were kept or last tried)."""
         return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]
@@ -172,7 +183,8 @@ class HintStore:
     async def keep_counted(self, key: HintKey, target: NodeId, stored: StoredObject) -> Commit:
         """Keep an object that is to count for this owner once the commit is synced (rule H11).
 
-        Raises Overloaded over the bound, and what `keep` raises; then nothing is kept, not even in memory.
+        Raises Overloaded over the bound, Stale for what may have been deleted and forgotten, and what `keep`
+        raises; then nothing is kept, not even in memory.
         """
         commit = await change(
             self._engine,
@@ -259,6 +271,10 @@ class HintStore:
             encoded = encode_object(merge(decode_object(former.encoded), stored))
         size = len(key.key) + len(encoded)
         if is_counted:
+            if stored.newest <= self._vouched.get(key.partition, ZERO):
+                raise Stale(
+                    f"a watermark above all of it was to be proven, and {asked[0]} is to have it then"
+                )
             self._admit_counted(asked, key, size)
         counted = {*former.counted, *asked} if is_counted else set(former.counted)
         wanted = sorted({*former.targets, *asked})

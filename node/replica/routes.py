@@ -130,11 +130,20 @@ class Routes:
 
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
-        topology = await self._at(epoch, sender)
-        row = self._view.check_row(partition, epoch or topology.epoch)
+        row = await self.row_at(partition, epoch, sender=sender)
         if self.node not in row.nodes:
-            raise _not_an_owner(self.node, partition, topology.epoch)
+            raise _not_an_owner(self.node, partition, self._view.topology().epoch)
         return row
+
+    async def row_at(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
+        """The same where this node need not be an owner."""
+        topology = await self._at(epoch, sender)
+        return self._view.check_row(partition, epoch or topology.epoch)
+
+    def newest_sloppy(self) -> Epoch:
+        """The epoch in which the newest sloppy keyspace was made that this node knows of; 0 for none."""
+        made = (each.id.epoch for each in self._view.topology().keyspaces if each.is_sloppy)
+        return Epoch(max(made, default=0))
 
     async def _holding(self, keyspace: str, epoch: Epoch, within_s: float) -> Topology:
         """A topology of at least `epoch`, and the newest one unless it has this keyspace (rule T5).

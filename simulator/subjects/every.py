@@ -50,11 +50,6 @@ def subjects_named(names: Sequence[str]) -> list[Subject]:
             f"scans are judged by all keys of keyspace default, and {min(others)} write keys there, too",
             hint="run `--subjects scans` alone, or with subjects that have keyspaces of their own",
         )
-    if "deletes" in names and "sloppy" in names:
-        raise InvalidArgument(
-            "no delete is forgotten while a keyspace is sloppy, and deletes are judged by being forgotten",
-            hint="run `--subjects deletes` and `--subjects sloppy` one after the other",
-        )
     return [subject for subject in SUBJECTS if subject.name in names]
 
 

@@ -15,14 +15,15 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
-    "FATE", "KEEP", "NOTE", "SETTLE", "AskFate", "AskKeep", "AskNote", "Fates", "KeepAnswer", "NoteAnswer",
-    "Settle",
+    "FATE", "KEEP", "NOTE", "SETTLE", "VOUCH", "AskFate", "AskKeep", "AskNote", "Fates", "KeepAnswer",
+    "NoteAnswer", "Settle",
 ]  # fmt: skip
 
 NOTE: Final = "purge.note"
 KEEP: Final = "purge.keep"
 SETTLE: Final = "purge.settle"
 FATE: Final = "purge.fate"
+VOUCH: Final = "purge.vouch"  # AskNote, to a member that is no owner; KeepAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ class AskKeep:
 
 @dataclass(frozen=True, slots=True)
 class KeepAnswer:
-    """For each partition "" when it is kept on the disk, else why it never will be."""
+    """For each partition "" when it is kept on the disk, else why it never will be; of a member that is no
+    owner, "" when it vouches for it, else why not."""
 
     refusals: tuple[str, ...]
 

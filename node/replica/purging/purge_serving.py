@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ids import NodeId, PartitionId, Start
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Start
 from ringmill.cluster.ports import Handler, Incoming
 from ringmill.cluster.quorum.watermark import Fate, Note
 from ringmill.cluster.ring.topology import Row
@@ -23,6 +23,7 @@ from ringmill.node.replica.purging.purge_messages import (
     KEEP,
     NOTE,
     SETTLE,
+    VOUCH,
     AskFate,
     AskKeep,
     AskNote,
@@ -67,7 +68,13 @@ class PurgeServing:
         self._notes = 0  # since the start
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {NOTE: self.note, KEEP: self.keep, SETTLE: self.settle, FATE: self.fate}
+        return {
+            NOTE: self.note,
+            KEEP: self.keep,
+            SETTLE: self.settle,
+            FATE: self.fate,
+            VOUCH: self.vouch,
+        }
 
     async def note(self, incoming: Incoming) -> bytes:
         asked = AskNote.decode(incoming.body)
@@ -76,7 +83,8 @@ class PurgeServing:
             row = await self._row(partition, asked.epoch, incoming.sender)
             is_same = isinstance(row, str) or row.row_epoch == row_epoch
             rows[partition] = row if is_same else "its owners have changed"
-        complaint, hinted = self._complaint(asked.mark), self._hints.partitions()
+        complaint = self._complaint(asked.mark) or self._hints_complaint(asked.epoch)
+        hinted = self._hints.partitions()
         answers = []
         for partition, row in rows.items():
             why = (
@@ -87,21 +95,30 @@ class PurgeServing:
             answers.append(("", why) if why else (self._written_down(partition, row, asked), ""))  # type: ignore[arg-type]
         return NoteAnswer(tuple(answers)).encode()
 
-    async def _row(self, partition: PartitionId, epoch: int, sender: NodeId) -> Row | str:
+    async def _row(
+        self, partition: PartitionId, epoch: Epoch, sender: NodeId, *, is_owner: bool = True
+    ) -> Row | str:
+        find = self._routes.row_of if is_owner else self._routes.row_at
         try:
-            return await self._routes.row_of(partition, epoch, sender=sender)  # type: ignore[arg-type]
+            return await find(partition, epoch, sender=sender)
         except RingmillError as error:
             return f"{error.code}: {error.message}"
 
     def _complaint(self, mark: HybridTime) -> str:
         """Why this node takes part in no attempt for this watermark; "" when it may."""
         if not self._after_s:
-            return "deletes are never forgotten there (--purge-after 0)"
+            return "deletes are never forgotten there (--purge-after off)"
         if self._hybrid.jumped_ms:
             return "its clock has jumped"
         if millis(mark) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:
             sometimes("an owner refuses a watermark that is too young by its clock")
             return "the watermark is too young by its clock"
+        return ""
+
+    def _hints_complaint(self, epoch: Epoch) -> str:
+        """Why this node cannot say which partitions hints wait for, to a leader that knows this epoch."""
+        if self._routes.newest_sloppy() > epoch:
+            return "it knows of a newer sloppy keyspace"  # so others may have to vouch who are not asked
         prefix = kind_prefix(Kind.HINT)
         end = prefix_end(prefix)
         if any(
@@ -129,6 +146,27 @@ class PurgeServing:
         note = Note(asked.attempt, asked.mark, row.row_epoch, token)
         self._watermarks.of(partition).write_down(note)
         return token
+
+    async def vouch(self, incoming: Incoming) -> bytes:
+        """Of a member that is no owner: no hint waits here that has counted in a write at or below the
+        watermark, and none will (rule W7)."""
+        asked = AskNote.decode(incoming.body)
+        rows = [
+            await self._row(partition, asked.epoch, incoming.sender, is_owner=False)
+            for partition, _ in asked.partitions
+        ]
+        complaint, hinted = self._hints_complaint(asked.epoch), self._hints.partitions()
+        refusals = []
+        for (partition, row_epoch), row in zip(asked.partitions, rows, strict=True):
+            why = row if isinstance(row, str) else complaint
+            if not why and not isinstance(row, str) and row.row_epoch != row_epoch:
+                why = "its owners have changed"
+            if not why and partition in hinted:
+                why = "hints wait there for an owner"
+            if not why:
+                self._hints.vouch(partition, asked.mark)
+            refusals.append(why)
+        return KeepAnswer(tuple(refusals)).encode()
 
     async def keep(self, incoming: Incoming) -> bytes:
         """Raises what storing raises: then it may or may not be kept, and the owners settle it later."""

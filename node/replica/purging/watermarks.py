@@ -10,6 +10,7 @@ Rules P2 and P3: docs/protocol/deletes.md.  Layout: docs/formats/control.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.quorum.watermark import Kept, OwnerMark
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dead import all_dead, news, stale
+from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.replica.control import ControlStore
@@ -31,6 +33,9 @@ NAME: Final = "watermarks"
 FORMAT_VERSION: Final = 1
 
 
+_log = logging.getLogger(__name__)
+
+
 class Watermarks:
     """`refused` counts versions that were refused as stale since the start."""
 
@@ -38,6 +43,7 @@ class Watermarks:
         self._control = control
         self._marks: dict[PartitionId, OwnerMark] = {}
         self._storing = asyncio.Lock()
+        self._alarmed: dict[PartitionId, None] = {}
         self.refused = 0
         stored = None if control is None else control.get(NAME)
         if stored is not None:
@@ -83,6 +89,7 @@ class Watermarks:
             return
         if (one := stale(present, incoming, mark.proven)) is not None:
             self.refused += 1
+            self._alarm(place.copy.partition, one.dot)
             raise Stale(f"version {one.dot} is older than the watermark, and was deleted and forgotten here")
         if present.is_absent and all_dead(incoming, mark.proven):
             return  # it will be forgotten again at once
@@ -92,6 +99,16 @@ class Watermarks:
         has_news = note is not None and any(True for _ in news(present, incoming, note.mark))
         if has_news and mark.voids(attempt):
             sometimes("an attempt to prove a watermark is void")
+
+    def _alarm(self, partition: PartitionId, dot: Dot) -> None:
+        """Once for each partition: a late message is harmless, but nothing else is to bring one."""
+        if partition not in self._alarmed:
+            self._alarmed[partition] = None
+            _log.warning(
+                "partition %d: a version that was deleted and forgotten came again, and is refused: %s",
+                partition,
+                dot,
+            )
 
     def voids_all(self, partitions: Iterable[PartitionId]) -> None:
         """Something of these partitions is filled from other owners: what is proven now may not hold."""

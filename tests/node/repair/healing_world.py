@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.assembly import Node
@@ -28,12 +29,19 @@ T = TypeVar("T")
 class HealingWorld:
     """Three nodes, or more; `inside` runs work as part of a node."""
 
-    def __init__(self, nodes: int = 3, seed: int = 1, purge: PurgeOptions | None = None) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        seed: int = 1,
+        purge: PurgeOptions | None = None,
+        keyspaces: Sequence[KeyspaceEntry] = (),
+    ) -> None:
         drawn = draw_tunables(stream(seed, "tunables"))
         storage = replace(drawn.node.storage, memtable_bytes=1 << 16)
         node = replace(drawn.node, storage=storage, purge=purge or drawn.node.purge)
         tunables = replace(drawn, node=node)
         self.world = World(seed, SimulationOptions(nodes=nodes), tunables)
+        self.world.keyspaces += keyspaces
 
     def __getitem__(self, name: str) -> Node:
         node = self.world.nodes[name].node
@@ -106,10 +114,11 @@ def run(
     nodes: int = 3,
     seed: int = 1,
     purge: PurgeOptions | None = None,
+    keyspaces: Sequence[KeyspaceEntry] = (),
 ) -> None:
     """Form a cluster, tell the story, and require that no node met a bug."""
     with quiet():
-        _run(HealingWorld(nodes, seed, purge), story)  # nobody here keeps the world: `quiet` collects it
+        _run(HealingWorld(nodes, seed, purge, keyspaces), story)  # nobody here keeps the world
 
 
 def _run(world: HealingWorld, story: Callable[[HealingWorld], Awaitable[None]]) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.errors import DeadlineExceeded, Stale
-from ringmill.cluster.ids import Actor, Epoch, NodeId
+from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
+from ringmill.cluster.quorum.watermark import OwnerMark
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.repair.purging import Purging
 from ringmill.node.replica import object_store
 from ringmill.node.replica.object_store import Intent
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
@@ -29,6 +32,7 @@ from tests.node.repair.healing_world import HealingWorld, run
 KEYS = [b"key%03d" % number for number in range(60)]
 VALUE = bytes(range(256)) * 4
 NAMES = ("n1", "n2", "n3")
+LOOSE = KeyspaceEntry(KeyspaceId(1, 20), "loose", quorum="sloppy")
 SOON = PurgeOptions(after_s=5.0, every_s=0.5, settle_s=1.0, least_garbage_bytes=1)
 
 
@@ -157,7 +161,11 @@ def test_a_later_attempt_of_a_write_that_may_be_forgotten_is_not_applied() -> No
     run(story, purge=SOON)
 
 
-def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
+@pytest.mark.parametrize("is_voided", [True, False])
+def test_what_comes_from_elsewhere_voids_an_attempt(is_voided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_voided:
+        monkeypatch.setattr(OwnerMark, "voids", lambda mark, attempt: False)
+
     async def story(world: HealingWorld) -> None:
         await world.put("n1", b"other", VALUE, "all")
         old = await world.held("n2", b"other")
@@ -167,6 +175,7 @@ def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
         compare = purging._compare
 
         async def beside(*rest: object) -> object:
+            left = None if is_voided else await compare(*rest)  # type: ignore[arg-type]
             operation = OperationId(9, 9, HybridTime(0))
             one = old.siblings[0]._replace(dot=dot, operation=operation)
             late = encode_object(StoredObject(VersionVector((dot,)), (one,)))
@@ -179,12 +188,17 @@ def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
                 priority=Priority.REPAIR,
             )
             assert DeliverAnswer.decode(await world.inside("n3", work), 1).refusals == ("",)
-            return await compare(*rest)  # type: ignore[arg-type]
+            return await compare(*rest) if is_voided else left  # type: ignore[arg-type]
 
         purging._compare = beside  # type: ignore[method-assign, assignment]
         await world.inside("n1", purging.round())
-        assert "n2: it accepted an older version meanwhile" in purging.held_back.values()
         partition = world.world.partition(b"other")
+        if not is_voided:  # n2 alone holds it, the others refuse it forever
+            assert all(world[name].replica.watermarks.proven(partition) for name in NAMES)
+            held = [(await world.held(name, b"other")).context.covers(dot) for name in ("n2", "n3")]
+            assert held == [True, False]
+            return
+        assert "n2: it accepted an older version meanwhile" in purging.held_back.values()
         assert not any(world[name].replica.watermarks.proven(partition) for name in NAMES)
         purging._compare = compare  # type: ignore[method-assign]
         await world.inside("n1", purging.round())
@@ -192,6 +206,51 @@ def test_what_comes_from_elsewhere_voids_an_attempt() -> None:
             assert dot in [one.dot for one in (await world.held(name, b"other")).siblings]
 
     run(story, purge=PurgeOptions(after_s=5.0, every_s=1000.0, settle_s=1.0))
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_write_that_only_a_fallback_holds_is_not_taken_for_forgotten(
+    is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its coordinator lost power before it was on its disk; two fallbacks had it."""
+    if not is_asked:
+
+        async def take_for_granted(purging: Purging, attempt: str, owners: Any, rows: Any, *rest: Any) -> Any:
+            return rest[0]
+
+        monkeypatch.setattr(Purging, "_vouched", take_for_granted)
+
+    async def story(world: HealingWorld) -> None:
+        place = place_of(world, b"k")
+        owners = world.world.row(b"k").nodes
+        keeper = next(name for name in world.world.nodes if name not in owners)
+        await world.put(owners[0], b"k", VALUE, "all")
+        one = (await world.held(owners[1], b"k")).siblings[0]
+        dot = Dot(Actor("n9#1.0"), 1)
+        other = one._replace(dot=dot, operation=OperationId(9, 9, HybridTime(0)))
+        find = world.world.topology.partition_of
+        names = (b"x%d" % number for number in range(10_000))
+        name = next(each for each in names if find(LOOSE.id, each) == place.copy.partition)
+        key = HintKey(place.copy.partition, LOOSE.id, name)
+        delivery, hints = world[keeper].repair.delivery, world[keeper].replica.hints
+        may_try = delivery._may_try
+        delivery._may_try = lambda target: False  # type: ignore[method-assign]
+        await world.inside(
+            keeper, hints.keep_counted(key, owners[1], StoredObject(VersionVector((dot,)), (other,)))
+        )
+        await world.delete(owners[0], b"k", "all")
+        await asyncio.sleep(30)
+        assert (tombstones(world, *owners) > 0) == is_asked
+        if is_asked:
+            assert "hints wait there for an owner" in world[min(owners)].repair.purging.story
+        delivery._may_try = may_try  # type: ignore[method-assign]
+        await until(lambda: not hints.total)
+        copy = Place(place.copy, LOOSE.id, name)
+        held = await world.inside(owners[1], world[owners[1]].replica.objects.read(copy))
+        assert [each.value for each in held.siblings] == ([VALUE] if is_asked else [])
+        await until(lambda: not tombstones(world, *owners))
+
+    run(story, nodes=4, purge=SOON, keyspaces=[LOOSE])
 
 
 @pytest.mark.parametrize("is_judged", [True, False])

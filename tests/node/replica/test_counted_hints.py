@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ringmill.cluster.errors import Overloaded
+from ringmill.cluster.errors import Overloaded, Stale
 from ringmill.cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -49,6 +49,19 @@ async def test_a_counted_hint_over_the_bound_is_refused_and_changes_nothing() ->
     assert await hints.get(OTHER) is None
     assert hints.counts() == {N3: 1}
     assert hints.is_whole
+
+
+async def test_who_has_vouched_counts_in_no_older_write() -> None:
+    """Rule P2: a copied message that comes late brings back nothing that may have been forgotten."""
+    hints = await open_hints(ForgetfulEngine())
+    hints.vouch(KEY.partition, HybridTime(5))
+    hints.vouch(KEY.partition, HybridTime(4))
+    with pytest.raises(Stale, match="watermark"):
+        await hints.keep_counted(KEY, N3, an_object(5))
+    assert await hints.get(KEY) is None and not hints.total and hints.is_whole
+    await hints.keep_counted(KEY, N3, an_object(6))
+    await hints.keep_counted(KEY._replace(partition=PartitionId(2)), N3, an_object(1))
+    assert hints.partitions() == {PartitionId(1), PartitionId(2)}
 
 
 async def test_what_counted_stays_when_a_newer_write_is_over_the_bound() -> None:

@@ -21,7 +21,6 @@ from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.ring.voters import spare_voter, with_vote_passed_on
-from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import LivenessView
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -113,7 +112,6 @@ class VoterSeats:
             _log.warning("the vote of %s, down for %.0f s, is not passed on: %s", lost.node, down_s, error)
             return
         if changed.was_made:
-            sometimes("a vote is passed on")
             _log.warning(
                 "%s has been down for %.0f s and loses its vote; from epoch %d on the voters are %s",
                 lost.node, down_s, changed.topology.epoch, ", ".join(changed.topology.voter_nodes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import ringmill.node.requests.request_limits
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import Dot, VersionVector
@@ -54,19 +55,20 @@ def test_once_a_lone_write_was_read_no_later_read_misses_it() -> None:
     world.run(story())
 
 
-def test_an_object_that_no_message_holds_is_nobody_s_mistake() -> None:
+def test_an_object_that_no_message_holds_is_nobody_s_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ringmill.node.requests.request_limits, "MAX_FRAME_BYTES", 5 * 1024 * 1024)
     world = World()
 
     async def story() -> None:
         home = world.topology.keyspaces[0].id
         partition = world.topology.partition_of(home, b"key")
         place = Place(Copy(partition, world.topology.row(partition).copy_epoch), home, b"key")
-        dots = [Dot(Actor("n8#1"), count) for count in range(1, 34)]
+        dots = [Dot(Actor("n8#1"), count) for count in range(1, 7)]
         siblings = tuple(
             Sibling(dot, bytes(1024 * 1024), ZERO, OperationId(1, dot.counter, ZERO)) for dot in dots
         )
         await world.nodes["n1"].objects.apply(place, StoredObject(VersionVector.of(dots), siblings))
-        with pytest.raises(QuorumNotReached, match="the 33 siblings of the key take") as told:
+        with pytest.raises(QuorumNotReached, match="the 6 siblings of the key take") as told:
             await get(world, "n1", level="1")
         assert told.value.outcome == "failed"
         await put(world, "n1", b"small", level="1")

@@ -195,12 +195,14 @@ class Window:
         except RingmillError as error:
             self._end(request, error)
             return
+        is_new = not request.until
         request.until = request.until or asyncio.get_running_loop().time() + request.whole_s
         if sender is None:
             self._most = self._largest = UNARY_AT_ONCE
             self._start_task(self._ask(request))
             return
-        self._router.count()
+        if is_new:  # what was put off has earned its share of a retry
+            self._router.count()
         if request.method.is_write and not self._directory.is_proved(address):
             self._wait_for_proof(request)
         else:

@@ -214,7 +214,15 @@ async def test_a_stale_topology_and_an_overload_are_got_over_as_for_a_single_req
     assert cluster.writes[-1].epoch == 2
 
 
-async def test_a_batch_waits_for_nodes_that_have_no_room_and_spends_no_retry_on_it() -> None:
+async def test_a_batch_waits_for_nodes_that_have_no_room_and_spends_no_retry_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[Router] = []
+
+    def count(router: Router) -> None:
+        counted.append(router)
+
+    monkeypatch.setattr(Router, "count", count)
     cluster = SendingCluster()
     async with client_of(cluster, timeout_s=20) as db:
         raise_first(await db.mput(pairs()))
@@ -222,6 +230,7 @@ async def test_a_batch_waits_for_nodes_that_have_no_room_and_spends_no_retry_on_
             node.refusals += [Overloaded("busy", detail={"retry_after": 0.001}) for _ in range(30)]
         raise_first(await db.mput(pairs()))
     assert all(not node.refusals for node in cluster.nodes.values())
+    assert len(counted) == 2 * len(KEYS)  # a tenth of a retry each, however often an item was put off
 
 
 async def test_values_of_one_key_are_written_in_their_order_while_others_pass() -> None:

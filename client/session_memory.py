@@ -76,7 +76,7 @@ class SessionMemory:
         """A read was answered.  What a strict read has shown, no later strict one misses."""
         name = _hash(keyspace, key)
         known = self._take(name, answer.hybrid_time)
-        token, dots = _joined(known, answer.context)
+        token, dots = _joined(_not_asked_for(known, asked), answer.context)
         is_strict = not answer.weak and token == answer.context and not dots
         is_weak = answer.weak or (known.is_weak and not is_strict)
         self._keep(name, _Known(token, dots, is_weak, _still_before(known, asked)))
@@ -189,6 +189,15 @@ def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[str, ...]]:
         return (context, ()) if is_later else (known.context, known.dots)
     token, covered = joined(known.context, context)
     return token, tuple(dot for dot in known.dots if not covered.vector.covers(parse_dot(dot)))
+
+
+def _not_asked_for(known: _Known, asked: Seen | None) -> _Known:
+    """What is known beside the context that a read had asked for.
+
+    The answer covers that context, or it was deleted and is forgotten by all owners (rule P3): then no later
+    answer has it, and who went on asking for it would never get one.
+    """
+    return known._replace(context=b"") if asked is not None and asked.context == known.context else known
 
 
 def _still_before(known: _Known, asked: Seen | None) -> Forgotten:

@@ -25,7 +25,6 @@ from ringmill.client.routing.links import WATCH
 from ringmill.client.routing.router import Router
 from ringmill.client.values import CausalContext, KeyChange, item_of
 from ringmill.client.watches.polling import POLL_S, Polling
-from ringmill.cluster.versions.context_token import joined
 from ringmill.cluster.wire.stubs import kv_pb2
 
 __all__ = ["changes_of"]
@@ -61,7 +60,7 @@ class _Polls:
             answer = await self._polling.insisted(partial(self._poll, cursor))
             if not answer.HasField("found"):
                 continue
-            cursor = _next_cursor(cursor, answer)
+            cursor = answer.found.context  # it covers the former one, or what it lacks is forgotten (N2, P3)
             item = item_of(answer.found)
             yield KeyChange(self._key, item, CausalContext(cursor))
 
@@ -79,8 +78,3 @@ class _Polls:
         return await self._polling.poll(
             self._directory.addresses_for(self._keyspace, self._key), WATCH, request
         )
-
-
-def _next_cursor(cursor: bytes, answer: kv_pb2.WatchKeyResponse) -> bytes:
-    """All that the changes until now have shown (rule N2)."""
-    return joined(cursor, answer.found.context)[0]

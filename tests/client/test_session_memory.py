@@ -37,11 +37,20 @@ def read(memory: SessionMemory, key: bytes, *, weak: bool = False, **counts: int
 
 def test_it_covers_all_answers_whatever_their_order() -> None:
     memory = SessionMemory(CLUSTER)
+    before = memory.seen("default", b"k")
     read(memory, b"k", n1=3)
-    read(memory, b"k", n1=2, n2=1)  # of a request that had been sent before
+    memory.note_read("default", b"k", shown(b"k", n1=2, n2=1), before)  # the request was sent before
     assert counts_of(memory.seen("default", b"k"), b"k") == {"n1#1": 3, "n2#1": 1}
     assert memory.seen("default", b"other") == Seen()
     assert memory.seen("another", b"k") == Seen()
+
+
+def test_what_an_answer_lacks_of_what_was_asked_for_is_forgotten_and_is_not_asked_for_again() -> None:
+    """It was deleted, and all owners have forgotten the delete: no answer will ever have it."""
+    memory = SessionMemory(CLUSTER)
+    read(memory, b"k", n1=3)
+    read(memory, b"k", n2=1)
+    assert counts_of(memory.seen("default", b"k"), b"k") == {"n2#1": 1}
 
 
 def test_a_write_without_a_context_is_kept_by_its_dot_until_a_read_covers_it() -> None:
@@ -158,8 +167,9 @@ def test_a_dot_alone_tells_of_which_keyspace_it_is() -> None:
 def test_an_answer_of_a_later_keyspace_takes_the_place_of_what_was_seen_before() -> None:
     memory = SessionMemory(CLUSTER)
     read(memory, b"k", n1=3)
+    before = memory.seen("default", b"k")
     later = GetResponse(context=token(b"k", AGAIN, n1=4), hybrid_time=9)
     memory.note_read("default", b"k", later, None)
     assert memory.seen("default", b"k").context == later.context
-    read(memory, b"k", n1=3)  # of a request that had been sent before
+    memory.note_read("default", b"k", shown(b"k", n1=3), before)  # the request was sent before
     assert memory.seen("default", b"k").context == later.context

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.history import History, Vector, covers
+from ringmill.simulator.history import History, Purged, Vector, covers
 
 __all__ = ["Told", "check_watches"]
 
@@ -28,18 +28,25 @@ def check_watches(told: Sequence[Told], history: History, watchers: Iterable[str
     for watcher in watchers:
         for key in sorted({final.key for final in history.finals if final.key.startswith(b"w-")}):
             mine = [each for each in told if each.watcher == watcher and each.key == key]
-            yield from _never_back(mine)
+            yield from _never_back(mine, [one for one in history.purged if one.key == key])
             yield from _last(mine, history, watcher, key)
 
 
-def _never_back(mine: Sequence[Told]) -> Iterator[Violation]:
-    """A value that was shown, or replaced before that, is not shown again once it is gone."""
+def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Violation]:
+    """A value that was shown, or replaced before that, is not shown again once it is gone.
+
+    What comes after a delete was forgotten knows nothing of what that delete had replaced.
+    """
     for before, later in pairwise(mine):
         gone = [dot for dot in later.dots if covers(before.seen, dot) and dot not in before.dots]
         if gone:
             story = f"{later.watcher} is shown {gone[0]} again, which was replaced before"
             yield Violation("C19", later.key, story)
-        missing = [who for who, count in before.seen.items() if later.seen.get(who, 0) < count]
+        missing = [
+            who
+            for who, count in before.seen.items()
+            if later.seen.get(who, 0) < count and all(one.seen.get(who, 0) < count for one in purged)
+        ]
         if missing:
             story = f"{later.watcher} knew {missing[0]}:{before.seen[missing[0]]}, and is told less"
             yield Violation("C19", later.key, story)
@@ -51,7 +58,10 @@ def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> I
     A disk that lied, or is gone, may have taken a write with it that its node had shown at level one.  Who
     was told of that waits for it, as nobody shows it less (rule N2).
     """
-    seen = mine[-1].seen if mine else {}
+    seen: dict[str, int] = {}
+    for each in mine:  # the last has all of it, unless a delete was forgotten meanwhile
+        for who, count in each.seen.items():
+            seen[who] = max(seen.get(who, 0), count)
     finals = [final for final in history.finals if final.key == key]
     if history.faults & _TAKING and any(
         all(final.seen.get(who, 0) < count for final in finals) for who, count in seen.items()

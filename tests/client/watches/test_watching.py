@@ -119,9 +119,12 @@ def test_another_node_goes_on_with_the_cursor_of_one_that_died() -> None:
     assert asked == [b"", token(n1=1), token(n1=1)]
 
 
-def test_the_cursor_covers_all_that_was_told_and_given() -> None:
-    changes, _ = watched({"a:1": answers(found(b"1", n1=1))}, 1, CausalContext(token(n2=5)))
-    assert counts_of(changes[0]) == {"n1#1": 1, "n2#1": 5}
+def test_what_a_change_lacks_of_the_cursor_was_deleted_and_forgotten_and_is_not_waited_for() -> None:
+    """A node tells of nothing that lacks what the cursor covers, but for what no owner has any more."""
+    node = answers(found(b"1", n1=1), found(b"2", n1=2))
+    changes, asked = watched({"a:1": node}, 2, CausalContext(token(n2=5)))
+    assert [counts_of(change) for change in changes] == [{"n1#1": 1}, {"n1#1": 2}]
+    assert asked == [token(n2=5), token(n1=1)]
 
 
 def test_it_ends_with_the_last_error_once_nobody_has_served_it_for_long() -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.consensus.epoch_vote import STORED_AS, decode_vote
-from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
@@ -121,7 +121,10 @@ class Settling:
         if len(epochs) <= len(topology.voters) // 2:
             raise _unsettled(topology, heard, _ASK_TIMEOUT_S)
         if heard.undecided and self._finish is not None:
-            return not await self._finish(topology)
+            try:
+                return not await self._finish(topology)
+            except DeadlineExceeded:  # others propose meanwhile
+                raise _unsettled(topology, heard, _ASK_TIMEOUT_S) from None
         return True
 
     async def _ask(

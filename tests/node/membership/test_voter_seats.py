@@ -113,3 +113,25 @@ def test_without_word_of_what_was_accepted_an_old_document_is_taken_for_the_newe
 
     with bent(method(Settling._has_accepted_after, lambda settling, epoch: False)):
         world.run(story())
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_who_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(seed: int) -> None:
+    """To n1 all others had seemed down for as long, and of some it hears later than of others."""
+    world = World(nodes=4, options=_SHORT, seed=seed)
+
+    async def story() -> None:
+        loops = [loop for name in world.names for loop in watched(world, name)]
+        for other in ("n2", "n3", "n4"):
+            world.cut("n1", other)
+        await wait_voters(world, "n2", "n4", "n2", "n3")
+        await asyncio.sleep(20)
+        for other in ("n2", "n3", "n4"):
+            world.cut("n1", other, is_cut=False)
+        await wait_voters(world, "n1", "n4", "n2", "n3")
+        await asyncio.sleep(60)
+        assert known(world, "n2").voter_nodes == ("n4", "n2", "n3")
+        for loop in loops:
+            loop.cancel()
+
+    world.run(story())

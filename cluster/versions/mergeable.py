@@ -25,6 +25,7 @@ from ringmill.cluster.ids import Actor
 from ringmill.cluster.limits import MAX_OBJECT_BYTES, MAX_TOTAL
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.objects import Sibling, StoredObject, supersede_chosen
+from ringmill.cluster.versions.own_share import own_share_bytes
 
 __all__ = [
     "Add",
@@ -154,7 +155,9 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
     actor = sibling.dot.actor
     replaced = [old for old in present.siblings if old.is_expired(expiry_ms) or update.replaces(old, actor)]
     stored = supersede_chosen(present, replaced, sibling._replace(value=update.value(replaced)))
-    if (size := _size(stored)) > max(MAX_OBJECT_BYTES, _size(present)):
+    size = _size(stored)
+    own_bytes = own_share_bytes(stored, actor) if size > MAX_OBJECT_BYTES else 0
+    if size > max(MAX_OBJECT_BYTES, _size(present)) or own_bytes > MAX_OBJECT_BYTES:
         raise InvalidArgument(
             f"all entries would take {size} bytes, the limit is {MAX_OBJECT_BYTES} bytes",
             hint="spread them over several keys",

@@ -62,7 +62,8 @@ class SocketParser:
 
     def __init__(self, *, is_dialled: bool, max_frame_bytes: int) -> None:
         self._is_dialled = is_dialled
-        self._max_frame_bytes = max_frame_bytes
+        self.max_frame_bytes = max_frame_bytes
+        """May be changed before the first frame: what is allowed depends on who dials."""
         self._rest = bytearray()
         self.texts: dict[str, str] | None = None
         self.failure: RingmillError | None = None
@@ -98,7 +99,7 @@ class SocketParser:
                 position = self._take_greeting(view)
             while self.texts is not None and size - position >= _LENGTH.size:
                 (length,) = _LENGTH.unpack_from(view, position)
-                if length > self._max_frame_bytes:
+                if length > self.max_frame_bytes:
                     self._take_farewell(view[position:])
                     break
                 end = position + _LENGTH.size + length
@@ -128,7 +129,7 @@ class SocketParser:
         (length,) = _LENGTH.unpack_from(view)
         size = length & ~_FAREWELL_BIT
         if size == length or size > MAX_FAREWELL_BYTES:
-            raise ProtocolMismatch(f"a frame of {length} bytes is over the limit of {self._max_frame_bytes}")
+            raise ProtocolMismatch(f"a frame of {length} bytes is over the limit of {self.max_frame_bytes}")
         if len(view) >= _LENGTH.size + size:
             self.failure = decode_error(bytes(view[_LENGTH.size : _LENGTH.size + size]))
 

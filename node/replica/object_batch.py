@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.limits import MAX_OBJECT_BYTES
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
+from ringmill.cluster.versions.own_share import own_share_bytes
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Told
 
@@ -35,8 +38,9 @@ FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
 
 Admission = Callable[[int, int, int, int], None]
-"""Called with the number of values that the object shows before and after, and its size before and after in
-bytes; raises to refuse the write."""
+"""Called with the number of values that the object shows before and after, with the bytes of the values that
+this node has written, told for an object above MAX_OBJECT_BYTES and else 0, and with its size after in bytes;
+raises to refuse the write."""
 
 Kept = Callable[[StoredObject, int], bytes]
 """The value that a touch keeps of the present object, at a time in milliseconds since 1970 (rule V11)."""
@@ -99,13 +103,16 @@ class ObjectBatch:
         after: StoredObject,
         admit: Admission | None = None,
         encoded: bytes | None = None,
+        writer: Actor | None = None,
     ) -> Applied:
         """Put `after` in the place of `before`, whose bytes are `old`.  `encoded` are the bytes of `after`
-        where they are known.  Raises what `admit` raises."""
+        where they are known, `writer` is who writes.  Raises what `admit` raises."""
         if encoded is None:
             encoded = encode_object(after)
         if admit is not None:
-            admit(len(before.visible()), len(after.visible()), len(old or b""), len(encoded))
+            is_large = len(encoded) > MAX_OBJECT_BYTES
+            own_bytes = own_share_bytes(after, writer) if is_large and writer is not None else 0
+            admit(len(before.visible()), len(after.visible()), own_bytes, len(encoded))
         if len(after.siblings) > 1:
             sometimes("siblings stand beside each other")
         return self.put(key, old, Applied(after, encoded), _has_value(after) - _has_value(before))

@@ -429,7 +429,8 @@ class ObjectStore(StoredCount):
             sibling = self._sibling(place, intent, present.newest)
             stored = after_update(present, intent.update, sibling, self._clock.expiry_ms())
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
-            return Written(batch.store(key, present, encoded, stored, admit), written, is_repeat=False)
+            applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
+            return Written(applied, written, is_repeat=False)
         context = intent.context or _known(present, intent.needed)
         if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
             raise InvalidArgument(
@@ -442,7 +443,8 @@ class ObjectStore(StoredCount):
         stored = supersede(present, context.vector, sibling)
         if context.time > sibling.time:  # what it replaces may be forgotten only behind that (rule P1)
             stored = stored._replace(forgotten=HybridTime(max(stored.forgotten, context.time)))
-        return Written(batch.store(key, present, encoded, stored, admit), sibling, is_repeat=False)
+        applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
+        return Written(applied, sibling, is_repeat=False)
 
     def _overwrite(
         self,
@@ -458,7 +460,7 @@ class ObjectStore(StoredCount):
         sibling = self._sibling(place, intent, ZERO if present is None else present.time)
         changed = overwritten(present, sibling)
         told = encode_object(changed)
-        admit(encoded is not None, 1, len(encoded or b""), len(told))
+        admit(encoded is not None, 1, 0, len(told))
         applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
         return Written(applied, sibling, is_repeat=False)
 

@@ -1,8 +1,8 @@
 """The limits of a client's request: sizes, siblings, time.  Each refusal names the limit and the given value.
 
 The limits on siblings and object size apply to a client's write at its coordinator, but never to one that
-leaves one value or makes the object smaller.  Merges and repairs are never refused, so replicas always
-converge (rule V5).  A key or value that is too long is refused by its length alone (rule F3).
+leaves one value.  Merges and repairs are never refused, so replicas always converge (rule V5).  A key or
+value that is too long is refused by its length alone (rule F3).
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
 DEFAULT_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 0.1
-_TRACES_BYTES: Final = 256  # what a write leaves in an object beside its value: a dot, a replaced operation
 _MOST: Final = {"counter": sys.maxsize, "set": MAX_ENTRIES, "map": MAX_ENTRIES}
 
 _log = logging.getLogger(__name__)
@@ -96,9 +95,13 @@ def most_values(policy: str) -> int:
     return _MOST.get(policy, MAX_SIBLINGS)
 
 
-def admit_growth(was: int, becomes: int, was_bytes: int, size_bytes: int, most: int = MAX_SIBLINGS) -> None:
+def admit_growth(was: int, becomes: int, own_bytes: int, size_bytes: int, most: int = MAX_SIBLINGS) -> None:
     """Refuse a client's write that would make an object too wide, from `was` to `becomes` values where `most`
-    are allowed, or too large, from `was_bytes` to `size_bytes`."""
+    are allowed, or too large.
+
+    `size_bytes` is the size of the object, and `own_bytes` that of the values that this node has written,
+    if the object is above the limit.
+    """
     hint = "get the key and put one merged value with the context of that answer"
     if becomes > max(was, most):
         what = "siblings" if most == MAX_SIBLINGS else "entries"
@@ -106,10 +109,16 @@ def admit_growth(was: int, becomes: int, was_bytes: int, size_bytes: int, most: 
             f"the key would have {becomes} {what}, the limit is {most}",
             hint=hint if most == MAX_SIBLINGS else "spread them over several keys",
         )
-    is_siblings = most < sys.maxsize  # an update of the other policies has seen to it (mergeable.py)
-    if is_siblings and becomes > 1 and size_bytes > max(MAX_OBJECT_BYTES, was_bytes + _TRACES_BYTES):
+    is_siblings = most == MAX_SIBLINGS  # an update of the other policies has seen to it (mergeable.py)
+    if is_siblings and becomes > max(was, 1) and size_bytes > MAX_OBJECT_BYTES:
         raise InvalidArgument(
             f"{becomes} siblings would take {size_bytes} bytes, the limit is {MAX_OBJECT_BYTES} bytes",
+            hint=hint,
+        )
+    if is_siblings and becomes > 1 and own_bytes > MAX_OBJECT_BYTES:
+        raise InvalidArgument(
+            f"{becomes} siblings would take {size_bytes} bytes, {own_bytes} of them written by this node; "
+            f"the limit is {MAX_OBJECT_BYTES} bytes",
             hint=hint,
         )
     if becomes == WARN_SIBLINGS > was and most == MAX_SIBLINGS:

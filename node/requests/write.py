@@ -316,10 +316,10 @@ def _refuse(flights: Sequence[Flight]) -> None:
             flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
 
 
-def _admit(deadline: Deadline, most: int, was: int, becomes: int, was_bytes: int, size_bytes: int) -> None:
+def _admit(deadline: Deadline, most: int, was: int, becomes: int, own_bytes: int, size_bytes: int) -> None:
     """The last look before the write is in the log (rule D3): this process may have been stopped."""
     if becomes > was or size_bytes > MAX_OBJECT_BYTES:
-        admit_growth(was, becomes, was_bytes, size_bytes, most)
+        admit_growth(was, becomes, own_bytes, size_bytes, most)
     if deadline.left_s <= 0:
         raise TimeoutError
 

@@ -45,7 +45,7 @@ def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Viol
         missing = [
             who
             for who, count in before.seen.items()
-            if later.seen.get(who, 0) < count and all(one.seen.get(who, 0) < count for one in purged)
+            if later.seen.get(who, 0) < count and not _is_forgotten(who, count, purged)
         ]
         if missing:
             story = f"{later.watcher} knew {missing[0]}:{before.seen[missing[0]]}, and is told less"
@@ -55,7 +55,8 @@ def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Viol
 def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
     """In the end it has been told all that the owners hold.
 
-    A disk that lied, or is gone, may have taken a write with it that its node had shown at level one.  Who
+    A delete that is forgotten is not told to whoever had not heard of it by then.  A disk that lied, or is
+    gone, may have taken a write with it that its node had shown at level one.  Who
     was told of that waits for it, as nobody shows it less (rule N2).
     """
     seen: dict[str, int] = {}
@@ -63,13 +64,22 @@ def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> I
         for who, count in each.seen.items():
             seen[who] = max(seen.get(who, 0), count)
     finals = [final for final in history.finals if final.key == key]
+    purged = [one for one in history.purged if one.key == key]
     if history.faults & _TAKING and any(
         all(final.seen.get(who, 0) < count for final in finals) for who, count in seen.items()
     ):
         return
     for final in finals:
-        missing = [who for who, count in final.seen.items() if seen.get(who, 0) < count]
+        missing = [
+            who
+            for who, count in final.seen.items()
+            if seen.get(who, 0) < count and not _is_forgotten(who, count, purged)
+        ]
         if missing:
             last = f"{missing[0]}:{final.seen[missing[0]]}"
             yield Violation("C19", key, f"{watcher} was never told of {last}, which {final.node} holds")
             return
+
+
+def _is_forgotten(who: str, count: int, purged: Sequence[Purged]) -> bool:
+    return any(one.seen.get(who, 0) >= count for one in purged)

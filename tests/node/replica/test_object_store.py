@@ -53,7 +53,7 @@ def intent(number: int, value: bytes | None = b"v", context: ContextToken | None
     return Intent(value, OperationId(1, number, HybridTime(0)), context)
 
 
-def admit_all(was: int, becomes: int, was_bytes: int, size_bytes: int) -> None:
+def admit_all(was: int, becomes: int, own_bytes: int, size_bytes: int) -> None:
     """No cap."""
 
 

@@ -20,6 +20,7 @@ from ringmill.cluster.adapters.network.sockets.socket_places import loopback_por
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.errors import Overloaded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 
@@ -85,9 +86,8 @@ class SocketListener:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _stream(self) -> SocketStream:
-        return SocketStream(
-            "", is_dialled=False, max_frame_bytes=self._max_frame_bytes, on_connected=self._begin
-        )
+        limit = min(self._max_frame_bytes, MAX_CLIENT_MESSAGE_BYTES)  # until it is known who dials
+        return SocketStream("", is_dialled=False, max_frame_bytes=limit, on_connected=self._begin)
 
     def _begin(self, stream: SocketStream) -> None:
         """A connection was made."""
@@ -113,6 +113,7 @@ class SocketListener:
         """What the other side is to be told at the end; None when there is nothing to tell."""
         try:
             dialler = self._admit(await self._greeting(stream))
+            stream.allow(min(self._max_frame_bytes, dialler.max_frame_bytes))
             stream.greet(self._transport.introduction(dialler))
             await self._transport.answer(stream, dialler)
         except Unavailable as error:

@@ -76,6 +76,10 @@ class SocketStream(asyncio.Protocol):
             await self._arrival()
         return Introduction.of(self._parser.texts)
 
+    def allow(self, max_frame_bytes: int) -> None:
+        """Frames of the other side may be as long, now that it is known."""
+        self._parser.max_frame_bytes = max_frame_bytes
+
     def greet(self, ours: Introduction) -> None:
         """Say what this side is."""
         self._send(greeting(ours.texts(), is_dialling=self._is_dialled))

@@ -17,6 +17,7 @@ from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Overloaded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_answers, encode_operations
 from ringmill.cluster.wire.offers import CarrierName, Place
@@ -145,10 +146,13 @@ async def test_a_frame_that_is_none_ends_its_connection_with_the_reason(caller: 
 
 
 async def test_a_length_over_the_limit_ends_its_connection_at_once(caller: Caller) -> None:
-    caller.writer.write(HELLO + struct.pack(">I", MAX_FRAME_BYTES + 1))
+    caller.writer.write(HELLO + struct.pack(">I", MAX_CLIENT_MESSAGE_BYTES + 1))
     told = await caller.hear()
     assert isinstance(told, ProtocolMismatch)
-    assert f"a frame of {MAX_FRAME_BYTES + 1} bytes is over the limit of {MAX_FRAME_BYTES}" in told.message
+    assert (
+        f"a frame of {MAX_CLIENT_MESSAGE_BYTES + 1} bytes is over the limit of {MAX_CLIENT_MESSAGE_BYTES}"
+        in told.message
+    )
 
 
 async def test_a_dialler_of_another_cluster_hears_which(caller: Caller) -> None:

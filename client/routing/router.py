@@ -116,6 +116,10 @@ class Router:
         """All nodes in the order in which they would be asked, and whether each was silent lately."""
         return [(address, self.directory.is_silent(address)) for address in self._candidates(target)]
 
+    def note_accepted(self) -> None:
+        """A node has taken a request on (rule O6)."""
+        self._throttle.accepted(asyncio.get_running_loop().time())
+
     def count(self) -> None:
         """One request is sent without `ask`.  Should it fail, `go_on` tells the rest of the story."""
         self._earn()
@@ -162,7 +166,7 @@ class Router:
                     error = told
                     continue
                 self.directory.well(attempt.address)
-                self._throttle.accepted(asyncio.get_running_loop().time())
+                self.note_accepted()
                 if len(attempts.tried) > 1 and attempt.address == attempts.tried[0]:
                     sometimes("a silent node answers before the node that was asked instead")
                 return (

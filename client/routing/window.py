@@ -225,6 +225,7 @@ class Window:
         if self._is_closed:
             return
         self._directory.well(request.address)
+        self._router.note_accepted()
         self._most = min(self._largest, self._most + 1)
         if not request.method.is_write:
             self._answer_bytes += (len(told) - self._answer_bytes) // ANSWERS_MEANT
@@ -298,7 +299,8 @@ class Window:
                 request.method, request.prepare, request.target, attempts, error
             )
         except RingmillError as last:
-            self._end(request, last)
+            if not (isinstance(last, Overloaded) and self.put_off(request, last)):
+                self._end(request, last)
         else:
             self._end(request, answer)
 

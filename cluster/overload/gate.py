@@ -262,6 +262,8 @@ class Gate:
             self._let_in(now)
 
     def _line_up(self, line: _Line, handler: BatchHandler, arrivals: Sequence[Arrival], now: float) -> None:
+        if not self.waiting:
+            self.work.queued(0, now)  # what was let in at once has not told of that
         room = self._room(line, self.work.queue_limit(now))
         room += max(0.0, self.work.limit - self.in_use)  # for what goes on at once
         for arrival in arrivals:

@@ -48,7 +48,7 @@ class WorkLimitOptions:
     burst_s: float = 0.5  # how long a queue may be that was empty lately
     standing_s: float = 0.1  # and one that was not
     standing_after_s: float = 1.0
-    least_queue: float = 512.0  # as some busy clients have under way
+    least_queue: float = 1024.0  # as one busy client has under way
     first_rate: float = 2000.0  # units a second, until something was measured
     least_retry_s: float = 0.1
     most_retry_s: float = 2.0
@@ -87,6 +87,8 @@ class WorkLimit:
 
     def turned(self, seconds: float, begun: float, now: float) -> None:
         """A turn in which `begun` was begun has ended after this time."""
+        if now - self._window_at >= _FORGET_S + self._options.window_s:  # the time of nothing tells nothing
+            self._begin_window(now - seconds)
         self._turns_s += seconds
         self._squares += seconds * seconds
         self._begun += begun
@@ -129,6 +131,9 @@ class WorkLimit:
             self.rate += _MEANT * (self._begun / passed_s - self.rate)
         offered = self._begun + self._refused
         self.refused_share = self._refused / offered if offered else 0.0
+        self._begin_window(now)
+
+    def _begin_window(self, now: float) -> None:
         self._window_at, self._turns_s, self._squares = now, 0.0, 0.0
         self._begun, self._refused, self._was_short = 0.0, 0.0, False
 

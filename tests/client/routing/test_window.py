@@ -32,6 +32,7 @@ from ringmill.cluster.errors import (
     Overloaded,
     QuorumNotReached,
     RingmillError,
+    Unavailable,
     WrongEpoch,
 )
 from ringmill.cluster.ports import Ended
@@ -231,6 +232,16 @@ async def test_a_batch_waits_for_nodes_that_have_no_room_and_spends_no_retry_on_
         raise_first(await db.mput(pairs()))
     assert all(not node.refusals for node in cluster.nodes.values())
     assert len(counted) == 2 * len(KEYS)  # a tenth of a retry each, however often an item was put off
+
+
+async def test_an_item_whose_first_node_was_lost_waits_for_the_others_to_have_room_too() -> None:
+    cluster = SendingCluster()
+    async with client_of(cluster, timeout_s=20) as db:
+        raise_first(await db.mput(pairs()))
+        for node in cluster.nodes.values():
+            node.refusals += [Unavailable("stopping", outcome="failed") for _ in range(20)]
+            node.refusals += [Overloaded("busy", detail={"retry_after": 0.001}) for _ in range(100)]
+        raise_first(await db.mput(pairs()))
 
 
 async def test_values_of_one_key_are_written_in_their_order_while_others_pass() -> None:

@@ -267,3 +267,14 @@ async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun()
     assert begun == [b"%d" % number for number in range(1, 6)]
     assert [type(each) for each in ended[6:]] == [Overloaded, Overloaded]
     assert (gate.in_use, gate.waiting) == (0, 0), "nobody leaves a place behind, cancelled or not"
+
+
+async def test_a_burst_after_a_quiet_minute_is_a_burst_and_no_queue_that_stands() -> None:
+    clock = MovedClock()
+    options = WorkLimitOptions(first_limit=4, least_limit=4, most_limit=4, least_queue=6, first_rate=200)
+    gate, handled = Gate("n1", clock, options), Handled()
+    guarded = gate.guard(handled, Priority.READ)
+    clock.now += 60.0
+    guarded([Call() for _ in range(100)])
+    assert (len(handled.begun), gate.waiting) == (4, 96)
+    assert (gate.refused, gate.step) == (0, Rung.NONE), "200 a second for half a second may wait"

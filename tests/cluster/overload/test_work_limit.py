@@ -64,3 +64,11 @@ def test_who_is_refused_is_told_to_come_back_later_the_more_are_refused() -> Non
 
 def test_a_request_costs_one_unit_and_one_for_each_4_kib_up_to_a_bound() -> None:
     assert [cost_of(b"." * size) for size in (0, 100, 4096, 10_000, 1 << 20)] == [1, 1, 2, 3, 16]
+
+
+def test_a_node_that_was_idle_keeps_the_rate_that_it_knew() -> None:
+    limit = WorkLimit(OPTIONS, 0.0)
+    now = serve(limit, turn_s=0.005, waits=True, seconds=10, now=0.0)
+    for _ in range(5):
+        now = serve(limit, turn_s=0.005, waits=True, seconds=0.3, now=now + 60.0)
+    assert abs(limit.rate - 1000) < 100

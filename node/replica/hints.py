@@ -137,6 +137,14 @@ class HintStore:
         """
         self._vouched[partition] = HybridTime(max(mark, self._vouched.get(partition, ZERO)))
 
+    async def wait_synced(self) -> None:
+        """Return once all that was kept or struck off until now is on the disk.
+
+        Raises what the disk raises.
+        """
+        if self._last is not None and not self._last.is_synced:
+            await self._last.synced()
+
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
         """Some hints for an owner, oldest first (by when they were kept or last tried)."""
         return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]
@@ -155,9 +163,8 @@ class HintStore:
 
     async def get_synced(self, key: HintKey) -> Hint | None:
         """The same, once this node cannot forget it."""
-        hint, commit = await self.get(key), self._last
-        if commit is not None and not commit.is_synced:
-            await commit.synced()
+        hint = await self.get(key)
+        await self.wait_synced()
         return hint
 
     async def keep(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit | None:
@@ -350,7 +357,7 @@ class HintStore:
         else:
             batch = Batch()
             batch.delete(hint_key(key))
-            self._engine.apply(batch)
+            self._last = self._engine.apply(batch)
 
     def _put(self, key: HintKey, hint: Hint) -> Commit:
         batch = Batch()

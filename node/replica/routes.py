@@ -140,10 +140,10 @@ class Routes:
         topology = await self._at(epoch, sender)
         return self._view.check_row(partition, epoch or topology.epoch)
 
-    def newest_sloppy(self) -> Epoch:
-        """The epoch in which the newest sloppy keyspace was made that this node knows of; 0 for none."""
-        made = (each.id.epoch for each in self._view.topology().keyspaces if each.is_sloppy)
-        return Epoch(max(made, default=0))
+    def is_sloppy_after(self, epoch: Epoch) -> bool:
+        """Whether this node knows of a newer document than that of `epoch`, with a sloppy keyspace."""
+        topology = self._view.topology()
+        return topology.epoch > epoch and any(each.is_sloppy for each in topology.keyspaces)
 
     async def _holding(self, keyspace: str, epoch: Epoch, within_s: float) -> Topology:
         """A topology of at least `epoch`, and the newest one unless it has this keyspace (rule T5).

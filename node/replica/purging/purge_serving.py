@@ -83,6 +83,7 @@ class PurgeServing:
             row = await self._row(partition, asked.epoch, incoming.sender)
             is_same = isinstance(row, str) or row.row_epoch == row_epoch
             rows[partition] = row if is_same else "its owners have changed"
+        await self._hints.wait_synced()  # what was struck off must not be back after a power cut
         complaint = self._complaint(asked.mark) or self._hints_complaint(asked.epoch)
         hinted = self._hints.partitions()
         answers = []
@@ -117,8 +118,8 @@ class PurgeServing:
 
     def _hints_complaint(self, epoch: Epoch) -> str:
         """Why this node cannot say which partitions hints wait for, to a leader that knows this epoch."""
-        if self._routes.newest_sloppy() > epoch:
-            return "it knows of a newer sloppy keyspace"  # so others may have to vouch who are not asked
+        if self._routes.is_sloppy_after(epoch):
+            return "it knows of a newer topology"  # so others may have to vouch who are not asked
         prefix = kind_prefix(Kind.HINT)
         end = prefix_end(prefix)
         if any(
@@ -155,6 +156,7 @@ class PurgeServing:
             await self._row(partition, asked.epoch, incoming.sender, is_owner=False)
             for partition, _ in asked.partitions
         ]
+        await self._hints.wait_synced()
         complaint, hinted = self._hints_complaint(asked.epoch), self._hints.partitions()
         refusals = []
         for (partition, row_epoch), row in zip(asked.partitions, rows, strict=True):

@@ -127,3 +127,17 @@ def test_hints_that_have_not_counted_have_the_bytes_of_earlier_releases() -> Non
     assert decode_hint(encode_hint(plain)) == plain
     counted = Hint((N2, N3), b"object", (N3,))
     assert decode_hint(encode_hint(counted)) == counted
+
+
+@pytest.mark.parametrize("is_synced", [True, False])
+async def test_what_was_struck_off_is_not_back_after_a_power_cut_once_it_is_synced(is_synced: bool) -> None:
+    """Who vouches that no hint waits, waits for that first: a hint that is back brings back what was deleted
+    and forgotten, and a newer write that is merged into it is refused with it."""
+    engine = ForgetfulEngine()
+    hints = await open_hints(engine)
+    await (await hints.keep_counted(KEY, N3, an_object(1))).synced()
+    assert await hints.strike_off(KEY, N3, encode_object(an_object(1)))
+    if is_synced:
+        await hints.wait_synced()
+    again = await open_hints(engine.after_crash())
+    assert (KEY.partition in again.partitions()) is not is_synced

@@ -217,6 +217,8 @@ class AsyncJobs:
                         yield state
             except (Unavailable, DeadlineExceeded, NotFound) as error:
                 self._directory.lifetime.check()
+                if state.is_over:
+                    return
                 lost_at = lost_at or loop.time()
                 if loop.time() - lost_at > PATIENCE_S:
                     raise _lost(state, error) from error

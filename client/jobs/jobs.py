@@ -224,7 +224,7 @@ class AsyncJobs:
                     raise _lost(state, error) from error
                 await asyncio.sleep(PAUSE_S)
                 with suppress(Unavailable, DeadlineExceeded, NotFound):
-                    address, state = await self._find(job)
+                    address, state = await self._find_now(job)
                     yield state
 
     async def list(self) -> JobList:
@@ -316,7 +316,21 @@ class AsyncJobs:
             return await link.unary(SERVICE + method, request, answer, self._timeout_s)
 
     async def _find(self, job: str) -> tuple[str, JobState]:
-        """The address of the job's coordinator, and the job's state."""
+        """The address of the job's coordinator, and the job's state; waits a while for a coordinator."""
+        return await self._patiently(job, self._timeout_s)
+
+    async def _patiently(self, job: str, patience_s: float) -> tuple[str, JobState]:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + patience_s
+        while True:
+            try:
+                return await self._find_now(job)
+            except Unavailable as error:
+                if "open_job" not in error.detail or loop.time() > ends_at:
+                    raise
+            await asyncio.sleep(PAUSE_S)
+
+    async def _find_now(self, job: str) -> tuple[str, JobState]:
         request, refused = jobs_pb2.JobRequest(job=job), {}
         likely = self._keepers.get(job)
         async with aclosing(self._outcomes("Status", request, jobs_pb2.JobStatus, likely)) as found:
@@ -326,12 +340,19 @@ class AsyncJobs:
                 refused[address] = outcome
         if all(isinstance(error, NotFound) for error in refused.values()):
             raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows the known jobs")
+        if any("open_job" in error.detail for error in refused.values()):
+            raise Unavailable(
+                f"job {job} has no coordinator at the moment: it goes on with the next one",
+                detail={"open_job": job},
+                hint="ask again in a few seconds",
+                outcome="failed",
+            )
         raise _refusal(refused, f"no node that answers knows job {job!r}")
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
         """Like `_find`, but an error about an accepted job does not say that nothing was changed."""
         try:
-            return await self._find(job)
+            return await self._patiently(job, PATIENCE_S)
         except (Unavailable, DeadlineExceeded) as error:
             if job in self._keepers:
                 raise _perhaps(job, error) from error

@@ -61,6 +61,7 @@ _HANDOVER_TIMEOUT_S: Final = 8.0
 _KILL_TIMEOUT_S: Final = 2.0
 _WATCH_PAUSE_S: Final = 0.1
 _AGAIN_S: Final = 0.2
+_REPLAY_PAUSE_S: Final = 0.01
 _LOOK_AGAIN_S: Final = 1.0
 
 
@@ -312,11 +313,13 @@ class JobCoordinator:
         return b""
 
     async def _on_take(self, incoming: Incoming) -> bytes:
-        """The lease is free: take it.  Answers when this node has it, or another one."""
+        """The lease is free: take it.  Answers when this node has the jobs, or another one has it."""
         self._wanted.set()
         self._poked.set()
         while self._tenure is None and await self._holder() is None:
             await self._wait_for_change()
+        while self._tenure is not None and self._tenure.is_replaying:  # noqa: ASYNC110 - it is short
+            await asyncio.sleep(_REPLAY_PAUSE_S)
         return b""
 
     async def _on_handover(self, incoming: Incoming) -> bytes:
@@ -403,6 +406,8 @@ class JobCoordinator:
                 self._leaving.clear()
                 self._tell()
                 await _first_of(tenure.ended.wait(), lease.lost.wait(), self._leaving.wait())
+                if self._leaving.is_set() and lease.is_held:
+                    await tenure.wind_up()
                 self._tenure = None
                 if not tenure.open_jobs and not self._waiting:
                     self._wanted.clear()

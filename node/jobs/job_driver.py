@@ -134,7 +134,7 @@ class JobDriver:
         self._began = world.clock.monotonic() - job.at
         self._ended: float | None = job.at if job.machine.is_over else None
         self._crash: RingmillError | None = None
-        self._is_settled = self._is_given_up = False
+        self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
@@ -180,8 +180,7 @@ class JobDriver:
         await self._clean_up()
 
     def _go_on(self) -> None:
-        """Begin where the former coordinator was: attempts that run there have a slot, and nodes that were up
-        have to answer."""
+        """Begin where the former coordinator was: attempts have slots, and nodes that were up must answer."""
         if self._resumed is None:
             return
         now = self._now
@@ -269,6 +268,10 @@ class JobDriver:
         """Whether the job goes on elsewhere, or will."""
         return self._is_given_up
 
+    def begin_no_more(self) -> None:
+        """The job is about to be handed over: whoever has it next begins further attempts."""
+        self._is_leaving = True
+
     def give_up(self) -> None:
         """Tell the watchers that the job goes on elsewhere."""
         self._is_given_up = True
@@ -349,7 +352,7 @@ class JobDriver:
     def _fill_slots(self) -> None:
         now, slots = self._now, self._world.slots
         for node in self._world.members():
-            while self._reachable.get(node) and slots.is_free(node):
+            while self._reachable.get(node) and slots.is_free(node) and not self._is_leaving:
                 start = self._machine.offer(node, now)
                 if start is None:
                     break

@@ -38,7 +38,9 @@ class JobHistory:
             raise NotFound(f"no job {job!r}", hint="see `ringmill job list`")
         if not row.is_over:
             raise Unavailable(
-                f"job {job} goes on with another coordinator, or waits for one", outcome="failed"
+                f"job {job} goes on with another coordinator, or waits for one",
+                detail={"open_job": job},
+                outcome="failed",
             )
         stored = replay((await read_journal(self._cells, row.journal)).entries)
         if stored is None or not stored.machine.is_over:

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _SPREAD_TIMEOUT_S: Final = 1.0
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
+_WIND_UP_S: Final = 1.0
 
 
 class Tenure:
@@ -98,6 +99,20 @@ class Tenure:
     @property
     def open_jobs(self) -> int:
         return len(self._work)
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether jobs that were open are not yet driven."""
+        return any(job not in self._jobs for job in self._work)
+
+    async def wind_up(self) -> None:
+        """Before the jobs are handed over: begin nothing more, and keep all that was begun."""
+        drivers = [self._jobs[job] for job in self._work if job in self._jobs]
+        for driver in drivers:
+            driver.begin_no_more()
+        with suppress(TimeoutError, Fenced):
+            async with asyncio.timeout(_WIND_UP_S):
+                await gather_all(driver.journal.flush() for driver in drivers)
 
     async def accept(self, spec: JobSpec, bundle_from: NodeId) -> None:
         """Accept a job; every check that can refuse it is made here.  A repeated submission is the same job.

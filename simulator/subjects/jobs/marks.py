@@ -19,6 +19,7 @@ JOB_MARKS: Final = (
     "an output replaces a former one",
     "an output that is shown is committed again",
     "another job was faster with the output",
+    "a former coordinator has shown the output meanwhile",
     "a part of an output is gone",
     "a job has lost the folder of its parts",
     "the manifest of an output is written again",

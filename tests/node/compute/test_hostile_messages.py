@@ -72,7 +72,7 @@ class Victim:
     async def send(self, method: str, body: bytes) -> bytes:
         return await self.stranger.call(N1, method, body, timeout_s=5, priority=Priority.CONTROL)
 
-    async def hear(self, coordinator: NodeId, report: AttemptReport) -> None:
+    async def hear(self, report: AttemptReport) -> None:
         self.reports.put_nowait(report)
 
     async def failure(self) -> TaskFailed:

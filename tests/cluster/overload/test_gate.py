@@ -178,6 +178,15 @@ async def test_a_frame_is_refused_in_runs_of_ids_before_anything_is_made_of_it()
     assert gate.refused == 14
 
 
+async def test_what_has_become_old_since_anything_began_leaves_its_room_to_a_frame() -> None:
+    clock = MovedClock()
+    gate = Gate("n1", clock, FEW)
+    gate.guard(Handled(), Priority.READ)([Call() for _ in range(4)])
+    clock.now += 1.2 * LONG_S
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(10)]
+    assert gate.screen(frame, 400) == (frame, [])
+
+
 async def test_control_is_never_screened_out() -> None:
     gate, handled = a_gate(), Handled()
     gate.guard(handled, Priority.READ)([Call() for _ in range(50)])

@@ -247,7 +247,9 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
         while gate.step is not Rung.SCANS:
             guarded([Call() for _ in range(20)])
             await turns(1)
-    assert gate.reason.startswith("has more to do than it can: without hedging, background repair, scans; ")
+    assert gate.reason.startswith(
+        "has more to do than it can: without hedging, background repair, compactions that can wait, scans; "
+    )
     assert gate.stretch == 100
     with pytest.raises(Overloaded):
         gate.check_scan()

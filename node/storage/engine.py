@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.overload.giving_way import never
 from ringmill.cluster.ports import Children, FileLock, FileSystem
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
@@ -43,10 +44,6 @@ from ringmill.node.storage.version.version_set import VersionSet
 __all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "Told"]
 
 _SCRUB_BYTES_PER_S: Final = 16 << 20  # 1 GiB a minute, so that requests keep the disk; chosen, not measured
-
-
-def _never() -> bool:
-    return False
 
 
 class Engine:
@@ -125,7 +122,7 @@ class Engine:
         *,
         files: FileSystem,
         spawner: Children,
-        is_busy: Callable[[], bool] = _never,
+        is_busy: Callable[[], bool] = never,
     ) -> Engine:
         """Open a folder, making it when missing, and recover what its logs hold.
 

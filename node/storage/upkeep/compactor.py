@@ -10,6 +10,7 @@ import asyncio
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.overload.giving_way import put_off
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import table_name
@@ -88,10 +89,7 @@ class Compactor:
 
     async def _put_off(self) -> None:
         """Let requests go first, for a while, if the next compaction can wait (rule O8)."""
-        left_s = MOST_PUT_OFF_S
-        while left_s > 0 and self._tools.is_busy() and self._can_wait():
-            left_s -= RETRY_S
-            await asyncio.sleep(RETRY_S)
+        await put_off(lambda: self._tools.is_busy() and self._can_wait(), MOST_PUT_OFF_S)
 
     def _can_wait(self) -> bool:
         useless = useless_tables(self._tools.tables.version, self._situation())

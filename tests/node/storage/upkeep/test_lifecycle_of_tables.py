@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
+from ringmill.cluster.overload.giving_way import LOOK_S
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
 from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S
-from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 
@@ -99,9 +99,9 @@ async def test_what_only_returns_space_waits_while_requests_do_and_a_minute_at_m
     real_sleep = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
-        if seconds == RETRY_S:
+        if seconds == LOOK_S:
             slept.append(seconds)
-        await real_sleep(0 if seconds == RETRY_S else seconds)
+        await real_sleep(0 if seconds == LOOK_S else seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     await key_by_key(lambda batch, key: batch.put(key, b"value"))

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ringmill.cluster.errors import CorruptData, RingmillError
+from ringmill.cluster.errors import CorruptData, RingmillError, Stale
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dead import fresh_part
 from ringmill.cluster.versions.digests import digest_of
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
@@ -197,11 +198,23 @@ class ReplicaServing:
         """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
             place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._merge(place, peers_object(item.encoded), request.attempt)
+            applied = await self._take_fresh(place, peers_object(item.encoded), request.attempt)
         except RingmillError as error:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"
         return applied.commit
+
+    async def _take_fresh(self, place: Place, incoming: StoredObject, attempt: str) -> Applied:
+        """Merge an object in, without its stale siblings if there are others: a hint is struck off when it is
+        refused as stale, and a write beside the stale one would be lost with it (rule P3)."""
+        try:
+            return await self._merge(place, incoming, attempt)
+        except Stale:
+            present = await self._objects.read(place)
+            fresh = fresh_part(present, incoming, self._objects.proven(place))
+            if fresh is None:
+                raise
+            return await self._merge(place, fresh, attempt)
 
 
 class _Taken(NamedTuple):

@@ -85,6 +85,20 @@ def test_a_new_value_beside_a_delete_that_is_forgotten_is_taken_while_an_attempt
     run(story, purge=BY_HAND)
 
 
+def test_of_a_hint_with_a_forgotten_version_the_rest_is_taken() -> None:
+    async def story(world: HealingWorld) -> None:
+        mark = world["n2"].replica.watermarks.of(world.world.partition(b"k"))
+        mark.kept = mark.kept._replace(proven=OLD)
+        old, new = sibling("n9#1.0", b"old", OLD), sibling("n8#1.00", b"new", HybridTime(99 << 16))
+        assert not await deliver(world, "n2", new, old)
+        held = await world.held("n2", b"k")
+        assert [one.value for one in held.siblings] == [b"new"] and not held.context.covers(old.dot)
+        assert (await deliver(world, "n2", new, old)).startswith("STALE")
+        assert world["n2"].replica.watermarks.refused == 2
+
+    run(story, purge=BY_HAND)
+
+
 @pytest.mark.parametrize("is_timed", [True, False])
 def test_a_session_goes_on_with_a_key_that_it_deleted_and_that_is_forgotten(is_timed: bool) -> None:
     """Though the receipt of its delete had no context, so that no vector names it."""

@@ -7,11 +7,13 @@ A sample can show that a law is broken, never that it holds.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context
 
@@ -69,6 +71,8 @@ def _map_findings(
 def _group_findings(
     job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]
 ) -> Iterator[str]:
+    if job.combine_fold is not None:  # it keeps the laws; reduce gets what it leaves
+        values = _folded(job.combine_fold, values)
     plain = _reduced(job, key, values, params)
     if _reduced(job, key, values, params) != plain:
         yield f"reduce gave two results for the same values of key {key!r:.100}"
@@ -86,6 +90,15 @@ def _group_findings(
                 return
 
 
+def _folded(fold: BoundFold, values: list[Any]) -> list[Any]:
+    """What a fold leaves of one key's values."""
+    if fold.add is None:
+        return fold.shorten(values)
+    totals: defaultdict[None, Any] = defaultdict(int)
+    fold.add(totals, ((None, value) for value in values))
+    return list(totals.values())
+
+
 def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
     if len(values) < 2:
         return values
@@ -93,6 +106,8 @@ def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[s
 
 
 def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if job.reduce_fold is not None:
+        return [job.reduce_fold.finish(values)]
     if job.reduce is None:
         return values
     return list(_call(job, "reduce", params)(key, iter(values)))

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.context import Context
 
-__all__ = ["Hint", "Signature", "fits", "name_of", "read_signature"]
+__all__ = ["Hint", "Signature", "fits", "name_of", "read_signature", "unwrapped"]
 
 Hint: TypeAlias = Any  # a type expression: a class, list[int], str | None, typing.Any
 
@@ -72,7 +72,7 @@ def element_of(hint: Hint, role: str, where: str) -> Hint:
 
 def fits(given: Hint, wanted: Hint) -> bool:
     """Whether every value of type `given` may be passed where `wanted` is declared."""
-    given, wanted = _plain(given), _plain(wanted)
+    given, wanted = unwrapped(given), unwrapped(wanted)
     if given == wanted or wanted in (Any, object) or (given, wanted) in ((int, float), (bool, int)):
         return True
     if _is_union(given):
@@ -105,7 +105,7 @@ def _is_union(hint: Hint) -> bool:
     return origin is Union or origin is UnionType
 
 
-def _plain(hint: Hint) -> Hint:
+def unwrapped(hint: Hint) -> Hint:
     """NewType and Annotated stand for what they wrap."""
     while isinstance(hint, typing.NewType):
         hint = hint.__supertype__

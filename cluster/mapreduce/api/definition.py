@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS
+from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import (
@@ -24,6 +25,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     element_of,
     fits,
     name_of,
+    read_batch_signature,
     read_signature,
 )
 
@@ -93,6 +95,7 @@ class JobDefinition:
     task_memory_mib: int = 0
     combine_fold: BoundFold | None = field(default=None, repr=False)
     reduce_fold: BoundFold | None = field(default=None, repr=False)
+    is_batch: bool = False  # map takes many records at a time
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -104,11 +107,6 @@ class JobDefinition:
         """How values cross the shuffle."""
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
 
-    @cached_property
-    def folded_codec(self) -> ValueCodec:
-        """Checks what map gives before a fold takes it."""
-        return value_codec(self.map_signature.out_value, self.map_signature.where)
-
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
@@ -118,7 +116,8 @@ class JobDefinition:
 
 def job(
     *,
-    map: Callable[..., Pairs],
+    map: Callable[..., Pairs] | None = None,
+    map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
     input: FileInput | None = None,
@@ -129,7 +128,12 @@ def job(
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
-    `map(key, value)` yields pairs for a record.  `combine(key, values)` may be called any number of times to
+    `map(key, value)` yields pairs for a record.  `map_batch(lines)` in its place takes many lines at a time,
+    as its hint says: list[bytes], list[str], or bytes for a block of whole lines; parsed values in jsonl and
+    csv.  It returns pairs, a dict, a Counter, or a list of keys without values; two parameters, `(offset,
+    lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.
+
+    `combine(key, values)` may be called any number of times to
     shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
     written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
     parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
@@ -146,12 +150,11 @@ def job(
     if not 1 <= reducers <= MAX_REDUCERS:
         raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
     check_task_memory(task_memory_mib)
-    map_signature = read_signature(map, "map")
-    _check_input(map_signature, source)
+    mapper, map_signature = _mapper(map, map_batch, source)
     combine_fold, reduce_fold = _folds(combine, reduce, map_signature)
     sent = replace(map_signature, out_value=_travelling(map_signature, combine_fold))
     definition = JobDefinition(
-        map,
+        mapper,
         None if isinstance(combine, Fold) else combine,
         None if isinstance(reduce, Fold) else reduce,
         source,
@@ -166,6 +169,7 @@ def job(
         task_memory_mib,
         combine_fold,
         reduce_fold,
+        is_batch=map is None,
     )
     _check_combine(definition)
     _check_output(definition)
@@ -179,6 +183,21 @@ def check_task_memory(mebibytes: int) -> None:
         raise InvalidArgument(
             f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
         )
+
+
+def _mapper(
+    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
+) -> tuple[Callable[..., Any], Signature]:
+    """The one of the two that is there, and its signature.  Raises InvalidArgument."""
+    if map is not None and map_batch is None:
+        signature = read_signature(map, "map")
+        _check_input(signature, source)
+        return map, signature
+    if map_batch is None or map is not None:
+        raise InvalidArgument("a job has either map or map_batch")
+    signature = read_batch_signature(map_batch)
+    check_batch(signature, source.format)
+    return map_batch, signature
 
 
 def _check_input(map_signature: Signature, source: FileInput) -> None:

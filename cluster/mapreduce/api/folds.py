@@ -233,7 +233,7 @@ def _float_sum(values: Iterable[float]) -> float:
     try:
         return float(total)
     except OverflowError:
-        return math.copysign(math.inf, total)
+        return math.inf if total > 0 else -math.inf
 
 
 def _guard(fold: Fold, value: Hint, where: str) -> Guard:

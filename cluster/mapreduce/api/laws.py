@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.chance import TaskRandom
@@ -35,8 +36,10 @@ def broken_laws(
     findings = [*_map_findings(job, records, params)]
     groups: dict[Any, list[Any]] = {}
     for record in records:
-        for key, value in _call(job, "map", params)(*record):
+        for key, value in _mapped(job, [record], params):
             groups.setdefault(key, []).append(value)
+    if job.is_batch:
+        findings += _batch_findings(job, records, groups, params)
     for key in list(groups)[:MAX_KEYS]:
         findings += _group_findings(job, key, groups[key], params)
         if len(findings) >= MAX_FINDINGS:
@@ -58,14 +61,54 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
 def _map_findings(
     job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
 ) -> Iterator[str]:
-    forwards = [list(_call(job, "map", params)(*record)) for record in records]
-    backwards = [list(_call(job, "map", params)(*record)) for record in reversed(records)]
+    forwards = [_mapped(job, [record], params) for record in records]
+    backwards = [_mapped(job, [record], params) for record in reversed(records)]
     for record, first, second in zip(records, forwards, reversed(backwards), strict=True):
         if first != second:
             yield (
                 f"map gave {first!r:.100} and then {second!r:.100} for the same record {record[1]!r:.100}: "
                 "a second attempt or another split would change the result"
             )
+
+
+def _batch_findings(
+    job: JobDefinition,
+    records: Sequence[tuple[Any, Any]],
+    singly: Mapping[Any, list[Any]],
+    params: Mapping[str, str],
+) -> Iterator[str]:
+    """What differs between all records in one batch and each in a batch of its own."""
+    together: dict[Any, list[Any]] = {}
+    for key, value in _mapped(job, records, params):
+        together.setdefault(key, []).append(value)
+    for key in [*singly, *(key for key in together if key not in singly)][:MAX_KEYS]:
+        alone, whole = (_outcome(job, key, groups.get(key, []), params) for groups in (singly, together))
+        if alone != whole:
+            yield (
+                f"key {key!r:.100}: {alone!r:.100} when each line is a batch, {whole!r:.100} when all are "
+                "one: map_batch's results depend on where batches end"
+            )
+
+
+def _outcome(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if job.combine_fold is not None and values:
+        values = _folded(job.combine_fold, values)
+    return _reduced(job, key, values, params) if values else []
+
+
+def _mapped(
+    job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
+) -> list[tuple[Any, Any]]:
+    """The pairs of some records: of one, or of a batch."""
+    function = _call(job, "map", params)
+    if not job.is_batch:
+        return [pair for record in records for pair in function(*record)]
+    signature = job.map_signature
+    batch: Any = [value for _, value in records]
+    if signature.second is bytes:
+        batch = b"".join(value + b"\n" for value in batch)
+    result = function(records[0][0], batch) if signature.first is not None else function(batch)
+    return list(pairs_of(result, signature.gives, signature.where))
 
 
 def _group_findings(

@@ -24,10 +24,7 @@ Shorten: TypeAlias = Callable[[Any, Iterable[Any]], list[Any]]
 class Buffer(Protocol):
     """Pairs of one map task, by key."""
 
-    @property
-    def taken(self) -> int:
-        """How many pairs it was given in all."""
-        ...
+    taken: int  # pairs in all; of ListBuffer right only after `leave`
 
     def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
         """Take a batch of pairs; False when there are none.  Raises TypeError or ValueError for no pair."""
@@ -52,15 +49,11 @@ class ListBuffer:
     def __init__(self, shorten: Shorten | None) -> None:
         self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
         self._shorten = shorten
-        self._counted = 0
+        self.taken = 0
         self._carried = 0  # values in the buffer that were counted before
 
     def __len__(self) -> int:
         return len(self._groups)
-
-    @property
-    def taken(self) -> int:
-        return self._counted + self._held() - self._carried
 
     def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
         groups = self._groups
@@ -75,7 +68,7 @@ class ListBuffer:
 
     def shorten(self, sizes: RecordSizes) -> None:
         if self._shorten is not None:
-            self._counted = self.taken
+            self._count()
             groups = self._groups
             for key, values in groups.items():
                 if len(values) > 1:
@@ -84,10 +77,13 @@ class ListBuffer:
             sizes.kept(self._carried)
 
     def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
-        self._counted = self.taken
+        self._count()
         self._carried = 0
         groups, self._groups = self._groups, defaultdict(list)
         return list(groups), list(groups.values())
+
+    def _count(self) -> None:
+        self.taken += self._held() - self._carried
 
     def _held(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -109,7 +105,8 @@ class FoldBuffer:
         for first in pairs:
             key, value = first
             sizes.sample(key, value)
-            self.taken += self._add(self._totals, chain((first,), islice(pairs, sizes.batch - 1)))
+            done = self._add(self._totals, chain((first,), islice(pairs, sizes.batch - 1)))
+            self.taken += done  # not in one line: the pairs that are added may count, too
             sizes.kept(len(self._totals))
             return True
         return False

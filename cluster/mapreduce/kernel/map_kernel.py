@@ -10,18 +10,21 @@ I/O only through the FileSystem passed in.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, starmap
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.folds import BoundFold
+from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
+from ringmill.cluster.mapreduce.codecs.signatures import Gives
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
@@ -33,6 +36,8 @@ from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["RUN_NAME", "MapKernel", "MapTotals"]
+
+Pair: TypeAlias = tuple[Any, Any]
 
 RUN_NAME: Final = "map.run"  # of the one file that a map attempt leaves in its folder
 
@@ -72,10 +77,7 @@ class MapKernel:
         self._compression = compression
         self._map = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
         self._shorten = _shortening(job, context)
-        fold = job.combine_fold
-        self._buffer: Buffer = (
-            ListBuffer(self._shorten) if fold is None or fold.add is None else FoldBuffer(fold)
-        )
+        self._buffer = _buffer_for(job, self._shorten)
         self._sizes = RecordSizes(memory_bytes)
         self._spills: list[tuple[str, tuple[PartitionSlice, ...]]] = []
 
@@ -84,7 +86,27 @@ class MapKernel:
 
         Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
         """
-        self._fill(chain.from_iterable(starmap(self._map, chain.from_iterable(blocks))))
+        return self._run(chain.from_iterable(starmap(self._map, chain.from_iterable(blocks))))
+
+    def run_batches(self, batches: Iterable[tuple[int, Any]]) -> MapTotals:
+        """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""
+        signature = self._job.map_signature
+        wants_start = signature.first is not None
+        results = (self._map(*each) if wants_start else self._map(each[1]) for each in batches)
+        pairs: Iterator[Iterable[Pair]]
+        pairs = (pairs_of(result, signature.gives, signature.where) for result in results)
+        if _counts_keys(self._job):
+            pairs = map(self._counted, pairs)
+        return self._run(chain.from_iterable(pairs))
+
+    def _counted(self, pairs: Iterable[tuple[Any, None]]) -> Iterable[tuple[Any, int]]:
+        """How often each key occurs, counted in C: what Count() would make of the pairs one by one."""
+        counts = Counter(map(_KEY, pairs))
+        self._buffer.taken += counts.total() - len(counts)
+        return counts.items()
+
+    def _run(self, pairs: Iterator[tuple[Any, Any]]) -> MapTotals:
+        self._fill(pairs)
         if self._spills:
             self._spill()
             path, partitions = self._merge_spills()
@@ -178,6 +200,18 @@ class MapKernel:
 
     def _writer(self, path: str) -> RunWriter:
         return RunWriter(self._files, path, self._job.value_codec, self._compression)
+
+
+def _counts_keys(job: JobDefinition) -> bool:
+    fold = job.combine_fold
+    return job.map_signature.gives is Gives.KEYS and fold is not None and isinstance(fold.fold, Count)
+
+
+def _buffer_for(job: JobDefinition, shorten: Shorten | None) -> Buffer:
+    fold = job.combine_fold
+    if _counts_keys(job):
+        return FoldBuffer(Sum().bind(int, job.map_signature.where))
+    return ListBuffer(shorten) if fold is None or fold.add is None else FoldBuffer(fold)
 
 
 def _shortening(job: JobDefinition, context: Context) -> Shorten | None:

@@ -121,9 +121,8 @@ def test_a_fold_gives_what_plain_python_gives_wherever_the_values_are_cut(
     @given(strategy, CUTS)
     def check(values: list[Any], cuts: list[int]) -> None:
         ours, theirs = folded(bound, values, cuts), plain(values)
-        assert repr(ours) == repr(theirs) or (
-            ours == theirs == 0.0
-        )  # repr tells 0.0 from -0.0, and 1 from 1.0
+        # repr tells 0.0 from -0.0 and 1 from 1.0
+        assert repr(ours) == repr(theirs) or ours == theirs == 0.0
 
     check()
 

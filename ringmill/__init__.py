@@ -42,16 +42,18 @@ if TYPE_CHECKING:
         WrongEpoch,
     )
     from ringmill.cluster.mapreduce.api.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.laws import broken_laws
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
-    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Conflict", "Context",
-    "CorruptData", "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument",
-    "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState", "KeyChange", "Location", "NotFound",
-    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
-    "Receipt", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect",
-    "job", "raise_first", "run_local",
+    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Conflict",
+    "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY", "FileInput",
+    "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
+    "KeyChange", "Location", "Max", "Min", "NotFound", "Overloaded", "PermissionDenied", "Pipeline",
+    "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Sum", "Top",
+    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
+    "run_local",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -72,6 +74,7 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

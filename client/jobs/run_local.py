@@ -28,6 +28,7 @@ def run_local(
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
     processes: int = 1,
+    split_mib: int | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
@@ -35,7 +36,8 @@ def run_local(
     `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.
+    disturb each other: each has its own staging folder.  `split_mib`
+    stands for the job's own setting, as on a cluster.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
@@ -51,4 +53,5 @@ def run_local(
             overwrite=overwrite,
             job=name,
             each=map if processes == 1 else ForkedTasks(processes),
+            split_mib=split_mib,
         )

@@ -15,7 +15,7 @@ from types import GenericAlias
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.limits import MAX_REDUCERS
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
@@ -96,6 +96,7 @@ class JobDefinition:
     combine_fold: BoundFold | None = field(default=None, repr=False)
     reduce_fold: BoundFold | None = field(default=None, repr=False)
     is_batch: bool = False  # map takes many records at a time
+    split_mib: int = 0
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -125,6 +126,7 @@ def job(
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
+    split_mib: int = 0,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -141,7 +143,8 @@ def job(
 
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
-    limit of the nodes.
+    limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
+    follows from the size of the whole input.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
@@ -150,6 +153,7 @@ def job(
     if not 1 <= reducers <= MAX_REDUCERS:
         raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
     check_task_memory(task_memory_mib)
+    check_split_mib(split_mib)
     mapper, map_signature = _mapper(map, map_batch, source)
     combine_fold, reduce_fold = _folds(combine, reduce, map_signature)
     sent = replace(map_signature, out_value=_travelling(map_signature, combine_fold))
@@ -170,6 +174,7 @@ def job(
         combine_fold,
         reduce_fold,
         is_batch=map is None,
+        split_mib=split_mib,
     )
     _check_combine(definition)
     _check_output(definition)
@@ -182,6 +187,15 @@ def check_task_memory(mebibytes: int) -> None:
     if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
         raise InvalidArgument(
             f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
+        )
+
+
+def check_split_mib(mebibytes: int) -> None:
+    """Raises InvalidArgument."""
+    if type(mebibytes) is not int or not 0 <= mebibytes <= MAX_SPLIT_MIB:
+        raise InvalidArgument(
+            f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
+            f"{mebibytes!r:.40}"
         )
 
 

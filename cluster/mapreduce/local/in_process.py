@@ -67,6 +67,7 @@ def run_in_process(
     overwrite: bool = False,
     job: str = LOCAL_JOB,
     each: Each = map,
+    split_mib: int | None = None,
 ) -> LocalResult:
     """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -84,6 +85,7 @@ def run_in_process(
         reducers=reducers,
         params=params,
         overwrite=overwrite,
+        split_mib=split_mib,
     )
     return run_spec(definition, spec, files, each=each)
 
@@ -97,7 +99,7 @@ def run_spec(
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(spec.inputs, spec.input_format, files, sizes)
+    plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
     try:

@@ -1,4 +1,4 @@
-"""Runs a job in this process on this machine's files: no cluster, the same output bytes.
+"""Runs a job in this process, or in some, on this machine's files: no cluster, the same output bytes.
 
 A composition root: it opens the real FileSystem door.  It does not load gRPC.
 """
@@ -11,6 +11,7 @@ from contextlib import closing
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.files.inputs import named_inputs
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, LocalResult, run_in_process
@@ -26,13 +27,15 @@ def run_local(
     reducers: int | None = None,
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    processes: int = 1,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
 
     `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
-    `overwrite`. Relative paths start at the current folder.  Several runs at once do not disturb each other:
-    each has its own staging folder.
+    `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
+    in that many processes forked from this one, and the output is the same.  Several runs at once do not
+    disturb each other: each has its own staging folder.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
@@ -47,4 +50,5 @@ def run_local(
             params=params or {},
             overwrite=overwrite,
             job=name,
+            each=map if processes == 1 else ForkedTasks(processes),
         )

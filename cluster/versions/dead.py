@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import VersionVector
-from ringmill.cluster.versions.hybrid_time import HybridTime, millis
+from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time, millis
 from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.cluster.versions.replaced import newest_time
 
-__all__ = ["all_dead", "fresh_part", "is_dead", "last_time", "news", "stale", "without_stale"]
+__all__ = ["all_dead", "dead_from", "fresh_part", "is_dead", "last_time", "news", "stale", "without_stale"]
 
 
 def is_dead(sibling: Sibling, mark: HybridTime) -> bool:
@@ -41,6 +41,17 @@ def all_dead(stored: StoredObject, mark: HybridTime) -> bool:
     if last_time(stored) > mark:
         return False
     return all(is_dead(sibling, mark) for sibling in stored.siblings)
+
+
+def dead_from(stored: StoredObject) -> HybridTime | None:
+    """The least watermark at which the object may be forgotten; None when it never may as it is now."""
+    least = last_time(stored)
+    for sibling in stored.siblings:
+        if sibling.value is not None:
+            if not sibling.expires_at_ms:
+                return None
+            least = HybridTime(max(least, hybrid_time(sibling.expires_at_ms)))
+    return least
 
 
 def news(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> Iterator[Sibling]:

@@ -8,7 +8,8 @@ fails at any step leaves the former watermark in force.
 
 Every owner settles the attempts that it has kept, should the leader be gone (node/repair/kept_attempts.py).
 
-Rule P2: docs/protocol/deletes.md.  Who may forget what: node/repair/forgetting.py.
+Rule P2: docs/protocol/deletes.md.  O8, which has rounds give way: docs/protocol/overload.md.  Who may forget
+what: node/repair/forgetting.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ringmill.cluster.errors import Overloaded, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId, Start
 from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.quorum.watermark import Fate
 from ringmill.cluster.ring.topology import Row, Topology
@@ -51,6 +53,8 @@ from ringmill.node.replica.stored_key import Copy
 __all__ = ["Purging"]
 
 CALL_TIMEOUT_S: Final = 5.0
+LONGEST: Final = 10.0
+"""A pause between two rounds is stretched this much at most, as the node may be idle long before its end."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +77,7 @@ class Purging:
         transport: Transport,
         hybrid: HybridClock,
         options: PurgeOptions,
+        gate: Gate,
     ) -> None:
         self._node = node
         self._start = start
@@ -86,14 +91,18 @@ class Purging:
         self._transport = transport
         self._hybrid = hybrid
         self._options = options
+        self._gate = gate
         self._attempts = 0
         self._woken = asyncio.Event()
+        self._is_asked = False
+        self._proven: dict[tuple[NodeId, ...], HybridTime] = {}  # the last for all that was due, by owners
         self.held_back: dict[PartitionId, str] = {}
         """Why the watermark of a partition that this node leads did not move at the last try."""
 
     def purge_now(self) -> None:
         """Begin a round, as somebody asks for it, and merge tables after it."""
         self._forgetting.merge_soon()
+        self._is_asked = True
         self._woken.set()
 
     @property
@@ -124,7 +133,7 @@ class Purging:
                 except (RingmillError, OSError) as error:
                     _log.debug("deletes are forgotten later: %s", error)
                 try:
-                    async with asyncio.timeout(self._options.every_s):
+                    async with asyncio.timeout(self._options.every_s * min(LONGEST, self._gate.stretch)):
                         await self._woken.wait()
                 except TimeoutError:
                     pass
@@ -141,10 +150,17 @@ class Purging:
             for owners, partitions in due.items():
                 for first in range(0, len(partitions), PARTITIONS_AT_ONCE):
                     await self._prove(document, owners, partitions[first : first + PARTITIONS_AT_ONCE], mark)
+                if not self.held_back.keys() & partitions:
+                    self._proven[owners] = mark
         await self._forgetting.round()
 
     def _due(self, document: Topology, mark: HybridTime) -> dict[tuple[NodeId, ...], list[PartitionId]]:
-        """The partitions that this node leads and in which something is dead, by their owners."""
+        """The partitions that this node leads and where something would be forgotten, by their owners.
+
+        One attempt is for many of them, so those of the same owners wait until the last one is a step behind.
+        """
+        is_asked, self._is_asked = self._is_asked, False
+        step = 0 if is_asked else hybrid_time(round(self._options.after_s * 1000 * self._options.step))
         due: dict[tuple[NodeId, ...], list[PartitionId]] = {}
         self.held_back = {}
         for number, row in enumerate(document.rows):
@@ -155,7 +171,7 @@ class Purging:
                 self.held_back[partition] = "an earlier attempt is not settled yet"
                 continue
             due.setdefault(tuple(sorted(row.nodes)), []).append(partition)
-        return due
+        return {each: due[each] for each in due if mark - self._proven.get(each, 0) >= step}
 
     def _may_hold_dead(self, partition: PartitionId, row: Row, mark: HybridTime) -> bool:
         return self._objects.dead.may_hold_dead(Copy(partition, row.copy_epoch), mark >> 16)

@@ -138,6 +138,7 @@ def _open_purging(
         watermarks=replica.watermarks,
         topology=topology,
         options=options,
+        gate=core.gate,
     )
     kept_attempts = KeptAttempts(
         core.node,
@@ -161,5 +162,6 @@ def _open_purging(
         transport=core.transport,
         hybrid=core.hybrid,
         options=options,
+        gate=core.gate,
     )
     return forgetting, purging

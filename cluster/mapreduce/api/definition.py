@@ -28,6 +28,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     read_batch_signature,
     read_signature,
 )
+from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
 
@@ -186,7 +187,8 @@ def check_task_memory(mebibytes: int) -> None:
     least, most = TASK_MEMORY_MIB
     if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
         raise InvalidArgument(
-            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
+            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, "
+            f"not {shown(mebibytes, 40)}"
         )
 
 
@@ -195,7 +197,7 @@ def check_split_mib(mebibytes: int) -> None:
     if type(mebibytes) is not int or not 0 <= mebibytes <= MAX_SPLIT_MIB:
         raise InvalidArgument(
             f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
-            f"{mebibytes!r:.40}"
+            f"{shown(mebibytes, 40)}"
         )
 
 

@@ -137,7 +137,10 @@ class Gate:
         free = self.work.limit - self.in_use - self.waiting
         if most_cost <= free:
             return operations, []
-        total = self.work.queue_limit(self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._renew_cohorts(now)  # what is under way may have become old since anything began
+        free = self.work.limit - self.in_use - self.waiting
+        total = self.work.queue_limit(now)
         room: dict[int, float] = {line: self._room(each, total) for line, each in self._lines.items()}
         if most_cost <= min(room.values()):
             return operations, []

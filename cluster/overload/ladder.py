@@ -1,9 +1,10 @@
 """What a node leaves off, one step after the other, when it has more to do than it can.
 
-Pure; times are seconds.  While requests wait the first steps are taken: no second owner is asked for an
-answer that is merely late, and background work shrinks to its least share.  While requests are refused scans
-are refused as well.  Reads and writes come last: what has no room is refused by the gate, reads before writes
-as their floor is lower.  A step is taken after each `RISE_S` and taken back after each `FALL_S`.
+Pure; times are seconds. While requests wait the first steps are taken: no second owner is asked for an
+answer that is merely late, background repair shrinks to its least share, and compactions that can wait and
+tasks that have not begun are put off. While requests are refused scans are refused as well. Reads and
+writes come last: what has no room is refused by the gate, reads before writes as their floor is lower. A
+step is taken after each `RISE_S` and taken back after each `FALL_S`.
 
 Rule O7: docs/protocol/overload.md.
 """
@@ -27,10 +28,18 @@ class Rung(IntEnum):
     NONE = 0
     HEDGING = 1
     BACKGROUND = 2
-    SCANS = 3
+    COMPACTION = 3
+    TASKS = 4
+    SCANS = 5
 
 
-OFF: Final = {Rung.HEDGING: "hedging", Rung.BACKGROUND: "background repair", Rung.SCANS: "scans"}
+OFF: Final = {
+    Rung.HEDGING: "hedging",
+    Rung.BACKGROUND: "background repair",
+    Rung.COMPACTION: "compactions that can wait",
+    Rung.TASKS: "new tasks of jobs",
+    Rung.SCANS: "scans",
+}
 
 
 class Ladder:
@@ -64,7 +73,7 @@ class Ladder:
 
     def _advance(self, now: float) -> None:
         """Rise while there is a reason, fall when there is none; the reasons end in their order."""
-        for until, top in ((self._refused_until, Rung.SCANS), (self._waited_until, Rung.BACKGROUND)):
+        for until, top in ((self._refused_until, Rung.SCANS), (self._waited_until, Rung.TASKS)):
             rising_s = min(now, until) - self._at
             if rising_s > 0:
                 self._height = max(self._height, min(float(top), self._height + rising_s / RISE_S))

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import Start
+from ringmill.cluster.overload.ladder import Rung
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.core import Core
@@ -35,6 +36,7 @@ async def open_compute(core: Core, start: Start) -> AsyncIterator[Compute]:
         spawner=core.doors.spawner,
         transport=core.transport,
         options=core.options.worker,
+        is_busy=lambda: core.gate.step >= Rung.TASKS,
     )
     async with worker:
         core.serve(worker.handlers())

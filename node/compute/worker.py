@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -46,6 +46,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     decode_assignment,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.compute.attempt_runner import AttemptRunner
@@ -55,8 +56,10 @@ from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.node_options import WorkerOptions
 
-__all__ = ["Worker"]
+__all__ = ["MOST_PUT_OFF_S", "Worker"]
 
+MOST_PUT_OFF_S: Final = 10.0
+"""By which the requests of clients put an attempt off."""
 _MAX_ACCEPTED: Final = 64
 _REPORT_TIMEOUT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -80,7 +83,10 @@ class _Job:
 
 
 class Worker:
-    """`async with` it; register `handlers` with the transport.  `folder` is its scratch, wiped here."""
+    """`async with` it; register `handlers` with the transport.  `folder` is its scratch, wiped here.
+
+    While `is_busy` returns True, attempts that have not begun are put off.
+    """
 
     def __init__(
         self,
@@ -95,6 +101,7 @@ class Worker:
         spawner: TaskStarter,
         transport: Transport,
         options: WorkerOptions,
+        is_busy: Callable[[], bool] = never,
     ) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
@@ -106,6 +113,7 @@ class Worker:
         self._files = files
         self._transport = transport
         self._options = options
+        self._is_busy = is_busy
         self._slots = slots
         self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits)
         self._turns = asyncio.Semaphore(slots)
@@ -228,6 +236,7 @@ class Worker:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
         folder = f"{self._folder}/{assignment.job}/{assignment.attempt}"
         async with self._turns:
+            await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
             report = await self._attempt(assignment, folder)
         await self._deliver(report)
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ringmill.cluster.membership.start_rules import FoundLogs, LogMark
+from ringmill.cluster.overload.ladder import Rung
 from ringmill.node.core import Core
 from ringmill.node.identity.identity import Identity, take_store
 from ringmill.node.storage.engine import Engine
@@ -31,8 +32,14 @@ class Storage:
 
 
 async def _open_engine(core: Core, folder: str) -> Engine:
-    doors = core.doors
-    return await Engine.open(folder, core.options.storage, files=doors.files, spawner=doors.spawner)
+    doors, gate = core.doors, core.gate
+    return await Engine.open(
+        folder,
+        core.options.storage,
+        files=doors.files,
+        spawner=doors.spawner,
+        is_busy=lambda: gate.step >= Rung.COMPACTION,  # rule O8
+    )
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from typing import Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.overload.gate import Gate
-from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Priority
+from ringmill.cluster.ports import Arrival, BatchHandler, Priority
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage
@@ -46,7 +46,8 @@ from ringmill.node.requests.encoding.kv_codec import (
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.request_values import ReadResult
 from ringmill.node.requests.watches.prefix_watches import PrefixRequest
-from ringmill.node.services.table import Call, Service, unary
+from ringmill.node.services.behind_gate import behind_gate
+from ringmill.node.services.table import Call, Service, Unary, unary
 
 __all__ = ["KvService", "open_kv"]
 
@@ -62,7 +63,7 @@ _WRITES: Final[Mapping[str, type[WriteMessage]]] = MappingProxyType(
 
 def open_kv(core: Core, requests: Requests) -> KvService:
     """Answers session streams from now on, through the transport."""
-    kv = KvService(requests, core.clock)
+    kv = KvService(core, requests)
     core.serve_batches(_behind(core.gate, kv.batch_handlers()))
     return kv
 
@@ -79,14 +80,18 @@ def _behind(gate: Gate, handlers: Mapping[str, BatchHandler]) -> dict[str, Batch
 class KvService:
     """Kv.Session is the transport's, which calls `handlers` for each operation of a frame."""
 
-    def __init__(self, requests: Requests, clock: Clock) -> None:
+    def __init__(self, core: Core, requests: Requests) -> None:
         self._requests = requests
-        self._clock = clock
+        self._clock = core.clock
+
+        def write(name: str, method: Unary) -> Unary:
+            return behind_gate(core, name, method, Priority.WRITE)
+
         self._methods = {
-            "Put": unary(PutRequest, self._put, tells_clock=True),
-            "Delete": unary(DeleteRequest, self._delete, tells_clock=True),
-            "Touch": unary(TouchRequest, self._touch, tells_clock=True),
-            "Get": unary(GetRequest, self._get, tells_clock=True),
+            "Put": write(PUT, unary(PutRequest, self._put, tells_clock=True)),
+            "Delete": write(DELETE, unary(DeleteRequest, self._delete, tells_clock=True)),
+            "Touch": write(TOUCH, unary(TouchRequest, self._touch, tells_clock=True)),
+            "Get": behind_gate(core, GET, unary(GetRequest, self._get, tells_clock=True), Priority.READ),
             "Watch": unary(WatchKeyRequest, self._watch, tells_clock=True),
             "WatchPrefix": unary(WatchPrefixRequest, self._watch_prefix, tells_clock=True),
             "Locate": unary(LocateRequest, self._locate),

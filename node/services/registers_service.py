@@ -24,7 +24,8 @@ from ringmill.node.core import Core
 from ringmill.node.requests.encoding.kv_codec import operation_of
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
-from ringmill.node.services.table import Call, Service, unary
+from ringmill.node.services.behind_gate import behind_gate
+from ringmill.node.services.table import Call, Service, Unary, unary
 
 __all__ = ["RegistersService", "open_registers"]
 
@@ -37,7 +38,7 @@ _MOST: Final = (1 << 63) - 1
 
 def open_registers(core: Core, requests: Requests) -> RegistersService:
     """Answers session streams from now on, through the transport."""
-    service = RegistersService(requests)
+    service = RegistersService(core, requests)
 
     def framed(
         kind: type[CasRequest] | type[IncrRequest] | type[ReadRegisterRequest],
@@ -60,7 +61,8 @@ def open_registers(core: Core, requests: Requests) -> RegistersService:
 
 
 class RegistersService:
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, core: Core, requests: Requests) -> None:
+        self._core = core
         self._requests = requests
 
     def service(self) -> Service:
@@ -75,12 +77,15 @@ class RegistersService:
         async def read(message: ReadRegisterRequest, call: Call) -> RegisterAnswer:
             return await self.read(message, call.left_s)
 
+        def behind(name: str, method: Unary, priority: Priority) -> Unary:
+            return behind_gate(self._core, name, method, priority)
+
         return Service(
             "ringmill.v1.Registers",
             {
-                "Cas": unary(CasRequest, cas, tells_clock=True),
-                "Incr": unary(IncrRequest, incr, tells_clock=True),
-                "Read": unary(ReadRegisterRequest, read, tells_clock=True),
+                "Cas": behind(CAS, unary(CasRequest, cas, tells_clock=True), Priority.WRITE),
+                "Incr": behind(INCR, unary(IncrRequest, incr, tells_clock=True), Priority.WRITE),
+                "Read": behind(READ, unary(ReadRegisterRequest, read, tells_clock=True), Priority.READ),
             },
         )
 

@@ -10,12 +10,13 @@ See: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}.m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.overload.giving_way import never
 from ringmill.cluster.ports import Children, FileLock, FileSystem
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
@@ -58,6 +59,7 @@ class Engine:
         lock: FileLock,
         opened: Opened,
         tables: VersionSet,
+        is_busy: Callable[[], bool],
     ) -> None:
         self.folder = folder
         self.options = options
@@ -81,7 +83,7 @@ class Engine:
         self._upkeep = Upkeep(
             folder=folder, options=options, files=files, children=spawner, tables=tables,
             sealed=self._unflushed.sealed, snapshots=self._snapshots, counters=self._counters,
-            on_change=self._on_change,
+            on_change=self._on_change, is_busy=is_busy,
         )  # fmt: skip
         tables.on_failure = self._refuse
         self._admission = Admission(self._counters)
@@ -114,9 +116,17 @@ class Engine:
 
     @classmethod
     async def open(
-        cls, folder: str, options: EngineOptions, *, files: FileSystem, spawner: Children
+        cls,
+        folder: str,
+        options: EngineOptions,
+        *,
+        files: FileSystem,
+        spawner: Children,
+        is_busy: Callable[[], bool] = never,
     ) -> Engine:
         """Open a folder, making it when missing, and recover what its logs hold.
+
+        While `is_busy` returns True, compactions that can wait are put off.
 
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
         """
@@ -131,7 +141,7 @@ class Engine:
             raise
         engine = cls(
             folder=folder, options=options, files=files, spawner=spawner,
-            lock=lock, opened=opened, tables=tables,
+            lock=lock, opened=opened, tables=tables, is_busy=is_busy,
         )  # fmt: skip
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
         if opened.recovered.damaged:

@@ -69,8 +69,12 @@ class WriteRetries:
         if may_be_replaced or (age_ms > RECOGNISED_FOR_MS and not is_first):
             sometimes("a later attempt cannot tell what became of the earlier ones")
             raise DeadlineExceeded(
-                f"a write named {age_ms} ms ago, attempt {attempt + 1}: an earlier one may have been "
-                "applied and superseded since, so it is not applied again",
+                f"a write named {_when(operation, age_ms)}, attempt {attempt + 1}: an earlier one may have "
+                "been applied and superseded since, so it is not applied again",
                 hint=REPLACED_HINT,
             )
         sometimes("a later attempt is applied as no earlier one was")
+
+
+def _when(operation: OperationId, age_ms: int) -> str:
+    return f"{age_ms} ms ago" if operation.birth else "by a client that knew no time yet"

@@ -1,7 +1,7 @@
 """Serves tables of services over gRPC: bytes in, bytes out, errors as statuses.
 
 gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock also sends the
-time until which it waits (node/services/waiting.py).
+time until which it waits (node/services/grpc_calls/waiting.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import grpc
 
 from ringmill.cluster.ports import Clock
 from ringmill.node.services.grpc_calls.grpc_abort import abort_with
+from ringmill.node.services.grpc_calls.waiting import seconds_left, tell_clock
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
-from ringmill.node.services.waiting import seconds_left, tell_clock
 
 __all__ = ["GrpcHandlers", "grpc_handlers"]
 

@@ -12,7 +12,7 @@ The ideas are LevelDB's, RocksDB's and Cassandra's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
@@ -50,6 +50,7 @@ class CompactionPick:
     runs: tuple[tuple[TableMeta, ...], ...]
     is_move: bool = False  # nothing to rewrite: the tables only change their level
     why: str = ""
+    can_wait: bool = False  # it returns space or saves reads, and no write is held up without it
 
     @property
     def inputs(self) -> list[TableMeta]:
@@ -243,7 +244,7 @@ def _pick_dropped(version: Version, situation: Situation) -> CompactionPick | No
         for level, tables in enumerate(version.levels):
             for meta in tables:
                 if may_hold(meta, drop) and purged.get(meta.file_id, 0) < drop.sequence:
-                    return CompactionPick(level, ((meta,),), why="drop")
+                    return CompactionPick(level, ((meta,),), why="drop", can_wait=True)
     return None
 
 
@@ -259,7 +260,8 @@ def _pick_tombstones(version: Version, situation: Situation) -> CompactionPick |
     for level, tables in enumerate(version.levels[:-1]):
         worst = max(filter(is_free, tables), key=share, default=None)
         if worst is not None and share(worst) >= _TOMBSTONE_SHARE and _has_older(version, worst):
-            return _sink_level0(version) if level == 0 else _sink(version, level, worst)
+            pick = _sink_level0(version) if level == 0 else _sink(version, level, worst)
+            return replace(pick, can_wait=True)
     return None
 
 
@@ -273,7 +275,7 @@ def _pick_missed(version: Version, options: EngineOptions, situation: Situation)
             if missed.get(meta.file_id, 0) * options.block_bytes > _MISSED_SHARE * meta.size and any(
                 _overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
             ):
-                return _sink(version, level, meta)
+                return replace(_sink(version, level, meta), can_wait=True)
     return None
 
 

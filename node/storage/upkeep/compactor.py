@@ -7,8 +7,10 @@ It also removes dropped keys and takes damaged tables out of service.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.overload.giving_way import put_off
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import table_name
@@ -29,7 +31,10 @@ from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
 from ringmill.node.storage.version.version import Drop, VersionEdit
 
-__all__ = ["Compactor"]
+__all__ = ["MOST_PUT_OFF_S", "Compactor"]
+
+MOST_PUT_OFF_S: Final = 60.0
+"""A node that is never at rest still compacts, one such compaction a minute."""
 
 
 class Compactor:
@@ -62,6 +67,7 @@ class Compactor:
             self._wanted.clear()
             while self.is_due():
                 try:
+                    await self._put_off()
                     await self._step()
                 except StorageFailed:
                     return
@@ -80,6 +86,15 @@ class Compactor:
             pick = pick_all(self._tools.tables.version, start, end, self._tools.options)
             if pick is not None:
                 await self._merge(pick)
+
+    async def _put_off(self) -> None:
+        """Let requests go first, for a while, if the next compaction can wait (rule O8)."""
+        await put_off(lambda: self._tools.is_busy() and self._can_wait(), MOST_PUT_OFF_S)
+
+    def _can_wait(self) -> bool:
+        useless = useless_tables(self._tools.tables.version, self._situation())
+        pick = self._next_pick()
+        return not useless and pick is not None and pick.can_wait
 
     async def _step(self) -> None:
         async with self._one_at_a_time:

@@ -36,6 +36,7 @@ class Upkeep:
         snapshots: Snapshots,
         counters: EngineCounters,
         on_change: Callable[[], None],
+        is_busy: Callable[[], bool],
     ) -> None:
         self._options = options
         self._tables = tables
@@ -54,6 +55,7 @@ class Upkeep:
             snapshots=snapshots,
             counters=counters,
             on_change=self._changed,
+            is_busy=is_busy,
         )
         self._flusher = Flusher(tools, sealed)
         self.compactor = Compactor(tools)

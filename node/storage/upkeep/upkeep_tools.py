@@ -20,7 +20,10 @@ RETRY_S: Final = 1.0  # after a child that died or found no space
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpkeepTools:
-    """`on_change` is called after every change of tables, memtables or counters."""
+    """`on_change` is called after every change of tables, memtables or counters.
+
+    `is_busy` tells whether what can wait is put off now.
+    """
 
     folder: str
     options: EngineOptions
@@ -31,3 +34,4 @@ class UpkeepTools:
     snapshots: Snapshots
     counters: EngineCounters
     on_change: Callable[[], None]
+    is_busy: Callable[[], bool]

@@ -178,6 +178,15 @@ async def test_a_frame_is_refused_in_runs_of_ids_before_anything_is_made_of_it()
     assert gate.refused == 14
 
 
+async def test_what_has_become_old_since_anything_began_leaves_its_room_to_a_frame() -> None:
+    clock = MovedClock()
+    gate = Gate("n1", clock, FEW)
+    gate.guard(Handled(), Priority.READ)([Call() for _ in range(4)])
+    clock.now += 1.2 * LONG_S
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(10)]
+    assert gate.screen(frame, 400) == (frame, [])
+
+
 async def test_control_is_never_screened_out() -> None:
     gate, handled = a_gate(), Handled()
     gate.guard(handled, Priority.READ)([Call() for _ in range(50)])
@@ -238,7 +247,8 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
         while gate.step is not Rung.SCANS:
             guarded([Call() for _ in range(20)])
             await turns(1)
-    assert gate.reason.startswith("has more to do than it can: without hedging, background repair, scans; ")
+    left_off = "hedging, background repair, compactions that can wait, new tasks of jobs, scans"
+    assert gate.reason.startswith(f"has more to do than it can: without {left_off}; ")
     assert gate.stretch == 100
     with pytest.raises(Overloaded):
         gate.check_scan()

@@ -23,14 +23,17 @@ def steps_while(ladder: Ladder, refused: bool, *, now: float, seconds: float) ->
 
 def test_while_requests_wait_hedging_and_background_work_are_left_off_and_no_more() -> None:
     seen, _ = steps_while(Ladder(0.0), False, now=0.0, seconds=60)
-    assert seen == [Rung.NONE, Rung.HEDGING, Rung.BACKGROUND]
+    assert seen == [Rung.NONE, Rung.HEDGING, Rung.BACKGROUND, Rung.COMPACTION, Rung.TASKS]
 
 
 def test_while_requests_are_refused_scans_follow() -> None:
     ladder = Ladder(0.0)
-    seen, now = steps_while(ladder, True, now=0.0, seconds=4 * RISE_S)
-    assert seen == [Rung.NONE, Rung.HEDGING, Rung.BACKGROUND, Rung.SCANS]
-    assert ladder.left_off(now) == "hedging, background repair, scans"
+    seen, now = steps_while(ladder, True, now=0.0, seconds=6 * RISE_S)
+    assert seen == [Rung.NONE, Rung.HEDGING, Rung.BACKGROUND, Rung.COMPACTION, Rung.TASKS, Rung.SCANS]
+    assert (
+        ladder.left_off(now)
+        == "hedging, background repair, compactions that can wait, new tasks of jobs, scans"
+    )
 
 
 def test_one_request_that_waited_takes_no_more_than_a_moment() -> None:
@@ -45,10 +48,11 @@ def test_steps_are_taken_back_in_the_reverse_order() -> None:
     _, now = steps_while(ladder, True, now=0.0, seconds=5)
     calm = now + HOLD_S
     assert ladder.step(calm) is Rung.SCANS
-    assert ladder.step(calm + 0.5 * FALL_S) is Rung.BACKGROUND
-    assert ladder.step(calm + 1.5 * FALL_S) is Rung.HEDGING
-    assert ladder.step(calm + 3 * FALL_S + 0.01) is Rung.NONE
-    assert ladder.left_off(calm + 4 * FALL_S) == ""
+    assert ladder.step(calm + 0.5 * FALL_S) is Rung.TASKS
+    assert ladder.step(calm + 1.5 * FALL_S) is Rung.COMPACTION
+    assert ladder.step(calm + 2.5 * FALL_S) is Rung.BACKGROUND
+    assert ladder.step(calm + 5 * FALL_S + 0.01) is Rung.NONE
+    assert ladder.left_off(calm + 6 * FALL_S) == ""
 
 
 def test_background_work_gives_way_the_more_the_busier_and_always_has_a_hundredth() -> None:

@@ -170,6 +170,19 @@ async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Be
     assert processes_of(bench) == []
 
 
+async def test_while_requests_wait_a_task_that_has_not_begun_does_too(bench: Bench) -> None:
+    asked, begun = [True, True, False], []
+
+    def is_busy() -> bool:
+        begun.append(bool(processes_of(bench)))
+        return asked[len(begun) - 1]
+
+    bench.worker._is_busy = is_busy
+    await bench.run(bench.map_assignment("a\n"))
+    assert begun == [False, False, False]
+    assert processes_of(bench)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes

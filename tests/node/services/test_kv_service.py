@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -11,9 +12,11 @@ import pytest
 from google.protobuf.message import Message
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached
+from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.sending_time import UNTIL_KEY
 from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.node.node_options import NodeOptions
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.simulator.world.transport import SimulatedTransport
 from tests.node.small_world import Node, World
@@ -181,5 +184,25 @@ def test_a_unary_write_whose_caller_waits_no_longer_is_not_done() -> None:
         in_time = UnaryCall(3.0, ((UNTIL_KEY, str(now_us + 2_000_000)),))
         await unary_caller(n1, in_time)("Put", put, kv_pb2.WriteReceipt)
         assert (await ask("Get", get, kv_pb2.GetResponse)).siblings
+
+    world.run(story())
+
+
+def test_unary_calls_beyond_what_a_node_can_do_are_refused_and_not_done() -> None:
+    few = WorkLimitOptions(first_limit=4, least_limit=4, most_limit=4, least_queue=6, first_rate=1)
+    world = World(options=NodeOptions(work_limit=few))
+    keys = [b"k%d" % number for number in range(20)]
+
+    async def story() -> None:
+        ask = unary_caller(world.nodes["n1"], UnaryCall(3.0))
+        puts = [ask("Put", kv_pb2.PutRequest(key=key, value=b"v"), kv_pb2.WriteReceipt) for key in keys]
+        told = await asyncio.gather(*puts, return_exceptions=True)
+        refused = {key for key, each in zip(keys, told, strict=True) if isinstance(each, BaseException)}
+        errors = [str(each) for each in told if isinstance(each, BaseException)]
+        assert 0 < len(refused) < 20
+        assert all("has more to do than it can: nothing was done" in error for error in errors)
+        for key in keys:
+            got = await ask("Get", kv_pb2.GetRequest(key=key), kv_pb2.GetResponse)
+            assert bool(got.siblings) == (key not in refused)
 
     world.run(story())

@@ -9,8 +9,10 @@ from random import Random
 
 import pytest
 
+from ringmill.cluster.overload.giving_way import LOOK_S
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
+from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 
@@ -79,6 +81,44 @@ async def test_deletes_give_their_space_back(open_engine: OpenEngine) -> None:
     await engine.flush()
     assert [pair async for pair in engine.scan()] == []
     assert engine.stats().table_bytes < full / 4
+
+
+async def test_what_only_returns_space_waits_while_requests_do_and_a_minute_at_most(
+    disk: LossyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_busy = True
+    options = replace(TINY, memtable_bytes=1 << 20, level0_tables=9)
+    engine = await Engine.open(FOLDER, options, files=disk, spawner=TurnSpawner(), is_busy=lambda: is_busy)
+
+    async def key_by_key(change: Callable[[Batch, bytes], None]) -> None:
+        for number in range(100):
+            change(batch := Batch(), b"key%04d" % number)
+            engine.apply(batch)
+
+    slept: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds == LOOK_S:
+            slept.append(seconds)
+        await real_sleep(0 if seconds == LOOK_S else seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await key_by_key(lambda batch, key: batch.put(key, b"value"))
+    await engine.flush()
+    assert not slept, "nothing can wait"
+    await key_by_key(lambda batch, key: batch.delete(key))
+    await engine.flush()
+    assert sum(slept) == MOST_PUT_OFF_S
+    assert engine.stats().table_bytes == 0
+    slept.clear()
+    is_busy = False
+    await key_by_key(lambda batch, key: batch.put(key, b"value"))
+    await engine.flush()
+    await key_by_key(lambda batch, key: batch.delete(key))
+    await engine.flush()
+    assert not slept
+    await engine.close()
 
 
 async def test_a_dropped_prefix_gives_its_space_back_and_its_marker_goes(

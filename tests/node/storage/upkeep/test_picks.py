@@ -55,7 +55,7 @@ def test_four_overlapping_tables_sink_together_with_what_lies_below() -> None:
     pick = pick_compaction(full, OPTIONS, NOBODY)
     assert pick is not None
     assert [[meta.file_id for meta in run] for run in pick.runs] == [[9], [8], [7], [6], [1, 2]]
-    assert (pick.target_level, pick.is_move) == (1, False)
+    assert (pick.target_level, pick.is_move, pick.can_wait) == (1, False, False)
 
 
 def test_a_table_that_meets_nothing_moves() -> None:
@@ -82,6 +82,7 @@ def test_deletions_are_worked_off_when_nothing_else_is_urgent() -> None:
     pick = pick_compaction(deleted, OPTIONS, NOBODY)
     assert pick is not None
     assert pick.target_level == 1
+    assert pick.can_wait
     assert pick_compaction(deleted, OPTIONS, Situation(oldest_snapshot=3)) is None
 
 

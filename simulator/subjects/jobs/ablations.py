@@ -15,7 +15,7 @@ from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
 from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
-from ringmill.node.jobs import job_driver, publication
+from ringmill.node.jobs import publication
 from ringmill.node.jobs.job_driver import JobDriver, Surroundings
 from ringmill.node.jobs.journal.cells import entry_key
 from ringmill.node.jobs.journal.job_index import JobIndex
@@ -110,11 +110,6 @@ def _commit_repeated() -> Bends:
     return (use(publication, publication._is_certain, lambda error, failures: True),)
 
 
-def _lost_folder_noticed() -> Bends:
-    """Attempts go on failing for want of a folder until their task has no more of them."""
-    return (use(job_driver, output_commit.loss_of_staging, lambda *job, overwrite: None),)
-
-
 def _read_maps_count() -> Bends:
     return (method(JobMachine._count_maps_that_were_read, lambda machine: None),)
 
@@ -143,11 +138,6 @@ def _stray_frees_its_name() -> Bends:
         run._woken.set()
 
     return (method(JobDriver._cancel, cancel_only),)
-
-
-def _strays_by_node() -> Bends:
-    """A stopped stray takes the attempt of its name with it that another worker has accepted."""
-    return (method(JobDriver._forget, lambda run, attempt, node: run._accepted.pop(attempt, None)),)
 
 
 def _seen_down_passed() -> Bends:
@@ -206,13 +196,6 @@ JOB_ABLATIONS: Final = (
         rules=("J10",),
     ),
     Ablation(
-        "lost-folder-noticed",
-        "a job whose folder another run of it has removed ends",
-        _lost_folder_noticed(),
-        _PAUSED_KEEPERS,
-        rules=("J11",),
-    ),
-    Ablation(
         "lost-output-revoked",
         "a map whose output is lost runs again",
         _lost_output_revoked(),
@@ -267,13 +250,6 @@ JOB_ABLATIONS: Final = (
         "stray-frees-its-name",
         "a stopped stray is no running attempt",
         _stray_frees_its_name(),
-        _PAUSED_KEEPERS,
-        rules=("J5",),
-    ),
-    Ablation(
-        "strays-by-node",
-        "a stray of one worker is not the attempt that another one has",
-        _strays_by_node(),
         _PAUSED_KEEPERS,
         rules=("J5",),
     ),

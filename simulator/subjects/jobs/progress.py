@@ -1,7 +1,7 @@
 """The job that a healed core of the nodes is asked for while the rest stays broken: it has to succeed.
 
-A job is kept by the first member that seems to be up, and ends with it (docs/guarantees.md).  So nothing is
-asked where a node of the rest goes on to seem up, and before the others can have noticed the silent ones.
+Jobs that a node of the rest coordinated go on, and come first.  Nothing is asked where a node of the rest
+goes on to seem up, as it may be given tasks, and before the others can have noticed the silent ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["CORE_CLIENT", "ask_core", "can_be_asked", "plan_of_core"]
 CORE_CLIENT: Final = "core-jobs"
 _NOTICED_S: Final = 10.0
 _TIMEOUT_S: Final = 5.0
-_ENDS_WITHIN_S: Final = 120.0
+_ENDS_WITHIN_S: Final = 400.0
 
 
 def plan_of_core(plan: PlannedJob) -> PlannedJob:

@@ -9,6 +9,7 @@ See: docs/architecture.md, "Task processes".
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import signal
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -92,6 +93,8 @@ class AttemptRunner:
             raise
         self.output = await process.finish_work()
         await self.pool.give_back(kind, process)
+        if self.staging:  # the name of its folder is as durable as the part in it (rule J6)
+            await self.files.off_loop(self.files.fsync_dir, posixpath.dirname(self.staging))
         return result
 
     def _make_staging(self, spec: JobSpec) -> None:

@@ -3,11 +3,12 @@
 Both visit every file of the input or output, and sync.  A node runs them in a task process without user code,
 so that its own loop never waits for a file.
 
-I/O only through the FileSystem passed in.
+I/O only through the FileSystem passed in.  Rule J6: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 
 from ringmill.cluster.errors import InvalidArgument
@@ -40,7 +41,9 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
         remove_staging(files, spec.job, spec.output)
-        files.mkdir(staging_folder(spec.output, spec.job))
+        staging = staging_folder(spec.output, spec.job)
+        files.mkdir(staging)
+        files.fsync_dir(posixpath.dirname(staging))  # a job that was accepted outlives a power cut (J6)
     except OSError as error:
         if meaning_of(error) in (Meaning.ABSENT, Meaning.TAKEN):
             raise InvalidArgument(f"{error.filename}: {error.strerror}") from error

@@ -8,11 +8,13 @@ again.  Promises: docs/guarantees.md.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration.healing import HealingView, ask_healing
 from ringmill.client.administration.status import cluster_status
 from ringmill.client.arguments import Seconds, checked_name, checked_timeout_s
 from ringmill.client.routing.links import IDENTIFY, Method
@@ -78,23 +80,51 @@ class AsyncMembers:
             if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
         }
         sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
-        return plan_replacement(topology, member.id, DiskId(told.disk), whole=whole, sizes=sizes)
+        counts = {NodeId(each.id): each.keys for each in seen.nodes if each.keys is not None}
+        disk = DiskId(told.disk)
+        return plan_replacement(topology, member.id, disk, whole=whole, sizes=sizes, counts=counts)
 
-    async def replace(self, node: str, *, timeout: Seconds | None = None) -> Replacement:
+    async def replace(
+        self, node: str, *, accept_data_loss: bool = False, timeout: Seconds | None = None
+    ) -> Replacement:
         """Give `node` its place back on the new, empty disk that it runs on now.
+
+        With `accept_data_loss` also when too few other owners of a partition are up and whole.  Such a
+        partition then waits for them, until they are back or `heal_without` gives them up.
 
         The former disk counts as gone, whatever it held.  When this returns, the cluster has
         decided; `status` tells how much of the new disk is not filled yet.  Raises what `plan_replacement`
         raises; InvalidArgument also when too few other owners of a partition are up and whole to know every
-        acknowledged write; QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
-        Unavailable: with the outcome "unknown" it may have been decided, or may still be.
+        acknowledged write, and that was not accepted, or when there are none; QuorumNotReached, which names
+        the voters that did not answer, DeadlineExceeded or Unavailable: with the outcome "unknown" it may
+        have been decided, or may still be.
         """
         until = self._until(timeout)
         plan = await self.plan_replacement(node, timeout=self._left(until))
         if plan.is_made:
             return Replacement(plan.node, plan.disk, (await self._newest_known(until)).epoch, changed=False)
-        check_safe(plan)
+        check_safe(plan, accepts_loss=accept_data_loss)
         return await self._replace(plan, until)
+
+    async def healing(self, node: str, *, timeout: Seconds | None = None) -> HealingView:
+        """What is still to be filled on the disk of `node`, and which owners that waits for; changes nothing.
+
+        Raises InvalidArgument when there is no such member; Unavailable when it does not answer.
+        """
+        return await self.heal_without(node, (), timeout=timeout)
+
+    async def heal_without(
+        self, node: str, owners: Collection[str], *, timeout: Seconds | None = None
+    ) -> HealingView:
+        """Fill what is damaged on `node` now without `owners`: what only they and `node` had is lost.
+
+        One other owner of each partition is needed all the same.  It returns at once; `healing` tells how it
+        goes on.  Raises what `healing` raises, and InvalidArgument for an owner that is not waited for.
+        """
+        until = self._until(timeout)
+        await self._newest_known(until)
+        name = NodeId(checked_name("node", node))
+        return await ask_healing(self._router.directory, name, self._left(until), without=owners)
 
     async def _replace(self, plan: ReplacementPlan, until: float) -> Replacement:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -129,7 +159,8 @@ class AsyncMembers:
 
     def _made(self, topology: Topology, node: NodeId) -> ReplacementPlan:
         disk = topology.member(node).disk
-        return plan_replacement(topology, node, disk, whole=topology.addresses().keys(), sizes={})
+        whole = topology.addresses().keys()
+        return plan_replacement(topology, node, disk, whole=whole, sizes={}, counts={})
 
     def _until(self, timeout: Seconds | None) -> float:
         return _now() + (self._router.timeout_s if timeout is None else checked_timeout_s(timeout))

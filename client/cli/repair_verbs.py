@@ -46,8 +46,13 @@ repair = LazyGroup(
             "compare the owners now, and wait for the end",
             "token_file",
         ),
+        "heal": Verb(
+            "ringmill.client.cli.repair_heal:heal",
+            "show whom the healing of a node waits for, or accept a loss",
+            "token_file",
+        ),
     },
-    "Compare what the owners of partitions hold.  Nodes do so by themselves every minute.",
+    "Compare and heal what the owners of partitions hold.  Nodes do both by themselves.",
 )
 
 _partitions = click.option(

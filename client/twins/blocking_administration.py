@@ -34,3 +34,5 @@ class Members:
 
     plan_replacement = timed(AsyncMembers.plan_replacement)
     replace = timed(AsyncMembers.replace)
+    healing = timed(AsyncMembers.healing)
+    heal_without = timed(AsyncMembers.heal_without)

@@ -14,21 +14,28 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from ringmill.client.administration.healing import HealingView, ask_healing
+from ringmill.client.administration.healing_view import HealingView, ask_healing
 from ringmill.client.administration.status import cluster_status
 from ringmill.client.arguments import Seconds, checked_name, checked_timeout_s
 from ringmill.client.routing.links import IDENTIFY, Method
 from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.recovery import RecoveryPlan, check_recoverable, plan_recovery
 from ringmill.cluster.ring.replacement import ReplacementPlan, check_safe, plan_replacement
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.wire.stubs.members_pb2 import ReplaceDiskRequest, ReplaceDiskResponse
+from ringmill.cluster.wire.stubs.members_pb2 import (
+    RecoverRequest,
+    RecoverResponse,
+    ReplaceDiskRequest,
+    ReplaceDiskResponse,
+)
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
 
-__all__ = ["AsyncMembers", "Replacement"]
+__all__ = ["AsyncMembers", "Recovery", "Replacement"]
 
 _REPLACE: Final = Method("/ringmill.v1.Members/ReplaceDisk", "", ReplaceDiskResponse, is_write=True)
+_RECOVER: Final = Method("/ringmill.v1.Members/Recover", "", RecoverResponse, is_write=True)
 _ASK_S: Final = 2.0
 _WHOLE: Final = ("up", "slow")
 
@@ -42,6 +49,19 @@ class Replacement:
 
     node: str
     disk: str
+    epoch: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The cluster goes on as `cluster`, from `epoch` on, without the members `lost`.
+
+    `changed` is whether the call that returned this has done it: False when it was so before.
+    """
+
+    lost: tuple[str, ...]
+    cluster: str
     epoch: int
     changed: bool
 
@@ -80,8 +100,7 @@ class AsyncMembers:
             if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
         }
         sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
-        counts = {NodeId(each.id): each.keys for each in seen.nodes if each.keys is not None}
-        disk = DiskId(told.disk)
+        disk, counts = DiskId(told.disk), seen.keys_by_node()
         return plan_replacement(topology, member.id, disk, whole=whole, sizes=sizes, counts=counts)
 
     async def replace(
@@ -105,6 +124,35 @@ class AsyncMembers:
             return Replacement(plan.node, plan.disk, (await self._newest_known(until)).epoch, changed=False)
         check_safe(plan, accepts_loss=accept_data_loss)
         return await self._replace(plan, until)
+
+    async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
+        """What it means to go on without the members `lost`, which are gone permanently; changes nothing.
+
+        Raises InvalidArgument when they are no members, all of them, or have less than half of the votes.
+        """
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
+        names = [NodeId(checked_name("node", node)) for node in lost]
+        return plan_recovery(topology, names, seen.keys_by_node())
+
+    async def recover(self, lost: Collection[str], *, timeout: Seconds | None = None) -> Recovery:
+        """Go on without the members `lost`, which had most of the votes, as a cluster with another id.
+
+        Their disks are refused from then on; `replace` gives each an empty one.  What only they had is lost,
+        changes of keyspaces, too.  Give this word once: two words that name other members make two clusters.
+        Raises what `plan_recovery` raises; InvalidArgument when one of them answers, or a member that was not
+        named does not; Unavailable or DeadlineExceeded: then ask again, which is safe.
+        """
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        names = [NodeId(checked_name("node", node)) for node in lost]
+        check_recoverable(topology, names)
+        left = next(member for member in topology.members if member.id not in names)
+        link = self._router.directory.link(left.address)
+        answer = await link.call(_RECOVER, RecoverRequest(lost=names), self._left(until))
+        await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
+        return Recovery(tuple(names), answer.cluster, answer.epoch, answer.changed)
 
     async def healing(self, node: str, *, timeout: Seconds | None = None) -> HealingView:
         """What is still to be filled on the disk of `node`, and which owners that waits for; changes nothing.

@@ -16,7 +16,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from ringmill.client.administration.healing import HealingView
+    from ringmill.client.administration.healing_view import HealingView
 
 __all__ = ["heal"]
 
@@ -37,7 +37,7 @@ LOOK_S = 0.25
 def heal(settings: Settings, node: str, accepts_loss: bool, yes: bool) -> ExitCode:
     """Show which partitions of NODE cannot be filled from their other owners now, and whom they wait for.
 
-    Bring these owners back if you can.  If they are gone for good, or have lost the same keys,
+    Bring these owners back if you can.  If they are gone permanently, or have lost the same keys,
     --accept-data-loss fills NODE from the owners that are left, one at least, and waits for the end
     (--timeout).
     """

@@ -36,3 +36,5 @@ class Members:
     replace = timed(AsyncMembers.replace)
     healing = timed(AsyncMembers.healing)
     heal_without = timed(AsyncMembers.heal_without)
+    plan_recovery = timed(AsyncMembers.plan_recovery)
+    recover = timed(AsyncMembers.recover)

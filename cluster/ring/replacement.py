@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology import Owner, Row, Topology, choose_voters
 
 __all__ = [
     "ReplacementPlan",
@@ -71,6 +71,9 @@ def replaced(topology: Topology, node: NodeId, former: DiskId, disk: DiskId) -> 
         rows=tuple(_reseated(row, member.seat, seat, epoch) for row in topology.rows),
         voters=_exchanged(topology.voters, member.seat, seat),
     )
+    if member.is_given_up:  # so it has no vote; the votes that were given up with it are dealt out again
+        whole = [each for each in following.members if not each.is_given_up]
+        following = replace(following, voters=choose_voters(whole))
     following.check()
     return following
 

@@ -1,6 +1,6 @@
 """The operator's word that a damaged range is healed without owners that cannot help.
 
-Healing waits for enough other owners, for ever if need be (rule H6).  Where some of them have lost the same
+Healing waits for enough other owners, however long (rule H6).  Where some of them have lost the same
 range or are gone, only a person can say that what they alone had is given up.  The word names these owners.
 It holds for what is damaged until all of it is healed, or until this node stops; a lifted fence is durable,
 so after a stop the word is given again for the rest.
@@ -11,16 +11,12 @@ Rule H12: docs/protocol/repair.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.node.repair.parts import Part
 
-__all__ = ["LEAST_SOURCES", "AcceptedLoss"]
-
-LEAST_SOURCES: Final = 1
-"""It knows what was deleted and forgotten (rule P5), which what survived does not."""
+__all__ = ["AcceptedLoss"]
 
 
 class AcceptedLoss:
@@ -55,7 +51,7 @@ class AcceptedLoss:
 
     def sources_needed(self, others: Collection[NodeId], usual: int) -> int:
         """How many of the other owners have to be merged in."""
-        return max(LEAST_SOURCES, min(usual, sum(node not in self._given_up for node in others)))
+        return min(usual, sum(node not in self._given_up for node in others))
 
     def note(self, part: Part, error: Exception) -> None:
         """A part could not be healed now."""

@@ -7,7 +7,7 @@ H6).
 - A part of a partition's copy needs N - W + 1 other owners, so that at least one of them has each
   acknowledged write, or all others if there are fewer.  An owner that may have lost something of the same
   range is not a source. If there is no other owner, the range stays unreadable.  Fewer are enough by the
-  operator's word (node/repair/accepted_loss.py).
+  operator's word (rule H12).
 - Control state is written again from its second copy.
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
@@ -208,13 +208,14 @@ class Healing:
         start = part.start
         while start < part.end:
             pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, need)
-            stop = min((prefix + page.covered_to if page.covered_to else part.end) for page in pages)
+            ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages)
+            stop = min(ends, default=part.end)
             found: dict[bytes, list[bytes]] = {}
             for page in pages:
                 for key, encoded in page.items:
                     if prefix + key < stop:
                         found.setdefault(prefix + key, []).append(encoded)
-            await self._objects.heal(start, stop, found)
+            await self._objects.heal(start, stop, found, knows_deletes=bool(pages))
             sometimes("a damaged range is healed from other owners")
             start = stop
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
@@ -226,8 +227,8 @@ class Healing:
         Raises Unavailable when there is no other owner.
         """
         others = [node for node in row.nodes if node != self._node]
-        if not others:
-            raise Unavailable("no other owner has a copy of it")
+        if not others and self._node not in self.loss.given_up:
+            raise Unavailable("no other owner has a copy of it", detail={"missing": [self._node]})
         usual = min(len(row.nodes) - self._least_w() + 1, len(others))
         return self.loss.sources_needed(others, usual)
 

@@ -9,7 +9,7 @@ A disk that took the place of a lost one does not know the ceiling of that one. 
 row in which the lost owner counts had a promise of one of those that are asked, who refuse its messages since
 they know the new row: so the highest of their ceilings, as they first tell it, stands for the lost one.
 
-Rule R2: docs/protocol/registers.md.
+Rules R2 (docs/protocol/registers.md) and H12.
 """
 
 from __future__ import annotations

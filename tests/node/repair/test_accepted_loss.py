@@ -73,8 +73,25 @@ def test_a_word_for_one_owner_is_none_for_another() -> None:
     run(story)
 
 
-async def accept(world: HealingWorld, name: str, without: str) -> None:
-    world[name].repair.healing.accept_loss([NodeId(without)])
+async def accept(world: HealingWorld, name: str, *without: str) -> None:
+    world[name].repair.healing.accept_loss([NodeId(each) for each in without])
+
+
+def test_what_survived_is_kept_when_all_owners_have_lost_the_range() -> None:
+    """And a node alone is healed by a word about itself."""
+
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS:
+            await world.put("n1", key, b"v")
+        await world.inside("n1", world["n1"].replica.engine.flush())
+        await world.put("n1", KEYS[0], b"lost")
+        await lose_the_log(world, "n1")
+        await until(lambda: len(world["n1"].repair.healing.loss.short) == 16)
+        await world.inside("n1", accept(world, "n1", "n1"))
+        await healed(world, "n1")
+        assert [await world.get("n1", key) for key in KEYS] == [[b"v"]] * len(KEYS)
+
+    run(story, nodes=1)
 
 
 def test_two_lost_disks_of_five_are_filled_by_what_is_left() -> None:
@@ -97,7 +114,7 @@ def test_two_lost_disks_of_five_are_filled_by_what_is_left() -> None:
     run(story, nodes=5)
 
 
-def test_owners_that_were_not_named_are_waited_for_and_one_at_least() -> None:
+def test_owners_that_were_not_named_are_waited_for() -> None:
     loss, others = AcceptedLoss(), [NodeId(name) for name in ("b", "c", "d", "e")]
     part = Part(b"", b"x", PartKind.COPY, PartitionId(7))
     loss.note(part, Unavailable("", detail={"missing": ["b", "c"]}))
@@ -106,4 +123,4 @@ def test_owners_that_were_not_named_are_waited_for_and_one_at_least() -> None:
     assert loss.sources_needed(others, 3) == 2, "both of the others"
     loss.note(part, Unavailable("", detail={"missing": ["d", "e"]}))
     loss.accept(others[2:])
-    assert loss.sources_needed(others, 3) == 1
+    assert loss.sources_needed(others, 3) == 0

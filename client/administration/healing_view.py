@@ -1,8 +1,8 @@
 """What a member's healing waits for, and the word that it need not.
 
 A member whose disk is damaged or new is filled from the other owners of each partition, and waits until
-enough of them can help.  Where two owners of a partition have lost something, each waits for the other: only the
-operator can say that it goes on with what is left.  Rule H12: docs/protocol/repair.md.
+enough of them can help.  Where two owners of a partition have lost something, each waits for the other: only
+the operator can say that it goes on with what is left.  Rule H12: docs/protocol/repair.md.
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ async def ask_healing(
     told = await link.call(HEAL, HealRequest(without=sorted(without)), timeout_s)
     waiting = {each.partition: tuple(each.missing) for each in told.short}
     seen = await cluster_status(directory, timeout_s)
-    counts = {NodeId(each.id): each.keys for each in seen.nodes if each.keys is not None}
-    return HealingView(told.node, told.unfilled, waiting, estimated_keys(topology, waiting, counts))
+    keys = estimated_keys(topology, waiting, seen.keys_by_node())
+    return HealingView(told.node, told.unfilled, waiting, keys)

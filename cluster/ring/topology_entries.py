@@ -44,7 +44,7 @@ POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
 DURABILITIES: Final = ("memory", "buffered", "sync")
 QUORUMS: Final = ("strict", "sloppy")
 _SLOPPY_POLICIES: Final = ("siblings", "lww")
-GIVEN_UP: Final = "0" * 16  # what an id begins with that no disk has: ids of disks are random
+GIVEN_UP: Final = "dead" * 4  # what an id begins with that no disk has: the ids of disks are random
 MEMBER_STATES: Final = ("joining", "up", "leaving")
 PHASES: Final = ("normal",)
 

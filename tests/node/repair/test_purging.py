@@ -274,12 +274,18 @@ def test_what_survived_damage_does_not_come_back(is_judged: bool, monkeypatch: p
             left, stale = await world.inside("n1", _survivors(objects, survived, prefix))
             assert not left
             back += place.stored_key not in stale
+            assert await world.inside("n1", _survivors(objects, survived, prefix, knows_deletes=False)) == (
+                {},
+                {},
+            )
         assert back == (0 if is_judged else 8)
 
     run(story, purge=SOON)
 
 
-async def _survivors(objects: Any, survived: dict[bytes, StoredObject], prefix: bytes) -> Any:
+async def _survivors(
+    objects: Any, survived: dict[bytes, StoredObject], prefix: bytes, *, knows_deletes: bool = True
+) -> Any:
     """What healing makes of keys of which only this survived."""
 
     async def found(start: bytes, end: bytes | None) -> AsyncIterator[tuple[bytes, bytes]]:
@@ -292,6 +298,6 @@ async def _survivors(objects: Any, survived: dict[bytes, StoredObject], prefix: 
     engine = objects._engine
     objects._engine = Survived()
     try:
-        return await objects._survivors(prefix, prefix_end(prefix), {})
+        return await objects._survivors(prefix, prefix_end(prefix), {}, knows_deletes=knows_deletes)
     finally:
         objects._engine = engine

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.dead import without_stale
@@ -433,11 +433,7 @@ class ObjectStore(StoredCount):
             applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
             return Written(applied, written, is_repeat=False)
         context = intent.context or _known(present, intent.needed)
-        if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
-            raise InvalidArgument(
-                f"the context names write {forged}, which this node has not made",
-                hint="get the key and hand back that answer's context",
-            )
+        self._actors.admit(place.copy, present.context, context.vector)
         if intent.kept is not None:
             intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
         sibling = self._sibling(place, intent, context.time)

@@ -362,8 +362,8 @@ class Detector:
         return len(self._records) + 1
 
     def _ail(self, since: float, now: float) -> None:
-        """This node did nothing for that long.  A late tick and a stall are often one and the same: the second
-        to tell of it adds nothing."""
+        """This node did nothing for that long.  A late tick and a stall are often one and the same: who tells
+        of it second adds nothing."""
         if since >= self._ailed_at:
             self._health.worse()
         self._ailed_at = now

@@ -9,12 +9,11 @@ from __future__ import annotations
 import click
 
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 from ringmill.client.cli.programs import become
 
 __all__ = ["dump", "engine", "inspect", "verify"]
 
-NO_CLUSTER = "cluster endpoints timeout token_file"
 
 engine = LazyGroup(
     "engine",

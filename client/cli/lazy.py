@@ -16,7 +16,10 @@ from click.shell_completion import CompletionItem
 from ringmill.client.cli.frame.global_options import check_given, global_options
 from ringmill.client.cli.near_misses import did_you_mean
 
-__all__ = ["LazyGroup", "Passthrough", "Verb"]
+__all__ = ["NO_CLUSTER", "LazyGroup", "Passthrough", "Verb"]
+
+NO_CLUSTER = "cluster endpoints timeout token_file"
+"""Settings that mean nothing to a verb which asks no cluster."""
 
 
 class Verb(NamedTuple):

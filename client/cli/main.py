@@ -13,13 +13,12 @@ from collections.abc import Sequence
 import click
 
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 from ringmill.client.cli.running import run_command
 
 __all__ = ["main", "ringmill"]
 
 COMPLETING = "_RINGMILL_COMPLETE"
-NO_CLUSTER = "cluster endpoints timeout token_file"
 
 
 class _Program(LazyGroup):

@@ -29,8 +29,8 @@ from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
-from ringmill.node.repair.accepted_loss import AcceptedLoss
-from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Layout, Part, PartKind, layout_of
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page

@@ -22,8 +22,8 @@ from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
-from ringmill.node.repair.accepted_loss import AcceptedLoss
-from ringmill.node.repair.parts import Part
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Part
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.stored_key import Copy, registers_prefix

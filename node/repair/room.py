@@ -9,13 +9,14 @@ from typing import Any
 from ringmill.cluster.ids import Start
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
-from ringmill.node.repair.accepted_loss import AcceptedLoss
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.repair.register_healing import RegisterHealing
 from ringmill.node.repair.scrub_schedule import scrub_now_and_then
@@ -140,7 +141,17 @@ def _open_purging(
         watermarks=replica.watermarks,
         topology=topology,
         options=options,
+        gate=core.gate,
     )
+    kept_attempts = KeptAttempts(
+        core.node,
+        watermarks=replica.watermarks,
+        topology=topology,
+        transport=core.transport,
+        clock=core.clock,
+        settle_s=options.settle_s,
+    )
+    replica.watermarks.find_out = kept_attempts.find_out
     purging = Purging(
         core.node,
         start,
@@ -148,11 +159,12 @@ def _open_purging(
         objects=replica.objects,
         watermarks=replica.watermarks,
         forgetting=forgetting,
+        kept_attempts=kept_attempts,
         topology=topology,
         liveness=liveness,
         transport=core.transport,
-        clock=core.clock,
         hybrid=core.hybrid,
         options=options,
+        gate=core.gate,
     )
     return forgetting, purging

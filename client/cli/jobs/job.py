@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 
 __all__ = ["job"]
 
@@ -10,6 +10,11 @@ job = LazyGroup(
     "job",
     {
         "run": Verb("ringmill.client.cli.jobs.job_run:run", "submit a job and wait for its end"),
+        "local": Verb(
+            "ringmill.client.cli.jobs.job_local:local",
+            "run a job on this machine, without a cluster",
+            NO_CLUSTER,
+        ),
         "follow": Verb("ringmill.client.cli.jobs.job_follow:follow", "wait for the end of a job"),
         "wait": Verb("ringmill.client.cli.jobs.job_follow:follow", "another name for follow"),
         "list": Verb(

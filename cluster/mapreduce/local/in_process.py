@@ -6,10 +6,13 @@ cluster uses.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from functools import partial
+from itertools import count
+from typing import Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -28,11 +31,20 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_nam
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["LOCAL_JOB", "LocalResult", "run_in_process", "run_spec"]
+__all__ = ["LOCAL_JOB", "Each", "LocalResult", "run_in_process", "run_spec"]
 
 LOCAL_JOB: Final = "local"
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Each(Protocol):
+    """Runs tasks of one stage, here or elsewhere: `map` runs them here, one after the other."""
+
+    def __call__(self, run: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
+        """The results in the order of the tasks.  Raises TaskFailed of the first that failed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,8 @@ def run_in_process(
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
     job: str = LOCAL_JOB,
+    each: Each = map,
+    split_mib: int | None = None,
 ) -> LocalResult:
     """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -73,23 +87,30 @@ def run_in_process(
         reducers=reducers,
         params=params,
         overwrite=overwrite,
+        split_mib=split_mib,
     )
-    return run_spec(definition, spec, files)
+    return run_spec(definition, spec, files, each=each)
 
 
 def run_spec(
-    definition: JobDefinition, spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES
+    definition: JobDefinition,
+    spec: JobSpec,
+    files: FileSystem,
+    sizes: SplitSizes = SPLIT_SIZES,
+    each: Each = map,
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(spec.inputs, spec.input_format, files, sizes)
+    plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
+    files.mkdir(staging)
     try:
-        maps = [_map(definition, spec, split, staging, files) for split in plan.splits]
-        reduces = [_reduce(definition, spec, number, maps, files) for number in range(spec.reducers)]
+        maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
+        partitions = range(spec.reducers)
+        reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
         commit_output(
-            files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
+            files, spec.job, spec.output, [StagedPart.of(done) for done in reduces], overwrite=spec.overwrite
         )
     finally:
         remove_staging(files, spec.job, spec.output)
@@ -97,29 +118,39 @@ def run_spec(
 
 
 def _map(
-    definition: JobDefinition, spec: JobSpec, split: Split, staging: str, files: FileSystem
+    definition: JobDefinition, spec: JobSpec, staging: str, files: FileSystem, split: Split
 ) -> MapOutput:
-    folder = f"{staging}/map-{split.index}"
-    files.mkdir(folder)
+    folder = _new_folder(files, f"{staging}/map-{split.index}")
     task = MapAttempt(spec, split, split.index, 1)
-    return _attempt(f"map-{split.index}", lambda: run_map(definition, task, files, folder, Progress()))
+    return run_map(definition, task, files, folder, Progress())
 
 
 def _reduce(
-    definition: JobDefinition, spec: JobSpec, partition: int, maps: Sequence[MapOutput], files: FileSystem
+    definition: JobDefinition, spec: JobSpec, maps: Sequence[MapOutput], files: FileSystem, partition: int
 ) -> ReduceOutput:
-    folder = f"{staging_folder(spec.output, spec.job)}/reduce-{partition}"
-    files.mkdir(folder)
+    folder = _new_folder(files, f"{staging_folder(spec.output, spec.job)}/reduce-{partition}")
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceAttempt(spec, partition, slices, 1)
-    return _attempt(f"reduce-{partition}", lambda: run_reduce(definition, task, files, folder, Progress()))
+    return run_reduce(definition, task, files, folder, Progress())
 
 
-def _attempt(name: str, run: Callable[[], T]) -> T:
+def _new_folder(files: FileSystem, wanted: str) -> str:
+    """Of one attempt alone: other engines run a task again, or twice at once."""
+    for number in count(1):
+        with contextlib.suppress(FileExistsError):
+            files.make_folder(folder := f"{wanted}-{number}")
+            return folder
+    raise AssertionError("count has no end")
+
+
+def _all(stage: str, results: Iterator[R]) -> list[R]:
+    """The results of a stage.  Raises JobFailed, which names the task."""
+    done: list[R] = []
     try:
-        return run()
+        done.extend(results)  # what comes before an error is kept
     except TaskFailed as failure:
-        raise failure.as_job_error(name, 1) from failure
+        raise failure.as_job_error(f"{stage}-{len(done)}", 1) from failure
+    return done
 
 
 def _result(

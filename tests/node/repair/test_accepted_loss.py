@@ -8,8 +8,8 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.node.repair.accepted_loss import AcceptedLoss
-from ringmill.node.repair.parts import Part, PartKind
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Part, PartKind
 from tests.node.membership.test_replacement import incr, lose, replace, until
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_healing import KEYS, fill_and_flush, healed, lose_the_log, same_everywhere

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -150,3 +152,48 @@ def test_an_error_of_the_users_code_names_the_line_and_the_record(tmp_path: Path
     assert "broken_jobs.py" in caught.value.detail["frames"][0]
     assert len(str(caught.value).splitlines()) < 12
     assert not (tmp_path / "out").exists()
+
+
+def fails_at_seven(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    if line == "7":
+        raise KeyError("no such thing")
+    if line == "gone":
+        os._exit(3)
+    yield line, os.getpid()
+
+
+def all_of(line: str, numbers: Iterable[int]) -> Iterator[tuple[str, list[int]]]:
+    yield line, sorted(set(numbers))
+
+
+fragile = job(map=fails_at_seven, reduce=all_of)
+
+
+def test_in_some_processes_the_output_is_the_same(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"in-{number}").write_text("a word or two\n" * 50_000)
+    inputs = str(tmp_path / "in-*")
+    alone = run_local(wordcount, inputs, str(tmp_path / "alone"))
+    together = run_local(wordcount, inputs, str(tmp_path / "together"), processes=3)
+    assert alone.records == together.records
+    for one, other in zip(alone.parts, together.parts, strict=True):
+        assert Path(one).read_bytes() == Path(other).read_bytes()
+    run_local(fragile, inputs, str(tmp_path / "pids"), processes=2)
+    parts = b"".join(part.read_bytes() for part in (tmp_path / "pids").glob("part-*"))
+    assert str(os.getpid()).encode() not in re.findall(rb"\d+", parts)
+
+
+def test_in_some_processes_a_failure_is_told_in_the_same_way(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1\n7\n")
+    told = []
+    for processes in (1, 2):
+        with pytest.raises(JobFailed, match=r"map-0, attempt 1: .*no such thing") as failed:
+            run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=processes)
+        told.append(str(failed.value))
+    assert told[0] == told[1]
+    (tmp_path / "in").write_text("gone\n")
+    with pytest.raises(JobFailed, match="a process that ran a task was ended"):
+        run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=2)
+    with pytest.raises(InvalidArgument, match="processes is 0"):
+        run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]

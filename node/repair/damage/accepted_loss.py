@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.node.repair.parts import Part
+from ringmill.node.repair.damage.parts import Part
 
 __all__ = ["AcceptedLoss"]
 

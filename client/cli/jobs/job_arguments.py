@@ -1,0 +1,60 @@
+"""Arguments of the verbs that run a job, on a cluster or here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import click
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+
+__all__ = ["job_arguments", "parameters_of"]
+
+Verb = TypeVar("Verb", bound=Callable[..., object])
+
+
+def job_arguments(verb: Verb) -> Verb:
+    """The job, what it reads and writes, and its parameters."""
+    for declare in reversed(
+        (
+            click.argument("target", metavar="MODULE.py:NAME"),
+            click.option(
+                "--input", "inputs", multiple=True, required=True, metavar="PATH",
+                help="file, folder or glob to read",
+            ),
+            click.option(
+                "--output", "output", required=True, metavar="FOLDER",
+                help="folder to write; it appears complete or not at all",
+            ),
+            click.option(
+                "--reducers", type=click.IntRange(1, MAX_REDUCERS),
+                help="number of reduce tasks and part files",
+            ),
+            click.option(
+                "--split-mib", type=click.IntRange(1, MAX_SPLIT_MIB), metavar="MIB",
+                help="input of one map task; by default it follows from the size of the whole input",
+            ),
+            click.option(
+                "--param", "params", multiple=True, metavar="NAME=VALUE",
+                help="parameter, read by the job as ctx.params",
+            ),
+            click.option("--overwrite", is_flag=True, help="replace the output folder if it exists"),
+        )
+    ):  # fmt: skip
+        verb = declare(verb)
+    return verb
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, str]:
+    """Raises InvalidArgument for one that is not NAME=VALUE."""
+    parameters = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidArgument(
+                f"--param {text!r} is not NAME=VALUE", hint="--param word=error, for example"
+            )
+        parameters[name] = value
+    return parameters

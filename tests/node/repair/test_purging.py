@@ -193,6 +193,10 @@ def test_a_later_attempt_of_a_write_that_may_be_forgotten_is_not_applied() -> No
         with pytest.raises(DeadlineExceeded):
             await world.inside("n2", work)
         await nothing_left(world, [b"k"])
+        new = Intent(VALUE, OperationId(1, 1, HybridTime(0)), is_retry=True)  # its client knew no time yet
+        await world.inside(
+            "n2", world["n2"].replica.objects.write(place_of(world, b"k"), new, lambda *_: None)
+        )
 
     run(story, purge=SOON)
 

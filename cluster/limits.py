@@ -18,6 +18,7 @@ __all__ = [
     "MAX_REDUCERS",
     "MAX_SCAN_BYTES",
     "MAX_SCAN_ITEMS",
+    "MAX_SPLIT_MIB",
     "MAX_TIMEOUT_S",
     "MAX_TOTAL",
     "MAX_TTL_MS",
@@ -30,6 +31,7 @@ MAX_CONTEXT_BYTES: Final = 64 * 1024
 MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
+MAX_SPLIT_MIB: Final = 1 << 14
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ringmill.client.blocking import Client
     from ringmill.client.connection import AsyncClient, connect
+    from ringmill.client.engines.on_dask import run_on_dask
+    from ringmill.client.engines.on_spark import run_on_spark
     from ringmill.client.jobs.job_values import JobState
     from ringmill.client.jobs.run_local import run_local
     from ringmill.client.many_keys import raise_first
@@ -42,16 +44,18 @@ if TYPE_CHECKING:
         WrongEpoch,
     )
     from ringmill.cluster.mapreduce.api.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.laws import broken_laws
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
-    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Conflict", "Context",
-    "CorruptData", "DeadlineExceeded", "DiskFull", "EMPTY", "FileInput", "FileOutput", "InvalidArgument",
-    "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState", "KeyChange", "Location", "NotFound",
-    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
-    "Receipt", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect",
-    "job", "raise_first", "run_local",
+    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Conflict",
+    "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY", "FileInput",
+    "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
+    "KeyChange", "Location", "Max", "Min", "NotFound", "Overloaded", "PermissionDenied", "Pipeline",
+    "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Sum", "Top",
+    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
+    "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -60,6 +64,8 @@ _HOMES: Final = {
     "ringmill.client.twins.blocking_pipeline": ("Pipeline",),
     "ringmill.client.connection": ("AsyncClient", "connect"),
     "ringmill.client.jobs.job_values": ("JobState",),
+    "ringmill.client.engines.on_dask": ("run_on_dask",),
+    "ringmill.client.engines.on_spark": ("run_on_spark",),
     "ringmill.client.jobs.run_local": ("run_local",),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
@@ -72,6 +78,7 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -97,16 +97,24 @@ class AsyncJobs:
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        split_mib: int | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several.  All paths must be visible to the nodes.  Raises InvalidArgument
+        one path, folder or glob, or several.  All paths must be visible to the nodes.  `split_mib` stands for
+        the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
         """
         job = await self.submit(
-            target, input=input, output=output, reducers=reducers, params=params, overwrite=overwrite
+            target,
+            input=input,
+            output=output,
+            reducers=reducers,
+            params=params,
+            overwrite=overwrite,
+            split_mib=split_mib,
         )
         async for state in self.watch(job):
             if state.is_over:
@@ -123,6 +131,7 @@ class AsyncJobs:
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        split_mib: int | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         inputs, folder = checked_paths("input", input), checked_path("output", output)
@@ -145,6 +154,7 @@ class AsyncJobs:
             reducers=reducers,
             params=given,
             overwrite=overwrite,
+            split_mib=split_mib,
         )
         return await self.hand_over(bundle, spec)
 

@@ -22,6 +22,10 @@ _MAX_MESSAGE_CHARS: Final = 2000
 _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
+_LOOPS: Final = tuple(
+    f"ringmill.cluster.mapreduce.{each}" for each in ("kernel.", "api.folds", "files.part_file")
+)
+"""The modules that unpack the pairs of a job's functions."""
 
 
 class Cause(StrEnum):
@@ -147,13 +151,16 @@ def _cut(text: str, limit: int) -> str:
 
 
 def not_pairs(error: TypeError | ValueError, role: str, where: str) -> Exception:
-    """What to raise for an error while unpacking the pairs of a job's function.
+    """What to raise for an error while the pairs of a job's function are unpacked or folded.
 
-    An error raised in the unpacking frame itself means that they are not pairs; one from deeper is the
-    function's own and is returned unchanged.
+    An error with frames of the engine's own loops alone means that they are not pairs, or not what the fold
+    takes; one with any other frame is the function's own and is returned unchanged.
     """
-    if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
-        return error
+    frame = error.__traceback__
+    while frame is not None:
+        if not frame.tb_frame.f_globals.get("__name__", "").startswith(_LOOPS):
+            return error
+        frame = frame.tb_next
     return TaskFailed(Cause.USER_ERROR, f"{role} {where} must give pairs (key, value): {error}")
 
 

@@ -39,7 +39,7 @@ from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
 __all__ = ["SMALL_SPLITS", "SimulatedTask", "TaskPace", "TaskSpawner"]
 
-SMALL_SPLITS: Final = SplitSizes(least_bytes=50)
+SMALL_SPLITS: Final = SplitSizes(least_bytes=50, most_bytes=50)
 """A few lines make several maps; an oracle has to cut alike."""
 
 _KILLED: Final = -9

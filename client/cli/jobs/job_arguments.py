@@ -8,7 +8,7 @@ from typing import TypeVar
 import click
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.limits import MAX_REDUCERS
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 
 __all__ = ["job_arguments", "parameters_of"]
 
@@ -31,6 +31,10 @@ def job_arguments(verb: Verb) -> Verb:
             click.option(
                 "--reducers", type=click.IntRange(1, MAX_REDUCERS),
                 help="number of reduce tasks and part files",
+            ),
+            click.option(
+                "--split-mib", type=click.IntRange(1, MAX_SPLIT_MIB), metavar="MIB",
+                help="input of one map task; by default it follows from the size of the whole input",
             ),
             click.option(
                 "--param", "params", multiple=True, metavar="NAME=VALUE",

@@ -32,6 +32,7 @@ def local(
     inputs: tuple[str, ...],
     output: str,
     reducers: int | None,
+    split_mib: int | None,
     params: tuple[str, ...],
     overwrite: bool,
     processes: int,
@@ -47,6 +48,7 @@ def local(
     result = run_local(
         definition, inputs, output,
         reducers=reducers, params=given, overwrite=overwrite, processes=processes,
+        split_mib=split_mib,
     )  # fmt: skip
     seconds = time.monotonic() - began
     document = {

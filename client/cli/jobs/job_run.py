@@ -26,6 +26,7 @@ def run(
     inputs: tuple[str, ...],
     output: str,
     reducers: int | None,
+    split_mib: int | None,
     params: tuple[str, ...],
     overwrite: bool,
     detach: bool,
@@ -41,7 +42,13 @@ def run(
         nonlocal submitted
         async with open_client(settings) as db:
             submitted = await db.jobs.submit(
-                target, input=inputs, output=output, reducers=reducers, params=given, overwrite=overwrite
+                target,
+                input=inputs,
+                output=output,
+                reducers=reducers,
+                params=given,
+                overwrite=overwrite,
+                split_mib=split_mib,
             )
             if detach:
                 return None

@@ -9,14 +9,26 @@ See: docs/formats/job.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import GenericAlias
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.limits import MAX_REDUCERS
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.mapreduce.api.batches import check_batch
+from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
-from ringmill.cluster.mapreduce.codecs.signatures import Signature, element_of, fits, name_of, read_signature
+from ringmill.cluster.mapreduce.codecs.signatures import (
+    Hint,
+    Signature,
+    element_of,
+    fits,
+    name_of,
+    read_batch_signature,
+    read_signature,
+)
+from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
 
@@ -72,16 +84,20 @@ class JobDefinition:
     """A checked job.  Make one with `job()`."""
 
     map: Callable[..., Pairs]
-    combine: Callable[..., Pairs] | None
-    reduce: Callable[..., Pairs] | None
+    combine: Callable[..., Pairs] | None  # a function; None when it is a fold
+    reduce: Callable[..., Pairs] | None  # the same
     input: FileInput
     output: FileOutput
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
     combine_signature: Signature | None = field(repr=False)
-    reduce_signature: Signature | None = field(repr=False)
+    reduce_signature: Signature | None = field(repr=False)  # of the fold, too
     task_memory_mib: int = 0
+    combine_fold: BoundFold | None = field(default=None, repr=False)
+    reduce_fold: BoundFold | None = field(default=None, repr=False)
+    is_batch: bool = False  # map takes many records at a time
+    split_mib: int = 0
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -91,7 +107,7 @@ class JobDefinition:
     @cached_property
     def value_codec(self) -> ValueCodec:
         """How values cross the shuffle."""
-        return value_codec(self.map_signature.out_value, self.map_signature.where)
+        return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
 
     @property
     def user_files(self) -> frozenset[str]:
@@ -102,23 +118,34 @@ class JobDefinition:
 
 def job(
     *,
-    map: Callable[..., Pairs],
-    combine: Callable[..., Pairs] | None = None,
-    reduce: Callable[..., Pairs] | None = None,
+    map: Callable[..., Pairs] | None = None,
+    map_batch: Callable[..., Any] | None = None,
+    combine: Callable[..., Pairs] | Fold | None = None,
+    reduce: Callable[..., Pairs] | Fold | None = None,
     input: FileInput | None = None,
     output: FileOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
+    split_mib: int = 0,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
-    `map(key, value)` yields pairs for a record.  `combine(key, values)` may be called any number of times to
+    `map(key, value)` yields pairs for a record.  `map_batch(lines)` in its place takes many lines at a time,
+    as its hint says: list[bytes], list[str], or bytes for a block of whole lines; parsed values in jsonl and
+    csv.  It returns pairs, a dict, a Counter, or a list of keys without values; two parameters, `(offset,
+    lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.
+
+    `combine(key, values)` may be called any number of times to
     shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
     written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
-    parameter.  Their type hints choose the codecs.  `params` are str parameters with their defaults, which
-    each submission may change; functions read them as `ctx.params`.  `task_memory_mib` limits the memory of a
-    task process and all that it starts; 0 means the limit of the nodes.
+    parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
+    Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); one given as reduce combines, too.
+
+    `params` are str parameters with their defaults, which each submission may change; functions read them as
+    `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
+    limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
+    follows from the size of the whole input.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
@@ -127,20 +154,28 @@ def job(
     if not 1 <= reducers <= MAX_REDUCERS:
         raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
     check_task_memory(task_memory_mib)
-    map_signature = read_signature(map, "map")
-    _check_input(map_signature, source)
+    check_split_mib(split_mib)
+    mapper, map_signature = _mapper(map, map_batch, source)
+    combine_fold, reduce_fold = _folds(combine, reduce, map_signature)
+    sent = replace(map_signature, out_value=_travelling(map_signature, combine_fold))
     definition = JobDefinition(
-        map,
-        combine,
-        reduce,
+        mapper,
+        None if isinstance(combine, Fold) else combine,
+        None if isinstance(reduce, Fold) else reduce,
         source,
         sink,
         reducers,
         dict(params or {}),
         map_signature,
-        None if combine is None else _grouped(read_signature(combine, "combine"), map_signature, "combine"),
-        None if reduce is None else _grouped(read_signature(reduce, "reduce"), map_signature, "reduce"),
+        None
+        if combine is None or isinstance(combine, Fold)
+        else _grouped(read_signature(combine, "combine"), map_signature, "combine"),
+        _reduce_signature(reduce, reduce_fold, sent),
         task_memory_mib,
+        combine_fold,
+        reduce_fold,
+        is_batch=map is None,
+        split_mib=split_mib,
     )
     _check_combine(definition)
     _check_output(definition)
@@ -152,8 +187,33 @@ def check_task_memory(mebibytes: int) -> None:
     least, most = TASK_MEMORY_MIB
     if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
         raise InvalidArgument(
-            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
+            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, "
+            f"not {shown(mebibytes, 40)}"
         )
+
+
+def check_split_mib(mebibytes: int) -> None:
+    """Raises InvalidArgument."""
+    if type(mebibytes) is not int or not 0 <= mebibytes <= MAX_SPLIT_MIB:
+        raise InvalidArgument(
+            f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
+            f"{shown(mebibytes, 40)}"
+        )
+
+
+def _mapper(
+    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
+) -> tuple[Callable[..., Any], Signature]:
+    """The one of the two that is there, and its signature.  Raises InvalidArgument."""
+    if map is not None and map_batch is None:
+        signature = read_signature(map, "map")
+        _check_input(signature, source)
+        return map, signature
+    if map_batch is None or map is not None:
+        raise InvalidArgument("a job has either map or map_batch")
+    signature = read_batch_signature(map_batch)
+    check_batch(signature, source.format)
+    return map_batch, signature
 
 
 def _check_input(map_signature: Signature, source: FileInput) -> None:
@@ -168,6 +228,64 @@ def _check_input(map_signature: Signature, source: FileInput) -> None:
             f"map {map_signature.where}: format {source.format!r} gives a value of type "
             f"{' or '.join(map(name_of, options))}, map takes {name_of(map_signature.second)}"
         )
+
+
+def _folds(combine: object, reduce: object, maker: Signature) -> tuple[BoundFold | None, BoundFold | None]:
+    """The named folds among combine and reduce, bound to the types that they get.
+
+    Raises InvalidArgument for two whose result would depend on where the input is cut.
+    """
+    if isinstance(reduce, Fold) and combine is None:
+        combine = reduce
+    if isinstance(combine, Fold) and not isinstance(reduce, Fold):
+        _check_lone_combine(combine, reduce, maker)
+    elif isinstance(combine, Fold) and combine != reduce and (combine, reduce) != (Count(), Sum()):
+        raise InvalidArgument(
+            f"reduce={reduce!r} of what combine={combine!r} leaves depends on where the input is cut",
+            hint=f"leave combine out: reduce={reduce!r} combines by itself",
+        )
+    elif isinstance(reduce, Count) and not isinstance(combine, Fold):
+        raise InvalidArgument(
+            "reduce=Count() counts the values that map gives, and combine would change their number",
+            hint="leave combine out: Count() combines by itself",
+        )
+    bound = combine.bind(maker.out_value, maker.where) if isinstance(combine, Fold) else None
+    if not isinstance(reduce, Fold):
+        return bound, None
+    if combine == reduce and bound is not None:
+        return (None if isinstance(combine, Collect) else bound), bound
+    return bound, reduce.bind(_travelling(maker, bound), maker.where)
+
+
+def _check_lone_combine(combine: Fold, reduce: object, maker: Signature) -> None:
+    """A fold before a function: each map task leaves a result of its own, or several."""
+    if reduce is None:
+        raise InvalidArgument(
+            f"combine={combine!r} without a reduce would write a result of each part of the input",
+            hint=f"say reduce={combine!r}; it combines by itself",
+        )
+    bound = combine.bind(maker.out_value, maker.where)
+    if isinstance(combine, Sum) and bound.add is None:
+        raise InvalidArgument(
+            "combine=Sum() of float leaves several values a key, which only reduce=Sum() adds without "
+            "rounding twice",
+            hint="say reduce=Sum(), or round to int in map",
+        )
+
+
+def _travelling(maker: Signature, combine_fold: BoundFold | None) -> Hint:
+    """The type of the values between map and reduce."""
+    return maker.out_value if combine_fold is None else combine_fold.travels
+
+
+def _reduce_signature(
+    reduce: Callable[..., Pairs] | Fold | None, fold: BoundFold | None, maker: Signature
+) -> Signature | None:
+    if fold is not None or isinstance(reduce, Fold):
+        assert fold is not None
+        values: Hint = GenericAlias(Iterable, (maker.out_value,))
+        return Signature(repr(fold.fold), maker.out_key, values, maker.out_key, fold.gives, False)
+    return None if reduce is None else _grouped(read_signature(reduce, "reduce"), maker, "reduce")
 
 
 def _grouped(taker: Signature, maker: Signature, role: str) -> Signature:

@@ -7,11 +7,14 @@ A sample can show that a law is broken, never that it holds.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context
 
@@ -33,8 +36,10 @@ def broken_laws(
     findings = [*_map_findings(job, records, params)]
     groups: dict[Any, list[Any]] = {}
     for record in records:
-        for key, value in _call(job, "map", params)(*record):
+        for key, value in _mapped(job, [record], params):
             groups.setdefault(key, []).append(value)
+    if job.is_batch:
+        findings += _batch_findings(job, records, groups, params)
     for key in list(groups)[:MAX_KEYS]:
         findings += _group_findings(job, key, groups[key], params)
         if len(findings) >= MAX_FINDINGS:
@@ -56,8 +61,8 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
 def _map_findings(
     job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
 ) -> Iterator[str]:
-    forwards = [list(_call(job, "map", params)(*record)) for record in records]
-    backwards = [list(_call(job, "map", params)(*record)) for record in reversed(records)]
+    forwards = [_mapped(job, [record], params) for record in records]
+    backwards = [_mapped(job, [record], params) for record in reversed(records)]
     for record, first, second in zip(records, forwards, reversed(backwards), strict=True):
         if first != second:
             yield (
@@ -66,9 +71,51 @@ def _map_findings(
             )
 
 
+def _batch_findings(
+    job: JobDefinition,
+    records: Sequence[tuple[Any, Any]],
+    singly: Mapping[Any, list[Any]],
+    params: Mapping[str, str],
+) -> Iterator[str]:
+    """What differs between all records in one batch and each in a batch of its own."""
+    together: dict[Any, list[Any]] = {}
+    for key, value in _mapped(job, records, params):
+        together.setdefault(key, []).append(value)
+    for key in [*singly, *(key for key in together if key not in singly)][:MAX_KEYS]:
+        alone, whole = (_outcome(job, key, groups.get(key, []), params) for groups in (singly, together))
+        if alone != whole:
+            yield (
+                f"key {key!r:.100}: {alone!r:.100} when each line is a batch, {whole!r:.100} when all are "
+                "one: map_batch's results depend on where batches end"
+            )
+
+
+def _outcome(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if job.combine_fold is not None and values:
+        values = _folded(job.combine_fold, values)
+    return _reduced(job, key, values, params) if values else []
+
+
+def _mapped(
+    job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
+) -> list[tuple[Any, Any]]:
+    """The pairs of some records: of one, or of a batch."""
+    function = _call(job, "map", params)
+    if not job.is_batch:
+        return [pair for record in records for pair in function(*record)]
+    signature = job.map_signature
+    batch: Any = [value for _, value in records]
+    if signature.second is bytes:
+        batch = b"".join(value + b"\n" for value in batch)
+    result = function(records[0][0], batch) if signature.first is not None else function(batch)
+    return list(pairs_of(result, signature.gives, signature.where))
+
+
 def _group_findings(
     job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]
 ) -> Iterator[str]:
+    if job.combine_fold is not None:  # it keeps the laws; reduce gets what it leaves
+        values = _folded(job.combine_fold, values)
     plain = _reduced(job, key, values, params)
     if _reduced(job, key, values, params) != plain:
         yield f"reduce gave two results for the same values of key {key!r:.100}"
@@ -86,6 +133,15 @@ def _group_findings(
                 return
 
 
+def _folded(fold: BoundFold, values: list[Any]) -> list[Any]:
+    """What a fold leaves of one key's values."""
+    if fold.add is None:
+        return fold.shorten(values)
+    totals: defaultdict[None, Any] = defaultdict(int)
+    fold.add(totals, ((None, value) for value in values))
+    return list(totals.values())
+
+
 def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
     if len(values) < 2:
         return values
@@ -93,6 +149,8 @@ def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[s
 
 
 def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if job.reduce_fold is not None:
+        return [job.reduce_fold.finish(values)]
     if job.reduce is None:
         return values
     return list(_call(job, "reduce", params)(key, iter(values)))

@@ -15,12 +15,12 @@ from typing import Any, Final
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
-from ringmill.cluster.limits import MAX_REDUCERS
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_task_memory
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_split_mib, check_task_memory
 
 __all__ = ["JobSpec"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -48,6 +48,7 @@ class JobSpec:
     memory_bytes: int = 64 * _MIB  # of one task's buffer
     compression: str = "zstd"  # of what travels between map and reduce
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
+    split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
 
     def __post_init__(self) -> None:
         problems = [
@@ -64,6 +65,10 @@ class JobSpec:
                 f"reducers must be 1 to {MAX_REDUCERS}, not {self.reducers}",
             ),
             (self.compression not in _COMPRESSIONS, f"compression must be one of {', '.join(_COMPRESSIONS)}"),
+            (
+                not 0 <= self.split_bytes <= MAX_SPLIT_MIB * _MIB,
+                f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
+            ),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -90,12 +95,15 @@ class JobSpec:
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        split_mib: int | None = None,
     ) -> JobSpec:
         """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
         unknown = sorted(set(params or {}) - set(definition.params))
         if unknown:
             known = ", ".join(sorted(definition.params)) or "none"
             raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
+        split_mib = definition.split_mib if split_mib is None else split_mib
+        check_split_mib(split_mib)
         return cls(
             job=job,
             module=module,
@@ -109,6 +117,7 @@ class JobSpec:
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
             task_memory_mib=definition.task_memory_mib,
+            split_bytes=split_mib * _MIB,
         )
 
     def encode(self) -> bytes:
@@ -149,7 +158,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int,
+        "task_memory_mib": int, "split_bytes": int,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -8,25 +8,47 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections import abc
+from collections import Counter, abc, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from types import FunctionType, NoneType, UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.context import Context
 
-__all__ = ["Hint", "Signature", "fits", "name_of", "read_signature"]
+__all__ = [
+    "Gives",
+    "Hint",
+    "Signature",
+    "fits",
+    "name_of",
+    "read_batch_signature",
+    "read_signature",
+    "unwrapped",
+]
 
 Hint: TypeAlias = Any  # a type expression: a class, list[int], str | None, typing.Any
 
+_DICTS: Final = (dict, defaultdict, abc.Mapping)
 _ITERABLES: Final = (abc.Iterator, abc.Iterable, abc.Generator, abc.Sequence, list)
+
+
+class Gives(Enum):
+    """The shape of what a function returns."""
+
+    PAIRS = "pairs"
+    DICT = "dict"  # of key to value; map_batch alone
+    KEYS = "keys"  # without values; map_batch alone
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A job function: two positional parameters, an optional `ctx`, and pairs out."""
+    """A job function: two positional parameters, an optional `ctx`, and pairs out.
+
+    `first` is None when a batch-wise map does not take where its batch begins.
+    """
 
     where: str  # "FILE:LINE name()", for messages
     first: Hint
@@ -34,6 +56,7 @@ class Signature:
     out_key: Hint
     out_value: Hint
     wants_context: bool
+    gives: Gives = Gives.PAIRS
 
 
 def read_signature(function: Callable[..., Iterable[tuple[Any, Any]]], role: str) -> Signature:
@@ -42,6 +65,36 @@ def read_signature(function: Callable[..., Iterable[tuple[Any, Any]]], role: str
     Raises InvalidArgument when a task process could not import it, or its hints are incomplete.
     """
     where = _shippable(function, role)
+    names, hints, wants_context = _parameters(function, role, where)
+    if len(names) != 2:
+        raise InvalidArgument(
+            f"{role} {where} takes ({', '.join(names)}); it must take two parameters and, if it likes, ctx"
+        )
+    key, value = _pair_of(hints["return"], role, where)
+    return Signature(where, hints[names[0]], hints[names[1]], key, value, wants_context)
+
+
+def read_batch_signature(function: Callable[..., Any]) -> Signature:
+    """The signature of a map_batch function: it takes where the batch begins, if it likes, then the batch.
+
+    It returns an iterable of pairs, a dict, or an iterable of keys alone.  Raises InvalidArgument.
+    """
+    where = _shippable(function, "map_batch")
+    names, hints, wants_context = _parameters(function, "map_batch", where)
+    if len(names) not in (1, 2):
+        raise InvalidArgument(
+            f"map_batch {where} takes ({', '.join(names)}); it must take a batch, if it likes after where "
+            "the batch begins, and, if it likes, ctx"
+        )
+    first = hints[names[0]] if len(names) == 2 else None
+    key, value, gives = _batch_result(hints["return"], where)
+    return Signature(where, first, hints[names[-1]], key, value, wants_context, gives)
+
+
+def _parameters(
+    function: Callable[..., Any], role: str, where: str
+) -> tuple[list[str], dict[str, Hint], bool]:
+    """The names of the parameters but ctx, all hints, and whether there is ctx."""
     try:
         hints = typing.get_type_hints(function)
     except NameError as error:
@@ -50,16 +103,12 @@ def read_signature(function: Callable[..., Iterable[tuple[Any, Any]]], role: str
             hint="import it outside `if TYPE_CHECKING` and define it above the job",
         ) from error
     names = list(inspect.signature(function).parameters)
-    wants_context = len(names) == 3 and (names[2] == "ctx" or hints.get(names[2]) is Context)
-    if len(names) != 2 + wants_context:
-        raise InvalidArgument(
-            f"{role} {where} takes ({', '.join(names)}); it must take two parameters and, if it likes, ctx"
-        )
-    for name in (*names[:2], "return"):
+    wants_context = len(names) > 1 and (names[-1] == "ctx" or hints.get(names[-1]) is Context)
+    names = names[: len(names) - wants_context]
+    for name in (*names, "return"):
         if name not in hints:
             raise InvalidArgument(f"{role} {where}: {name!r} has no type hint; the hints choose the codecs")
-    key, value = _pair_of(hints["return"], role, where)
-    return Signature(where, hints[names[0]], hints[names[1]], key, value, wants_context)
+    return names, hints, wants_context
 
 
 def element_of(hint: Hint, role: str, where: str) -> Hint:
@@ -72,7 +121,7 @@ def element_of(hint: Hint, role: str, where: str) -> Hint:
 
 def fits(given: Hint, wanted: Hint) -> bool:
     """Whether every value of type `given` may be passed where `wanted` is declared."""
-    given, wanted = _plain(given), _plain(wanted)
+    given, wanted = unwrapped(given), unwrapped(wanted)
     if given == wanted or wanted in (Any, object) or (given, wanted) in ((int, float), (bool, int)):
         return True
     if _is_union(given):
@@ -105,7 +154,7 @@ def _is_union(hint: Hint) -> bool:
     return origin is Union or origin is UnionType
 
 
-def _plain(hint: Hint) -> Hint:
+def unwrapped(hint: Hint) -> Hint:
     """NewType and Annotated stand for what they wrap."""
     while isinstance(hint, typing.NewType):
         hint = hint.__supertype__
@@ -144,3 +193,21 @@ def _pair_of(hint: Hint, role: str, where: str) -> tuple[Hint, Hint]:
             f"{role} {where} is declared to return {name_of(hint)}; it must be Iterator[tuple[KEY, VALUE]]"
         )
     return pair[0], pair[1]
+
+
+def _batch_result(hint: Hint, where: str) -> tuple[Hint, Hint, Gives]:
+    origin: Any = get_origin(hint)
+    args = get_args(hint)
+    if origin is Counter and len(args) == 1:
+        return args[0], int, Gives.DICT
+    if origin in _DICTS and len(args) == 2:
+        return args[0], args[1], Gives.DICT
+    if origin in _ITERABLES and args:
+        element: Any = get_origin(args[0])
+        if element is tuple and len(get_args(args[0])) == 2:
+            return (*_pair_of(hint, "map_batch", where), Gives.PAIRS)
+        return args[0], NoneType, Gives.KEYS
+    raise InvalidArgument(
+        f"map_batch {where} is declared to return {name_of(hint)}; it must be list[tuple[KEY, VALUE]] or an "
+        "iterator of the same, dict[KEY, VALUE], Counter[KEY], or list[KEY] for keys without values"
+    )

@@ -60,14 +60,18 @@ class ValueCodec:
         self._name = name
         self.uses_lists = shape.has_list or needs_rebuild
 
-    def to_wire(self, values: list[Any]) -> list[Any]:
-        """Check and convert.  Raises InvalidArgument naming the first value that the hint forbids."""
+    def check(self, values: list[Any]) -> None:
+        """Raises InvalidArgument naming the first value that the hint forbids."""
         if self._allowed is not None and not self._allowed.issuperset(map(type, values)):
             wrong = next(value for value in values if type(value) not in self._allowed)
             raise InvalidArgument(
                 f"a value of type {type(wrong).__name__} where the hint says {self._name}: "
                 f"{shown(wrong, 200)}"
             )
+
+    def to_wire(self, values: list[Any]) -> list[Any]:
+        """Check and convert.  Raises InvalidArgument like `check`."""
+        self.check(values)
         return values if self._lower is None else list(map(self._lower, values))
 
     def from_wire(self, values: Sequence[Any]) -> Sequence[Any]:

@@ -38,7 +38,7 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = plan_input(spec.inputs, spec.input_format, files, sizes)
+        plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
         remove_staging(files, spec.job, spec.output)
         files.mkdir(staging_folder(spec.output, spec.job))
     except OSError as error:

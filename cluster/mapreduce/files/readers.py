@@ -1,4 +1,4 @@
-"""Records of a split, in blocks: lists of (key, value) as map takes them.
+"""Records of a split, in blocks: lists of (key, value) as map takes them, or batches as map_batch does.
 
 I/O only through the FileSystem passed in.  A piece's records are those that start in it.  Lines end with LF
 alone; one CR before it is dropped; text is UTF-8 with bytes that are not as surrogate escapes, so that any
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
@@ -51,11 +52,17 @@ class SplitReader:
         self._path = ""
         self._block: Block = []
         self._left: Iterator[tuple[Any, Any]] = iter(())
+        self._span: tuple[int, int] | None = None  # of the batch at hand: where it begins and ends
 
     @property
     def position(self) -> str:
-        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first."""
+        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first.
+
+        Of a batch, "FILE offset N to M".
+        """
         unit = {"csv": "line", "file": ""}.get(self._format, "offset")
+        if self._span is not None:
+            return f"{self._path} {unit} {self._span[0]} to {self._span[1]}"
         last = self._last() if unit else None
         return self._path if last is None else f"{self._path} {unit} {last[0]}"
 
@@ -68,14 +75,21 @@ class SplitReader:
     @property
     def bytes_done(self) -> int:
         """Bytes of the split up to the record that was handed out last."""
-        piece, last = self._piece, self._last()
-        if piece is None or last is None:
+        piece = self._piece
+        if piece is None or (start := self._started()) is None:
             return self._bytes_before
         if self._format in ("csv", "file") or is_packed(piece.file.path):
             done = self._unpacked_bytes
         else:
-            done = last[0] - piece.start
+            done = start - piece.start
         return self._bytes_before + max(0, min(done, piece.end - piece.start))
+
+    def _started(self) -> Any:
+        """The key of the last record, or of the first of the batch at hand."""
+        if self._span is not None:
+            return self._span[0]
+        last = self._last()
+        return None if last is None else last[0]
 
     def _last(self) -> tuple[Any, Any] | None:
         """The record that was handed out last."""
@@ -88,21 +102,49 @@ class SplitReader:
 
         Raises TaskFailed for a file that changed or cannot be parsed, OSError.
         """
+        for piece, file in self._opened():
+            for block in self._blocks(piece, file):
+                self._block = block
+                self._left = iter(block)
+                self.records_read += len(block)
+                yield self._left
+
+    def batches(self, batch_hint: Any) -> Iterator[tuple[int, Any]]:
+        """(where it begins, many values) a batch: a list of what `records` gives, or bytes of whole lines.
+
+        Raises like `records`.
+        """
+        for piece, file in self._opened():
+            for start, end, count, batch in self._batches(piece, file, batch_hint):
+                self._span = start, end
+                self.records_read += count
+                yield start, batch
+            self._span = None
+
+    def _opened(self) -> Iterator[tuple[Piece, ReadFile]]:
         for piece in self._split.pieces:
             self._piece = piece
             self._path = self._context.path = piece.file.path
             self._unpacked_bytes = 0
             file = _open_unchanged(piece, self._files)
             try:
-                for block in self._blocks(piece, file):
-                    self._block = block
-                    self._left = iter(block)
-                    self.records_read += len(block)
-                    yield self._left
+                yield piece, file
             finally:
                 file.close()
             self._piece = None
             self._bytes_before += piece.end - piece.start
+
+    def _batches(self, piece: Piece, file: ReadFile, hint: Any) -> Iterator[tuple[int, int, int, Any]]:
+        """(begin, end, number of values, values) of each batch."""
+        if self._format in ("csv", "jsonl"):
+            for block in self._blocks(piece, file):
+                yield block[0][0], block[-1][0], len(block), [value for _, value in block]
+            return
+        lines = _block_lines if hint is bytes else _str_list if fits(list[str], hint) else _bytes_list
+        for offset, data in self._whole_lines(piece, file):
+            count, batch = lines(data)
+            yield offset, offset + len(data), count, batch
+            self._unpacked_bytes += len(data)
 
     def _blocks(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         if self._format == "file":
@@ -247,6 +289,29 @@ def _byte_lines(offset: int, data: bytes, path: str) -> Block:
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
     return list(zip(offsets, lines, strict=False))
+
+
+def _block_lines(data: bytes) -> tuple[int, bytes]:
+    return data.count(b"\n") + (not data.endswith(b"\n")), data
+
+
+def _bytes_list(data: bytes) -> tuple[int, list[bytes]]:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if b"\r" in data:
+        lines = [line.removesuffix(b"\r") for line in lines]
+    return len(lines), lines
+
+
+def _str_list(data: bytes) -> tuple[int, list[str]]:
+    text = data.decode("utf-8", "surrogateescape")
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    if "\r" in text:
+        lines = [line.removesuffix("\r") for line in lines]
+    return len(lines), lines
 
 
 def _json_lines(offset: int, data: bytes, path: str) -> Block:

@@ -4,7 +4,11 @@ Pure: from names and sizes alone, so that every planner cuts alike.  A split's p
 byte; the reader of a piece takes the records that start in it, so nothing is read here to find boundaries.
 Order is part of the result: files by sorted path, pieces by offset.
 
-Size = clamp(input / 32, 512 KiB, 32 MiB); small files are packed together (see docs/formats/job.md).
+The size follows from the input's size alone, unless the job sets it: with more input splits become both
+larger and more numerous.  It does not follow from the number of nodes, because a map that uses random
+numbers, and a combine that rounds, give other bytes for other splits.  Small files are packed together.
+
+See: docs/formats/job.md, "Splits".
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isqrt
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
@@ -19,7 +24,7 @@ from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 
 __all__ = ["SPLIT_SIZES", "InputFile", "Piece", "Split", "SplitSizes", "plan_splits", "split_bytes"]
 
-KIB: Final = 1 << 10
+MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
 
@@ -28,11 +33,15 @@ _WHOLE_FORMATS: Final = frozenset({"csv", "file"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSizes:
-    """The rule's three numbers."""
+    """The rule's numbers: an input of n times `unit_bytes` has about sqrt(n) splits of sqrt(n) units."""
 
-    least_bytes: int = 512 * KIB
-    most_bytes: int = 32 * KIB * KIB
-    splits_aimed_at: int = 32
+    least_bytes: int = MIB
+    most_bytes: int = 64 * MIB
+    unit_bytes: int = MIB
+
+    def pinned(self, split_bytes: int) -> SplitSizes:
+        """The same, or splits of `split_bytes` if a job sets that."""
+        return SplitSizes(least_bytes=split_bytes, most_bytes=split_bytes) if split_bytes else self
 
 
 SPLIT_SIZES: Final = SplitSizes()
@@ -87,7 +96,7 @@ class Split:
 
 def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
     """The size aimed at for splits of an input of this many bytes."""
-    return min(max(-(-input_bytes // sizes.splits_aimed_at), sizes.least_bytes), sizes.most_bytes)
+    return min(max(isqrt(input_bytes * sizes.unit_bytes), sizes.least_bytes), sizes.most_bytes)
 
 
 def plan_splits(

@@ -95,10 +95,19 @@ class ReduceKernel:
         return f"{self._folder}/merge-{number:05d}.run"
 
     def _reduce(self) -> Callable[..., Iterable[tuple[Any, Any]]]:
-        signature = self._job.reduce_signature
+        signature, fold = self._job.reduce_signature, self._job.reduce_fold
+        if fold is not None:
+            return partial(_finished, fold.finish)
         if self._job.reduce is None or signature is None:
             return _each
         return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
+
+
+def _finished(
+    finish: Callable[[Iterable[Any]], Any], key: Any, values: Iterable[Any]
+) -> tuple[tuple[Any, Any]]:
+    """What a fold does with a group."""
+    return ((key, finish(values)),)
 
 
 def _each(key: Any, values: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

@@ -88,7 +88,10 @@ def run_map(
             context=context,
         )
         with rare_collections():
-            totals = kernel.run(reader.records())
+            if job.is_batch:
+                totals = kernel.run_batches(reader.batches(job.map_signature.second))
+            else:
+                totals = kernel.run(reader.records())
     except Exception as error:
         raise classify(error, job.user_files, reader.position, reader.record) from error
     return MapOutput(

@@ -6,10 +6,12 @@ cluster uses.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
@@ -67,6 +69,7 @@ def run_in_process(
     overwrite: bool = False,
     job: str = LOCAL_JOB,
     each: Each = map,
+    split_mib: int | None = None,
 ) -> LocalResult:
     """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -84,6 +87,7 @@ def run_in_process(
         reducers=reducers,
         params=params,
         overwrite=overwrite,
+        split_mib=split_mib,
     )
     return run_spec(definition, spec, files, each=each)
 
@@ -97,15 +101,16 @@ def run_spec(
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(spec.inputs, spec.input_format, files, sizes)
+    plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
+    files.mkdir(staging)
     try:
         maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
         partitions = range(spec.reducers)
         reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
         commit_output(
-            files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
+            files, spec.job, spec.output, [StagedPart.of(done) for done in reduces], overwrite=spec.overwrite
         )
     finally:
         remove_staging(files, spec.job, spec.output)
@@ -115,8 +120,7 @@ def run_spec(
 def _map(
     definition: JobDefinition, spec: JobSpec, staging: str, files: FileSystem, split: Split
 ) -> MapOutput:
-    folder = f"{staging}/map-{split.index}"
-    files.mkdir(folder)
+    folder = _new_folder(files, f"{staging}/map-{split.index}")
     task = MapAttempt(spec, split, split.index, 1)
     return run_map(definition, task, files, folder, Progress())
 
@@ -124,11 +128,19 @@ def _map(
 def _reduce(
     definition: JobDefinition, spec: JobSpec, maps: Sequence[MapOutput], files: FileSystem, partition: int
 ) -> ReduceOutput:
-    folder = f"{staging_folder(spec.output, spec.job)}/reduce-{partition}"
-    files.mkdir(folder)
+    folder = _new_folder(files, f"{staging_folder(spec.output, spec.job)}/reduce-{partition}")
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceAttempt(spec, partition, slices, 1)
     return run_reduce(definition, task, files, folder, Progress())
+
+
+def _new_folder(files: FileSystem, wanted: str) -> str:
+    """Of one attempt alone: other engines run a task again, or twice at once."""
+    for number in count(1):
+        with contextlib.suppress(FileExistsError):
+            files.make_folder(folder := f"{wanted}-{number}")
+            return folder
+    raise AssertionError("count has no end")
 
 
 def _all(stage: str, results: Iterator[R]) -> list[R]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from ringmill import Context, FileOutput, job
+from ringmill import Collect, Context, Count, Distinct, FileOutput, Max, Sum, Top, job
 
 PLACES: list[tuple[str, list[int]]] = []
 
@@ -73,3 +73,17 @@ sizes = job(map=blobs, reduce=length)
 renamed = job(map=one, combine=other_key, reduce=total)
 dice = job(map=drawn)
 mapped = job(map=one)
+
+
+def shares(offset: int, line: str) -> Iterator[tuple[str, float]]:
+    for word in line.split(" "):
+        yield word, offset / 7
+
+
+folded = job(map=one, reduce=Sum())
+counted = job(map=place_of, reduce=Count())
+lastly = job(map=place_of, combine=Max(), reduce=Max())
+latest = job(map=place_of, reduce=Top(3), output=FileOutput(format="jsonl"))
+distinct = job(map=place_of, reduce=Distinct(), output=FileOutput(format="jsonl"))
+collected = job(map=place_of, reduce=Collect(), output=FileOutput(format="jsonl"))
+weighed = job(map=shares, reduce=Sum())

@@ -118,7 +118,7 @@ class JobCluster:
         return JobSpec(
             job=job, module="trials", name="counting", bundle_sha256=self.bundle,
             inputs=(f"{self.folder}/in",), output=f"{self.folder}/{out}", input_format="lines",
-            output_format="tsv", reducers=3, overwrite=overwrite,
+            output_format="tsv", reducers=3, overwrite=overwrite, split_bytes=512 << 10,
             params={"mode": mode, "flag": f"{self.folder}/flag"},
         )  # fmt: skip
 
@@ -156,7 +156,7 @@ class JobCluster:
             (self.folder / "in" / f"{number}.txt").write_text(text)
 
     def write_much(self) -> None:
-        """Four files above the smallest split each: at least four maps."""
+        """Four files above the size of a split each: at least four maps."""
         draw = random.Random(7)
         words = [f"word{n}" for n in range(2000)]
         texts = ["".join(" ".join(draw.choices(words, k=8)) + "\n" for _ in range(9000)) for _ in range(4)]

@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from examples.grep import grep
+from ringmill import job
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 
@@ -40,6 +41,7 @@ def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
         ({"bundle_sha256": "xyz"}, "64 hexadecimal"),
         ({"compression": "rar"}, "zstd, lz4, none"),
         ({"task_memory_mib": 63}, "task_memory_mib must be 64 to 1048576"),
+        ({"split_bytes": -1}, "split_bytes must be 0 to 17179869184"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(change: dict[str, Any], message: str) -> None:
@@ -52,9 +54,9 @@ def test_values_out_of_range_are_refused_by_name(change: dict[str, Any], message
     [
         b"",
         b"rubbish",
-        msgpack.packb([1, {}]),
-        msgpack.packb([3, {}]),
-        msgpack.packb([2, {"job": "x"}]),
+        msgpack.packb([2, {}]),
+        msgpack.packb([4, {}]),
+        msgpack.packb([3, {"job": "x"}]),
         msgpack.packb(7),
         SPEC.encode()[:-1],
         SPEC.encode().replace(b"\xa8reducers\x01", b"\xa8reducers\xc3"),
@@ -77,3 +79,9 @@ def test_a_parameter_the_job_does_not_know_is_refused_with_those_it_knows() -> N
             output="/o",
             params={"patern": ""},
         )
+
+
+@pytest.mark.parametrize("split_mib", [-1, (1 << 14) + 1, 2.0, True])
+def test_a_split_size_out_of_range_is_refused(split_mib: Any) -> None:
+    with pytest.raises(InvalidArgument, match="split_mib must be 1 to 16384"):
+        job(map=grep.map, params=grep.params, split_mib=split_mib)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.cluster.mapreduce.files.splits import InputFile, Split, plan_splits, split_bytes
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, plan_splits, split_bytes
 
-KIB, MIB = 1 << 10, 1 << 20
+MIB = 1 << 20
 
 SIZES = st.lists(st.integers(0, 3 * MIB) | st.integers(0, 200 * MIB), max_size=30)
 
@@ -31,12 +31,19 @@ def test_every_byte_is_in_one_piece_and_splits_follow_the_order_of_paths(sizes: 
 
 @pytest.mark.parametrize(
     ("total", "split"),
-    [(1, 512 * KIB), (64 * MIB, 2 * MIB), (10_000 * MIB, 32 * MIB), (32 * MIB + 1, MIB + 1)],
-)
-def test_splits_are_a_thirty_second_of_the_input_between_half_a_mebibyte_and_thirty_two(
-    total: int, split: int
-) -> None:
+    [
+        (1, MIB), (4 * MIB, 2 * MIB), (16 * MIB, 4 * MIB), (64 * MIB, 8 * MIB), (256 * MIB, 16 * MIB),
+        (1024 * MIB, 32 * MIB), (4096 * MIB, 64 * MIB), (1 << 40, 64 * MIB),
+    ],
+)  # fmt: skip
+def test_splits_grow_in_size_and_in_number_with_the_input(total: int, split: int) -> None:
     assert split_bytes(total) == split
+
+
+def test_a_job_may_set_the_size_of_its_splits() -> None:
+    found = [InputFile("/a.txt", 30 * MIB, 1), InputFile("/b.txt", 100, 1)]
+    for size, splits in ((0, 6), (2 * MIB, 16), (1 << 40, 1)):
+        assert len(plan_splits(found, "lines", SPLIT_SIZES.pinned(size))) == splits
 
 
 def test_compressed_files_and_whole_file_formats_are_never_cut() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from math import fsum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ringmill import job
+from ringmill import Sum, job
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.folds import Fold
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
@@ -94,6 +98,44 @@ def test_the_same_bytes_come_out_whatever_memory_there_is(
         assert told == Counter(content.split())
 
 
+@pytest.mark.parametrize("memory_bytes", [40_000, 64 * MIB])
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("folded", len), ("counted", len), ("lastly", max),
+        ("weighed", lambda at: fsum(each / 7 for each in at)),
+        ("latest", lambda at: sorted(at, reverse=True)[:3]), ("distinct", lambda at: list(dict.fromkeys(at))),
+        ("collected", list),
+    ],
+)  # fmt: skip
+def test_a_fold_gives_what_plain_python_gives_whatever_memory_there_is(
+    tmp_path: Path, files: OsFileSystem, name: str, plain: Callable[[list[int]], Any], memory_bytes: int
+) -> None:
+    (tmp_path / "in").write_text(content := text(3000))
+    definition: JobDefinition = getattr(sample_jobs, name)
+    written = Bench(definition, tmp_path, files, memory_bytes).output().decode().splitlines()
+    offsets: defaultdict[str, list[int]] = defaultdict(list)
+    at = 0
+    for line in content.split("\n"):
+        for word in line.split(" "):
+            offsets[word].append(at)
+        at += len(line) + 1
+    expected = {word: plain(places) for word, places in offsets.items()}
+    if definition.output.format == "jsonl":
+        assert {row["key"]: row["value"] for row in map(json.loads, written)} == expected
+    else:
+        assert {word: json.loads(value) for word, value in (line.split("\t") for line in written)} == expected
+
+
+def test_a_fold_keeps_one_value_a_key_so_that_long_groups_never_spill(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    (tmp_path / "in").write_text(text(6000, words=5))
+    [done] = Bench(sample_jobs.folded, tmp_path, files, 20_000).map()
+    assert (done.spills, done.records_in, done.records_out) == (0, 6000, 48_000)
+    assert sum(each.records for each in done.partitions) < 30
+
+
 def test_a_buffer_beyond_its_bound_is_spilled_and_combining_comes_first(
     tmp_path: Path, files: OsFileSystem
 ) -> None:
@@ -140,10 +182,15 @@ def test_a_combiner_that_changes_the_key_is_an_error_of_the_user(tmp_path: Path,
     assert caught.value.cause is Cause.USER_ERROR
 
 
+@pytest.mark.parametrize("reduce", [None, Sum()], ids=["lists", "fold"])
 @pytest.mark.parametrize(
     ("name", "cause", "said"),
     [
-        ("wrong_value", Cause.USER_ERROR, "a value of type str where the hint says int"),
+        (
+            "wrong_value",
+            Cause.USER_ERROR,
+            "a value of type str where the hint says int|for .=: 'int' and 'str'",
+        ),
         ("wrong_key", Cause.USER_ERROR, "a key of type int, its hint says str"),
         ("nothing", Cause.USER_ERROR, "must give pairs"),
         ("singles", Cause.USER_ERROR, "must give pairs"),
@@ -151,10 +198,10 @@ def test_a_combiner_that_changes_the_key_is_an_error_of_the_user(tmp_path: Path,
     ],
 )
 def test_output_that_is_not_what_was_declared_is_the_users_error_and_says_what_it_was(
-    tmp_path: Path, files: OsFileSystem, name: str, cause: Cause, said: str
+    tmp_path: Path, files: OsFileSystem, name: str, cause: Cause, said: str, reduce: Fold | None
 ) -> None:
     (tmp_path / "in").write_text("abc\ndef")
-    definition = job(map=getattr(sample_jobs, name))
+    definition = job(map=getattr(sample_jobs, name), reduce=reduce)
     with pytest.raises(TaskFailed, match=said) as caught:
         Bench(definition, tmp_path, files, MIB).map()
     assert caught.value.cause is cause

@@ -1,0 +1,62 @@
+"""What a batch-wise map may take and give: lines as a list or as a block; pairs, a dict or keys alone.
+
+Pure.  Where the input is cut into batches is not part of a job's meaning: its output must not depend on it,
+as it must not depend on splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import repeat
+from typing import Any, Final
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.signatures import Gives, Hint, Signature, fits, name_of
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+
+__all__ = ["check_batch", "pairs_of"]
+
+_BATCHES: Final[dict[str, tuple[Hint, ...]]] = {
+    "lines": (list[str], list[bytes], bytes),
+    "bytes": (list[bytes], bytes),
+    "jsonl": (list[Any],),
+    "csv": (list[list[str]], list[dict[str, str]]),
+}
+
+
+def check_batch(maker: Signature, format: str) -> None:
+    """Raises InvalidArgument when the format gives no batches of the type that map_batch takes."""
+    options = _BATCHES.get(format)
+    if options is None:
+        raise InvalidArgument(
+            f"map_batch {maker.where}: format {format!r} gives one record at a time; use map"
+        )
+    if format != "jsonl" and not any(fits(option, maker.second) for option in options):
+        raise InvalidArgument(
+            f"map_batch {maker.where}: format {format!r} gives {' or '.join(map(name_of, options))}, "
+            f"map_batch takes {name_of(maker.second)}"
+        )
+    if maker.first not in (int, None):
+        raise InvalidArgument(
+            f"map_batch {maker.where} takes {name_of(maker.first)} as where the batch begins; it is an int"
+        )
+
+
+def pairs_of(result: Any, gives: Gives, where: str) -> Iterable[tuple[Any, Any]]:
+    """The pairs of what map_batch returned.  Raises TaskFailed for what it was not declared to return."""
+    if gives is Gives.DICT:
+        if not isinstance(result, Mapping):
+            message = f"map_batch {where} is declared to return a dict, and returned {type(result).__name__}"
+            raise TaskFailed(Cause.USER_ERROR, message)
+        return result.items()
+    if gives is Gives.KEYS:
+        return zip(_iterated(result, where), repeat(None))
+    return _iterated(result, where)
+
+
+def _iterated(result: Any, where: str) -> Iterable[Any]:
+    if not isinstance(result, Iterable) or isinstance(result, Mapping | str | bytes):
+        name = type(result).__name__
+        message = f"map_batch {where} must give an iterable of what its hint says, not {name}"
+        raise TaskFailed(Cause.USER_ERROR, message)
+    return result

@@ -1,0 +1,119 @@
+"""What a map task keeps of the pairs of map until it writes them: lists of values, or one value a key.
+
+Pure.  Lists are shortened by combine when the buffer is full and when it is written.  A fold that keeps one
+value a key never lets lists arise: its pairs are folded as they come.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Protocol, TypeAlias
+
+from ringmill.cluster.mapreduce.api.folds import BoundFold
+from ringmill.cluster.mapreduce.footprint import RecordSizes
+
+__all__ = ["Buffer", "FoldBuffer", "ListBuffer", "Shorten"]
+
+Pair: TypeAlias = tuple[Any, Any]
+Shorten: TypeAlias = Callable[[Any, Iterable[Any]], list[Any]]
+"""The values that stand for the given values of a key."""
+
+
+class Buffer(Protocol):
+    """Pairs of one map task, by key."""
+
+    taken: int  # pairs in all; of ListBuffer right only after `leave`
+
+    def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
+        """Take a batch of pairs; False when there are none.  Raises TypeError or ValueError for no pair."""
+        ...
+
+    def shorten(self, sizes: RecordSizes) -> None:
+        """Combine the values of each key."""
+        ...
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
+        """The keys and the values of each, shortened; the buffer is empty afterwards."""
+        ...
+
+    def __len__(self) -> int:
+        """Distinct keys."""
+        ...
+
+
+class ListBuffer:
+    """All values of a key in a list, in the order in which they came."""
+
+    def __init__(self, shorten: Shorten | None) -> None:
+        self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
+        self._shorten = shorten
+        self.taken = 0
+        self._carried = 0  # values in the buffer that were counted before
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
+        groups = self._groups
+        for key, value in pairs:
+            groups[key].append(value)
+            sizes.sample(key, value)
+            batch = sizes.batch
+            for key, value in islice(pairs, batch - 1):  # noqa: PLW2901 - the hot loop
+                groups[key].append(value)
+            return True
+        return False
+
+    def shorten(self, sizes: RecordSizes) -> None:
+        if self._shorten is not None:
+            self._count()
+            groups = self._groups
+            for key, values in groups.items():
+                if len(values) > 1:
+                    groups[key] = self._shorten(key, values)
+            self._carried = self._held()
+            sizes.kept(self._carried)
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
+        self._count()
+        self._carried = 0
+        groups, self._groups = self._groups, defaultdict(list)
+        return list(groups), list(groups.values())
+
+    def _count(self) -> None:
+        self.taken += self._held() - self._carried
+
+    def _held(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+
+class FoldBuffer:
+    """One value a key, by a fold that has `add`."""
+
+    def __init__(self, fold: BoundFold) -> None:
+        assert fold.add is not None
+        self._add = fold.add
+        self._totals: defaultdict[Any, Any] = defaultdict(int)
+        self.taken = 0
+
+    def __len__(self) -> int:
+        return len(self._totals)
+
+    def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
+        for first in pairs:
+            key, value = first
+            sizes.sample(key, value)
+            done = self._add(self._totals, chain((first,), islice(pairs, sizes.batch - 1)))
+            self.taken += done  # not in one line: the pairs that are added may count, too
+            sizes.kept(len(self._totals))
+            return True
+        return False
+
+    def shorten(self, sizes: RecordSizes) -> None:
+        """Nothing to do: a key never has more than one value."""
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
+        totals, self._totals = self._totals, defaultdict(int)
+        return list(totals), list(zip(totals.values(), strict=True))

@@ -422,7 +422,7 @@ class ObjectStore(StoredCount):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
         if intent.is_retry:
             proven = self._watermarks.proven(place.copy.partition)
-            may_be_gone = bool(proven) and intent.operation.birth <= proven  # rule P4
+            may_be_gone = 0 < intent.operation.birth <= proven  # rule P4
             if may_be_gone or present.forgets_since(intent.operation):
                 # A majority was asked before (operations/write_retries.py), but this write has waited since.
                 raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")

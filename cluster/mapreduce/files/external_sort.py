@@ -10,17 +10,18 @@ I/O only through the FileSystem passed in.  See: docs/formats/run.md, "Order".
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
-from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
+from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups, read_keys
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["MERGE_FACTOR", "merge_groups", "merge_slices", "narrow"]
+__all__ = ["MERGE_FACTOR", "merge_groups", "merge_keys", "merge_slices", "narrow"]
 
 MERGE_FACTOR: Final = 64
 
@@ -41,6 +42,31 @@ def merge_slices(slices: Sequence[Slice], values: ValueCodec, files: FileSystem)
     """The groups of sorted slices in one sorted stream; a key's groups are neighbours, in slice order."""
     streams = [read_groups(files, each, values) for each in slices]
     return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_KEY)
+
+
+def merge_keys(slices: Sequence[Slice], values: ValueCodec, files: FileSystem) -> Iterator[list[bytes]]:
+    """The keys of sorted slices in one sorted stream of blocks.
+
+    A block is what the chunks at hand hold up to the smallest of their last keys.  It is sorted as a whole,
+    which takes far less than comparing one key at a time, as it consists of sorted stretches.
+    """
+    streams = [read_keys(files, each, values) for each in slices]
+    held: list[Sequence[bytes]] = [()] * len(streams)
+    while True:
+        for number, stream in enumerate(streams):
+            while not held[number] and (more := next(stream, None)) is not None:
+                held[number] = more
+        last = [keys[-1] for keys in held if keys]
+        if not last:
+            return
+        bound = min(last)
+        block: list[bytes] = []
+        for number, keys in enumerate(held):
+            cut = bisect_right(keys, bound)
+            block += keys[:cut]
+            held[number] = keys[cut:]
+        block.sort()
+        yield block
 
 
 def narrow(

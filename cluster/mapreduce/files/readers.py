@@ -13,7 +13,7 @@ import csv
 import json
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.signatures import fits
@@ -140,7 +140,7 @@ class SplitReader:
             for block in self._blocks(piece, file):
                 yield block[0][0], block[-1][0], len(block), [value for _, value in block]
             return
-        lines = _block_lines if hint is bytes else _str_list if fits(list[str], hint) else _bytes_list
+        lines = _line_lists(self._format, hint)
         for offset, data in self._whole_lines(piece, file):
             count, batch = lines(data)
             yield offset, offset + len(data), count, batch
@@ -151,7 +151,9 @@ class SplitReader:
             return self._whole_file(piece, file)
         if self._format == "csv":
             return self._csv(piece, file)
-        parse = {"lines": _text_lines, "bytes": _byte_lines, "jsonl": _json_lines}[self._format]
+        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
+            self._format
+        ]
         return self._lines(piece, file, parse)
 
     def _lines(
@@ -165,7 +167,8 @@ class SplitReader:
     def _whole_lines(self, piece: Piece, file: ReadFile) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes that begin and end with a line) of the lines that start in the piece."""
         if is_packed(piece.file.path):
-            yield from _cut_at_lines(unpacked_blocks(file), 0)
+            blocks = _cut_at_lines(unpacked_blocks(file), 0)
+            yield from blocks if piece.is_whole else islice(blocks, 1)  # of a sample the beginning
             return
         start = _line_start(file, piece.start) if piece.start else 0
         if start < piece.end:
@@ -291,17 +294,36 @@ def _byte_lines(offset: int, data: bytes, path: str) -> Block:
     return list(zip(offsets, lines, strict=False))
 
 
+def _raw_lines(offset: int, data: bytes, path: str) -> Block:
+    _, lines = _raw_list(data)
+    return list(zip(accumulate(map((1).__add__, map(len, lines)), initial=offset), lines, strict=False))
+
+
+def _raw_list(data: bytes) -> tuple[int, list[bytes]]:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return len(lines), lines
+
+
 def _block_lines(data: bytes) -> tuple[int, bytes]:
     return data.count(b"\n") + (not data.endswith(b"\n")), data
 
 
+def _line_lists(format: str, hint: Any) -> Callable[[bytes], tuple[int, Any]]:
+    """How many lines a block has, and those lines as a batch of the hinted type."""
+    if hint is bytes:
+        return _block_lines
+    if fits(list[str], hint):
+        return _str_list
+    return _raw_list if format == "raw" else _bytes_list
+
+
 def _bytes_list(data: bytes) -> tuple[int, list[bytes]]:
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
+    count, lines = _raw_list(data)
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
-    return len(lines), lines
+    return count, lines
 
 
 def _str_list(data: bytes) -> tuple[int, list[str]]:

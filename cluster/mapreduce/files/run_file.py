@@ -10,8 +10,9 @@ Layout and limits: docs/formats/run.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain, islice, repeat
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +27,7 @@ from ringmill.cluster.mapreduce.footprint import footprint
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import AppendFile, FileSystem
 
-__all__ = ["Group", "RunWriter", "read_groups", "read_index"]
+__all__ = ["Group", "RunWriter", "read_groups", "read_index", "read_keys", "read_mark"]
 
 Group: TypeAlias = tuple[bytes, Sequence[Any]]
 """An encoded key and values of it; a key's values may come as several neighbouring groups."""
@@ -50,6 +51,7 @@ _METHODS: Final = {"none": 0, "zstd": 1, "lz4": 2}
 
 
 _VALUES: Final = itemgetter(1)
+_NOTHING: Final = (None,)
 
 
 class RunWriter:
@@ -66,13 +68,33 @@ class RunWriter:
         self._index: list[PartitionSlice] = []
         self._crc = self._raw = self._records = 0
 
-    def write_partition(self, groups: Iterable[Group]) -> None:
-        """The next partition, whole.  Raises InvalidArgument for a value its hint forbids, OSError."""
+    def write_partition(self, groups: Iterable[Group], mark: bytes = b"") -> None:
+        """The next partition, whole, after a mark if there is one.
+
+        Raises InvalidArgument for a value its hint forbids, OSError.
+        """
+        with self._stretch(mark):
+            groups = iter(groups)
+            while batch := self._next_batch(groups):
+                self._write_groups([key for key, _ in batch], [values for _, values in batch])
+
+    def write_keys(self, blocks: Iterable[Sequence[bytes]], mark: bytes = b"") -> None:
+        """The next partition, of records without values.  Raises like `write_partition`."""
+        with self._stretch(mark):
+            for keys in blocks:
+                at = 0
+                while at < len(keys):
+                    piece = keys[at : at + self._window]
+                    self._write_groups(piece, [_NOTHING] * len(piece))
+                    at += len(piece)
+
+    @contextmanager
+    def _stretch(self, mark: bytes) -> Iterator[None]:
         start = self._offset
         self._crc = self._raw = self._records = 0
-        groups = iter(groups)
-        while batch := self._next_batch(groups):
-            self._write_groups([key for key, _ in batch], [values for _, values in batch])
+        if mark:
+            self._write_chunk(pack_block([[], None, [mark]]), 0)
+        yield
         slice_ = PartitionSlice(start, self._offset - start, self._raw, self._records, self._crc)
         self._index.append(slice_)
 
@@ -198,6 +220,8 @@ def read_index(files: FileSystem, path: str) -> tuple[PartitionSlice, ...]:
 def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Group]:
     """The groups of a slice, one chunk in memory at a time.  Raises CorruptData, naming the place."""
     for keys, counts, flat in _read_chunks(files, slice_, values):
+        if not keys:  # a mark
+            continue
         if counts is None:
             yield from zip(keys, zip(flat, strict=True), strict=True)
             continue
@@ -206,9 +230,22 @@ def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterato
             yield key, list(islice(rest, count))
 
 
+def read_keys(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Sequence[bytes]]:
+    """The keys of a slice, one chunk at a time; each as often as it has values.  Raises CorruptData."""
+    for keys, counts, _ in _read_chunks(files, slice_, values):
+        yield keys if counts is None else list(chain.from_iterable(map(repeat, keys, counts)))
+
+
+def read_mark(files: FileSystem, slice_: Slice, values: ValueCodec) -> bytes:
+    """The mark at the start of a slice, b"" without one.  Raises CorruptData."""
+    with closing(_read_chunks(files, slice_, values)) as chunks:
+        keys, _, flat = next(chunks, ([b""], None, []))
+    return b"" if keys else bytes(flat[0])
+
+
 def _read_chunks(
     files: FileSystem, slice_: Slice, values: ValueCodec
-) -> Iterator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
+) -> Generator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
     file = files.open_read(slice_.path)
     unzstd = zstandard.ZstdDecompressor()
     at, end, records = slice_.offset, slice_.offset + slice_.length, 0
@@ -232,7 +269,7 @@ def _read_chunks(
                 raise CorruptData(f"a chunk of run {where} does not match its checksum")
             block = unpack_block(_unpacked(body, raw, method, unzstd), use_lists=values.uses_lists)
             keys, counts, flat = block
-            yield keys, counts, values.from_wire(flat)
+            yield keys, counts, values.from_wire(flat) if keys else flat
             records += count
             at = body_at + stored
     finally:

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from ringmill.cluster.mapreduce.api.folds import BoundFold
-from ringmill.cluster.mapreduce.footprint import RecordSizes
+from ringmill.cluster.mapreduce.footprint import RecordSizes, footprint
 
-__all__ = ["Buffer", "FoldBuffer", "ListBuffer", "Shorten"]
+__all__ = ["Buffer", "FoldBuffer", "KeyBuffer", "ListBuffer", "Shorten"]
 
 Pair: TypeAlias = tuple[Any, Any]
 Shorten: TypeAlias = Callable[[Any, Iterable[Any]], list[Any]]
 """The values that stand for the given values of a key."""
+
+_SLOT: Final = 8  # of a list
 
 
 class Buffer(Protocol):
@@ -117,3 +119,27 @@ class FoldBuffer:
     def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
         totals, self._totals = self._totals, defaultdict(int)
         return list(totals), list(zip(totals.values(), strict=True))
+
+
+class KeyBuffer:
+    """Keys without values, each as often as it was given."""
+
+    def __init__(self) -> None:
+        self._keys: list[Any] = []
+        self._bytes = 0
+        self.taken = 0
+
+    def take(self, keys: Sequence[Any]) -> None:
+        self._keys += keys
+        self.taken += len(keys)
+        if keys:
+            self._bytes += len(keys) * (footprint(keys[len(keys) // 2]) + _SLOT)
+
+    def estimate(self) -> int:
+        """Bytes that the keys take; one of each batch is measured."""
+        return self._bytes
+
+    def leave(self) -> list[Any]:
+        """The keys; the buffer is empty afterwards."""
+        keys, self._keys, self._bytes = self._keys, [], 0
+        return keys

@@ -17,9 +17,12 @@ from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.external_sort import merge_groups, narrow
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
-from ringmill.cluster.mapreduce.files.run_file import read_groups
+from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
+from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark
+from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -39,6 +42,7 @@ class ReduceKernel:
         folder: str,
         memory_bytes: int,
         compression: str,
+        output_format: str,
         context: Context,
     ) -> None:
         self._job = job
@@ -46,6 +50,7 @@ class ReduceKernel:
         self._folder = folder
         self._memory = memory_bytes
         self._compression = compression
+        self._output_format = output_format
         self._context = context
         self.groups = 0
 
@@ -54,10 +59,32 @@ class ReduceKernel:
 
         Raises what the job's reduce raises, CorruptData, OSError.
         """
-        last = self._job.reduce_signature or self._job.map_signature
-        part.write_all(self._pairs(slices), last.where)
+        part.write_all(self._rendered(slices))
         part.finish()
         return part.totals
+
+    def _rendered(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        if self._job.order == "input":
+            return self._passed_on(slices)
+        if self._job.order == "total":
+            self._compare_marks(slices)
+        if self._job.keys_alone:
+            return self._keys_alone(slices)
+        last = self._job.reduce_signature or self._job.map_signature
+        return rendered(self._pairs(slices), self._output_format, "reduce", last.where)
+
+    def _keys_alone(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        kept = KeyFiles(self._job, self._files, self._compression)
+        for records, data in kept.rendered(slices, self._merge_name):
+            self.groups += records
+            yield records, data
+
+    def _passed_on(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        """What the maps have rendered, in the order of their splits."""
+        for each in slices:
+            for _, batches in read_groups(self._files, each, self._job.value_codec):
+                self.groups += 1
+                yield from batches
 
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         if not slices:
@@ -67,6 +94,15 @@ class ReduceKernel:
         decode = self._job.key_codec.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
         return chain.from_iterable(starmap(self._reduce(), decoded))
+
+    def _compare_marks(self, slices: Sequence[Slice]) -> None:
+        codec, where = self._job.value_codec, self._job.map_signature.where
+        if len({read_mark(self._files, each, codec) for each in slices}) > 1:
+            raise TaskFailed(
+                Cause.USER_ERROR,
+                f"map {where} gave two tasks other keys for the same sample, so that parts have no common "
+                "order; order='total' needs a map that gives the same for the same record",
+            )
 
     def _counted(
         self, groups: Iterator[tuple[bytes, Iterator[Any]]]

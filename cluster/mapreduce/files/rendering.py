@@ -26,6 +26,7 @@ Rendered: TypeAlias = tuple[int, bytes]
 
 BATCH_RECORDS: Final = 1024
 PLAIN: Final = (str, int)
+_LARGE: Final = 1 << 64  # json writes larger ones, or says that they are too large
 
 
 def rendered(pairs: Iterable[Pair], format: str, role: str, maker: str) -> Iterator[Rendered]:
@@ -90,6 +91,8 @@ def _cell(value: Any) -> str:
         return value
     if type(value) is bytes:
         return value.decode("utf-8", "surrogateescape")
+    if type(value) is int and -_LARGE < value < _LARGE:
+        return str(value)
     if type(value) is NoneType:
         return ""
     return _compact(value)

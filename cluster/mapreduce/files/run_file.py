@@ -27,7 +27,7 @@ from ringmill.cluster.mapreduce.footprint import footprint
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import AppendFile, FileSystem
 
-__all__ = ["Group", "RunWriter", "read_groups", "read_index", "read_keys", "read_mark"]
+__all__ = ["Group", "RunWriter", "read_groups", "read_index", "read_keys", "read_mark", "read_pairs"]
 
 Group: TypeAlias = tuple[bytes, Sequence[Any]]
 """An encoded key and values of it; a key's values may come as several neighbouring groups."""
@@ -228,6 +228,15 @@ def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterato
         rest = iter(flat)
         for key, count in zip(keys, counts, strict=True):
             yield key, list(islice(rest, count))
+
+
+def read_pairs(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Iterable[tuple[bytes, Any]]]:
+    """The keys of a slice, each with each of its values, one chunk at a time.  Raises CorruptData."""
+    for keys, counts, flat in _read_chunks(files, slice_, values):
+        if keys:
+            yield zip(
+                keys if counts is None else chain.from_iterable(map(repeat, keys, counts)), flat, strict=True
+            )
 
 
 def read_keys(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Sequence[bytes]]:

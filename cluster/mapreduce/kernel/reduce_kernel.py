@@ -10,6 +10,7 @@ I/O only through the FileSystem passed in.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, starmap
@@ -21,7 +22,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.external_sort import merge_groups, narrow
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
-from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark
+from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
@@ -90,10 +91,29 @@ class ReduceKernel:
         if not slices:
             return iter(())
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
+        fold = self._job.reduce_fold
+        if fits and fold is not None and fold.merge is not None:
+            return self._folded(slices, fold.merge)
         groups = self._gathered(slices) if fits else self._streamed(slices)
         decode = self._job.key_codec.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
         return chain.from_iterable(starmap(self._reduce(), decoded))
+
+    def _folded(
+        self,
+        slices: Sequence[Slice],
+        merge: Callable[[defaultdict[bytes, Any], Iterable[tuple[bytes, Any]]], int],
+    ) -> Iterator[tuple[Any, Any]]:
+        """What a fold that keeps one value a key makes of slices that fit into memory."""
+        totals: defaultdict[bytes, Any] = defaultdict(int)
+        for each in slices:
+            for pairs in read_pairs(self._files, each, self._job.value_codec):
+                merge(totals, pairs)
+        keys = sorted(totals)
+        decoded = self._job.key_codec.decode_all(keys)
+        for key, value in zip(decoded, map(totals.__getitem__, keys), strict=True):
+            self.groups += 1
+            yield key, value
 
     def _compare_marks(self, slices: Sequence[Slice]) -> None:
         codec, where = self._job.value_codec, self._job.map_signature.where

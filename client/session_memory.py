@@ -1,8 +1,8 @@
 """What a session has seen, key by key, bounded; as bytes it travels from one process to another.
 
-Each key has a context token, which covers what was read and written of it, and the dots of writes whose
-receipts had no context.  The keys that were used last are kept exactly.  Of those that had to be forgotten
-only one thing is known: whether all that was seen of them was at the keyspace's levels.
+Each key has a context token, which covers what was read and written of it, and the dots and times of writes
+whose receipts had no context.  The keys that were used last are kept exactly.  Of those that had to be
+forgotten only one thing is known: whether all that was seen of them was at the keyspace's levels.
 
 Rules S1 to S3: docs/protocol/sessions.md.  Layout: docs/formats/session_token.md.  Pure: client/kv.py asks it
 before a request and tells it the answer.
@@ -10,7 +10,7 @@ before a request and tells it the answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 import msgpack
@@ -28,26 +28,37 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_BYTES", "MOST_KEYS", "SessionMemory"]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+_KNOWN_VERSIONS: Final = (1, FORMAT_VERSION)  # the former one has no times
 MOST_KEYS: Final = 1000
 MOST_BYTES: Final = 256 * 1024
 _LONGEST_TOKEN: Final = 2 * MOST_BYTES
-_ENTRY_BYTES: Final = 32  # of an entry besides its context and dots
+_ENTRY_BYTES: Final = 32  # of an entry besides its context and writes
+_TIME_BYTES: Final = 9
 _HEAD: Final = bytes([FORMAT_VERSION])
 _CHECK_BYTES: Final = 4
+
+
+_Write: TypeAlias = tuple[str, int]
+"""The dot and the hybrid time of a write whose receipt had no context."""
 
 
 class _Known(NamedTuple):
     """What is known of one key."""
 
     context: bytes
-    dots: tuple[str, ...]
+    writes: tuple[_Write, ...]
     is_weak: bool  # some of it was seen at lower levels than the keyspace's
     before: Forgotten  # what was seen before that and had been forgotten
 
     @property
     def size_bytes(self) -> int:
-        return _ENTRY_BYTES + len(self.context) + sum(len(dot) for dot in self.dots)
+        return _ENTRY_BYTES + len(self.context) + sum(len(dot) + _TIME_BYTES for dot, _ in self.writes)
+
+    @property
+    def seen(self) -> Seen:
+        dots, times = (tuple(each) for each in zip(*self.writes, strict=True)) if self.writes else ((), ())
+        return Seen(self.context, dots, self.before, times)
 
 
 class SessionMemory:
@@ -69,17 +80,17 @@ class SessionMemory:
         """What a request about this key has to know."""
         known = self._keys.get(_hash(keyspace, key))
         if known is not None:
-            return Seen(known.context, known.dots, known.before)
+            return known.seen
         return Seen(forgotten=self._forgotten) if self._forgotten else NOTHING_SEEN
 
     def note_read(self, keyspace: str, key: bytes, answer: GetResponse, asked: Seen | None) -> None:
         """A read was answered.  What a strict read has shown, no later strict one misses."""
         name = _hash(keyspace, key)
         known = self._take(name, answer.hybrid_time)
-        token, dots = _joined(_not_asked_for(known, asked), answer.context)
-        is_strict = not answer.weak and token == answer.context and not dots
+        token, writes = _joined(_not_asked_for(known, asked), answer.context)
+        is_strict = not answer.weak and token == answer.context and not writes
         is_weak = answer.weak or (known.is_weak and not is_strict)
-        self._keep(name, _Known(token, dots, is_weak, _still_before(known, asked)))
+        self._keep(name, _Known(token, writes, is_weak, _still_before(known, asked)))
 
     def note_write(
         self,
@@ -98,13 +109,14 @@ class SessionMemory:
         name = _hash(keyspace, key)
         known = self._take(name, answer.hybrid_time)
         if answer.context:
-            token, dots = _joined(known, answer.context)
+            token, writes = _joined(known, answer.context)
             before = _still_before(known, asked)
         else:
-            token, dots, before = known.context, (*known.dots, answer.dot), known.before
+            token, before = known.context, known.before
+            writes = (*known.writes, (answer.dot, answer.hybrid_time))
             if id is not None and not token:
                 token = encode_context(BLIND, id, key)  # it covers nothing, and tells of which keyspace
-        self._keep(name, _Known(token, dots, answer.weak or known.is_weak, before))
+        self._keep(name, _Known(token, writes, answer.weak or known.is_weak, before))
 
     def forget_others(self, keyspace: str, key: bytes, id: KeyspaceId) -> bool:
         """Forget what was seen of a key in an earlier keyspace of this name, which is gone with all that it
@@ -141,7 +153,7 @@ class SessionMemory:
         body, check = token[1:-_CHECK_BYTES], token[-_CHECK_BYTES:]
         if (
             not body
-            or token[:1] != _HEAD
+            or token[0] not in _KNOWN_VERSIONS
             or crc32(token[:-_CHECK_BYTES]).to_bytes(_CHECK_BYTES, "big") != check
         ):
             raise _refused("is no session token, is damaged, or is of another version")
@@ -151,10 +163,10 @@ class SessionMemory:
             memory = cls(ClusterId(str(its_cluster)), most_keys=most_keys)
             memory.check_cluster(cluster or memory.cluster)
             memory.newest, memory._forgotten = _time(newest), Forgotten(forgotten)
-            for name, context, dots, is_weak, before in entries:
+            for name, context, writes, is_weak, before in entries:
                 if context:
                     joined(b"", context)
-                known = _Known(bytes(context), tuple(map(_dot, dots)), bool(is_weak), Forgotten(before))
+                known = _Known(bytes(context), tuple(map(_write, writes)), bool(is_weak), Forgotten(before))
                 memory._keep(bytes(name), known)
         except InvalidArgument:
             raise
@@ -181,23 +193,26 @@ class SessionMemory:
             self._forgotten = max(self._forgotten, Forgotten.WEAK if gone.is_weak else Forgotten.STRICT)
 
 
-def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The token that covers both, and the dots that it does not cover.  Of two keyspaces of one name only the
-    later counts."""
+def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[_Write, ...]]:
+    """The token that covers both, and the writes that it does not cover.  Of two keyspaces of one name only
+    the later counts."""
     if known.context and not are_of_one_key(known.context, context):
         is_later = joined(b"", context)[1].time >= joined(b"", known.context)[1].time
-        return (context, ()) if is_later else (known.context, known.dots)
+        return (context, ()) if is_later else (known.context, known.writes)
     token, covered = joined(known.context, context)
-    return token, tuple(dot for dot in known.dots if not covered.vector.covers(parse_dot(dot)))
+    return token, tuple(one for one in known.writes if not covered.vector.covers(parse_dot(one[0])))
 
 
 def _not_asked_for(known: _Known, asked: Seen | None) -> _Known:
-    """What is known beside the context that a read had asked for.
+    """What is known beside what a read had asked for.
 
-    The answer covers that context, or it was deleted and is forgotten by all owners (rule P3): then no later
-    answer has it, and who went on asking for it would never get one.
+    The answer covers that, or it was deleted and is forgotten by all owners (rule P3): then no later answer
+    has it, and who went on asking for it would never get one.
     """
-    return known._replace(context=b"") if asked is not None and asked.context == known.context else known
+    if asked is None:
+        return known
+    writes = tuple(one for one in known.writes if one[0] not in asked.dots)
+    return known._replace(context=b"" if asked.context == known.context else known.context, writes=writes)
 
 
 def _still_before(known: _Known, asked: Seen | None) -> Forgotten:
@@ -216,9 +231,10 @@ def _time(newest: object) -> int:
     return newest
 
 
-def _dot(text: str) -> str:
-    parse_dot(text)
-    return text
+def _write(told: Any) -> _Write:
+    dot, time = (told, 0) if isinstance(told, str) else told  # a former client kept no time
+    parse_dot(dot)
+    return dot, _time(time)
 
 
 def _refused(why: str) -> InvalidArgument:

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = ["NodeConfig", "parse_arguments"]
@@ -121,6 +122,12 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
         help="seconds after which deletes are forgotten, once all owners have them; or off, the default",
     )
     parser.add_argument(
+        "--purge-after-least",  # tests cannot wait for two minutes
+        type=float,
+        default=os.environ.get("RINGMILL_PURGE_AFTER_LEAST", str(2 * MAX_TIMEOUT_S)),
+        help=argparse.SUPPRESS,
+    )
+    parser.add_argument(
         "--gate",
         choices=("off", "on"),
         default=os.environ.get("RINGMILL_GATE", "on"),
@@ -158,8 +165,13 @@ def _check_upkeep(given: argparse.Namespace) -> None:
         raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
     if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
         raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
-    if not (given.purge_after == 0 or 1 <= given.purge_after <= 366 * 86_400):
-        raise InvalidArgument(f"--purge-after {given.purge_after}: off, or from 1 second to a year")
+    least_s = given.purge_after_least
+    if not (given.purge_after == 0 or least_s <= given.purge_after <= 366 * 86_400):
+        raise InvalidArgument(
+            f"--purge-after {given.purge_after:g}: off, or from {least_s:g} seconds to a year",
+            hint=f"a request may take {MAX_TIMEOUT_S:g} s, and must not bring what was deleted and forgotten "
+            "meanwhile",
+        )
     if given.hint_bytes < 0 or given.hint_age < 0:
         raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
     if not 1 <= given.pass_vote_after <= 366 * 86_400:

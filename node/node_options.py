@@ -129,6 +129,7 @@ class PurgeOptions:
 
     after_s: float = 0.0  # how old they are then; 0 never
     every_s: float = 30.0  # between two rounds
+    step: float = 0.05  # of `after_s`: a watermark is proven again once it would move by as much
     wait_s: float = 1.0  # before a partition is tried again that another pair of owners compares
     tries: int = 3
     settle_s: float = 5.0  # after which an owner asks the others what came of an attempt that it has kept

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ringmill.client.blocking import Client
     from ringmill.client.connection import AsyncClient, connect
+    from ringmill.client.engines.on_dask import run_on_dask
+    from ringmill.client.engines.on_spark import run_on_spark
     from ringmill.client.jobs.job_values import JobState
     from ringmill.client.jobs.run_local import run_local
     from ringmill.client.many_keys import raise_first
@@ -53,7 +55,7 @@ __all__ = [
     "KeyChange", "Location", "Max", "Min", "NotFound", "Overloaded", "PermissionDenied", "Pipeline",
     "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Sum", "Top",
     "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
-    "run_local",
+    "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -62,6 +64,8 @@ _HOMES: Final = {
     "ringmill.client.twins.blocking_pipeline": ("Pipeline",),
     "ringmill.client.connection": ("AsyncClient", "connect"),
     "ringmill.client.jobs.job_values": ("JobState",),
+    "ringmill.client.engines.on_dask": ("run_on_dask",),
+    "ringmill.client.engines.on_spark": ("run_on_spark",),
     "ringmill.client.jobs.run_local": ("run_local",),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),

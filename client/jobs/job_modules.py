@@ -20,11 +20,11 @@ from types import ModuleType
 from typing import TypeAlias
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle
+from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle, trace_sources
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["LoadedJob", "Target", "load_job", "load_job_module"]
+__all__ = ["LoadedJob", "Target", "load_job", "load_job_module", "own_sources"]
 
 Target: TypeAlias = str | JobDefinition
 
@@ -76,6 +76,16 @@ def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     bundle = build_bundle(module, lambda source: _source(files, f"{root}/{source}"))
     _forget_strangers(root, bundle)
     return LoadedJob(root, module, name, _job_in(_import(root, module, path), name, path), bundle)
+
+
+def own_sources(path: str, files: FileSystem) -> frozenset[str]:
+    """The paths of a module and of its local imports, as a bundle would hold them; none for a module without
+    a file.  Raises InvalidArgument for sources that cannot be packed."""
+    if not files.exists(path):
+        return frozenset()
+    root, module = _package_root(posixpath.normpath(path), files)
+    sources = trace_sources(module, lambda source: _source(files, f"{root}/{source}"))
+    return frozenset(f"{root}/{source}" for source in sources)
 
 
 def _target_of(definition: JobDefinition) -> str:

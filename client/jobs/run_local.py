@@ -6,7 +6,7 @@ A composition root: it opens the real FileSystem door.  It does not load gRPC.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -14,9 +14,10 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.files.inputs import named_inputs
-from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, LocalResult, run_in_process
+from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
+from ringmill.cluster.ports import FileSystem
 
-__all__ = ["run_local"]
+__all__ = ["run_from_here", "run_local"]
 
 
 def run_local(
@@ -36,11 +37,30 @@ def run_local(
     `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib`
-    stands for the job's own setting, as on a cluster.
+    disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
+    a cluster.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
+    each = map if processes == 1 else ForkedTasks(processes)
+    return run_from_here(
+        job, input, output, lambda _: each,
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+    )  # fmt: skip
+
+
+def run_from_here(
+    job: JobDefinition,
+    input: str | Iterable[str],
+    output: str,
+    each: Callable[[FileSystem], Each],
+    *,
+    reducers: int | None,
+    params: Mapping[str, str] | None,
+    overwrite: bool,
+    split_mib: int | None,
+) -> LocalResult:
+    """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
     name = f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
     with closing(OsFileSystem()) as files:
         return run_in_process(
@@ -52,6 +72,6 @@ def run_local(
             params=params or {},
             overwrite=overwrite,
             job=name,
-            each=map if processes == 1 else ForkedTasks(processes),
+            each=each(files),
             split_mib=split_mib,
         )

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringmill.cluster.versions.hybrid_time import HybridTime, millis
+from ringmill.cluster.ids import Actor
+from ringmill.cluster.versions.dots import VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time, millis
 from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.cluster.versions.replaced import newest_time
 
-__all__ = ["all_dead", "is_dead", "last_time", "news", "stale", "without_stale"]
+__all__ = ["all_dead", "dead_from", "fresh_part", "is_dead", "last_time", "news", "stale", "without_stale"]
 
 
 def is_dead(sibling: Sibling, mark: HybridTime) -> bool:
@@ -41,6 +43,17 @@ def all_dead(stored: StoredObject, mark: HybridTime) -> bool:
     return all(is_dead(sibling, mark) for sibling in stored.siblings)
 
 
+def dead_from(stored: StoredObject) -> HybridTime | None:
+    """The least watermark at which the object may be forgotten; None when it never may as it is now."""
+    least = last_time(stored)
+    for sibling in stored.siblings:
+        if sibling.value is not None:
+            if not sibling.expires_at_ms:
+                return None
+            least = HybridTime(max(least, hybrid_time(sibling.expires_at_ms)))
+    return least
+
+
 def news(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> Iterator[Sibling]:
     """The versions at or below the watermark that `incoming` has and `present` neither holds nor covers."""
     for sibling in incoming.siblings:
@@ -51,6 +64,29 @@ def news(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> Ite
 def stale(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> Sibling | None:
     """A version that was deleted and forgotten, or that this owner has lost; None when there is none."""
     return next((one for one in news(present, incoming, mark) if not is_dead(one, mark)), None)
+
+
+def fresh_part(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> StoredObject | None:
+    """What of an object with stale versions an owner may take all the same; None when there is no news in it.
+
+    The stale ones are not covered by it either: should the owner have lost one, it must not tell the others
+    that it was replaced.  None as well when the context names them only together with later writes.
+    """
+    gone = {one.dot for one in news(present, incoming, mark) if not is_dead(one, mark)}
+    kept = tuple(one for one in incoming.siblings if one.dot not in gone)
+    if all(present.context.covers(one.dot) for one in kept):
+        return None
+    first: dict[Actor, int] = {}
+    for dot in gone:
+        first[dot.actor] = min(dot.counter, first.get(dot.actor, dot.counter))
+    for actor, least in first.items():
+        if incoming.context.counter(actor) - least >= sum(dot.actor == actor for dot in gone):
+            return None
+    entries = (
+        (actor, min(count, first.get(actor, count + 1) - 1)) for actor, count in incoming.context.entries
+    )
+    context = VersionVector.of(entry for entry in entries if entry[1])
+    return incoming._replace(context=context, siblings=kept)
 
 
 def without_stale(kept: StoredObject, others: StoredObject, mark: HybridTime) -> StoredObject:

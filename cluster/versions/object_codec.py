@@ -98,21 +98,22 @@ def _plain(forgotten: Any, vector: Any, fields: Any, replaced: bytes) -> StoredO
     return StoredObject(VersionVector((dot,)), (sibling,), forgotten, replaced)
 
 
-def outline(data: bytes) -> tuple[bool, int]:
-    """Whether some sibling has a value, and when the first one expires (ms since 1970, 0: none does), at a
-    fifth of what `decode_object` costs: it checks no invariant.
+def outline(data: bytes) -> tuple[bool, int, HybridTime]:
+    """Whether some sibling has a value, when the first one expires (ms since 1970, 0: none does), and the
+    time of the newest one, at a fifth of what `decode_object` costs: it checks no invariant.
 
     Raises as `decode_object`, but only for bytes that are no object at all.
     """
     _version(data)
     try:
         siblings = msgpack.unpackb(memoryview(data)[1:])[2]
-        has_value, first_ms = False, 0
+        has_value, first_ms, newest = False, 0, 0
         for fields in siblings:
+            newest = max(newest, fields[3])
             has_value = has_value or fields[2] is not None
             if fields[7] and (not first_ms or fields[7] < first_ms):
                 first_ms = fields[7]
-        return has_value, first_ms
+        return has_value, first_ms, HybridTime(newest)
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise CorruptData(f"an object of {len(data)} bytes does not decode: {error}") from error
 

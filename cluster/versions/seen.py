@@ -10,7 +10,7 @@ Rules S1 and S2: docs/protocol/sessions.md.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.versions.context_token import ContextToken, decode_context
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, parse_dot
-from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 
 __all__ = ["Forgotten", "Needed", "needed_of"]
@@ -38,18 +38,32 @@ class Needed(NamedTuple):
     exact: ContextToken
     least: VersionVector
     forgotten: Forgotten = Forgotten.NOTHING
+    own: tuple[tuple[Dot, HybridTime], ...] = ()
+    """The writes whose receipts had no context, and their times; ZERO: not known."""
 
-    def missing(self, known: VersionVector) -> Dot | None:
-        """A write that the session has seen and `known` does not cover; None when it covers all."""
-        for actor, counter in self.least.entries:
+    def missing(self, known: VersionVector, mark: HybridTime = ZERO) -> Dot | None:
+        """A write that the session has seen and `known` does not cover; None when it covers all.
+
+        What is at or below `mark`, the watermark of an owner, that owner holds or covers, or it was deleted
+        and all owners have forgotten it (rule P3).
+        """
+        for actor, counter in self._unsettled(mark).entries:
             if known.counter(actor) < counter:
                 return Dot(actor, counter)
         return None
 
-    def is_settled_at(self, mark: HybridTime) -> bool:
-        """Whether an owner with this watermark holds or covers all of it, or has forgotten it as deleted
-        (rule P3).  Not known of writes whose receipts had no context, as nothing tells their times."""
-        return bool(mark) and self.exact.time <= mark and self.exact.vector.covers_all(self.least)
+    def _unsettled(self, mark: HybridTime) -> VersionVector:
+        """What is not known to be at or below a watermark."""
+        if not mark:
+            return self.least
+        exact = EMPTY_VECTOR if self.exact.time <= mark else self.exact.vector
+        return exact.join(VersionVector.of(dot for dot, time in self.own if not 0 < time <= mark))
+
+    def without_forgotten(self, known: VersionVector) -> Needed:
+        """The same without the writes that are not in `known`, all that is left of what owners held."""
+        own = tuple(each for each in self.own if known.covers(each[0]))
+        least = self.exact.vector.join(VersionVector.of(dot for dot, _ in own))
+        return self._replace(least=least, own=own)
 
     def known_with(self, present: StoredObject) -> ContextToken | None:
         """The context of a write over `present` that replaces what the session has seen, too; None when
@@ -61,15 +75,22 @@ class Needed(NamedTuple):
 
 
 def needed_of(
-    context: bytes, dots: Iterable[str], forgotten: int, keyspace: KeyspaceId, key: bytes
+    context: bytes,
+    dots: Sequence[str],
+    forgotten: int,
+    times: Sequence[int],
+    keyspace: KeyspaceId,
+    key: bytes,
 ) -> Needed:
     """Decode what came with a request.  Raises InvalidArgument."""
     exact = decode_context(context, keyspace, key) if context else ContextToken()
     try:
-        own = VersionVector.of(parse_dot(dot) for dot in dots)
+        each_time = times if len(times) == len(dots) else [0] * len(dots)  # a former client tells none
+        own = tuple((parse_dot(dot), HybridTime(time)) for dot, time in zip(dots, each_time, strict=True))
         known = Forgotten(forgotten)
     except ValueError as error:
         raise InvalidArgument(
             f"what the session has seen does not decode: {error}", hint="begin a new session"
         ) from error
-    return Needed(exact, exact.vector.join(own) if own is not EMPTY_VECTOR else exact.vector, known)
+    least = exact.vector.join(VersionVector.of(dot for dot, _ in own)) if own else exact.vector
+    return Needed(exact, least, known, own)

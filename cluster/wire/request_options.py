@@ -21,19 +21,21 @@ class Seen(NamedTuple):
     context: bytes = b""  # token of what it has read, or of a receipt
     dots: tuple[str, ...] = ()  # of its writes whose receipts had no context
     forgotten: int = 0  # it may have seen more and forgotten it
+    times: tuple[int, ...] = ()  # the hybrid times of these writes, in the order of the dots; 0: not known
 
     @classmethod
     def of(cls, message: WriteMessage | GetRequest) -> Seen | None:
         if not message.HasField("seen"):
             return None
         seen = message.seen
-        return cls(seen.context, tuple(seen.dots), seen.forgotten)
+        return cls(seen.context, tuple(seen.dots), seen.forgotten, tuple(seen.times))
 
     def fill(self, message: WriteMessage | GetRequest) -> None:
         seen = message.seen
         seen.SetInParent()
         seen.context, seen.forgotten = self.context, self.forgotten
         seen.dots.extend(self.dots)
+        seen.times.extend(self.times)
 
 
 NOTHING_SEEN: Final = Seen()

@@ -13,8 +13,9 @@ from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.dead import all_dead
+from ringmill.cluster.versions.dead import dead_from
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime, millis
 from ringmill.cluster.versions.object_codec import decode_object, outline
 from ringmill.node.contracts import TopologyView
@@ -36,6 +37,8 @@ __all__ = ["Forgetting"]
 
 SCAN_TURN: Final = 256
 BATCH: Final = 256
+TURN_S: Final = 0.005
+"""What SCAN_TURN objects take, about: the pause after them grows by as much for each step of the stretch."""
 
 
 class Forgetting:
@@ -50,6 +53,7 @@ class Forgetting:
         watermarks: Watermarks,
         topology: TopologyView,
         options: PurgeOptions,
+        gate: Gate,
     ) -> None:
         self._node = node
         self._engine = engine
@@ -57,6 +61,7 @@ class Forgetting:
         self._watermarks = watermarks
         self._topology = topology
         self._options = options
+        self._gate = gate
         self._passed: dict[PartitionId, tuple[HybridTime, int]] = {}  # watermark, and healings before it
         self._garbage_bytes = 0
         self._is_merge_wanted = False
@@ -83,29 +88,40 @@ class Forgetting:
         await self._merge_tables()
 
     async def _pass(self, copy: Copy, proven: HybridTime) -> None:
-        state, changes = (proven, self._objects.heals), self._objects.changes
+        state = (proven, self._objects.heals)
         if self._passed.get(copy.partition) == state:
             return
+        former_ms = self._objects.dead.scan_begins(copy)
+        try:
+            former_ms = await self._scan(copy, proven)
+        finally:
+            self._objects.dead.scanned(copy, former_ms)
+        self._passed[copy.partition] = state
+
+    async def _scan(self, copy: Copy, proven: HybridTime) -> int:
+        """Forget what is dead.  Returns when the first of what is left may be forgotten, in ms since 1970; 0:
+        nothing that is left may be."""
         prefix = copy_prefix(copy)
         dead: list[tuple[Place, bytes]] = []
-        first_expiry_ms = passed = 0
+        first_ms = passed = 0
         async with aclosing(self._engine.scan(prefix, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
-                has_value, expires_at_ms = outline(encoded)
-                is_dead = (not has_value or expires_at_ms) and all_dead(decode_object(encoded), proven)
-                if is_dead:
-                    dead.append((parse_object_key(key), encoded))
-                elif expires_at_ms and (not first_expiry_ms or expires_at_ms < first_expiry_ms):
-                    first_expiry_ms = expires_at_ms
+                has_value, expires_at_ms, _ = outline(encoded)
+                if not has_value or expires_at_ms:
+                    at = dead_from(decode_object(encoded))
+                    # Beside a value that stays an expired one waits for that to go, which nobody notes.
+                    at_ms = expires_at_ms if at is None else millis(at)
+                    if at is not None and at <= proven:
+                        dead.append((parse_object_key(key), encoded))
+                    elif not first_ms or at_ms < first_ms:
+                        first_ms = at_ms
                 if len(dead) == BATCH:
                     await self._forget(dead)
                 passed += 1
                 if passed % SCAN_TURN == 0:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
         await self._forget(dead)
-        if changes == self._objects.changes:
-            self._objects.dead.scanned(copy, first_expiry_ms)
-        self._passed[copy.partition] = state
+        return first_ms
 
     async def _forget(self, dead: list[tuple[Place, bytes]]) -> None:
         if not dead:

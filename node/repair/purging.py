@@ -6,9 +6,10 @@ compared, each with the leader and those before the last one twice, as the leade
 another lacks; all that have accepted nothing older from elsewhere keep it; then it is proven.  A round that
 fails at any step leaves the former watermark in force.
 
-Every owner settles the attempts that it has kept, should the leader be gone.
+Every owner settles the attempts that it has kept, should the leader be gone (node/repair/kept_attempts.py).
 
-Rule P2: docs/protocol/deletes.md.  Who may forget what: node/repair/forgetting.py.
+Rule P2: docs/protocol/deletes.md.  O8, which has rounds give way: docs/protocol/overload.md.  Who may forget
+what: node/repair/forgetting.py.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from ringmill.cluster.errors import Overloaded, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId, Start
 from ringmill.cluster.membership.claims import MemberState
-from ringmill.cluster.ports import Clock, Priority, Transport
-from ringmill.cluster.quorum.watermark import Fate, fate_of
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.quorum.watermark import Fate
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime, hybrid_time
@@ -31,18 +33,16 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
+from ringmill.node.repair.kept_attempts import PARTITIONS_AT_ONCE, KeptAttempts
 from ringmill.node.repair.pairwise import compare_with
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.purge_messages import (
-    FATE,
     KEEP,
     NOTE,
     SETTLE,
     VOUCH,
-    AskFate,
     AskKeep,
     AskNote,
-    Fates,
     KeepAnswer,
     NoteAnswer,
     Settle,
@@ -53,7 +53,8 @@ from ringmill.node.replica.stored_key import Copy
 __all__ = ["Purging"]
 
 CALL_TIMEOUT_S: Final = 5.0
-PARTITIONS_AT_ONCE: Final = 64  # of one attempt
+LONGEST: Final = 10.0
+"""A pause between two rounds is stretched this much at most, as the node may be idle long before its end."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,12 +71,13 @@ class Purging:
         objects: ObjectStore,
         watermarks: Watermarks,
         forgetting: Forgetting,
+        kept_attempts: KeptAttempts,
         topology: TopologyView,
         liveness: LivenessView,
         transport: Transport,
-        clock: Clock,
         hybrid: HybridClock,
         options: PurgeOptions,
+        gate: Gate,
     ) -> None:
         self._node = node
         self._start = start
@@ -83,21 +85,24 @@ class Purging:
         self._objects = objects
         self._watermarks = watermarks
         self._forgetting = forgetting
+        self._kept_attempts = kept_attempts
         self._topology = topology
         self._liveness = liveness
         self._transport = transport
-        self._clock = clock
         self._hybrid = hybrid
         self._options = options
+        self._gate = gate
         self._attempts = 0
-        self._open: dict[PartitionId, tuple[str, float]] = {}  # kept attempts, and since when they are known
         self._woken = asyncio.Event()
+        self._is_asked = False
+        self._proven: dict[tuple[NodeId, ...], HybridTime] = {}  # the last for all that was due, by owners
         self.held_back: dict[PartitionId, str] = {}
         """Why the watermark of a partition that this node leads did not move at the last try."""
 
     def purge_now(self) -> None:
         """Begin a round, as somebody asks for it, and merge tables after it."""
         self._forgetting.merge_soon()
+        self._is_asked = True
         self._woken.set()
 
     @property
@@ -117,34 +122,45 @@ class Purging:
     async def run(self) -> None:
         """Until cancelled."""
         await self._topology.wait_formed()
-        while self._options.after_s or self._watermarks.known():
-            self._woken.clear()
-            try:
-                await self.round()
-            except (RingmillError, OSError) as error:
-                _log.debug("deletes are forgotten later: %s", error)
-            try:
-                async with asyncio.timeout(self._options.every_s):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+        if not self._options.after_s and not self._watermarks.known():
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._kept_attempts.run())
+            while True:
+                self._woken.clear()
+                try:
+                    await self.round()
+                except (RingmillError, OSError) as error:
+                    _log.debug("deletes are forgotten later: %s", error)
+                try:
+                    async with asyncio.timeout(self._options.every_s * min(LONGEST, self._gate.stretch)):
+                        await self._woken.wait()
+                except TimeoutError:
+                    pass
 
     async def round(self) -> None:
         """Settle what is open, prove what can be proven, and forget what is dead."""
         document = self._topology.current
         if document is None or not self._topology.serving:
             return
-        await self._settle_open(document)
+        await self._kept_attempts.round(document)
         if self._options.after_s and not self._hybrid.jumped_ms:
             mark = hybrid_time(max(0, self._hybrid.wall_ms() - round(self._options.after_s * 1000)))
             due = self._due(document, mark)
             for owners, partitions in due.items():
                 for first in range(0, len(partitions), PARTITIONS_AT_ONCE):
                     await self._prove(document, owners, partitions[first : first + PARTITIONS_AT_ONCE], mark)
+                if not self.held_back.keys() & partitions:
+                    self._proven[owners] = mark
         await self._forgetting.round()
 
     def _due(self, document: Topology, mark: HybridTime) -> dict[tuple[NodeId, ...], list[PartitionId]]:
-        """The partitions that this node leads and in which something is dead, by their owners."""
+        """The partitions that this node leads and where something would be forgotten, by their owners.
+
+        One attempt is for many of them, so those of the same owners wait until the last one is a step behind.
+        """
+        is_asked, self._is_asked = self._is_asked, False
+        step = 0 if is_asked else hybrid_time(round(self._options.after_s * 1000 * self._options.step))
         due: dict[tuple[NodeId, ...], list[PartitionId]] = {}
         self.held_back = {}
         for number, row in enumerate(document.rows):
@@ -155,7 +171,7 @@ class Purging:
                 self.held_back[partition] = "an earlier attempt is not settled yet"
                 continue
             due.setdefault(tuple(sorted(row.nodes)), []).append(partition)
-        return due
+        return {each: due[each] for each in due if mark - self._proven.get(each, 0) >= step}
 
     def _may_hold_dead(self, partition: PartitionId, row: Row, mark: HybridTime) -> bool:
         return self._objects.dead.may_hold_dead(Copy(partition, row.copy_epoch), mark >> 16)
@@ -322,7 +338,7 @@ class Purging:
                 await self._tell(owners, Settle(attempt, fate, tuple(settled)))
 
     async def _tell(self, owners: Sequence[NodeId], told: Settle) -> None:
-        """Who does not hear it asks for it (`_settle_open`)."""
+        """Who does not hear it asks for it (node/repair/kept_attempts.py)."""
 
         async def tell(node: NodeId) -> None:
             try:
@@ -331,56 +347,6 @@ class Purging:
                 _log.debug("%s is not told what came of %s: %s", node, told.attempt, error)
 
         await gather_all(tell(node) for node in owners)
-
-    async def _settle_open(self, document: Topology) -> None:
-        """Ask the other owners what came of attempts that this node has kept."""
-        now = self._clock.monotonic()
-        found = {
-            partition: mark.kept.attempt
-            for partition, mark in self._watermarks.known().items()
-            if mark.kept.attempt
-        }
-        known = {partition: self._open.get(partition) for partition in found}
-        self._open = {
-            partition: former if (former := known[partition]) and former[0] == attempt else (attempt, now)
-            for partition, attempt in found.items()
-        }
-        due = {
-            partition: attempt
-            for partition, (attempt, since) in self._open.items()
-            if now - since >= self._options.settle_s
-        }
-        peers = sorted({node for partition in due for node in document.rows[partition].nodes} - {self._node})
-        told = dict(
-            zip(peers, await gather_all(self._fates(node, due, document) for node in peers), strict=True)
-        )
-        changed = False
-        for partition, attempt in due.items():
-            row, mark = document.rows[partition], self._watermarks.of(partition)
-            fates = [told[node][partition] for node in row.nodes if node != self._node]
-            fate = fate_of(fates, is_same_row=row.row_epoch == mark.kept.row_epoch)
-            if mark.settle(attempt, fate):
-                sometimes("an owner finds out what came of a watermark that it has kept")
-                changed = True
-        if changed:
-            await self._watermarks.store()
-
-    async def _fates(
-        self, node: NodeId, due: Mapping[PartitionId, str], document: Topology
-    ) -> dict[PartitionId, Fate]:
-        """What another owner says of the attempts of partitions that it shares with this node."""
-        asked = [each for each in due.items() if node in document.rows[each[0]].nodes]
-        fates: dict[PartitionId, Fate] = {}
-        for first in range(0, len(asked), PARTITIONS_AT_ONCE):
-            some = tuple(asked[first : first + PARTITIONS_AT_ONCE])
-            try:
-                body = await self._ask(node, FATE, AskFate(some).encode())
-            except (RingmillError, OSError):
-                each: tuple[Fate, ...] = (Fate.SILENT,) * len(some)
-            else:
-                each = Fates.decode(body, len(some)).each
-            fates.update(zip((partition for partition, _ in some), each, strict=True))
-        return fates
 
     async def _ask(self, node: NodeId, method: str, request: bytes) -> bytes:
         return await self._transport.call(

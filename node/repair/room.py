@@ -15,6 +15,7 @@ from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.repair.register_healing import RegisterHealing
 from ringmill.node.repair.scrub_schedule import scrub_now_and_then
@@ -137,7 +138,17 @@ def _open_purging(
         watermarks=replica.watermarks,
         topology=topology,
         options=options,
+        gate=core.gate,
     )
+    kept_attempts = KeptAttempts(
+        core.node,
+        watermarks=replica.watermarks,
+        topology=topology,
+        transport=core.transport,
+        clock=core.clock,
+        settle_s=options.settle_s,
+    )
+    replica.watermarks.find_out = kept_attempts.find_out
     purging = Purging(
         core.node,
         start,
@@ -145,11 +156,12 @@ def _open_purging(
         objects=replica.objects,
         watermarks=replica.watermarks,
         forgetting=forgetting,
+        kept_attempts=kept_attempts,
         topology=topology,
         liveness=liveness,
         transport=core.transport,
-        clock=core.clock,
         hybrid=core.hybrid,
         options=options,
+        gate=core.gate,
     )
     return forgetting, purging

@@ -179,7 +179,7 @@ class ObjectStore(StoredCount):
                     sometimes("an object is stored as it came")
                     self._clock.observe(theirs.time)
                     if theirs.expires_at_ms:
-                        self.dead.expires(key, theirs.expires_at_ms)
+                        self.dead.dead_from(key, theirs.expires_at_ms)
                     return batch.put(key, encoded, Applied(None, told), encoded is None)
         incoming = decode_object(told)
         self.check_made(place, incoming)
@@ -240,7 +240,7 @@ class ObjectStore(StoredCount):
     def _note_expiries(self, key: bytes, incoming: StoredObject) -> None:
         for sibling in incoming.siblings:
             if sibling.expires_at_ms:
-                self.dead.expires(key, sibling.expires_at_ms)
+                self.dead.dead_from(key, sibling.expires_at_ms)
 
     def commit(self, batch: ObjectBatch) -> Commit | None:
         """Make a batch visible, all of it at once; None for one that changes nothing.
@@ -472,7 +472,7 @@ class ObjectStore(StoredCount):
         expires_at_ms = 0
         if intent.ttl_ms and intent.value is not None:  # no clock of others is consulted here (rule G3)
             expires_at_ms = self._clock.expiry_ms() + intent.ttl_ms
-            self.dead.expires(place.stored_key, expires_at_ms)
+            self.dead.dead_from(place.stored_key, expires_at_ms)
         return Sibling(dot, intent.value, time, intent.operation, expires_at_ms, intent.is_retry)
 
     def _forget_synced(self) -> None:

@@ -77,7 +77,11 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: S
     """Answer peers that apply, read, deliver and compare objects."""
     routes = Routes(core.node, topology)
     serving = ReplicaServing(
-        routes=routes, objects=replica.objects, hybrid=core.hybrid, options=core.options.replica
+        routes=routes,
+        objects=replica.objects,
+        watermarks=replica.watermarks,
+        hybrid=core.hybrid,
+        options=core.options.replica,
     )
     pages = PageServing(
         routes=routes,

@@ -12,16 +12,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ringmill.cluster.errors import CorruptData, RingmillError
+from ringmill.cluster.errors import CorruptData, RingmillError, Stale
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dead import fresh_part
 from ringmill.cluster.versions.digests import digest_of
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
+from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
 from ringmill.node.replica.replica_messages import (
     APPLY,
     DELIVER,
@@ -37,6 +40,7 @@ from ringmill.node.replica.replica_messages import (
     ReadAnswer,
 )
 from ringmill.node.replica.routes import Routes
+from ringmill.node.replica.stored_key import Place
 from ringmill.node.storage.engine import Commit
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -45,10 +49,17 @@ __all__ = ["ReplicaServing"]
 
 class ReplicaServing:
     def __init__(
-        self, *, routes: Routes, objects: ObjectStore, hybrid: HybridClock, options: ReplicaOptions
+        self,
+        *,
+        routes: Routes,
+        objects: ObjectStore,
+        watermarks: Watermarks,
+        hybrid: HybridClock,
+        options: ReplicaOptions,
     ) -> None:
         self._routes = routes
         self._objects = objects
+        self._watermarks = watermarks
         self._clock = hybrid
         self._most_bytes = options.most_whole_bytes
 
@@ -93,7 +104,7 @@ class ReplicaServing:
             return None
         try:
             applied = self._objects.apply_into(batch, route.place, request.encoded)
-        except (NotCached, CorruptData, OSError):
+        except (NotCached, CorruptData, OSError, Unsettled):
             return None
         return _Taken(arrival, applied, request.durability, route.row.row_epoch)
 
@@ -114,10 +125,18 @@ class ReplicaServing:
         """The whole story of one: it may wait for an epoch, a block or the engine."""
         request = Apply.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
-        applied = await self._objects.apply(route.place, peers_object(request.encoded))
+        applied = await self._merge(route.place, peers_object(request.encoded))
         self._routes.check_same(route)  # a new owner may have been told what was here before
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
+
+    async def _merge(self, place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
+        """Merge an object in, after the outcome of an attempt is found out if that decides (rule P3)."""
+        try:
+            return await self._objects.apply(place, incoming, attempt)
+        except Unsettled:
+            await self._watermarks.find_out(place.copy.partition)
+            return await self._objects.apply(place, incoming, attempt)
 
     def read_batch(self, arrivals: Sequence[Arrival]) -> None:
         """Show what is in memory and on the disk, or will be soon; what has to wait first goes to `read`."""
@@ -179,11 +198,23 @@ class ReplicaServing:
         """The commit to await; None when the object is already on the disk; or why it is refused."""
         try:
             place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
-            applied = await self._objects.apply(place, peers_object(item.encoded), request.attempt)
+            applied = await self._take_fresh(place, peers_object(item.encoded), request.attempt)
         except RingmillError as error:
             sometimes("an owner refuses a hint")
             return f"{error.code}: {error.message}"
         return applied.commit
+
+    async def _take_fresh(self, place: Place, incoming: StoredObject, attempt: str) -> Applied:
+        """Merge an object in, without its stale siblings if there are others: a hint is struck off when it is
+        refused as stale, and a write beside the stale one would be lost with it (rule P3)."""
+        try:
+            return await self._merge(place, incoming, attempt)
+        except Stale:
+            present = await self._objects.read(place)
+            fresh = fresh_part(present, incoming, self._objects.proven(place))
+            if fresh is None:
+                raise
+            return await self._merge(place, fresh, attempt)
 
 
 class _Taken(NamedTuple):

@@ -35,6 +35,7 @@ from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
+from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.versions.seen import Needed
@@ -138,8 +139,9 @@ class Writer:
 
     async def _observe(
         self, route: Route, r: int, intent: Intent, deadline: Deadline, needed: Needed | None = None
-    ) -> None:
-        """Merge what `r` owners hold, and all that is `needed`, into this node's copy.
+    ) -> VersionVector:
+        """Merge what `r` owners hold, and all that is `needed`, into this node's copy.  Returns what they
+        know.
 
         Raises QuorumNotReached: this attempt has written nothing.
         """
@@ -148,6 +150,7 @@ class Writer:
         except QuorumNotReached as error:
             raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
         await self._observer.bring(found, route, deadline)
+        return found.context
 
     def batch(self) -> WriteBatch:
         """For writes that came together.  No await between this and its `launch`."""
@@ -173,15 +176,20 @@ class Writer:
             try:
                 return await self._write_here(route, intent, deadline)
             except NotCaughtUp:
-                await self._catch_up(route, intent, needed, deadline)
+                known = await self._catch_up(route, intent, needed, deadline)
+                if needed.missing(known) is not None:  # it was deleted, and all owners have forgotten it
+                    intent = intent._replace(needed=needed.without_forgotten(known))
 
-    async def _catch_up(self, route: Route, intent: Intent, needed: Needed, deadline: Deadline) -> None:
-        """Merge in what other owners hold, until it covers what the session has seen.
+    async def _catch_up(
+        self, route: Route, intent: Intent, needed: Needed, deadline: Deadline
+    ) -> VersionVector:
+        """Merge in what other owners hold, until it covers what the session has seen and what they have not
+        forgotten as deleted.  Returns what it covers.
 
         Raises QuorumNotReached when nobody holds it: this attempt has written nothing.
         """
         sometimes("a coordinator catches up with the session of a write")
-        await self._observe(route, level_for(needed, 1, route), intent, deadline, needed)
+        return await self._observe(route, level_for(needed, 1, route), intent, deadline, needed)
 
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
         """Apply the write to this node's copy.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
+import msgpack
 import pytest
 
 from ringmill.client.session_memory import SessionMemory
@@ -55,12 +58,16 @@ def test_what_an_answer_lacks_of_what_was_asked_for_is_forgotten_and_is_not_aske
 
 def test_a_write_without_a_context_is_kept_by_its_dot_until_a_read_covers_it() -> None:
     memory = SessionMemory(CLUSTER)
-    memory.note_write("default", b"k", WriteReceipt(dot="n1#1:5"), memory.seen("default", b"k"))
-    assert memory.seen("default", b"k") == Seen(dots=("n1#1:5",))
-    read(memory, b"k", n1=4)
+    receipt = WriteReceipt(dot="n1#1:5", hybrid_time=9)
+    memory.note_write("default", b"k", receipt, memory.seen("default", b"k"))
+    assert memory.seen("default", b"k") == Seen(dots=("n1#1:5",), times=(9,))
+    memory.note_read("default", b"k", shown(b"k", n1=4), None)
     assert memory.seen("default", b"k").dots == ("n1#1:5",)
-    read(memory, b"k", n1=5)
+    memory.note_read("default", b"k", shown(b"k", n1=5), None)
     assert memory.seen("default", b"k").dots == ()
+    memory.note_write("default", b"k", WriteReceipt(dot="n1#1:6"), memory.seen("default", b"k"))
+    read(memory, b"k", n2=1)
+    assert memory.seen("default", b"k").dots == (), "it was asked for, so it was deleted and is forgotten"
 
 
 def test_the_oldest_key_is_forgotten_and_how_it_was_seen_is_not() -> None:
@@ -116,6 +123,13 @@ def test_a_token_carries_all_of_it() -> None:
         assert again.seen("default", key) == memory.seen("default", key)
 
 
+def test_a_token_of_the_former_version_has_no_times() -> None:
+    body: bytes = msgpack.packb([CLUSTER, 0, 7, [[b"12345678", b"", ["n1#1:5"], False, 0]]])
+    token = b"\x01" + body + crc32(b"\x01" + body).to_bytes(4, "big")
+    again = SessionMemory.decode(SessionMemory.decode(token, CLUSTER).encode(), CLUSTER)
+    assert [known.writes for known in again._keys.values()] == [(("n1#1:5", 0),)]
+
+
 def test_a_thousand_keys_take_less_than_a_hundred_kilobytes() -> None:
     memory = SessionMemory(CLUSTER)
     for number in range(2000):
@@ -129,7 +143,7 @@ def test_what_is_no_token_is_refused(cut: int) -> None:
     memory = SessionMemory(CLUSTER)
     read(memory, b"k", n1=1)
     whole = memory.encode()
-    for wrong in (whole[:cut], b"\x02" + whole[1:], whole + b"x", bytes(1 << 20)):
+    for wrong in (whole[:cut], b"\x03" + whole[1:], whole + b"x", bytes(1 << 20)):
         with pytest.raises(InvalidArgument, match="session token"):
             SessionMemory.decode(wrong, CLUSTER)
     with pytest.raises(InvalidArgument, match="session token is empty"):

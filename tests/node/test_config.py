@@ -32,6 +32,7 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("listen", "127.0.0.1"),
         ("listen", "127.999.1.1:7101"),
         ("slots", "65"),
+        ("purge_after", "119"),
         ("token_file", "/no/such/file"),
         ("peer_transport", "udp"),
         ("client_transport", ""),
@@ -40,6 +41,14 @@ def test_a_data_folder_becomes_absolute() -> None:
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
     with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{value}"):
         parse_arguments(_line(**{flag: value}))
+
+
+def test_a_delete_is_kept_for_longer_than_any_request_takes() -> None:
+    assert parse_arguments(_line(purge_after="120")).purge_after_s == 120
+    assert parse_arguments(_line(purge_after="off")).purge_after_s == 0
+    with pytest.raises(InvalidArgument, match="off, or from 120 seconds to a year"):
+        parse_arguments(_line(purge_after="nan"))
+    assert parse_arguments(_line(purge_after="1", purge_after_least="1")).purge_after_s == 1
 
 
 def test_a_token_that_others_can_write_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringmill.simulator.campaign.many import Summary, run_seeds
-from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.options import SimulationOptions, usual_options
 
 GROUPS, SEEDS_A_GROUP = 10, 20
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
@@ -34,7 +34,7 @@ def test_seeds_that_once_failed_stay_mended() -> None:
         given = {name: tuple(names.split(",")) for name, _, names in (word.partition("=") for word in rest)}
         usual = SimulationOptions()
         faults, subjects = given.get("faults", usual.faults), given.get("subjects", usual.subjects)
-        _must_hold([int(seed)], replace(usual, faults=faults, subjects=subjects))
+        _must_hold([int(seed)], replace(usual_options(subjects), faults=faults))
 
 
 def _must_hold(seeds: Sequence[int], options: SimulationOptions) -> Summary:

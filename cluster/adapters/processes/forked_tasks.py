@@ -11,11 +11,11 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.local.carried import Outcome, outcome_of, result_of
 
 __all__ = ["ForkedTasks"]
 
@@ -46,23 +46,11 @@ class ForkedTasks:
         )
         try:
             for result in pool.map(_call, tasks):
-                if isinstance(result, _Failed):
-                    raise TaskFailed.from_wire(result.failure)
-                yield result.value
+                yield result_of(result)
         except BrokenProcessPool as error:
             raise TaskFailed(Cause.KILLED, "a process that ran a task was ended from outside") from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Done(Generic[R]):
-    value: R
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    failure: list[Any]
 
 
 _run: Callable[[Any], Any]
@@ -74,9 +62,5 @@ def _begin(run: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
 
 
-def _call(task: Any) -> _Done[Any] | _Failed:
-    """As a value: an exception would have to survive pickling."""
-    try:
-        return _Done(_run(task))
-    except TaskFailed as failure:
-        return _Failed(failure.to_wire())
+def _call(task: Any) -> Outcome[Any]:
+    return outcome_of(_run, task)

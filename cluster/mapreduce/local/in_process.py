@@ -6,10 +6,12 @@ cluster uses.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
@@ -104,12 +106,13 @@ def run_spec(
     )
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
+    files.mkdir(staging)
     try:
         maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
         partitions = range(spec.reducers)
         reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
         commit_output(
-            files, spec.job, spec.output, [StagedPart.of(each) for each in reduces], overwrite=spec.overwrite
+            files, spec.job, spec.output, [StagedPart.of(done) for done in reduces], overwrite=spec.overwrite
         )
     finally:
         remove_staging(files, spec.job, spec.output)
@@ -119,8 +122,7 @@ def run_spec(
 def _map(
     definition: JobDefinition, spec: JobSpec, staging: str, files: FileSystem, split: Split
 ) -> MapOutput:
-    folder = f"{staging}/map-{split.index}"
-    files.mkdir(folder)
+    folder = _new_folder(files, f"{staging}/map-{split.index}")
     task = MapAttempt(spec, split, split.index, 1)
     return run_map(definition, task, files, folder, Progress())
 
@@ -128,11 +130,19 @@ def _map(
 def _reduce(
     definition: JobDefinition, spec: JobSpec, maps: Sequence[MapOutput], files: FileSystem, partition: int
 ) -> ReduceOutput:
-    folder = f"{staging_folder(spec.output, spec.job)}/reduce-{partition}"
-    files.mkdir(folder)
+    folder = _new_folder(files, f"{staging_folder(spec.output, spec.job)}/reduce-{partition}")
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceAttempt(spec, partition, slices, 1)
     return run_reduce(definition, task, files, folder, Progress())
+
+
+def _new_folder(files: FileSystem, wanted: str) -> str:
+    """Of one attempt alone: other engines run a task again, or twice at once."""
+    for number in count(1):
+        with contextlib.suppress(FileExistsError):
+            files.make_folder(folder := f"{wanted}-{number}")
+            return folder
+    raise AssertionError("count has no end")
 
 
 def _all(stage: str, results: Iterator[R]) -> list[R]:

@@ -83,6 +83,7 @@ class Seen(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     DOTS_FIELD_NUMBER: _builtins.int
     FORGOTTEN_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
     context: _builtins.bytes
     """token of what it has read, or of a receipt; empty when none"""
     forgotten: _builtins.int
@@ -91,16 +92,21 @@ class Seen(_message.Message):
     def dots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of its own writes whose receipts had no context"""
 
+    @_builtins.property
+    def times(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """hybrid times of these writes, in the order of their dots; 0 when not known"""
+
     def __init__(
         self,
         *,
         context: _builtins.bytes = ...,
         dots: _abc.Iterable[_builtins.str] | None = ...,
         forgotten: _builtins.int = ...,
+        times: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dots", b"dots", "forgotten", b"forgotten"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dots", b"dots", "forgotten", b"forgotten", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

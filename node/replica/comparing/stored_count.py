@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.versions.object_codec import outline
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.comparing.copy_sums import CopySums
@@ -53,11 +54,13 @@ class StoredCount:
         self._size_bytes += len(new) + (len(key) if old is None else -len(old))
         if tombstones := (old is None) - new_values:
             self.dead.change(key, tombstones)
+            if tombstones > 0:
+                self.dead.dead_from(key, millis(outline(new)[2]))
         self.sums.change(key, old, new)
 
     def note_forgotten(self, key: bytes, old: bytes) -> None:
         """An object is gone."""
-        has_value, _ = outline(old)
+        has_value, _, _ = outline(old)
         self._keys -= has_value
         self._size_bytes -= len(key) + len(old)
         if not has_value:
@@ -102,12 +105,13 @@ class StoredCount:
         """The scan itself never waits while its blocks are cached, so the pause is made here."""
         in_slice = 0
         async for key, encoded in scan:
-            has_value, expires_at_ms = outline(encoded)
+            has_value, expires_at_ms, newest = outline(encoded)
             self._keys += has_value
             if not has_value:
                 self.dead.change(key, 1)
-            if expires_at_ms:
-                self.dead.expires(key, expires_at_ms)
+                self.dead.dead_from(key, millis(newest))
+            elif expires_at_ms:
+                self.dead.dead_from(key, expires_at_ms)
             self._size_bytes += len(key) + len(encoded)
             self.sums.add(key, encoded)
             in_slice += 1

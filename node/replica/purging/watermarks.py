@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgpack
@@ -20,20 +20,28 @@ from ringmill.cluster.errors import CorruptData, Stale, Unavailable
 from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.quorum.watermark import Kept, OwnerMark
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.dead import all_dead, news, stale
+from ringmill.cluster.versions.dead import all_dead, is_dead, news, stale
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.stored_key import Place
 
-__all__ = ["Watermarks", "decode_watermarks", "encode_watermarks"]
+__all__ = ["Unsettled", "Watermarks", "decode_watermarks", "encode_watermarks"]
 
 NAME: Final = "watermarks"
 FORMAT_VERSION: Final = 1
 
 
 _log = logging.getLogger(__name__)
+
+
+class Unsettled(Unavailable):
+    """An older version is not taken before it is known what came of an attempt that is kept here."""
+
+
+async def _nobody_asks(partition: PartitionId) -> None:
+    return
 
 
 class Watermarks:
@@ -45,6 +53,9 @@ class Watermarks:
         self._storing = asyncio.Lock()
         self._alarmed: dict[PartitionId, None] = {}
         self.refused = 0
+        self.find_out: Callable[[PartitionId], Awaitable[None]] = _nobody_asks
+        """Asks the other owners at once what came of the attempt that is kept here; returns when they have
+        answered, or will not soon.  Repair sets it (node/repair/kept_attempts.py)."""
         stored = None if control is None else control.get(NAME)
         if stored is not None:
             kept = decode_watermarks(stored)
@@ -81,7 +92,7 @@ class Watermarks:
         """Look at what is to be merged into the present object; `attempt` is the one whose exchange brings
         it.
 
-        Raises Stale for what was deleted and forgotten; Unavailable while an attempt is open whose outcome
+        Raises Stale for what was deleted and forgotten; Unsettled while an attempt is open whose outcome
         decides whether it was.
         """
         mark = self._marks.get(place.copy.partition)
@@ -93,11 +104,10 @@ class Watermarks:
             raise Stale(f"version {one.dot} is older than the watermark, and was deleted and forgotten here")
         if present.is_absent and all_dead(incoming, mark.proven):
             return  # it will be forgotten again at once
-        if mark.closed > mark.proven and any(True for _ in news(present, incoming, mark.closed)):
-            raise Unavailable("an older version is not taken while a watermark is being settled")
+        if mark.closed > mark.proven and _has_news(present, incoming, mark.closed, mark.proven):
+            raise Unsettled("an older version is not taken while a watermark is being settled")
         note = mark.note
-        has_news = note is not None and any(True for _ in news(present, incoming, note.mark))
-        if has_news and mark.voids(attempt):
+        if note is not None and _has_news(present, incoming, note.mark, mark.proven) and mark.voids(attempt):
             sometimes("an attempt to prove a watermark is void")
 
     def _alarm(self, partition: PartitionId, dot: Dot) -> None:
@@ -121,6 +131,15 @@ class Watermarks:
         """Whether nothing but what is dead at the watermark is left of an object."""
         mark = self._marks.get(place.copy.partition)
         return mark is not None and mark.proven > ZERO and all_dead(stored, mark.proven)
+
+
+def _has_news(present: StoredObject, incoming: StoredObject, mark: HybridTime, proven: HybridTime) -> bool:
+    """Whether `incoming` brings a version at or below `mark` that this owner never held.
+
+    What is dead at the proven watermark it has held and forgotten, so that is no news: another owner may
+    still have it, beside a newer value.
+    """
+    return any(not is_dead(one, proven) for one in news(present, incoming, mark))
 
 
 def encode_watermarks(kept: dict[PartitionId, Kept]) -> bytes:

@@ -266,12 +266,10 @@ class Collection:
         return False
 
     def _missing(self) -> Dot | None:
-        if self._needed is not None and self._needed.is_settled_at(self._mark):
-            return None
         known = EMPTY_VECTOR
         for held in self._answers.values():
             known = known.join(held.stored.context)
-        return None if self._needed is None else self._needed.missing(known)
+        return None if self._needed is None else self._needed.missing(known, self._mark)
 
     def _ask_more(self) -> None:
         tally = self._tally

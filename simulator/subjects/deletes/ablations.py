@@ -14,6 +14,7 @@ from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.versions.dead import stale
 from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.hints import HintStore
@@ -111,10 +112,10 @@ def _behind_own_clock() -> Bends:
 def _kept_is_settled() -> Bends:
     """An owner that has kept an attempt waits to be told what came of it."""
 
-    async def wait(purging: Purging, document: Topology) -> None:
+    async def wait(kept: KeptAttempts, *asked: object) -> None:
         return
 
-    return (method(Purging._settle_open, wait),)
+    return (method(KeptAttempts._settle, wait),)
 
 
 def _sums_follow_forgetting() -> Bends:

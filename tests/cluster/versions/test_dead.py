@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from ringmill.cluster.ids import Actor
-from ringmill.cluster.versions.dead import all_dead, is_dead, last_time, news, stale, without_stale
+from ringmill.cluster.versions.dead import (
+    all_dead,
+    fresh_part,
+    is_dead,
+    last_time,
+    news,
+    stale,
+    without_stale,
+)
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
@@ -47,6 +55,17 @@ def test_what_is_neither_held_nor_covered_is_stale() -> None:
     assert stale(value, value, T) is None and stale(deleted, value, T) is None
     assert stale(ABSENT, alone(sibling(A, 1, 1001, b"v")), T) is None
     assert stale(ABSENT, deleted, T) is None and [one.dot for one in news(ABSENT, deleted, T)] == [Dot(B, 1)]
+
+
+def test_beside_a_stale_version_the_others_are_taken_and_the_stale_one_is_not_called_replaced() -> None:
+    old, new = alone(sibling(A, 3, 900, b"v")), alone(sibling(B, 1, 1001, b"w"))
+    fresh = fresh_part(ABSENT, merge(old, new), T)
+    assert fresh is not None and fresh.siblings == new.siblings
+    assert not fresh.context.covers(Dot(A, 3)) and fresh.context.covers(Dot(A, 2))
+    assert fresh_part(new, merge(old, new), T) is None, "there is no news in it"
+    assert fresh_part(ABSENT, old, T) is None
+    both = supersede(old, VersionVector(), sibling(A, 4, 1001, b"w"))
+    assert fresh_part(ABSENT, both, T) is None, "no vector names the later one alone"
 
 
 def test_of_what_survived_only_that_stays_which_others_know() -> None:

@@ -112,7 +112,9 @@ PLAIN: list[tuple[Fold, Any, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("fold", "hint", "strategy", "plain"), PLAIN, ids=lambda each: repr(each)[:30])
+@pytest.mark.parametrize(
+    ("fold", "hint", "strategy", "plain"), PLAIN, ids=[f"{at}-{row[0]}" for at, row in enumerate(PLAIN)]
+)
 def test_a_fold_gives_what_plain_python_gives_wherever_the_values_are_cut(
     fold: Fold, hint: Any, strategy: Any, plain: Any
 ) -> None:

@@ -48,6 +48,7 @@ def test_deletes_are_forgotten_when_every_owner_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RINGMILL_PURGE_AFTER", "1")
+    monkeypatch.setenv("RINGMILL_PURGE_AFTER_LEAST", "1")
     shell = Shell(tmp_path)
     start = 20000 + (os.getpid() + 500) % 1000 * 12
     shell.ok("cluster", "up", "--nodes", "3", "--partitions", "16", "--base-port", str(free_base(3, start)))

@@ -1,0 +1,48 @@
+"""Runs a job on the workers of a Dask cluster (dask.distributed)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from ringmill.client.engines.elsewhere import run_elsewhere
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.local.carried import Outcome
+from ringmill.cluster.mapreduce.local.in_process import LocalResult
+
+__all__ = ["run_on_dask"]
+
+
+def run_on_dask(
+    job: JobDefinition,
+    input: str | Iterable[str],
+    output: str,
+    *,
+    client: Any,
+    reducers: int | None = None,
+    params: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    split_mib: int | None = None,
+) -> LocalResult:
+    """Run a job with a `distributed.Client`; the other arguments are those of `run_local`, and so is the
+    output, byte for byte.
+
+    Workers need this package, and see inputs and output at the same paths.  Dask runs the tasks of a lost
+    worker again.  Raises InvalidArgument, JobFailed when the job's code fails, and what Dask raises.
+    """
+
+    def carry(
+        run: Callable[[Any], Outcome[Any]], tasks: Sequence[Any]
+    ) -> Generator[Outcome[Any], None, None]:
+        futures = client.map(run, tasks, pure=False)
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            client.cancel(futures)
+
+    return run_elsewhere(
+        job, input, output, carry, import_module("cloudpickle"),
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+    )  # fmt: skip

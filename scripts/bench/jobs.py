@@ -22,12 +22,12 @@ from pathlib import Path
 import psutil
 
 from inputs.zipf import zipf_files
-from job_pools import POOLS, run_pool
 from local_cluster import ROOT, BenchCluster
 from report import Report, arguments, percentile
+from styles.job_pools import POOLS, run_pool
 
 FOLDER = ROOT / "build" / "bench"
-STYLES = Path(__file__).with_name("job_styles.py")
+STYLES = Path(__file__).resolve().parent / "styles" / "job_styles.py"
 Cost = tuple[float, float]
 """Wall seconds and CPU seconds."""
 

@@ -1,4 +1,4 @@
-"""The jobs that jobs.py measures: word count, grep and sort, record by record and in batches.
+"""The jobs that scripts/bench/jobs.py measures: word count, grep and sort, record by record and in batches.
 
 A cluster imports this file, so it has nothing of the benchmarks in it.
 """

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from job_styles import NEEDLE
+from styles.job_styles import NEEDLE
 
 __all__ = ["POOLS"]
 

@@ -80,6 +80,7 @@ WRONG: dict[str, list[object]] = {
     "input": [*NO_PATHS, [None], [3], {"a": "b"}],
     "output": [*NO_PATHS, ["out"]],
     "reducers": [True, "4", 1.5, 0, -1, HUGE],
+    "split_mib": [True, "4", 1.5, -1, HUGE],
     "params": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
     "overwrite": [None, 1, "yes"],
     "endpoints": [

@@ -31,6 +31,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     read_signature,
     unwrapped,
 )
+from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
 
@@ -231,7 +232,7 @@ def check_split_mib(mebibytes: int) -> None:
     if type(mebibytes) is not int or not 0 <= mebibytes <= MAX_SPLIT_MIB:
         raise InvalidArgument(
             f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
-            f"{mebibytes!r:.40}"
+            f"{shown(mebibytes, 40)}"
         )
 
 

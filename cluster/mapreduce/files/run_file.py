@@ -51,7 +51,6 @@ _METHODS: Final = {"none": 0, "zstd": 1, "lz4": 2}
 
 
 _VALUES: Final = itemgetter(1)
-_NOTHING: Final = (None,)
 
 
 class RunWriter:
@@ -78,15 +77,20 @@ class RunWriter:
             while batch := self._next_batch(groups):
                 self._write_groups([key for key, _ in batch], [values for _, values in batch])
 
-    def write_keys(self, blocks: Iterable[Sequence[bytes]], mark: bytes = b"") -> None:
-        """The next partition, of records without values.  Raises like `write_partition`."""
+    def write_singles(
+        self, blocks: Iterable[tuple[Sequence[bytes], Sequence[Any]]], mark: bytes = b""
+    ) -> None:
+        """The next partition, of keys with one value each, which are in memory already.
+
+        Raises like `write_partition`.
+        """
         with self._stretch(mark):
-            for keys in blocks:
+            for keys, values in blocks:
                 at = 0
                 while at < len(keys):
-                    piece = keys[at : at + self._window]
-                    self._write_groups(piece, [_NOTHING] * len(piece))
-                    at += len(piece)
+                    end = at + self._window
+                    self._write_flat(keys[at:end], values[at:end])
+                    at = end
 
     @contextmanager
     def _stretch(self, mark: bytes) -> Iterator[None]:
@@ -131,7 +135,10 @@ class RunWriter:
             self._write_long(keys, lists)
             return
         flat = list(chain.from_iterable(lists))
-        raw = pack_block([keys, None if records == len(keys) else counts, self._values.to_wire(flat)])
+        if records == len(keys) and max(counts) == 1:
+            self._write_flat(keys, flat)
+            return
+        raw = pack_block([keys, counts, self._values.to_wire(flat)])
         if len(raw) > 4 * TARGET_RAW_BYTES and len(keys) > 1:
             half = len(keys) // 2
             self._window = max(1, half)
@@ -139,7 +146,22 @@ class RunWriter:
             self._write_groups(keys[half:], lists[half:])
             return
         self._write_chunk(raw, records)
-        self._window = max(1, min(2 * self._window, len(keys) * TARGET_RAW_BYTES // len(raw) + 1, 65536))
+        self._adapt(len(keys), len(raw))
+
+    def _write_flat(self, keys: Sequence[bytes], values: Sequence[Any]) -> None:
+        """Keys with one value each, as one chunk, or as halves."""
+        raw = pack_block([keys, None, self._values.to_wire(list(values))])
+        if len(raw) > 4 * TARGET_RAW_BYTES and len(keys) > 1:
+            half = len(keys) // 2
+            self._window = max(1, half)
+            self._write_flat(keys[:half], values[:half])
+            self._write_flat(keys[half:], values[half:])
+            return
+        self._write_chunk(raw, len(keys))
+        self._adapt(len(keys), len(raw))
+
+    def _adapt(self, groups: int, raw_bytes: int) -> None:
+        self._window = max(1, min(2 * self._window, groups * TARGET_RAW_BYTES // raw_bytes + 1, 65536))
 
     def _write_long(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
         """Groups of which some are too long for one chunk; those between them stay together."""

@@ -36,8 +36,10 @@ class Buffer(Protocol):
         """Combine the values of each key."""
         ...
 
-    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
-        """The keys and the values of each, shortened; the buffer is empty afterwards."""
+    has_lists: bool  # whether `leave` gives a list of values for each key, or one value
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The keys and what is kept of each; the buffer is empty afterwards."""
         ...
 
     def __len__(self) -> int:
@@ -47,6 +49,8 @@ class Buffer(Protocol):
 
 class ListBuffer:
     """All values of a key in a list, in the order in which they came."""
+
+    has_lists = True
 
     def __init__(self, shorten: Shorten | None) -> None:
         self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
@@ -94,6 +98,8 @@ class ListBuffer:
 class FoldBuffer:
     """One value a key, by a fold that has `add`."""
 
+    has_lists = False
+
     def __init__(self, fold: BoundFold) -> None:
         assert fold.add is not None
         self._add = fold.add
@@ -116,9 +122,9 @@ class FoldBuffer:
     def shorten(self, sizes: RecordSizes) -> None:
         """Nothing to do: a key never has more than one value."""
 
-    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
+    def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
         totals, self._totals = self._totals, defaultdict(int)
-        return list(totals), list(zip(totals.values(), strict=True))
+        return list(totals), list(totals.values())
 
 
 class KeyBuffer:

@@ -35,7 +35,7 @@ class KeyFiles:
         """Leave the sorted keys of each partition in a run."""
         writer = RunWriter(self._files, path, self._codec, self._compression)
         for keys in partitions:
-            writer.write_keys((keys,), mark)
+            writer.write_singles(((keys, [None] * len(keys)),), mark)
         return writer.finish()
 
     def merge(
@@ -48,7 +48,8 @@ class KeyFiles:
         """Leave the merged slices of each partition in a run."""
         writer = RunWriter(self._files, path, self._codec, self._compression)
         for number, slices in enumerate(partitions):
-            writer.write_keys(self._merged(slices, partial(name_of, number)), mark)
+            blocks = self._merged(slices, partial(name_of, number))
+            writer.write_singles(((keys, [None] * len(keys)) for keys in blocks), mark)
         return writer.finish()
 
     def rendered(self, slices: Sequence[Slice], name_of: Callable[[int], str]) -> Iterator[Rendered]:

@@ -231,17 +231,35 @@ class MapKernel:
     def _write_sorted(self, path: str) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()
         encoded = self._job.key_codec.encode_all(keys)
-        buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
-        places = map(buckets.__getitem__, self._places(keys, encoded))
-        for bucket, group in zip(places, zip(encoded, values, strict=True), strict=True):
-            bucket.append(group)
-        del keys, values, encoded
+        places = self._places(keys, encoded)
         writer = self._writer(path)
+        if self._buffer.has_lists:
+            self._write_groups(writer, zip(places, encoded, values, strict=True))
+        elif len(kept := dict(zip(encoded, values, strict=True))) == len(encoded):
+            self._write_singles(writer, zip(places, encoded, strict=True), kept)
+        else:  # keys that differ for Python have the same bytes: reduce merges them
+            singles = zip(values, strict=True)
+            self._write_groups(writer, zip(places, encoded, singles, strict=True))
+        return writer.finish()
+
+    def _write_groups(self, writer: RunWriter, placed: Iterable[tuple[int, bytes, Sequence[Any]]]) -> None:
+        buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
+        for place, key, values in placed:
+            buckets[place].append((key, values))
         for bucket in buckets:
             bucket.sort(key=_KEY)
-            writer.write_partition(bucket if self._shorten is None else filter(_VALUES, bucket), self._mark)
+            writer.write_partition(filter(_VALUES, bucket), self._mark)
             bucket.clear()
-        return writer.finish()
+
+    def _write_singles(
+        self, writer: RunWriter, placed: Iterable[tuple[int, bytes]], values: dict[bytes, Any]
+    ) -> None:
+        buckets: list[list[bytes]] = [[] for _ in range(self._partitions)]
+        for place, key in placed:
+            buckets[place].append(key)
+        for bucket in buckets:
+            bucket.sort()
+            writer.write_singles(((bucket, list(map(values.__getitem__, bucket))),), self._mark)
 
     def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
         """The partition of each key."""

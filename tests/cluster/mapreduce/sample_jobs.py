@@ -1,6 +1,7 @@
 """Jobs for the kernels' tests."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ringmill import Collect, Context, Count, Distinct, FileOutput, Max, Sum, Top, job
 
@@ -80,6 +81,16 @@ def shares(offset: int, line: str) -> Iterator[tuple[str, float]]:
         yield word, offset / 7
 
 
+@dataclass(frozen=True, eq=False)
+class Name:
+    name: str
+
+
+def named(offset: int, line: str) -> Iterator[tuple[Name, int]]:
+    yield Name(line), 1
+
+
+by_identity = job(map=named, reduce=Sum())
 folded = job(map=one, reduce=Sum())
 counted = job(map=place_of, reduce=Count())
 lastly = job(map=place_of, combine=Max(), reduce=Max())

@@ -136,6 +136,15 @@ def test_a_fold_keeps_one_value_a_key_so_that_long_groups_never_spill(
     assert sum(each.records for each in done.partitions) < 30
 
 
+def test_keys_that_only_python_tells_apart_are_one_key_for_a_fold_too(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    (tmp_path / "in").write_text("a\nb\na\na")
+    assert sorted(Bench(sample_jobs.by_identity, tmp_path, files, MIB).output().splitlines()) == [
+        b'{"name":"a"}\t3', b'{"name":"b"}\t1'
+    ]  # fmt: skip
+
+
 def test_a_buffer_beyond_its_bound_is_spilled_and_combining_comes_first(
     tmp_path: Path, files: OsFileSystem
 ) -> None:

@@ -143,9 +143,11 @@ def _lines(batch: Sequence[Pair]) -> bytes:
 
 
 def _joined(lines: Sequence[bytes]) -> bytes:
+    if not lines:
+        return b""
     data = b"".join((b"\n".join(lines), b"\n"))
     if data.count(b"\n") != len(lines):
-        torn = next(line for line in lines if b"\n" in line)
+        torn = next((line for line in lines if b"\n" in line), b"")
         raise TaskFailed(
             Cause.USER_ERROR,
             f"{shown(torn, 100)} is no line: it has a line feed; use output format 'bytes' or 'jsonl'",

@@ -153,7 +153,7 @@ class MapKernel:
         """The same for keys without values that nothing combines or reduces."""
         if self._job.order == "input":
             format = self._output_format
-            return self._leave_in_order((len(keys), rendered_keys(keys, format)) for keys in batches)
+            return self._leave_in_order((len(keys), rendered_keys(keys, format)) for keys in batches if keys)
         buffer, kept = KeyBuffer(), KeyFiles(self._job, self._files, self._compression)
         for keys in batches:
             buffer.take(keys)

@@ -98,6 +98,10 @@ def matching(lines: list[bytes]) -> list[tuple[None, bytes]]:
     return [(None, line) for line in lines if b"7" in line]
 
 
+def rare_lines(lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if line in (b"77", b"4077\r")]
+
+
 def all_lines(lines: list[bytes]) -> list[bytes]:
     return lines
 
@@ -126,6 +130,7 @@ RAW = FileInput("raw")
 AS_LINES = FileOutput("lines")
 copied = job(map=same, input=RAW, output=AS_LINES, order="input")
 grepped = job(map_batch=matching, input=RAW, output=AS_LINES, order="input", reducers=3)
+rare = job(map_batch=rare_lines, input=RAW, output=AS_LINES, order="input")
 sorted_lines = job(map_batch=all_lines, input=RAW, output=AS_LINES, order="total")
 hashed_lines = job(map_batch=all_lines, input=RAW, output=AS_LINES)
 sorted_pairs = job(map=keyed, input=RAW, output=AS_LINES, order="total", reducers=3)

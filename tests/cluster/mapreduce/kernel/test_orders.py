@@ -6,11 +6,13 @@ import gzip
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ringmill import FileOutput
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
@@ -72,6 +74,14 @@ def test_a_map_only_job_keeps_the_order_of_the_input(run: Any, lines: list[bytes
     assert joined(run(batch_jobs.grepped, split_bytes=split_bytes)) == [
         line for line in lines if b"7" in line
     ]
+
+
+@pytest.mark.parametrize("format", ["lines", "tsv", "jsonl"])
+def test_a_batch_may_give_nothing(run: Any, lines: list[bytes], format: Any) -> None:
+    result = run(replace(batch_jobs.rare, output=FileOutput(format)))
+    found = [line for line in lines if line in (b"77", b"4077\r")]
+    assert 0 < len(found) == result.records["reduce_out"] == len(joined(result))
+    assert format != "lines" or joined(result) == found
 
 
 @pytest.mark.parametrize("memory_bytes", [20_000, 1 << 26])

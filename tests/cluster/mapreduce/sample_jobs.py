@@ -93,6 +93,7 @@ def named(offset: int, line: str) -> Iterator[tuple[Name, int]]:
 by_identity = job(map=named, reduce=Sum())
 folded = job(map=one, reduce=Sum())
 counted = job(map=place_of, reduce=Count())
+counted_first = job(map=place_of, combine=Count(), reduce=total)
 lastly = job(map=place_of, combine=Max(), reduce=Max())
 latest = job(map=place_of, reduce=Top(3), output=FileOutput(format="jsonl"))
 distinct = job(map=place_of, reduce=Distinct(), output=FileOutput(format="jsonl"))

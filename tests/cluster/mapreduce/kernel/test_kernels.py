@@ -102,7 +102,7 @@ def test_the_same_bytes_come_out_whatever_memory_there_is(
 @pytest.mark.parametrize(
     ("name", "plain"),
     [
-        ("folded", len), ("counted", len), ("lastly", max),
+        ("folded", len), ("counted", len), ("counted_first", len), ("lastly", max),
         ("weighed", lambda at: fsum(each / 7 for each in at)),
         ("latest", lambda at: sorted(at, reverse=True)[:3]), ("distinct", lambda at: list(dict.fromkeys(at))),
         ("collected", list),

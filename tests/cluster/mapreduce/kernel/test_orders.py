@@ -30,7 +30,8 @@ def numbers(count: int, seed: int = 7) -> list[bytes]:
 
 @pytest.fixture
 def run(tmp_path: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LocalResult]:
-    monkeypatch.setattr(readers, "READ_BYTES", 1 << 12)  # many batches
+    for size in ("READ_BYTES", "BATCH_BYTES"):
+        monkeypatch.setattr(readers, size, 1 << 12)  # many batches
     monkeypatch.setattr(external_sort.narrow, "__kwdefaults__", {"factor": 3})
 
     def run(

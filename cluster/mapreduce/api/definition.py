@@ -223,7 +223,8 @@ def check_task_memory(mebibytes: int) -> None:
     least, most = TASK_MEMORY_MIB
     if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
         raise InvalidArgument(
-            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, not {mebibytes!r:.40}"
+            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, "
+            f"not {shown(mebibytes, 40)}"
         )
 
 

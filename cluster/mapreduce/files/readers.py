@@ -168,7 +168,7 @@ class SplitReader:
     def _whole_lines(self, piece: Piece, file: ReadFile, block_bytes: int = 0) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes that begin and end with a line) of the lines that start in the piece.
 
-        With `block_bytes`, about so many at a time.
+        With `block_bytes`, about this number of bytes at a time.
         """
         if is_packed(piece.file.path):
             unpacked = unpacked_blocks(file)

@@ -14,12 +14,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, starmap
+from operator import itemgetter
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.files.external_sort import merge_groups, narrow
+from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_pairs, narrow
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
@@ -29,6 +30,7 @@ from ringmill.cluster.ports import FileSystem
 
 __all__ = ["ReduceKernel"]
 
+_VALUE: Final = itemgetter(1)
 _BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
 
 
@@ -90,6 +92,8 @@ class ReduceKernel:
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         if not slices:
             return iter(())
+        if self._job.reduce is None and self._job.reduce_fold is None:
+            return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
         fold = self._job.reduce_fold
         if fits and fold is not None and fold.merge is not None:
@@ -98,6 +102,14 @@ class ReduceKernel:
         decode = self._job.key_codec.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
         return chain.from_iterable(starmap(self._reduce(), decoded))
+
+    def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
+        """The records as they are, sorted, of a job without reduce."""
+        codec, decode_all = self._job.value_codec, self._job.key_codec.decode_all
+        narrowed = narrow(slices, codec, self._files, name_of=self._merge_name, compression=self._compression)
+        for block in merge_pairs(narrowed, codec, self._files):
+            self.groups += len(block)
+            yield from zip(decode_all([key for key, _ in block]), map(_VALUE, block), strict=True)
 
     def _folded(
         self,
@@ -154,8 +166,8 @@ class ReduceKernel:
         signature, fold = self._job.reduce_signature, self._job.reduce_fold
         if fold is not None:
             return partial(_finished, fold.finish)
-        if self._job.reduce is None or signature is None:
-            return _each
+        assert self._job.reduce is not None
+        assert signature is not None
         return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
 
 
@@ -164,9 +176,3 @@ def _finished(
 ) -> tuple[tuple[Any, Any]]:
     """What a fold does with a group."""
     return ((key, finish(values)),)
-
-
-def _each(key: Any, values: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """What a job without reduce does with a group."""
-    for value in values:
-        yield key, value

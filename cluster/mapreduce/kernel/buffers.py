@@ -1,4 +1,4 @@
-"""What a map task keeps of the pairs of map until it writes them: lists of values, or one value a key.
+"""What a map task keeps of the pairs of map until it writes them: lists of values, one value a key, or pairs.
 
 Pure.  Lists are shortened by combine when the buffer is full and when it is written.  A fold that keeps one
 value a key never lets lists arise: its pairs are folded as they come.
@@ -12,9 +12,9 @@ from itertools import chain, islice
 from typing import Any, Final, Protocol, TypeAlias
 
 from ringmill.cluster.mapreduce.api.folds import BoundFold
-from ringmill.cluster.mapreduce.footprint import RecordSizes, footprint
+from ringmill.cluster.mapreduce.footprint import GROUP_OVERHEAD, RecordSizes, footprint
 
-__all__ = ["Buffer", "FoldBuffer", "KeyBuffer", "ListBuffer", "Shorten"]
+__all__ = ["Buffer", "FoldBuffer", "KeyBuffer", "ListBuffer", "PairBuffer", "Shorten"]
 
 Pair: TypeAlias = tuple[Any, Any]
 Shorten: TypeAlias = Callable[[Any, Iterable[Any]], list[Any]]
@@ -26,7 +26,7 @@ _SLOT: Final = 8  # of a list
 class Buffer(Protocol):
     """Pairs of one map task, by key."""
 
-    taken: int  # pairs in all; of ListBuffer right only after `leave`
+    taken: int  # pairs in all; right after `leave`
 
     def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
         """Take a batch of pairs; False when there are none.  Raises TypeError or ValueError for no pair."""
@@ -36,6 +36,7 @@ class Buffer(Protocol):
         """Combine the values of each key."""
         ...
 
+    overhead: int  # bytes beside each key
     has_lists: bool  # whether `leave` gives a list of values for each key, or one value
 
     def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -51,6 +52,7 @@ class ListBuffer:
     """All values of a key in a list, in the order in which they came."""
 
     has_lists = True
+    overhead = GROUP_OVERHEAD
 
     def __init__(self, shorten: Shorten | None) -> None:
         self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
@@ -99,6 +101,7 @@ class FoldBuffer:
     """One value a key, by a fold that has `add`."""
 
     has_lists = False
+    overhead = GROUP_OVERHEAD
 
     def __init__(self, fold: BoundFold) -> None:
         assert fold.add is not None
@@ -125,6 +128,40 @@ class FoldBuffer:
     def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
         totals, self._totals = self._totals, defaultdict(int)
         return list(totals), list(totals.values())
+
+
+class PairBuffer:
+    """Pairs as they come, of a job that neither combines nor reduces: no key needs a list of its own."""
+
+    has_lists = False
+    overhead = _SLOT
+
+    def __init__(self) -> None:
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self.taken = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
+        for first in pairs:
+            key, value = first
+            sizes.sample(key, value)
+            add_key, add_value = self._keys.append, self._values.append
+            for key, value in chain((first,), islice(pairs, sizes.batch - 1)):
+                add_key(key)
+                add_value(value)
+            return True
+        return False
+
+    def shorten(self, sizes: RecordSizes) -> None:
+        """Nothing to do: nothing combines."""
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        keys, values, self._keys, self._values = self._keys, self._values, [], []
+        self.taken += len(keys)
+        return keys, values
 
 
 class KeyBuffer:

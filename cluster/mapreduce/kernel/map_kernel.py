@@ -33,7 +33,14 @@ from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_s
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered, rendered_keys
 from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
 from ringmill.cluster.mapreduce.footprint import RecordSizes
-from ringmill.cluster.mapreduce.kernel.buffers import Buffer, FoldBuffer, KeyBuffer, ListBuffer, Shorten
+from ringmill.cluster.mapreduce.kernel.buffers import (
+    Buffer,
+    FoldBuffer,
+    KeyBuffer,
+    ListBuffer,
+    PairBuffer,
+    Shorten,
+)
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
 from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
@@ -196,7 +203,7 @@ class MapKernel:
         buffer, sizes = self._buffer, self._sizes
         try:
             while buffer.take(pairs, sizes):
-                if sizes.estimate(len(buffer)) > self._memory:
+                if sizes.estimate(len(buffer), buffer.overhead) > self._memory:
                     self._shrink()
         except (TypeError, ValueError) as error:
             raise not_pairs(error, "map", self._job.map_signature.where) from error
@@ -321,6 +328,8 @@ def _buffer_for(job: JobDefinition, shorten: Shorten | None) -> Buffer:
     fold = job.combine_fold
     if _counts_keys(job):
         return FoldBuffer(Sum().bind(int, job.map_signature.where))
+    if shorten is None and job.reduce is None and job.reduce_fold is None:
+        return PairBuffer()
     return ListBuffer(shorten) if fold is None or fold.add is None else FoldBuffer(fold)
 
 

@@ -38,7 +38,13 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
+        plan = plan_input(
+            spec.inputs,
+            spec.input_format,
+            files,
+            sizes.pinned(spec.split_bytes),
+            sampled=spec.order == "total",
+        )
         remove_staging(files, spec.job, spec.output)
         files.mkdir(staging_folder(spec.output, spec.job))
     except OSError as error:
